@@ -1,0 +1,173 @@
+"""The door: `kjcm <command> [hydra overrides]`. Nothing heavy is imported before a command is known."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kjcm import __version__
+from kjcm.errors import KjcmError
+
+# command -> (module and function, what it does, example)
+COMMANDS = {
+    "train": (
+        "kjcm.study.train:train",
+        "train and evaluate a model; -m sweeps",
+        "kjcm train experiment=k_jcm",
+    ),
+    "evaluate": (
+        "kjcm.study.evaluate:evaluate",
+        "a finished run on its own or on other test rows",
+        "kjcm evaluate run=RUN_DIR data=table data.test_path=FILE data.columns.code=ksco7",
+    ),
+    "predict": (
+        "kjcm.coding.predict:predict",
+        "code a file with a finished run",
+        "kjcm predict run=RUN_DIR input=FILE output=FILE top_k=5",
+    ),
+    "prepare": (
+        "kjcm.study.prepare:prepare",
+        "the cohort alone, with its flow counts",
+        "kjcm prepare data=kwcs data.wave5=FILE data.wave6=FILE data.crosswalk=FILE out=DIR",
+    ),
+    "doctor": (
+        "kjcm.study.doctor:doctor",
+        "what will work on this machine",
+        "kjcm doctor",
+    ),
+}  # fmt: skip
+
+HELP = """kjcm {version}: free text to occupation codes
+
+usage: kjcm COMMAND [KEY=VALUE ...] [-m] [--cfg job] [--debug]
+
+commands:
+{commands}
+
+every choice is a config key, set as KEY=VALUE:
+  kjcm COMMAND --help       groups, keys and defaults of a command
+  kjcm COMMAND --cfg job    print what will run, and stop (with --resolve: every value)
+  kjcm train -m seed=0,1,2  one run for each value
+  --debug                   show the traceback of an error
+
+examples:
+{examples}
+"""
+
+COMMAND_HELP = """kjcm {command}: {purpose}
+
+  {example}
+
+Groups (choose with GROUP=NAME):
+
+{groups}
+
+Keys and their values now (override with KEY=VALUE; what each means stands in conf/ and docs/config.md):
+
+$CONFIG"""
+
+
+def config_folder() -> Path:
+    """Return the folder of configs: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one command; the exit code is 0, or 1 (input, surroundings) or 2 (config) with one message on stderr."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return
+    if arguments[0] == "--version":
+        print(__version__)
+        return
+    command, *rest = arguments
+    if command not in COMMANDS:
+        print(f"kjcm: no command {command!r}; the commands are {', '.join(COMMANDS)}.", file=sys.stderr)
+        sys.exit(2)
+    debug = "--debug" in rest
+    failures = run_command(command, [word for word in rest if word != "--debug"], debug)
+    if failures:
+        sys.exit(max(error.exit_code for error in failures))
+
+
+def run_command(command: str, arguments: list[str], debug: bool = False) -> list[KjcmError]:
+    """Run `command` through Hydra; return the errors of its jobs, which have been shown already."""
+    import hydra
+    from omegaconf import DictConfig
+
+    from kjcm import schema
+
+    schema.register()
+    target, purpose, example = COMMANDS[command]
+    failures: list[KjcmError] = []
+
+    def job(cfg: DictConfig) -> Any:
+        # an error is kept here rather than raised, so that the other jobs of a multirun go on and no traceback shows
+        try:
+            schema.check(cfg)
+            return _load(target)(cfg)
+        except KjcmError as error:
+            if debug:
+                raise
+            print(f"kjcm {command}: {error}", file=sys.stderr, flush=True)
+            failures.append(error)
+            return None
+
+    text = COMMAND_HELP.format(command=command, purpose=purpose, example=example, groups=_groups(command))
+    before = sys.argv
+    if debug:
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+    words = [*_checked(arguments), f"hydra.help.template={_quoted(text)}", "hydra.help.app_name=kjcm"]
+    sys.argv = [before[0], *sorted(words, key=_is_flag)]  # argparse wants the overrides together
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(job)()
+    finally:
+        sys.argv = before
+    return failures
+
+
+def _checked(arguments: list[str]) -> list[str]:
+    """Refuse what Hydra would take without a word: run_dir names one folder, and a multirun has many."""
+    if {"-m", "--multirun"} & set(arguments) and any(word.startswith("run_dir=") for word in arguments):
+        print("kjcm: run_dir names one run's folder and -m makes many; give runs=DIR instead.", file=sys.stderr)
+        sys.exit(2)
+    return arguments
+
+
+def _is_flag(word: str) -> bool:
+    return not ("=" in word or word.startswith("~")) or word.startswith("-")
+
+
+def _groups(command: str) -> str:
+    """Return the groups that the defaults list of a command's config names, with their choices."""
+    from omegaconf import OmegaConf
+
+    folder = config_folder()
+    defaults = OmegaConf.load(folder / f"{command}.yaml")["defaults"]
+    names = [name for entry in defaults if not isinstance(entry, str) for name in entry]
+    choices = {name: sorted(file.stem for file in (folder / name).glob("*.yaml")) for name in names}
+    return "\n".join(f"  {name:<16}{', '.join(found)}" for name, found in choices.items()) or "  (none)"
+
+
+def _load(target: str) -> Callable[[Any], Any]:
+    module, function = target.split(":")
+    loaded: Callable[[Any], Any] = getattr(importlib.import_module(module), function)
+    return loaded
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    return HELP.format(
+        version=__version__,
+        commands="\n".join(f"  {name:<{width}}  {purpose}" for name, (_, purpose, _) in COMMANDS.items()),
+        examples="\n".join(f"  {example}" for _, _, example in COMMANDS.values()),
+    )

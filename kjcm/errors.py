@@ -1,0 +1,25 @@
+"""Errors that are the user's to mend: each names the place, the offending values and the remedy."""
+
+from collections.abc import Iterable
+
+SHOWN = 5  # values shown of a longer list
+CUT = 40  # characters of a respondent's text that a message may show
+
+
+class KjcmError(Exception):
+    """A problem with the input or the surroundings, shown as one message without a traceback (exit code 1)."""
+
+    exit_code = 1
+
+
+class ConfigError(KjcmError):
+    """A problem with what was asked for: a value or a combination of values in the config (exit code 2)."""
+
+    exit_code = 2
+
+
+def some(values: Iterable[object]) -> str:
+    """Return the first five of `values`, each cut to 40 characters, and how many more there are."""
+    texts = [repr(str(value)[:CUT]) for value in values]
+    more = len(texts) - SHOWN
+    return ", ".join(texts[:SHOWN]) + (f" and {more} more" if more > 0 else "")

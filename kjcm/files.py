@@ -1,0 +1,186 @@
+"""Reading tables of any common kind, and writing files whole or not at all."""
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kjcm.errors import KjcmError
+
+ENCODINGS = ("utf-8-sig", "cp949")
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+
+
+def code_text(value: object) -> str:
+    """Return a cell as text, whatever its stored type: '' for missing, `111` for 111, 111.0 and '111.0'."""
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    text = str(value).strip()
+    head, point, zeros = text.partition(".")
+    return head if point and head.isdigit() and not zeros.strip("0") else text
+
+
+def encoding_of(path: Path) -> str:
+    """Return the encoding of a text file: UTF-8 (with or without BOM), else CP949.
+
+    Raises:
+        KjcmError: it is neither; the message names the first line that is not CP949 either.
+    """
+    for encoding in ENCODINGS:
+        try:
+            with path.open(encoding=encoding, newline="") as stream:
+                for _ in iter(lambda: stream.read(1 << 20), ""):  # noqa: B023 - read before the next turn
+                    pass
+            return encoding
+        except UnicodeDecodeError:
+            continue
+    with path.open("rb") as raw:
+        line = next((i for i, text in enumerate(raw, 1) if not _decodes(text)), 0)
+    raise KjcmError(f"{path}, line {line}: the text is neither UTF-8 nor CP949. Save the file as UTF-8.")
+
+
+def _decodes(line: bytes) -> bool:
+    try:
+        line.decode("cp949")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def require_file(path: str | Path, what: str = "file") -> Path:
+    """Return `path`, which must be an existing file.
+
+    Raises:
+        KjcmError: it is not there, or is a folder.
+    """
+    found = Path(path).expanduser()
+    if not found.is_file():
+        raise KjcmError(f"{found}: no such {what} (seen from {Path.cwd()}). Check the path.")
+    return found
+
+
+def text_chunks(path: Path, rows: int | None) -> Iterator[pd.DataFrame]:
+    """Yield a CSV or TSV file as frames of at most `rows` rows (None: one frame), every cell a str as it stands."""
+    options: dict[str, Any] = {"sep": SEPARATORS[path.suffix.lower()], "dtype": str, "keep_default_na": False}
+    encoding = encoding_of(path)
+    try:
+        reader = pd.read_csv(path, encoding=encoding, chunksize=rows or 1 << 40, **options)
+        with reader:
+            yield from reader
+    except pd.errors.EmptyDataError:
+        raise KjcmError(f"{path}: the file is empty.") from None
+    except pd.errors.ParserError as error:
+        raise KjcmError(f"{path}: not a well-formed {path.suffix[1:].upper()} file ({error}).") from None
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read CSV, TSV, XLSX, Parquet, SPSS (.sav) or Stata (.dta); values, never value labels.
+
+    Raises:
+        KjcmError: no such file, an unknown kind, an unreadable or empty file.
+    """
+    path = require_file(path)
+    suffix = path.suffix.lower()
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
+        ".xlsx": lambda p: pd.read_excel(p, dtype=object, keep_default_na=False, na_values=[""], engine="openpyxl"),
+        ".parquet": lambda p: pd.read_parquet(p),
+        ".sav": _read_sav,
+        ".zsav": _read_sav,
+        ".dta": _read_dta,
+    }
+    if suffix in SEPARATORS:
+        frames = list(text_chunks(path, None))
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    if suffix not in readers:
+        kinds = " ".join([*SEPARATORS, *readers])
+        raise KjcmError(f"{path}: files of kind {suffix or '(none)'} cannot be read; the kinds are {kinds}.")
+    try:
+        return readers[suffix](path)
+    except Exception as error:  # each reader has exceptions of its own; all mean that the file is broken
+        raise KjcmError(f"{path}: not a readable {suffix[1:].upper()} file ({type(error).__name__}: {error}).") from None
+
+
+def _read_sav(path: Path) -> pd.DataFrame:
+    import pyreadstat
+
+    frame: pd.DataFrame = pyreadstat.read_sav(str(path), apply_value_formats=False)[0]
+    return frame
+
+
+def _read_dta(path: Path) -> pd.DataFrame:
+    import pyreadstat
+
+    frame: pd.DataFrame = pyreadstat.read_dta(str(path), apply_value_formats=False)[0]
+    return frame
+
+
+@contextmanager
+def atomic(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it replaces `path`, on failure it goes without a trace.
+
+    Raises:
+        KjcmError: `path` exists and `overwrite` is false, or its folder cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise KjcmError(f"{path} exists. Choose another output, or add overwrite=true.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    except OSError as error:
+        raise KjcmError(f"{path.parent}: cannot be written ({error.strerror}).") from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write JSON (Hangul as it is, NaN refused) atomically."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def write_parquet(path: str | Path, frame: pd.DataFrame, note: str = "") -> None:
+    """Write a frame as Parquet atomically; `note` goes into the file's metadata under 'kjcm'."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"kjcm": note.encode()})
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def digest(path: str | Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's files with their names."""
+    path = Path(path)
+    found = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+        if path.is_dir():
+            found.update(f"{file.relative_to(path).as_posix()}\0".encode())
+        with file.open("rb") as stream:
+            found.update(hashlib.file_digest(stream, "sha256").digest())
+    return found.hexdigest()

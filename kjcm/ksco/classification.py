@@ -1,0 +1,198 @@
+"""KSCO-7 as one frozen object, and any other classification as one that takes codes as they stand.
+
+Everything above this module asks these objects; nothing else knows how a KSCO code is built.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+
+import pandas as pd
+
+from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.files import code_text, read_table
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Codes with their titles; here a code is taken as it stands in the data (`classification=from_data`).
+
+    Attributes:
+        name: what it is called in reports.
+        titles: code -> title in the classification's own language.
+        english: code -> English title, where there is one.
+        descriptions: code -> description, where there is one.
+        parents: code -> parent code, or None at the top.
+        levels: code -> level, 1 at the top.
+    """
+
+    name: str
+    titles: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    english: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    descriptions: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    parents: Mapping[str, str | None] = field(default_factory=lambda: MappingProxyType({}))
+    levels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+    def codes(self, level: int) -> tuple[str, ...]:
+        """Return the codes of a level, sorted."""
+        return tuple(sorted(code for code, own in self.levels.items() if own == level))
+
+    def index(self, level: int) -> dict[str, int]:
+        """Return code -> position among the sorted codes of a level."""
+        return {code: position for position, code in enumerate(self.codes(level))}
+
+    def title(self, code: str, language: str = "own") -> str:
+        """Return the title of `code`, '' where it has none; language: 'own' or 'en'."""
+        return (self.english if language == "en" else self.titles).get(code, "")
+
+    def parent(self, code: str) -> str | None:
+        """Return the code above `code`, None at the top."""
+        return self.parents.get(code)
+
+    @cached_property
+    def _children(self) -> Mapping[str, list[str]]:
+        children: dict[str, list[str]] = {}
+        for code in sorted(self.parents):
+            if (parent := self.parents[code]) is not None:
+                children.setdefault(parent, []).append(code)
+        return children
+
+    def below(self, code: str) -> tuple[str, ...]:
+        """Return `code` and every code beneath it, sorted."""
+        found = [code]
+        for one in found:
+            found.extend(self._children.get(one, ()))
+        return tuple(sorted(found))
+
+    def resolve(self, text: str) -> str | None:
+        """Return the code that `text` stands for, None where it is none: here, any text is a code."""
+        return text or None
+
+    def at_level(self, code: str, level: int | None) -> str | None:
+        """Return `code` cut to `level` characters (None: uncut), None where it is shorter than that."""
+        return code if level is None else code[:level] if len(code) >= level else None
+
+
+@dataclass(frozen=True)
+class Ksco(Classification):
+    """The 7th Korean Standard Classification of Occupations: only its own codes are codes."""
+
+    def resolve(self, text: str) -> str | None:
+        """Return the KSCO code that `text` stands for (see `spellings`), None where it is none."""
+        return next((code for code in spellings(text) if code in self.levels), None)
+
+    def at_level(self, code: str, level: int | None) -> str | None:
+        """Return the ancestor of `code` at `level`, None where `code` stands above that level or is unknown."""
+        if level is None:
+            return code
+        at: str | None = code
+        while at is not None and self.levels.get(at, 0) > level:
+            at = self.parents[at]
+        return at if at is not None and self.levels.get(at) == level else None
+
+
+def spellings(text: str) -> tuple[str, ...]:
+    """Return what a KSCO code in a file may stand for, the plain reading first.
+
+    Public Korean panel data pads minor groups with a zero (`0111`), and writes soldiers in digits (`1001` for A01).
+    """
+    text = text.upper()
+    others = (text[1:] if text.startswith("0") else "", f"A{text[2:]}" if text.startswith("10") else "")
+    return (text, *filter(None, others))
+
+
+def load_classification(name: str, path: str | Path | None = None) -> Classification:
+    """Return the classification `name` ('ksco7' or 'from_data'), with the titles and descriptions of `path` added.
+
+    Raises:
+        ConfigError: unknown name, or a KSCO file with codes that KSCO-7 does not have.
+        KjcmError: the file cannot be read.
+    """
+    given = read_classification(path) if path else Classification("from_data")
+    if name == "from_data":
+        return given
+    if name != "ksco7":
+        raise ConfigError(f"classification.name={name!r} is not known: use 'ksco7' or 'from_data'.")
+    ksco = _embedded()
+    foreign = [code for code in given.levels if _known_prefix(code, ksco.levels) is None]
+    if foreign:
+        raise ConfigError(
+            f"{path}, column 'code': {some(foreign)} stand under no group of KSCO-7. "
+            "Give a file of KSCO-7, or use classification=from_data for another classification."
+        )
+    clash = [
+        code for code in given.levels if code in ksco.levels and (given.levels[code], given.parents[code]) != (
+            ksco.levels[code], ksco.parents[code])
+    ]  # fmt: skip
+    if clash:
+        raise ConfigError(f"{path}: level or parent of {some(clash)} differ from KSCO-7's. Correct these rows.")
+    return Ksco(
+        ksco.name,
+        MappingProxyType({**given.titles, **ksco.titles}),
+        ksco.english,
+        given.descriptions,
+        MappingProxyType({**given.parents, **ksco.parents}),
+        MappingProxyType({**given.levels, **ksco.levels}),
+    )
+
+
+def read_classification(path: str | Path) -> Classification:
+    """Read a table of code, title (or title_ko) and, if present, level, parent, description (TSV, CSV or XLSX).
+
+    A missing level is the code's length; a missing parent is the longest other code that the code begins with.
+
+    Raises:
+        KjcmError: no such file, a column or title missing, a code given twice.
+    """
+    table = read_table(path)
+    table.columns = table.columns.astype(str).str.strip().str.lower()
+    title = next((name for name in ("title", "title_ko") if name in table), None)
+    if "code" not in table or title is None:
+        raise KjcmError(f"{path}: needs the columns 'code' and 'title'; it has {some(table.columns)}.")
+    table["code"] = [code_text(value) for value in table["code"]]
+    table = table[table["code"] != ""]
+    twice = table["code"][table["code"].duplicated()]
+    if len(twice):
+        raise KjcmError(f"{path}, column 'code': {some(twice)} stand more than once. Keep one row a code.")
+    known = set(table["code"])
+
+    def column(name: str) -> dict[str, str]:
+        return dict(zip(table["code"], map(code_text, table[name]), strict=True)) if name in table else {}
+
+    parents, levels = column("parent"), column("level")
+    bad = [value for value in levels.values() if not value.isdigit()]
+    if bad:
+        raise KjcmError(f"{path}, column 'level': {some(bad)} are not whole numbers.")
+    return Classification(
+        Path(path).stem,
+        titles=MappingProxyType({code: text for code, text in column(title).items() if text}),
+        descriptions=MappingProxyType({code: text for code, text in column("description").items() if text}),
+        parents=MappingProxyType(
+            {code: (parents.get(code) or None) if parents else _known_prefix(code[:-1], known) for code in known}
+        ),
+        levels=MappingProxyType({code: int(levels[code]) if levels else len(code) for code in sorted(known)}),
+    )
+
+
+def _known_prefix(code: str, known: Mapping[str, object] | set[str]) -> str | None:
+    return next((code[:end] for end in range(len(code), 0, -1) if code[:end] in known), None)
+
+
+def _embedded() -> Ksco:
+    """Return KSCO-7 to four digits from the package's own file; a code's level is its length."""
+    table = pd.read_csv(
+        str(files("kjcm.ksco") / "ksco7.tsv"), sep="\t", dtype=str, keep_default_na=False, encoding="utf-8"
+    )
+    codes = table["code"].tolist()
+    return Ksco(
+        "KSCO-7",
+        titles=MappingProxyType(dict(zip(codes, table["title_ko"], strict=True))),
+        english=MappingProxyType({c: t for c, t in zip(codes, table["title_en"], strict=True) if t}),
+        parents=MappingProxyType({code: code[:-1] or None for code in codes}),
+        levels=MappingProxyType({code: len(code) for code in codes}),
+    )

@@ -1,0 +1,89 @@
+"""KSCO-6 to KSCO-7: codes with one partner convert, others wait for a person's resolution."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from kjcm.errors import KjcmError, some
+from kjcm.files import code_text, read_table
+from kjcm.ksco.classification import Classification, spellings
+
+
+@dataclass(frozen=True)
+class Crosswalk:
+    """Which KSCO-7 codes each KSCO-6 code became.
+
+    Attributes:
+        pairs: KSCO-6 code -> its KSCO-7 codes, as the table has them.
+    """
+
+    pairs: Mapping[str, tuple[str, ...]]
+
+    def partners(self, ksco6: str, classification: Classification, level: int | None) -> tuple[str, ...]:
+        """Return the codes at `level` that `ksco6` may have become, sorted; none where the table does not know it.
+
+        A code shorter than the table's stands for all that begin with it, a longer one for its longest beginning.
+        """
+        for code in filter(None, spellings(ksco6)):
+            found = self.pairs.get(code) or tuple(
+                seven for six, sevens in self.pairs.items() if six.startswith(code) for seven in sevens
+            )
+            shorter = (self.pairs[code[:end]] for end in range(len(code) - 1, 1, -1) if code[:end] in self.pairs)
+            found = found or next(shorter, ())
+            if found:
+                at = {classification.at_level(seven, level) for seven in found}
+                return tuple(sorted(code for code in at if code is not None))
+        return ()
+
+
+def crosswalk_of(table: pd.DataFrame, classification: Classification, name: str) -> Crosswalk:
+    """Return the crosswalk that a table of ksco6, ksco7 (a row a pair) holds; `name` is for messages.
+
+    Raises:
+        KjcmError: a column is missing, or a ksco7 code is none of the classification.
+    """
+    require_columns(table, ("ksco6", "ksco7"), name)
+    six, seven = ([code_text(value) for value in table[column]] for column in ("ksco6", "ksco7"))
+    resolved = {code: classification.resolve(code) for code in set(seven)}
+    unknown = [code for code in seven if resolved[code] is None]
+    if unknown or not seven:
+        all_of = "none of its codes is" if len(unknown) == len(seven) else f"{some(dict.fromkeys(unknown))} are not"
+        raise KjcmError(f"{name}, column 'ksco7': {all_of} codes of {classification.name}. Correct the crosswalk.")
+    pairs: dict[str, list[str]] = {}
+    for old, new in zip(six, seven, strict=True):
+        pairs.setdefault(old, []).append(str(resolved[new]))
+    return Crosswalk({old: tuple(dict.fromkeys(news)) for old, news in pairs.items()})
+
+
+def resolutions_of(table: pd.DataFrame, classification: Classification, name: str) -> dict[str, str]:
+    """Return id -> KSCO-7 code from a table of id, ksco7; rows whose ksco7 is empty are still to be resolved.
+
+    Raises:
+        KjcmError: a column is missing, an id is given twice, or a code is none of the classification.
+    """
+    require_columns(table, ("id", "ksco7"), name)
+    found: dict[str, str] = {}
+    for row, seven in zip(map(code_text, table["id"]), map(code_text, table["ksco7"]), strict=True):
+        if not seven:
+            continue
+        code = classification.resolve(seven)
+        if code is None:
+            raise KjcmError(f"{name}, column 'ksco7', id {row!r}: {seven!r} is no code of {classification.name}.")
+        if row in found:
+            raise KjcmError(f"{name}, column 'id': {row!r} stands more than once. Keep one row an id.")
+        found[row] = code
+    return found
+
+
+def read_crosswalk(path: str | Path, classification: Classification) -> Crosswalk:
+    """Read a crosswalk file (see `crosswalk_of`)."""
+    return crosswalk_of(read_table(path), classification, str(path))
+
+
+def require_columns(table: pd.DataFrame, columns: tuple[str, ...], name: str) -> None:
+    """Raise KjcmError if `table` lacks one of `columns`."""
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise KjcmError(f"{name}: has no column {some(missing)}; its columns are {some(table.columns)}.")

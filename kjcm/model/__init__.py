@@ -1,0 +1,1 @@
+"""Encoders, the Lightning data module and module, and the metrics on the device."""

@@ -1,0 +1,129 @@
+"""The LightningDataModule: token batches in an order that depends on seed and epoch alone, shared out to processes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from kjcm.text.tokens import Tokens
+
+Batch = dict[str, Tensor]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Tokenised rows with their class indices: [rows]."""
+
+    tokens: Tokens
+    labels: Rows
+
+
+class TokenBatches(Dataset[Batch]):
+    """Batches of rows: item (rows, size of the batch over all processes) -> padded tensors."""
+
+    def __init__(self, data: Labelled, pad: int) -> None:
+        self.data, self.pad = data, pad
+
+    def __getitem__(self, item: tuple[Rows, int]) -> Batch:  # type: ignore[override]
+        """Return input_ids, attention_mask [rows, longest], labels, rows [rows], and of_rows (rows on all processes)."""
+        rows, of_rows = item
+        ids = self.data.tokens.padded(rows, self.pad)
+        mask = np.arange(ids.shape[1])[None, :] < self.data.tokens.lengths[rows][:, None]
+        return {
+            "input_ids": torch.from_numpy(ids),
+            "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+            "labels": torch.from_numpy(self.data.labels[rows]),
+            "rows": torch.from_numpy(rows),
+            "of_rows": torch.tensor(of_rows),
+        }
+
+
+class Batches(Sampler[tuple[Rows, int]]):
+    """Which rows make each batch of an epoch, and which of them are this process's.
+
+    Training: a permutation by (seed, epoch), cut into batches of `size` over all processes together, each process
+    taking every `world`-th row of a batch; every row once an epoch, none dropped or doubled. Otherwise: rows by length,
+    each process taking every `world`-th batch.
+    """
+
+    def __init__(self, lengths: Rows, size: int, *, seed: int | None, rank: int = 0, world: int = 1) -> None:
+        self.lengths, self.size, self.seed, self.rank, self.world = lengths, size, seed, rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch's permutation; Lightning calls it before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        batches = -(-len(self.lengths) // self.size)
+        return batches if self.seed is not None else len(range(self.rank, batches, self.world))
+
+    def __iter__(self) -> Iterator[tuple[Rows, int]]:
+        if self.seed is None:
+            order = np.argsort(self.lengths, kind="stable").astype(np.int64)
+            for begin in range(self.rank * self.size, len(order), self.world * self.size):
+                rows = order[begin : begin + self.size]
+                yield rows, len(rows)
+            return
+        random = np.random.Generator(np.random.PCG64([self.seed, self.epoch]))
+        order = random.permutation(len(self.lengths)).astype(np.int64)
+        for begin in range(0, len(order), self.size):
+            batch = order[begin : begin + self.size]
+            yield batch[self.rank :: self.world], len(batch)
+
+
+class TokenData(pl.LightningDataModule):
+    """Training, validation and test rows of one cohort.
+
+    Args:
+        sides: 'train', 'validation' and 'test' rows, each may be missing.
+        pad: the tokenizer's padding id.
+        batch_size: rows a step over all processes together.
+        seed: seeds.batches.
+        workers: processes that make batches.
+        eval_batch_size: rows a step when nothing is learnt.
+    """
+
+    def __init__(
+        self, sides: dict[str, Labelled], pad: int, *, batch_size: int, seed: int, workers: int, eval_batch_size: int = 256
+    ) -> None:
+        super().__init__()
+        self.sides, self.pad, self.seed, self.workers = sides, pad, seed, workers
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+
+    def _loader(self, side: str, training: bool = False) -> DataLoader[Batch]:
+        data = self.sides[side]
+        world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        batches = Batches(
+            data.tokens.lengths,
+            self.batch_size if training else self.eval_batch_size,
+            seed=self.seed if training else None,
+            rank=rank,
+            world=world,
+        )
+        return DataLoader(
+            TokenBatches(data, self.pad),
+            sampler=batches,
+            batch_size=None,  # the sampler gives whole batches
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0 and training,
+            multiprocessing_context="fork" if self.workers else None,
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return the batches to learn from."""
+        return self._loader("train", training=True)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """Return the validation rows; none are held back by default."""
+        return self._loader("validation") if "validation" in self.sides else []
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Return the test rows."""
+        return self._loader("test")

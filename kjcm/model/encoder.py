@@ -1,0 +1,155 @@
+"""Any Hugging Face encoder with a classification head, loaded or from a random start, and its folder on disk."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig
+
+from kjcm.errors import ConfigError, KjcmError, some
+
+
+class MeanPooled(nn.Module):
+    """An encoder, the mean of its hidden states over the real tokens, dropout and one linear layer."""
+
+    def __init__(self, encoder: nn.Module, config: PretrainedConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+        if getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None  # a pooler that nothing uses would stand still, and DDP refuses such weights
+        rate = getattr(config, "classifier_dropout", None)
+        self.dropout = nn.Dropout(rate if rate is not None else getattr(config, "hidden_dropout_prob", 0.1))
+        self.head = nn.Linear(config.hidden_size, config.num_labels)
+        nn.init.normal_(self.head.weight, std=getattr(config, "initializer_range", 0.02))
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return logits [batch, classes]; input_ids and attention_mask: [batch, tokens]."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask[..., None].to(hidden.dtype)
+        return self.head(self.dropout((hidden * mask).sum(1) / mask.sum(1)))  # type: ignore[no-any-return]
+
+
+class FirstToken(nn.Module):
+    """transformers' own sequence classifier of the architecture: its head on the first token."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The configuration of the encoder."""
+        return self.classifier.config
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return logits [batch, classes]; input_ids and attention_mask: [batch, tokens]."""
+        return self.classifier(input_ids=input_ids, attention_mask=attention_mask).logits  # type: ignore[no-any-return]
+
+
+def build_encoder(
+    *,
+    pretrained: str | None,
+    shape: Mapping[str, Any] | None,
+    pooling: str,
+    classes: int,
+    vocabulary: int,
+    pad: int,
+    max_length: int,
+    seed: int,
+) -> MeanPooled | FirstToken:
+    """Return an encoder with a head for `classes` classes.
+
+    Args:
+        pretrained: hub name or folder; None starts from random weights in `shape`.
+        shape: model_type and its sizes, as transformers names them.
+        pooling: 'cls' (transformers' own head) or 'mean'.
+        classes: number of classes.
+        vocabulary: pieces of the tokenizer.
+        pad: the tokenizer's padding id.
+        max_length: most tokens of a text.
+        seed: seeds.init.
+
+    Raises:
+        KjcmError: the weights cannot be loaded.
+        ConfigError: tokenizer and weights do not fit, or a length is beyond what the encoder has positions for.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if pretrained is None:
+            if shape is None:
+                raise ConfigError("model.pretrained=null needs model.shape: model_type and sizes of a random start.")
+            kind = dict(shape)
+            config = AutoConfig.for_model(
+                kind.pop("model_type"), **kind, vocab_size=vocabulary, pad_token_id=pad, num_labels=classes
+            )
+            model = _from_config(config, pooling)
+        else:
+            model = _from_pretrained(pretrained, pooling, classes)
+    if model.config.vocab_size < vocabulary:
+        raise ConfigError(
+            f"The tokenizer has {vocabulary:,} pieces and {pretrained} only {model.config.vocab_size:,}: they do not "
+            "belong together. Use the model's own tokenizer (tokenizer=huggingface, or tokenizer=kobert)."
+        )
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is not None and max_length > positions:
+        raise ConfigError(f"model.max_length={max_length}: this encoder has {positions} positions.")
+    return model
+
+
+def _from_config(config: PretrainedConfig, pooling: str) -> MeanPooled | FirstToken:
+    if pooling == "mean":
+        return MeanPooled(AutoModel.from_config(config), config)
+    return FirstToken(AutoModelForSequenceClassification.from_config(config))
+
+
+def _from_pretrained(name: str, pooling: str, classes: int) -> MeanPooled | FirstToken:
+    options = {"trust_remote_code": False, "dtype": torch.float32}
+    try:
+        config = AutoConfig.from_pretrained(name, num_labels=classes, trust_remote_code=False)
+        if pooling == "mean":
+            return MeanPooled(AutoModel.from_pretrained(name, config=config, **options), config)
+        return FirstToken(AutoModelForSequenceClassification.from_pretrained(name, config=config, **options))
+    except Exception as error:  # transformers raises OSError, ValueError, SafetensorError, ... for missing or broken
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise KjcmError(
+            f"model.pretrained={name}: no weights could be loaded ({line}). Give model.pretrained=FOLDER with "
+            "config.json and model.safetensors, model.pretrained=null for a random start, or model=tiny."
+        ) from None
+
+
+def save_encoder(model: MeanPooled | FirstToken, folder: Path) -> None:
+    """Write config.json and model.safetensors; a first-token model is one that transformers loads by itself."""
+    if isinstance(model, FirstToken):
+        model.classifier.save_pretrained(folder)
+        return
+    from safetensors.torch import save_file
+
+    model.config.save_pretrained(folder)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, str(folder / "model.safetensors"), metadata={"format": "pt"})
+
+
+def load_encoder(folder: Path, pooling: str) -> MeanPooled | FirstToken:
+    """Load what `save_encoder` wrote; no code and no pickle of the folder is run.
+
+    Raises:
+        KjcmError: a file is missing, truncated or of another shape.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        model = _from_config(config, pooling)
+        state = load_file(str(folder / "model.safetensors"))
+        target: nn.Module = model.classifier if isinstance(model, FirstToken) else model
+        missing, unexpected = target.load_state_dict(state, strict=False)
+        if missing or unexpected:
+            raise ValueError(f"missing {some(missing)}, unexpected {some(unexpected)}")
+    except Exception as error:  # a broken folder shows itself in as many ways as there are libraries beneath
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise KjcmError(f"{folder}: the model cannot be loaded, it is incomplete or damaged ({line}).") from None
+    return model

@@ -1,0 +1,180 @@
+"""The LightningModule: one encoder, cross-entropy, Adam or AdamW, metrics on the device."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import MeanMetric
+
+from kjcm.errors import KjcmError
+from kjcm.model.data import Batch
+from kjcm.model.metrics import Scores
+
+SHOWN_CODES = 10  # codes and probabilities kept of each row
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """The optimiser and its schedule, as conf/optim has them."""
+
+    name: str
+    lr: float
+    weight_decay: float = 0.0
+    warmup: float = 0.0
+    schedule: str = "constant"
+    clip: float | None = None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The first codes of many rows.
+
+    Attributes:
+        rows: [rows], the row numbers.
+        top: [rows, k], class indices, likeliest first.
+        prob: [rows, k], their probabilities.
+    """
+
+    rows: Tensor
+    top: Tensor
+    prob: Tensor
+
+
+class Classifier(pl.LightningModule):
+    """An encoder that learns the classes of a cohort.
+
+    Args:
+        encoder: gives logits [batch, classes] for input_ids and attention_mask [batch, tokens].
+        classes: the ordered codes; they travel with every checkpoint.
+        classes_hash: their hash.
+        optimisation: optimiser and schedule.
+        dropout_seed: seeds.dropout; with the epoch it decides the dropout of that epoch.
+        unseen: how many codes of the validation and of the test rows are no class; such rows count as errors.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        classes: Sequence[str],
+        classes_hash: str,
+        optimisation: Optimisation,
+        dropout_seed: int,
+        unseen: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.classes, self.classes_hash = tuple(classes), classes_hash
+        self.optimisation, self.dropout_seed = optimisation, dropout_seed
+        self.validation_scores, self.test_scores = (
+            Scores(len(classes), (unseen or {}).get(side, 0)) for side in ("validation", "test")
+        )
+        self.train_loss, self.validation_loss = MeanMetric(), MeanMetric()
+        self.predicted: list[Predictions] = []
+        self.save_hyperparameters(asdict(optimisation))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return logits [batch, classes]."""
+        logits: Tensor = self.encoder(batch["input_ids"], batch["attention_mask"])
+        return logits
+
+    def on_train_epoch_start(self) -> None:
+        """Seed the dropout of this epoch, so that a resumed run continues as an undisturbed one would."""
+        seeds = np.random.SeedSequence([self.dropout_seed, self.current_epoch, self.global_rank])
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """Return the cross-entropy whose gradient, averaged over processes, is that of the whole batch's mean."""
+        total = functional.cross_entropy(self(batch), batch["labels"], reduction="sum")
+        rows = len(batch["labels"])
+        if rows:
+            self.train_loss.update(total.detach() / rows, rows)
+        return total * (self.trainer.world_size / batch["of_rows"])
+
+    def on_train_epoch_end(self) -> None:
+        """Log the mean loss of the epoch's rows and the learning rate.
+
+        Raises:
+            KjcmError: the loss is no longer a number.
+        """
+        loss = float(self.train_loss.compute())
+        if not math.isfinite(loss):
+            raise KjcmError(
+                f"The training loss is {loss} in epoch {self.current_epoch + 1}: the training diverged. Lower optim.lr "
+                f"(now {self.optimisation.lr:g}), or set optim.clip=1.0."
+            )
+        self.log_dict({"train_loss": self.train_loss, "lr": self.optimizers().param_groups[0]["lr"]})  # type: ignore[union-attr]
+
+    def validation_step(self, batch: Batch) -> None:
+        """Add rows to the validation loss and metrics."""
+        logits = self(batch)
+        labels = batch["labels"]
+        known = labels < len(self.classes)  # a code without training rows has no logit, so no loss
+        if known.any():
+            loss = functional.cross_entropy(logits[known].float(), labels[known])
+            self.validation_loss.update(loss, int(known.sum()))
+        self.validation_scores.update(logits, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log validation loss and metrics."""
+        values = {f"val_{name}": value for name, value in self.validation_scores.summary()[0].items()}
+        self.log("val_loss", self.validation_loss, prog_bar=True)
+        self.log_dict(values, sync_dist=False, rank_zero_only=False)
+        self.validation_scores.reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the rows of an earlier test."""
+        self.predicted = []
+        self.test_scores.reset()
+
+    def test_step(self, batch: Batch) -> None:
+        """Add rows to the test metrics and keep their first codes."""
+        logits = self(batch).float()
+        self.test_scores.update(logits, batch["labels"])
+        self.predicted.append(first_codes(logits, batch["rows"]))
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser, with a schedule stepped once a batch where one is asked for."""
+        chosen = self.optimisation
+        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+        optimizer = kinds[chosen.name](self.encoder.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay)
+        if not chosen.warmup and chosen.schedule == "constant":
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        rise = chosen.warmup * steps
+
+        def factor(step: int) -> float:
+            if step < rise:
+                return (step + 1) / (rise + 1)
+            return 1.0 if chosen.schedule == "constant" else max(0.0, (steps - step) / max(1.0, steps - rise))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Send the class order along."""
+        checkpoint["kjcm"] = {"classes": list(self.classes), "classes_hash": self.classes_hash}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of other classes.
+
+        Raises:
+            KjcmError: the class order differs.
+        """
+        theirs = checkpoint.get("kjcm", {}).get("classes_hash")
+        if theirs != self.classes_hash:
+            raise KjcmError(
+                f"The checkpoint is of other classes (hash {str(theirs)[:12]}, here {self.classes_hash[:12]}). It belongs "
+                "to another cohort: use its own run, or start anew with overwrite=true."
+            )
+
+
+def first_codes(logits: Tensor, rows: Tensor) -> Predictions:
+    """Return the first ten codes of each row with their probabilities; logits: [rows, classes] in float32."""
+    prob, top = logits.softmax(dim=1).topk(min(SHOWN_CODES, logits.shape[1]), dim=1)
+    return Predictions(rows.cpu(), top.cpu(), prob.cpu())

@@ -1,0 +1,347 @@
+"""The types of every config key; the values live in conf/*.yaml alone.
+
+Hydra merges the YAML into these dataclasses, so that a misspelt key or a value of the wrong type fails at compose and
+names itself. What a type cannot say is checked by `check` before anything is read.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from kjcm.errors import ConfigError
+
+
+@dataclass
+class Columns:
+    """Role -> column name in the files; null where there is no such column."""
+
+    id: str | None = MISSING
+    workplace: str | None = MISSING
+    position: str | None = MISSING
+    task: str | None = MISSING
+    code: str | None = MISSING
+    cluster: str | None = MISSING
+    weight: str | None = MISSING
+
+
+@dataclass
+class Data:
+    """What every data source has."""
+
+    source: str = MISSING
+    columns: Columns = field(default_factory=Columns)
+    level: int | None = MISSING
+    cutoff: int = MISSING
+    higher_cutoff: int = MISSING
+    split_seed: int = MISSING
+    train_share: float = MISSING
+    train_fraction: float = MISSING
+    validation: float = MISSING
+    batch_size: int = MISSING
+    drop_invalid: bool = MISSING
+
+
+@dataclass
+class Synthetic(Data):
+    """The synthetic twin."""
+
+    scale: float = MISSING
+    twin_seed: int = MISSING
+
+
+@dataclass
+class Kwcs(Data):
+    """Waves 5 and 6 of the Korean Working Conditions Survey."""
+
+    wave5: str | None = MISSING
+    wave6: str | None = MISSING
+    crosswalk: str | None = MISSING
+    resolutions: str | None = MISSING
+
+
+@dataclass
+class Table(Data):
+    """Any table of texts and codes."""
+
+    path: str | None = MISSING
+    test_path: str | None = MISSING
+
+
+@dataclass
+class Augment:
+    """Which of the classification's own texts join the training rows."""
+
+    titles: bool = MISSING
+    descriptions: bool = MISSING
+
+
+@dataclass
+class ClassificationNode:
+    """Which classification the codes are of."""
+
+    name: str = MISSING
+    path: str | None = MISSING
+
+
+@dataclass
+class Tokenizer:
+    """How a text becomes ids."""
+
+    kind: str = MISSING
+    path: str | None = MISSING
+    vocab_size: int = MISSING
+    max_unknown: float = MISSING
+
+
+@dataclass
+class Model:
+    """The encoder and its head."""
+
+    name: str = MISSING
+    pretrained: str | None = MISSING
+    shape: dict[str, Any] | None = MISSING
+    pooling: str = MISSING
+    prefix: str = MISSING
+    max_length: int = MISSING
+    lr: float = MISSING
+
+
+@dataclass
+class Optim:
+    """The optimiser and its schedule."""
+
+    name: str = MISSING
+    lr: float = MISSING
+    weight_decay: float = MISSING
+    warmup: float = MISSING
+    schedule: str = MISSING
+    clip: float | None = MISSING
+
+
+@dataclass
+class Trainer:
+    """The device and the length of the training."""
+
+    accelerator: str = MISSING
+    devices: Any = MISSING
+    num_nodes: int = MISSING
+    strategy: str = MISSING
+    precision: str = MISSING
+    max_epochs: int = MISSING
+    patience: int | None = MISSING
+    deterministic: bool = MISSING
+    num_workers: int = MISSING
+    progress: bool = MISSING
+
+
+@dataclass
+class Logger:
+    """Where curves go."""
+
+    kind: str = MISSING
+
+
+@dataclass
+class Wandb(Logger):
+    """Weights & Biases."""
+
+    project: str = MISSING
+    entity: str | None = MISSING
+    group: str | None = MISSING
+    tags: list[str] = MISSING
+    mode: str | None = MISSING
+
+
+@dataclass
+class Preset:
+    """How large the embedded default is."""
+
+    scale: float = MISSING
+
+
+@dataclass
+class Seeds:
+    """One seed a purpose; the split has its own, data.split_seed."""
+
+    init: int = MISSING
+    batches: int = MISSING
+    dropout: int = MISSING
+
+
+@dataclass
+class Prepare:
+    """`kjcm prepare`."""
+
+    data: Data = MISSING
+    augment: Augment = MISSING
+    classification: ClassificationNode = MISSING
+    preset: Preset = MISSING
+    name: str = MISSING
+    out: str = MISSING
+    overwrite: bool = MISSING
+
+
+@dataclass
+class Train:
+    """`kjcm train`."""
+
+    data: Data = MISSING
+    augment: Augment = MISSING
+    classification: ClassificationNode = MISSING
+    tokenizer: Tokenizer = MISSING
+    model: Model = MISSING
+    optim: Optim = MISSING
+    trainer: Trainer = MISSING
+    logger: Logger = MISSING
+    preset: Preset = MISSING
+    seeds: Seeds = MISSING
+    name: str = MISSING
+    seed: int = MISSING
+    evaluate: bool = MISSING
+    runs: str = MISSING
+    run_dir: str | None = MISSING
+    cache: str = MISSING
+    overwrite: bool = MISSING
+
+
+@dataclass
+class Evaluate:
+    """`kjcm evaluate`."""
+
+    run: str = MISSING
+    data: Data | None = None
+    preset: Preset = MISSING
+    trainer: Trainer = MISSING
+    batch_size: int = MISSING
+    out: str | None = MISSING
+    overwrite: bool = MISSING
+
+
+@dataclass
+class Predict:
+    """`kjcm predict`."""
+
+    run: str = MISSING
+    input: str = MISSING
+    output: str = MISSING
+    columns: dict[str, str | None] = MISSING
+    top_k: int = MISSING
+    batch_size: int = MISSING
+    chunk_rows: int = MISSING
+    skip_invalid: bool = MISSING
+    accelerator: str = MISSING
+    overwrite: bool = MISSING
+
+
+@dataclass
+class Doctor:
+    """`kjcm doctor`."""
+
+    tokenizer_path: str | None = MISSING
+    hub: bool = MISSING
+
+
+NODES: dict[str, dict[str, type]] = {
+    "": {"prepare": Prepare, "train": Train, "evaluate": Evaluate, "predict": Predict, "doctor": Doctor},
+    "data": {"synthetic": Synthetic, "kwcs": Kwcs, "table": Table},
+    "augment": {"any": Augment},
+    "classification": {"any": ClassificationNode},
+    "tokenizer": {"any": Tokenizer},
+    "model": {"any": Model},
+    "optim": {"any": Optim},
+    "trainer": {"any": Trainer},
+    "logger": {"any": Logger, "wandb": Wandb},
+    "preset": {"any": Preset},
+}
+
+# Keys that say where and how a run happens, not what it is: they stay out of a run's identity.
+WHERE_AND_HOW = (
+    "name", "runs", "run_dir", "cache", "overwrite", "logger", "preset",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.num_workers",
+    "trainer.progress", "data.higher_cutoff", "model.name", "model.lr", "seed",
+)  # fmt: skip
+# Keys that name input files or folders: their contents, not their places, make the identity.
+INPUTS = (
+    "data.path", "data.test_path", "data.wave5", "data.wave6", "data.crosswalk", "data.resolutions",
+    "classification.path", "tokenizer.path", "model.pretrained",
+)  # fmt: skip
+
+CHOICES = {
+    "data.source": ("synthetic", "kwcs", "table"),
+    "classification.name": ("ksco7", "from_data"),
+    "tokenizer.kind": ("trained", "kobert", "huggingface"),
+    "model.pooling": ("cls", "mean"),
+    "optim.name": ("adam", "adamw"),
+    "optim.schedule": ("constant", "linear"),
+    "logger.kind": ("csv", "wandb", "tensorboard", "none"),
+    "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+}
+# key: (least, whether the least itself is allowed, most)
+RANGES: dict[str, tuple[float, bool, float]] = {
+    "data.cutoff": (0, True, 10**9),
+    "data.level": (1, True, 10),
+    "data.train_share": (0, False, 1),
+    "data.train_fraction": (0, False, 1),
+    "data.batch_size": (1, True, 10**6),
+    "data.scale": (0, False, 1),
+    "tokenizer.vocab_size": (100, True, 10**6),
+    "tokenizer.max_unknown": (0, True, 1),
+    "model.max_length": (4, True, 8192),
+    "optim.lr": (0, False, 10),
+    "optim.weight_decay": (0, True, 10),
+    "optim.warmup": (0, True, 1),
+    "optim.clip": (0, False, 10**9),
+    "trainer.max_epochs": (1, True, 10**6),
+    "trainer.patience": (1, True, 10**6),
+    "trainer.num_workers": (0, True, 1024),
+    "top_k": (1, True, 10),
+    "batch_size": (1, True, 10**6),
+    "chunk_rows": (1, True, 10**8),
+}
+
+
+def register() -> None:
+    """Make the schemas (as `schema/...`) and the resolver known to Hydra."""
+    store = ConfigStore.instance()
+    for group, nodes in NODES.items():
+        for name, node in nodes.items():
+            store.store(name=name, node=node, group=f"schema/{group}".rstrip("/"), provider="kjcm")
+    OmegaConf.register_new_resolver("scaled_cutoff", scaled_cutoff, replace=True)
+
+
+def scaled_cutoff(cutoff: int, scale: float, least: int = 11) -> int:
+    """Return the cutoff that removes at `scale` about the groups that `cutoff` removes at scale 1.
+
+    The twin's groups shrink to no less than 11 rows, so a cutoff for them is no less than that.
+    """
+    return max(least, round(cutoff * scale))
+
+
+def check(cfg: DictConfig) -> None:
+    """Check values that a type cannot: choices, ranges, and what needs what.
+
+    Raises:
+        ConfigError: a value is out of its range, or a combination cannot work.
+    """
+    for key, choices in CHOICES.items():
+        value = OmegaConf.select(cfg, key)
+        if value is not None and value not in choices:
+            raise ConfigError(f"{key}={value}: choose one of {', '.join(choices)}.")
+    for key, (least, included, most) in RANGES.items():
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not (least <= value <= most and (included or value > least)):
+            raise ConfigError(f"{key}={value}: use {'at least' if included else 'more than'} {least}, at most {most}.")
+    validation = OmegaConf.select(cfg, "data.validation")
+    if validation is not None and not 0 <= validation < 1:
+        raise ConfigError(f"data.validation={validation}: use a share of at least 0 and below 1.")
+    if OmegaConf.select(cfg, "trainer.patience") is not None and validation == 0:
+        raise ConfigError(
+            f"trainer.patience={cfg.trainer.patience} (early stopping) chooses by validation rows, and "
+            "data.validation=0 holds none back. Set data.validation=0.1, or trainer.patience=null."
+        )
+    if OmegaConf.select(cfg, "tokenizer.kind") == "trained" and OmegaConf.select(cfg, "tokenizer.path"):
+        raise ConfigError("tokenizer=trained takes no tokenizer.path: it is trained on the training rows.")
+    if OmegaConf.select(cfg, "classification.name") == "ksco7" and not 1 <= (cfg.data.level or 0) <= 4:
+        raise ConfigError(f"data.level={cfg.data.level}: KSCO has levels 1 to 4 here (the article: 3).")

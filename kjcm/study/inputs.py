@@ -1,0 +1,57 @@
+"""From a resolved config to the classification and the cohort: what train, prepare and evaluate have in common."""
+
+from typing import Any
+
+from kjcm.files import digest
+from kjcm.ksco.classification import Classification, load_classification
+from kjcm.schema import INPUTS
+from kjcm.survey.cohort import Cohort, build_cohort
+from kjcm.survey.responses import Source, kwcs_source, table_source
+from kjcm.survey.twin import synthetic_source
+
+Config = dict[str, Any]
+
+
+def source_of(data: Config, classification: Classification) -> Source:
+    """Return the raw tables that a data node names."""
+    columns = data["columns"]
+    if data["source"] == "synthetic":
+        return synthetic_source(data["scale"], data["twin_seed"], columns, classification)
+    if data["source"] == "kwcs":
+        return kwcs_source(data["wave5"], data["wave6"], data["crosswalk"], data["resolutions"], columns)
+    return table_source(data["path"], data["test_path"], columns)
+
+
+def cohort_of(data: Config, classification: Classification, source: Source | None = None) -> Cohort:
+    """Return the cohort of a data node; `source` where it was read already."""
+    given_test = data["source"] == "table" and data["test_path"] is not None
+    return build_cohort(
+        source or source_of(data, classification),
+        classification,
+        level=data["level"],
+        cutoff=data["cutoff"],
+        split_seed=data["split_seed"],
+        train_share=1.0 if given_test else data["train_share"],
+        train_fraction=data["train_fraction"],
+        validation=data["validation"],
+        drop_invalid=data["drop_invalid"],
+    )
+
+
+def classification_of(config: Config) -> Classification:
+    """Return the classification that a config names."""
+    node = config["classification"]
+    return load_classification(node["name"], node["path"])
+
+
+def input_digests(config: Config) -> dict[str, str]:
+    """Return key -> SHA-256 of every input file or folder that a config names and that is here."""
+    from pathlib import Path
+
+    digests = {}
+    for key in INPUTS:
+        node, name = key.split(".")
+        value = (config.get(node) or {}).get(name)
+        if value and (path := Path(value).expanduser()).exists():
+            digests[key] = digest(path)
+    return digests

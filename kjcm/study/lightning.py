@@ -1,0 +1,196 @@
+"""The Lightning Trainer of a run: device, precision, loggers, checkpoints, and processes that know their job."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kjcm.errors import ConfigError, KjcmError
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
+PROCESS_KEYS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "RANK")
+
+
+def global_rank() -> int:
+    """Return this process's rank as its launcher (torchrun, Slurm, or Lightning's own) names it; 0 for a lone process."""
+    for key in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        if os.environ.get(key, "").isdigit():
+            return int(os.environ[key])
+    return 0
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """Return what 'auto' means on this device: bf16-mixed on a GPU that has it, else 32-true."""
+    import torch
+
+    if precision != "auto":
+        return precision
+    on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
+    return "bf16-mixed" if on_gpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def make_trainer(
+    node: dict[str, Any], *, folder: Path, loggers: list[Any], callbacks: list[Any], clip: float | None = None
+) -> "pl.Trainer":
+    """Return the Trainer of a `trainer` node.
+
+    Raises:
+        ConfigError: the device is not there.
+    """
+    import lightning.pytorch as pl
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    quiet()
+    progress = [progress_bar()] if node["progress"] and sys.stdout.isatty() else []
+    try:
+        return pl.Trainer(
+            accelerator=node["accelerator"],
+            devices=node["devices"],
+            num_nodes=node["num_nodes"],
+            strategy=node["strategy"],
+            precision=resolve_precision(node["precision"], node["accelerator"]),
+            max_epochs=node["max_epochs"],
+            deterministic=node["deterministic"],
+            gradient_clip_val=clip,
+            default_root_dir=str(folder),
+            logger=loggers,
+            callbacks=[*callbacks, *progress],
+            enable_checkpointing=bool(callbacks),
+            enable_progress_bar=bool(progress),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+            use_distributed_sampler=False,  # the data module shares the rows out itself
+        )
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"trainer.accelerator={node['accelerator']} trainer.devices={node['devices']}: {error} `kjcm doctor` says "
+            "what is here; trainer=cpu always works."
+        ) from None
+
+
+def progress_bar() -> Any:
+    """Return the rich progress bar."""
+    from lightning.pytorch.callbacks import RichProgressBar
+
+    return RichProgressBar(leave=False)
+
+
+def quiet() -> None:
+    """Keep what Lightning says to developers of it off the screen; warnings that concern a user's data stay."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for text in (".*does not have many workers.*", ".*num_workers.*", ".*persistent_workers.*", ".*val_dataloader.*",
+                 ".*Checkpoint directory.*", ".*infer the `batch_size`.*", ".*LeafSpec.*", ".*log_every_n_steps.*",
+                 ".*`isinstance\\(treespec.*", ".*sync_dist=True.*"):  # fmt: skip
+        warnings.filterwarnings("ignore", message=text)
+
+
+def make_loggers(node: dict[str, Any], folder: Path, config: dict[str, Any], run_id: str) -> list[Any]:
+    """Return the loggers of a `logger` node; all of them write into the run folder.
+
+    Raises:
+        KjcmError: TensorBoard is asked for and not installed.
+    """
+    logs = folder / "logs"
+    kind = node["kind"]
+    if kind == "none":
+        return []
+    if kind == "csv":
+        from lightning.pytorch.loggers import CSVLogger
+
+        return [CSVLogger(str(logs), name="csv")]
+    if kind == "tensorboard":
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        try:
+            return [TensorBoardLogger(str(logs), name="tensorboard")]
+        except ModuleNotFoundError:
+            raise KjcmError("logger=tensorboard needs the extra: pip install 'kjcm[tensorboard]'.") from None
+    return [_wandb_logger(node, folder, config, run_id)]
+
+
+def wandb_mode(mode: str | None) -> str:
+    """Return the W&B mode: as given, else as WANDB_MODE says, else online with an API key and offline without one."""
+    if mode or os.environ.get("WANDB_MODE"):
+        return mode or os.environ["WANDB_MODE"]
+    if os.environ.get("WANDB_API_KEY"):
+        return "online"
+    import netrc
+
+    try:
+        return "online" if any("wandb" in host for host in netrc.netrc().hosts) else "offline"
+    except (OSError, netrc.NetrcParseError):
+        return "offline"
+
+
+def _wandb_logger(node: dict[str, Any], folder: Path, config: dict[str, Any], run_id: str) -> Any:
+    import wandb
+    from lightning.pytorch.loggers import WandbLogger
+
+    mode = wandb_mode(node["mode"])
+    folder.mkdir(parents=True, exist_ok=True)
+    return WandbLogger(
+        name=f"{config['name']}-{run_id}",
+        save_dir=str(folder),
+        project=node["project"],
+        entity=node["entity"],
+        group=node["group"],
+        tags=list(node["tags"]),
+        config=config,
+        mode=mode,
+        offline=mode == "offline",
+        # console output stays here: an error message may show the beginning of an answer
+        settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),
+    )
+
+
+@contextmanager
+def processes(command: str, overrides: list[str], run_dir: Path) -> Iterator[None]:
+    """Let processes that the Trainer starts run this one job, and clear up after them.
+
+    A child runs `sys.argv` again, which in a multirun is the whole sweep: here it is this job alone. Afterwards the
+    process group and the launcher's variables go, so that the next job of the sweep begins anew.
+    """
+    import torch
+
+    argv, kept = sys.argv, {key: os.environ.get(key) for key in PROCESS_KEYS}
+    sys.argv = [argv[0], command, *overrides, f"run_dir={run_dir}"]
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        for key, value in kept.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def gathered(own: list[Any]) -> list[Any]:
+    """Return the items of all processes; each has given a list."""
+    import torch
+
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return own
+    lists: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(lists, own)
+    return [item for items in lists for item in items]
+
+
+def close(loggers: list[Any]) -> None:
+    """Finish every logger's run, on failure too: else the next job of a sweep logs into this one's W&B run."""
+    for logger in loggers:
+        logger.finalize("success")
+        if type(logger).__name__ == "WandbLogger":
+            import wandb
+
+            wandb.finish()

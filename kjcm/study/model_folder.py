@@ -1,0 +1,116 @@
+"""The model folder of a run: weights, tokenizer, and the ordered classes with their hash; no pickle."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kjcm.errors import KjcmError
+from kjcm.files import write_json
+from kjcm.survey.cohort import hash_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from kjcm.model.encoder import FirstToken, MeanPooled
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a model needs beside its weights (kjcm.json).
+
+    Attributes:
+        classes: ordered codes; logit i is of classes[i].
+        classes_hash: their hash.
+        titles: code -> title.
+        classification: the classification's name.
+        level: digits of the codes, None as they stand.
+        pooling: 'cls' or 'mean'.
+        prefix: text before every input.
+        max_length: most tokens of an input.
+        columns: role -> column name in the training files.
+        synthetic: it was trained on the synthetic twin.
+    """
+
+    classes: tuple[str, ...]
+    classes_hash: str
+    titles: dict[str, str]
+    classification: str
+    level: int | None
+    pooling: str
+    prefix: str
+    max_length: int
+    columns: dict[str, str | None]
+    synthetic: bool
+
+
+def save_model(
+    folder: Path, model: "MeanPooled | FirstToken", tokenizer: "PreTrainedTokenizerFast", settings: Settings
+) -> None:
+    """Write the folder under another name first, so that it is there whole or not at all."""
+    from kjcm.model.encoder import save_encoder
+
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    model.config.id2label = dict(enumerate(settings.classes))
+    model.config.label2id = {code: index for index, code in enumerate(settings.classes)}
+    save_encoder(model, part)
+    tokenizer.save_pretrained(part)
+    write_json(part / "kjcm.json", asdict(settings))
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+
+
+def load_settings(folder: Path) -> Settings:
+    """Read kjcm.json.
+
+    Raises:
+        KjcmError: it is missing or broken, or its classes do not have its hash.
+    """
+    file = folder / "kjcm.json"
+    try:
+        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        settings = Settings(**{**record, "classes": tuple(record["classes"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KjcmError(f"{file}: missing or damaged ({error}). Give run=DIR of a finished run.") from None
+    if hash_of(settings.classes) != settings.classes_hash:
+        raise KjcmError(
+            f"{file}: the classes do not have the hash {settings.classes_hash[:12]} that stands beside them: the list was "
+            "changed after training, so its codes cannot be trusted. Use an unchanged copy of the run."
+        )
+    return settings
+
+
+def load_model(folder: Path) -> "tuple[MeanPooled | FirstToken, PreTrainedTokenizerFast, Settings]":
+    """Load model, tokenizer and settings; no code and no pickle of the folder is run.
+
+    Raises:
+        KjcmError: something is missing or damaged, or the model is of other classes.
+    """
+    from kjcm.model.encoder import load_encoder
+    from kjcm.text.tokenizer import load_tokenizer
+
+    settings = load_settings(folder)
+    model = load_encoder(folder, settings.pooling)
+    if model.config.num_labels != len(settings.classes):
+        raise KjcmError(
+            f"{folder}: the model has {model.config.num_labels} classes and kjcm.json {len(settings.classes)}: they are "
+            "of different runs. Use an unchanged copy of the run."
+        )
+    return model.eval(), load_tokenizer(folder), settings
+
+
+def finished_run(run: str) -> Path:
+    """Return the path of a finished run.
+
+    Raises:
+        KjcmError: there is none, or it did not finish.
+    """
+    path = Path(run).expanduser()
+    if not path.is_dir():
+        raise KjcmError(f"run={run}: no such folder. Give the folder that `kjcm train` printed.")
+    if not (path / "DONE").is_file():
+        raise KjcmError(f"run={run}: not a finished run (no DONE). Start the same `kjcm train` again to finish it.")
+    return path

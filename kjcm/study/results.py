@@ -1,0 +1,193 @@
+"""What a run says of its test rows: metrics, each group's, and the first ten codes of each row."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from kjcm.ksco.classification import Classification
+from kjcm.survey.cohort import Cohort
+
+if TYPE_CHECKING:
+    from kjcm.model.module import Predictions
+
+WIDTH = 10  # codes a row in predictions.parquet
+METRICS = ("accuracy", "precision_weighted", "recall_weighted", "f1_weighted", "f1_macro", "top_5_accuracy")  # shown
+
+
+def indices_of(codes: Sequence[str], classes: Sequence[str]) -> tuple["np.ndarray[Any, np.dtype[np.int64]]", list[str]]:
+    """Return each code's class index, and the codes that are no class, numbered on from the last class."""
+    unseen = sorted(set(codes) - set(classes))
+    place = {code: index for index, code in enumerate([*classes, *unseen])}
+    return np.array([place[code] for code in codes], np.int64), unseen
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a module was measured to do, and on what.
+
+    Attributes:
+        metrics: test metrics, {} where there was no test.
+        per_class: lists by class (and by unseen code after them).
+        validation: validation loss and metrics, {} without validation rows.
+        predictions: the first codes of the test rows, batch by batch.
+        fit_seconds: seconds of training.
+        epochs: epochs trained.
+        device: the device's name.
+        precision: as Lightning names it.
+        parameters: number of weights.
+    """
+
+    metrics: dict[str, float]
+    per_class: dict[str, list[float]]
+    validation: dict[str, float]
+    predictions: "list[Predictions]"
+    fit_seconds: float
+    epochs: int
+    device: str
+    precision: str
+    parameters: int
+
+
+def prediction_frame(rows: pd.DataFrame, predictions: "list[Predictions]", classes: Sequence[str]) -> pd.DataFrame:
+    """Return id, code, code_1..code_10, prob_1..prob_10 in the order of `rows`; empty beyond the number of classes."""
+    numbers, top, prob = (
+        np.concatenate([getattr(batch, name).numpy() for batch in predictions]) for name in ("rows", "top", "prob")
+    )
+    place = np.argsort(numbers)
+    names = np.array([*classes], dtype=object)[top[place]]
+    frame = rows[["id", "code"]].reset_index(drop=True)
+    columns: dict[str, Any] = {}
+    for k in range(WIDTH):
+        columns[f"code_{k + 1}"] = names[:, k] if k < names.shape[1] else None
+    for k in range(WIDTH):
+        columns[f"prob_{k + 1}"] = prob[place, k] if k < names.shape[1] else np.float32("nan")
+    return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis=1)
+
+
+def outcome_record(
+    outcome: Outcome,
+    test: pd.DataFrame | None,
+    classes: Sequence[str],
+    unseen: Sequence[str],
+    classification: Classification,
+    n_train: Mapping[str, int],
+) -> dict[str, Any]:
+    """Return the part of report.json and metrics.json that speaks of the test rows (and the validation rows)."""
+    record: dict[str, Any] = {
+        "metrics": outcome.metrics,
+        "validation": outcome.validation,
+        "n_test": 0 if test is None else len(test),
+        "n_test_without_training": 0 if test is None else int(test["code"].isin(list(unseen)).sum()),
+        "codes_without_training": list(unseen),
+        "per_class": [],
+    }
+    if test is not None:
+        record["per_class"] = per_class_rows([*classes, *unseen], outcome.per_class, classification, n_train)
+        record["groups_never_predicted"] = sum(
+            row["n_predicted"] == 0 for row in record["per_class"] if row["code"] not in unseen
+        )
+        if "weight" in test:
+            first = prediction_frame(test, outcome.predictions, classes)["code_1"]
+            record["metrics_survey_weighted"] = survey_weighted(test["code"], first, test["weight"])
+    return record
+
+
+def show(report: Mapping[str, Any], path: Path) -> None:
+    """Print the metrics and where everything is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    synthetic = report["synthetic"]
+    if report["metrics"]:
+        table = Table(title=f"{report['n_test']:,} {'synthetic ' if synthetic else ''}test rows", title_justify="left")
+        for name in METRICS:
+            table.add_column(name.replace("_", " "), justify="right")
+        table.add_row(*(f"{report['metrics'][name]:.4f}" for name in METRICS))
+        console.print(table)
+    for name, values in (("validation", report["validation"]),):
+        if values:
+            console.print(f"{name}: loss {values['loss']:.4f}, accuracy {values['accuracy']:.4f}")
+    if report["n_test_without_training"]:
+        console.print(
+            f"{report['n_test_without_training']:,} test rows are of groups without training rows "
+            f"({', '.join(report['codes_without_training'][:5])}...); they count as errors"
+        )
+    if synthetic:
+        console.print("synthetic data: these figures say nothing about real answers and are not comparable with the article")
+    console.print(f"results in {path}", soft_wrap=True)
+
+
+def survey_weighted(codes: Sequence[str], predicted: Sequence[str], weights: Sequence[float]) -> dict[str, float]:
+    """Return accuracy and weighted precision, recall and F1 with each row counted by its survey weight."""
+    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
+    p, r, f, _ = precision_recall_fscore_support(
+        codes, predicted, average="weighted", sample_weight=weights, zero_division=0
+    )
+    accuracy = accuracy_score(codes, predicted, sample_weight=weights)
+    return {"accuracy": float(accuracy), "precision_weighted": float(p), "recall_weighted": float(r), "f1_weighted": float(f)}
+
+
+def per_class_rows(
+    codes: Sequence[str],
+    scores: Mapping[str, Sequence[float]],
+    classification: Classification,
+    n_train: Mapping[str, int],
+) -> list[dict[str, Any]]:
+    """Return one record a group: code, titles, precision, recall, f1, and its training, test and predicted rows."""
+    return [
+        {
+            "code": code,
+            "title": classification.title(code),
+            "title_en": classification.title(code, "en"),
+            "precision": scores["precision"][index],
+            "recall": scores["recall"][index],
+            "f1": scores["f1"][index],
+            "n_train": int(n_train.get(code, 0)),
+            "n_test": int(scores["n"][index]),
+            "n_predicted": int(scores["n_predicted"][index]),
+        }
+        for index, code in enumerate(codes)
+    ]
+
+
+def cohort_record(cohort: Cohort, classification: Classification) -> dict[str, Any]:
+    """Return what cohort.json holds: flow counts as in Fig. 1, rows of each group and side, classes and hashes."""
+    counts = cohort.rows.groupby(["code", "side"]).size().unstack(fill_value=0)
+    sides = ("train", "validation", "unused", "test")
+    groups = [
+        {"code": code, "title": classification.title(str(code)), **{s: int(row.get(s, 0)) for s in sides}}
+        for code, row in counts.iterrows()
+    ]
+    return {
+        "synthetic": cohort.synthetic,
+        "data": "synthetic twin: invented answers, not survey data" if cohort.synthetic else "survey or other table",
+        "classification": classification.name,
+        "level": cohort.level,
+        "flow": dict(cohort.flow),
+        "groups": groups,
+        "classes": list(cohort.classes),
+        "hashes": {"cohort": cohort.cohort_hash, "split": cohort.split_hash, "classes": cohort.classes_hash},
+    }
+
+
+def flow_lines(cohort: Cohort) -> list[str]:
+    """Return the flow counts as lines for a person, as Fig. 1 has them."""
+    flow = cohort.flow
+    by_file = ", ".join(f"{name} {count:,}" for name, count in flow["read_by_file"].items())
+    lines = [
+        f"{'SYNTHETIC twin: ' if cohort.synthetic else ''}{flow['read']:,} rows read ({by_file})",
+        f"  - {flow['unresolved']:,} lost in code conversion" if flow["unresolved"] else "",
+        f"  - {flow['invalid']:,} unusable" if flow["invalid"] else "",
+        f"  - {flow['below_cutoff']:,} in {flow['below_cutoff_groups']} groups of {flow['cutoff']} rows or fewer",
+        f"  = {flow['cohort']:,} in {flow['groups']} groups: {flow['train']:,} training"
+        + (f", {flow['validation']:,} validation" if flow["validation"] else "")
+        + (f", {flow['unused']:,} unused" if flow["unused"] else "")
+        + f", {flow['test']:,} test",
+    ]
+    return [line for line in lines if line]

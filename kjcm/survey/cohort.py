@@ -1,0 +1,203 @@
+"""The cohort: converted rows, exclusions, the split, and the flow counts of the article's Fig. 1."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.ksco.classification import Classification
+from kjcm.ksco.crosswalk import crosswalk_of, resolutions_of
+from kjcm.survey.responses import Source, Survey, answers_of, require_valid
+from kjcm.survey.split import draw_split
+
+SIDES = ("train", "validation", "unused", "test")
+TO_RESOLVE = ["id", "text", "ksco6", "candidates", "ksco7"]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The rows of a study with their sides.
+
+    Attributes:
+        rows: id, wave, text, code, side (train, validation, unused, test), and weight and cluster where mapped.
+        left: the rows that left: id, wave, text, code (as in the file), reason.
+        to_resolve: the rows of wave 5 that wait for a person: id, text, ksco6, candidates, ksco7 (empty, to fill in).
+        flow: counts at each step.
+        classes: sorted codes that have training rows: what a model trained on this cohort can predict.
+        level: digits of the codes, None for codes as they stand.
+        cohort_hash: of the converted rows before cutoff and split.
+        split_hash: of each of those rows' drawn side, train or test.
+        synthetic: the rows come from the synthetic twin.
+    """
+
+    rows: pd.DataFrame
+    left: pd.DataFrame
+    to_resolve: pd.DataFrame
+    flow: Mapping[str, Any]
+    classes: tuple[str, ...]
+    level: int | None
+    cohort_hash: str
+    split_hash: str
+    synthetic: bool
+
+    def side(self, name: str) -> pd.DataFrame:
+        """Return the rows of one side, in the files' order."""
+        return self.rows[self.rows["side"] == name].reset_index(drop=True)
+
+    @property
+    def classes_hash(self) -> str:
+        """Return the hash of the class order, which travels with every checkpoint."""
+        return hash_of(self.classes)
+
+    def require_trainable(self) -> None:
+        """Raise KjcmError if there is nothing to train on: no rows left, or one class only."""
+        if not self.classes:
+            raise KjcmError(
+                f"No row is left to train on: data.cutoff={self.flow['cutoff']} removes every group "
+                f"({self.flow['converted']:,} rows). Lower data.cutoff."
+            )
+        if len(self.classes) == 1:
+            raise KjcmError(
+                f"Only one class ({self.classes[0]}) is left at data.level={self.level} and data.cutoff="
+                f"{self.flow['cutoff']}; a classifier needs two. Check data.columns.code, data.level and data.cutoff."
+            )
+
+
+def hash_of(lines: Iterable[str]) -> str:
+    """Return the SHA-256 of lines."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def build_cohort(
+    source: Source,
+    classification: Classification,
+    *,
+    level: int | None,
+    cutoff: int,
+    split_seed: int,
+    train_share: float,
+    train_fraction: float,
+    validation: float,
+    drop_invalid: bool,
+) -> Cohort:
+    """Convert, exclude, split and count the rows of `source`.
+
+    Raises:
+        KjcmError: a row that cannot be used (unless `drop_invalid`), or a crosswalk or resolution that is broken.
+    """
+    answers, waiting = _converted(source, classification, level, drop_invalid)
+    invalid, unresolved = answers["reason"].isin(["", "unresolved"]).eq(False), answers["reason"] == "unresolved"
+    usable = answers["reason"] == ""
+    rows = answers[usable].sort_values(["given", "wave", "id"], kind="stable")
+    drawn, use = draw_split(rows, split_seed, train_share, train_fraction, validation)
+    sizes = rows["code"][~rows["given"]].value_counts()
+    small = sizes[sizes <= cutoff].index
+    below = rows["code"].isin(small) & ~rows["given"]
+    answers.loc[below[below].index, "reason"] = f"group of {cutoff} rows or fewer"
+    keep = rows.index[~below]
+    kept = answers.loc[answers.index.isin(keep)].assign(side=use)
+    optional = [name for name in ("weight", "cluster") if name in answers]
+    flow = {
+        "read": len(answers),
+        "read_by_file": {s.label: int(n) for s, n in zip(source.surveys, _counts(answers, source), strict=True)},
+        "invalid": int(invalid.sum()),
+        "unresolved": int(unresolved.sum()),
+        "converted": len(rows),
+        "cutoff": cutoff,
+        "below_cutoff": int(below.sum()),
+        "below_cutoff_groups": len(small),
+        "cohort": len(kept),
+        "groups": int(kept["code"].nunique()),
+        **{name: int((kept["side"] == name).sum()) for name in SIDES},
+    }
+    return Cohort(
+        rows=kept[["id", "wave", "text", "code", "side", *optional]].reset_index(drop=True),
+        left=_left(answers),
+        to_resolve=waiting,
+        flow=flow,
+        classes=tuple(sorted(kept["code"][kept["side"] == "train"].unique())),
+        level=level,
+        cohort_hash=hash_of(rows["wave"] + "\t" + rows["id"] + "\t" + rows["text"] + "\t" + rows["code"]),
+        split_hash=hash_of(rows["wave"] + "\t" + rows["id"] + "\t" + drawn),
+        synthetic=source.synthetic,
+    )
+
+
+def _counts(answers: pd.DataFrame, source: Source) -> list[int]:
+    return [int((answers["survey"] == number).sum()) for number in range(len(source.surveys))]
+
+
+def _left(answers: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that left, with the code that their file has for them."""
+    gone = answers[answers["reason"] != ""]
+    return gone[["id", "wave", "text"]].assign(code=gone["raw"], reason=gone["reason"]).reset_index(drop=True)
+
+
+def _converted(
+    source: Source, classification: Classification, level: int | None, drop_invalid: bool
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return all answers with their codes at `level` (column raw: as in the file), and the rows to resolve."""
+    if source.columns.get("code") is None:
+        raise ConfigError("data.columns.code is null: name the column that holds the codes.")
+    frames, waiting = [], [pd.DataFrame(columns=TO_RESOLVE)]
+    for number, survey in enumerate(source.surveys):
+        frame = answers_of(survey, source.columns).assign(survey=number, given=survey.test)
+        frame["raw"] = frame["code"]
+        if survey.ksco6:
+            waiting.append(_from_ksco6(frame, survey, source, classification, level))
+        else:
+            _to_level(frame, classification, level)
+        if not drop_invalid:
+            require_valid(frame[frame["reason"] != "unresolved"].assign(code=frame["raw"]), survey, source.columns)
+        frames.append(frame)
+    answers = pd.concat(frames, ignore_index=True)
+    both = answers["id"][answers["id"].duplicated() & (answers["reason"] == "")]
+    if len(both):
+        raise KjcmError(f"{source.surveys[-1].name}: ids {some(both)} stand in {source.surveys[0].name} too. Rename them.")
+    return answers, pd.concat(waiting, ignore_index=True).astype(str)
+
+
+def _to_level(frame: pd.DataFrame, classification: Classification, level: int | None) -> None:
+    """Set the column code to the classification's code at `level`, or give the row a reason."""
+    codes = {raw: classification.resolve(raw) for raw in frame["raw"].unique()}
+    at = {raw: classification.at_level(code, level) if code else None for raw, code in codes.items()}
+    fine = frame["reason"] == ""
+    frame["code"] = frame["raw"].map(at).fillna("")
+    frame.loc[fine & frame["raw"].map(codes).isna(), "reason"] = "unknown code"
+    frame.loc[fine & frame["raw"].map(codes).notna() & (frame["code"] == ""), "reason"] = (
+        "code with fewer digits than data.level"
+    )
+
+
+def _from_ksco6(
+    frame: pd.DataFrame, survey: Survey, source: Source, classification: Classification, level: int | None
+) -> pd.DataFrame:
+    """Convert KSCO-6 codes in place; return the rows that wait for a resolution."""
+    if source.crosswalk is None:
+        raise ConfigError(f"{survey.name} is coded in KSCO-6: give data.crosswalk=FILE (columns ksco6, ksco7).")
+    crosswalk = crosswalk_of(source.crosswalk, classification, source.crosswalk_name)
+    resolved = (
+        resolutions_of(source.resolutions, classification, source.resolutions_name)
+        if source.resolutions is not None
+        else {}
+    )
+    lead = f"{survey.wave}-"
+    own = frame["id"].str.removeprefix(lead)
+    unknown = set(resolved) - set(own)
+    if unknown:
+        raise KjcmError(f"{source.resolutions_name}, column 'id': {some(sorted(unknown))} are not in {survey.name}.")
+    partners = {raw: crosswalk.partners(raw, classification, level) for raw in frame["raw"].unique()}
+    single = {raw: codes[0] for raw, codes in partners.items() if len(codes) == 1}
+    by_person = own.map({row: classification.at_level(code, level) for row, code in resolved.items()})
+    frame["code"] = frame["raw"].map(single).fillna(by_person).fillna("")
+    fine = frame["reason"] == ""
+    frame.loc[fine & frame["raw"].map(lambda raw: not partners[raw]), "reason"] = "unknown code"
+    waits = fine & (frame["reason"] == "") & (frame["code"] == "")
+    frame.loc[waits, "reason"] = "unresolved"
+    candidates = frame["raw"][waits].map({raw: " ".join(codes) for raw, codes in partners.items()})
+    return pd.DataFrame(
+        {"id": own[waits], "text": frame["text"][waits], "ksco6": frame["raw"][waits], "candidates": candidates, "ksco7": ""}
+    )

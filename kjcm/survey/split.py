@@ -1,0 +1,72 @@
+"""The split: drawn once by a seed, whatever the order of the files' rows and whatever cutoff comes after."""
+
+import hashlib
+import math
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+SPLIT_OVER = 10  # the split is drawn over the groups of more rows than this (the article's own cutoff)
+
+def round_half_up(value: float) -> int:
+    """Return the nearest whole number, halves upwards (69,765.5 -> 69,766)."""
+    return math.floor(value + 0.5)
+
+
+def ranks_of(keys: pd.Series, seed: int) -> NDArray[np.int64]:
+    """Return each row's place in the seed's order of its key (a row id or a cluster): equal keys share a place.
+
+    The order is that of SHA-256 of seed and key, so that it depends on nothing else.
+    """
+    unique = sorted(set(keys), key=lambda key: hashlib.sha256(f"{seed}\t{key}".encode()).digest())
+    places = {key: place for place, key in enumerate(unique)}
+    return keys.map(places).to_numpy(np.int64)
+
+
+def boundary(ranks: NDArray[np.int64], among: NDArray[np.bool_], wanted: int) -> int:
+    """Return the rank below which `wanted` of the rows `among` lie, or as near to it as equal ranks allow."""
+    inside = np.sort(ranks[among])
+    if wanted <= 0 or not len(inside):
+        return 0
+    if wanted >= len(inside):
+        return int(inside[-1]) + 1
+    before, after = (int(np.searchsorted(inside, inside[wanted], side)) for side in ("left", "right"))
+    nearer = before if wanted - before <= after - wanted else after
+    return int(inside[nearer]) if nearer < len(inside) else int(inside[-1]) + 1
+
+
+def draw_split(
+    rows: pd.DataFrame, seed: int, train_share: float, train_fraction: float, validation: float
+) -> tuple[pd.Series, pd.Series]:
+    """Return each row's drawn side (train, test) and its use (train, validation, unused, test).
+
+    The rows of groups over `SPLIT_OVER` rows decide where the boundaries lie, so that no later cutoff moves a row; all
+    boundaries are on one order, so that K-JCM-half's rows are among K-JCM's.
+
+    Args:
+        rows: id, code, given (the row is a test row given as such) and perhaps cluster, whose rows stay together.
+        seed: data.split_seed.
+        train_share: share of rows for training (the article: 0.7); 1 where test rows are given.
+        train_fraction: share of the training rows to use (K-JCM-half: 0.5).
+        validation: share of the used training rows held back.
+    """
+    clustered = "cluster" in rows
+    ranks = ranks_of(rows["cluster"] if clustered else rows["id"], seed)
+    drawn = ~rows["given"].to_numpy(bool)
+    sizes = rows["code"].map(rows["code"][drawn].value_counts()).fillna(0).to_numpy()
+    large = drawn & (sizes > SPLIT_OVER)
+    if not large.any():
+        large = drawn
+    in_large = round_half_up(train_share * int(large.sum()))
+    train = drawn & (ranks < boundary(ranks, large, in_large))
+    if not clustered:  # small groups, which only a cutoff below 10 keeps, fill up to the share of all rows
+        small = drawn & ~large
+        in_small = round_half_up(train_share * int(drawn.sum())) - in_large
+        train = (train & large) | (small & (ranks < boundary(ranks, small, in_small)))
+    used = train & (ranks < boundary(ranks, large & train, round_half_up(train_fraction * int((large & train).sum()))))
+    keep = round_half_up((1 - validation) * int((large & used).sum()))
+    held = used & (ranks >= boundary(ranks, large & used, keep)) if validation else np.zeros_like(used)
+    side = pd.Series(np.where(train, "train", "test"), index=rows.index)
+    use = side.mask(pd.Series(train & ~used, index=rows.index), "unused")
+    return side, use.mask(pd.Series(held, index=rows.index), "validation")

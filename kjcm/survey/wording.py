@@ -1,0 +1,28 @@
+"""One sentence from the three answers: `작업장(에서) 직위(으로) 일` (the article, Table 1)."""
+
+import unicodedata
+
+LIEUL = 8  # index of ㄹ among the 28 final consonants of a Hangul syllable; 0 is none
+# Digits and Latin letters end as their Korean names do: 1 일, 7 칠, 8 팔, l 엘, r 알 in ㄹ; 0 영, 3 삼, 6 육, m 엠, n 엔
+# in another consonant; the rest in a vowel.
+OTHER_CONSONANT = frozenset("036mn")
+
+
+def tidy(answer: str) -> str:
+    """Return an answer in NFC with its white space (line breaks too) folded to single blanks."""
+    return " ".join(unicodedata.normalize("NFC", answer).split())
+
+
+def particle(word: str) -> str:
+    """Return '로' after a vowel or ㄹ and '으로' after any other consonant, judged by the last letter or digit."""
+    last = next((char for char in reversed(word) if char.isalnum()), "")
+    if "가" <= last <= "힣":
+        return "로" if (ord(last) - ord("가")) % 28 in (0, LIEUL) else "으로"
+    return "으로" if last.lower() in OTHER_CONSONANT else "로"
+
+
+def sentence(workplace: str = "", position: str = "", task: str = "") -> str:
+    """Return the model's input text; absent (empty) parts are left out, all absent gives ''."""
+    workplace, position, task = tidy(workplace), tidy(position), tidy(task)
+    parts = [f"{workplace}(에서)" if workplace else "", f"{position}({particle(position)})" if position else "", task]
+    return " ".join(part for part in parts if part)

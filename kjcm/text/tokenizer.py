@@ -1,0 +1,105 @@
+"""The tokenizer of a run: KoBERT's, one trained on the training rows, or any fast one of Hugging Face."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kjcm.errors import ConfigError, KjcmError
+from kjcm.text.unigram import Unigram, fast_tokenizer, read_unigram
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+KOBERT_FILES = ("spiece.model", "tokenizer_78b3253a26.model")
+KOBERT_HUB = ("monologg/distilkobert", ("tokenizer_78b3253a26.model", "vocab.txt"))
+
+
+def build_tokenizer(kind: str, path: str | None, vocab_size: int, texts: Sequence[str]) -> "PreTrainedTokenizerFast":
+    """Return the tokenizer.
+
+    Args:
+        kind: 'trained' (on `texts`), 'kobert' or 'huggingface'.
+        path: KoBERT's file or its folder (None: the hub), or a Hugging Face folder or hub name.
+        vocab_size: most pieces of a trained one.
+        texts: training texts.
+
+    Raises:
+        KjcmError: files are missing or of the wrong kind, or the hub cannot be reached.
+        ConfigError: `path` is needed and missing.
+    """
+    if kind == "trained":
+        return fast_tokenizer(train_unigram(texts, vocab_size))
+    if kind == "kobert":
+        file = _kobert_file(path)
+        return fast_tokenizer(read_unigram(file, kobert=True), str(file))
+    if path is None:
+        raise ConfigError("tokenizer=huggingface needs tokenizer.path=FOLDER_OR_HUB_NAME (or model.pretrained).")
+    return load_tokenizer(path)
+
+
+def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerFast":
+    """Load a fast tokenizer from a folder or the hub; no code of the folder is run.
+
+    Raises:
+        KjcmError: there is none, or it is not a fast one.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+    except Exception as error:  # transformers raises OSError, ValueError, KeyError, ... for what is missing or broken
+        raise KjcmError(
+            f"{path}: no tokenizer could be loaded from there ({first_line(error)}). Give tokenizer.path=FOLDER with "
+            "tokenizer.json, or use tokenizer=trained with a model of model.pretrained=null."
+        ) from None
+    if not isinstance(tokenizer, PreTrainedTokenizerFast) or tokenizer.pad_token_id is None:
+        raise KjcmError(f"{path}: its tokenizer is not a fast one with a padding token. Use another tokenizer.path.")
+    tokenizer.split_special_tokens = True  # a literal special token in an answer is text
+    return tokenizer
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _kobert_file(path: str | None) -> Path:
+    if path is not None:
+        found = Path(path).expanduser()
+        files = [found] if found.is_file() else [found / name for name in KOBERT_FILES]
+        file = next((file for file in files if file.is_file()), None)
+        if file is None:
+            raise KjcmError(f"{found}: holds neither of {', '.join(KOBERT_FILES)}. Set tokenizer.path to such a file.")
+        return file
+    from huggingface_hub import hf_hub_download
+
+    repository, names = KOBERT_HUB
+    try:
+        return [Path(hf_hub_download(repository, name)) for name in names][0]
+    except Exception as error:  # offline, not found, no permission: one remedy for all
+        raise KjcmError(
+            f"KoBERT's tokenizer could not be fetched from the hub ({repository}: {first_line(error)}). Give "
+            "tokenizer.path=FILE (spiece.model, or tokenizer_78b3253a26.model with vocab.txt beside it), or use "
+            "model=tiny, which trains its own tokenizer."
+        ) from None
+
+
+def train_unigram(texts: Sequence[str], vocab_size: int) -> Unigram:
+    """Train a SentencePiece unigram model on `texts`, with KoBERT's five special pieces at ids 0 to 4; deterministic."""
+    import sentencepiece
+
+    written = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts), model_writer=written, model_type="unigram", vocab_size=vocab_size,
+            hard_vocab_limit=False, character_coverage=0.9999, num_threads=1, normalization_rule_name="nmt_nfkc",
+            unk_id=0, pad_id=1, bos_id=2, eos_id=3, unk_piece="[UNK]", pad_piece="[PAD]", bos_piece="[CLS]",
+            eos_piece="[SEP]", control_symbols=["[MASK]"], shuffle_input_sentence=False, minloglevel=2,
+        )  # fmt: skip
+    except RuntimeError as error:
+        raise KjcmError(
+            f"No tokenizer could be trained on {len(texts):,} texts ({first_line(error)}). Use tokenizer=kobert or "
+            "tokenizer=huggingface."
+        ) from None
+    return Unigram(written.getvalue())
