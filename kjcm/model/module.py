@@ -83,6 +83,11 @@ class Classifier(pl.LightningModule):
         logits: Tensor = self.encoder(batch["input_ids"], batch["attention_mask"])
         return logits
 
+    def measured(self, batch: Batch) -> Tensor:
+        """Return logits in float32 whatever the training's precision, so that every device measures the same model."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self(batch).float()  # type: ignore[no-any-return]
+
     def on_train_epoch_start(self) -> None:
         """Seed the dropout of this epoch, so that a resumed run continues as an undisturbed one would."""
         seeds = np.random.SeedSequence([self.dropout_seed, self.current_epoch, self.global_rank])
@@ -112,11 +117,11 @@ class Classifier(pl.LightningModule):
 
     def validation_step(self, batch: Batch) -> None:
         """Add rows to the validation loss and metrics."""
-        logits = self(batch)
+        logits = self.measured(batch)
         labels = batch["labels"]
         known = labels < len(self.classes)  # a code without training rows has no logit, so no loss
         if known.any():
-            loss = functional.cross_entropy(logits[known].float(), labels[known])
+            loss = functional.cross_entropy(logits[known], labels[known])
             self.validation_loss.update(loss, int(known.sum()))
         self.validation_scores.update(logits, labels)
 
@@ -134,7 +139,7 @@ class Classifier(pl.LightningModule):
 
     def test_step(self, batch: Batch) -> None:
         """Add rows to the test metrics and keep their first codes."""
-        logits = self(batch).float()
+        logits = self.measured(batch)
         self.test_scores.update(logits, batch["labels"])
         self.predicted.append(first_codes(logits, batch["rows"]))
 

@@ -26,13 +26,22 @@ def global_rank() -> int:
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
-    """Return what 'auto' means on this device: bf16-mixed on a GPU that has it, else 32-true."""
+    """Return what 'auto' means on this device: bf16-mixed where it computes in bfloat16 itself, else 32-true."""
     import torch
 
     if precision != "auto":
         return precision
-    on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
-    return "bf16-mixed" if on_gpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    if accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available()):
+        return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if cpu_has_bf16() else "32-true"
+
+
+def cpu_has_bf16() -> bool:
+    """Tell whether the processor has bfloat16 instructions (AVX512-BF16 or AMX)."""
+    import torch
+
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def make_trainer(
@@ -84,11 +93,15 @@ def progress_bar() -> Any:
 
 def quiet() -> None:
     """Keep what Lightning says to developers of it off the screen; warnings that concern a user's data stay."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for text in (".*does not have many workers.*", ".*num_workers.*", ".*persistent_workers.*", ".*val_dataloader.*",
                  ".*Checkpoint directory.*", ".*infer the `batch_size`.*", ".*LeafSpec.*", ".*log_every_n_steps.*",
-                 ".*`isinstance\\(treespec.*", ".*sync_dist=True.*"):  # fmt: skip
+                 ".*`isinstance\\(treespec.*", ".*sync_dist=True.*", ".*across ranks is zero.*"):  # fmt: skip
         warnings.filterwarnings("ignore", message=text)
 
 

@@ -59,6 +59,8 @@ def save_model(
     save_encoder(model, part)
     tokenizer.save_pretrained(part)
     write_json(part / "kjcm.json", asdict(settings))
+    for file in part.iterdir():
+        file.chmod(0o644)  # safetensors writes files that only their owner can read
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
 

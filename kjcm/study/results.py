@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kjcm.errors import some
 from kjcm.ksco.classification import Classification
 from kjcm.survey.cohort import Cohort
 
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
     from kjcm.model.module import Predictions
 
 WIDTH = 10  # codes a row in predictions.parquet
-METRICS = ("accuracy", "precision_weighted", "recall_weighted", "f1_weighted", "f1_macro", "top_5_accuracy")  # shown
+SHOWN = {  # metric -> its column on the screen
+    "accuracy": "accuracy",
+    "precision_weighted": "precision",
+    "recall_weighted": "recall",
+    "f1_weighted": "F1",
+    "f1_macro": "macro F1",
+    "top_5_accuracy": "Top-5",
+}
 
 
 def indices_of(codes: Sequence[str], classes: Sequence[str]) -> tuple["np.ndarray[Any, np.dtype[np.int64]]", list[str]]:
@@ -105,17 +113,16 @@ def show(report: Mapping[str, Any], path: Path) -> None:
     synthetic = report["synthetic"]
     if report["metrics"]:
         table = Table(title=f"{report['n_test']:,} {'synthetic ' if synthetic else ''}test rows", title_justify="left")
-        for name in METRICS:
-            table.add_column(name.replace("_", " "), justify="right")
-        table.add_row(*(f"{report['metrics'][name]:.4f}" for name in METRICS))
+        for column in SHOWN.values():
+            table.add_column(column, justify="right")
+        table.add_row(*(f"{report['metrics'][name]:.4f}" for name in SHOWN))
         console.print(table)
-    for name, values in (("validation", report["validation"]),):
-        if values:
-            console.print(f"{name}: loss {values['loss']:.4f}, accuracy {values['accuracy']:.4f}")
+    if validation := report["validation"]:
+        console.print(f"validation: loss {validation['loss']:.4f}, accuracy {validation['accuracy']:.4f}")
     if report["n_test_without_training"]:
         console.print(
             f"{report['n_test_without_training']:,} test rows are of groups without training rows "
-            f"({', '.join(report['codes_without_training'][:5])}...); they count as errors"
+            f"({some(report['codes_without_training'])}); they count as errors"
         )
     if synthetic:
         console.print("synthetic data: these figures say nothing about real answers and are not comparable with the article")

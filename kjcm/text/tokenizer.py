@@ -31,7 +31,7 @@ def build_tokenizer(kind: str, path: str | None, vocab_size: int, texts: Sequenc
     if kind == "trained":
         return fast_tokenizer(train_unigram(texts, vocab_size))
     if kind == "kobert":
-        file = _kobert_file(path)
+        file = kobert_file(path)
         return fast_tokenizer(read_unigram(file, kobert=True), str(file))
     if path is None:
         raise ConfigError("tokenizer=huggingface needs tokenizer.path=FOLDER_OR_HUB_NAME (or model.pretrained).")
@@ -64,7 +64,8 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _kobert_file(path: str | None) -> Path:
+def kobert_file(path: str | None) -> Path:
+    """Return KoBERT's SentencePiece file: `path` or the one in it; None fetches it from the hub."""
     if path is not None:
         found = Path(path).expanduser()
         files = [found] if found.is_file() else [found / name for name in KOBERT_FILES]
