@@ -107,10 +107,13 @@ class TokenData(pl.LightningDataModule):
             rank=rank,
             world=world,
         )
+        if training and self.trainer:  # a resumed run draws its first batch before Lightning sets the epoch
+            batches.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
         return DataLoader(
             TokenBatches(data, self.pad),
             sampler=batches,
             batch_size=None,  # the sampler gives whole batches
+            generator=torch.Generator(),  # else each new iterator draws from the generator that dropout uses
             num_workers=self.workers,
             persistent_workers=self.workers > 0 and training,
             multiprocessing_context="fork" if self.workers else None,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
@@ -76,7 +76,6 @@ class Classifier(pl.LightningModule):
         )
         self.train_loss, self.validation_loss = MeanMetric(), MeanMetric()
         self.predicted: list[Predictions] = []
-        self.save_hyperparameters(asdict(optimisation))
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits [batch, classes]."""

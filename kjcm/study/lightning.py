@@ -147,21 +147,21 @@ def _wandb_logger(node: dict[str, Any], folder: Path, config: dict[str, Any], ru
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
-    mode = wandb_mode(node["mode"])
-    folder.mkdir(parents=True, exist_ok=True)
-    return WandbLogger(
+    if global_rank() > 0:
+        return WandbLogger(offline=True)  # only the first process has a run; Lightning keeps the others silent
+    run = wandb.init(
         name=f"{config['name']}-{run_id}",
-        save_dir=str(folder),
+        dir=str(folder),
         project=node["project"],
         entity=node["entity"],
         group=node["group"],
         tags=list(node["tags"]),
         config=config,
-        mode=mode,
-        offline=mode == "offline",
+        mode=wandb_mode(node["mode"]),
         # console output stays here: an error message may show the beginning of an answer
         settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),
     )
+    return WandbLogger(experiment=run)
 
 
 @contextmanager

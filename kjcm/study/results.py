@@ -191,7 +191,9 @@ def flow_lines(cohort: Cohort) -> list[str]:
         f"{'SYNTHETIC twin: ' if cohort.synthetic else ''}{flow['read']:,} rows read ({by_file})",
         f"  - {flow['unresolved']:,} lost in code conversion" if flow["unresolved"] else "",
         f"  - {flow['invalid']:,} unusable" if flow["invalid"] else "",
-        f"  - {flow['below_cutoff']:,} in {flow['below_cutoff_groups']} groups of {flow['cutoff']} rows or fewer",
+        f"  - {flow['below_cutoff']:,} in {flow['below_cutoff_groups']} groups of {flow['cutoff']} rows or fewer"
+        if flow["below_cutoff"]
+        else "",
         f"  = {flow['cohort']:,} in {flow['groups']} groups: {flow['train']:,} training"
         + (f", {flow['validation']:,} validation" if flow["validation"] else "")
         + (f", {flow['unused']:,} unused" if flow["unused"] else "")

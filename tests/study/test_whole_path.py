@@ -1,0 +1,265 @@
+"""From a command line to a run folder, and what comes after it."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
+
+from tests.conftest import LEARNS, ROOT, SMALL, Run, command
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_run_folder_is_whole_and_its_metrics_are_those_of_its_predictions(finished: Path) -> None:
+    report, cohort = load(finished / "report.json"), load(finished / "cohort.json")
+    for name in ("config.yaml", "identity.json", "predictions.parquet", "checkpoints/last.ckpt", "model/model.safetensors",
+                 "model/tokenizer.json", "model/kjcm.json", "hydra/overrides.yaml", "train.log", "DONE"):  # fmt: skip
+        assert (finished / name).is_file(), name
+    assert report["synthetic"] is cohort["synthetic"] is True
+    predictions = pd.read_parquet(finished / "predictions.parquet")
+    assert list(predictions) == ["id", "code", *(f"code_{k}" for k in range(1, 11)), *(f"prob_{k}" for k in range(1, 11))]
+    assert len(predictions) == report["n_test"] == cohort["flow"]["test"]
+    assert report["n_train"] == cohort["flow"]["train"] and report["n_augmented"] == 0
+    assert report["n_classes"] == len(cohort["classes"]) == 142
+    truth, first = predictions["code"], predictions["code_1"]
+    precision, recall, f1, _ = precision_recall_fscore_support(truth, first, average="weighted", zero_division=0)
+    expected = {
+        "accuracy": accuracy_score(truth, first),
+        "precision_weighted": precision,
+        "recall_weighted": recall,
+        "f1_weighted": f1,
+        "f1_macro": f1_score(truth, first, average="macro", zero_division=0),
+    }
+    for k in range(2, 6):
+        hits = predictions[[f"code_{i}" for i in range(1, k + 1)]].eq(truth, axis=0).any(axis=1)
+        expected[f"top_{k}_accuracy"] = hits.mean()
+    for name, value in expected.items():
+        assert report["metrics"][name] == pytest.approx(value, abs=1e-6), name
+    assert report["metrics"]["accuracy"] > 0.15  # it has learnt: the largest group has a share of about 0.07
+    assert sum(row["n_test"] for row in report["per_class"]) == report["n_test"]
+    assert sum(row["n_predicted"] for row in report["per_class"]) == report["n_test"]
+    prob = predictions[[f"prob_{k}" for k in range(1, 11)]].to_numpy()
+    assert (np.diff(prob, axis=1) <= 0).all() and (prob.sum(axis=1) <= 1 + 1e-5).all()
+
+
+def test_evaluate_gives_the_same_figures_as_training(finished: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("evaluate", f"run={finished}", "out=again") == 0
+    trained, again = load(finished / "report.json"), load(here / "again" / "metrics.json")
+    assert again["metrics"] == pytest.approx(trained["metrics"], abs=1e-6)
+    assert again["hashes"]["cohort"] == trained["hashes"]["cohort"]
+    before = (here / "again" / "metrics.json").read_bytes()
+    assert command("evaluate", f"run={finished}", "out=again") == 0
+    assert (here / "again" / "metrics.json").read_bytes() == before
+    assert "evaluated already" in capsys.readouterr().out
+
+
+def test_evaluate_on_a_file_counts_unseen_groups_as_errors(finished: Path, here: Path) -> None:
+    predictions = pd.read_parquet(finished / "predictions.parquet")
+    code = predictions["code"].iloc[0]
+    rows = pd.DataFrame({"nr": [1, 2, 3], "was": ["편의점에서 물건 판매", "국회의원", "택시 운전"], "ksco": [code, "A09", "872"]})
+    rows.to_csv("new.csv", index=False)
+    assert command(
+        "evaluate", f"run={finished}", "data=table", "data.test_path=new.csv", "data.columns.id=nr", "data.columns.task=was",
+        "data.columns.workplace=null", "data.columns.position=null", "data.columns.code=ksco", "out=new",
+    ) == 0  # fmt: skip
+    metrics = load(here / "new" / "metrics.json")
+    assert metrics["n_test"] == 3 and metrics["n_test_without_training"] == 2
+    assert metrics["codes_without_training"] == ["872", "A09"]
+    assert metrics["metrics"]["accuracy"] <= 1 / 3 + 1e-6
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet", "xlsx"])
+def test_predict_keeps_columns_and_order(finished: Path, here: Path, kind: str) -> None:
+    rows = pd.DataFrame(
+        {
+            "번호": ["007", "2", "10", "3"],
+            "workplace": ["은행", "", "○○초등학교", "논"],
+            "position": ["대리", "기사", "", ""],
+            "task": ["예금 상담", "택시 운전", "학생 가르침", "벼농사"],
+            "note": ['a "b", c', "", "줄\n바꿈", "x"],
+        }
+    )
+    {
+        "csv": lambda: rows.to_csv("in.csv", index=False),
+        "tsv": lambda: rows.to_csv("in.tsv", index=False, sep="\t"),
+        "parquet": lambda: rows.to_parquet("in.parquet"),
+        "xlsx": lambda: rows.to_excel("in.xlsx", index=False),
+    }[kind]()
+    assert command("predict", f"run={finished}", f"input=in.{kind}", "output=out.parquet", "top_k=3", "chunk_rows=3") == 0
+    coded = pd.read_parquet("out.parquet")
+    assert list(coded) == [*rows, *(f"{name}_{k}" for name in ("code", "title", "prob") for k in (1, 2, 3))]
+    pd.testing.assert_frame_equal(coded[list(rows)].fillna("").astype(str), rows, check_dtype=False)
+    assert load(here / "out.parquet.json")["synthetic"] is True
+    # every row is coded as it would be alone, whatever its chunk and batch
+    assert command("predict", f"run={finished}", f"input=in.{kind}", "output=one.csv", "batch_size=1", "top_k=10") == 0
+    one = pd.read_csv("one.csv", dtype={"code_1": str})
+    assert one["code_1"].tolist() == coded["code_1"].tolist()
+    assert np.allclose(one["prob_1"], coded["prob_1"], atol=2e-6)
+
+
+def test_probabilities_of_all_classes_sum_to_one(finished: Path) -> None:
+    from kjcm.coding.predict import Coder
+
+    coder = Coder(finished, batch_size=2, top_k=len(load(finished / "cohort.json")["classes"]))
+    coded = coder.code(["은행(에서) 예금 상담", "택시 운전", "x"])
+    prob = coded[[name for name in coded if name.startswith("prob_")]].to_numpy(float)
+    assert prob.shape == (3, 142)
+    assert np.allclose(prob.sum(axis=1), 1, atol=1e-5)
+
+
+def test_finished_runs_are_skipped_other_folders_refused(
+    finished: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = here / "copy"
+    shutil.copytree(finished, copy)
+    same = (*LEARNS, "experiment=k_jcm", f"run_dir={copy}")
+    marked = (copy / "DONE").read_text()
+    assert command("train", *same) == 0
+    assert "finished already, skipped" in capsys.readouterr().out and (copy / "DONE").read_text() == marked
+    assert command("train", *same, "seed=1") == 1
+    assert "holds another run" in capsys.readouterr().err and (copy / "DONE").is_file()
+    (here / "mine").mkdir()
+    (here / "mine" / "thesis.txt").write_text("years of work")
+    assert command("train", *SMALL, "run_dir=mine", "overwrite=true") == 1
+    assert (here / "mine" / "thesis.txt").read_text() == "years of work"
+    assert command("train", "-m", *SMALL, "run_dir=mine", "seed=0,1") == 2
+
+
+def test_a_killed_run_goes_on_and_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
+    words = [*SMALL, "optim.lr=0.003", "trainer.max_epochs=6", f"cache={tmp_path / 'cache'}"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert command("train", *words, f"run_dir={whole}") == 0
+    child = subprocess.Popen(
+        [sys.executable, "-m", "kjcm", "train", *words, f"run_dir={cut}"],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (cut / "checkpoints" / "last.ckpt").is_file() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert (cut / "checkpoints" / "last.ckpt").is_file() and not (cut / "DONE").exists()
+    assert command("train", *words, f"run_dir={cut}") == 0
+    assert "resuming" in (cut / "train.log").read_text()
+    assert load(cut / "report.json")["metrics"] == load(whole / "report.json")["metrics"]
+    assert (cut / "model" / "model.safetensors").read_bytes() == (whole / "model" / "model.safetensors").read_bytes()
+
+
+def test_two_processes_learn_and_measure_what_one_does(finished: Path, tmp_path: Path, kjcm: Run) -> None:
+    run = tmp_path / "two"
+    kjcm("train", *LEARNS, "experiment=k_jcm", f"run_dir={run}", "trainer=ddp", "trainer.accelerator=cpu",
+         "trainer.devices=2", "trainer.deterministic=true", "trainer.num_workers=0", "trainer.precision=32-true")  # fmt: skip
+    one, two = load(finished / "report.json"), load(run / "report.json")
+    assert two["hashes"] == one["hashes"]
+    # dropout differs between one process and two, so the models are two seeds of one training
+    assert two["n_test"] == one["n_test"] == len(pd.read_parquet(run / "predictions.parquet")["id"].unique())
+    assert two["metrics"]["accuracy"] == pytest.approx(one["metrics"]["accuracy"], abs=0.1)
+
+
+def test_sweep_with_wandb_offline_logs_what_the_reports_say(here: Path) -> None:
+    assert command(
+        "train", "-m", *SMALL, "experiment=k_jcm,model_3", "seed=0,1", "logger=wandb", "data.validation=0.1", "trainer=cpu",
+    ) == 0  # fmt: skip
+    runs = sorted(path.parent for path in here.glob("runs/*/*/DONE"))
+    assert [run.parent.name for run in runs] == ["k_jcm", "k_jcm", "model_3", "model_3"]
+    tables = [load(run / "report.json") for run in runs]
+    assert {table["hashes"]["split"] for table in tables} == {tables[0]["hashes"]["split"]}
+    assert [table["n_augmented"] > 0 for table in tables] == [False, False, True, True]
+    for run, table in zip(runs, tables, strict=True):
+        (log,) = run.glob("wandb/offline-run-*/*.wandb")
+        shown = subprocess.run(
+            [Path(sys.executable).with_name("wandb"), "leet", "inspect", "--summary", "--json", log],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        record = json.loads(shown.stdout)
+        assert record["name"].startswith(run.parent.name) and record["state"] == "finished"
+        for name, value in table["metrics"].items():
+            assert record["summary"][f"test_{name}"] == pytest.approx(value, abs=1e-6)
+        text = log.read_bytes().decode("utf-8", "ignore")
+        assert "(에서)" not in text  # no row's text leaves
+
+
+def test_test_rows_are_left_alone_and_validation_is_held_back(here: Path) -> None:
+    assert command("train", *SMALL, "evaluate=false", "data.validation=0.2", "run_dir=run", "optim=adamw", "logger=none") == 0
+    report = load(here / "run" / "report.json")
+    assert report["metrics"] == {} and report["n_test"] == 0 and not (here / "run" / "predictions.parquet").exists()
+    flow = load(here / "run" / "cohort.json")["flow"]
+    assert report["n_validation"] == flow["validation"] == round(0.2 * (flow["train"] + flow["validation"]))
+    assert 0 < report["validation"]["accuracy"] < 1
+
+
+def test_early_stopping_keeps_the_best_epoch(here: Path) -> None:
+    words = ("data.validation=0.2", "trainer.patience=1", "trainer.max_epochs=30", "optim.lr=0.05", "evaluate=false")
+    assert command("train", *SMALL, *words, "run_dir=run") == 0
+    report = load(here / "run" / "report.json")
+    log = pd.read_csv(next(here.glob("run/logs/csv/*/metrics.csv")))
+    assert report["epochs"] < 30
+    assert report["validation"]["loss"] == pytest.approx(log["val_loss"].min(), abs=1e-5)
+
+
+def test_tensorboard_gets_the_scalars(here: Path) -> None:
+    assert command("train", *SMALL, "logger=tensorboard", "run_dir=run") == 0
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(str(here / "run" / "logs" / "tensorboard" / "version_0")).Reload()
+    report = load(here / "run" / "report.json")
+    assert accumulator.Scalars("test_accuracy")[-1].value == pytest.approx(report["metrics"]["accuracy"], abs=1e-6)
+    assert len(accumulator.Scalars("train_loss")) == 2
+
+
+def test_identity_is_what_defines_the_run_not_where_it_runs(here: Path) -> None:
+    from kjcm.study.run_folder import identity_of
+
+    def identity(*words: str) -> str:
+        from hydra import compose, initialize_config_dir
+        from omegaconf import OmegaConf
+
+        from kjcm import schema
+        from kjcm.cli import config_folder
+
+        schema.register()
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            cfg = compose("train", list(words))
+        return identity_of(OmegaConf.to_container(cfg, resolve=True)).hash  # type: ignore[arg-type]
+
+    table = "id,workplace,position,task,code\n1,a,b,c,111\n"
+    for name in ("a.csv", "b.csv"):
+        (here / name).write_text(table)
+    base = identity("data=table", "data.path=a.csv")
+    assert identity("data=table", "data.path=b.csv") == base  # the same content elsewhere
+    same = ("trainer=gpu", "trainer.deterministic=true", "logger=wandb", "runs=/elsewhere", "experiment=k_jcm", "overwrite=true")
+    assert identity("data=table", "data.path=a.csv", *same) == base
+    assert identity("data=table", "data.path=a.csv", "seed=1") != base
+    assert identity("data=table", "data.path=a.csv", "optim.lr=0.5") != base
+    (here / "b.csv").write_text(table + "2,a,b,c,112\n")
+    assert identity("data=table", "data.path=b.csv") != base
+
+
+def test_every_experiment_trains(here: Path) -> None:
+    names = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
+    assert set(names) >= {"k_jcm", "k_jcm_half", "model_2", "model_3", "model_4"}
+    for name in names:
+        assert command("train", *SMALL, f"experiment={name}", "trainer.max_epochs=1", f"run_dir={name}") == 0
+    reports = {name: load(here / name / "report.json") for name in names}
+    full, half = reports["k_jcm"], reports["k_jcm_half"]
+    assert half["n_train"] == int(full["n_train"] / 2 + 0.5) and half["n_test"] == full["n_test"]
+    assert half["hashes"]["split"] == full["hashes"]["split"]
+    assert reports["model_2"]["n_classes"] == reports["model_4"]["n_classes"] < full["n_classes"]
+    config = yaml.safe_load((here / "model_2" / "config.yaml").read_text())
+    assert config["data"]["cutoff"] == 11  # the twin's own higher cutoff, shown
+    small = {row["code"] for row in full["per_class"]} - {row["code"] for row in reports["model_2"]["per_class"]}
+    groups = {row["code"]: row for row in load(here / "k_jcm" / "cohort.json")["groups"]}
+    assert small == {code for code, row in groups.items() if row["train"] + row["test"] <= 11}
+    assert reports["model_3"]["n_augmented"] > 142 and reports["model_3"]["n_train"] == full["n_train"]

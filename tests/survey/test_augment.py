@@ -1,0 +1,59 @@
+"""Titles and descriptions of the classification as training rows."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from kjcm.ksco.classification import Classification, load_classification
+from kjcm.survey.augment import augmentation
+
+SMALL = Classification(
+    "small",
+    titles=MappingProxyType({"1": "관리", "11": "어부", "111": " 어부 ", "112": "선장", "2": "은행원"}),
+    descriptions=MappingProxyType({"111": "배를 타고\n고기를 잡는다", "2": "은행원"}),
+    parents=MappingProxyType({"1": None, "11": "1", "111": "11", "112": "11", "2": None}),
+    levels=MappingProxyType({"1": 1, "11": 2, "111": 3, "112": 3, "2": 1}),
+)
+
+
+@pytest.mark.parametrize(
+    ("titles", "descriptions", "expected"),
+    [
+        (False, False, []),
+        (True, False, [["어부", "11"], ["선장", "11"], ["은행원", "2"]]),
+        (False, True, [["배를 타고 고기를 잡는다", "11"], ["은행원", "2"]]),
+        (True, True, [["어부", "11"], ["배를 타고 고기를 잡는다", "11"], ["선장", "11"], ["은행원", "2"]]),
+    ],
+)
+def test_each_class_gets_its_words_and_those_beneath_it_once(
+    titles: bool, descriptions: bool, expected: list[list[str]]
+) -> None:
+    rows = augmentation(SMALL, ["11", "2"], titles=titles, descriptions=descriptions)
+    assert rows.columns.tolist() == ["text", "code"]
+    assert rows.to_numpy().tolist() == expected
+
+
+def test_ksco_titles_of_the_package(ksco: Classification) -> None:
+    rows = augmentation(ksco, ["111", "112"], titles=True, descriptions=False)
+    assert rows.to_numpy().tolist() == [
+        ["의회 의원·고위 공무원 및 공공단체 임원", "111"], ["기업 고위 임원", "112"],
+    ]  # fmt: skip
+    every = augmentation(ksco, ksco.codes(3), titles=True, descriptions=True)
+    assert set(every["code"]) == set(ksco.codes(3))
+    assert len(every) == len({(ksco.title(c), ksco.at_level(c, 3)) for n in (3, 4) for c in ksco.codes(n)})
+
+
+def test_five_digit_titles_of_a_file(shared: Callable[[str], Path]) -> None:
+    whole = load_classification("ksco7", shared("data/ksco7/ksco7.tsv"))
+    rows = augmentation(whole, ["111"], titles=True, descriptions=False)
+    assert rows["text"].tolist() == [
+        "의회 의원·고위 공무원 및 공공단체 임원", "국회의원", "지방의회 의원 및 교육 의원", "중앙정부 고위 공무원",
+        "지방정부 고위 공무원", "공공 기관 임원", "정당 및 특수 단체 임원",
+    ]  # fmt: skip
+    assert set(rows["code"]) == {"111"}
+
+
+def test_classes_that_the_classification_does_not_know_get_nothing() -> None:
+    assert len(augmentation(load_classification("from_data"), ["0111", "x"], titles=True, descriptions=True)) == 0
