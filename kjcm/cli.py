@@ -122,7 +122,11 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> list
     before = sys.argv
     if debug:
         os.environ["HYDRA_FULL_ERROR"] = "1"
-    words = [*_checked(arguments), f"hydra.help.template={_quoted(text)}", "hydra.help.app_name=kjcm"]
+    words = [
+        *map(_quote_number, _checked(arguments)),
+        f"hydra.help.template={_quoted(text)}",
+        "hydra.help.app_name=kjcm",
+    ]
     sys.argv = [before[0], *sorted(words, key=_is_flag)]  # argparse wants the overrides together
     try:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(job)()
@@ -139,6 +143,14 @@ def _checked(arguments: list[str]) -> list[str]:
     return arguments
 
 
+def _quote_number(word: str) -> str:
+    """Quote the numbers in `cutoff=10,100`: Hydra wants a group's choices to be text."""
+    key, _, value = word.partition("=")
+    if not (config_folder() / key).is_dir():
+        return word
+    return f"{key}=" + ",".join(f'"{choice}"' if choice.isdigit() else choice for choice in value.split(","))
+
+
 def _is_flag(word: str) -> bool:
     return not ("=" in word or word.startswith("~")) or word.startswith("-")
 
@@ -148,8 +160,10 @@ def _groups(command: str) -> str:
     from omegaconf import OmegaConf
 
     folder = config_folder()
-    defaults = OmegaConf.load(folder / f"{command}.yaml")["defaults"]
-    names = [name for entry in defaults if not isinstance(entry, str) for name in entry]
+    defaults = OmegaConf.select(OmegaConf.load(folder / f"{command}.yaml"), "defaults")
+    names = [
+        name for entry in defaults if not isinstance(entry, str) for name in entry if not name.startswith("override")
+    ]
     choices = {name: sorted(file.stem for file in (folder / name).glob("*.yaml")) for name in names}
     return "\n".join(f"  {name:<16}{', '.join(found)}" for name, found in choices.items()) or "  (none)"
 

@@ -5,10 +5,11 @@ import json
 import math
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 
@@ -36,19 +37,35 @@ def encoding_of(path: Path) -> str:
     for encoding in ENCODINGS:
         try:
             with path.open(encoding=encoding, newline="") as stream:
-                for _ in iter(lambda: stream.read(1 << 20), ""):  # noqa: B023 - read before the next turn
+                for _ in iter(lambda: stream.read(1 << 20), ""):
                     pass
             return encoding
         except UnicodeDecodeError:
             continue
     with path.open("rb") as raw:
-        line = next((i for i, text in enumerate(raw, 1) if not _decodes(text)), 0)
-    raise KjcmError(f"{path}, line {line}: the text is neither UTF-8 nor CP949. Save the file as UTF-8.")
+        wrong = [
+            {number for number, line in enumerate(raw, 1) if not _decodes(line, encoding)}
+            for encoding in _rewinding(raw)
+        ]
+    both = min(wrong[0] & wrong[1], default=None)
+    place = (
+        f"line {both}"
+        if both
+        else f"some lines are UTF-8 (not line {min(wrong[0])}) and some CP949 (not line {min(wrong[1])})"
+    )
+    raise KjcmError(f"{path}, {place}: the text is neither UTF-8 nor CP949. Save the whole file as UTF-8.")
 
 
-def _decodes(line: bytes) -> bool:
+def _rewinding(stream: BinaryIO) -> Iterator[str]:
+    """Yield each encoding with the stream at its beginning."""
+    for encoding in ENCODINGS:
+        stream.seek(0)
+        yield encoding
+
+
+def _decodes(line: bytes, encoding: str) -> bool:
     try:
-        line.decode("cp949")
+        line.decode(encoding)
     except UnicodeDecodeError:
         return False
     return True
@@ -68,12 +85,22 @@ def require_file(path: str | Path, what: str = "file") -> Path:
 
 def text_chunks(path: Path, rows: int | None) -> Iterator[pd.DataFrame]:
     """Yield a CSV or TSV file as frames of at most `rows` rows (None: one frame), every cell a str as it stands."""
-    options: dict[str, Any] = {"sep": SEPARATORS[path.suffix.lower()], "dtype": str, "keep_default_na": False}
+    options: dict[str, Any] = {
+        "sep": SEPARATORS[path.suffix.lower()],
+        "dtype": str,
+        "keep_default_na": False,
+        "index_col": False,
+    }
     encoding = encoding_of(path)
     try:
-        reader = pd.read_csv(path, encoding=encoding, chunksize=rows or 1 << 40, **options)
-        with reader:
-            yield from reader
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # cells beyond the header's would be dropped
+            with pd.read_csv(path, encoding=encoding, chunksize=rows or 1 << 40, **options) as reader:
+                yield from reader
+    except pd.errors.ParserWarning:
+        raise KjcmError(
+            f"{path}: rows have more cells than the header names columns. Name them all in the header."
+        ) from None
     except pd.errors.EmptyDataError:
         raise KjcmError(f"{path}: the file is empty.") from None
     except pd.errors.ParserError as error:
@@ -104,7 +131,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
     try:
         return readers[suffix](path)
     except Exception as error:  # each reader has exceptions of its own; all mean that the file is broken
-        raise KjcmError(f"{path}: not a readable {suffix[1:].upper()} file ({type(error).__name__}: {error}).") from None
+        raise KjcmError(
+            f"{path}: not a readable {suffix[1:].upper()} file ({type(error).__name__}: {error})."
+        ) from None
 
 
 def _read_sav(path: Path) -> pd.DataFrame:

@@ -91,7 +91,7 @@ class Tokenizer:
 
     kind: str = MISSING
     path: str | None = MISSING
-    vocab_size: int = MISSING
+    vocab_size: int | None = MISSING
     max_unknown: float = MISSING
 
 
@@ -220,13 +220,22 @@ class Evaluate:
 
 
 @dataclass
+class TextColumns:
+    """Role -> column of a file to code; '@run' stands for the run's own column, null for none."""
+
+    workplace: str | None = MISSING
+    position: str | None = MISSING
+    task: str | None = MISSING
+
+
+@dataclass
 class Predict:
     """`kjcm predict`."""
 
     run: str = MISSING
     input: str = MISSING
     output: str = MISSING
-    columns: dict[str, str | None] = MISSING
+    columns: TextColumns = field(default_factory=TextColumns)
     top_k: int = MISSING
     batch_size: int = MISSING
     chunk_rows: int = MISSING
@@ -296,6 +305,12 @@ RANGES: dict[str, tuple[float, bool, float]] = {
     "trainer.max_epochs": (1, True, 10**6),
     "trainer.patience": (1, True, 10**6),
     "trainer.num_workers": (0, True, 1024),
+    "trainer.num_nodes": (1, True, 10**4),
+    "seed": (0, True, 2**32 - 1),
+    "seeds.init": (0, True, 2**32 - 1),
+    "seeds.batches": (0, True, 2**32 - 1),
+    "seeds.dropout": (0, True, 2**32 - 1),
+    "data.twin_seed": (0, True, 2**32 - 1),
     "top_k": (1, True, 10),
     "batch_size": (1, True, 10**6),
     "chunk_rows": (1, True, 10**8),

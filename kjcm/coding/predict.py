@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,8 +18,7 @@ from kjcm.study.model_folder import Settings, finished_run, load_model, load_set
 from kjcm.survey.responses import TEXT_COLUMNS, sentences
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedTokenizerFast
+    pass
 
 log = logging.getLogger("kjcm")
 OUTPUTS = (".csv", ".tsv", ".parquet", ".xlsx")
@@ -66,11 +65,8 @@ def predict(cfg: DictConfig) -> None:
 
 
 def _columns(settings: Settings, given: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Return text role -> column: the run's own names, with those of the config in their place."""
-    wrong = sorted(set(given) - set(TEXT_COLUMNS))
-    if wrong:
-        raise ConfigError(f"columns.{wrong[0]}: the columns that make the text are {', '.join(TEXT_COLUMNS)}.")
-    return {role: given.get(role, settings.columns.get(role)) for role in TEXT_COLUMNS}
+    """Return text role -> column: the run's own name where '@run' stands for it."""
+    return {role: settings.columns[role] if given[role] == "@run" else given[role] for role in TEXT_COLUMNS}
 
 
 def _coded(
@@ -88,7 +84,7 @@ def _coded(
     """
     missing = {role: name for role, name in columns.items() if name and name not in chunk}
     if missing:
-        role, name = next(iter(missing.items()))
+        role = next(iter(missing))
         raise KjcmError(
             f"{source}: has no column {some(missing.values())}; its columns are {some(chunk.columns)}. Set "
             f"columns.{role}=NAME, or columns.{role}=null if there is none."
@@ -194,6 +190,9 @@ class Writer(Protocol):
     def write(self, frame: pd.DataFrame) -> None:
         """Add rows."""
 
+    def close(self) -> None:
+        """Finish the file."""
+
 
 class _TextWriter:
     def __init__(self, path: Path) -> None:
@@ -202,7 +201,7 @@ class _TextWriter:
 
     def write(self, frame: pd.DataFrame) -> None:
         probabilities = [name for name in frame if str(name).startswith("prob_")]
-        shown = {name: frame[name].map("{:.6f}".format, na_action="ignore") for name in probabilities}
+        shown = {str(name): frame[name].map("{:.6f}".format, na_action="ignore") for name in probabilities}
         frame.assign(**shown).to_csv(self.stream, sep=self.separator, index=False, header=self.header)
         self.header = False
 
@@ -212,7 +211,9 @@ class _TextWriter:
 
 class _ParquetWriter:
     def __init__(self, path: Path) -> None:
-        self.path, self.file, self.schema = path, None, None
+        self.path = path
+        self.file: Any = None
+        self.schema: Any = None
 
     def write(self, frame: pd.DataFrame) -> None:
         import pyarrow as pa
@@ -253,7 +254,7 @@ def _without_null_types(schema: Any) -> Any:
 @contextmanager
 def _writer(path: Path) -> Iterator[Writer]:
     """Give the writer of the kind that the path's ending names."""
-    kinds = {".parquet": _ParquetWriter, ".xlsx": _ExcelWriter}
+    kinds: dict[str, Callable[[Path], Writer]] = {".parquet": _ParquetWriter, ".xlsx": _ExcelWriter}
     writer = kinds.get(path.suffix.lower(), _TextWriter)(path)
     try:
         yield writer

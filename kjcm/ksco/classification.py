@@ -3,7 +3,7 @@
 Everything above this module asks these objects; nothing else knows how a KSCO code is built.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
@@ -15,6 +15,7 @@ import pandas as pd
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import code_text, read_table
 
+UNIT_GROUPS = 4  # the finest level of the package's own KSCO-7
 EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
@@ -84,7 +85,13 @@ class Ksco(Classification):
 
     def resolve(self, text: str) -> str | None:
         """Return the KSCO code that `text` stands for (see `spellings`), None where it is none."""
-        return next((code for code in spellings(text) if code in self.levels), None)
+        for code in spellings(text):
+            if code in self.levels:
+                return code
+            # a five-digit code is known by its unit group, unless a file has brought the five-digit codes
+            if len(code) == UNIT_GROUPS + 1 and code[:-1] in self.levels and not self.codes(UNIT_GROUPS + 1):
+                return code[:-1]
+        return None
 
     def at_level(self, code: str, level: int | None) -> str | None:
         """Return the ancestor of `code` at `level`, None where `code` stands above that level or is unknown."""
@@ -113,13 +120,16 @@ def load_classification(name: str, path: str | Path | None = None) -> Classifica
         ConfigError: unknown name, or a KSCO file with codes that KSCO-7 does not have.
         KjcmError: the file cannot be read.
     """
-    given = read_classification(path) if path else Classification("from_data")
     if name == "from_data":
-        return given
+        return read_classification(path) if path else Classification("from_data")
     if name != "ksco7":
         raise ConfigError(f"classification.name={name!r} is not known: use 'ksco7' or 'from_data'.")
     ksco = _embedded()
-    foreign = [code for code in given.levels if _known_prefix(code, ksco.levels) is None]
+    if path is None:
+        return ksco
+    given = read_classification(path, above=ksco.levels)
+    units = set(ksco.codes(UNIT_GROUPS))
+    foreign = [code for code in given.levels if code not in ksco.levels and code[:UNIT_GROUPS] not in units]
     if foreign:
         raise ConfigError(
             f"{path}, column 'code': {some(foreign)} stand under no group of KSCO-7. "
@@ -141,10 +151,11 @@ def load_classification(name: str, path: str | Path | None = None) -> Classifica
     )
 
 
-def read_classification(path: str | Path) -> Classification:
+def read_classification(path: str | Path, above: Iterable[str] = ()) -> Classification:
     """Read a table of code, title (or title_ko) and, if present, level, parent, description (TSV, CSV or XLSX).
 
-    A missing level is the code's length; a missing parent is the longest other code that the code begins with.
+    A missing level is the code's length; a missing parent is the longest other code, of the file or of `above`, that the
+    code begins with.
 
     Raises:
         KjcmError: no such file, a column or title missing, a code given twice.
@@ -160,26 +171,33 @@ def read_classification(path: str | Path) -> Classification:
     if len(twice):
         raise KjcmError(f"{path}, column 'code': {some(twice)} stand more than once. Keep one row a code.")
     known = set(table["code"])
+    prefixes = known | set(above)
 
     def column(name: str) -> dict[str, str]:
         return dict(zip(table["code"], map(code_text, table[name]), strict=True)) if name in table else {}
 
-    parents, levels = column("parent"), column("level")
-    bad = [value for value in levels.values() if not value.isdigit()]
+    given_parents, given_levels = column("parent"), column("level")
+    bad = [value for value in given_levels.values() if not value.isdigit()]
     if bad:
         raise KjcmError(f"{path}, column 'level': {some(bad)} are not whole numbers.")
+    levels = {code: int(given_levels[code]) if given_levels else len(code) for code in sorted(known)}
+    parents = {
+        code: (given_parents.get(code) or None) if given_parents else _known_prefix(code[:-1], prefixes)
+        for code in known
+    }
+    wrong = [code for code, parent in parents.items() if parent in levels and levels[parent] >= levels[code]]
+    if wrong:
+        raise KjcmError(f"{path}, column 'parent': the parents of {some(sorted(wrong))} do not stand above them.")
     return Classification(
         Path(path).stem,
         titles=MappingProxyType({code: text for code, text in column(title).items() if text}),
         descriptions=MappingProxyType({code: text for code, text in column("description").items() if text}),
-        parents=MappingProxyType(
-            {code: (parents.get(code) or None) if parents else _known_prefix(code[:-1], known) for code in known}
-        ),
-        levels=MappingProxyType({code: int(levels[code]) if levels else len(code) for code in sorted(known)}),
+        parents=MappingProxyType(parents),
+        levels=MappingProxyType(levels),
     )
 
 
-def _known_prefix(code: str, known: Mapping[str, object] | set[str]) -> str | None:
+def _known_prefix(code: str, known: set[str]) -> str | None:
     return next((code[:end] for end in range(len(code), 0, -1) if code[:end] in known), None)
 
 

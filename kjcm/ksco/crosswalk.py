@@ -45,7 +45,8 @@ def crosswalk_of(table: pd.DataFrame, classification: Classification, name: str)
         KjcmError: a column is missing, or a ksco7 code is none of the classification.
     """
     require_columns(table, ("ksco6", "ksco7"), name)
-    six, seven = ([code_text(value) for value in table[column]] for column in ("ksco6", "ksco7"))
+    rows = [(code_text(six), code_text(seven)) for six, seven in zip(table["ksco6"], table["ksco7"], strict=True)]
+    six, seven = ([row[place] for row in rows if any(row)] for place in (0, 1))
     resolved = {code: classification.resolve(code) for code in set(seven)}
     unknown = [code for code in seven if resolved[code] is None]
     if unknown or not seven:
@@ -53,7 +54,8 @@ def crosswalk_of(table: pd.DataFrame, classification: Classification, name: str)
         raise KjcmError(f"{name}, column 'ksco7': {all_of} codes of {classification.name}. Correct the crosswalk.")
     pairs: dict[str, list[str]] = {}
     for old, new in zip(six, seven, strict=True):
-        pairs.setdefault(old, []).append(str(resolved[new]))
+        for code in spellings(old):
+            pairs.setdefault(code, []).append(str(resolved[new]))
     return Crosswalk({old: tuple(dict.fromkeys(news)) for old, news in pairs.items()})
 
 

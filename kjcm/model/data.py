@@ -30,7 +30,7 @@ class TokenBatches(Dataset[Batch]):
     def __init__(self, data: Labelled, pad: int) -> None:
         self.data, self.pad = data, pad
 
-    def __getitem__(self, item: tuple[Rows, int]) -> Batch:  # type: ignore[override]
+    def __getitem__(self, item: tuple[Rows, int]) -> Batch:
         """Return input_ids, attention_mask [rows, longest], labels, rows [rows], and of_rows (rows on all processes)."""
         rows, of_rows = item
         ids = self.data.tokens.padded(rows, self.pad)
@@ -91,7 +91,14 @@ class TokenData(pl.LightningDataModule):
     """
 
     def __init__(
-        self, sides: dict[str, Labelled], pad: int, *, batch_size: int, seed: int, workers: int, eval_batch_size: int = 256
+        self,
+        sides: dict[str, Labelled],
+        pad: int,
+        *,
+        batch_size: int,
+        seed: int,
+        workers: int,
+        eval_batch_size: int = 256,
     ) -> None:
         super().__init__()
         self.sides, self.pad, self.seed, self.workers = sides, pad, seed, workers
@@ -108,7 +115,7 @@ class TokenData(pl.LightningDataModule):
             world=world,
         )
         if training and self.trainer:  # a resumed run draws its first batch before Lightning sets the epoch
-            batches.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+            batches.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         return DataLoader(
             TokenBatches(data, self.pad),
             sampler=batches,

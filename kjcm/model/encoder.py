@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
 from kjcm.errors import ConfigError, KjcmError, some
 
@@ -14,15 +14,15 @@ from kjcm.errors import ConfigError, KjcmError, some
 class MeanPooled(nn.Module):
     """An encoder, the mean of its hidden states over the real tokens, dropout and one linear layer."""
 
-    def __init__(self, encoder: nn.Module, config: PretrainedConfig) -> None:
+    def __init__(self, encoder: PreTrainedModel, config: PretrainedConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = encoder
         if getattr(encoder, "pooler", None) is not None:
-            encoder.pooler = None  # a pooler that nothing uses would stand still, and DDP refuses such weights
+            encoder.pooler = None  # type: ignore[assignment] # a pooler that nothing uses would stand still, and DDP refuses such weights
         rate = getattr(config, "classifier_dropout", None)
         self.dropout = nn.Dropout(rate if rate is not None else getattr(config, "hidden_dropout_prob", 0.1))
-        self.head = nn.Linear(config.hidden_size, config.num_labels)
+        self.head = nn.Linear(config.hidden_size, int(config.num_labels or 2))
         nn.init.normal_(self.head.weight, std=getattr(config, "initializer_range", 0.02))
         nn.init.zeros_(self.head.bias)
 
@@ -36,7 +36,7 @@ class MeanPooled(nn.Module):
 class FirstToken(nn.Module):
     """transformers' own sequence classifier of the architecture: its head on the first token."""
 
-    def __init__(self, classifier: nn.Module) -> None:
+    def __init__(self, classifier: PreTrainedModel) -> None:
         super().__init__()
         self.classifier = classifier
 
@@ -102,8 +102,8 @@ def build_encoder(
 
 def _from_config(config: PretrainedConfig, pooling: str) -> MeanPooled | FirstToken:
     if pooling == "mean":
-        return MeanPooled(AutoModel.from_config(config), config)
-    return FirstToken(AutoModelForSequenceClassification.from_config(config))
+        return MeanPooled(AutoModel.from_config(config), config)  # type: ignore[no-untyped-call]
+    return FirstToken(AutoModelForSequenceClassification.from_config(config))  # type: ignore[no-untyped-call]
 
 
 def _from_pretrained(name: str, pooling: str, classes: int) -> MeanPooled | FirstToken:

@@ -1,10 +1,11 @@
 """The article's metrics with torchmetrics: on the device, and right under DDP."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassF1Score,
@@ -29,8 +30,8 @@ class Scores(MetricCollection):
 
     def __init__(self, classes: int, unseen: int = 0) -> None:
         self.predictable, self.scored = classes, classes + unseen
-        common = {"num_classes": self.scored, "validate_args": False}
-        metrics: dict[str, torch.nn.Module] = {
+        common: dict[str, Any] = {"num_classes": self.scored, "validate_args": False}
+        metrics: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(average="micro", **common),
             "counts": MulticlassStatScores(average=None, **common),
         }
@@ -42,7 +43,7 @@ class Scores(MetricCollection):
             metrics[f"top_{k}_accuracy"] = MulticlassAccuracy(average="micro", top_k=min(k, self.scored), **common)
         super().__init__(metrics)
 
-    def update(self, logits: Tensor, target: Tensor) -> None:
+    def update(self, logits: Tensor, target: Tensor) -> None:  # type: ignore[override]
         """Add rows; logits: [rows, classes], target: [rows] with indices from `classes` on for unseen codes."""
         if self.scored > self.predictable:
             never = logits.new_full((len(logits), self.scored - self.predictable), -torch.inf)
@@ -50,7 +51,10 @@ class Scores(MetricCollection):
         super().update(logits.float(), target)
 
     def summary(self) -> tuple[dict[str, float], dict[str, list[float]]]:
-        """Return the metrics, and per class precision, recall, f1 and the counts of rows and predictions."""
+        """Return the metrics, and per class precision, recall, f1 and the counts of rows and predictions.
+
+        Sums of float32 weights can end a hair above 1, which no metric is.
+        """
         values: Mapping[str, Tensor] = self.compute()
         counts = values["counts"].double().cpu()
         tp, fp, _, fn, rows = counts.unbind(1)
@@ -61,9 +65,9 @@ class Scores(MetricCollection):
             "n": rows.tolist(),
             "n_predicted": (tp + fp).tolist(),
         }
-        return {name: float(value) for name, value in values.items() if name != "counts"}, per_class
+        return {name: min(1.0, float(value)) for name, value in values.items() if name != "counts"}, per_class
 
 
 def ratio(part: Tensor, whole: Tensor) -> list[float]:
     """Return part / whole, 0 where whole is 0."""
-    return torch.where(whole > 0, part / whole.clamp(min=1), 0.0).tolist()  # type: ignore[no-any-return]
+    return torch.where(whole > 0, part / whole.clamp(min=1), 0.0).tolist()

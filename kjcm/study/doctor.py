@@ -94,9 +94,11 @@ def _kobert(path: str | None, reach: bool) -> Finding:
     if differing:
         return "no", f"{differing} of {len(PROBES) + 1} probes differ from SentencePiece: do not use it"
     golden = _ids(model, [GOLDEN[0]], str(file))[0]
-    return ("yes", f"{file}: equal to SentencePiece on {len(PROBES) + 1} probes, golden ids right") if golden == GOLDEN[
-        1
-    ] else ("no", f"{file}: {GOLDEN[0]} gives {golden}, not KoBERT's {GOLDEN[1]}: this is another model")
+    return (
+        ("yes", f"{file}: equal to SentencePiece on {len(PROBES) + 1} probes, golden ids right")
+        if golden == GOLDEN[1]
+        else ("no", f"{file}: {GOLDEN[0]} gives {golden}, not KoBERT's {GOLDEN[1]}: this is another model")
+    )
 
 
 def _trained() -> Finding:
@@ -105,7 +107,9 @@ def _trained() -> Finding:
 
     model = train_unigram(list(load_classification("ksco7").titles.values()), 1000)
     differing = _differences(model, PROBES, "a trained model")
-    return ("yes", f"equal to SentencePiece on {len(PROBES)} probes") if not differing else ("no", f"{differing} differ")
+    return (
+        ("yes", f"equal to SentencePiece on {len(PROBES)} probes") if not differing else ("no", f"{differing} differ")
+    )
 
 
 def _ids(model: Any, texts: Any, name: str) -> list[list[int]]:
@@ -122,7 +126,8 @@ def _differences(model: Any, texts: Any, name: str) -> int:
 
     processor = SentencePieceProcessor(model_proto=model.data)
     return sum(
-        fast != reference_ids(model, processor, text) for fast, text in zip(_ids(model, texts, name), texts, strict=True)
+        fast != reference_ids(model, processor, text)
+        for fast, text in zip(_ids(model, texts, name), texts, strict=True)
     )
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm.errors import KjcmError
+from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import digest, write_json, write_parquet
-from kjcm.study.inputs import Config, classification_of, cohort_of, input_digests
-from kjcm.study.lightning import make_trainer
+from kjcm.study.inputs import Config, classification_of, cohort_of
+from kjcm.study.lightning import device_name, make_trainer
 from kjcm.study.model_folder import finished_run, load_model
 from kjcm.study.results import Outcome, cohort_record, indices_of, outcome_record, prediction_frame, show
+from kjcm.study.run_folder import identity_of
 
 log = logging.getLogger("kjcm")
 
@@ -26,6 +27,8 @@ def evaluate(cfg: DictConfig) -> None:
         KjcmError: the run is not finished, the data are not usable, or `out` holds another evaluation.
     """
     config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    if config["trainer"]["devices"] != 1 or config["trainer"]["strategy"] != "auto":
+        raise ConfigError("evaluate runs in one process: use trainer=cpu or trainer=gpu with trainer.devices=1.")
     run = finished_run(config["run"])
     trained: Config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))  # type: ignore[assignment]
     own = config["data"] is None
@@ -48,8 +51,7 @@ def evaluate(cfg: DictConfig) -> None:
 
 def _name(run: Path, whole: Config) -> str:
     """Return the hash of what is evaluated: the model's weights, the data node and the contents of its files."""
-    parts = [digest(run / "model"), json.dumps(whole, sort_keys=True), json.dumps(input_digests(whole), sort_keys=True)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+    return hashlib.sha256(f"{digest(run / 'model')}\n{identity_of(whole).hash}".encode()).hexdigest()[:12]
 
 
 def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) ->
     trainer = make_trainer({**config["trainer"], "max_epochs": 1}, folder=out, loggers=[], callbacks=[])
     trainer.test(module, datamodule=data, verbose=False)
     metrics, per_class = module.test_scores.summary()
-    outcome = Outcome(metrics, per_class, {}, module.predicted, 0.0, 0, str(module.device), "32-true", 0)
+    outcome = Outcome(metrics, per_class, {}, module.predicted, 0.0, 0, device_name(module.device), "32-true", 0)
     synthetic = settings.synthetic or cohort.synthetic
     note = "synthetic" if synthetic else ""
     write_parquet(out / "predictions.parquet", prediction_frame(rows, module.predicted, settings.classes), note)
@@ -96,6 +98,7 @@ def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) ->
         "level": cohort.level,
         **outcome_record(outcome, rows, settings.classes, unseen, classification, n_train),
         "n_train": trained["flow"]["train"],
+        "n_augmented": json.loads((run / "report.json").read_text(encoding="utf-8"))["n_augmented"],
         "n_classes": len(settings.classes),
         "seconds": {"total": round(time.perf_counter() - begin, 3)},
         "hashes": {"cohort": cohort.cohort_hash, "split": cohort.split_hash, "classes": settings.classes_hash},

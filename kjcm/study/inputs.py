@@ -1,5 +1,7 @@
 """From a resolved config to the classification and the cohort: what train, prepare and evaluate have in common."""
 
+import copy
+from pathlib import Path
 from typing import Any
 
 from kjcm.files import digest
@@ -46,12 +48,23 @@ def classification_of(config: Config) -> Classification:
 
 def input_digests(config: Config) -> dict[str, str]:
     """Return key -> SHA-256 of every input file or folder that a config names and that is here."""
-    from pathlib import Path
+    return {key: digest(path) for key, path in _inputs(config).items()}
 
-    digests = {}
+
+def with_absolute_inputs(config: Config) -> Config:
+    """Return the config with the whole paths of its input files, so that it holds from any folder."""
+    changed: Config = copy.deepcopy(config)
+    for key, path in _inputs(config).items():
+        node, name = key.split(".")
+        changed[node][name] = str(path.resolve())
+    return changed
+
+
+def _inputs(config: Config) -> dict[str, Path]:
+    found = {}
     for key in INPUTS:
         node, name = key.split(".")
         value = (config.get(node) or {}).get(name)
         if value and (path := Path(value).expanduser()).exists():
-            digests[key] = digest(path)
-    return digests
+            found[key] = path
+    return found

@@ -2,12 +2,13 @@
 
 import logging
 import os
+import platform
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kjcm.errors import ConfigError, KjcmError
 
@@ -40,7 +41,7 @@ def cpu_has_bf16() -> bool:
     """Tell whether the processor has bfloat16 instructions (AVX512-BF16 or AMX)."""
     import torch
 
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
@@ -63,7 +64,7 @@ def make_trainer(
             devices=node["devices"],
             num_nodes=node["num_nodes"],
             strategy=node["strategy"],
-            precision=resolve_precision(node["precision"], node["accelerator"]),
+            precision=cast(Any, resolve_precision(node["precision"], node["accelerator"])),
             max_epochs=node["max_epochs"],
             deterministic=node["deterministic"],
             gradient_clip_val=clip,
@@ -95,8 +96,8 @@ def quiet() -> None:
     """Keep what Lightning says to developers of it off the screen; warnings that concern a user's data stay."""
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for text in (".*does not have many workers.*", ".*num_workers.*", ".*persistent_workers.*", ".*val_dataloader.*",
@@ -157,7 +158,7 @@ def _wandb_logger(node: dict[str, Any], folder: Path, config: dict[str, Any], ru
         group=node["group"],
         tags=list(node["tags"]),
         config=config,
-        mode=wandb_mode(node["mode"]),
+        mode=cast(Any, wandb_mode(node["mode"])),
         # console output stays here: an error message may show the beginning of an answer
         settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),
     )
@@ -207,3 +208,10 @@ def close(loggers: list[Any]) -> None:
             import wandb
 
             wandb.finish()
+
+
+def device_name(device: Any) -> str:
+    """Return what a torch device is called by its maker."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})"

@@ -1,6 +1,7 @@
 """`kjcm prepare`: the cohort alone."""
 
 import logging
+import shutil
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -8,11 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm.errors import KjcmError
 from kjcm.files import atomic, write_json, write_parquet
 from kjcm.ksco.classification import Classification
-from kjcm.study.inputs import classification_of, cohort_of, source_of
+from kjcm.study.inputs import Config, classification_of, cohort_of, source_of
 from kjcm.study.results import cohort_record, flow_lines
 from kjcm.survey.augment import augmentation
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.responses import Source
+
+TO_RESOLVE = "to_resolve.csv"
 
 log = logging.getLogger("kjcm")
 
@@ -23,28 +26,34 @@ def prepare(cfg: DictConfig) -> None:
     Raises:
         KjcmError: unusable input, or `out` holds a cohort and overwrite is false.
     """
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
+    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     out = Path(config["out"])
     if (out / "cohort.json").exists() and not config["overwrite"]:
         raise KjcmError(f"{out} holds a cohort already. Choose another out=DIR, or add overwrite=true.")
+    resolutions = config["data"].get("resolutions")
+    if resolutions and Path(resolutions).resolve() == (out / TO_RESOLVE).resolve():
+        raise KjcmError(
+            f"{resolutions} would be overwritten by the rows still to resolve. Keep it outside of out={out}."
+        )
     classification = classification_of(config)
     source = source_of(config["data"], classification)
     cohort = cohort_of(config["data"], classification, source)
     more = augmentation(classification, cohort.classes, **config["augment"])
     write_cohort(out, cohort, classification)
+    (out / "augmented.csv").unlink(missing_ok=True)  # of an earlier cohort
+    shutil.rmtree(out / "twin", ignore_errors=True)
     if len(more):
         write_csv(out / "augmented.csv", more)
-    if cohort.synthetic:
+    if config["data"]["source"] == "synthetic":
         write_twin(out / "twin", source)
     for line in flow_lines(cohort):
         log.info(line)
     log.info("cohort in %s%s", out, f"; {len(more):,} rows of augmentation beside it" if len(more) else "")
-    if len(cohort.to_resolve):
+    if len(cohort.to_resolve) and config["data"]["source"] != "synthetic":
         log.info(
-            "%s rows wait for a person: fill in ksco7 in %s and give it as data.resolutions",
+            "%s rows wait for a person: fill in ksco7 in %s and add these rows to the file of data.resolutions",
             f"{len(cohort.to_resolve):,}",
-            out / "to_resolve.csv",
+            out / TO_RESOLVE,
         )
 
 
@@ -53,7 +62,7 @@ def write_cohort(out: Path, cohort: Cohort, classification: Classification) -> N
     note = "synthetic" if cohort.synthetic else ""
     write_parquet(out / "cohort.parquet", cohort.rows, note)
     write_csv(out / "left.csv", cohort.left)
-    write_csv(out / "to_resolve.csv", cohort.to_resolve)
+    write_csv(out / TO_RESOLVE, cohort.to_resolve)
     write_json(out / "cohort.json", cohort_record(cohort, classification))
 
 

@@ -100,7 +100,9 @@ def outcome_record(
         )
         if "weight" in test:
             first = prediction_frame(test, outcome.predictions, classes)["code_1"]
-            record["metrics_survey_weighted"] = survey_weighted(test["code"], first, test["weight"])
+            record["metrics_survey_weighted"] = survey_weighted(
+                test["code"].tolist(), first.tolist(), test["weight"].tolist()
+            )
     return record
 
 
@@ -112,7 +114,7 @@ def show(report: Mapping[str, Any], path: Path) -> None:
     console = Console()
     synthetic = report["synthetic"]
     if report["metrics"]:
-        table = Table(title=f"{report['n_test']:,} {'synthetic ' if synthetic else ''}test rows", title_justify="left")
+        table = Table(title=f"{report['n_test']:,} test rows", title_justify="left")
         for column in SHOWN.values():
             table.add_column(column, justify="right")
         table.add_row(*(f"{report['metrics'][name]:.4f}" for name in SHOWN))
@@ -125,7 +127,9 @@ def show(report: Mapping[str, Any], path: Path) -> None:
             f"({some(report['codes_without_training'])}); they count as errors"
         )
     if synthetic:
-        console.print("synthetic data: these figures say nothing about real answers and are not comparable with the article")
+        console.print(
+            "SYNTHETIC twin: these figures say nothing of real answers, and are not comparable with the article's"
+        )
     console.print(f"results in {path}", soft_wrap=True)
 
 
@@ -137,7 +141,12 @@ def survey_weighted(codes: Sequence[str], predicted: Sequence[str], weights: Seq
         codes, predicted, average="weighted", sample_weight=weights, zero_division=0
     )
     accuracy = accuracy_score(codes, predicted, sample_weight=weights)
-    return {"accuracy": float(accuracy), "precision_weighted": float(p), "recall_weighted": float(r), "f1_weighted": float(f)}
+    return {
+        "accuracy": float(accuracy),
+        "precision_weighted": float(p),
+        "recall_weighted": float(r),
+        "f1_weighted": float(f),
+    }
 
 
 def per_class_rows(

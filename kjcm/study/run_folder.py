@@ -81,7 +81,9 @@ class RunFolder:
             )
         if state != "new" and overwrite:
             if not (self.path / "identity.json").is_file():
-                raise KjcmError(f"{self.path} is not a run folder, so overwrite=true does not clear it. Empty it yourself.")
+                raise KjcmError(
+                    f"{self.path} is not a run folder, so overwrite=true does not clear it. Empty it yourself."
+                )
             shutil.rmtree(self.path)
             state = "new"
         if state != "done":

@@ -1,6 +1,7 @@
 """`kjcm train`: a survey file in, a run folder with an evaluated model out."""
 
 import logging
+import math
 import platform
 import time
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ from kjcm import __version__
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import write_json, write_parquet, write_text
 from kjcm.ksco.classification import Classification
-from kjcm.study.inputs import Config, classification_of, cohort_of
-from kjcm.study.lightning import close, gathered, global_rank, make_loggers, make_trainer, processes
+from kjcm.study.inputs import Config, classification_of, cohort_of, with_absolute_inputs
+from kjcm.study.lightning import close, device_name, gathered, global_rank, make_loggers, make_trainer, processes
 from kjcm.study.model_folder import Settings, save_model
 from kjcm.study.results import (
     Outcome,
@@ -32,6 +33,7 @@ from kjcm.study.results import (
 from kjcm.study.run_folder import RunFolder, default_path, identity_of
 from kjcm.survey.augment import augmentation
 from kjcm.survey.cohort import Cohort
+from kjcm.text.tokenizer import holds_kobert
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -62,7 +64,7 @@ def train(cfg: DictConfig) -> None:
         return
     with _log_file(path):
         log.info("%s: %s", "resuming" if state == "unfinished" else "run folder", path)
-        _write_settings(path, cfg, config)
+        _write_settings(path, cfg, with_absolute_inputs(config))
         report = _train(config, folder)
         write_json(path / "report.json", report)
         folder.finish()
@@ -103,7 +105,9 @@ def _train(config: Config, folder: RunFolder) -> dict[str, Any]:
         "synthetic": cohort.synthetic,
         "data": config["data"]["source"],
         "level": cohort.level,
-        **outcome_record(outcome, test, cohort.classes, prepared.unseen.get("test", []), classification, _n_train(cohort)),
+        **outcome_record(
+            outcome, test, cohort.classes, prepared.unseen.get("test", []), classification, _n_train(cohort)
+        ),
         "n_train": len(cohort.side("train")),
         "n_validation": len(cohort.side("validation")),
         "n_augmented": prepared.n_augmented,
@@ -157,7 +161,7 @@ def _prepare(config: Config, path: Path) -> Prepared:
     if config["evaluate"]:
         sides["test"] = cohort.side("test")
     sides = {name: frame for name, frame in sides.items() if len(frame)}
-    tokenizer = build_tokenizer(node["kind"], node["path"], node["vocab_size"], training["text"].tolist())
+    tokenizer = build_tokenizer(node["kind"], _tokenizer_path(config), node["vocab_size"], training["text"].tolist())
     cache = Path(config["cache"])
     tokens = {
         side: tokenize(
@@ -178,6 +182,14 @@ def _prepare(config: Config, path: Path) -> Prepared:
     return Prepared(cohort, classification, sides, len(more), module, tokenizer, share, unseen)
 
 
+def _tokenizer_path(config: Config) -> str | None:
+    """Return tokenizer.path; for KoBERT's, DistilKoBERT's own folder where its weights come from one that has it."""
+    path, pretrained = config["tokenizer"]["path"], config["model"]["pretrained"]
+    if path is None and config["tokenizer"]["kind"] == "kobert" and pretrained and holds_kobert(pretrained):
+        return str(pretrained)
+    return path  # type: ignore[no-any-return]
+
+
 def _say(cohort: Cohort, classification: Classification, config: Config, more: pd.DataFrame) -> None:
     for line in flow_lines(cohort):
         log.info(line)
@@ -189,7 +201,12 @@ def _say(cohort: Cohort, classification: Classification, config: Config, more: p
             "classification.path=FILE."
         )
     model = config["model"]
-    log.info("model %s (%s), %d epochs", model["name"], model["pretrained"] or "random start", config["trainer"]["max_epochs"])
+    log.info(
+        "model %s (%s), %d epochs",
+        model["name"],
+        model["pretrained"] or "random start",
+        config["trainer"]["max_epochs"],
+    )
 
 
 def _fit(config: Config, folder: RunFolder, prepared: Prepared) -> "tuple[FirstToken | MeanPooled, Outcome]":
@@ -210,9 +227,7 @@ def _fit(config: Config, folder: RunFolder, prepared: Prepared) -> "tuple[FirstT
     )
     optimisation = Optimisation(**config["optim"])
     unseen = {side: len(codes) for side, codes in prepared.unseen.items()}
-    module = Classifier(
-        encoder, cohort.classes, cohort.classes_hash, optimisation, config["seeds"]["dropout"], unseen
-    )
+    module = Classifier(encoder, cohort.classes, cohort.classes_hash, optimisation, config["seeds"]["dropout"], unseen)
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     loggers = make_loggers(config["logger"], folder.path, config, folder.identity.hash[:12])
     try:
@@ -240,7 +255,10 @@ def _outcome(trainer: Any, module: Any, prepared: Prepared, seconds: float, epoc
     validation: dict[str, float] = {}
     if "validation" in prepared.sides:
         found = trainer.validate(module, datamodule=prepared.data, verbose=False)[0]
-        validation = {name.removeprefix("val_"): float(value) for name, value in found.items()}
+        values = {name.removeprefix("val_"): float(value) for name, value in found.items()}
+        validation = {
+            name: value for name, value in values.items() if math.isfinite(value)
+        }  # no loss without a known code
     metrics: dict[str, float] = {}
     per_class: dict[str, list[float]] = {}
     if "test" in prepared.sides:
@@ -254,7 +272,7 @@ def _outcome(trainer: Any, module: Any, prepared: Prepared, seconds: float, epoc
         predictions=gathered(module.predicted),
         fit_seconds=seconds,
         epochs=epochs,
-        device=_device_name(device),
+        device=device_name(device),
         precision=str(trainer.precision),
         parameters=sum(weight.numel() for weight in module.encoder.parameters()),
     )
@@ -266,7 +284,9 @@ def _callbacks(config: Config, path: Path) -> list[Any]:
 
     folder = str(path / "checkpoints")
     callbacks: list[Any] = [
-        ModelCheckpoint(folder, filename="last", every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False)
+        ModelCheckpoint(
+            folder, filename="last", every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False
+        )
     ]
     patience = config["trainer"]["patience"]
     if patience:
@@ -354,12 +374,6 @@ def _log_file(path: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
-
-
-def _device_name(device: Any) -> str:
-    import torch
-
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
 
 
 def _versions() -> dict[str, str]:

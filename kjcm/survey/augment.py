@@ -16,7 +16,7 @@ def augmentation(
     The same text under one class is taken once. Only classes that the cohort trains on get rows, so that the class
     list does not depend on augmentation.
     """
-    rows = {}  # a dict keeps the order and drops what is said twice
+    rows: dict[tuple[str, str], None] = {}  # a dict keeps the order and drops what is said twice
     for code in classes:
         for one in classification.below(code):
             for wanted, texts in ((titles, classification.titles), (descriptions, classification.descriptions)):

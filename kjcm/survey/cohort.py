@@ -10,7 +10,7 @@ import pandas as pd
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.ksco.classification import Classification
 from kjcm.ksco.crosswalk import crosswalk_of, resolutions_of
-from kjcm.survey.responses import Source, Survey, answers_of, require_valid
+from kjcm.survey.responses import TWIN_IDS, Source, Survey, answers_of, require_valid
 from kjcm.survey.split import draw_split
 
 SIDES = ("train", "validation", "unused", "test")
@@ -98,7 +98,7 @@ def build_cohort(
     below = rows["code"].isin(small) & ~rows["given"]
     answers.loc[below[below].index, "reason"] = f"group of {cutoff} rows or fewer"
     keep = rows.index[~below]
-    kept = answers.loc[answers.index.isin(keep)].assign(side=use)
+    kept = answers.loc[answers.index.isin(keep)].assign(side=use[~below])
     optional = [name for name in ("weight", "cluster") if name in answers]
     flow = {
         "read": len(answers),
@@ -122,7 +122,7 @@ def build_cohort(
         level=level,
         cohort_hash=hash_of(rows["wave"] + "\t" + rows["id"] + "\t" + rows["text"] + "\t" + rows["code"]),
         split_hash=hash_of(rows["wave"] + "\t" + rows["id"] + "\t" + drawn),
-        synthetic=source.synthetic,
+        synthetic=source.synthetic or bool(answers["id"].str.contains(TWIN_IDS, regex=False).any()),
     )
 
 
@@ -151,12 +151,14 @@ def _converted(
         else:
             _to_level(frame, classification, level)
         if not drop_invalid:
-            require_valid(frame[frame["reason"] != "unresolved"].assign(code=frame["raw"]), survey, source.columns)
+            require_valid(frame.assign(code=frame["raw"])[frame["reason"] != "unresolved"], survey, source.columns)
         frames.append(frame)
     answers = pd.concat(frames, ignore_index=True)
     both = answers["id"][answers["id"].duplicated() & (answers["reason"] == "")]
     if len(both):
-        raise KjcmError(f"{source.surveys[-1].name}: ids {some(both)} stand in {source.surveys[0].name} too. Rename them.")
+        raise KjcmError(
+            f"{source.surveys[-1].name}: ids {some(both)} stand in {source.surveys[0].name} too. Rename them."
+        )
     return answers, pd.concat(waiting, ignore_index=True).astype(str)
 
 
@@ -190,14 +192,43 @@ def _from_ksco6(
     if unknown:
         raise KjcmError(f"{source.resolutions_name}, column 'id': {some(sorted(unknown))} are not in {survey.name}.")
     partners = {raw: crosswalk.partners(raw, classification, level) for raw in frame["raw"].unique()}
+    _require_candidates(resolved, dict(zip(own, frame["raw"], strict=True)), partners, source, classification, level)
     single = {raw: codes[0] for raw, codes in partners.items() if len(codes) == 1}
     by_person = own.map({row: classification.at_level(code, level) for row, code in resolved.items()})
-    frame["code"] = frame["raw"].map(single).fillna(by_person).fillna("")
+    frame["code"] = [
+        found if isinstance(found, str) else person if isinstance(person, str) else ""
+        for found, person in zip(frame["raw"].map(single), by_person, strict=True)
+    ]
     fine = frame["reason"] == ""
     frame.loc[fine & frame["raw"].map(lambda raw: not partners[raw]), "reason"] = "unknown code"
     waits = fine & (frame["reason"] == "") & (frame["code"] == "")
     frame.loc[waits, "reason"] = "unresolved"
     candidates = frame["raw"][waits].map({raw: " ".join(codes) for raw, codes in partners.items()})
     return pd.DataFrame(
-        {"id": own[waits], "text": frame["text"][waits], "ksco6": frame["raw"][waits], "candidates": candidates, "ksco7": ""}
+        {
+            "id": own[waits],
+            "text": frame["text"][waits],
+            "ksco6": frame["raw"][waits],
+            "candidates": candidates,
+            "ksco7": "",
+        }
     )
+
+
+def _require_candidates(
+    resolved: Mapping[str, str],
+    raw_of: Mapping[str, str],
+    partners: Mapping[str, tuple[str, ...]],
+    source: Source,
+    classification: Classification,
+    level: int | None,
+) -> None:
+    """Raise KjcmError if a resolution is none of its code's partners: more likely a slip than a finding."""
+    for row, code in resolved.items():
+        candidates = partners[raw_of[row]]
+        if classification.at_level(code, level) not in candidates:
+            raise KjcmError(
+                f"{source.resolutions_name}, column 'ksco7', id {row!r}: {code} at level {level} is none of "
+                f"{' '.join(candidates)}, which the crosswalk has for {raw_of[row]}. Correct it, or add the pair to the "
+                "crosswalk."
+            )

@@ -7,14 +7,15 @@ cluster where they are mapped; every value but weight is a str.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import code_text, read_table
 from kjcm.survey.wording import sentence, tidy
 
+TWIN_IDS = "synthetic-"  # how the twin's ids begin: they say what its rows are wherever they go
 TEXT_COLUMNS = ("workplace", "position", "task")
 REASONS = {  # why a row cannot be used -> the column it is about
     "empty text": "text",
@@ -86,7 +87,9 @@ def kwcs_source(
     if wave5 is None and wave6 is None:
         raise ConfigError("data=kwcs needs data.wave5=FILE and data.wave6=FILE (at least one of them).")
     if wave5 is not None and crosswalk is None:
-        raise ConfigError("data.wave5 is coded in KSCO-6: give data.crosswalk=FILE (columns ksco6, ksco7, a row a pair).")
+        raise ConfigError(
+            "data.wave5 is coded in KSCO-6: give data.crosswalk=FILE (columns ksco6, ksco7, a row a pair)."
+        )
     surveys = [Survey(read_table(wave5), wave5, "5", ksco6=True)] if wave5 else []
     if wave6:
         surveys.append(Survey(read_table(wave6), wave6, "6"))
@@ -109,7 +112,7 @@ def answers_of(survey: Survey, columns: Mapping[str, str | None]) -> pd.DataFram
     mapped = {role: name for role, name in columns.items() if name is not None}
     missing = {role: name for role, name in mapped.items() if name not in survey.table}
     if missing:
-        role, name = next(iter(missing.items()))
+        role = next(iter(missing))
         raise KjcmError(
             f"{survey.name}: has no column {some(missing.values())}; its columns are {some(survey.table.columns)}. "
             f"Set data.columns.{role}=NAME, or data.columns.{role}=null if there is none."
@@ -125,7 +128,9 @@ def answers_of(survey: Survey, columns: Mapping[str, str | None]) -> pd.DataFram
     frame.loc[frame["code"] == "", "reason"] = "empty code"
     if "weight" in mapped:
         frame["weight"] = pd.to_numeric(survey.table[mapped["weight"]], errors="coerce").to_numpy(float)
-        frame.loc[~(frame["weight"] >= 0), "reason"] = "weight is no number of 0 or more"
+        frame.loc[~((frame["weight"] >= 0) & np.isfinite(frame["weight"])), "reason"] = (
+            "weight is no number of 0 or more"
+        )
     if "cluster" in mapped:
         frame["cluster"] = [code_text(value) for value in survey.table[mapped["cluster"]]]
         frame.loc[frame["cluster"] == "", "reason"] = "empty cluster"
@@ -174,7 +179,7 @@ def require_valid(frame: pd.DataFrame, survey: Survey, columns: Mapping[str, str
     bad = bad[bad["reason"] == reason]
     role = REASONS[reason]
     names = [columns[part] for part in TEXT_COLUMNS if columns.get(part)] if role == "text" else [columns[role]]
-    seen = bad[role].astype(str)
+    seen = survey.table[columns["weight"]].iloc[bad.index].astype(str) if role == "weight" else bad[role]
     shown = some(dict.fromkeys(seen)) if (seen != "").any() else f"ids {some(bad['id'])}"
     lines = ", ".join(f"{index + 2:,}" for index in bad.index[:3])
     raise KjcmError(

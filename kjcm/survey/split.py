@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 SPLIT_OVER = 10  # the split is drawn over the groups of more rows than this (the article's own cutoff)
 
+
 def round_half_up(value: float) -> int:
     """Return the nearest whole number, halves upwards (69,765.5 -> 69,766)."""
     return math.floor(value + 0.5)
@@ -64,7 +65,11 @@ def draw_split(
         small = drawn & ~large
         in_small = round_half_up(train_share * int(drawn.sum())) - in_large
         train = (train & large) | (small & (ranks < boundary(ranks, small, in_small)))
-    used = train & (ranks < boundary(ranks, large & train, round_half_up(train_fraction * int((large & train).sum()))))
+    used = train
+    if train_fraction < 1:
+        used = train & (
+            ranks < boundary(ranks, large & train, round_half_up(train_fraction * int((large & train).sum())))
+        )
     keep = round_half_up((1 - validation) * int((large & used).sum()))
     held = used & (ranks >= boundary(ranks, large & used, keep)) if validation else np.zeros_like(used)
     side = pd.Series(np.where(train, "train", "test"), index=rows.index)

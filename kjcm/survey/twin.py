@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kjcm.errors import ConfigError
 from kjcm.ksco.classification import Classification
-from kjcm.survey.responses import Source, Survey
+from kjcm.survey.responses import TWIN_IDS, Source, Survey
 
 # The article: Fig. 1 (rows), Table 4 (training rows by major group; armed forces are the remainder of 69,766).
 COHORT, TRAIN, LOST = 99_665, 69_766, 1_026
@@ -34,8 +34,8 @@ RESOLVED_EACH = 2  # rows a person resolved for every row that could not be
 GENERIC = {
     "workplaces": ("회사", "사무실", "공장", "가게", "현장", "개인 사업장", "중소기업", "매장", "관공서", "협력업체"),
     "positions": ("직원", "사원", "대리", "과장", "사장", "반장", "주임", "팀장", "일용직", "계약직", "아르바이트", "실장"),
-    "tasks": ("사무 업무", "현장 일", "물건 파는 일", "관리 업무", "생산 업무", "일반 업무", "회사 일", "여러 가지 일", "서비스업", "자영업",
-              "시키는 일 함", "업무 보조"),
+    "tasks": ("사무 업무", "현장 일", "물건 파는 일", "관리 업무", "생산 업무", "일반 업무", "회사 일", "여러 가지 일",
+              "서비스업", "자영업", "시키는 일 함", "업무 보조"),
 }  # fmt: skip
 MASKS = ("○○", "△△", "@@", "□□", "OO")
 ENDINGS = ("", "", "", " 업무", " 담당", " 하는 일", " 일", " 함", " 등")
@@ -92,6 +92,10 @@ def synthetic_source(
     """
     if not 0 < scale <= 1:
         raise ConfigError(f"data.scale={scale}: use a share above 0 and at most 1 (1 is the article's size).")
+    if columns.get("cluster") or columns.get("weight"):
+        raise ConfigError(
+            "The synthetic twin has no clusters and weights: leave data.columns.cluster and .weight at null."
+        )
     if not classification.codes(4):
         raise ConfigError("data=synthetic is coded in KSCO: use classification=ksco7 with it.")
     random = np.random.Generator(np.random.PCG64(seed))
@@ -113,7 +117,7 @@ def synthetic_source(
     six = _wave(random, groups[in_wave5:], vocabulary).assign(code=unit_codes[in_wave5:])
     for wave in (five, six):
         origin = wave.index.to_numpy()
-        wave.insert(0, "id", [f"synthetic-{number:06d}" for number in range(1, len(wave) + 1)])
+        wave.insert(0, "id", [f"{TWIN_IDS}{number:06d}" for number in range(1, len(wave) + 1)])
         wave["origin"] = origin
     resolutions = five[five["origin"].isin(waits)]
     seven = [unit_codes[row] for row in resolutions["origin"]]
@@ -124,7 +128,7 @@ def synthetic_source(
             Survey(_as_mapped(five, columns), "synthetic wave 5", "5", ksco6=True),
             Survey(_as_mapped(six, columns), "synthetic wave 6", "6"),
         ),
-        columns={**columns, "cluster": None, "weight": None},
+        columns={**columns, "id": columns.get("id") or "id"},
         crosswalk=pd.DataFrame(sorted(pairs), columns=["ksco6", "ksco7"]),
         crosswalk_name="invented crosswalk",
         resolutions=pd.DataFrame({"id": resolutions["id"], "ksco7": seven}).reset_index(drop=True),
@@ -189,9 +193,7 @@ def _unclear(random: np.random.Generator, rows: int, splits: Mapping[str, tuple[
     return frame
 
 
-def _wave(
-    random: np.random.Generator, groups: NDArray[np.str_], vocabulary: Mapping[str, Vocabulary]
-) -> pd.DataFrame:
+def _wave(random: np.random.Generator, groups: NDArray[np.str_], vocabulary: Mapping[str, Vocabulary]) -> pd.DataFrame:
     """Return workplace, position and task for rows of the given (coded) minor groups."""
     codes = sorted(vocabulary)
     draws = random.random((len(groups), 20))

@@ -15,7 +15,9 @@ KOBERT_FILES = ("spiece.model", "tokenizer_78b3253a26.model")
 KOBERT_HUB = ("monologg/distilkobert", ("tokenizer_78b3253a26.model", "vocab.txt"))
 
 
-def build_tokenizer(kind: str, path: str | None, vocab_size: int, texts: Sequence[str]) -> "PreTrainedTokenizerFast":
+def build_tokenizer(
+    kind: str, path: str | None, vocab_size: int | None, texts: Sequence[str]
+) -> "PreTrainedTokenizerFast":
     """Return the tokenizer.
 
     Args:
@@ -29,6 +31,8 @@ def build_tokenizer(kind: str, path: str | None, vocab_size: int, texts: Sequenc
         ConfigError: `path` is needed and missing.
     """
     if kind == "trained":
+        if vocab_size is None:
+            raise ConfigError("tokenizer=trained needs tokenizer.vocab_size.")
         return fast_tokenizer(train_unigram(texts, vocab_size))
     if kind == "kobert":
         file = kobert_file(path)
@@ -64,6 +68,11 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def holds_kobert(folder: str) -> bool:
+    """Tell whether a folder holds KoBERT's SentencePiece file."""
+    return any((Path(folder).expanduser() / name).is_file() for name in KOBERT_FILES)
+
+
 def kobert_file(path: str | None) -> Path:
     """Return KoBERT's SentencePiece file: `path` or the one in it; None fetches it from the hub."""
     if path is not None:
@@ -77,13 +86,14 @@ def kobert_file(path: str | None) -> Path:
 
     repository, names = KOBERT_HUB
     try:
-        return [Path(hf_hub_download(repository, name)) for name in names][0]
+        files = [Path(hf_hub_download(repository, name)) for name in names]  # they land side by side
     except Exception as error:  # offline, not found, no permission: one remedy for all
         raise KjcmError(
             f"KoBERT's tokenizer could not be fetched from the hub ({repository}: {first_line(error)}). Give "
             "tokenizer.path=FILE (spiece.model, or tokenizer_78b3253a26.model with vocab.txt beside it), or use "
             "model=tiny, which trains its own tokenizer."
         ) from None
+    return files[0]
 
 
 def train_unigram(texts: Sequence[str], vocab_size: int) -> Unigram:

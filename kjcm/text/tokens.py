@@ -48,7 +48,12 @@ class Tokens:
 
 
 def tokenize(
-    tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str], *, prefix: str, max_length: int, cache: Path | None = None
+    tokenizer: "PreTrainedTokenizerFast",
+    texts: Sequence[str],
+    *,
+    prefix: str,
+    max_length: int,
+    cache: Path | None = None,
 ) -> Tokens:
     """Return the tokens of `prefix` + text, cut to `max_length`; from `cache` where the same were made before."""
     key = hashlib.sha256(f"{tokenizer.backend_tokenizer.to_str()}\0{prefix}\0{max_length}\0".encode())
@@ -60,7 +65,8 @@ def tokenize(
                 return Tokens(stored["ids"], stored["starts"])
         except (OSError, ValueError, KeyError, EOFError):
             file.unlink()  # a broken cache entry is made again
-    parts, lengths = [], []
+    parts: list[NDArray[np.int32]] = []
+    lengths: list[int] = []
     for begin in range(0, len(texts), AT_ONCE):
         some = [prefix + text for text in texts[begin : begin + AT_ONCE]]
         found = tokenizer(some, truncation=True, max_length=max_length, return_attention_mask=False)["input_ids"]

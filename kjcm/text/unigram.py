@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kjcm.errors import KjcmError
 
@@ -16,10 +16,17 @@ if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
     from transformers import PreTrainedTokenizerFast
 
-SPECIAL = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+SPECIAL = {
+    "unk_token": "[UNK]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
 SPACE = "▁"  # SentencePiece's visible blank
 NEVER = -1000.0  # a score that keeps a piece out of every best path
-NORMAL, UNKNOWN, USER_DEFINED = 1, 2, 4  # piece types of the SentencePiece format
+NORMAL, USER_DEFINED = 1, 4  # piece types of the SentencePiece format
+UNIGRAM = 1  # its model type
 
 
 @dataclass(frozen=True)
@@ -60,16 +67,16 @@ def _pieces(data: bytes, name: str) -> list[tuple[str, float, int]]:
     return [(piece.piece, piece.score, piece.type) for piece in proto.pieces]
 
 
-def _proto(data: bytes, name: str) -> "object":
+def _proto(data: bytes, name: str) -> Any:
     from google.protobuf.message import DecodeError
-    from sentencepiece import sentencepiece_model_pb2
+    from sentencepiece import sentencepiece_model_pb2 as spm
 
-    proto = sentencepiece_model_pb2.ModelProto()
+    proto = spm.ModelProto()  # type: ignore[attr-defined]
     try:
         proto.ParseFromString(data)
     except DecodeError:
         raise KjcmError(f"{name}: not a SentencePiece model.") from None
-    if proto.trainer_spec.model_type != sentencepiece_model_pb2.TrainerSpec.UNIGRAM or not proto.pieces:
+    if proto.trainer_spec.model_type != UNIGRAM or not proto.pieces:
         raise KjcmError(f"{name}: not a SentencePiece model of the unigram kind.")
     return proto
 
@@ -90,11 +97,11 @@ def fast_tokenizer(model: Unigram, name: str = "the model") -> "PreTrainedTokeni
     if missing:
         raise KjcmError(f"{name}: has no pieces {', '.join(missing)}.")
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=order.index(SPECIAL["unk_token"]), byte_fallback=False))
-    stages = [normalizers.Replace(Regex(r"\s+"), " ")]
+    stages: list[Any] = [normalizers.Replace(Regex(r"\s+"), " ")]
     if model.kobert:
         stages += [normalizers.Replace(pair, '"') for pair in ("``", "''")]
         stages += [normalizers.NFKD(), normalizers.StripAccents()]
-    stages += [normalizers.NFC(), normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap)]  # type: ignore[attr-defined]
+    stages += [normalizers.NFC(), normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap)]
     stages += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
     tokenizer.normalizer = normalizers.Sequence(stages)
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always", split=False)
@@ -102,7 +109,7 @@ def fast_tokenizer(model: Unigram, name: str = "the model") -> "PreTrainedTokeni
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{cls[0]} $A {sep[0]}", pair=f"{cls[0]} $A {sep[0]} $B {sep[0]}", special_tokens=[cls, sep]
     )
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         model_max_length=512,
         split_special_tokens=True,  # a literal "[SEP]" in an answer is text

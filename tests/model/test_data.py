@@ -1,5 +1,7 @@
 """Which rows make each batch, over one and over several processes, and what a batch holds."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -36,7 +38,7 @@ def test_training_batches_of_all_processes_make_the_whole_one(world: int, number
 def test_order_depends_on_seed_and_epoch_alone() -> None:
     assert epoch(number=2) == epoch(number=2)
     orders = [[row for rows, _ in epoch(seed=seed, number=n) for row in rows] for seed, n in ((5, 0), (5, 1), (6, 0))]
-    assert all(np.mean(np.array(one) == np.array(other)) < 0.1 for one, other in zip(orders, orders[1:], strict=False))
+    assert all(np.mean(np.array(one) == np.array(other)) < 0.1 for one, other in itertools.pairwise(orders))
     assert orders[0] != list(range(ROWS))
 
 
@@ -52,7 +54,7 @@ def test_evaluation_batches_hold_every_row_once(world: int) -> None:
     assert sorted(row for rows in batches for row in rows) == list(range(ROWS))
     assert all(len(rows) == of_rows for share in shares for rows, of_rows in share)
     in_order = sorted(batches, key=lambda rows: (LENGTHS[rows].min(), LENGTHS[rows].max()))
-    assert all(LENGTHS[one].max() <= LENGTHS[other].min() for one, other in zip(in_order, in_order[1:], strict=False))
+    assert all(LENGTHS[one].max() <= LENGTHS[other].min() for one, other in itertools.pairwise(in_order))
 
 
 def labelled() -> Labelled:
@@ -81,5 +83,5 @@ def test_loaders_of_the_data_module(workers: int) -> None:
     assert [len(batch["labels"]) for batch in train] == [len(batch["labels"]) for batch in test] == [3, 1]
     assert sorted(row for batch in train for row in batch["rows"].tolist()) == [0, 1, 2, 3]
     assert [batch["rows"].tolist() for batch in test] == [[1, 0, 3], [2]]  # by length, ties as they stand
-    assert all(batch["labels"].tolist() == labelled().labels[batch["rows"]].tolist() for batch in train + test)
+    assert all(batch["labels"].tolist() == labelled().labels[batch["rows"].numpy()].tolist() for batch in train + test)
     assert data.val_dataloader() == []

@@ -84,7 +84,7 @@ def test_top_k_by_scikit_learn() -> None:
     for k in (2, 3, 4, 5):
         theirs = top_k_accuracy_score(target, logits, k=k, labels=np.arange(case.classes))
         assert found[f"top_{k}_accuracy"] == pytest.approx(theirs, abs=1e-6)
-    assert 0.2 < found["accuracy"] < found["top_2_accuracy"] < found["top_5_accuracy"] < 0.9
+    assert 0.1 < found["accuracy"] < found["top_2_accuracy"] < found["top_5_accuracy"] < 0.9
 
 
 def test_a_faultless_first_batch_does_not_tie_metrics_together() -> None:

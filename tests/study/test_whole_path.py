@@ -29,7 +29,12 @@ def test_run_folder_is_whole_and_its_metrics_are_those_of_its_predictions(finish
         assert (finished / name).is_file(), name
     assert report["synthetic"] is cohort["synthetic"] is True
     predictions = pd.read_parquet(finished / "predictions.parquet")
-    assert list(predictions) == ["id", "code", *(f"code_{k}" for k in range(1, 11)), *(f"prob_{k}" for k in range(1, 11))]
+    assert list(predictions) == [
+        "id",
+        "code",
+        *(f"code_{k}" for k in range(1, 11)),
+        *(f"prob_{k}" for k in range(1, 11)),
+    ]
     assert len(predictions) == report["n_test"] == cohort["flow"]["test"]
     assert report["n_train"] == cohort["flow"]["train"] and report["n_augmented"] == 0
     assert report["n_classes"] == len(cohort["classes"]) == 142
@@ -54,7 +59,9 @@ def test_run_folder_is_whole_and_its_metrics_are_those_of_its_predictions(finish
     assert (np.diff(prob, axis=1) <= 0).all() and (prob.sum(axis=1) <= 1 + 1e-5).all()
 
 
-def test_evaluate_gives_the_same_figures_as_training(finished: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_gives_the_same_figures_as_training(
+    finished: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert command("evaluate", f"run={finished}", "out=again") == 0
     trained, again = load(finished / "report.json"), load(here / "again" / "metrics.json")
     assert again["metrics"] == pytest.approx(trained["metrics"], abs=1e-6)
@@ -68,7 +75,9 @@ def test_evaluate_gives_the_same_figures_as_training(finished: Path, here: Path,
 def test_evaluate_on_a_file_counts_unseen_groups_as_errors(finished: Path, here: Path) -> None:
     predictions = pd.read_parquet(finished / "predictions.parquet")
     code = predictions["code"].iloc[0]
-    rows = pd.DataFrame({"nr": [1, 2, 3], "was": ["편의점에서 물건 판매", "국회의원", "택시 운전"], "ksco": [code, "A09", "872"]})
+    rows = pd.DataFrame(
+        {"nr": [1, 2, 3], "was": ["편의점에서 물건 판매", "국회의원", "택시 운전"], "ksco": [code, "A09", "872"]}
+    )
     rows.to_csv("new.csv", index=False)
     assert command(
         "evaluate", f"run={finished}", "data=table", "data.test_path=new.csv", "data.columns.id=nr", "data.columns.task=was",
@@ -97,7 +106,9 @@ def test_predict_keeps_columns_and_order(finished: Path, here: Path, kind: str) 
         "parquet": lambda: rows.to_parquet("in.parquet"),
         "xlsx": lambda: rows.to_excel("in.xlsx", index=False),
     }[kind]()
-    assert command("predict", f"run={finished}", f"input=in.{kind}", "output=out.parquet", "top_k=3", "chunk_rows=3") == 0
+    assert (
+        command("predict", f"run={finished}", f"input=in.{kind}", "output=out.parquet", "top_k=3", "chunk_rows=3") == 0
+    )
     coded = pd.read_parquet("out.parquet")
     assert list(coded) == [*rows, *(f"{name}_{k}" for name in ("code", "title", "prob") for k in (1, 2, 3))]
     pd.testing.assert_frame_equal(coded[list(rows)].fillna("").astype(str), rows, check_dtype=False)
@@ -192,7 +203,10 @@ def test_sweep_with_wandb_offline_logs_what_the_reports_say(here: Path) -> None:
 
 
 def test_test_rows_are_left_alone_and_validation_is_held_back(here: Path) -> None:
-    assert command("train", *SMALL, "evaluate=false", "data.validation=0.2", "run_dir=run", "optim=adamw", "logger=none") == 0
+    assert (
+        command("train", *SMALL, "evaluate=false", "data.validation=0.2", "run_dir=run", "optim=adamw", "logger=none")
+        == 0
+    )
     report = load(here / "run" / "report.json")
     assert report["metrics"] == {} and report["n_test"] == 0 and not (here / "run" / "predictions.parquet").exists()
     flow = load(here / "run" / "cohort.json")["flow"]
@@ -239,7 +253,14 @@ def test_identity_is_what_defines_the_run_not_where_it_runs(here: Path) -> None:
         (here / name).write_text(table)
     base = identity("data=table", "data.path=a.csv")
     assert identity("data=table", "data.path=b.csv") == base  # the same content elsewhere
-    same = ("trainer=gpu", "trainer.deterministic=true", "logger=wandb", "runs=/elsewhere", "experiment=k_jcm", "overwrite=true")
+    same = (
+        "trainer=gpu",
+        "trainer.deterministic=true",
+        "logger=wandb",
+        "runs=/elsewhere",
+        "experiment=k_jcm",
+        "overwrite=true",
+    )
     assert identity("data=table", "data.path=a.csv", *same) == base
     assert identity("data=table", "data.path=a.csv", "seed=1") != base
     assert identity("data=table", "data.path=a.csv", "optim.lr=0.5") != base

@@ -69,6 +69,13 @@ def test_more_digits_need_more_resolutions(ksco: Classification) -> None:
     assert found.to_resolve["candidates"].tolist() == ["2221 2222", "2221 2231"]
 
 
+def test_all_of_wave_5_may_wait(ksco: Classification) -> None:
+    found = cohort_from(waves(["2239", "2239"]), ksco, cutoff=0)
+    assert found.rows["id"].tolist() == ["6-1", "6-2"]
+    assert found.to_resolve["id"].tolist() == ["1", "2"]
+    assert (found.flow["unresolved"], adds_up(found.flow)) == (2, True)
+
+
 def test_broken_conversions_are_refused(ksco: Classification) -> None:
     def message(source: Source) -> str:
         with pytest.raises(KjcmError) as caught:
@@ -77,6 +84,12 @@ def test_broken_conversions_are_refused(ksco: Classification) -> None:
 
     foreign = pd.DataFrame({"id": ["77"], "ksco7": ["111"]})
     assert "resolutions.csv, column 'id': '77' are not in w5.csv" in message(waves(["2239"], foreign))
+    slip = pd.DataFrame({"id": ["1"], "ksco7": ["910"]})
+    assert "resolutions.csv, column 'ksco7', id '1': 910 at level 3 is none of 222 223" in message(
+        waves(["2239"], slip)
+    )
+    short = pd.DataFrame({"id": ["1"], "ksco7": ["22"]})
+    assert "column 'ksco7', id '1': 22 at level 3 is none of 222 223" in message(waves(["2239"], short))
     assert "w5.csv, column 'code': unknown code in 1 of 2 rows: '8888'" in message(waves(["1110", "8888"]))
     source = waves(["1110"])
     assert "give data.crosswalk=FILE" in message(Source(source.surveys, COLUMNS))

@@ -181,7 +181,7 @@ def test_twin_written_and_read_back_as_kwcs_is_the_same_study(tmp_path: Path, ks
     assert (read.cohort_hash, read.split_hash) == (made.cohort_hash, made.split_hash)
     assert read.rows.equals(made.rows)
     assert dict(read.flow) == dict(made.flow)
-    assert (read.synthetic, made.synthetic) == (False, True)
+    assert (read.synthetic, made.synthetic) == (True, True)  # its ids say so
 
 
 @pytest.mark.parametrize("own", [{"task": "하는 일", "code": "직업", "position": None}, {"id": None}])
@@ -197,6 +197,12 @@ def test_columns_work_as_on_any_file(own: dict[str, str | None], ksco: Classific
 def test_scale_is_checked(scale: float, ksco: Classification) -> None:
     with pytest.raises(ConfigError, match=r"data\.scale="):
         synthetic_source(scale, 0, COLUMNS, ksco)
+
+
+@pytest.mark.parametrize("role", ["cluster", "weight"])
+def test_has_no_clusters_and_weights(role: str, ksco: Classification) -> None:
+    with pytest.raises(ConfigError, match="no clusters and weights"):
+        synthetic_source(0.1, 0, {**COLUMNS, role: "area"}, ksco)
 
 
 def test_needs_ksco() -> None:

@@ -1,10 +1,12 @@
 """The trained tokenizer against SentencePiece, and what a missing tokenizer says."""
 
+import json
 import random
 from pathlib import Path
 
 import pytest
 from sentencepiece import SentencePieceProcessor
+from transformers import AutoTokenizer
 
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.ksco.classification import load_classification
@@ -65,6 +67,18 @@ def test_literal_special_token_is_text(token: str) -> None:
     tokenizer = build_tokenizer("trained", None, 1000, TEXTS)
     ids = tokenizer(f"점원 {token} 판매")["input_ids"]
     assert not set(ids[1:-1]) & {1, 2, 3, 4}
+
+
+def test_special_tokens_of_a_loaded_folder_are_not_read_from_texts(tmp_path: Path) -> None:
+    """Most published tokenizers do read them: here one that does, with pieces for each of the letters."""
+    tokenizer = build_tokenizer("trained", None, 1000, [*TEXTS, *["[ S E P ]"] * 50])
+    tokenizer.save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "split_special_tokens": False}))
+    text = "점원 [SEP] 판매"
+    assert 3 in AutoTokenizer.from_pretrained(tmp_path)(text)["input_ids"][1:-1]
+    ids = load_tokenizer(tmp_path)(text)["input_ids"]
+    assert ids == tokenizer(text)["input_ids"] and not set(ids[1:-1]) & {0, 1, 2, 3, 4}
 
 
 def test_too_little_text_to_train_on() -> None:

@@ -16,7 +16,7 @@ TEXTS = ["목수 일을 한다", "가게에서 옷을 판다", "버스를 운전
 @pytest.fixture
 def tokenizer() -> PreTrainedTokenizerFast:
     """A new one for each test: what a call leaves behind in it must not matter to the next."""
-    return build_tokenizer("trained", None, 60, TEXTS * 5)
+    return build_tokenizer("trained", None, 100, TEXTS * 5)
 
 
 def lists(tokens: Tokens) -> list[list[int]]:
@@ -66,7 +66,7 @@ def test_tokenizer_of_another_language_is_refused(tokenizer: PreTrainedTokenizer
 
 def test_cache_is_used(tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = tokenize(tokenizer, TEXTS, prefix="", max_length=8, cache=tmp_path)
-    again = build_tokenizer("trained", None, 60, TEXTS * 5)
+    again = build_tokenizer("trained", None, 100, TEXTS * 5)
     monkeypatch.setattr(type(again), "__call__", None)  # a hit does not tokenise
     second = tokenize(again, TEXTS, prefix="", max_length=8, cache=tmp_path)
     assert np.array_equal(first.ids, second.ids) and np.array_equal(first.starts, second.starts)
@@ -80,8 +80,10 @@ def test_cache_key_does_not_depend_on_earlier_calls(tokenizer: PreTrainedTokeniz
 
 
 def test_cache_key_is_the_content(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
-    def entry(texts: list[str] = TEXTS, prefix: str = "", max_length: int = 8, vocab_size: int = 60) -> list[list[int]]:
-        fresh = build_tokenizer("trained", None, vocab_size, TEXTS * 5)
+    def entry(
+        texts: list[str] = TEXTS, prefix: str = "", max_length: int = 8, learnt: list[str] = TEXTS
+    ) -> list[list[int]]:
+        fresh = build_tokenizer("trained", None, 100, learnt * 5)
         found = lists(tokenize(fresh, texts, prefix=prefix, max_length=max_length, cache=tmp_path))
         assert found == fresh([prefix + text for text in texts], truncation=True, max_length=max_length)["input_ids"]
         return found
@@ -89,7 +91,7 @@ def test_cache_key_is_the_content(tokenizer: PreTrainedTokenizerFast, tmp_path: 
     entry()
     entry(max_length=7)
     entry(prefix="밥 ")
-    entry(vocab_size=45)
+    entry(learnt=TEXTS[:4])
     entry(texts=TEXTS[::-1])
     assert len(list(tmp_path.iterdir())) == 5
     assert len(entry(texts=["밥\0옷"])) == 1
@@ -99,7 +101,9 @@ def test_cache_key_is_the_content(tokenizer: PreTrainedTokenizerFast, tmp_path: 
 @pytest.mark.parametrize("kept", [0, 100, -40], ids=["empty", "beginning", "no end"])
 def test_corrupt_cache_entry_is_remade(tokenizer: PreTrainedTokenizerFast, tmp_path: Path, kept: int) -> None:
     def tokens() -> Tokens:
-        return tokenize(build_tokenizer("trained", None, 60, TEXTS * 5), TEXTS, prefix="", max_length=8, cache=tmp_path)
+        return tokenize(
+            build_tokenizer("trained", None, 100, TEXTS * 5), TEXTS, prefix="", max_length=8, cache=tmp_path
+        )
 
     wanted = lists(tokens())
     (file,) = tmp_path.iterdir()

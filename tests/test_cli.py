@@ -1,0 +1,274 @@
+"""The door: help, what will run, misspelt keys, and one clear message for every kind of bad input."""
+
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.conftest import ROOT, SMALL, Run, command
+
+GROUPS = {
+    "data": "synthetic", "cutoff": "10", "augment": "titles", "classification": "ksco7", "tokenizer": "trained",
+    "model": "tiny", "optim": "adam", "trainer": "cpu", "logger": "csv", "preset": "cpu", "experiment": "k_jcm",
+}  # fmt: skip
+KEYS = ("data.colums.code", "data.columns.kode", "augment.title", "classification.file", "tokenizer.vocabsize",
+        "model.pretraind", "optim.learning_rate", "trainer.epochs", "logger.projekt", "preset.scal", "seeds.split", "sed")  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["train", "--cfg", "job"], ["predict", "--help"]])
+def test_help_and_config_come_quickly_and_import_no_torch(words: list[str]) -> None:
+    """Two seconds are the promise on a quiet machine; what makes them is that nothing heavy is imported."""
+    script = (
+        "import sys; from kjcm.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "heavy = {'torch', 'lightning', 'transformers', 'sklearn', 'wandb'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shown = {"--help": "kjcm", "--cfg": "data:"}
+    assert all(text in done.stdout for flag, text in shown.items() if flag in words)
+
+
+def test_importing_kjcm_imports_nothing_heavy() -> None:
+    script = "import sys, kjcm; assert not {'torch', 'hydra', 'pandas', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def test_every_group_choice_composes() -> None:
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from kjcm import schema
+    from kjcm.cli import config_folder
+
+    schema.register()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        for group in GROUPS:
+            for file in sorted((ROOT / "conf" / group).glob("*.yaml")):
+                cfg = compose("train", [f"{group}={file.stem}"])
+                schema.check(cfg)
+                assert OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        # each of sweep.yaml's combinations
+        sweep = yaml.safe_load((ROOT / "sweep.yaml").read_text())["parameters"]
+        axes = [[f"{key}={value}" for value in node.get("values", [node.get("value")])] for key, node in sweep.items()]
+        for words in product(*axes):
+            schema.check(compose("train", list(words)))
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_misspelt_key_fails_at_compose_and_names_itself(
+    key: str, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command("train", f"{key}=1") == 1
+    assert key.rpartition(".")[2] in capfd.readouterr().err
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_misspelt_choice_fails_and_names_itself(group: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command("train", f"{group}=nonesuch") == 1
+    assert "nonesuch" in capfd.readouterr().err
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["data.validation=1.5", "data.level=7", "data.cutoff=-1", "optim.name=sgd", "trainer.patience=2", "data.scale=0",
+     "seed=-1", "tokenizer.path=x", "model.pooling=max", "data.columns.weight=w"],
+)  # fmt: skip
+def test_values_out_of_range_stop_with_exit_code_2(words: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command("train", words) == 2
+    error = capfd.readouterr().err
+    assert words.partition("=")[0].rpartition(".")[2] in error and "Traceback" not in error
+    assert not (here / "runs").exists() or not list(here.glob("runs/*/*/DONE"))
+
+
+def answers(rows: int = 60) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "id": range(rows),
+            "workplace": "회사",
+            "position": "",
+            "task": [f"{'빵 굽는' if i % 2 else '차 고치는'} 일 {i}" for i in range(rows)],
+            "code": ["710" if i % 2 else "751" for i in range(rows)],
+        }
+    )
+
+
+def broken(name: str, folder: Path) -> list[str]:
+    """Write the bad input `name` and return the words that run on it."""
+    frame = answers()
+    data, words = folder / "in.csv", []
+    if name == "missing file":
+        return ["data.path=nowhere.csv"]
+    if name == "missing column":
+        frame = frame.drop(columns="code")
+    elif name == "unknown code":
+        frame["code"] = frame["code"].where(frame.index != 7, "000")
+    elif name == "duplicate ids":
+        frame["id"] = frame["id"].where(frame.index != 7, 3)
+    elif name == "empty text":
+        frame.loc[7, ["workplace", "task"]] = ""
+    elif name == "one class only":
+        frame["code"] = "710"
+    elif name == "everything below the cutoff":
+        words = ["data.cutoff=1000"]
+    elif name == "code above the level":
+        frame["code"] = frame["code"].where(frame.index != 7, "75")
+    elif name == "wrong encoding":
+        data.write_bytes(b"id,workplace,position,task,code\n1," + b"\xff\xfe\xff,,x,710\n")
+        return [f"data.path={data}"]
+    elif name == "unknown kind":
+        data = folder / "in.pdf"
+        data.write_text("x")
+        return [f"data.path={data}"]
+    elif name == "empty file":
+        data.write_text("")
+        return [f"data.path={data}"]
+    elif name == "broken xlsx":
+        data = folder / "in.xlsx"
+        data.write_text("no workbook")
+        return [f"data.path={data}"]
+    frame.to_csv(data, index=False)
+    return [f"data.path={data}", *words]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("missing file", ["nowhere.csv", "no such file"]),
+        ("missing column", ["in.csv", "'code'", "data.columns.code"]),
+        ("unknown code", ["in.csv", "'code'", "'000'", "9", "data.drop_invalid=true"]),
+        ("duplicate ids", ["in.csv", "'id'", "'3'", "data.drop_invalid=true"]),
+        ("empty text", ["in.csv", "'task'", "'7'", "data.drop_invalid=true"]),
+        ("one class only", ["710", "one class", "data.cutoff"]),
+        ("everything below the cutoff", ["data.cutoff=1000", "Lower data.cutoff"]),
+        ("code above the level", ["in.csv", "'75'", "data.level"]),
+        ("wrong encoding", ["in.csv", "line 2", "UTF-8"]),
+        ("unknown kind", ["in.pdf", ".pdf", ".parquet"]),
+        ("empty file", ["in.csv", "empty"]),
+        ("broken xlsx", ["in.xlsx", "not a readable"]),
+    ],
+)
+def test_bad_input_gets_one_message_and_leaves_nothing_done(
+    name: str, says: list[str], here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = broken(name, here)
+    assert command("train", "data=table", *words, *SMALL[1:], "run_dir=run") in (1, 2)
+    out, error = capfd.readouterr()
+    assert all(text in error for text in says), error
+    assert "Traceback" not in out + error and len(error.strip().splitlines()) == 1
+    assert not (here / "run" / "DONE").exists() and not (here / "run" / "report.json").exists()
+
+
+def test_drop_invalid_counts_rows_out(here: Path) -> None:
+    frame = answers()
+    frame.loc[7, ["workplace", "task"]] = ""
+    frame["code"] = frame["code"].where(frame.index != 8, "000")
+    frame.to_csv("in.csv", index=False)
+    assert command("prepare", "data=table", "data.path=in.csv", "data.drop_invalid=true", "out=out") == 0
+    left = pd.read_csv("out/left.csv", dtype=str)
+    assert left["reason"].tolist() == ["empty text", "unknown code"] and left["id"].tolist() == ["7", "8"]
+    flow = yaml.safe_load((here / "out" / "cohort.json").read_text())["flow"]
+    assert (flow["read"], flow["invalid"], flow["cohort"]) == (60, 2, 58)
+
+
+def test_output_that_exists_is_not_overwritten(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    answers(3).to_csv("in.csv", index=False)
+    (here / "out.csv").write_text("mine")
+    assert command("predict", f"run={finished}", "input=in.csv", "output=out.csv") == 1
+    assert "overwrite=true" in capfd.readouterr().err and (here / "out.csv").read_text() == "mine"
+    assert command("prepare", "data.scale=0.02", "out=cohort") == 0
+    before = (here / "cohort" / "cohort.json").read_bytes()
+    assert command("prepare", "data.scale=0.03", "out=cohort") == 1
+    assert (here / "cohort" / "cohort.json").read_bytes() == before
+
+
+def test_predict_refuses_rows_without_text_and_writes_nothing(
+    finished: Path, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    frame = answers(4)
+    frame.loc[2, ["workplace", "task"]] = ""
+    frame.to_csv("in.csv", index=False)
+    assert command("predict", f"run={finished}", "input=in.csv", "output=out.csv", "chunk_rows=1") == 1
+    assert "row 3" in capfd.readouterr().err
+    assert sorted(path.name for path in here.iterdir()) == ["in.csv"]
+    assert command("predict", f"run={finished}", "input=in.csv", "output=out.csv", "skip_invalid=true") == 0
+    assert pd.read_csv("out.csv", dtype=str)["code_1"].isna().tolist() == [False, False, True, False]
+    assert command("predict", f"run={finished}", "input=in.csv", "output=b.csv", "columns.task=job") == 1
+    assert "columns.task" in capfd.readouterr().err
+
+
+def test_an_unexpected_error_in_one_job_lets_the_others_go_on(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    answers().to_csv("good.csv", index=False)
+    words = ("data=table", "data.path=bad.csv,good.csv", *SMALL[1:], "trainer.max_epochs=1")
+    assert command("train", "-m", *words) == 1
+    assert "bad.csv" in capfd.readouterr().err
+    assert len(list(here.glob("runs/*/*/DONE"))) == 1
+
+
+def test_debug_shows_the_traceback(here: Path, kjcm: Run) -> None:
+    done = kjcm("train", "data=table", "data.path=nowhere.csv", "--debug", code=1)
+    assert "Traceback" in done.stderr and "nowhere.csv" in done.stderr
+
+
+def test_damaged_runs_are_refused(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import shutil
+
+    answers(3).to_csv("in.csv", index=False)
+
+    def damaged(name: str, change: object) -> str:
+        run = here / name.replace("/", "_")
+        shutil.copytree(finished, run)
+        data = (run / name).read_bytes()
+        (run / name).write_bytes(change(data))  # type: ignore[operator]
+        assert command("predict", f"run={run}", "input=in.csv", "output=out.csv") == 1
+        error = capfd.readouterr().err
+        assert "Traceback" not in error and not (here / "out.csv").exists()
+        return error
+
+    assert "damaged" in damaged("model/model.safetensors", lambda data: data[: len(data) // 2])
+    assert "hash" in damaged(
+        "model/kjcm.json", lambda data: data.replace(b'"111"', b'"112"', 1).replace(b'"710"', b'"719"', 1)
+    )
+    assert "damaged" in damaged("model/config.json", lambda data: data[:40])
+    (here / "unfinished").mkdir()
+    assert command("predict", "run=unfinished", "input=in.csv", "output=out.csv") == 1
+    assert "not a finished run" in capfd.readouterr().err
+
+
+def test_damaged_checkpoint_is_refused_on_resume(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import shutil
+
+    from tests.conftest import LEARNS
+
+    run = here / "run"
+    shutil.copytree(finished, run)
+    (run / "DONE").unlink()
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    assert command("train", *LEARNS, "experiment=k_jcm", "run_dir=run") == 1
+    error = capfd.readouterr().err
+    assert "last.ckpt" in error and "truncated or damaged" in error and not (run / "DONE").exists()
+
+
+@pytest.mark.parametrize("words", [["model=distilkobert"], ["model=klue_bert"], ["model=tiny", "tokenizer=kobert"]])
+def test_without_a_network_the_message_says_what_to_give(
+    words: list[str], here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command("train", "data.scale=0.02", *words) == 1
+    error = capfd.readouterr().err
+    assert "tokenizer.path=" in error or "model.pretrained=" in error
+    assert "Traceback" not in error
+
+
+def test_doctor_says_what_works(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command("doctor", "hub=false") == 0
+    out = capfd.readouterr().out
+    assert "trained tokenizer" in out and "equal to SentencePiece" in out and "offline" in out
