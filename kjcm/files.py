@@ -48,11 +48,8 @@ def encoding_of(path: Path) -> str:
             for encoding in _rewinding(raw)
         ]
     both = min(wrong[0] & wrong[1], default=None)
-    place = (
-        f"line {both}"
-        if both
-        else f"some lines are UTF-8 (not line {min(wrong[0])}) and some CP949 (not line {min(wrong[1])})"
-    )
+    mixed = f"line {min(wrong[0])} is not UTF-8 and line {min(wrong[1])} not CP949"
+    place = f"line {both}" if both else mixed
     raise KjcmError(f"{path}, {place}: the text is neither UTF-8 nor CP949. Save the whole file as UTF-8.")
 
 

@@ -15,7 +15,8 @@ GROUPS = {
     "data": "synthetic", "cutoff": "10", "augment": "titles", "classification": "ksco7", "tokenizer": "trained",
     "model": "tiny", "optim": "adam", "trainer": "cpu", "logger": "csv", "preset": "cpu", "experiment": "k_jcm",
 }  # fmt: skip
-KEYS = ("data.colums.code", "data.columns.kode", "augment.title", "classification.file", "tokenizer.vocabsize",
+KEYS = ("data.colums.code", "data.columns.kode",
+        "augment.title", "classification.file", "tokenizer.vocabsize",
         "model.pretraind", "optim.learning_rate", "trainer.epochs", "logger.projekt", "preset.scal", "seeds.split", "sed")  # fmt: skip
 
 
@@ -40,6 +41,12 @@ def test_importing_kjcm_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
+def test_a_number_names_a_choice(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command("train", "cutoff=100", "--cfg", "job", "data.level=2") == 0
+    shown = yaml.safe_load(capfd.readouterr().out)
+    assert shown["data"]["cutoff"] == 100 and shown["data"]["level"] == 2
+
+
 def test_every_group_choice_composes() -> None:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
@@ -51,7 +58,7 @@ def test_every_group_choice_composes() -> None:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         for group in GROUPS:
             for file in sorted((ROOT / "conf" / group).glob("*.yaml")):
-                cfg = compose("train", [f"{group}={file.stem}"])
+                cfg = compose("train", [f"{group}='{file.stem}'"])
                 schema.check(cfg)
                 assert OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         # each of sweep.yaml's combinations
