@@ -15,9 +15,10 @@ GROUPS = {
     "data": "synthetic", "cutoff": "10", "augment": "titles", "classification": "ksco7", "tokenizer": "trained",
     "model": "tiny", "optim": "adam", "trainer": "cpu", "logger": "csv", "preset": "cpu", "experiment": "k_jcm",
 }  # fmt: skip
-KEYS = ("data.colums.code", "data.columns.kode",
-        "augment.title", "classification.file", "tokenizer.vocabsize",
-        "model.pretraind", "optim.learning_rate", "trainer.epochs", "logger.projekt", "preset.scal", "seeds.split", "sed")  # fmt: skip
+KEYS = (
+    "data.colums.code", "data.columns.kode", "augment.title", "classification.file", "tokenizer.vocabsize", "model.pretraind",
+    "optim.learning_rate", "trainer.epochs", "logger.projekt", "preset.scal", "seeds.split", "sed",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["train", "--cfg", "job"], ["predict", "--help"]])

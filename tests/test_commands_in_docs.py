@@ -1,0 +1,47 @@
+"""Every command that README and docs show is run, or composed where it needs files or hardware of the reader's own."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, SMALL, command
+
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/*.md")])
+OWN = "# with your own files"  # the first line of a block whose files or devices the reader must have
+
+
+def blocks(page: Path) -> list[list[str]]:
+    """Return the lines of each sh block, continued lines joined."""
+    found = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [block.replace("\\\n", " ").splitlines() for block in found]
+
+
+def words_of(line: str) -> list[str]:
+    return shlex.split(line, comments=True)
+
+
+PAGES_WITH_COMMANDS = [page for page in PAGES if any("kjcm " in line for block in blocks(page) for line in block)]
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_COMMANDS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_of_a_page_works(page: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for block in blocks(page):
+        for line in block:
+            words = words_of(line)
+            if not words or words[0] != "kjcm":
+                continue
+            small = [word for word in SMALL if words[1] == "train" or word.startswith("data.scale")]
+            if block[0].startswith(OWN):
+                code = command(*words[1:], *([] if "-m" in words else ["--cfg", "job"]))
+            elif words[1] == "train":
+                code = command(*words[1:], *small, "trainer.max_epochs=1")
+            elif words[1] == "prepare" and "data=kwcs" not in words:
+                code = command(*words[1:], *small)
+            elif words[1] == "doctor":
+                code = command(*words[1:], "hub=false")
+            else:
+                code = command(*words[1:])
+            out, error = capfd.readouterr()
+            assert code == 0, f"{line}\n{out}\n{error}"
