@@ -20,8 +20,9 @@ class MeanPooled(nn.Module):
         self.encoder = encoder
         if getattr(encoder, "pooler", None) is not None:
             encoder.pooler = None  # type: ignore[assignment] # a pooler that nothing uses would stand still, and DDP refuses such weights
-        rate = getattr(config, "classifier_dropout", None)
-        self.dropout = nn.Dropout(rate if rate is not None else getattr(config, "hidden_dropout_prob", 0.1))
+        names = ("classifier_dropout", "hidden_dropout_prob", "dropout")  # BERT's two and DistilBERT's
+        rates = [rate for name in names if (rate := getattr(config, name, None)) is not None]
+        self.dropout = nn.Dropout(rates[0] if rates else 0.1)
         self.head = nn.Linear(config.hidden_size, int(config.num_labels or 2))
         nn.init.normal_(self.head.weight, std=getattr(config, "initializer_range", 0.02))
         nn.init.zeros_(self.head.bias)
@@ -95,6 +96,8 @@ def build_encoder(
             "belong together. Use the model's own tokenizer (tokenizer=huggingface, or tokenizer=kobert)."
         )
     positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is not None and "roberta" in model.config.model_type:
+        positions -= pad + 1  # its positions begin after the padding's
     if positions is not None and max_length > positions:
         raise ConfigError(f"model.max_length={max_length}: this encoder has {positions} positions.")
     return model
@@ -110,15 +113,20 @@ def _from_pretrained(name: str, pooling: str, classes: int) -> MeanPooled | Firs
     options = {"trust_remote_code": False, "dtype": torch.float32}
     try:
         config = AutoConfig.from_pretrained(name, num_labels=classes, trust_remote_code=False)
-        if pooling == "mean":
-            return MeanPooled(AutoModel.from_pretrained(name, config=config, **options), config)
-        return FirstToken(AutoModelForSequenceClassification.from_pretrained(name, config=config, **options))
+        kind = AutoModel if pooling == "mean" else AutoModelForSequenceClassification
+        model, found = kind.from_pretrained(name, config=config, output_loading_info=True, **options)
+        body = [key for key in model.state_dict() if pooling == "mean" or key.startswith(f"{model.base_model_prefix}.")]
+        if 2 * len(set(found["missing_keys"]) & set(body)) > len(
+            body
+        ):  # transformers starts them at random and goes on
+            raise ValueError(f"they are of another kind of model; missing are {some(sorted(found['missing_keys']))}")
     except Exception as error:  # transformers raises OSError, ValueError, SafetensorError, ... for missing or broken
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise KjcmError(
             f"model.pretrained={name}: no weights could be loaded ({line}). Give model.pretrained=FOLDER with "
             "config.json and model.safetensors, model.pretrained=null for a random start, or model=tiny."
         ) from None
+    return MeanPooled(model, config) if pooling == "mean" else FirstToken(model)
 
 
 def save_encoder(model: MeanPooled | FirstToken, folder: Path) -> None:

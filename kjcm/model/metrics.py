@@ -40,8 +40,11 @@ class Scores(MetricCollection):
             metrics[f"recall_{average}"] = MulticlassRecall(average=average, zero_division=0, **common)
             metrics[f"f1_{average}"] = MulticlassF1Score(average=average, zero_division=0, **common)
         for k in TOP:  # with fewer than k classes all of them are among the first k
-            metrics[f"top_{k}_accuracy"] = MulticlassAccuracy(average="micro", top_k=min(k, self.scored), **common)
-        super().__init__(metrics)
+            metrics[f"top_{k}_accuracy"] = MulticlassAccuracy(average="micro", top_k=min(k, self.predictable), **common)
+        # what shares its counts is said here: found out from a first batch, Top-2 and Top-5 may look alike and stay tied
+        groups = [[name] for name in metrics if name.endswith("accuracy")]
+        groups.append([name for name in metrics if not name.endswith("accuracy")])
+        super().__init__(metrics, compute_groups=groups)
 
     def update(self, logits: Tensor, target: Tensor) -> None:  # type: ignore[override]
         """Add rows; logits: [rows, classes], target: [rows] with indices from `classes` on for unseen codes."""

@@ -74,7 +74,8 @@ class Classifier(pl.LightningModule):
         self.validation_scores, self.test_scores = (
             Scores(len(classes), (unseen or {}).get(side, 0)) for side in ("validation", "test")
         )
-        self.train_loss, self.validation_loss = MeanMetric(), MeanMetric()
+        # a loss that is not a number counts as infinite: torchmetrics would leave it out of the mean
+        self.train_loss, self.validation_loss = MeanMetric(nan_strategy=math.inf), MeanMetric(nan_strategy=math.inf)
         self.predicted: list[Predictions] = []
 
     def forward(self, batch: Batch) -> Tensor:
@@ -94,10 +95,11 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: Batch) -> Tensor:
         """Return the cross-entropy whose gradient, averaged over processes, is that of the whole batch's mean."""
+        if not len(batch["labels"]):  # the last batch has fewer rows than there are processes
+            return 0.0 * torch.stack([weight.sum() for weight in self.encoder.parameters()]).sum()
         total = functional.cross_entropy(self(batch), batch["labels"], reduction="sum")
         rows = len(batch["labels"])
-        if rows:
-            self.train_loss.update(total.detach() / rows, rows)
+        self.train_loss.update(total.detach() / rows, rows)
         return total * (self.trainer.world_size / batch["of_rows"])
 
     def on_train_epoch_end(self) -> None:

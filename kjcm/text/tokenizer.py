@@ -106,7 +106,9 @@ def train_unigram(texts: Sequence[str], vocab_size: int) -> Unigram:
             sentence_iterator=iter(texts), model_writer=written, model_type="unigram", vocab_size=vocab_size,
             hard_vocab_limit=False, character_coverage=0.9999, num_threads=1, normalization_rule_name="nmt_nfkc",
             unk_id=0, pad_id=1, bos_id=2, eos_id=3, unk_piece="[UNK]", pad_piece="[PAD]", bos_piece="[CLS]",
-            eos_piece="[SEP]", control_symbols=["[MASK]"], shuffle_input_sentence=False, minloglevel=2,
+            eos_piece="[SEP]", control_symbols=["[MASK]"],
+            required_chars="[]ACDEKLMNPSU",  # a special token typed in an answer is made of known letters, so never matched
+            shuffle_input_sentence=False, minloglevel=2,
         )  # fmt: skip
     except RuntimeError as error:
         raise KjcmError(

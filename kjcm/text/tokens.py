@@ -1,6 +1,8 @@
 """Texts to token ids, kept flat, and cached by content."""
 
 import hashlib
+import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,14 +58,16 @@ def tokenize(
     cache: Path | None = None,
 ) -> Tokens:
     """Return the tokens of `prefix` + text, cut to `max_length`; from `cache` where the same were made before."""
-    key = hashlib.sha256(f"{tokenizer.backend_tokenizer.to_str()}\0{prefix}\0{max_length}\0".encode())
-    key.update("\0".join(texts).encode())
+    pipeline = {**json.loads(tokenizer.backend_tokenizer.to_str()), "truncation": None, "padding": None}
+    key = hashlib.sha256(json.dumps([pipeline, prefix, max_length]).encode())
+    for text in texts:
+        key.update(f"{len(text)}\0{text}".encode())
     file = cache / f"{key.hexdigest()[:32]}.npz" if cache else None
     if file and file.is_file():
         try:
             with np.load(file, allow_pickle=False) as stored:
                 return Tokens(stored["ids"], stored["starts"])
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             file.unlink()  # a broken cache entry is made again
     parts: list[NDArray[np.int32]] = []
     lengths: list[int] = []

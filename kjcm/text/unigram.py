@@ -4,6 +4,7 @@ The fast pipeline gives every core and Hugging Face's interface; `reference_ids`
 compare with (tests and `kjcm doctor` do).
 """
 
+import sys
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ SPECIAL = {
 }
 SPACE = "▁"  # SentencePiece's visible blank
 NEVER = -1000.0  # a score that keeps a piece out of every best path
-NORMAL, USER_DEFINED = 1, 4  # piece types of the SentencePiece format
+NORMAL, CONTROL, USER_DEFINED = 1, 3, 4  # piece types of the SentencePiece format
 UNIGRAM = 1  # its model type
 
 
@@ -36,7 +37,7 @@ class Unigram:
     Attributes:
         data: the serialised SentencePiece model.
         ids: piece -> id; None: the model's own numbers.
-        kobert: KoBERT's rules hold: accents are stripped, and a comma never sticks to a digit.
+        kobert: KoBERT's rules hold: `` and '' become ", and accents are stripped.
     """
 
     data: bytes
@@ -53,12 +54,27 @@ def read_unigram(path: Path, *, kobert: bool) -> Unigram:
     data = path.read_bytes()
     pieces = {piece for piece, _, _ in _pieces(data, str(path))}
     if set(SPECIAL.values()) <= pieces:
-        return Unigram(data, None, kobert)
+        return Unigram(_never_read(data, str(path)), None, kobert)
     table = path.parent / "vocab.txt"
     if not table.is_file():
         raise KjcmError(f"{path}: has no pieces {', '.join(SPECIAL.values())}, and no vocab.txt lies beside it.")
     lines = table.read_text(encoding="utf-8").splitlines()
     return Unigram(data, {piece: number for number, piece in enumerate(lines)}, kobert)
+
+
+def _never_read(data: bytes, name: str) -> bytes:
+    """Return the model with its special pieces as control pieces; SKT's file has them as words that a text may hold."""
+    proto = _proto(data, name)
+    for piece in proto.pieces:
+        if piece.piece in SPECIAL.values() and piece.type == USER_DEFINED:
+            piece.type = CONTROL
+    changed: bytes = proto.SerializeToString()
+    return changed
+
+
+def _combining() -> str:
+    """Return a pattern of what Python calls combining; the category M, which StripAccents takes, is wider."""
+    return "[" + "".join(char for char in map(chr, range(sys.maxunicode + 1)) if unicodedata.combining(char)) + "]"
 
 
 def _pieces(data: bytes, name: str) -> list[tuple[str, float, int]]:
@@ -88,8 +104,7 @@ def fast_tokenizer(model: Unigram, name: str = "the model") -> "PreTrainedTokeni
 
     proto = _proto(model.data, name)
     scores = {
-        piece: NEVER if kind not in (NORMAL, USER_DEFINED) or (model.kobert and _sticky_comma(piece)) else score
-        for piece, score, kind in _pieces(model.data, name)
+        piece: score if kind in (NORMAL, USER_DEFINED) else NEVER for piece, score, kind in _pieces(model.data, name)
     }
     order = sorted(model.ids, key=model.ids.__getitem__) if model.ids else list(scores)
     vocabulary = [(piece, scores.get(piece, NEVER)) for piece in order]
@@ -97,10 +112,11 @@ def fast_tokenizer(model: Unigram, name: str = "the model") -> "PreTrainedTokeni
     if missing:
         raise KjcmError(f"{name}: has no pieces {', '.join(missing)}.")
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=order.index(SPECIAL["unk_token"]), byte_fallback=False))
-    stages: list[Any] = [normalizers.Replace(Regex(r"\s+"), " ")]
+    stages: list[Any] = []
     if model.kobert:
+        stages += [normalizers.Replace(Regex(r"[\s\x1c-\x1f]+"), " ")]  # as str.split has it
         stages += [normalizers.Replace(pair, '"') for pair in ("``", "''")]
-        stages += [normalizers.NFKD(), normalizers.StripAccents()]
+        stages += [normalizers.NFKD(), normalizers.Replace(Regex(_combining()), "")]
     stages += [normalizers.NFC(), normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap)]
     stages += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
     tokenizer.normalizer = normalizers.Sequence(stages)
@@ -124,22 +140,9 @@ def reference_ids(model: Unigram, processor: "SentencePieceProcessor", text: str
     if model.kobert:
         text = " ".join(text.split()).replace("``", '"').replace("''", '"')
         text = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
-    pieces: list[str] = []
-    for piece in processor.encode(unicodedata.normalize("NFC", text), out_type=str):
-        pieces.extend(_split_comma(processor, piece) if model.kobert and _sticky_comma(piece) else [piece])
+    pieces = processor.encode(unicodedata.normalize("NFC", text), out_type=str)
 
     def number(piece: str) -> int:
         return model.ids.get(piece, model.ids["[UNK]"]) if model.ids else processor.piece_to_id(piece)
 
     return [number("[CLS]"), *map(number, pieces), number("[SEP]")]
-
-
-def _sticky_comma(piece: str) -> bool:
-    return len(piece) > 1 and piece.endswith(",") and piece[-2].isdigit()
-
-
-def _split_comma(processor: "SentencePieceProcessor", piece: str) -> list[str]:
-    parts: list[str] = processor.encode(piece[:-1].replace(SPACE, ""), out_type=str)
-    if not piece.startswith(SPACE) and parts[0].startswith(SPACE):
-        parts = parts[1:] if len(parts[0]) == 1 else [parts[0][1:], *parts[1:]]
-    return [*parts, ","]
