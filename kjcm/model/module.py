@@ -99,7 +99,9 @@ class Classifier(pl.LightningModule):
             return 0.0 * torch.stack([weight.sum() for weight in self.encoder.parameters()]).sum()
         total = functional.cross_entropy(self(batch), batch["labels"], reduction="sum")
         rows = len(batch["labels"])
-        self.train_loss.update(total.detach() / rows, rows)
+        loss = total.detach() / rows
+        self.train_loss.update(loss, rows)
+        self.log("train_loss_step", loss, prog_bar=True, batch_size=rows)
         return total * (self.trainer.world_size / batch["of_rows"])
 
     def on_train_epoch_end(self) -> None:

@@ -89,7 +89,15 @@ def progress_bar() -> Any:
     """Return the rich progress bar."""
     from lightning.pytorch.callbacks import RichProgressBar
 
-    return RichProgressBar(leave=False)
+    class Bar(RichProgressBar):
+        """The rich progress bar without the logger's version number."""
+
+        def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
+            shown = super().get_metrics(trainer, pl_module)
+            shown.pop("v_num", None)
+            return dict(shown)
+
+    return Bar(leave=False)
 
 
 def quiet() -> None:
