@@ -90,7 +90,11 @@ def main(argv: list[str] | None = None) -> None:
         print(f"kjcm: no command {command!r}; the commands are {', '.join(COMMANDS)}.", file=sys.stderr)
         sys.exit(2)
     debug = "--debug" in rest
-    failures = run_command(command, [word for word in rest if word != "--debug"], debug)
+    try:
+        failures = run_command(command, [word for word in rest if word != "--debug"], debug)
+    except KeyboardInterrupt:
+        print("kjcm: interrupted; a training goes on after its last whole epoch when started again.", file=sys.stderr)
+        sys.exit(130)
     if failures:
         sys.exit(max(error.exit_code for error in failures))
 
@@ -111,9 +115,10 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> list
         try:
             schema.check(cfg)
             return _load(target)(cfg)
-        except KjcmError as error:
+        except (KjcmError, OSError) as caught:
             if debug:
                 raise
+            error = caught if isinstance(caught, KjcmError) else _of_the_system(caught)
             print(f"kjcm {command}: {error}", file=sys.stderr, flush=True)
             failures.append(error)
             return None
@@ -137,7 +142,7 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> list
 
 def _checked(arguments: list[str]) -> list[str]:
     """Refuse what Hydra would take without a word: run_dir names one folder, and a multirun has many."""
-    if {"-m", "--multirun"} & set(arguments) and any(word.startswith("run_dir=") for word in arguments):
+    if {"-m", "--multirun"} & set(arguments) and any(word.lstrip("+").startswith("run_dir=") for word in arguments):
         print("kjcm: run_dir names one run's folder and -m makes many; give runs=DIR instead.", file=sys.stderr)
         sys.exit(2)
     return arguments
@@ -146,7 +151,7 @@ def _checked(arguments: list[str]) -> list[str]:
 def _quote_number(word: str) -> str:
     """Quote the numbers in `cutoff=10,100`: Hydra wants a group's choices to be text."""
     key, _, value = word.partition("=")
-    if not (config_folder() / key).is_dir():
+    if not value or not (config_folder() / key).is_dir():
         return word
     return f"{key}=" + ",".join(f'"{choice}"' if choice.isdigit() else choice for choice in value.split(","))
 
@@ -166,6 +171,12 @@ def _groups(command: str) -> str:
     ]
     choices = {name: sorted(file.stem for file in (folder / name).glob("*.yaml")) for name in names}
     return "\n".join(f"  {name:<16}{', '.join(found)}" for name, found in choices.items()) or "  (none)"
+
+
+def _of_the_system(error: OSError) -> KjcmError:
+    """Return what the system refused (no permission, a full disk) as an error of the surroundings."""
+    place = f"{error.filename}: " if error.filename else ""
+    return KjcmError(f"{place}{error.strerror or error}. Check the path, its permissions and the disk.")
 
 
 def _load(target: str) -> Callable[[Any], Any]:

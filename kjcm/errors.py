@@ -23,3 +23,8 @@ def some(values: Iterable[object]) -> str:
     texts = [repr(str(value)[:CUT]) for value in values]
     more = len(texts) - SHOWN
     return ", ".join(texts[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, cut to 200 characters."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import pandas as pd
 
-from kjcm.errors import KjcmError
+from kjcm.errors import KjcmError, first_line
 
 ENCODINGS = ("utf-8-sig", "cp949")
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
@@ -93,7 +93,10 @@ def text_chunks(path: Path, rows: int | None) -> Iterator[pd.DataFrame]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # cells beyond the header's would be dropped
             with pd.read_csv(path, encoding=encoding, chunksize=rows or 1 << 40, **options) as reader:
-                yield from reader
+                for chunk in reader:
+                    if options["sep"] == "\t":
+                        _require_quotes_match(path, chunk)
+                    yield chunk
     except pd.errors.ParserWarning:
         raise KjcmError(
             f"{path}: rows have more cells than the header names columns. Name them all in the header."
@@ -102,6 +105,18 @@ def text_chunks(path: Path, rows: int | None) -> Iterator[pd.DataFrame]:
         raise KjcmError(f"{path}: the file is empty.") from None
     except pd.errors.ParserError as error:
         raise KjcmError(f"{path}: not a well-formed {path.suffix[1:].upper()} file ({error}).") from None
+
+
+def _require_quotes_match(path: Path, chunk: pd.DataFrame) -> None:
+    """Raise KjcmError if a cell has swallowed rows: a TSV that does not quote may have a cell that begins with a quote."""
+    for column in chunk:
+        swallowed = chunk[column].str.contains("\n", regex=False) & chunk[column].str.contains("\t", regex=False)
+        if swallowed.any():
+            raise KjcmError(
+                f"{path}, column {str(column)!r}, data row {chunk.index[swallowed.to_numpy()][0] + 1:,}: a cell begins with a "
+                'quote mark (") that does not end with it, and takes in the rows after it. Double the mark and quote the '
+                "cell, or remove it."
+            )
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -115,9 +130,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {
         ".xlsx": lambda p: pd.read_excel(p, dtype=object, keep_default_na=False, na_values=[""], engine="openpyxl"),
         ".parquet": lambda p: pd.read_parquet(p),
-        ".sav": _read_sav,
-        ".zsav": _read_sav,
-        ".dta": _read_dta,
+        ".sav": _read_labelled,
+        ".zsav": _read_labelled,
+        ".dta": _read_labelled,
     }
     if suffix in SEPARATORS:
         frames = list(text_chunks(path, None))
@@ -133,18 +148,15 @@ def read_table(path: str | Path) -> pd.DataFrame:
         ) from None
 
 
-def _read_sav(path: Path) -> pd.DataFrame:
+def _read_labelled(path: Path) -> pd.DataFrame:
+    """Read SPSS or Stata without value labels; whole numbers, which SPSS keeps as decimals, become whole again."""
     import pyreadstat
 
-    frame: pd.DataFrame = pyreadstat.read_sav(str(path), apply_value_formats=False)[0]
-    return frame
-
-
-def _read_dta(path: Path) -> pd.DataFrame:
-    import pyreadstat
-
-    frame: pd.DataFrame = pyreadstat.read_dta(str(path), apply_value_formats=False)[0]
-    return frame
+    reader = pyreadstat.read_dta if path.suffix.lower() == ".dta" else pyreadstat.read_sav
+    frame: pd.DataFrame = reader(str(path), apply_value_formats=False)[0]
+    decimals = frame.select_dtypes("float")
+    whole = {str(name): decimals[name].astype("Int64") for name in decimals if (decimals[name].dropna() % 1 == 0).all()}
+    return frame.assign(**whole)
 
 
 @contextmanager
@@ -187,6 +199,18 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: object) -> None:
     """Write JSON (Hangul as it is, NaN refused) atomically."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return the value of a JSON file.
+
+    Raises:
+        KjcmError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise KjcmError(f"{path}: missing or damaged ({first_line(error)}).") from None
 
 
 def write_parquet(path: str | Path, frame: pd.DataFrame, note: str = "") -> None:

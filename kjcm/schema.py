@@ -285,6 +285,7 @@ CHOICES = {
     "optim.name": ("adam", "adamw"),
     "optim.schedule": ("constant", "linear"),
     "logger.kind": ("csv", "wandb", "tensorboard", "none"),
+    "trainer.accelerator": ("cpu", "gpu", "auto"),
     "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
 }
 # key: (least, whether the least itself is allowed, most)
@@ -340,6 +341,9 @@ def check(cfg: DictConfig) -> None:
     Raises:
         ConfigError: a value is out of its range, or a combination cannot work.
     """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(f"Give {', '.join(f'{key}=...' for key in missing)}.")
     for key, choices in CHOICES.items():
         value = OmegaConf.select(cfg, key)
         if value is not None and value not in choices:

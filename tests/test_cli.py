@@ -87,8 +87,11 @@ def test_a_misspelt_choice_fails_and_names_itself(group: str, here: Path, capfd:
 
 @pytest.mark.parametrize(
     "words",
-    ["data.validation=1.5", "data.level=7", "data.cutoff=-1", "optim.name=sgd", "trainer.patience=2", "data.scale=0",
-     "seed=-1", "tokenizer.path=x", "model.pooling=max", "data.columns.weight=w"],
+    [
+        "data.validation=1.5", "data.level=7", "data.cutoff=-1", "optim.name=sgd", "trainer.patience=2", "data.scale=0",
+        "seed=-1", "tokenizer.path=x", "model.pooling=max", "data.columns.weight=w", "trainer.precision=16-mixed",
+        "model.shape.n_heads=3", "trainer.accelerator=gpuu",
+    ],
 )  # fmt: skip
 def test_values_out_of_range_stop_with_exit_code_2(words: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert command("train", words) == 2
@@ -172,7 +175,37 @@ def test_bad_input_gets_one_message_and_leaves_nothing_done(
     out, error = capfd.readouterr()
     assert all(text in error for text in says), error
     assert "Traceback" not in out + error and len(error.strip().splitlines()) == 1
-    assert not (here / "run" / "DONE").exists() and not (here / "run" / "report.json").exists()
+    assert not (here / "run").exists()  # nothing half-written: the corrected command finds the folder free
+
+
+def test_a_bad_input_does_not_cost_the_run_that_it_would_overwrite(finished: Path, here: Path) -> None:
+    import shutil
+
+    run = here / "run"
+    shutil.copytree(finished, run)
+    words = ("data=table", "data.path=typo.csv", "run_dir=run", "overwrite=true")
+    assert command("train", *SMALL[1:], *words) == 1
+    assert (run / "DONE").is_file() and (run / "model" / "model.safetensors").is_file()
+
+
+def test_two_processes_do_not_train_one_run(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import fcntl
+
+    (here / "run").mkdir()
+    with (here / "run" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert command("train", *SMALL, "run_dir=run") == 1
+    assert "another process" in capfd.readouterr().err
+    assert command("train", *SMALL, "trainer.max_epochs=1", "run_dir=run") == 0  # a lock file alone is no other run
+
+
+def test_prepare_touches_nothing_that_is_not_its_own(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "mine" / "twin").mkdir(parents=True)
+    (here / "mine" / "twin" / "thesis.txt").write_text("years of work")
+    assert command("prepare", "data.scale=0.02", "out=mine") == 1
+    assert command("prepare", "data.scale=0.02", "out=mine", "overwrite=true") == 1
+    assert (here / "mine" / "twin" / "thesis.txt").read_text() == "years of work"
+    assert "twin" in capfd.readouterr().err
 
 
 def test_drop_invalid_counts_rows_out(here: Path) -> None:
@@ -209,6 +242,9 @@ def test_predict_refuses_rows_without_text_and_writes_nothing(
     assert sorted(path.name for path in here.iterdir()) == ["in.csv"]
     assert command("predict", f"run={finished}", "input=in.csv", "output=out.csv", "skip_invalid=true") == 0
     assert pd.read_csv("out.csv", dtype=str)["code_1"].isna().tolist() == [False, False, True, False]
+    (here / "c.csv.json").write_text("mine")
+    assert command("predict", f"run={finished}", "input=in.csv", "output=c.csv", "skip_invalid=true") == 1
+    assert command("predict", f"run={finished}", "input=in.csv") == 2
     assert command("predict", f"run={finished}", "input=in.csv", "output=b.csv", "columns.task=job") == 1
     assert "columns.task" in capfd.readouterr().err
 

@@ -6,21 +6,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm.errors import ConfigError, KjcmError, some
-from kjcm.files import SEPARATORS, atomic, read_table, require_file, text_chunks, write_json
+from kjcm.errors import ConfigError, KjcmError, first_line, some
+from kjcm.files import SEPARATORS, atomic, code_text, read_table, require_file, text_chunks, write_json
 from kjcm.study.model_folder import Settings, finished_run, load_model, load_settings
 from kjcm.survey.responses import TEXT_COLUMNS, sentences
 
-if TYPE_CHECKING:
-    pass
-
 log = logging.getLogger("kjcm")
+EXCEL_ROWS = 1_048_575  # below the header
 OUTPUTS = (".csv", ".tsv", ".parquet", ".xlsx")
 
 
@@ -34,8 +32,10 @@ def predict(cfg: DictConfig) -> None:
     run, source, target = finished_run(config["run"]), Path(config["input"]).expanduser(), Path(config["output"])
     if target.suffix.lower() not in OUTPUTS:
         raise ConfigError(f"output={target}: write one of {', '.join(OUTPUTS)}.")
-    if target.exists() and not config["overwrite"]:
-        raise KjcmError(f"{target} exists. Choose another output, or add overwrite=true.")
+    note = target.with_name(target.name + ".json")
+    there = [path for path in (target, note) if path.exists()]
+    if there and not config["overwrite"]:
+        raise KjcmError(f"{there[0]} exists. Choose another output, or add overwrite=true.")
     require_file(source, "input file")
     settings = load_settings(run / "model")
     columns = _columns(settings, config["columns"])
@@ -51,7 +51,7 @@ def predict(cfg: DictConfig) -> None:
                 print(f"\r{rows:,} rows", end="", file=sys.stderr, flush=True)
     seconds = time.perf_counter() - begin
     write_json(
-        target.with_name(target.name + ".json"),
+        note,
         {
             "run": str(run), "classes_hash": settings.classes_hash, "synthetic": settings.synthetic, "rows": rows,
             "rows_without_text": skipped, "top_k": coder.top_k, "seconds": round(seconds, 3),
@@ -173,15 +173,18 @@ def read_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 
 
 def _parquet_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+    """Yield frames of Arrow types, in which whole numbers with gaps stay whole numbers."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=rows):
-                yield batch.to_pandas()
+                yield batch.to_pandas(types_mapper=pd.ArrowDtype)
+            if not file.metadata.num_rows:
+                yield file.schema_arrow.empty_table().to_pandas(types_mapper=pd.ArrowDtype)
     except pa.ArrowInvalid as error:
-        raise KjcmError(f"{path}: not a readable Parquet file ({error}).") from None
+        raise KjcmError(f"{path}: not a readable Parquet file ({first_line(error)}).") from None
 
 
 class Writer(Protocol):
@@ -219,7 +222,7 @@ class _ParquetWriter:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pa.Table.from_pandas(frame, schema=self.schema, preserve_index=False)
+        table = pa.Table.from_pandas(_of_one_type(frame), schema=self.schema, preserve_index=False)
         if self.file is None:
             self.schema = _without_null_types(table.schema)
             table = table.cast(self.schema)
@@ -239,8 +242,25 @@ class _ExcelWriter:
         self.frames.append(frame)
 
     def close(self) -> None:
-        if self.frames:
-            pd.concat(self.frames).to_excel(self.path, index=False)
+        from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+        frame = pd.concat(self.frames)
+        if len(frame) > EXCEL_ROWS:
+            raise KjcmError(f"{len(frame):,} rows are more than a worksheet holds. Write .csv, .tsv or .parquet.")
+        # a worksheet cannot hold control characters
+        frame.map(lambda cell: ILLEGAL_CHARACTERS_RE.sub("", cell) if isinstance(cell, str) else cell).to_excel(
+            self.path, index=False
+        )
+
+
+def _of_one_type(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with columns of numbers and words together (as a worksheet may have them) as text."""
+    mixed = {
+        str(name): frame[name].map(code_text, na_action="ignore")
+        for name in frame
+        if frame[name].dtype == object and len({type(cell) for cell in frame[name].dropna()}) > 1
+    }
+    return frame.assign(**mixed)
 
 
 def _without_null_types(schema: Any) -> Any:
@@ -253,10 +273,8 @@ def _without_null_types(schema: Any) -> Any:
 
 @contextmanager
 def _writer(path: Path) -> Iterator[Writer]:
-    """Give the writer of the kind that the path's ending names."""
+    """Give the writer of the kind that the path's ending names; after an error the file is not finished."""
     kinds: dict[str, Callable[[Path], Writer]] = {".parquet": _ParquetWriter, ".xlsx": _ExcelWriter}
     writer = kinds.get(path.suffix.lower(), _TextWriter)(path)
-    try:
-        yield writer
-    finally:
-        writer.close()
+    yield writer
+    writer.close()

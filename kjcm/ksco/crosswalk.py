@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import code_text, read_table
+from kjcm.files import code_text
 from kjcm.ksco.classification import Classification, spellings
 
 
@@ -72,16 +71,13 @@ def resolutions_of(table: pd.DataFrame, classification: Classification, name: st
             continue
         code = classification.resolve(seven)
         if code is None:
-            raise KjcmError(f"{name}, column 'ksco7', id {row!r}: {seven!r} is no code of {classification.name}.")
+            raise KjcmError(
+                f"{name}, column 'ksco7', id {some([row])}: {some([seven])} is no code of {classification.name}."
+            )
         if row in found:
-            raise KjcmError(f"{name}, column 'id': {row!r} stands more than once. Keep one row an id.")
+            raise KjcmError(f"{name}, column 'id': {some([row])} stands more than once. Keep one row an id.")
         found[row] = code
     return found
-
-
-def read_crosswalk(path: str | Path, classification: Classification) -> Crosswalk:
-    """Read a crosswalk file (see `crosswalk_of`)."""
-    return crosswalk_of(read_table(path), classification, str(path))
 
 
 def require_columns(table: pd.DataFrame, columns: tuple[str, ...], name: str) -> None:

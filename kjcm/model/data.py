@@ -96,8 +96,8 @@ class TokenData(pl.LightningDataModule):
         pad: int,
         *,
         batch_size: int,
-        seed: int,
-        workers: int,
+        seed: int = 0,
+        workers: int = 0,
         eval_batch_size: int = 256,
     ) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
-from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.errors import ConfigError, KjcmError, first_line, some
 
 
 class MeanPooled(nn.Module):
@@ -83,11 +83,11 @@ def build_encoder(
         if pretrained is None:
             if shape is None:
                 raise ConfigError("model.pretrained=null needs model.shape: model_type and sizes of a random start.")
-            kind = dict(shape)
-            config = AutoConfig.for_model(
-                kind.pop("model_type"), **kind, vocab_size=vocabulary, pad_token_id=pad, num_labels=classes
-            )
-            model = _from_config(config, pooling)
+            sizes = {**shape, "vocab_size": vocabulary, "pad_token_id": pad, "num_labels": classes}
+            try:
+                model = _from_config(AutoConfig.for_model(**sizes), pooling)
+            except (ValueError, TypeError, KeyError) as error:
+                raise ConfigError(f"model.shape={dict(shape)} makes no encoder: {first_line(error)}") from None
         else:
             model = _from_pretrained(pretrained, pooling, classes)
     if model.config.vocab_size < vocabulary:
@@ -100,7 +100,7 @@ def build_encoder(
         positions -= pad + 1  # its positions begin after the padding's
     if positions is not None and max_length > positions:
         raise ConfigError(f"model.max_length={max_length}: this encoder has {positions} positions.")
-    return model
+    return model.train()  # transformers gives loaded weights in eval mode, and Lightning leaves modes alone
 
 
 def _from_config(config: PretrainedConfig, pooling: str) -> MeanPooled | FirstToken:
@@ -121,9 +121,8 @@ def _from_pretrained(name: str, pooling: str, classes: int) -> MeanPooled | Firs
         ):  # transformers starts them at random and goes on
             raise ValueError(f"they are of another kind of model; missing are {some(sorted(found['missing_keys']))}")
     except Exception as error:  # transformers raises OSError, ValueError, SafetensorError, ... for missing or broken
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise KjcmError(
-            f"model.pretrained={name}: no weights could be loaded ({line}). Give model.pretrained=FOLDER with "
+            f"model.pretrained={name}: no weights could be loaded ({first_line(error)}). Give model.pretrained=FOLDER with "
             "config.json and model.safetensors, model.pretrained=null for a random start, or model=tiny."
         ) from None
     return MeanPooled(model, config) if pooling == "mean" else FirstToken(model)
@@ -158,6 +157,7 @@ def load_encoder(folder: Path, pooling: str) -> MeanPooled | FirstToken:
         if missing or unexpected:
             raise ValueError(f"missing {some(missing)}, unexpected {some(unexpected)}")
     except Exception as error:  # a broken folder shows itself in as many ways as there are libraries beneath
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise KjcmError(f"{folder}: the model cannot be loaded, it is incomplete or damaged ({line}).") from None
+        raise KjcmError(
+            f"{folder}: the model cannot be loaded, it is incomplete or damaged ({first_line(error)})."
+        ) from None
     return model

@@ -53,7 +53,7 @@ class Classifier(pl.LightningModule):
         encoder: gives logits [batch, classes] for input_ids and attention_mask [batch, tokens].
         classes: the ordered codes; they travel with every checkpoint.
         classes_hash: their hash.
-        optimisation: optimiser and schedule.
+        optimisation: optimiser and schedule; None for a module that only measures.
         dropout_seed: seeds.dropout; with the epoch it decides the dropout of that epoch.
         unseen: how many codes of the validation and of the test rows are no class; such rows count as errors.
     """
@@ -63,8 +63,8 @@ class Classifier(pl.LightningModule):
         encoder: nn.Module,
         classes: Sequence[str],
         classes_hash: str,
-        optimisation: Optimisation,
-        dropout_seed: int,
+        optimisation: Optimisation | None = None,
+        dropout_seed: int = 0,
         unseen: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class Classifier(pl.LightningModule):
         if not math.isfinite(loss):
             raise KjcmError(
                 f"The training loss is {loss} in epoch {self.current_epoch + 1}: the training diverged. Lower optim.lr "
-                f"(now {self.optimisation.lr:g}), or set optim.clip=1.0."
+                f"(now {self.optimisation.lr if self.optimisation else 0:g}), or set optim.clip=1.0."
             )
         self.log_dict({"train_loss": self.train_loss, "lr": self.optimizers().param_groups[0]["lr"]})  # type: ignore[union-attr]
 
@@ -149,6 +149,7 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimiser, with a schedule stepped once a batch where one is asked for."""
         chosen = self.optimisation
+        assert chosen is not None, "this module only measures"
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         optimizer = kinds[chosen.name](self.encoder.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay)
         if not chosen.warmup and chosen.schedule == "constant":

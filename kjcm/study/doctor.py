@@ -28,6 +28,7 @@ def doctor(cfg: DictConfig) -> None:
     """Print one line a subject: device, bf16, tokenizer parity, hub reach, W&B mode, versions."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     checks: dict[str, Callable[[], Finding]] = {
         "kjcm": lambda: (__version__, f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"),
@@ -45,7 +46,7 @@ def doctor(cfg: DictConfig) -> None:
             found, remark = check()
         except KjcmError as error:
             found, remark = "no", str(error)
-        table.add_row(f"[bold]{name}[/bold]", found, remark)
+        table.add_row(Text(name, "bold"), Text(found), Text(remark))
     Console().print(table)
 
 
@@ -63,7 +64,7 @@ def _bf16() -> Finding:
     import torch
 
     accelerator = "gpu" if torch.cuda.is_available() else "cpu"
-    own = torch.cuda.is_available() and torch.cuda.is_bf16_supported() if accelerator == "gpu" else cpu_has_bf16()
+    own = torch.cuda.is_bf16_supported() if accelerator == "gpu" else cpu_has_bf16()
     return "yes" if own else "no", f"trainer.precision=auto means {resolve_precision('auto', accelerator)} here"
 
 

@@ -1,7 +1,6 @@
 """`kjcm evaluate`: a finished run on its own test rows, or on those of other data."""
 
 import hashlib
-import json
 import logging
 import time
 from pathlib import Path
@@ -9,13 +8,16 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm.errors import ConfigError, KjcmError
-from kjcm.files import digest, write_json, write_parquet
+from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.files import digest, read_json, write_json, write_parquet
+from kjcm.study.fit import measure
 from kjcm.study.inputs import Config, classification_of, cohort_of
-from kjcm.study.lightning import device_name, make_trainer
+from kjcm.study.lightning import make_trainer
 from kjcm.study.model_folder import finished_run, load_model
-from kjcm.study.results import Outcome, cohort_record, indices_of, outcome_record, prediction_frame, show
+from kjcm.study.results import cohort_record, indices_of, outcome_record, prediction_frame, require_weights, show
 from kjcm.study.run_folder import identity_of
+
+FILES = ("metrics.json", "predictions.parquet", "cohort.json")
 
 log = logging.getLogger("kjcm")
 
@@ -36,10 +38,15 @@ def evaluate(cfg: DictConfig) -> None:
     whole = {"data": data, "classification": trained["classification"]}
     name = _name(run, whole)
     out = Path(config["out"]) if config["out"] else run / "evaluations" / name
-    if (out / "metrics.json").exists() and not config["overwrite"]:
-        found = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    there = [file for file in FILES if (out / file).exists()]
+    if (out / "identity.json").exists():
+        raise KjcmError(f"{out} is a run folder. Choose another out=DIR.")
+    if there and not config["overwrite"]:
+        found = read_json(out / "metrics.json") if "metrics.json" in there else {}
         if found.get("evaluation") != name:
-            raise KjcmError(f"{out} holds another evaluation. Choose another out=DIR, or add overwrite=true.")
+            raise KjcmError(
+                f"{out} holds {some(there)} of something else. Choose another out=DIR, or add overwrite=true."
+            )
         log.info("evaluated already (overwrite=true does it anew)")
         show(found, out)
         return
@@ -57,14 +64,14 @@ def _name(run: Path, whole: Config) -> str:
 def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) -> dict[str, Any]:
     """Measure the run's model on the test rows of a data node; write all but metrics.json and return what it will hold."""
     from kjcm.model.data import Labelled, TokenData
-    from kjcm.model.module import Classifier, Optimisation
+    from kjcm.model.module import Classifier
     from kjcm.text.tokens import tokenize
 
     begin = time.perf_counter()
     encoder, tokenizer, settings = load_model(run / "model")
     classification = classification_of(whole)
     cohort = cohort_of(whole["data"], classification)
-    trained = json.loads((run / "cohort.json").read_text(encoding="utf-8"))
+    trained = read_json(run / "cohort.json")
     if own and trained["hashes"]["cohort"] != cohort.cohort_hash:
         raise KjcmError(
             f"{run}: its data files hold other rows than when it was trained (cohort {cohort.cohort_hash[:12]}, then "
@@ -75,32 +82,25 @@ def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) ->
         raise KjcmError("The data have no test rows. Give data.test_path=FILE, or a data.train_share below 1.")
     tokens = tokenize(tokenizer, rows["text"].tolist(), prefix=settings.prefix, max_length=settings.max_length)
     labels, unseen = indices_of(rows["code"].tolist(), settings.classes)
-    module = Classifier(
-        encoder, settings.classes, settings.classes_hash, Optimisation("adam", 1.0), 0, {"test": len(unseen)}
-    )
-    data = TokenData(
-        {"test": Labelled(tokens, labels)}, tokenizer.pad_token_id, batch_size=config["batch_size"], seed=0, workers=0,
-        eval_batch_size=config["batch_size"],
-    )  # fmt: skip
+    require_weights(rows)
+    module = Classifier(encoder, settings.classes, settings.classes_hash, unseen={"test": len(unseen)})
+    data = TokenData({"test": Labelled(tokens, labels)}, int(tokenizer.pad_token_id), batch_size=config["batch_size"])
     trainer = make_trainer({**config["trainer"], "max_epochs": 1}, folder=out, loggers=[], callbacks=[])
-    trainer.test(module, datamodule=data, verbose=False)
-    metrics, per_class = module.test_scores.summary()
-    outcome = Outcome(metrics, per_class, {}, module.predicted, 0.0, 0, device_name(module.device), "32-true", 0)
+    outcome = measure(trainer, module, data)
     synthetic = settings.synthetic or cohort.synthetic
     note = "synthetic" if synthetic else ""
-    write_parquet(out / "predictions.parquet", prediction_frame(rows, module.predicted, settings.classes), note)
+    write_parquet(out / "predictions.parquet", prediction_frame(rows, outcome.predictions, settings.classes), note)
     write_json(out / "cohort.json", cohort_record(cohort, classification))
     n_train = {group["code"]: group["train"] for group in trained["groups"]}
     return {
-        "run": json.loads((run / "identity.json").read_text(encoding="utf-8"))["hash"],
+        "run": read_json(run / "identity.json")["hash"],
         "synthetic": synthetic,
         "data": whole["data"]["source"],
         "level": cohort.level,
         **outcome_record(outcome, rows, settings.classes, unseen, classification, n_train),
         "n_train": trained["flow"]["train"],
-        "n_augmented": json.loads((run / "report.json").read_text(encoding="utf-8"))["n_augmented"],
+        "n_augmented": read_json(run / "report.json")["n_augmented"],
         "n_classes": len(settings.classes),
         "seconds": {"total": round(time.perf_counter() - begin, 3)},
         "hashes": {"cohort": cohort.cohort_hash, "split": cohort.split_hash, "classes": settings.classes_hash},
-        "device": outcome.device,
     }

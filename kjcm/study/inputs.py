@@ -48,19 +48,27 @@ def classification_of(config: Config) -> Classification:
 
 def input_digests(config: Config) -> dict[str, str]:
     """Return key -> SHA-256 of every input file or folder that a config names and that is here."""
-    return {key: digest(path) for key, path in _inputs(config).items()}
+    return {key: _digest(path) for key, path in input_files(config).items()}
+
+
+def _digest(path: Path) -> str:
+    """Return the digest of an input; a SentencePiece file without a table of its own counts with the vocab.txt beside it."""
+    table = path.with_name("vocab.txt")
+    beside = [digest(table)] if path.suffix == ".model" and table.is_file() else []
+    return "+".join([digest(path), *beside])
 
 
 def with_absolute_inputs(config: Config) -> Config:
     """Return the config with the whole paths of its input files, so that it holds from any folder."""
     changed: Config = copy.deepcopy(config)
-    for key, path in _inputs(config).items():
+    for key, path in input_files(config).items():
         node, name = key.split(".")
         changed[node][name] = str(path.resolve())
     return changed
 
 
-def _inputs(config: Config) -> dict[str, Path]:
+def input_files(config: Config) -> dict[str, Path]:
+    """Return key -> path of every input file or folder that a config names and that is here."""
     found = {}
     for key in INPUTS:
         node, name = key.split(".")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from kjcm.errors import ConfigError, KjcmError
+from kjcm.errors import ConfigError, KjcmError, first_line
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -30,6 +30,8 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     """Return what 'auto' means on this device: bf16-mixed where it computes in bfloat16 itself, else 32-true."""
     import torch
 
+    if precision == "16-mixed" and accelerator == "cpu":
+        raise ConfigError("trainer.precision=16-mixed needs a GPU: use auto, bf16-mixed or 32-true on a CPU.")
     if precision != "auto":
         return precision
     if accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available()):
@@ -80,8 +82,8 @@ def make_trainer(
         )
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"trainer.accelerator={node['accelerator']} trainer.devices={node['devices']}: {error} `kjcm doctor` says "
-            "what is here; trainer=cpu always works."
+            f"trainer.accelerator={node['accelerator']} trainer.devices={node['devices']} trainer.strategy="
+            f"{node['strategy']}: {first_line(error)} `kjcm doctor` says what is here; trainer=cpu always works."
         ) from None
 
 
@@ -114,21 +116,38 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message=text)
 
 
-def make_loggers(node: dict[str, Any], folder: Path, config: dict[str, Any], run_id: str) -> list[Any]:
-    """Return the loggers of a `logger` node; all of them write into the run folder.
+@contextmanager
+def make_loggers(node: dict[str, Any], folder: Path, config: dict[str, Any], run_id: str) -> Iterator[list[Any]]:
+    """Give the loggers of a `logger` node, which write into the run folder, and finish their runs, as failed on an error.
+
+    A W&B run that is not finished takes what the next job of a sweep logs.
 
     Raises:
         KjcmError: TensorBoard is asked for and not installed.
     """
+    loggers = _loggers(node, folder, config, run_id)
+    status = "failed"
+    try:
+        yield loggers
+        status = "success"
+    finally:
+        for logger in loggers:
+            logger.finalize(status)
+        if node["kind"] == "wandb":
+            import wandb
+
+            wandb.finish(exit_code=0 if status == "success" else 1)
+
+
+def _loggers(node: dict[str, Any], folder: Path, config: dict[str, Any], run_id: str) -> list[Any]:
     logs = folder / "logs"
-    kind = node["kind"]
-    if kind == "none":
+    if node["kind"] == "none":
         return []
-    if kind == "csv":
+    if node["kind"] == "csv":
         from lightning.pytorch.loggers import CSVLogger
 
         return [CSVLogger(str(logs), name="csv")]
-    if kind == "tensorboard":
+    if node["kind"] == "tensorboard":
         from lightning.pytorch.loggers import TensorBoardLogger
 
         try:
@@ -183,7 +202,7 @@ def processes(command: str, overrides: list[str], run_dir: Path) -> Iterator[Non
     import torch
 
     argv, kept = sys.argv, {key: os.environ.get(key) for key in PROCESS_KEYS}
-    sys.argv = [argv[0], command, *overrides, f"run_dir={run_dir}"]
+    sys.argv = [argv[0], command, *overrides, "run_dir=" + quoted(str(run_dir))]
     try:
         yield
     finally:
@@ -197,6 +216,11 @@ def processes(command: str, overrides: list[str], run_dir: Path) -> Iterator[Non
                 os.environ[key] = value
 
 
+def quoted(text: str) -> str:
+    """Return text as Hydra takes any characters in an override."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def gathered(own: list[Any]) -> list[Any]:
     """Return the items of all processes; each has given a list."""
     import torch
@@ -206,16 +230,6 @@ def gathered(own: list[Any]) -> list[Any]:
     lists: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(lists, own)
     return [item for items in lists for item in items]
-
-
-def close(loggers: list[Any]) -> None:
-    """Finish every logger's run, on failure too: else the next job of a sweep logs into this one's W&B run."""
-    for logger in loggers:
-        logger.finalize("success")
-        if type(logger).__name__ == "WandbLogger":
-            import wandb
-
-            wandb.finish()
 
 
 def device_name(device: Any) -> str:

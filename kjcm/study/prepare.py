@@ -4,18 +4,19 @@ import logging
 import shutil
 from pathlib import Path
 
+import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm.errors import KjcmError
+from kjcm.errors import KjcmError, some
 from kjcm.files import atomic, write_json, write_parquet
 from kjcm.ksco.classification import Classification
-from kjcm.study.inputs import Config, classification_of, cohort_of, source_of
+from kjcm.study.inputs import Config, classification_of, cohort_of, input_files, source_of
 from kjcm.study.results import cohort_record, flow_lines
 from kjcm.survey.augment import augmentation
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.responses import Source
 
-TO_RESOLVE = "to_resolve.csv"
+FILES = ("cohort.json", "cohort.parquet", "left.csv", "to_resolve.csv", "augmented.csv", "twin")  # what prepare writes
 
 log = logging.getLogger("kjcm")
 
@@ -28,24 +29,20 @@ def prepare(cfg: DictConfig) -> None:
     """
     config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     out = Path(config["out"])
-    if (out / "cohort.json").exists() and not config["overwrite"]:
-        raise KjcmError(f"{out} holds a cohort already. Choose another out=DIR, or add overwrite=true.")
-    resolutions = config["data"].get("resolutions")
-    if resolutions and Path(resolutions).resolve() == (out / TO_RESOLVE).resolve():
-        raise KjcmError(
-            f"{resolutions} would be overwritten by the rows still to resolve. Keep it outside of out={out}."
-        )
+    _require_free(out, config)
     classification = classification_of(config)
     source = source_of(config["data"], classification)
     cohort = cohort_of(config["data"], classification, source)
     more = augmentation(classification, cohort.classes, **config["augment"])
-    write_cohort(out, cohort, classification)
-    (out / "augmented.csv").unlink(missing_ok=True)  # of an earlier cohort
-    shutil.rmtree(out / "twin", ignore_errors=True)
+    (out / "cohort.json").unlink(missing_ok=True)  # written last: a folder with it is whole
+    (out / "augmented.csv").unlink(missing_ok=True)
     if len(more):
         write_csv(out / "augmented.csv", more)
+    if (out / "twin").is_dir():
+        shutil.rmtree(out / "twin")
     if config["data"]["source"] == "synthetic":
         write_twin(out / "twin", source)
+    write_cohort(out, cohort, classification)
     for line in flow_lines(cohort):
         log.info(line)
     log.info("cohort in %s%s", out, f"; {len(more):,} rows of augmentation beside it" if len(more) else "")
@@ -53,7 +50,21 @@ def prepare(cfg: DictConfig) -> None:
         log.info(
             "%s rows wait for a person: fill in ksco7 in %s and add these rows to the file of data.resolutions",
             f"{len(cohort.to_resolve):,}",
-            out / TO_RESOLVE,
+            out / "to_resolve.csv",
+        )
+
+
+def _require_free(out: Path, config: Config) -> None:
+    """Raise KjcmError if writing into `out` would overwrite what was not asked to be, or the input itself."""
+    there = [name for name in FILES if (out / name).exists()]
+    if there and not config["overwrite"]:
+        raise KjcmError(f"{out} holds {some(there)} already. Choose another out=DIR, or add overwrite=true.")
+    if "twin" in there and "cohort.json" not in there:
+        raise KjcmError(f"{out / 'twin'} was not made by prepare. Choose another out=DIR.")
+    inside = [path for path in input_files(config).values() if out.resolve() in path.resolve().parents]
+    if inside and there:
+        raise KjcmError(
+            f"{inside[0]} is read and would be overwritten. Choose an out=DIR that holds none of the input."
         )
 
 
@@ -62,7 +73,7 @@ def write_cohort(out: Path, cohort: Cohort, classification: Classification) -> N
     note = "synthetic" if cohort.synthetic else ""
     write_parquet(out / "cohort.parquet", cohort.rows, note)
     write_csv(out / "left.csv", cohort.left)
-    write_csv(out / TO_RESOLVE, cohort.to_resolve)
+    write_csv(out / "to_resolve.csv", cohort.to_resolve)
     write_json(out / "cohort.json", cohort_record(cohort, classification))
 
 
@@ -75,7 +86,7 @@ def write_twin(folder: Path, source: Source) -> None:
             write_csv(folder / f"{name}.csv", table)
 
 
-def write_csv(path: Path, frame: "object") -> None:
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
     """Write a frame as CSV (UTF-8 with BOM, so that spreadsheet programs show Hangul) atomically."""
     with atomic(path) as temporary:
-        frame.to_csv(temporary, index=False, encoding="utf-8-sig")  # type: ignore[attr-defined]
+        frame.to_csv(temporary, index=False, encoding="utf-8-sig")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kjcm.errors import some
+from kjcm.errors import KjcmError, some
 from kjcm.ksco.classification import Classification
-from kjcm.survey.cohort import Cohort
+from kjcm.survey.cohort import SIDES, Cohort
 
 if TYPE_CHECKING:
     from kjcm.model.module import Predictions
@@ -35,29 +35,27 @@ def indices_of(codes: Sequence[str], classes: Sequence[str]) -> tuple["np.ndarra
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a module was measured to do, and on what.
+    """What a model was measured to do.
 
     Attributes:
         metrics: test metrics, {} where there was no test.
         per_class: lists by class (and by unseen code after them).
         validation: validation loss and metrics, {} without validation rows.
         predictions: the first codes of the test rows, batch by batch.
-        fit_seconds: seconds of training.
-        epochs: epochs trained.
-        device: the device's name.
-        precision: as Lightning names it.
-        parameters: number of weights.
+        device: what it was measured on.
     """
 
     metrics: dict[str, float]
     per_class: dict[str, list[float]]
     validation: dict[str, float]
     predictions: "list[Predictions]"
-    fit_seconds: float
-    epochs: int
     device: str
-    precision: str
-    parameters: int
+
+
+def require_weights(test: pd.DataFrame) -> None:
+    """Raise KjcmError if the test rows have survey weights that sum to 0: no weighted metric is defined then."""
+    if "weight" in test and len(test) and not test["weight"].sum() > 0:
+        raise KjcmError("data.columns.weight: the weights of the test rows are all 0. Map another column, or null.")
 
 
 def prediction_frame(rows: pd.DataFrame, predictions: "list[Predictions]", classes: Sequence[str]) -> pd.DataFrame:
@@ -84,10 +82,10 @@ def outcome_record(
     classification: Classification,
     n_train: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Return the part of report.json and metrics.json that speaks of the test rows (and the validation rows)."""
+    """Return the part of report.json and metrics.json that speaks of the test rows."""
     record: dict[str, Any] = {
         "metrics": outcome.metrics,
-        "validation": outcome.validation,
+        "device": outcome.device,
         "n_test": 0 if test is None else len(test),
         "n_test_without_training": 0 if test is None else int(test["code"].isin(list(unseen)).sum()),
         "codes_without_training": list(unseen),
@@ -111,7 +109,7 @@ def show(report: Mapping[str, Any], path: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False, highlight=False)  # codes and paths may hold brackets
     synthetic = report["synthetic"]
     if report["metrics"]:
         table = Table(title=f"{report['n_test']:,} test rows", title_justify="left")
@@ -119,8 +117,9 @@ def show(report: Mapping[str, Any], path: Path) -> None:
             table.add_column(column, justify="right")
         table.add_row(*(f"{report['metrics'][name]:.4f}" for name in SHOWN))
         console.print(table)
-    if validation := report["validation"]:
-        console.print(f"validation: loss {validation['loss']:.4f}, accuracy {validation['accuracy']:.4f}")
+    if validation := report.get("validation"):
+        shown = [f"{name} {validation[name]:.4f}" for name in ("loss", "accuracy") if name in validation]
+        console.print(f"validation: {', '.join(shown)}")
     if report["n_test_without_training"]:
         console.print(
             f"{report['n_test_without_training']:,} test rows are of groups without training rows "
@@ -175,9 +174,8 @@ def per_class_rows(
 def cohort_record(cohort: Cohort, classification: Classification) -> dict[str, Any]:
     """Return what cohort.json holds: flow counts as in Fig. 1, rows of each group and side, classes and hashes."""
     counts = cohort.rows.groupby(["code", "side"]).size().unstack(fill_value=0)
-    sides = ("train", "validation", "unused", "test")
     groups = [
-        {"code": code, "title": classification.title(str(code)), **{s: int(row.get(s, 0)) for s in sides}}
+        {"code": code, "title": classification.title(str(code)), **{side: int(row.get(side, 0)) for side in SIDES}}
         for code, row in counts.iterrows()
     ]
     return {

@@ -1,8 +1,11 @@
 """A run's folder: named by what defines the run, claimed, filled, and marked DONE last."""
 
+import fcntl
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +18,7 @@ from kjcm.study.inputs import input_digests
 
 # Changes when the same config and inputs would give other results than before.
 RESULTS_VERSION = 1
+LOCK = ".lock"  # held while a process works on the run; the system frees it when the process ends, however it ends
 
 State = Literal["new", "unfinished", "done", "other"]
 
@@ -61,14 +65,14 @@ class RunFolder:
     @property
     def state(self) -> State:
         """new (absent or empty), unfinished or done (of this identity), or other."""
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+        if not self.path.exists() or (self.path.is_dir() and not _names(self.path)):
             return "new"
         if read_identity(self.path) != self.identity.hash:
             return "other"
         return "done" if (self.path / "DONE").is_file() else "unfinished"
 
-    def claim(self, overwrite: bool) -> State:
-        """Make the folder this run's and return the state it was found in.
+    def require_mine(self, overwrite: bool) -> State:
+        """Return the state of the folder.
 
         Raises:
             KjcmError: it holds something else and `overwrite` is false, or it is no run folder at all.
@@ -76,27 +80,68 @@ class RunFolder:
         state = self.state
         if state == "other" and not overwrite:
             raise KjcmError(
-                f"{self.path} holds another run or other files. Choose another run_dir, or add overwrite=true to replace "
-                "the run that is there."
+                f"{self.path} holds another run, one of other input files, or files of another kind. Choose another "
+                "run_dir, or add overwrite=true to replace the run that is there."
             )
-        if state != "new" and overwrite:
-            if not (self.path / "identity.json").is_file():
-                raise KjcmError(
-                    f"{self.path} is not a run folder, so overwrite=true does not clear it. Empty it yourself."
-                )
-            shutil.rmtree(self.path)
-            state = "new"
-        if state != "done":
+        if state == "other" and not (self.path / "identity.json").is_file():
+            raise KjcmError(f"{self.path} is not a run folder, so overwrite=true does not clear it. Empty it yourself.")
+        return state
+
+    @contextmanager
+    def claimed(self, overwrite: bool) -> Iterator[State]:
+        """Make the folder this run's while the context lasts; give the state it was found in.
+
+        A new run that ends with a KjcmError before its first checkpoint leaves nothing behind.
+
+        Raises:
+            KjcmError: see `require_mine`; or another process is at work in it, or it cannot be written.
+        """
+        try:
             self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / LOCK).open("w")
+        except OSError as error:
+            raise KjcmError(f"{self.path}: the run folder cannot be written ({error.strerror}).") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise KjcmError(
+                    f"{self.path}: another process is at work on this run. Wait for it, or stop it."
+                ) from None
+            state = self.require_mine(overwrite)
+            if state != "new" and overwrite:
+                self._clear()
+                state = "new"
             write_json(
                 self.path / "identity.json",
                 {"hash": self.identity.hash, "results_version": RESULTS_VERSION, "inputs": self.identity.inputs},
             )
-        return state
+            try:
+                yield state
+            except KjcmError:
+                if state == "new" and not any(self.path.glob("checkpoints/*.ckpt")):
+                    self._clear()
+                    (self.path / LOCK).unlink()
+                    self.path.rmdir()
+                raise
+
+    def _clear(self) -> None:
+        """Remove everything but the lock; DONE first, so that no half-removed run looks finished."""
+        (self.path / "DONE").unlink(missing_ok=True)
+        for name in _names(self.path):
+            entry = self.path / name
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
     def finish(self) -> None:
         """Write DONE."""
         write_text(self.path / "DONE", datetime.now(UTC).isoformat(timespec="seconds") + "\n")
+
+
+def _names(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir() if entry.name != LOCK)
 
 
 def default_path(runs: str, name: str, identity: Identity) -> Path:

@@ -154,7 +154,8 @@ def _converted(
             require_valid(frame.assign(code=frame["raw"])[frame["reason"] != "unresolved"], survey, source.columns)
         frames.append(frame)
     answers = pd.concat(frames, ignore_index=True)
-    both = answers["id"][answers["id"].duplicated() & (answers["reason"] == "")]
+    usable = answers["id"][answers["reason"] == ""]
+    both = usable[usable.duplicated()]
     if len(both):
         raise KjcmError(
             f"{source.surveys[-1].name}: ids {some(both)} stand in {source.surveys[0].name} too. Rename them."
@@ -228,7 +229,7 @@ def _require_candidates(
         candidates = partners[raw_of[row]]
         if classification.at_level(code, level) not in candidates:
             raise KjcmError(
-                f"{source.resolutions_name}, column 'ksco7', id {row!r}: {code} at level {level} is none of "
+                f"{source.resolutions_name}, column 'ksco7', id {some([row])}: {code} at level {level} is none of "
                 f"{' '.join(candidates)}, which the crosswalk has for {raw_of[row]}. Correct it, or add the pair to the "
                 "crosswalk."
             )

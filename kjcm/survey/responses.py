@@ -135,7 +135,7 @@ def answers_of(survey: Survey, columns: Mapping[str, str | None]) -> pd.DataFram
         frame["cluster"] = [code_text(value) for value in survey.table[mapped["cluster"]]]
         frame.loc[frame["cluster"] == "", "reason"] = "empty cluster"
     frame.loc[frame["id"] == "", "reason"] = "empty id"
-    frame.loc[frame["id"].duplicated() & (frame["id"] != ""), "reason"] = "duplicate id"
+    frame.loc[frame["id"].duplicated(keep=False) & (frame["id"] != ""), "reason"] = "duplicate id"
     return frame
 
 

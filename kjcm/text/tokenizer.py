@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kjcm.errors import ConfigError, KjcmError
+from kjcm.errors import ConfigError, KjcmError, first_line
 from kjcm.text.unigram import Unigram, fast_tokenizer, read_unigram
 
 if TYPE_CHECKING:
@@ -61,11 +61,6 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerFast":
         raise KjcmError(f"{path}: its tokenizer is not a fast one with a padding token. Use another tokenizer.path.")
     tokenizer.split_special_tokens = True  # a literal special token in an answer is text
     return tokenizer
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def holds_kobert(folder: str) -> bool:

@@ -68,7 +68,7 @@ def tokenize(
             with np.load(file, allow_pickle=False) as stored:
                 return Tokens(stored["ids"], stored["starts"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            file.unlink()  # a broken cache entry is made again
+            file.unlink(missing_ok=True)  # a broken cache entry is made again
     parts: list[NDArray[np.int32]] = []
     lengths: list[int] = []
     for begin in range(0, len(texts), AT_ONCE):

@@ -1,13 +1,11 @@
 """KSCO-6 to KSCO-7: what converts, what waits, and which tables are refused."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
 from kjcm.errors import KjcmError
 from kjcm.ksco.classification import Classification
-from kjcm.ksco.crosswalk import Crosswalk, crosswalk_of, read_crosswalk, resolutions_of
+from kjcm.ksco.crosswalk import Crosswalk, crosswalk_of, resolutions_of
 
 PAIRS = [
     ("1110", "1110"),  # stays
@@ -53,12 +51,6 @@ def test_partners(
 def test_numbers_and_repeated_rows_are_one_pair(ksco: Classification) -> None:
     table = pd.DataFrame({"ksco6": [1110.0, 1110, "1110"], "ksco7": ["1110", 1110, 1110.0]}, dtype=object)
     assert dict(crosswalk_of(table, ksco, "t").pairs) == {"1110": ("1110",)}
-
-
-def test_reads_a_file(tmp_path: Path, ksco: Classification) -> None:
-    path = tmp_path / "crosswalk.tsv"
-    path.write_text("ksco6\tksco7\n1110\t1110\n1120\t1120\n", encoding="utf-8")
-    assert dict(read_crosswalk(path, ksco).pairs) == {"1110": ("1110",), "1120": ("1120",)}
 
 
 @pytest.mark.parametrize(

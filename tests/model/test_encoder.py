@@ -40,6 +40,7 @@ class Alone:
     """What a training step asks its trainer."""
 
     world_size = 1
+    barebones = True  # logs go nowhere
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +170,7 @@ def test_pretrained_weights_and_a_new_head(pooling: str, tmp_path: Path) -> None
     body = [model.encoder if pooling == "mean" else model.classifier.distilbert for model in (first, second)]
     assert same_state(body[0], published.distilbert) and same_state(body[1], published.distilbert)
     assert not same_state(first, second)
+    assert all(module.training for module in first.modules())  # or nothing would drop out while it learns
     assert same_state(first, build(pooling, pretrained=str(tmp_path)))
     assert first.config.num_labels == CLASSES
 

@@ -1,6 +1,7 @@
 """From a command line to a run folder, and what comes after it."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from jsonschema import validate
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 from tests.conftest import LEARNS, ROOT, SMALL, Run, command
@@ -24,6 +26,8 @@ def load(path: Path) -> Any:
 
 def test_run_folder_is_whole_and_its_metrics_are_those_of_its_predictions(finished: Path) -> None:
     report, cohort = load(finished / "report.json"), load(finished / "cohort.json")
+    for record, name in ((report, "report"), (cohort, "cohort")):
+        validate(record, load(ROOT / "docs" / "schemas" / f"{name}.schema.json"))
     for name in ("config.yaml", "identity.json", "predictions.parquet", "checkpoints/last.ckpt", "model/model.safetensors",
                  "model/tokenizer.json", "model/kjcm.json", "hydra/overrides.yaml", "train.log", "DONE"):  # fmt: skip
         assert (finished / name).is_file(), name
@@ -64,6 +68,7 @@ def test_evaluate_gives_the_same_figures_as_training(
 ) -> None:
     assert command("evaluate", f"run={finished}", "out=again") == 0
     trained, again = load(finished / "report.json"), load(here / "again" / "metrics.json")
+    validate(again, load(ROOT / "docs" / "schemas" / "metrics.schema.json"))
     assert again["metrics"] == pytest.approx(trained["metrics"], abs=1e-6)
     assert again["hashes"]["cohort"] == trained["hashes"]["cohort"]
     before = (here / "again" / "metrics.json").read_bytes()
@@ -120,6 +125,27 @@ def test_predict_keeps_columns_and_order(finished: Path, here: Path, kind: str) 
     assert np.allclose(one["prob_1"], coded["prob_1"], atol=2e-6)
 
 
+def test_predict_leaves_numbers_and_odd_cells_as_they_are(finished: Path, here: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    roles = {"workplace": ["은행", None], "position": ["", ""], "task": ["예금 상담", "차 수리\x07"]}
+    table = pa.table({**roles, "n": pa.array([None, 9007199254740993], pa.int64()), "codes": [111, 112]})
+    pq.write_table(table, "in.parquet")
+    for kind in ("parquet", "csv", "xlsx"):
+        assert command("predict", f"run={finished}", "input=in.parquet", f"output=out.{kind}") == 0
+    out = pq.read_table("out.parquet")
+    assert out["n"].to_pylist() == [None, 9007199254740993] and out.schema.field("n").type == pa.int64()
+    assert "9007199254740993" in (here / "out.csv").read_text(encoding="utf-8-sig")
+    pq.write_table(table.slice(0, 0), "none.parquet")
+    assert command("predict", f"run={finished}", "input=none.parquet", "output=none.csv") == 0
+    assert pd.read_csv("none.csv").columns[:4].tolist() == ["workplace", "position", "task", "n"]
+    mixed = pd.DataFrame({"workplace": "은행", "position": "", "task": "예금", "code": [111, "A01"]})
+    mixed.to_excel("mixed.xlsx", index=False)
+    assert command("predict", f"run={finished}", "input=mixed.xlsx", "output=mixed.parquet") == 0
+    assert pd.read_parquet("mixed.parquet")["code"].tolist() == ["111", "A01"]
+
+
 def test_probabilities_of_all_classes_sum_to_one(finished: Path) -> None:
     from kjcm.coding.predict import Coder
 
@@ -168,7 +194,11 @@ def test_a_killed_run_goes_on_and_ends_like_an_undisturbed_one(tmp_path: Path) -
     assert (cut / "model" / "model.safetensors").read_bytes() == (whole / "model" / "model.safetensors").read_bytes()
 
 
-def test_two_processes_in_a_sweep_learn_and_measure_what_one_does(finished: Path, tmp_path: Path, kjcm: Run) -> None:
+def test_two_processes_in_a_sweep_learn_and_measure_what_one_does(tmp_path: Path, kjcm: Run) -> None:
+    dropout = ("dropout", "attention_dropout", "seq_classif_dropout")
+    learns = (*SMALL, "experiment=k_jcm", *(f"+model.shape.{name}=0" for name in dropout))
+    one = tmp_path / "one [a] b"
+    assert command("train", *learns, f"run_dir='{one}'") == 0
     ddp = (
         "trainer=ddp",
         "trainer.accelerator=cpu",
@@ -176,16 +206,29 @@ def test_two_processes_in_a_sweep_learn_and_measure_what_one_does(finished: Path
         "trainer.deterministic=true",
         "trainer.num_workers=0",
     )
-    kjcm("train", "-m", *LEARNS, "experiment=k_jcm", "seed=1,0", *ddp, "trainer.precision=32-true")
-    reports = {load(path)["seed"]: (path.parent, load(path)) for path in tmp_path.glob("runs/k_jcm/*/report.json")}
+    kjcm("train", "-m", *learns, "seed=1,0", *ddp, "trainer.precision=32-true", f"runs='{tmp_path / 'two'}'")
+    reports = {load(path)["seed"]: (path.parent, load(path)) for path in tmp_path.glob("two/k_jcm/*/report.json")}
     assert sorted(reports) == [0, 1] and reports[0][1]["hashes"]["run"] != reports[1][1]["hashes"]["run"]
     run, two = reports[0]
-    one = load(finished / "report.json")
-    assert two["hashes"] == one["hashes"]  # the same run, wherever and however it is computed
-    assert two["n_test"] == one["n_test"] == len(pd.read_parquet(run / "predictions.parquet")["id"].unique())
-    # dropout differs between one process and two, so the models are as two seeds of one training
-    assert two["metrics"]["accuracy"] == pytest.approx(one["metrics"]["accuracy"], abs=0.06)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]  # no child has made a folder of its own
+    single = load(one / "report.json")
+    assert two["hashes"] == single["hashes"]  # the same run, wherever and however it is computed
+    assert two["n_test"] == single["n_test"] == len(pd.read_parquet(run / "predictions.parquet")["id"].unique())
+    assert two["metrics"] == pytest.approx(single["metrics"], abs=0.005)  # a rounding may turn a few of 832 rows
+    here, there = (pd.read_parquet(folder / "predictions.parquet").set_index("id") for folder in (one, run))
+    assert np.allclose(here["prob_1"], there["prob_1"].reindex(here.index), atol=2e-3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one [a] b", "runs", "two"]  # no child has strayed
+
+
+def test_a_finished_run_under_torchrun_is_skipped_by_all_processes(tmp_path: Path) -> None:
+    words = (*SMALL, "trainer.max_epochs=1", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",
+             "trainer.num_workers=0", "trainer.precision=32-true", "run_dir=run")  # fmt: skip
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "kjcm", "train", *words]
+    surroundings = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for said in ("results in", "finished already, skipped"):
+        done = subprocess.run(
+            start, cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=240, check=True
+        )
+        assert done.stdout.count(said) == 1, done.stdout
 
 
 def test_sweep_with_wandb_offline_logs_what_the_reports_say(here: Path) -> None:
@@ -230,6 +273,10 @@ def test_early_stopping_keeps_the_best_epoch(here: Path) -> None:
     log = pd.read_csv(next(here.glob("run/logs/csv/*/metrics.csv")))
     assert report["epochs"] < 30
     assert report["validation"]["loss"] == pytest.approx(log["val_loss"].min(), abs=1e-5)
+    for name in ("DONE", "report.json"):  # interrupted after the stop: it does not train past it
+        (here / "run" / name).unlink()
+    assert command("train", *SMALL, *words, "run_dir=run") == 0
+    assert {**load(here / "run" / "report.json"), "seconds": 0} == {**report, "seconds": 0}
 
 
 def test_tensorboard_gets_the_scalars(here: Path) -> None:
