@@ -362,5 +362,3 @@ def check(cfg: DictConfig) -> None:
         )
     if OmegaConf.select(cfg, "tokenizer.kind") == "trained" and OmegaConf.select(cfg, "tokenizer.path"):
         raise ConfigError("tokenizer=trained takes no tokenizer.path: it is trained on the training rows.")
-    if OmegaConf.select(cfg, "classification.name") == "ksco7" and not 1 <= (cfg.data.level or 0) <= 4:
-        raise ConfigError(f"data.level={cfg.data.level}: KSCO has levels 1 to 4 here (the article: 3).")

@@ -74,6 +74,9 @@ class Classification:
         """Return the code that `text` stands for, None where it is none: here, any text is a code."""
         return text or None
 
+    def require_level(self, level: int | None) -> None:
+        """Raise ConfigError if there are no codes at `level`: here, any level will do, and None for codes as they stand."""
+
     def at_level(self, code: str, level: int | None) -> str | None:
         """Return `code` cut to `level` characters (None: uncut), None where it is shorter than that."""
         return code if level is None else code[:level] if len(code) >= level else None
@@ -92,6 +95,14 @@ class Ksco(Classification):
             if len(code) == UNIT_GROUPS + 1 and code[:-1] in self.levels and not self.codes(UNIT_GROUPS + 1):
                 return code[:-1]
         return None
+
+    def require_level(self, level: int | None) -> None:
+        """Raise ConfigError if there are no codes at `level`."""
+        if level not in self.levels.values():
+            levels = sorted(set(self.levels.values()))
+            raise ConfigError(
+                f"data.level={level}: {self.name} has the levels {levels[0]} to {levels[-1]} (the article: 3)."
+            )
 
     def at_level(self, code: str, level: int | None) -> str | None:
         """Return the ancestor of `code` at `level`, None where `code` stands above that level or is unknown."""

@@ -88,6 +88,7 @@ def build_cohort(
     Raises:
         KjcmError: a row that cannot be used (unless `drop_invalid`), or a crosswalk or resolution that is broken.
     """
+    classification.require_level(level)
     answers, waiting = _converted(source, classification, level, drop_invalid)
     invalid, unresolved = answers["reason"].isin(["", "unresolved"]).eq(False), answers["reason"] == "unresolved"
     usable = answers["reason"] == ""
