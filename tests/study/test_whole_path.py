@@ -198,7 +198,7 @@ def test_two_processes_in_a_sweep_learn_and_measure_what_one_does(tmp_path: Path
     dropout = ("dropout", "attention_dropout", "seq_classif_dropout")
     learns = (*SMALL, "experiment=k_jcm", *(f"+model.shape.{name}=0" for name in dropout))
     one = tmp_path / "one [a] b"
-    assert command("train", *learns, f"run_dir='{one}'") == 0
+    assert command("train", *learns, f"run_dir='{one}'", f"cache='{tmp_path / 'two' / '.cache'}'") == 0
     ddp = (
         "trainer=ddp",
         "trainer.accelerator=cpu",
@@ -216,7 +216,7 @@ def test_two_processes_in_a_sweep_learn_and_measure_what_one_does(tmp_path: Path
     assert two["metrics"] == pytest.approx(single["metrics"], abs=0.005)  # a rounding may turn a few of 832 rows
     here, there = (pd.read_parquet(folder / "predictions.parquet").set_index("id") for folder in (one, run))
     assert np.allclose(here["prob_1"], there["prob_1"].reindex(here.index), atol=2e-3)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one [a] b", "runs", "two"]  # no child has strayed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one [a] b", "two"]  # no child has strayed
 
 
 def test_a_finished_run_under_torchrun_is_skipped_by_all_processes(tmp_path: Path) -> None:
