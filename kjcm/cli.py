@@ -129,7 +129,7 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> list
         os.environ["HYDRA_FULL_ERROR"] = "1"
     words = [
         *map(_quote_number, _checked(arguments)),
-        f"hydra.help.template={_quoted(text)}",
+        f"hydra.help.template={schema.quoted(text)}",
         "hydra.help.app_name=kjcm",
     ]
     sys.argv = [before[0], *sorted(words, key=_is_flag)]  # argparse wants the overrides together
@@ -183,10 +183,6 @@ def _load(target: str) -> Callable[[Any], Any]:
     module, function = target.split(":")
     loaded: Callable[[Any], Any] = getattr(importlib.import_module(module), function)
     return loaded
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _help() -> str:

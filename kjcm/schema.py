@@ -327,6 +327,11 @@ def register() -> None:
     OmegaConf.register_new_resolver("scaled_cutoff", scaled_cutoff, replace=True)
 
 
+def quoted(text: str) -> str:
+    """Return text as the value of an override, whatever its characters."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def scaled_cutoff(cutoff: int, scale: float, least: int = 11) -> int:
     """Return the cutoff that removes at `scale` about the groups that `cutoff` removes at scale 1.
 

@@ -95,7 +95,7 @@ class TokenData(pl.LightningDataModule):
         sides: dict[str, Labelled],
         pad: int,
         *,
-        batch_size: int,
+        batch_size: int = 64,
         seed: int = 0,
         workers: int = 0,
         eval_batch_size: int = 256,

@@ -84,7 +84,9 @@ def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) ->
     labels, unseen = indices_of(rows["code"].tolist(), settings.classes)
     require_weights(rows)
     module = Classifier(encoder, settings.classes, settings.classes_hash, unseen={"test": len(unseen)})
-    data = TokenData({"test": Labelled(tokens, labels)}, int(tokenizer.pad_token_id), batch_size=config["batch_size"])
+    data = TokenData(
+        {"test": Labelled(tokens, labels)}, int(tokenizer.pad_token_id), eval_batch_size=config["batch_size"]
+    )
     trainer = make_trainer({**config["trainer"], "max_epochs": 1}, folder=out, loggers=[], callbacks=[])
     outcome = measure(trainer, module, data)
     synthetic = settings.synthetic or cohort.synthetic

@@ -1,6 +1,5 @@
 """Fitting and measuring: a prepared cohort and an encoder in, what the trained model does out."""
 
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kjcm.errors import KjcmError, first_line
-from kjcm.files import write_json
+from kjcm.files import read_json, write_json
 from kjcm.ksco.classification import Classification
 from kjcm.study.inputs import Config
 from kjcm.study.lightning import device_name, gathered, global_rank, make_loggers, make_trainer, processes
@@ -107,8 +106,9 @@ def _fit(trainer: Any, module: Any, prepared: Prepared, checkpoints: Path, choos
     Without that, a run interrupted after early stopping would train past its stop.
     """
     last, note = checkpoints / "last.ckpt", checkpoints / "fitted.json"
-    if note.is_file():
-        fitted = Fitted(**json.loads(note.read_text(encoding="utf-8")))
+    over = note.is_file()  # asked once: under DDP the first process may write it before the others come here again
+    if over:
+        fitted = Fitted(**read_json(note))
     else:
         if last.is_file():
             read_checkpoint(last)  # a damaged one is better named here than by Lightning
@@ -118,7 +118,7 @@ def _fit(trainer: Any, module: Any, prepared: Prepared, checkpoints: Path, choos
         )
         seconds = round(time.perf_counter() - begin, 3)
         fitted = Fitted(trainer.current_epoch, seconds, str(trainer.precision))
-    if choose or note.is_file():
+    if choose or over:
         checkpoint = read_checkpoint(checkpoints / ("best.ckpt" if choose else "last.ckpt"))
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"])

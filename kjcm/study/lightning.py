@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kjcm.errors import ConfigError, KjcmError, first_line
+from kjcm.schema import quoted
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -34,9 +35,8 @@ def resolve_precision(precision: str, accelerator: str) -> str:
         raise ConfigError("trainer.precision=16-mixed needs a GPU: use auto, bf16-mixed or 32-true on a CPU.")
     if precision != "auto":
         return precision
-    if accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available()):
-        return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
-    return "bf16-mixed" if cpu_has_bf16() else "32-true"
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    return "bf16-mixed" if (torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()) else "32-true"
 
 
 def cpu_has_bf16() -> bool:
@@ -214,11 +214,6 @@ def processes(command: str, overrides: list[str], run_dir: Path) -> Iterator[Non
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
-
-
-def quoted(text: str) -> str:
-    """Return text as Hydra takes any characters in an override."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def gathered(own: list[Any]) -> list[Any]:

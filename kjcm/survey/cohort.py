@@ -90,8 +90,7 @@ def build_cohort(
     """
     classification.require_level(level)
     answers, waiting = _converted(source, classification, level, drop_invalid)
-    invalid, unresolved = answers["reason"].isin(["", "unresolved"]).eq(False), answers["reason"] == "unresolved"
-    usable = answers["reason"] == ""
+    usable, unresolved = answers["reason"] == "", answers["reason"] == "unresolved"
     rows = answers[usable].sort_values(["given", "wave", "id"], kind="stable")
     drawn, use = draw_split(rows, split_seed, train_share, train_fraction, validation)
     sizes = rows["code"][~rows["given"]].value_counts()
@@ -104,7 +103,7 @@ def build_cohort(
     flow = {
         "read": len(answers),
         "read_by_file": {s.label: int(n) for s, n in zip(source.surveys, _counts(answers, source), strict=True)},
-        "invalid": int(invalid.sum()),
+        "invalid": int((~usable & ~unresolved).sum()),
         "unresolved": int(unresolved.sum()),
         "converted": len(rows),
         "cutoff": cutoff,
@@ -123,7 +122,7 @@ def build_cohort(
         level=level,
         cohort_hash=hash_of(rows["wave"] + "\t" + rows["id"] + "\t" + rows["text"] + "\t" + rows["code"]),
         split_hash=hash_of(rows["wave"] + "\t" + rows["id"] + "\t" + drawn),
-        synthetic=source.synthetic or bool(answers["id"].str.contains(TWIN_IDS, regex=False).any()),
+        synthetic=source.synthetic or bool(answers["id"].str.match(rf"(\d-)?{TWIN_IDS}").any()),
     )
 
 
@@ -181,7 +180,9 @@ def _from_ksco6(
 ) -> pd.DataFrame:
     """Convert KSCO-6 codes in place; return the rows that wait for a resolution."""
     if source.crosswalk is None:
-        raise ConfigError(f"{survey.name} is coded in KSCO-6: give data.crosswalk=FILE (columns ksco6, ksco7).")
+        raise ConfigError(
+            f"{survey.name} is coded in KSCO-6: give data.crosswalk=FILE (columns ksco6, ksco7, a row a pair)."
+        )
     crosswalk = crosswalk_of(source.crosswalk, classification, source.crosswalk_name)
     resolved = (
         resolutions_of(source.resolutions, classification, source.resolutions_name)

@@ -77,6 +77,17 @@ def test_evaluate_gives_the_same_figures_as_training(
     assert "evaluated already" in capsys.readouterr().out
 
 
+def test_evaluate_uses_its_batch_size(finished: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kjcm.model.data import TokenBatches
+
+    sizes, whole = [], TokenBatches.__getitem__
+    monkeypatch.setattr(
+        TokenBatches, "__getitem__", lambda self, item: (sizes.append(len(item[0])), whole(self, item))[1]
+    )
+    assert command("evaluate", f"run={finished}", "out=out", "batch_size=100") == 0
+    assert sizes == [100] * 8 + [32]
+
+
 def test_evaluate_on_a_file_counts_unseen_groups_as_errors(finished: Path, here: Path) -> None:
     predictions = pd.read_parquet(finished / "predictions.parquet")
     code = predictions["code"].iloc[0]
