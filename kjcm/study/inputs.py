@@ -1,9 +1,10 @@
-"""From a resolved config to the classification and the cohort: what train, prepare and evaluate have in common."""
+"""From a resolved config to the classification and the cohort: what the commands have in common."""
 
 import copy
 from pathlib import Path
 from typing import Any
 
+from kjcm.errors import ConfigError
 from kjcm.files import digest
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.schema import INPUTS
@@ -15,18 +16,28 @@ Config = dict[str, Any]
 
 
 def source_of(data: Config, classification: Classification) -> Source:
-    """Return the raw tables that a data node names."""
+    """Return the raw tables that a data node names.
+
+    Raises:
+        KjcmError: a file is missing or unreadable, or data.train_wave is set and a wave is missing.
+    """
     columns = data["columns"]
     if data["source"] == "synthetic":
         return synthetic_source(data["scale"], data["twin_seed"], columns, classification)
     if data["source"] == "kwcs":
+        if data.get("train_wave") and not (data["wave5"] and data["wave6"]):  # said before any file is read
+            raise ConfigError(
+                f"data.train_wave={data['train_wave']} trains on one wave and tests on the other: give data.wave5=FILE and "
+                "data.wave6=FILE, or data.train_wave=null."
+            )
         return kwcs_source(data["wave5"], data["wave6"], data["crosswalk"], data["resolutions"], columns)
     return table_source(data["path"], data["test_path"], columns)
 
 
 def cohort_of(data: Config, classification: Classification, source: Source | None = None) -> Cohort:
     """Return the cohort of a data node; `source` where it was read already."""
-    given_test = data["source"] == "table" and data["test_path"] is not None
+    train_wave = data.get("train_wave")  # a table has none
+    given_test = train_wave is not None or (data["source"] == "table" and data["test_path"] is not None)
     return build_cohort(
         source or source_of(data, classification),
         classification,
@@ -37,6 +48,7 @@ def cohort_of(data: Config, classification: Classification, source: Source | Non
         train_fraction=data["train_fraction"],
         validation=data["validation"],
         drop_invalid=data["drop_invalid"],
+        train_wave=train_wave,
     )
 
 

@@ -108,11 +108,13 @@ def finished_run(run: str) -> Path:
     """Return the path of a finished run.
 
     Raises:
-        KjcmError: there is none, or it did not finish.
+        KjcmError: there is none, it did not finish, or it keeps no model.
     """
     path = Path(run).expanduser()
     if not path.is_dir():
         raise KjcmError(f"run={run}: no such folder. Give the folder that `kjcm train` printed.")
     if not (path / "DONE").is_file():
         raise KjcmError(f"run={run}: not a finished run (no DONE). Start the same `kjcm train` again to finish it.")
+    if not (path / "model").is_dir():
+        raise KjcmError(f"run={run}: holds no model: a baseline is measured, not kept. Give a run of `kjcm train`.")
     return path

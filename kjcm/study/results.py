@@ -1,6 +1,6 @@
 """What a run says of its test rows: metrics, each group's, and the first ten codes of each row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,23 @@ def prediction_frame(rows: pd.DataFrame, predictions: "list[Predictions]", class
     for k in range(WIDTH):
         columns[f"prob_{k + 1}"] = prob[place, k] if k < names.shape[1] else np.float32("nan")
     return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis=1)
+
+
+def about_texts(rows: pd.DataFrame, learnt: Iterable[str]) -> pd.DataFrame:
+    """Return what a comparison needs of each row's text and place, and nothing that the text could be read from.
+
+    Args:
+        rows: test rows with text, and cluster where mapped.
+        learnt: the texts that the model was trained on, augmentation among them.
+
+    Returns:
+        text: int32, equal for rows of the very same text, numbered by first occurrence; seen: whether the text is among
+        those learnt; and cluster where it is mapped.
+    """
+    frame = pd.DataFrame(
+        {"text": pd.factorize(rows["text"])[0].astype(np.int32), "seen": rows["text"].isin(set(learnt)).to_numpy(bool)}
+    )
+    return frame.assign(cluster=rows["cluster"].to_numpy()) if "cluster" in rows else frame
 
 
 def outcome_record(
@@ -183,10 +200,40 @@ def cohort_record(cohort: Cohort, classification: Classification) -> dict[str, A
         "data": "synthetic twin: invented answers, not survey data" if cohort.synthetic else "survey or other table",
         "classification": classification.name,
         "level": cohort.level,
+        "classification_groups": _groups_at(classification, cohort.level),
         "flow": dict(cohort.flow),
         "groups": groups,
+        "left_groups": [
+            {"code": code, "title": classification.title(code), "train": train, "test": test}
+            for code, (train, test) in cohort.left_groups.items()
+        ],
+        "same_text": same_text(cohort.rows),
         "classes": list(cohort.classes),
         "hashes": {"cohort": cohort.cohort_hash, "split": cohort.split_hash, "classes": cohort.classes_hash},
+    }
+
+
+def _groups_at(classification: Classification, level: int | None) -> int | None:
+    """Return how many codes a classification has at `level`, None where it names none or codes are taken as they stand."""
+    if level is None:
+        return None
+    return sum(classification.at_level(code, level) == code for code in classification.levels) or None
+
+
+def same_text(rows: pd.DataFrame) -> dict[str, int | float | None]:
+    """Return how often rows (text, code) share their text, and what that allows at best.
+
+    `ceiling` is the accuracy of who knows every text's commonest code: none that codes by the text alone has more on these
+    rows. None without rows.
+    """
+    by_text = rows.groupby("text")["code"]
+    size, codes = by_text.transform("size"), by_text.transform("nunique")
+    commonest = rows.groupby(["text", "code"]).size().groupby("text").max()
+    return {
+        "texts": int(rows["text"].nunique()),
+        "rows_repeated": int((size > 1).sum()),
+        "rows_conflicting": int((codes > 1).sum()),
+        "ceiling": float(commonest.sum() / len(rows)) if len(rows) else None,
     }
 
 

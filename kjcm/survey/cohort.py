@@ -26,6 +26,7 @@ class Cohort:
         left: the rows that left: id, wave, text, code (as in the file), reason.
         to_resolve: the rows of wave 5 that wait for a person: id, text, ksco6, candidates, ksco7 (empty, to fill in).
         flow: counts at each step.
+        left_groups: code of a group that left by the cutoff -> its rows drawn for training and for the test.
         classes: sorted codes that have training rows: what a model trained on this cohort can predict.
         level: digits of the codes, None for codes as they stand.
         cohort_hash: of the converted rows before cutoff and split.
@@ -37,6 +38,7 @@ class Cohort:
     left: pd.DataFrame
     to_resolve: pd.DataFrame
     flow: Mapping[str, Any]
+    left_groups: Mapping[str, tuple[int, int]]
     classes: tuple[str, ...]
     level: int | None
     cohort_hash: str
@@ -82,16 +84,21 @@ def build_cohort(
     train_fraction: float,
     validation: float,
     drop_invalid: bool,
+    train_wave: int | None = None,
 ) -> Cohort:
     """Convert, exclude, split and count the rows of `source`.
+
+    With `train_wave` the rows of every other wave are test rows given as such, like those of a test file.
 
     Raises:
         KjcmError: a row that cannot be used (unless `drop_invalid`), or a crosswalk or resolution that is broken.
     """
     classification.require_level(level)
     answers, waiting = _converted(source, classification, level, drop_invalid)
+    if train_wave is not None:
+        answers["given"] = answers["wave"] != str(train_wave)
     usable, unresolved = answers["reason"] == "", answers["reason"] == "unresolved"
-    rows = answers[usable].sort_values(["given", "wave", "id"], kind="stable")
+    rows = answers[usable].sort_values(["survey", "id"], kind="stable")  # one order, whichever wave trains
     drawn, use = draw_split(rows, split_seed, train_share, train_fraction, validation)
     sizes = rows["code"][~rows["given"]].value_counts()
     small = sizes[sizes <= cutoff].index
@@ -118,6 +125,7 @@ def build_cohort(
         left=_left(answers),
         to_resolve=waiting,
         flow=flow,
+        left_groups=_left_groups(rows["code"][below], drawn[below]),
         classes=tuple(sorted(kept["code"][kept["side"] == "train"].unique())),
         level=level,
         cohort_hash=hash_of(rows["wave"] + "\t" + rows["id"] + "\t" + rows["text"] + "\t" + rows["code"]),
@@ -128,6 +136,12 @@ def build_cohort(
 
 def _counts(answers: pd.DataFrame, source: Source) -> list[int]:
     return [int((answers["survey"] == number).sum()) for number in range(len(source.surveys))]
+
+
+def _left_groups(codes: pd.Series, drawn: pd.Series) -> dict[str, tuple[int, int]]:
+    """Return code -> its rows drawn for training and for the test."""
+    counts = pd.crosstab(codes, drawn).reindex(columns=["train", "test"], fill_value=0)
+    return {str(code): (int(train), int(test)) for code, train, test in counts.itertuples()}
 
 
 def _left(answers: pd.DataFrame) -> pd.DataFrame:

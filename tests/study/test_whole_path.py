@@ -38,7 +38,13 @@ def test_run_folder_is_whole_and_its_metrics_are_those_of_its_predictions(finish
         "code",
         *(f"code_{k}" for k in range(1, 11)),
         *(f"prob_{k}" for k in range(1, 11)),
+        "text",
+        "seen",
     ]
+    assert report["kind"] == "encoder"
+    assert None not in [report[name] for name in ("unknown_share", "precision", "epochs", "parameters")]
+    assert sum(row["train"] + row["test"] for row in cohort["left_groups"]) == cohort["flow"]["below_cutoff"] == 52
+    assert cohort["classification_groups"] == 156 and len(cohort["left_groups"]) == 10
     assert len(predictions) == report["n_test"] == cohort["flow"]["test"]
     assert report["n_train"] == cohort["flow"]["train"] and report["n_augmented"] == 0
     assert report["n_classes"] == len(cohort["classes"]) == 142
@@ -75,6 +81,52 @@ def test_evaluate_gives_the_same_figures_as_training(
     assert command("evaluate", f"run={finished}", "out=again") == 0
     assert (here / "again" / "metrics.json").read_bytes() == before
     assert "evaluated already" in capsys.readouterr().out
+
+
+def test_predictions_say_which_rows_have_one_text_and_which_were_learnt(finished: Path, here: Path) -> None:
+    assert command("prepare", "data.scale=0.02", "out=cohort") == 0
+    rows = pd.read_parquet("cohort/cohort.parquet")
+    learnt, test = set(rows["text"][rows["side"] == "train"]), rows[rows["side"] == "test"]
+    predictions = pd.read_parquet(finished / "predictions.parquet")
+    assert predictions["id"].tolist() == test["id"].tolist()
+    assert predictions["seen"].tolist() == [text in learnt for text in test["text"]]
+    assert predictions["text"].tolist() == pd.factorize(test["text"])[0].tolist()
+    assert (predictions["text"].dtype, predictions["seen"].dtype) == (np.int32, bool)
+
+
+@pytest.mark.parametrize(("wave", "other"), [("5", "6"), ("6", "5")])
+def test_a_wave_of_the_twin_trains_and_the_other_tests(wave: str, other: str, here: Path) -> None:
+    assert command("prepare", "data.scale=0.02", "data.cutoff=0", "out=plain") == 0
+    assert command("prepare", "data.scale=0.02", f"data.train_wave={wave}", "out=out") == 0
+    every, rows = (pd.read_parquet(f"{name}/cohort.parquet") for name in ("plain", "out"))
+    plain, cohort = (load(here / name / "cohort.json") for name in ("plain", "out"))
+    assert rows.groupby("wave")["side"].unique().map(list).to_dict() == {wave: ["train"], other: ["test"]}
+    assert set(rows["id"][rows["wave"] == other]) == set(every["id"][every["wave"] == other])
+    own = every[every["wave"] == wave]
+    sizes = own["code"].value_counts()
+    assert set(rows["id"][rows["wave"] == wave]) == set(own["id"][own["code"].map(sizes) > 10])
+    assert {row["code"]: (row["train"], row["test"]) for row in cohort["left_groups"]} == {
+        code: (rows, 0) for code, rows in sizes[sizes <= 10].items()
+    }
+    assert cohort["flow"]["read_by_file"] == plain["flow"]["read_by_file"] == {"wave5": 1414, "wave6": 1432}
+    assert cohort["hashes"]["cohort"] == plain["hashes"]["cohort"]
+
+
+def test_a_model_of_one_wave_is_evaluated_again_on_the_other(here: Path) -> None:
+    assert command("train", *LEARNS, "trainer.max_epochs=1", "data.train_wave=6", "run_dir=run") == 0
+    assert command("evaluate", "run=run", "out=again") == 0
+    trained, again = load(here / "run" / "report.json"), load(here / "again" / "metrics.json")
+    assert again["n_test"] == trained["n_test"] == load(here / "run" / "cohort.json")["flow"]["test"]
+    assert again["metrics"] == pytest.approx(trained["metrics"], abs=1e-6)
+    assert list(pd.read_parquet("again/predictions.parquet"))[-1] == "prob_10"
+
+
+def test_training_on_a_wave_needs_both(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("data=kwcs", "data.wave5=nowhere.csv", "data.crosswalk=nowhere.csv", "data.train_wave=5")
+    assert command("prepare", *words) == 2
+    assert "data.train_wave=5 trains on one wave" in capfd.readouterr().err
+    assert command("prepare", "data.train_wave=4") == 2
+    assert "data.train_wave=4: choose one of 5, 6" in capfd.readouterr().err
 
 
 def test_evaluate_uses_its_batch_size(finished: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,18 @@ def test_cutoff_keeps_groups_of_one_row_more(ksco: Classification) -> None:
     assert flow["train"] == 16  # 16.1 of 23
 
 
+def test_groups_that_left_keep_the_count_of_their_drawn_sides(ksco: Classification) -> None:
+    table = answers(code=["111"] * 12 + ["320"] * 11 + ["630"] * 10 + ["910"] * 3)
+    every = from_frame(table, ksco, cutoff=0).rows
+    found = from_frame(table, ksco).left_groups
+    assert list(found) == ["630", "910"] and sum(map(sum, found.values())) == 13
+    for code, counts in found.items():  # the split does not depend on the cutoff
+        own = every["side"][every["code"] == code]
+        assert counts == ((own == "train").sum(), (own == "test").sum())
+    assert from_frame(table, ksco, cutoff=0).left_groups == {}
+    assert from_frame(table, ksco, cutoff=20).left_groups.keys() == {"111", "320", "630", "910"}
+
+
 def test_cutoff_half_and_validation_stay_on_one_split(ksco: Classification) -> None:
     table = answers(code=["111"] * 150 + ["320"] * 90 + ["630"] * 60 + ["910"] * 6)
     plain = from_frame(table, ksco)
@@ -180,6 +192,30 @@ def test_test_rows_of_a_file_of_their_own(tmp_path: Path, ksco: Classification) 
     test.assign(id=["1", "t2", "t3"]).to_csv(paths[1], index=False)
     with pytest.raises(KjcmError, match=r"test\.csv: ids '1' stand in .*train\.csv too"):
         cohort_from(table_source(*paths, COLUMNS), ksco, train_share=1.0)
+
+
+def test_one_wave_trains_and_the_other_tests(ksco: Classification) -> None:
+    five = ["1110"] * 12 + ["2229"] * 4
+    surveys = (
+        Survey(answers(code=five), "w5.csv", "5", ksco6=True),
+        Survey(answers(code=["1110", "2221", *["3201"] * 11]), "w6.csv", "6"),
+    )
+    source = Source(surveys, COLUMNS, CROSSWALK, "crosswalk.csv")
+    plain = cohort_from(source, ksco)
+    forth = cohort_from(source, ksco, train_share=1.0, train_wave=5)
+    assert forth.rows.groupby(["wave", "side", "code"]).size().to_dict() == {
+        ("5", "train", "111"): 12, ("6", "test", "111"): 1, ("6", "test", "222"): 1, ("6", "test", "320"): 11,
+    }  # fmt: skip
+    assert (forth.classes, forth.left_groups) == (("111",), {"222": (4, 0)})  # given rows neither count nor leave
+    back = cohort_from(source, ksco, train_share=1.0, train_wave=6)
+    assert back.rows.groupby(["wave", "side", "code"]).size().to_dict() == {
+        ("5", "test", "111"): 12, ("5", "test", "222"): 4, ("6", "train", "320"): 11,
+    }  # fmt: skip
+    assert back.left_groups == {"111": (1, 0), "222": (1, 0)}
+    assert plain.flow["read_by_file"] == forth.flow["read_by_file"] == back.flow["read_by_file"]
+    assert plain.cohort_hash == forth.cohort_hash == back.cohort_hash  # the same rows, split otherwise
+    assert len({plain.split_hash, forth.split_hash, back.split_hash}) == 3
+    assert adds_up(forth.flow) and adds_up(back.flow)
 
 
 def test_weights_and_clusters_come_along(ksco: Classification) -> None:

@@ -1,0 +1,221 @@
+"""What the commands that fill a run folder have in common: its rows, its settings and log, its predictions and report."""
+
+import logging
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hydra.core.hydra_config import HydraConfig
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+
+from kjcm import __version__
+from kjcm.errors import ConfigError, KjcmError
+from kjcm.files import write_json, write_parquet, write_text
+from kjcm.ksco.classification import Classification
+from kjcm.study.inputs import Config, classification_of, cohort_of, with_absolute_inputs
+from kjcm.study.lightning import global_rank
+from kjcm.study.results import (
+    Outcome,
+    about_texts,
+    cohort_record,
+    flow_lines,
+    indices_of,
+    outcome_record,
+    prediction_frame,
+    require_weights,
+    show,
+)
+from kjcm.study.run_folder import RunFolder, default_path, identity_of
+from kjcm.survey.augment import augmentation
+from kjcm.survey.cohort import Cohort
+
+log = logging.getLogger("kjcm")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a run.
+
+    Attributes:
+        cohort: the cohort.
+        classification: what its codes are of.
+        sides: the rows (text, code) of 'train' (with augmentation), 'validation' and 'test', where there are any.
+        n_augmented: rows of augmentation among them.
+        labels: side -> [rows] class index of each row, numbered on from the last class where its code is none.
+        unseen: side -> codes that are no class.
+    """
+
+    cohort: Cohort
+    classification: Classification
+    sides: Mapping[str, pd.DataFrame]
+    n_augmented: int
+    labels: Mapping[str, NDArray[np.int64]]
+    unseen: Mapping[str, list[str]]
+
+
+def run_to_make(cfg: DictConfig) -> tuple[Config, RunFolder] | None:
+    """Return a run's resolved config and its folder; None, and say so, where the run is finished already.
+
+    Raises:
+        KjcmError: the folder holds something else.
+    """
+    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    identity = identity_of(config)
+    path = Path(config["run_dir"]) if config["run_dir"] else default_path(config["runs"], config["name"], identity)
+    folder = RunFolder(path, identity)
+    if folder.require_mine(config["overwrite"]) == "done" and not config["overwrite"]:
+        if global_rank() == 0:
+            log.info("finished already, skipped: %s (overwrite=true makes it anew)", path)
+        return None
+    return config, folder
+
+
+def rows_of(config: Config, *, test: bool) -> Rows:
+    """Read the rows that a config names; the test rows only where they are to be evaluated.
+
+    Raises:
+        KjcmError: any input is not usable, or there is nothing to train on or to test.
+    """
+    classification = classification_of(config)
+    cohort = cohort_of(config["data"], classification)
+    cohort.require_trainable()
+    more = augmentation(classification, cohort.classes, **config["augment"])
+    sides = {
+        "train": pd.concat([cohort.side("train")[["text", "code"]], more], ignore_index=True),
+        "validation": cohort.side("validation"),
+    }
+    if test:
+        sides["test"] = cohort.side("test")
+        _require_test(sides["test"], config["data"]["train_share"])
+    sides = {side: frame for side, frame in sides.items() if len(frame)}
+    found = {side: indices_of(frame["code"].tolist(), cohort.classes) for side, frame in sides.items()}
+    return Rows(
+        cohort,
+        classification,
+        sides,
+        len(more),
+        labels={side: labels for side, (labels, _) in found.items()},
+        unseen={side: codes for side, (_, codes) in found.items()},
+    )
+
+
+def _require_test(rows: pd.DataFrame, train_share: float) -> None:
+    require_weights(rows)
+    if not len(rows):
+        raise ConfigError(
+            f"data.train_share={train_share} leaves no test rows. Lower it, give data.test_path=FILE, or (train) set "
+            "evaluate=false."
+        )
+
+
+@contextmanager
+def at_work(folder: RunFolder, cfg: DictConfig, config: Config, rows: Rows) -> Iterator[None]:
+    """Claim the folder and keep its log while the context lasts; settings and cohort are written first.
+
+    Raises:
+        KjcmError: the folder holds something else, another process is at work in it, or it cannot be written.
+    """
+    path = folder.path
+    with folder.claimed(config["overwrite"]), _log_file(path):
+        log.info("%s: %s", "resuming" if (path / "checkpoints" / "last.ckpt").is_file() else "run folder", path)
+        _write_settings(path, cfg, with_absolute_inputs(config))
+        write_json(path / "cohort.json", cohort_record(rows.cohort, rows.classification))
+        _say(config, rows)
+        yield
+
+
+def _say(config: Config, rows: Rows) -> None:
+    """Say what there is to learn from."""
+    for line in flow_lines(rows.cohort):
+        log.info(line)
+    if rows.n_augmented:
+        log.info("  + %s rows of augmentation from %s", f"{rows.n_augmented:,}", rows.classification.name)
+    if config["augment"]["descriptions"] and not rows.classification.descriptions:
+        log.warning(
+            "augment=manual found no descriptions: titles alone join the training rows. Descriptions come with "
+            "classification.path=FILE."
+        )
+
+
+def _write_settings(path: Path, cfg: DictConfig, config: Config) -> None:
+    """Write the resolved config, and what Hydra knows of the job."""
+    write_text(path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    hydra = HydraConfig.get()
+    write_text(path / "hydra" / "config.yaml", OmegaConf.to_yaml(cfg))
+    write_text(path / "hydra" / "overrides.yaml", OmegaConf.to_yaml(hydra.overrides.task))
+    write_text(path / "hydra" / "choices.yaml", OmegaConf.to_yaml(hydra.runtime.choices))
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Keep what the run says in train.log too."""
+    handler = logging.FileHandler(path / "train.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    except KjcmError as error:
+        handler.handle(logging.makeLogRecord({"msg": str(error), "levelno": logging.ERROR}))  # the screen has it anyway
+        raise
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def write_predictions(path: Path, rows: Rows, outcome: Outcome) -> None:
+    """Write predictions.parquet of the run folder `path`, where there are test rows."""
+    test = rows.sides.get("test")
+    if test is not None:
+        frame = prediction_frame(test, outcome.predictions, rows.cohort.classes)
+        frame = frame.join(about_texts(test, rows.sides["train"]["text"]))
+        write_parquet(path / "predictions.parquet", frame, "synthetic" if rows.cohort.synthetic else "")
+
+
+def report_record(
+    config: Config, folder: RunFolder, rows: Rows, outcome: Outcome, kind: str, packages: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return what report.json says of every run; `packages` are those that the result depends on."""
+    cohort = rows.cohort
+    n_train = {str(code): int(count) for code, count in cohort.side("train")["code"].value_counts().items()}
+    return {
+        "experiment": config["name"],
+        "kind": kind,
+        "seed": config["seed"],
+        "synthetic": cohort.synthetic,
+        "data": config["data"]["source"],
+        "level": cohort.level,
+        **outcome_record(
+            outcome, rows.sides.get("test"), cohort.classes, rows.unseen.get("test", []), rows.classification, n_train
+        ),
+        "validation": outcome.validation,
+        "n_train": len(cohort.side("train")),
+        "n_validation": len(cohort.side("validation")),
+        "n_augmented": rows.n_augmented,
+        "n_classes": len(cohort.classes),
+        "hashes": {
+            "run": folder.identity.hash,
+            "cohort": cohort.cohort_hash,
+            "split": cohort.split_hash,
+            "classes": cohort.classes_hash,
+        },
+        "versions": {
+            "kjcm": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in packages},
+        },
+    }
+
+
+def finish(folder: RunFolder, report: dict[str, Any], seconds: Mapping[str, float]) -> None:
+    """Write report.json and DONE, and show the metrics."""
+    report["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
+    write_json(folder.path / "report.json", report)
+    folder.finish()
+    show(report, folder.path)

@@ -1,0 +1,208 @@
+"""Baselines against scikit-learn on the rows of `kjcm prepare`, and the folder that they leave."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from jsonschema import validate
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.metrics import accuracy_score, f1_score, top_k_accuracy_score
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+
+from tests.conftest import ROOT, command
+
+TWIN = ("data.scale=0.02", "augment=titles", "data.validation=0.1")
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cohort and both baselines on it; tests must not write into them."""
+    folder = tmp_path_factory.mktemp("baselines")
+    assert command("prepare", *TWIN, f"out={folder / 'cohort'}") == 0
+    for kind in ("svm", "majority"):
+        assert command("baseline", f"kind={kind}", *TWIN, f"run_dir={folder / kind}") == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def side(made: Path) -> Callable[[str], pd.DataFrame]:
+    rows = pd.read_parquet(made / "cohort" / "cohort.parquet")
+    return lambda name: rows[rows["side"] == name]
+
+
+Side = Callable[[str], pd.DataFrame]
+
+
+def test_the_svm_is_scikit_learns_on_the_rows_of_prepare(made: Path, side: Side) -> None:
+    titles = pd.read_csv(made / "cohort" / "augmented.csv", dtype=str)
+    training, test = pd.concat([side("train"), titles]), side("test")
+    pipeline = make_pipeline(
+        TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True), LinearSVC(dual=True, random_state=0)
+    ).fit(training["text"], training["code"])
+    report, predictions = load(made / "svm" / "report.json"), pd.read_parquet(made / "svm" / "predictions.parquet")
+    first = pipeline.predict(test["text"])
+    assert predictions["id"].tolist() == test["id"].tolist()
+    assert predictions["code_1"].tolist() == first.tolist()
+    values = pipeline.decision_function(test["text"])
+    expected = {
+        "accuracy": accuracy_score(test["code"], first),
+        "f1_weighted": f1_score(test["code"], first, average="weighted", zero_division=0),
+        "f1_macro": f1_score(test["code"], first, average="macro", zero_division=0),
+        **{
+            f"top_{k}_accuracy": top_k_accuracy_score(test["code"], values, k=k, labels=pipeline.classes_)
+            for k in range(2, 6)
+        },
+    }
+    for name, value in expected.items():
+        assert report["metrics"][name] == pytest.approx(value, abs=1e-6), name
+    assert report["metrics"]["accuracy"] > 0.5
+    held = side("validation")
+    assert report["n_validation"] == len(held) > 0 and "loss" not in report["validation"]
+    assert report["validation"]["accuracy"] == pytest.approx(pipeline.score(held["text"], held["code"]), abs=1e-6)
+    assert report["n_augmented"] == len(titles) > 0
+    learnt = set(training["text"])
+    assert predictions["seen"].tolist() == [text in learnt for text in test["text"]]
+    assert predictions.filter(like="prob_").isna().all(axis=None)  # decision values are no probabilities
+
+
+def test_the_majority_is_the_largest_groups_in_turn(made: Path, side: Side) -> None:
+    sizes = side("train")["code"].value_counts()
+    turn = sorted(sizes.index, key=lambda code: (-sizes[code], code))
+    report = load(made / "majority" / "report.json")
+    predictions = pd.read_parquet(made / "majority" / "predictions.parquet")
+    assert (predictions[[f"code_{k}" for k in range(1, 11)]] == turn[:10]).all(axis=None)
+    share = side("test")["code"].value_counts(normalize=True)
+    for k, name in enumerate(("accuracy", *(f"top_{k}_accuracy" for k in range(2, 6))), 1):
+        assert report["metrics"][name] == pytest.approx(share.reindex(turn[:k]).sum(), abs=1e-6), name
+    prob = predictions[[f"prob_{k}" for k in range(1, 11)]].to_numpy()
+    assert np.allclose(prob, (sizes[turn[:10]] / sizes.sum()).to_numpy(), atol=1e-6)
+    assert report["groups_never_predicted"] == report["n_classes"] - 1
+
+
+@pytest.mark.parametrize("kind", ["svm", "majority"])
+def test_the_folder_is_a_run_folder_without_a_model(made: Path, kind: str) -> None:
+    run = made / kind
+    report, cohort = load(run / "report.json"), load(run / "cohort.json")
+    for record, name in ((report, "report"), (cohort, "cohort")):
+        validate(record, load(ROOT / "docs" / "schemas" / f"{name}.schema.json"))
+    assert (report["kind"], report["experiment"], report["synthetic"]) == (kind, kind, True)
+    assert [report[name] for name in ("unknown_share", "precision", "epochs", "parameters")] == [None] * 4
+    assert cohort["hashes"] == load(made / "cohort" / "cohort.json")["hashes"]
+    assert sorted(path.name for path in run.iterdir()) == [
+        ".lock", "DONE", "cohort.json", "config.yaml", "hydra", "identity.json", "predictions.parquet", "report.json",
+        "train.log",
+    ]  # fmt: skip
+    table = pq.read_table(run / "predictions.parquet")
+    assert table.schema.metadata[b"kjcm"] == b"synthetic"
+    words = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if "string" in str(kind)]
+    assert words == ["id", "code", *(f"code_{k}" for k in range(1, 11))]  # nothing that could be an answer
+
+
+def table(folder: Path) -> list[str]:
+    """Write a table of two classes, and a test file with a third; return the words that name them."""
+    tasks = {"a": "빵 굽는 일", "b": "차 고치는 일"}
+    rows = [{"id": n, "task": f"{tasks[code]} {n}", "code": code} for n, code in enumerate("a" * 12 + "b" * 20)]
+    test = [
+        ("t1", "빵 굽는 일", "a"),
+        ("t2", "차 고치는 일", "b"),
+        ("t3", "차 고치는 일 31", "c"),
+        ("t4", "빵 굽는 일", "a"),
+    ]
+    pd.DataFrame(rows).assign(area=1, w=1).to_csv(folder / "train.csv", index=False)
+    frame = pd.DataFrame(test, columns=["id", "task", "code"]).assign(area=[7, 7, 8, 9], w=[1, 1, 1, 5])
+    frame.to_csv(folder / "test.csv", index=False)
+    return [
+        "data=table", "data.path=train.csv", "data.test_path=test.csv", "classification=from_data", "data.level=null",
+        "data.columns.workplace=null", "data.columns.position=null", "data.columns.cluster=area", "data.columns.weight=w",
+    ]  # fmt: skip
+
+
+def test_two_classes_of_a_table_and_a_third_that_nobody_learnt(here: Path) -> None:
+    words = table(here)
+    assert command("baseline", *words, "run_dir=svm") == 0
+    report, cohort = load(here / "svm" / "report.json"), load(here / "svm" / "cohort.json")
+    for record, name in ((report, "report"), (cohort, "cohort")):
+        validate(record, load(ROOT / "docs" / "schemas" / f"{name}.schema.json"))
+    predictions = pd.read_parquet("svm/predictions.parquet")
+    assert predictions["code_1"].tolist() == ["a", "b", "b", "a"]
+    assert predictions["code_2"].tolist() == ["b", "a", "a", "b"]
+    assert predictions["code_3"].isna().all()
+    assert predictions["text"].tolist() == [0, 1, 2, 0] and predictions["seen"].tolist() == [False, False, True, False]
+    assert predictions["cluster"].tolist() == ["7", "7", "8", "9"]
+    assert report["codes_without_training"] == ["c"] and report["n_test_without_training"] == 1
+    assert report["metrics"]["accuracy"] == report["metrics"]["top_5_accuracy"] == 0.75
+    assert report["metrics_survey_weighted"]["accuracy"] == 7 / 8
+    assert (report["n_classes"], report["synthetic"], cohort["classification_groups"]) == (2, False, None)
+    assert cohort["same_text"] == {"texts": 34, "rows_repeated": 4, "rows_conflicting": 2, "ceiling": 35 / 36}
+    assert command("baseline", *words, "kind=majority", "run_dir=majority") == 0
+    assert load(here / "majority" / "report.json")["metrics"]["accuracy"] == 0.25
+    prob = pd.read_parquet("majority/predictions.parquet")[["prob_1", "prob_2", "prob_3"]].to_numpy()
+    assert np.allclose(prob[0, :2], [20 / 32, 12 / 32]) and np.isnan(prob[:, 2]).all()
+
+
+def test_a_finished_baseline_is_skipped_and_an_interrupted_one_done_anew(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = table(here)
+    assert command("baseline", *words) == 0
+    (run,) = (here / "runs" / "svm").iterdir()
+    before = (run / "predictions.parquet").read_bytes()
+    assert "finished already" not in capsys.readouterr().out
+    assert command("baseline", *words) == 0
+    assert "finished already, skipped" in capsys.readouterr().out
+    for name in ("DONE", "report.json", "predictions.parquet"):
+        (run / name).unlink()
+    assert command("baseline", *words) == 0
+    assert (run / "DONE").is_file() and (run / "predictions.parquet").read_bytes() == before
+    assert "resuming" not in (run / "train.log").read_text(encoding="utf-8")
+    assert command("baseline", *words, "seed=1", f"run_dir={run}") == 1  # another seed is another run
+    assert "holds another run" in capsys.readouterr().err
+    assert command("baseline", *words, "C=0.5", "ngrams=[2,3]", "experiment=k_jcm") == 0  # and keeps its own name
+    assert len(list((here / "runs" / "svm").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("kind=knn", "kind=knn: choose one of svm, majority"),
+        ("ngrams=[4,1]", "ngrams=[4, 1]"),
+        ("ngrams=[0,4]", "ngrams=[0, 4]"),
+        ("ngrams=[4]", "ngrams=[4]"),
+        ("C=0", "C=0.0: use more than 0"),
+        ("seed=-1", "use at least 0"),
+    ],
+)
+def test_what_cannot_work_is_said(word: str, says: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command("baseline", word) == 2
+    error = capfd.readouterr().err
+    assert says in error and "Traceback" not in error
+    assert not list(here.iterdir())
+
+
+def test_a_baseline_codes_nothing(made: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "in.csv").write_text("workplace,position,task\n은행,,예금\n", encoding="utf-8")
+    for words in (("predict", "input=in.csv", "output=out.csv"), ("evaluate",)):
+        assert command(*words, f"run={made / 'svm'}") == 1
+        error = capfd.readouterr().err
+        assert "holds no model" in error and "kjcm train" in error
+    assert sorted(path.name for path in here.iterdir()) == ["in.csv"]
+
+
+def test_an_svm_that_does_not_converge_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    from kjcm.study.baseline import svm
+
+    texts, labels = ["빵 굽는 일", "차 고치는 일", "빵 굽는 차"] * 4, np.array([0, 1, 1, 1, 0, 0] * 2)
+    svm(texts, labels, ngrams=(1, 2), strength=1.0, seed=0)
+    assert not caplog.records
+    svm(texts, labels, ngrams=(1, 2), strength=1e7, seed=0)  # the same texts have both codes
+    assert "did not converge in 1000 iterations; a smaller C (now 1e+07)" in caplog.text
