@@ -12,10 +12,25 @@ from kjcm.errors import KjcmError
 
 # command -> (module and function, what it does, example)
 COMMANDS = {
+    "reproduce": (
+        "kjcm.report.reproduce:reproduce",
+        "train what is missing of the article's models, and report",
+        "kjcm reproduce out=out/report",
+    ),
+    "report": (
+        "kjcm.report.report:report",
+        "finished runs to the article's tables, figures and one page",
+        "kjcm report runs=runs out=out/report",
+    ),
     "train": (
         "kjcm.study.train:train",
         "train and evaluate a model; -m sweeps",
         "kjcm train experiment=k_jcm",
+    ),
+    "baseline": (
+        "kjcm.study.baseline:baseline",
+        "measure the largest groups or a linear SVM on the same rows",
+        "kjcm baseline kind=svm",
     ),
     "evaluate": (
         "kjcm.study.evaluate:evaluate",
@@ -162,15 +177,24 @@ def _is_flag(word: str) -> bool:
 
 def _groups(command: str) -> str:
     """Return the groups that the defaults list of a command's config names, with their choices."""
+    folder = config_folder()
+    choices = {
+        name: sorted(file.stem for file in (folder / name).glob("*.yaml")) for name in _group_names(folder, command)
+    }
+    return "\n".join(f"  {name:<16}{', '.join(found)}" for name, found in choices.items()) or "  (none)"
+
+
+def _group_names(folder: Path, config: str) -> list[str]:
+    """Return the groups in the defaults list of a config and of the plain configs in it."""
     from omegaconf import OmegaConf
 
-    folder = config_folder()
-    defaults = OmegaConf.select(OmegaConf.load(folder / f"{command}.yaml"), "defaults")
-    names = [
-        name for entry in defaults if not isinstance(entry, str) for name in entry if not name.startswith("override")
-    ]
-    choices = {name: sorted(file.stem for file in (folder / name).glob("*.yaml")) for name in names}
-    return "\n".join(f"  {name:<16}{', '.join(found)}" for name, found in choices.items()) or "  (none)"
+    names: list[str] = []
+    for entry in OmegaConf.select(OmegaConf.load(folder / f"{config}.yaml"), "defaults", default=[]):
+        if isinstance(entry, str):
+            names += _group_names(folder, entry) if (folder / f"{entry}.yaml").is_file() else []
+        else:
+            names += [str(name) for name in entry if not str(name).startswith("override")]
+    return names
 
 
 def _of_the_system(error: OSError) -> KjcmError:

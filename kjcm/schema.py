@@ -49,6 +49,7 @@ class Synthetic(Data):
 
     scale: float = MISSING
     twin_seed: int = MISSING
+    train_wave: int | None = MISSING
 
 
 @dataclass
@@ -59,6 +60,7 @@ class Kwcs(Data):
     wave6: str | None = MISSING
     crosswalk: str | None = MISSING
     resolutions: str | None = MISSING
+    train_wave: int | None = MISSING
 
 
 @dataclass
@@ -207,6 +209,32 @@ class Train:
 
 
 @dataclass
+class BaselineSeeds:
+    """The seed of what is random in a baseline."""
+
+    svm: int = MISSING
+
+
+@dataclass
+class Baseline:
+    """`kjcm baseline`."""
+
+    data: Data = MISSING
+    augment: Augment = MISSING
+    classification: ClassificationNode = MISSING
+    preset: Preset = MISSING
+    seeds: BaselineSeeds = MISSING
+    kind: str = MISSING
+    name: str = MISSING
+    seed: int = MISSING
+    ngrams: list[int] = MISSING
+    C: float = MISSING
+    runs: str = MISSING
+    run_dir: str | None = MISSING
+    overwrite: bool = MISSING
+
+
+@dataclass
 class Evaluate:
     """`kjcm evaluate`."""
 
@@ -245,6 +273,35 @@ class Predict:
 
 
 @dataclass
+class Reporting:
+    """What `report` and `reproduce` have in common."""
+
+    out: str = MISSING
+    texts: bool = MISSING
+    review: str | None = MISSING
+    only: list[str] = MISSING
+    replicates: int = MISSING
+    bootstrap_seed: int = MISSING
+
+
+@dataclass
+class Report(Reporting):
+    """`kjcm report`."""
+
+    runs: str = MISSING
+    like: str | None = MISSING
+    overwrite: bool = MISSING
+
+
+@dataclass
+class Reproduce(Train, Reporting):
+    """`kjcm reproduce`."""
+
+    models: list[str] = MISSING
+    repeats: int = MISSING
+
+
+@dataclass
 class Doctor:
     """`kjcm doctor`."""
 
@@ -253,7 +310,16 @@ class Doctor:
 
 
 NODES: dict[str, dict[str, type]] = {
-    "": {"prepare": Prepare, "train": Train, "evaluate": Evaluate, "predict": Predict, "doctor": Doctor},
+    "": {
+        "prepare": Prepare,
+        "train": Train,
+        "baseline": Baseline,
+        "evaluate": Evaluate,
+        "predict": Predict,
+        "doctor": Doctor,
+        "report": Report,
+        "reproduce": Reproduce,
+    },
     "data": {"synthetic": Synthetic, "kwcs": Kwcs, "table": Table},
     "augment": {"any": Augment},
     "classification": {"any": ClassificationNode},
@@ -277,8 +343,10 @@ INPUTS = (
     "classification.path", "tokenizer.path", "model.pretrained",
 )  # fmt: skip
 
-CHOICES = {
+CHOICES: dict[str, tuple[str | int, ...]] = {
+    "kind": ("svm", "majority"),
     "data.source": ("synthetic", "kwcs", "table"),
+    "data.train_wave": (5, 6),
     "classification.name": ("ksco7", "from_data"),
     "tokenizer.kind": ("trained", "kobert", "huggingface"),
     "model.pooling": ("cls", "mean"),
@@ -311,10 +379,15 @@ RANGES: dict[str, tuple[float, bool, float]] = {
     "seeds.init": (0, True, 2**32 - 1),
     "seeds.batches": (0, True, 2**32 - 1),
     "seeds.dropout": (0, True, 2**32 - 1),
+    "seeds.svm": (0, True, 2**32 - 1),
+    "C": (0, False, 10**9),
     "data.twin_seed": (0, True, 2**32 - 1),
     "top_k": (1, True, 10),
     "batch_size": (1, True, 10**6),
     "chunk_rows": (1, True, 10**8),
+    "replicates": (0, True, 10**6),
+    "bootstrap_seed": (0, True, 2**32 - 1),
+    "repeats": (1, True, 1000),
 }
 
 
@@ -325,6 +398,7 @@ def register() -> None:
         for name, node in nodes.items():
             store.store(name=name, node=node, group=f"schema/{group}".rstrip("/"), provider="kjcm")
     OmegaConf.register_new_resolver("scaled_cutoff", scaled_cutoff, replace=True)
+    OmegaConf.register_new_resolver("times", lambda factor, value: factor * value, replace=True)
 
 
 def quoted(text: str) -> str:
@@ -352,7 +426,7 @@ def check(cfg: DictConfig) -> None:
     for key, choices in CHOICES.items():
         value = OmegaConf.select(cfg, key)
         if value is not None and value not in choices:
-            raise ConfigError(f"{key}={value}: choose one of {', '.join(choices)}.")
+            raise ConfigError(f"{key}={value}: choose one of {', '.join(map(str, choices))}.")
     for key, (least, included, most) in RANGES.items():
         value = OmegaConf.select(cfg, key)
         if value is not None and not (least <= value <= most and (included or value > least)):
@@ -365,5 +439,8 @@ def check(cfg: DictConfig) -> None:
             f"trainer.patience={cfg.trainer.patience} (early stopping) chooses by validation rows, and "
             "data.validation=0 holds none back. Set data.validation=0.1, or trainer.patience=null."
         )
+    ngrams = OmegaConf.select(cfg, "ngrams")
+    if ngrams is not None and not (len(ngrams) == 2 and 1 <= ngrams[0] <= ngrams[1]):
+        raise ConfigError(f"ngrams={ngrams}: give the fewest and the most characters of an n-gram, as ngrams=[1,4].")
     if OmegaConf.select(cfg, "tokenizer.kind") == "trained" and OmegaConf.select(cfg, "tokenizer.path"):
         raise ConfigError("tokenizer=trained takes no tokenizer.path: it is trained on the training rows.")

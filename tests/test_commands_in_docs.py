@@ -32,12 +32,13 @@ def test_every_command_of_a_page_works(page: Path, here: Path, capfd: pytest.Cap
             words = words_of(line)
             if not words or words[0] != "kjcm":
                 continue
-            small = [word for word in SMALL if words[1] == "train" or word.startswith("data.scale")]
+            trains = words[1] in ("train", "reproduce")
+            small = [word for word in SMALL if trains or word.startswith("data.scale")]
             if block[0].startswith(OWN):
                 code = command(*words[1:], *([] if "-m" in words else ["--cfg", "job"]))
-            elif words[1] == "train":
+            elif trains:
                 code = command(*words[1:], *small, "trainer.max_epochs=1")
-            elif words[1] == "prepare" and "data=kwcs" not in words:
+            elif words[1] == "baseline" or (words[1] == "prepare" and "data=kwcs" not in words):
                 code = command(*words[1:], *small)
             elif words[1] == "doctor":
                 code = command(*words[1:], "hub=false")

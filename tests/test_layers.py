@@ -7,9 +7,10 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "kjcm"
-ROOMS = ("ksco", "survey", "text", "model", "study", "coding")
+ROOMS = ("ksco", "survey", "text", "model", "study", "report", "coding")
 FLOOR = {"errors", "files"}  # known to all
-COMPOSITION_ROOTS = {"cli.py", "schema.py", "study/train.py", "study/evaluate.py", "study/prepare.py", "study/doctor.py",
+COMPOSITION_ROOTS = {"cli.py", "schema.py", "study/job.py", "study/train.py", "study/baseline.py", "study/evaluate.py",
+                     "study/prepare.py", "study/doctor.py", "report/report.py", "report/reproduce.py",
                      "coding/predict.py"}  # fmt: skip
 HEAVY = {"torch", "lightning", "transformers", "torchmetrics", "wandb"}
 
@@ -34,7 +35,7 @@ def test_each_room_imports_only_rooms_before_it() -> None:
         room = file.relative_to(PACKAGE).parts[0]
         if room not in ROOMS:
             continue
-        allowed = {*FLOOR, *ROOMS[: ROOMS.index(room) + 1]} | ({"schema"} if room == "study" else set())
+        allowed = {*FLOOR, *ROOMS[: ROOMS.index(room) + 1]} | ({"schema"} if room in ("study", "report") else set())
         for module in imports(file):
             if module.startswith("kjcm."):
                 assert module.split(".")[1] in allowed, f"{file.relative_to(ROOT)} imports {module}"
@@ -59,6 +60,14 @@ def test_only_the_model_room_imports_heavy_packages_at_the_top() -> None:
         if file.relative_to(PACKAGE).parts[0] != "model":
             found = {name.split(".")[0] for name in imports(file, top_only=True)} & HEAVY
             assert not found, f"{file.relative_to(ROOT)} imports {found} when it is imported"
+
+
+def test_the_report_knows_no_torch_and_no_model() -> None:
+    for file in files():
+        if file.relative_to(PACKAGE).parts[0] == "report":
+            names = set(imports(file))
+            assert not {name.split(".")[0] for name in names} & HEAVY, file
+            assert not [name for name in names if name.startswith(("kjcm.model", "kjcm.text", "experiments"))], file
 
 
 def test_no_room_but_ksco_knows_how_a_ksco_code_is_built() -> None:

@@ -1,0 +1,160 @@
+"""What the report's pictures have in common: their look, names beside points, and bytes that are the same each time."""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, wraps
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
+from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
+
+from kjcm.report.font import FAMILY, font_path
+
+P = ParamSpec("P")
+Array = NDArray[np.float64]
+WIDTH = 7.2  # inches: a page's text width
+INK, GREY, BLUE, ORANGE = "#222222", "#555555", "#2b5c8a", "#b8551a"
+NAME_SIZE = 7.5  # points, of names beside points
+SYNTHETIC = "SYNTHETIC twin: invented answers, not survey data"
+LOOK: dict[Any, Any] = {
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a dollar sign in a title is a dollar sign
+    "svg.fonttype": "path",  # the picture needs no typeface
+    "svg.hashsalt": "kjcm",
+}
+
+
+@cache
+def _family() -> list[str]:
+    """Make the report's typeface known to matplotlib, once; what it lacks, matplotlib's own shows."""
+    fontManager.addfont(font_path())
+    return [FAMILY, "DejaVu Sans"]
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Set the look for what is drawn within, whatever a user's own settings are, and leave those as they were."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update({**LOOK, "font.family": _family()})
+        yield
+
+
+def picture(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Give a drawing function the look, and fix the layout of what it has drawn: saving a picture moves nothing in it."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with style():
+            figure = draw(*args, **kwargs)
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+        return figure
+
+    return drawn
+
+
+def canvas(height: float, synthetic: bool) -> tuple[Figure, Axes]:
+    """Return an empty picture of `height` inches and its axes; a synthetic one says so at its top."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)  # measures texts
+    if synthetic:
+        figure.suptitle(SYNTHETIC, x=0.01, ha="left", fontsize=8, color="#a03000")
+    return figure, figure.add_subplot()
+
+
+def svg(figure: Figure) -> bytes:
+    """Return a picture as SVG, its letters as outlines: the same picture, the same bytes."""
+    return _saved(figure, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+
+
+def png(figure: Figure) -> bytes:
+    """Return a picture as PNG, 200 dots an inch: the same picture, the same bytes."""
+    return _saved(figure, format="png", dpi=200, metadata={"Software": None})
+
+
+@style()
+def _saved(figure: Figure, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, **options)
+    return stream.getvalue()
+
+
+def name_points(axes: Axes, points: Array, names: Sequence[tuple[int, str]], most: int) -> None:
+    """Write at most so many names beside points, clear of every point and other name; one without room is left out.
+
+    Args:
+        axes: with the points drawn.
+        points: [points, 2] in the axes' data.
+        names: the row of a point and what to call it, the most important first.
+        most: names written.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # settles the layout
+    taken: list[Bbox] = []
+    dots: Array = axes.transData.transform(points)
+    for row, name in names:
+        if len(taken) == most:
+            break
+        measured = axes.text(0, 0, name, fontsize=NAME_SIZE)
+        size = measured.get_window_extent()
+        measured.remove()
+        for corner, nearest in _places(size.width, size.height, figure.dpi / 72):
+            x, y = dots[row] + corner
+            box = Bbox.from_bounds(x, y, size.width, size.height)
+            if _free(box, axes.bbox, taken, dots):
+                line = {
+                    "arrowstyle": "-",
+                    "color": GREY,
+                    "linewidth": 0.5,
+                    "shrinkA": 0,
+                    "shrinkB": 3,
+                    "relpos": nearest,
+                }
+                axes.annotate(
+                    name, tuple(points[row]), tuple(corner * 72 / figure.dpi), textcoords="offset points", va="bottom", zorder=4,
+                    fontsize=NAME_SIZE, arrowprops=line,
+                )  # fmt: skip
+                taken.append(box)
+                break
+
+
+def _places(width: float, height: float, point: float) -> Iterator[tuple[Array, tuple[float, float]]]:
+    """Yield places for a text beside a dot, nearest first: its lower left corner in pixels and its part next to the dot.
+
+    Args:
+        width: of the text, in pixels.
+        height: of the text, in pixels.
+        point: pixels of a typographic point.
+    """
+    for gap in (5 * point, 9 * point, 14 * point, 20 * point):
+        for across, up in ((1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1)):
+            x = gap if across > 0 else -gap - width if across < 0 else -width / 2
+            y = gap if up > 0 else -gap - height if up < 0 else -height / 2
+            yield np.array([x, y]), ((1 - across) / 2, (1 - up) / 2)
+
+
+def _free(box: Bbox, inside: Any, taken: Sequence[Bbox], dots: Array) -> bool:
+    """Return whether a text's box lies in the axes and clear of other texts and of dots."""
+    within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
+    return within and not any(map(box.overlaps, taken)) and not box.padded(3).count_contains(dots)

@@ -1,0 +1,186 @@
+"""A table as CSV, Markdown and LaTeX, and a value as text."""
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from kjcm.report.content import Column, Estimate, Kind, Table, Value
+
+DIGITS: dict[Kind, int] = {"count": 0, "percent": 2, "share": 2, "number": 1, "p": 3}
+FORMULA = ("=", "+", "-", "@", "\t", "\n")  # what a spreadsheet program takes for the beginning of a formula
+NUMBERED = re.compile(r"^(Supplementary )?(Table|Figure) \d+\. ")  # LaTeX numbers its tables itself
+LONG_TABLE = 40  # rows beyond which LaTeX breaks a table across pages
+LINE = 90  # Latin letters of a line
+LONG_TEXT = 30  # Latin letters beyond whose width a LaTeX column breaks its lines
+
+MARKDOWN = re.compile(r"[\\`*_\[\]<>|~&$]")
+LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "`": r"\textasciigrave{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "[": "{[}", "]": "{]}", "*": "{*}",  # at a row's beginning, arguments of the line break before it
+    "−": "$-$", "±": r"$\pm$", "≤": r"$\leq$", "≥": r"$\geq$", "×": r"$\times$", "²": "$^2$", "→": r"$\to$",
+}  # fmt: skip
+
+
+def show(value: Value, kind: Kind) -> str:
+    """Return a value as people read it; text as it stands, '' for None.
+
+    An Estimate is its mean, then ± the standard deviation and [low, high] where it has them, in the mean's unit.
+    """
+    if value is None or isinstance(value, str):
+        return value or ""
+    if not isinstance(value, Estimate):
+        return _figure(value, kind) + (" %" if kind == "percent" else "")
+    shown = show(value.mean, kind)
+    if value.sd is not None:
+        shown += f" ± {_figure(value.sd, kind)}"
+    if value.low is not None and value.high is not None:
+        shown += f" [{_figure(value.low, kind)}, {_figure(value.high, kind)}]"
+    return shown
+
+
+def _figure(number: float, kind: Kind) -> str:
+    """Return a number in its kind's unit and digits, with a real minus sign and none before zero."""
+    if kind == "text":
+        return str(number).replace("-", "−")
+    if kind == "p" and number < 0.001:
+        return "<0.001"
+    shown = f"{number * 100 if kind == 'percent' else number:,.{DIGITS[kind]}f}"
+    if kind == "number":
+        shown = shown.removesuffix(".0")
+    return shown.replace("-", "−") if shown.strip("-0.,") else shown.removeprefix("-")
+
+
+def as_csv(table: Table) -> str:
+    """Return a table as CSV with every digit of its numbers; None is an empty cell.
+
+    A column with an Estimate becomes four: NAME, NAME sd, NAME low, NAME high. A text that a spreadsheet program would
+    run as a formula (it begins with = + - @, a tab or a line break) gets an apostrophe before it; numbers never do.
+    Written with a byte order mark (utf-8-sig), the file shows its Hangul in those programs.
+    """
+    wide = [any(isinstance(row[place], Estimate) for row in table.rows) for place in range(len(table.columns))]
+    parts = [("", " sd", " low", " high") if estimates else ("",) for estimates in wide]
+    heads = [column.name + part for column, more in zip(table.columns, parts, strict=True) for part in more]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(map(_inert, heads))
+    for row in table.rows:
+        writer.writerow(_inert(cell) for value, more in zip(row, wide, strict=True) for cell in _cells(value, more))
+    return stream.getvalue()
+
+
+def _cells(value: Value, wide: bool) -> Iterator[str | float | None]:
+    """Yield the CSV cells of a value: four in a column of estimates, else one."""
+    if isinstance(value, Estimate):
+        yield from (value.mean, value.sd, value.low, value.high)
+    else:
+        yield value
+        yield from (None, None, None) if wide else ()
+
+
+def _inert(cell: str | float | None) -> str | float | None:
+    if not isinstance(cell, str):
+        return cell
+    text = cell.replace("\r\n", "\n").replace("\r", "\n")  # the csv module leaves a lone \r unquoted
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def as_markdown(table: Table) -> str:
+    """Return a table as Markdown: title, table (numbers to the right), notes, and the commands of runs that are missing."""
+    lines = [
+        [_markdown(column.name) for column in table.columns],
+        ["---" if column.kind == "text" else "---:" for column in table.columns],
+        *([_markdown(cell) for cell in row] for row in _shown(table)),
+    ]
+    parts = [f"# {_markdown(table.title)}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    parts += [_markdown(note) for note in table.notes]
+    if table.missing:
+        parts.append("\n".join(f"- not run: {_markdown(label)}: {_code(command)}" for label, command in table.missing))
+    return "\n\n".join(parts) + "\n"
+
+
+def _shown(table: Table) -> list[list[str]]:
+    """Return every cell as text."""
+    return [[show(value, column.kind) for value, column in zip(row, table.columns, strict=True)] for row in table.rows]
+
+
+def _markdown(text: str) -> str:
+    """Return a text that Markdown shows as it stands, on one line."""
+    return "<br>".join(MARKDOWN.sub(r"\\\g<0>", text).splitlines())
+
+
+def _code(command: str) -> str:
+    """Return a command as Markdown code, between more backticks in a row than it has."""
+    fence = "`" * (max(map(len, re.findall("`+", command)), default=0) + 1)
+    return f"{fence}{command}{fence}" if fence == "`" else f"{fence} {command} {fence}"
+
+
+def as_latex(table: Table) -> str:
+    """Return a table as LaTeX (booktabs; longtable beyond 40 rows) with caption, label tab:KEY and notes.
+
+    Columns with texts wider than 30 letters share the line's width and break their lines; a table still too wide for the
+    page is made smaller. The commands of runs that are missing stand beneath as comments: an article does not print them.
+    """
+    rows = _shown(table)
+    head = " & ".join(_latex(column.name) for column in table.columns) + r" \\"
+    body = [" & ".join(map(_latex, row)) + r" \\" for row in rows]
+    title = rf"\caption{{{_latex(NUMBERED.sub('', table.title))}}}\label{{tab:{table.key}}}"
+    kind = _long if len(rows) > LONG_TABLE else _float
+    lines = [
+        r"% Preamble: \usepackage{booktabs,longtable,array,graphicx}; for Hangul kotex, or XeLaTeX with a font that has it.",
+        *kind(title, _column_types(table.columns, rows), head, body, [_latex(note) for note in table.notes]),
+        *(_comment(f"not run: {label}: {command}") for label, command in table.missing),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _float(title: str, types: str, head: str, body: Sequence[str], notes: Sequence[str]) -> list[str]:
+    """Return the lines of a table on one page."""
+    return [
+        r"\begin{table}", r"\centering", title,
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{{types}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}}",
+        *(rf"\par\smallskip{{\footnotesize {note}\par}}" for note in notes),
+        r"\end{table}",
+    ]  # fmt: skip
+
+
+def _long(title: str, types: str, head: str, body: Sequence[str], notes: Sequence[str]) -> list[str]:
+    """Return the lines of a table over several pages, its heading on each."""
+    return [
+        r"{\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\begin{{longtable}}{{{types}}}", rf"{title} \\", r"\toprule", head, r"\midrule", r"\endfirsthead",
+        r"\toprule", head, r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot", *body, r"\end{longtable}",
+        *(rf"\noindent {note}\par" for note in notes), "}",
+    ]  # fmt: skip
+
+
+def _column_types(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+    """Return LaTeX's column types: r for numbers, l for text, for long text lines of a share of what is left of the width."""
+    cells = [[column.name, *(row[place] for row in rows)] for place, column in enumerate(columns)]
+    letters = [max(map(_letters, texts)) for texts in cells]
+    wraps = [column.kind == "text" and wide > LONG_TEXT for column, wide in zip(columns, letters, strict=True)]
+    taken = sum(wide + 2 for wide, wrap in zip(letters, wraps, strict=True) if not wrap) / LINE
+    share = max(0.95 - taken, 0.3) / max(sum(wraps), 1)
+    long = rf">{{\raggedright\arraybackslash}}p{{{share:.2f}\linewidth}}"
+    return "".join(
+        long if wrap else "l" if column.kind == "text" else "r" for column, wrap in zip(columns, wraps, strict=True)
+    )
+
+
+def _letters(text: str) -> int:
+    """Return a text's width in Latin letters; a Hangul syllable is as wide as two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _latex(text: str) -> str:
+    """Return a text that LaTeX prints as it stands, on one line; two hyphens, as in an option, are no dash."""
+    shown = "".join(LATEX.get(character, character if character.isprintable() else " ") for character in text)
+    return re.sub("-(?=-)", "-{}", shown)
+
+
+def _comment(text: str) -> str:
+    return "% " + " ".join(text.splitlines())

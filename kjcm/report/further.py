@@ -1,0 +1,255 @@
+"""What the article left open: comparisons, digits, unseen texts, label noise, waves, small groups, all groups, the search."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from kjcm.report.content import NOT_RUN, Column, Estimate, Table, Value
+from kjcm.report.experiments import Experiment
+from kjcm.report.scores import Answers, at_level, ceiling, disagreement, metrics, predicted_right
+from kjcm.report.statistics import compare, holm
+from kjcm.report.study import Study, mean_of, not_run
+from kjcm.report.tables import METRIC_COLUMNS, UNCERTAINTY, Content, common_rows, model_table, with_errors
+
+LEVELS = (1, 2, 3, 4)
+SIZES = ("tail: the third of the groups with the fewest training rows", "middle third", "head: the third with the most")
+
+
+def comparisons(study: Study, this: Experiment) -> Sequence[Content]:
+    """Compare every two models on the test rows that both can answer."""
+    columns = (
+        Column("First"), Column("Second"), Column("Rows", "count"), Column("Accuracy, first", "percent"),
+        Column("Accuracy, second", "percent"), Column("Difference", "percent"), Column("Low", "percent"),
+        Column("High", "percent"), Column("Test"), Column("p", "p"), Column("p, Holm", "p"),
+    )  # fmt: skip
+    pairs = list(combinations([key for key in this.runs if key in study.runs], 2))
+    found = []
+    for one, other in pairs:
+        rows = common_rows(study, (one, other))
+        sides = [[predicted_right(answers.on(rows)) for answers in study.answers(key)] for key in (one, other)]
+        clusters = study.answers(one)[0].on(rows).clusters
+        found.append((compare(sides[0], sides[1], clusters, study.replicates, study.bootstrap_seed), sides))
+    tested = [number for number, (result, _) in enumerate(found) if result.p is not None]
+    corrected = dict(zip(tested, holm([found[number][0].p or 0.0 for number in tested]), strict=True))
+    table_rows = [
+        (
+            study.label(one), study.label(other), result.n, float(np.mean(sides[0])), float(np.mean(sides[1])),
+            result.difference, result.low, result.high, result.test, result.p, corrected.get(number),
+        )
+        for number, ((one, other), (result, sides)) in enumerate(zip(pairs, found, strict=True))
+    ]  # fmt: skip
+    notes = (
+        "Difference: accuracy of the first minus that of the second, in percentage points, with its 95 % bootstrap interval.",
+        "McNemar's exact test where both models have one seed, else a paired bootstrap over rows (or clusters) of means "
+        f"over seeds; p corrected for {len(tested)} comparisons after Holm.",
+    )
+    return [Table(this.key, this.heading, columns, tuple(table_rows), notes, study.missing(this.runs))]
+
+
+def digits(study: Study, this: Experiment) -> Sequence[Content]:
+    """Accuracy of a model's codes cut to one, two, three and, where it predicts them, four digits."""
+
+    def accuracy(key: str, to: int) -> Estimate:
+        coarse = [at_level(one, lambda code: study.classification.at_level(code, to)) for one in study.answers(key)]
+        return study.estimated(coarse)["accuracy"]
+
+    def row(key: str) -> Sequence[Value]:
+        level = study.runs[key][0].report["level"] or max(LEVELS)
+        return [*(accuracy(key, to) if to <= level else None for to in LEVELS), study.runs[key][0].report["n_classes"]]
+
+    columns = [
+        *(Column(f"{level} digit{'s' if level > 1 else ''}", "percent") for level in LEVELS),
+        Column("Groups", "count"),
+    ]
+    notes = (
+        UNCERTAINTY,
+        "A model is trained at its own number of digits and its codes are cut to fewer. The four-digit model has test "
+        "rows of its own.",
+    )
+    return [model_table(study, this, columns, row, notes)]
+
+
+def texts(study: Study, this: Experiment) -> Sequence[Content]:
+    """Accuracy on test rows whose text never occurs in training, and the ceiling that equal texts with different codes set."""
+
+    def parts(answers: Answers) -> tuple[Answers, Answers] | None:
+        return None if answers.seen is None else (answers.take(answers.seen), answers.take(~answers.seen))
+
+    def row(key: str) -> Sequence[Value]:
+        both = [parts(one) for one in study.answers(key)]
+        cells: list[Value] = []
+        for side in (0, 1):
+            answers = [one[side] for one in both if one is not None]
+            if not answers or not len(answers[0]):
+                cells += [0 if answers else None, None]
+            else:
+                cells += [len(answers[0]), study.estimated(answers)["accuracy"]]
+        return cells
+
+    columns = [
+        Column("Rows seen", "count"), Column("Accuracy, text seen in training", "percent"), Column("Rows unseen", "count"),
+        Column("Accuracy, text never seen", "percent"),
+    ]  # fmt: skip
+    note = "A text is seen if the very same text is among the training texts of the model."
+    return [model_table(study, this, columns, row, (note, UNCERTAINTY)), _label_noise(study, this)]
+
+
+def _label_noise(study: Study, this: Experiment) -> Table:
+    columns = (
+        Column("Rows"), Column("Number", "count"), Column("Distinct texts", "count"), Column("Rows of a repeated text", "count"),
+        Column("Rows whose text has several codes", "count"), Column("Ceiling of accuracy", "percent"),
+    )  # fmt: skip
+    whole = study.reference.cohort["same_text"]
+    rows: list[tuple[Value, ...]] = [
+        (
+            "cohort", study.reference.cohort["flow"]["cohort"], whole["texts"], whole["rows_repeated"],
+            whole["rows_conflicting"], whole["ceiling"],
+        )
+    ]  # fmt: skip
+    answers = study.reference.answers
+    if answers.texts is not None:
+        found = disagreement(answers.truth, answers.texts)
+        rows.append(
+            (
+                "test",
+                found["rows"],
+                found["texts"],
+                found["repeated"],
+                found["conflicting"],
+                ceiling(answers.truth, answers.texts),
+            )
+        )
+    note = (
+        "The ceiling is the accuracy of whoever gives every text its commonest code among these rows: no model that sees "
+        "only the text can do better on them."
+    )
+    return Table("label_noise", "Same text, different codes", columns, tuple(rows), (note,))
+
+
+def waves(study: Study, this: Experiment) -> Sequence[Content]:
+    """Train on one wave and test on the other; both beside a model of both waves."""
+    applicable = [key for key in this.runs if study.applies(key)]
+    columns = (Column("Test rows", "count"), *METRIC_COLUMNS.values())
+
+    def row(key: str) -> Sequence[Value]:
+        found = study.metrics[key]
+        return [len(study.answers(key)[0]), *(found[name] for name in METRIC_COLUMNS)]
+
+    notes: tuple[str, ...] = (
+        UNCERTAINTY,
+        "Each model has test rows of its own: all of the other wave, or 30 % of both.",
+    )
+    if len(applicable) < len(this.runs):
+        notes = (*notes, "These data have no waves.")
+    return [model_table(study, this, columns, row, notes)]
+
+
+def head_and_tail(study: Study, this: Experiment) -> Sequence[Content]:
+    """Accuracy and mean precision, recall and F1 of thirds of the groups by training rows."""
+    columns = (
+        Column("Model"), Column("Groups by size"), Column("Groups", "count"), Column("Training rows"),
+        Column("Test rows", "count"), Column("Accuracy", "percent"), Column("Mean precision", "share"),
+        Column("Mean recall", "share"), Column("Mean F1", "share"),
+    )  # fmt: skip
+    sizes = pd.Series(study.reference.trained)
+    order = sizes.sort_values(kind="stable").index
+    thirds = [list(third) for third in np.array_split(order.to_numpy(object), 3)]
+    reference = study.reference.answers
+    rows: list[tuple[Value, ...]] = []
+    for key in this.runs:
+        if key not in study.runs:
+            rows += [not_run(study.label(key), len(columns))] if study.applies(key) else []
+            continue
+        for name, third in zip(SIZES, thirds, strict=True):
+            frames = [frame.reindex(third, fill_value=0) for frame in study.groups[key]]
+            rows_of_third = np.isin(reference.truth, third)
+            own = [with_errors(answers, reference).take(rows_of_third) for answers in study.answers(key)]
+            rows.append(
+                (
+                    study.label(key), name, len(third), f"{sizes[third].min():,} to {sizes[third].max():,}", len(own[0]),
+                    mean_of(metrics(one)["accuracy"] for one in own) if len(own[0]) else None,
+                    *(mean_of(frame[metric].mean() for frame in frames) for metric in ("precision", "recall", "f1")),
+                )
+            )  # fmt: skip
+    notes = (
+        f"Thirds of the groups by the training rows of {study.label(study.reference.name)}; means are over groups, each counting "
+        "once; a group that a model cannot predict counts 0, and its rows as errors.",
+        "Mean over seeds ± standard deviation.",
+    )
+    return [Table(this.key, this.heading, columns, tuple(rows), notes, study.missing(this.runs))]
+
+
+def all_groups(study: Study, this: Experiment) -> Sequence[Content]:
+    """Count every group of the classification: one that a model cannot predict is an error."""
+    total = study.reference.cohort["classification_groups"]
+
+    def row(key: str) -> Sequence[Value]:
+        run = study.runs[key][0]
+        left = sum(group["test"] for group in run.cohort["left_groups"])
+        rows = run.report["n_test"] + left
+        right = [metrics(one)["accuracy"] * len(one) for one in study.answers(key)]
+        frames = study.groups[key]
+        weighted = [float((frame["f1"] * frame["n_test"]).sum()) / rows for frame in frames]
+        return [
+            len(run.trained), left, rows, mean_of(value / rows for value in right), mean_of(weighted),
+            mean_of(frame["f1"].sum() / (total or len(frame)) for frame in frames),
+        ]  # fmt: skip
+
+    columns = [
+        Column("Groups it can predict", "count"), Column("Test rows of others", "count"), Column("All test rows", "count"),
+        Column("Accuracy", "percent"), Column("F1", "share"), Column("Macro F1", "share"),
+    ]  # fmt: skip
+    notes = (
+        f"All {total} groups of the classification are counted; macro F1 is over all of them, those without any row included."
+        if total
+        else "The classification does not say which groups there are; macro F1 is over those that a model can predict.",
+        "Test rows of others: rows drawn for the test whose group left by the cutoff. They count as errors. Mean over "
+        "seeds ± standard deviation.",
+    )
+    return [model_table(study, this, columns, row, notes)]
+
+
+def search(study: Study, this: Experiment) -> Sequence[Content]:
+    """The hyperparameter search: every trial on validation rows, the best first; the test rows are not looked at."""
+    (key,) = this.runs
+    columns = (
+        Column("Batch size", "count"), Column("Learning rate"), Column("Epochs", "count"), Column("Seed", "count"),
+        Column("Validation loss", "number"), Column("Accuracy", "percent"), Column("F1", "share"), Column("Macro F1", "share"),
+    )  # fmt: skip
+    missing = study.missing(this.runs)
+    if key not in study.runs:
+        return [Table(this.key, this.heading, columns, ((NOT_RUN, *[None] * (len(columns) - 1)),), (), missing)]
+    trials = [
+        (
+            run.config["data"]["batch_size"], f"{run.config['optim']['lr']:g}", run.config["trainer"]["max_epochs"], run.seed,
+            *(run.report["validation"].get(name) for name in ("loss", "accuracy", "f1_weighted", "f1_macro")),
+        )
+        for run in study.runs[key]
+    ]  # fmt: skip
+    trials.sort(key=lambda trial: (-(trial[6] or 0.0), trial[:4]))
+    looked = sum(bool(run.report["n_test"]) for run in study.runs[key])
+    notes = (
+        "Ordered by weighted F1 on the validation rows, which are part of K-JCM's training rows.",
+        "No trial read the test rows."
+        if not looked
+        else f"{looked} trials read the test rows (evaluate=true): do not choose by them.",
+    )
+    return [Table(this.key, this.heading, columns, tuple(trials), notes, missing)]
+
+
+def runs_found(study: Study, this: Experiment) -> Sequence[Content]:
+    """Every run folder found, and what became of it."""
+    columns = (
+        Column("Run"),
+        Column("Model"),
+        Column("Seed", "count"),
+        Column("In this report"),
+        Column(f"Differs from {study.label(study.anchor.name)} in"),
+    )
+    rows = [
+        (one.path.as_posix(), one.name, one.seed, one.state, one.differs)
+        for one in sorted(study.listed, key=lambda one: one.path.as_posix())
+    ]
+    return [Table(this.key, this.heading, columns, tuple(rows))]

@@ -1,0 +1,215 @@
+"""What the article printed, and whether ours agrees with it.
+
+Source: Kim T-Y et al., Ann Occup Environ Med 2024;36:e19; its figures stand in experiments/paper.yaml, which code never
+writes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+from kjcm.errors import KjcmError, some
+from kjcm.report.content import NOT_RUN, Column, Estimate, Kind, Table, Value
+from kjcm.report.formats import show
+
+VERDICTS = ("match", "off", "not comparable", NOT_RUN, "not printed", "for reference")
+ROUND_OFF = 1e-9  # what floating point may add at a border
+NOT_COMPARABLE = (
+    "Not comparable: ours come from synthetic or other data than the article's, so no difference is taken and none "
+    "of the figures says how close the models are."
+)
+MANNER = (
+    "Match: the article's figure lies on ours or within our 95 % interval, give or take what its printing leaves open: "
+    "half of the last printed digit, nothing for counts.",
+    "Differences are ours less the article's; those of percentages are in percentage points.",
+)
+COLUMNS = (
+    "where",
+    "row",
+    "metric",
+    "paper",
+    "ours",
+    "SD over seeds",
+    "95 % interval",
+    "difference",
+    "verdict",
+    "remark",
+)
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A figure of the article.
+
+    Attributes:
+        id: its name, as `table_3.accuracy`.
+        table: the table, figure or section that it belongs to.
+        row: what it is a figure of.
+        metric: what was counted or measured.
+        printed: as the article writes it, None where its supplement is not at hand.
+        value: the same in plain units: 0.8444 for 84.44 %.
+        places: where it stands.
+        tolerance: how far from `value` agrees by the printing alone.
+        why: a word on the tolerance, or on what is odd.
+        kind: how it is shown.
+        bound: 'below' where the article gives an upper bound only.
+        compared: False where no run can give it, such as a setting.
+    """
+
+    id: str
+    table: str
+    row: str
+    metric: str
+    printed: str | None
+    value: float | None
+    places: tuple[str, ...]
+    tolerance: float
+    why: str
+    kind: Kind = "number"
+    bound: Literal["below"] | None = None
+    compared: bool = True
+
+
+NEEDED = {field.name for field in fields(Printed) if field.default is MISSING}
+KNOWN = {field.name for field in fields(Printed)}
+
+
+def load_paper(path: Path) -> dict[str, Printed]:
+    """Return id -> figure of the article, in the order of the file.
+
+    Raises:
+        KjcmError: the file is no list of figures, an id stands twice, or a figure has an unknown, missing or wrong key.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise KjcmError(f"{path}: cannot be read as YAML ({error}). Restore it from the repository.") from None
+    entries = content.get("figures") if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise KjcmError(f"{path}, key 'figures': must be a list of mappings, one a figure of the article.")
+    paper: dict[str, Printed] = {}
+    for number, entry in enumerate(entries, 1):
+        figure = _printed(entry, f"{path}, {entry.get('id', f'figure {number}')}")
+        if figure.id in paper:
+            raise KjcmError(f"{path}, {figure.id}, key 'id': stands twice. Give each figure an id of its own.")
+        paper[figure.id] = figure
+    return paper
+
+
+def _printed(entry: Mapping[str, Any], where: str) -> Printed:
+    if missing := NEEDED - set(entry):
+        raise KjcmError(f"{where}: key {some(sorted(missing))} is missing. Add it.")
+    if unknown := set(entry) - KNOWN:
+        raise KjcmError(
+            f"{where}: key {some(sorted(map(str, unknown)))} is unknown. Known: {', '.join(sorted(KNOWN))}."
+        )
+    for key, fine, remedy in _checks(entry):
+        if not fine:
+            raise KjcmError(f"{where}, key '{key}': {entry.get(key)!r} {remedy}.")
+    return Printed(**{**entry, "places": tuple(entry["places"])})
+
+
+def _checks(entry: Mapping[str, Any]) -> list[tuple[str, bool, str]]:
+    """Return key, whether its value will do, and what to say where not."""
+    printed, value, tolerance, places = (entry[key] for key in ("printed", "value", "tolerance", "places"))
+    texts = [
+        (key, isinstance(entry[key], str), "must be text; quote it") for key in ("id", "table", "row", "metric", "why")
+    ]
+    return [
+        *texts,
+        ("printed", printed is None or isinstance(printed, str), "must be text as the article prints it; quote it"),
+        ("value", value is None or _is_number(value), "must be a number or null"),
+        ("value", (value is None) == (printed is None), "does not go with 'printed': give both, or null for both"),
+        ("tolerance", _is_number(tolerance) and tolerance >= 0, "must be a number, 0 or more"),
+        ("places", isinstance(places, list) and all(isinstance(one, str) for one in places), "must be a list of texts"),
+        ("kind", entry.get("kind", "number") in get_args(Kind), f"must be one of {', '.join(get_args(Kind))}"),
+        ("bound", entry.get("bound") in (None, "below"), "must be 'below' or left out"),
+        ("compared", isinstance(entry.get("compared", True), bool), "must be true or false"),
+    ]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def verdict(printed: Printed, ours: Estimate | None, comparable: bool) -> str:
+    """Return what is to be said of our figure beside the article's: one of VERDICTS.
+
+    A match is a `value` on our mean or within our interval, give or take `tolerance`; where the article gives an upper
+    bound only, our mean must lie below it.
+    """
+    if printed.value is None:
+        return "not printed"
+    if not printed.compared:
+        return "for reference"
+    if ours is None:
+        return NOT_RUN
+    if not comparable:
+        return "not comparable"
+    return "match" if _agrees(printed.value, printed, ours) else "off"
+
+
+def _agrees(value: float, printed: Printed, ours: Estimate) -> bool:
+    if printed.bound == "below":
+        return ours.mean < value
+    ends = [
+        end for end in (ours.mean, ours.low, ours.high) if end is not None
+    ]  # a bootstrap interval can miss the mean
+    slack = printed.tolerance + ROUND_OFF
+    return min(ends) - slack <= value <= max(ends) + slack
+
+
+def verdict_table(paper: Mapping[str, Printed], ours: Mapping[str, Estimate], comparable: bool) -> Table:
+    """Return the article's figures beside ours, a row each, in the order of `paper`.
+
+    Args:
+        paper: id -> figure of the article.
+        ours: id -> our figure; an id that is missing is not run.
+        comparable: whether ours come from the article's data.
+
+    Raises:
+        KjcmError: an id of `ours` that `paper` does not have.
+    """
+    if unknown := set(ours) - set(paper):
+        raise KjcmError(f"figures {some(sorted(unknown))} are ours but not in paper.yaml. Correct their ids.")
+    rows = tuple(_row(printed, ours.get(name), comparable) for name, printed in paper.items())
+    return Table(
+        key="verdicts",
+        title="The article and this study, figure by figure",
+        columns=tuple(Column(name) for name in COLUMNS),
+        rows=rows,
+        notes=MANNER if comparable else (NOT_COMPARABLE,),
+    )
+
+
+def _row(printed: Printed, ours: Estimate | None, comparable: bool) -> tuple[Value, ...]:
+    """Return a row as text, for each row has a kind of its own."""
+    said = verdict(printed, ours, comparable)
+    mine = NOT_RUN if printed.compared else None
+    sd = interval = difference = None
+    if ours is not None:
+        mine = show(ours.mean, printed.kind)
+        sd = None if ours.sd is None else show(ours.sd, printed.kind)
+        interval = _interval(ours, printed.kind)
+    if ours is not None and printed.value is not None and said in ("match", "off") and printed.bound is None:
+        difference = show(ours.mean - printed.value, printed.kind)
+    as_printed = printed.printed or "not at hand"
+    return (
+        printed.table, printed.row, printed.metric, as_printed, mine, sd, interval, difference, said, printed.why,
+    )  # fmt: skip
+
+
+def _interval(ours: Estimate, kind: Kind) -> str | None:
+    if ours.low is None or ours.high is None:
+        return None
+    return f"{show(ours.low, kind)} to {show(ours.high, kind)}"
+
+
+def counts_of_verdicts(table: Table) -> dict[str, int]:
+    """Return how many rows of `verdict_table` have each verdict, in the order of VERDICTS, noughts too."""
+    said = [row[COLUMNS.index("verdict")] for row in table.rows]
+    return {name: said.count(name) for name in VERDICTS}

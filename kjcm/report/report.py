@@ -1,0 +1,112 @@
+"""`kjcm report`: finished runs to the article's tables, figures and one page; nothing is trained."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from kjcm.errors import KjcmError, first_line
+from kjcm.ksco.classification import load_classification
+from kjcm.report import review
+from kjcm.report.build import PAGE, build, require_free
+from kjcm.report.content import Table
+from kjcm.report.experiments import folder
+from kjcm.report.paper import counts_of_verdicts
+from kjcm.report.runs import Run, choose_anchor, find_runs, load_models, select, study_hash
+from kjcm.report.study import Study
+from kjcm.study.inputs import Config, classification_of, cohort_of
+
+log = logging.getLogger("kjcm")
+
+
+def report(cfg: DictConfig) -> None:
+    """Build the report of the runs under `runs` into `out`.
+
+    Raises:
+        KjcmError: no runs to report, unusable runs or verdicts, or `out` holds something else.
+    """
+    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    build_report(config)
+
+
+def build_report(config: Config) -> None:
+    """Read the runs, build, and say what was found; config: the keys of `kjcm report`."""
+    for package in ("fontTools", "matplotlib"):
+        logging.getLogger(package).setLevel(logging.WARNING)  # they tell of every table of a font
+    study = read_study(config)
+    out = Path(config["out"])
+    own = study_hash(study.anchor.config, study.anchor.inputs)
+    require_free(out, own, config["overwrite"])
+    whole = build(study, out, own, config["only"], _judged(config["review"], out))
+    _show(study, whole, out)
+
+
+def read_study(config: Config) -> Study:
+    """Return the study that the runs under `runs` make up.
+
+    Raises:
+        KjcmError: there is no run of it, or runs of several settings and no `like`.
+    """
+    runs_folder = Path(config["runs"])
+    models = load_models(folder() / "models.yaml")
+    found, others = find_runs(runs_folder)
+    anchor = choose_anchor(found, models, config["like"])
+    chosen, listed = select(found, models, anchor)
+    return Study(
+        models=models,
+        runs=chosen,
+        anchor=anchor,
+        listed=(*listed, *others),
+        classification=load_classification(anchor.config["classification"]["name"]),
+        folder=runs_folder,
+        texts=_texts(anchor, config["texts"]),
+        replicates=config["replicates"],
+        bootstrap_seed=config["bootstrap_seed"],
+    )
+
+
+def _texts(anchor: Run, wanted: bool) -> pd.DataFrame | None:
+    """Return the cohort's rows with their texts, read again from the run's data, where they may be shown.
+
+    Raises:
+        KjcmError: they are wanted, and the data files are gone or hold other rows than at training.
+    """
+    if not (wanted or anchor.report["synthetic"]):
+        return None
+    config: dict[str, Any] = dict(anchor.config)
+    try:
+        cohort = cohort_of(config["data"], classification_of(config))
+    except KjcmError as error:
+        raise KjcmError(f"texts=true reads the data of {anchor.path} again: {first_line(error)}") from None
+    if cohort.cohort_hash != anchor.hashes["cohort"]:
+        raise KjcmError(
+            f"texts=true: the data files of {anchor.path} hold other rows than at training (cohort "
+            f"{cohort.cohort_hash[:12]}, then {anchor.hashes['cohort'][:12]}). Restore them, or leave texts=false."
+        )
+    return cohort.rows
+
+
+def _judged(given: str | None, out: Path) -> Path | None:
+    """Return the file with a person's verdicts: the one given, or the one that an earlier report wrote into `out`."""
+    if given is not None:
+        return Path(given).expanduser()
+    earlier = out / review.FILE
+    return earlier if earlier.is_file() else None
+
+
+def _show(study: Study, whole: Table, out: Path) -> None:
+    """Say on the screen what was used, what was not, and where the report is."""
+    for one in study.listed:
+        if one.state != "used":
+            log.info("%s: %s", one.path, one.state)
+    if missing := study.missing(study.models):
+        log.info("not run (the report has their commands): %s", ", ".join(label for label, _ in missing))
+    counts = counts_of_verdicts(whole)
+    log.info(
+        "%d runs used; %s", len(study.all_runs), ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    )
+    if study.synthetic:
+        log.info("SYNTHETIC twin: these figures say nothing of real answers, and are not comparable with the article's")
+    log.info("report in %s", out / PAGE)

@@ -1,0 +1,117 @@
+"""`kjcm reproduce`: train what is missing of the article's models, then build the report."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from kjcm import schema
+from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.report.build import require_free
+from kjcm.report.experiments import folder, load_experiments
+from kjcm.report.report import build_report
+from kjcm.report.runs import Model, key_of, load_models, study_hash, words_for
+from kjcm.study.inputs import Config, input_digests
+from kjcm.study.lightning import global_rank
+from kjcm.study.run_folder import default_path, identity_of
+
+OWN = {field.name for field in fields(schema.Reproduce)} - {field.name for field in fields(schema.Train)}
+CHOSEN = ("experiment", "name", "run_dir", "evaluate")  # what belongs to each training and cannot be given
+GIVEN = ("seed", "runs", "overwrite")  # what each training is given anew
+
+log = logging.getLogger("kjcm")
+
+
+def reproduce(cfg: DictConfig) -> None:
+    """Train every model of `models` that is not finished, with `repeats` seeds, and build the report of all runs.
+
+    Raises:
+        ConfigError: an unknown model, or keys that reproduce sets itself.
+        KjcmError: a training failed (the others are run and the report is built all the same), or the report cannot be.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    words = list(HydraConfig.get().overrides.task)
+    models = load_models(folder() / "models.yaml")
+    chosen = _chosen(config, models)
+    base = _base_words(words)
+    load_experiments(folder(), tuple(config["only"]))  # a misspelt key is better said before the training
+    require_free(Path(config["out"]), study_hash(config, input_digests(config)), config["overwrite"])
+    failed: list[str] = []
+    for model in chosen:
+        for seed in range(config["seed"], config["seed"] + (config["repeats"] if model.command == "train" else 1)):
+            try:
+                _train(model, base, seed, config)
+            except KjcmError as error:
+                log.error("%s, seed %d: %s", model.label, seed, error)
+                failed.append(f"{model.label}, seed {seed}")
+    if global_rank() != 0:  # further processes of a training that was started from outside
+        return
+    paths = (_composed(model, base, config["seed"], config)[1] for model in models.values() if not model.is_sweep)
+    build_report({**config, "like": next((str(path) for path in paths if (path / "DONE").is_file()), None)})
+    if failed:
+        raise KjcmError(
+            f"{some(failed)} could not be trained; the messages stand above. Mend it and start the same command again."
+        )
+
+
+def _chosen(config: Config, models: dict[str, Model]) -> list[Model]:
+    """Return the models to train, in the order of models.yaml."""
+    wanted, source = config["models"], config["data"]["source"]
+    if unknown := [key for key in wanted if key not in models and key != "all"]:
+        raise ConfigError(f"models={some(unknown)}: choose among {', '.join(models)}, or all.")
+    if sweeps := [key for key in wanted if key in models and models[key].is_sweep]:
+        raise ConfigError(
+            f"models={some(sweeps)}: a sweep is started with `kjcm train {' '.join(models[sweeps[0]].words)}`."
+        )
+    barred = [key for key in wanted if key in models and models[key].sources and source not in models[key].sources]
+    if barred:
+        raise ConfigError(f"models={some(barred)}: data={source} does not allow it.")
+    able = [model for model in models.values() if not model.is_sweep and (not model.sources or source in model.sources)]
+    return able if "all" in wanted else [model for model in able if model.key in wanted]
+
+
+def _base_words(words: Sequence[str]) -> list[str]:
+    """Return the words of the command that go to every training.
+
+    Raises:
+        ConfigError: one of them is a key that reproduce sets itself.
+    """
+    if own := [word for word in words if key_of(word) in CHOSEN]:
+        raise ConfigError(
+            f"{some(own)}: reproduce gives each training these itself. Leave them out, or use `kjcm train`."
+        )
+    return [word for word in words if key_of(word) not in (*OWN, *GIVEN)]
+
+
+def _composed(model: Model, base: Sequence[str], seed: int, config: Config) -> tuple[DictConfig, Path]:
+    """Return the config of a model's training, with Hydra's node, and its run folder."""
+    from hydra import compose
+
+    scale = config["preset"]["scale"] if config["data"]["source"] == "synthetic" else None
+    where = [f"seed={seed}", f"runs={schema.quoted(config['runs'])}", f"overwrite={str(config['overwrite']).lower()}"]
+    cfg = compose(model.command, [*words_for(model, base, scale), *where], return_hydra_config=True)
+    resolved: Config = OmegaConf.to_container(_without_hydra(cfg), resolve=True)  # type: ignore[assignment]
+    return cfg, default_path(resolved["runs"], resolved["name"], identity_of(resolved))
+
+
+def _without_hydra(cfg: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
+def _train(model: Model, base: Sequence[str], seed: int, config: Config) -> None:
+    """Train one model, or skip it where it is finished."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from kjcm.study.baseline import baseline
+    from kjcm.study.train import train
+
+    composed, _ = _composed(model, base, seed, config)
+    HydraConfig.instance().set_config(composed)  # the job of which the run's own folder tells
+    cfg = _without_hydra(composed)
+    schema.check(cfg)
+    log.info("%s, seed %d", model.label, seed)
+    {"train": train, "baseline": baseline}[model.command](cfg)

@@ -1,0 +1,103 @@
+"""Disagreements between model and people: written out for a person to judge, and read back once judged."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kjcm.errors import KjcmError, some
+from kjcm.files import read_table
+from kjcm.report.content import Column, Table, Value
+from kjcm.report.experiments import Experiment
+from kjcm.report.study import MAIN, Study
+from kjcm.report.tables import HIDDEN, Content
+
+FILE = "disagreements.csv"
+VERDICTS = ("data error", "model error", "both defensible")
+SHOWN = 20  # rows of a table
+COLUMNS = (
+    Column("id"), Column("text"), Column("code"), Column("title"), Column("predicted"), Column("predicted_title"),
+    Column("probability", "percent"), Column("verdict"),
+)  # fmt: skip
+Verdicts = Mapping[tuple[str, str, str], str]  # id, code, predicted -> verdict
+
+
+def disagreements(study: Study, verdicts: Verdicts) -> Table:
+    """Return the test rows on which K-JCM (its first run) and people disagree, the model's surest first."""
+    run = study.runs[MAIN][0].answers
+    wrong = np.flatnonzero(run.coded.rank != 0)
+    order = wrong[np.lexsort((run.ids[wrong].astype(str), -run.prob[wrong, 0]))]
+    texts = {} if study.texts is None else dict(zip(study.texts["id"], study.texts["text"], strict=True))
+    rows: list[tuple[Value, ...]] = []
+    for row in order:
+        name, code, predicted = str(run.ids[row]), str(run.truth[row]), str(run.codes[row, 0])
+        rows.append(
+            (
+                name, texts.get(name, HIDDEN), code, study.titles.get(code, ""), predicted, study.titles.get(predicted, ""),
+                float(run.prob[row, 0]), verdicts.get((name, code, predicted), ""),
+            )
+        )  # fmt: skip
+    return Table(
+        "disagreements", "Disagreements between K-JCM and people, the model's surest first", COLUMNS, tuple(rows)
+    )
+
+
+def read_verdicts(file: Path) -> dict[tuple[str, str, str], str]:
+    """Return what a person wrote into a file of disagreements; rows without a verdict are left for later.
+
+    Raises:
+        KjcmError: a column is missing, or a verdict is none of the three.
+    """
+    table = read_table(file)
+    missing = [name for name in ("id", "code", "predicted", "verdict") if name not in table]
+    if missing:
+        raise KjcmError(f"{file}: has no column {some(missing)}; its columns are {some(table.columns)}.")
+    table = table[["id", "code", "predicted", "verdict"]].map(lambda cell: "" if pd.isna(cell) else str(cell).strip())
+    given = table[table["verdict"] != ""]
+    wrong = [verdict for verdict in given["verdict"].unique() if verdict not in VERDICTS]
+    if wrong:
+        raise KjcmError(f"{file}, column 'verdict': {some(wrong)} are none of {', '.join(VERDICTS)}. Correct them.")
+    keys = zip(given["id"], given["code"], given["predicted"], strict=True)
+    return dict(zip(keys, given["verdict"], strict=True))
+
+
+def require_known(verdicts: Verdicts, table: Table, file: Path) -> None:
+    """Raise KjcmError if a verdict is about a disagreement that there is not: it would be lost without a word."""
+    known = {(row[0], row[2], row[4]) for row in table.rows}
+    lost = [
+        f"{row}: {code}, predicted {predicted}"
+        for row, code, predicted in verdicts
+        if (row, code, predicted) not in known
+    ]
+    if lost:
+        raise KjcmError(
+            f"{file}: {len(lost):,} verdicts are about disagreements that K-JCM here does not have ({some(lost)}). They are of "
+            "another training: give its run with like=DIR, or move the file away."
+        )
+
+
+def judged(study: Study, this: Experiment, verdict: str, verdicts: Verdicts) -> Sequence[Content]:
+    """Supplementary Tables 4 and 5: disagreements that a person judged to be `verdict`, the model's surest first."""
+    keep = (1, 2, 3, 4, 5, 6)
+    columns = tuple(COLUMNS[place] for place in keep)
+    if MAIN not in study.runs:
+        return [Table(this.key, this.heading, columns, (), (), study.missing((MAIN,)))]
+    whole = disagreements(study, verdicts)
+    rows = [tuple(row[place] for place in keep) for row in whole.rows if row[7] == verdict]
+    counts = {name: sum(row[7] == name for row in whole.rows) for name in VERDICTS}
+    reviewed = sum(counts.values())
+    notes = [
+        f"{len(whole.rows):,} disagreements; {reviewed:,} judged"
+        + (": " + ", ".join(f"{count:,} {name}" for name, count in counts.items()) if reviewed else "")
+        + ".",
+    ]
+    if not reviewed:
+        notes.append(
+            f"Not judged yet: write {', '.join(VERDICTS)} into the column verdict of {FILE} and build the report again."
+        )
+    if len(rows) > SHOWN:
+        notes.append(f"The {SHOWN} surest of {len(rows):,}.")
+    if study.synthetic:
+        notes.append("The answers are synthetic: invented, nobody gave them.")
+    return [Table(this.key, this.heading, columns, tuple(rows[:SHOWN]), tuple(notes))]

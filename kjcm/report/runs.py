@@ -1,0 +1,359 @@
+"""Run folders as a report reads them: which there are, which belong together, and which are refused."""
+
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from kjcm.errors import KjcmError, some
+from kjcm.files import read_json
+from kjcm.report.scores import Answers, answers_of
+from kjcm.schema import INPUTS, WHERE_AND_HOW
+
+# Words of a run's command that say which model it is or where it goes, not what it is like.
+OWN_WORDS = ("experiment", "name", "seed", "runs", "run_dir", "overwrite", "cache", "logger", "kind", "evaluate")
+FOR_BASELINES = ("data", "cutoff", "augment", "classification")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One row of experiments/models.yaml.
+
+    Attributes:
+        key: the name of its runs.
+        label: what tables call it.
+        words: what makes it, after `kjcm COMMAND`.
+        command: 'train' or 'baseline'.
+        check: what of the data must be the study's own: 'split', 'cohort' or 'files'.
+        sources: data sources that allow it, () for all.
+        without: keys (or nodes) that it does not take over from the study's other models.
+    """
+
+    key: str
+    label: str
+    words: tuple[str, ...]
+    command: str = "train"
+    check: str = "split"
+    sources: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether its command makes many runs."""
+        return "-m" in self.words
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    path: Path
+    config: Mapping[str, Any]
+    cohort: Mapping[str, Any]
+    report: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    words: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return str(self.config["name"])
+
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        """Hashes of run, cohort, split and classes."""
+        hashes: Mapping[str, str] = self.report["hashes"]
+        return hashes
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.config["seed"])
+
+    @property
+    def source(self) -> str:
+        """synthetic, kwcs or table."""
+        return str(self.config["data"]["source"])
+
+    @cached_property
+    def setting(self) -> dict[str, Any]:
+        """Dotted key -> value of all that defines the run but its seeds; input files by their digests."""
+        flat = {key: value for key, value in _leaves(self.config) if not _is_left_out(key)}
+        return {**flat, **self.inputs}
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What it said of the test rows.
+
+        Raises:
+            KjcmError: predictions.parquet is missing, damaged, or has other rows than the run's report.
+        """
+        file = self.path / "predictions.parquet"
+        try:
+            frame = pd.read_parquet(file)
+        except Exception as error:  # missing, truncated, no Parquet: pyarrow has an exception for each
+            raise KjcmError(f"{file}: missing or damaged ({type(error).__name__}). Train the run anew.") from None
+        if len(frame) != self.report["n_test"]:
+            raise KjcmError(
+                f"{file}: {len(frame):,} rows, where report.json has {self.report['n_test']:,}. Train the run anew."
+            )
+        return answers_of(frame, str(file))
+
+    @cached_property
+    def trained(self) -> dict[str, int]:
+        """Group -> training rows, for the groups that the run can predict, sorted."""
+        classes = set(self.cohort["classes"])
+        return {group["code"]: int(group["train"]) for group in self.cohort["groups"] if group["code"] in classes}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run folder that was found, and what became of it in the report."""
+
+    path: Path
+    name: str
+    state: str
+    seed: int | None = None
+    differs: str = ""
+
+
+def _leaves(node: Any, lead: str = "") -> Iterable[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for key in sorted(node):
+            yield from _leaves(node[key], f"{lead}.{key}" if lead else str(key))
+    else:
+        yield lead, node
+
+
+def _is_left_out(key: str) -> bool:
+    return key.startswith("seeds.") or any(
+        key == other or key.startswith(f"{other}.") for other in (*WHERE_AND_HOW, *INPUTS)
+    )
+
+
+def load_models(file: Path) -> dict[str, Model]:
+    """Read experiments/models.yaml.
+
+    Raises:
+        KjcmError: it is missing, or an entry has unknown keys.
+    """
+    try:
+        entries: dict[str, dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return {key: Model(key=key, **with_tuples(entry)) for key, entry in entries.items()}
+    except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
+        raise KjcmError(f"{file}: not readable as a list of models ({error}).") from None
+
+
+def with_tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of a YAML file with tuples in place of its lists."""
+    return {name: tuple(part) if isinstance(part, list) else part for name, part in entry.items()}
+
+
+def find_runs(folder: Path) -> tuple[list[Run], list[Listed]]:
+    """Return the finished runs under `folder`, by path, and the others with what is wrong with them.
+
+    Raises:
+        KjcmError: no such folder.
+    """
+    if not folder.is_dir():
+        raise KjcmError(f"runs={folder}: no such folder (seen from {Path.cwd()}). Give the folder that holds the runs.")
+    found: list[Run] = []
+    others: list[Listed] = []
+    for depth in ("", "*/", "*/*/"):
+        for identity in sorted(folder.glob(f"{depth}identity.json")):
+            path = identity.parent
+            if not (path / "DONE").is_file():
+                others.append(Listed(path, path.parent.name, "not finished (no DONE)"))
+                continue
+            try:
+                found.append(_read_run(path))
+            except KjcmError as error:
+                others.append(Listed(path, path.parent.name, f"damaged: {error}"))
+    return found, others
+
+
+def _read_run(path: Path) -> Run:
+    try:
+        config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+        words = yaml.safe_load((path / "hydra" / "overrides.yaml").read_text(encoding="utf-8"))
+        run = Run(
+            path,
+            config,
+            read_json(path / "cohort.json"),
+            read_json(path / "report.json"),
+            read_json(path / "identity.json")["inputs"],
+            tuple(map(str, words)),
+        )
+        _ = run.name, run.seed, run.source, run.hashes["split"], run.hashes["cohort"], run.trained
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise KjcmError(f"{path}: a file of the run is missing or damaged ({type(error).__name__}: {error}).") from None
+    return run
+
+
+# Keys of data that models of one study may differ in.
+OF_A_MODEL = (
+    "data.cutoff",
+    "data.higher_cutoff",
+    "data.train_fraction",
+    "data.validation",
+    "data.batch_size",
+    "data.train_wave",
+)
+
+
+def study_hash(config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Return the SHA-256 of what the models of one study share: data and classification, input files by their digests."""
+    shared = {
+        key: value
+        for name in ("data", "classification")
+        for key, value in _leaves(config[name], name)
+        if key not in (*OF_A_MODEL, *INPUTS)
+    }
+    shared |= {key: digest for key, digest in inputs.items() if key.startswith(("data.", "classification."))}
+    return hashlib.sha256(json.dumps(shared, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def differing(one: Run, other: Run) -> list[str]:
+    """Return the keys in which the settings of two runs differ, sorted."""
+    keys = {*one.setting, *other.setting}
+    missing = object()
+    return sorted(key for key in keys if one.setting.get(key, missing) != other.setting.get(key, missing))
+
+
+def choose_anchor(runs: Sequence[Run], models: Mapping[str, Model], like: str | None) -> Run:
+    """Return the run whose data and setting the report is of: K-JCM's with the least seed, or the next model's there is.
+
+    Raises:
+        KjcmError: there is none, or there are several settings of it and `like` names none.
+    """
+    if like is not None:
+        named = [run for run in runs if run.path.resolve() == Path(like).expanduser().resolve()]
+        if not named:
+            raise KjcmError(f"like={like}: not a finished run under runs=DIR. Give the folder of one that is.")
+        return named[0]
+    own = next(
+        (found for key in models if (found := [run for run in runs if run.name == key and run.report["n_test"]])), []
+    )
+    if not own:
+        names = sorted({run.name for run in runs})
+        raise KjcmError(
+            f"No finished run of the study's models ({some(models)})"
+            + (f"; there are runs named {some(names)}" if names else "")
+            + ". Make them with `kjcm reproduce`, or K-JCM alone with `kjcm train experiment=k_jcm`."
+        )
+    settings: dict[str, list[Run]] = {}
+    for run in own:
+        settings.setdefault(_setting_key(run), []).append(run)
+    if len(settings) > 1:
+        first, *rest = (min(group, key=lambda run: run.seed) for group in settings.values())
+        raise KjcmError(
+            f"{own[0].name} has runs of {len(settings)} settings, which one report cannot mix: "
+            + "; ".join(f"{run.path} differs from {first.path} in {some(differing(first, run))}" for run in rest[:3])
+            + ". Name a run of the one to report with like=DIR."
+        )
+    return min(own, key=lambda run: (run.seed, str(run.path)))
+
+
+def _setting_key(run: Run) -> str:
+    return json.dumps({**run.setting, "cohort": run.hashes["cohort"], "split": run.hashes["split"]}, sort_keys=True)
+
+
+def refusal(run: Run, anchor: Run, check: str) -> str:
+    """Return why a run cannot stand beside the anchor's, '' if it can."""
+    for what in {"split": ("cohort", "split"), "cohort": ("cohort",), "files": ()}[check]:
+        own, other = anchor.hashes[what], run.hashes[what]
+        if own != other:
+            return f"refused: {what}_hash {other[:12]}, and this report's is {own[:12]}"
+    if run.cohort["flow"]["read_by_file"] != anchor.cohort["flow"]["read_by_file"]:
+        return "refused: its files have other numbers of rows"
+    return ""
+
+
+def select(
+    runs: Sequence[Run], models: Mapping[str, Model], anchor: Run
+) -> tuple[dict[str, tuple[Run, ...]], list[Listed]]:
+    """Return model key -> its runs by seed, and what became of every run.
+
+    Of several settings under a name the one that differs from the anchor in the fewest keys is taken.
+    """
+    chosen: dict[str, tuple[Run, ...]] = {}
+    listed: list[Listed] = []
+    for run in runs:
+        if run.name not in models:
+            listed.append(
+                Listed(run.path, run.name, "left out: no model of experiments/models.yaml has its name", run.seed)
+            )
+    for key, model in models.items():
+        able: dict[str, list[Run]] = {}
+        for run in (run for run in runs if run.name == key):
+            if why := refusal(run, anchor, model.check):
+                listed.append(Listed(run.path, key, why, run.seed))
+            else:
+                able.setdefault("" if model.is_sweep else _setting_key(run), []).append(run)
+        groups = sorted(
+            able.values(), key=lambda group: (len(differing(anchor, group[0])), -len(group), str(group[0].path))
+        )
+        for number, group in enumerate(groups):
+            used = _one_a_seed(group) if not model.is_sweep and number == 0 else group
+            if number == 0:
+                chosen[key] = tuple(used)
+            for run in group:
+                state = (
+                    "used"
+                    if number == 0 and run in used
+                    else "left out: another setting"
+                    if number
+                    else "left out: a copy"
+                )
+                listed.append(Listed(run.path, key, state, run.seed, ", ".join(differing(anchor, run))))
+    return chosen, listed
+
+
+def _one_a_seed(group: Sequence[Run]) -> list[Run]:
+    by_seed: dict[int, Run] = {}
+    for run in sorted(group, key=lambda run: str(run.path)):
+        by_seed.setdefault(run.seed, run)
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def base_words(anchor: Run) -> tuple[str, ...]:
+    """Return the words of the anchor's command that all models of its study share."""
+    return tuple(word for word in anchor.words if key_of(word) not in OWN_WORDS)
+
+
+def key_of(word: str) -> str:
+    """Return the key that a word of a command line sets."""
+    return word.lstrip("+~").partition("=")[0]
+
+
+def words_for(model: Model, base: Sequence[str], scale: float | None) -> list[str]:
+    """Return the words that make a model's run in the study that `base` describes, after `kjcm COMMAND`.
+
+    Args:
+        model: the model.
+        base: words that all models of the study share.
+        scale: preset.scale of the study, for commands that have no presets; None where its data are no twin.
+    """
+    own = {key_of(word) for word in model.words}
+    rest = [
+        word
+        for word in base
+        if key_of(word) not in own and not any(f"{key_of(word)}.".startswith(f"{key}.") for key in model.without)
+    ]
+    if model.command == "baseline":
+        rest = [word for word in rest if key_of(word).split(".")[0] in FOR_BASELINES]
+        if scale is not None:
+            rest.append(f"preset.scale={scale}")
+    return [*model.words, *rest]
+
+
+def command_for(model: Model, base: Sequence[str], scale: float | None, runs: Path) -> str:
+    """Return the command line that makes a model's run."""
+    return shlex.join(["kjcm", model.command, *words_for(model, base, scale), f"runs={runs}"])

@@ -1,0 +1,299 @@
+"""What one run's answers score: metrics over test rows, by group, at a coarser level, and the ceiling that labels set."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, TypedDict
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kjcm.errors import KjcmError, some
+
+Strings = NDArray[np.object_]
+Integers = NDArray[np.integer[Any]]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+WIDTH = 10  # codes a row in predictions.parquet
+TOP = (2, 3, 4, 5)
+AGAIN = "Remove the run and make it again."
+AVERAGED = ("precision_weighted", "recall_weighted", "f1_weighted", "f1_macro")
+METRICS = ("accuracy", *AVERAGED, *(f"top_{k}_accuracy" for k in TOP))
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """Answers as whole numbers, so that a resample costs four counts and no comparison of text.
+
+    Attributes:
+        codes: [codes] of the truth or of a first prediction, sorted.
+        truth: [rows] index of the true code.
+        first: [rows] index of the first predicted code, `len(codes)` where there is none.
+        rank: [rows] place of the true code among the predicted ones from 0, `width` where it is not among them.
+        width: predicted codes a row.
+        right: [rows first predicted right] their row numbers.
+    """
+
+    codes: Strings
+    truth: NDArray[np.intp]
+    first: NDArray[np.intp]
+    rank: NDArray[np.intp]
+    width: int
+    right: NDArray[np.intp]
+
+    def by_code(self, weights: Floats | None = None) -> tuple[Floats, Floats, Floats]:
+        """Return for each code [codes] its true rows, its predicted rows and those that are both, weighted."""
+        size, right = len(self.codes), self.right
+        true = np.bincount(self.truth, weights, minlength=size)
+        predicted = np.bincount(self.first, weights, minlength=size + 1)[:size]
+        both = np.bincount(self.truth[right], None if weights is None else weights[right], minlength=size)
+        return true.astype(float), predicted.astype(float), both.astype(float)
+
+    def within(self, weights: Floats | None = None) -> Floats:
+        """Return [width] the share of rows whose true code is among the first 1, 2, ... predicted ones, weighted."""
+        ranks = np.bincount(self.rank, weights, minlength=self.width + 1)
+        shares: Floats = np.cumsum(ranks)[: self.width] / ranks.sum()
+        return shares
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """A run's answers to its test rows. The arrays are read only: what is counted of them is kept.
+
+    Attributes:
+        ids: [rows] str, each once.
+        truth: [rows] str, the true codes.
+        codes: [rows, k] str, the predicted codes, surest first; None where there are fewer classes.
+        prob: [rows, k] their probabilities; NaN where there is none.
+        clusters: [rows] str, as the interviewer or household of a row; None where the data name none.
+        seen: [rows] whether the row's text occurs among the run's training texts; None if unknown.
+        texts: [rows] rows of one number have the same text; None if unknown.
+        place: where they stand, for messages.
+    """
+
+    ids: Strings
+    truth: Strings
+    codes: Strings
+    prob: Floats
+    clusters: Strings | None = None
+    seen: Flags | None = None
+    texts: Integers | None = None
+    place: str = "predictions"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def coded(self) -> Coded:
+        """The answers as whole numbers, made once."""
+        numbers, codes = pd.factorize(np.concatenate([self.truth, self.codes[:, 0]]), sort=True)
+        truth, first = np.split(numbers, 2)
+        hits = self.codes == self.truth[:, None]
+        width = self.codes.shape[1]
+        rank = np.where(hits.any(axis=1), hits.argmax(axis=1), width)
+        return Coded(codes, truth, np.where(first < 0, len(codes), first), rank, width, np.flatnonzero(rank == 0))
+
+    def take(self, rows: Flags | Integers) -> "Answers":
+        """Return the answers of `rows`, a mask [rows] or row numbers."""
+        kept: dict[str, Any] = {
+            name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)
+        }
+        return replace(self, **kept)
+
+    def on(self, ids: Sequence[str] | Strings) -> "Answers":
+        """Return the answers of the rows of these ids, in that order.
+
+        Raises:
+            KjcmError: for an id that has no answer.
+        """
+        wanted = np.asarray(ids, dtype=object)
+        rows = pd.Index(self.ids).get_indexer(pd.Index(wanted))
+        if (rows < 0).any():
+            lacking = wanted[rows < 0]
+            raise KjcmError(
+                f"{self.place}: {len(lacking):,} of {len(wanted):,} rows asked for have no answer (id {some(lacking)}). "
+                "Compare runs on rows that both have answered."
+            )
+        return self.take(rows)
+
+
+def answers_of(frame: pd.DataFrame, place: str) -> Answers:
+    """Return the answers that predictions.parquet holds.
+
+    Args:
+        frame: id, code, code_1..code_10, prob_1..prob_10, and where they are known cluster, seen (bool), text (int).
+        place: the file, for messages.
+
+    Raises:
+        KjcmError: for a missing column, no rows, an id that stands twice, an empty id, code, cluster, seen or text,
+            and for a column of another type.
+    """
+    codes, prob = ([f"{name}_{k}" for k in range(1, WIDTH + 1)] for name in ("code", "prob"))
+    known = [name for name in ("cluster", "seen", "text") if name in frame]
+    require_columns(frame, ["id", "code", *codes, *prob], place)
+    require_filled(frame, ["id", "code", *known], place)
+    require_types(frame, prob, place)
+    ids = frame["id"].astype(str)
+    if ids.duplicated().any():
+        raise KjcmError(f"{place}: column id: {some(ids[ids.duplicated()].unique())} more than once. {AGAIN}")
+    return Answers(
+        ids=ids.to_numpy(object),
+        truth=frame["code"].astype(str).to_numpy(object),
+        codes=np.stack([text_or_none(frame[name]) for name in codes], axis=1),
+        prob=frame[prob].to_numpy(float),
+        clusters=frame["cluster"].astype(str).to_numpy(object) if "cluster" in known else None,
+        seen=frame["seen"].to_numpy(bool) if "seen" in known else None,
+        texts=frame["text"].to_numpy(np.int64) if "text" in known else None,
+        place=place,
+    )
+
+
+def text_or_none(column: "pd.Series[Any]") -> Strings:
+    """Return a column [rows] as str, None where it is empty."""
+    values: Strings = column.astype(str).to_numpy(object, copy=True)
+    values[column.isna().to_numpy()] = None
+    return values
+
+
+def require_columns(frame: pd.DataFrame, names: Sequence[str], place: str) -> None:
+    """Raise KjcmError unless `frame` has rows and every column of `names`."""
+    if missing := [name for name in names if name not in frame]:
+        raise KjcmError(f"{place}: no column {some(missing)}. It has {some(frame.columns)}. {AGAIN}")
+    if frame.empty:
+        raise KjcmError(f"{place}: no rows. Give the run test rows and make it again.")
+
+
+def require_filled(frame: pd.DataFrame, names: Sequence[str], place: str) -> None:
+    """Raise KjcmError for a column of `names` that is empty in some row."""
+    for name in names:
+        if (empty := frame[name].isna()).any():
+            ids = some(frame.loc[empty, "id"])
+            raise KjcmError(f"{place}: column {name}: empty in {int(empty.sum()):,} rows (id {ids}). {AGAIN}")
+
+
+def require_types(frame: pd.DataFrame, prob: Sequence[str], place: str) -> None:
+    """Raise KjcmError unless seen is bool, text whole numbers and `prob` numbers or empty."""
+    wanted = {"seen": "true or false", "text": "whole numbers"} | dict.fromkeys(prob, "numbers")
+    is_type = {"seen": pd.api.types.is_bool_dtype, "text": pd.api.types.is_integer_dtype}
+    for name in [name for name in wanted if name in frame]:
+        column = frame[name]
+        if not is_type.get(name, pd.api.types.is_numeric_dtype)(column) and not column.isna().all():
+            raise KjcmError(f"{place}: column {name}: {wanted[name]} wanted, not {some(column.unique())}. {AGAIN}")
+
+
+def share(part: Floats, whole: Floats) -> Floats:
+    """Return part / whole [codes], 0 where the whole is 0: a group never predicted has precision 0."""
+    return np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)
+
+
+def metrics(answers: Answers, weights: Integers | Floats | None = None) -> dict[str, float]:
+    """Return METRICS; Top-k only as far as the answers have k codes a row.
+
+    They are scikit-learn's with zero_division=0: averages weighted by a group's true rows, macro F1 over the codes
+    that occur in the truth or as first prediction.
+
+    Args:
+        answers: of at least one row.
+        weights: [rows] how often each row counts, as a resample draws it; once each by default.
+
+    Raises:
+        KjcmError: if no row counts.
+    """
+    counts = None if weights is None else np.asarray(weights, float)
+    if not len(answers) or (counts is not None and not counts.sum() > 0):
+        raise KjcmError(f"{answers.place}: no rows to measure. Leave this selection of rows out.")
+    true, predicted, both = answers.coded.by_code(counts)
+    within = answers.coded.within(counts)
+    f1 = share(2 * both, true + predicted)
+    total = true.sum()
+    return {
+        "accuracy": float(within[0]),
+        "precision_weighted": float(share(both, predicted) @ true / total),
+        "recall_weighted": float(share(both, true) @ true / total),
+        "f1_weighted": float(f1 @ true / total),
+        "f1_macro": float(f1[true + predicted > 0].mean()),
+        **{f"top_{k}_accuracy": float(within[k - 1]) for k in TOP if k <= len(within)},
+    }
+
+
+def per_group(answers: Answers) -> pd.DataFrame:
+    """Return code, precision, recall, f1, n_test and n_predicted of every code of the truth or a first prediction."""
+    true, predicted, both = answers.coded.by_code()
+    return pd.DataFrame(
+        {
+            "code": answers.coded.codes,
+            "precision": share(both, predicted),
+            "recall": share(both, true),
+            "f1": share(2 * both, true + predicted),
+            "n_test": true.astype(int),
+            "n_predicted": predicted.astype(int),
+        }
+    )
+
+
+def predicted_right(answers: Answers) -> Flags:
+    """Return [rows] whether the first predicted code is the true one."""
+    right: Flags = answers.coded.rank == 0
+    return right
+
+
+def at_level(answers: Answers, to: Callable[[str], str | None]) -> Answers:
+    """Return the answers with true and first predicted codes at a coarser level, for the accuracy there.
+
+    Only the first code of a row stays: the others may share its coarser code. It has no probability.
+
+    Args:
+        answers: at the finer level.
+        to: the coarser code of a code, or None; a prediction without one counts as an error.
+
+    Raises:
+        KjcmError: for a true code that has no coarser code.
+    """
+    coarse = {code: to(code) for code in answers.coded.codes}
+    truth = np.array([coarse[code] for code in answers.truth], dtype=object)
+    if lacking := sorted({fine for fine, code in zip(answers.truth, truth, strict=True) if code is None}):
+        raise KjcmError(
+            f"{answers.place}: column code: {some(lacking)} have no code at the coarser level. Leave it out."
+        )
+    first = np.array([coarse.get(code) for code in answers.codes[:, 0]], dtype=object)
+    return replace(answers, truth=truth, codes=first[:, None], prob=np.full((len(answers), 1), np.nan))
+
+
+class Disagreement(TypedDict):
+    """How far rows of the same text have different codes."""
+
+    rows: int
+    texts: int  # distinct
+    repeated: int  # rows whose text occurs more than once
+    conflicting: int  # rows whose text has more than one code
+    ceiling: float  # see `ceiling`
+
+
+def disagreement(truth: Strings, texts: Integers) -> Disagreement:
+    """Return how far rows of the same text have different codes: `truth` [rows] and `texts` [rows], as in Answers.
+
+    Raises:
+        KjcmError: if there are no rows.
+    """
+    if not len(truth):
+        raise KjcmError("no rows to look for equal texts in. Leave this selection of rows out.")
+    pairs = pd.DataFrame({"text": texts, "code": truth}).groupby(["text", "code"], sort=False).size()
+    by_text = pairs.groupby(level="text", sort=False).agg(["sum", "max", "count"])
+    return {
+        "rows": len(truth),
+        "texts": len(by_text),
+        "repeated": int(by_text["sum"][by_text["sum"] > 1].sum()),
+        "conflicting": int(by_text["sum"][by_text["count"] > 1].sum()),
+        "ceiling": float(by_text["max"].sum() / len(truth)),
+    }
+
+
+def ceiling(truth: Strings, texts: Integers) -> float:
+    """Return the highest accuracy on these rows that is open to whoever sees only the text.
+
+    Where equal texts have different codes, the best answer is the commonest of them: the sum of its rows over all
+    texts, divided by all rows. Arguments and errors are those of `disagreement`.
+    """
+    return disagreement(truth, texts)["ceiling"]

@@ -1,0 +1,394 @@
+"""The article's own tables and figures, each a function of a study."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from kjcm.report import figures
+from kjcm.report.content import Column, Estimate, Figure, Table, Value
+from kjcm.report.experiments import Experiment
+from kjcm.report.formats import show
+from kjcm.report.scores import Answers
+from kjcm.report.statistics import regression
+from kjcm.report.study import LARGE, MAIN, Study, mean_of, not_run
+
+PRINTED_EXAMPLES = ("285", "320", "630", "910")  # the groups of the article's Table 1
+PRINTED_PROBABILITY = 0.4562  # the surest code's in the article's Table 2
+HIDDEN = "withheld (texts=true shows it)"
+HALF = "k_jcm_half"
+METRIC_COLUMNS = {
+    "accuracy": Column("Accuracy", "percent"),
+    "precision_weighted": Column("Precision", "share"),
+    "recall_weighted": Column("Recall", "share"),
+    "f1_weighted": Column("F1", "share"),
+    "f1_macro": Column("Macro F1", "share"),
+}
+UNCERTAINTY = (
+    "Mean over seeds ± standard deviation over seeds, with the 95 % bootstrap interval over test rows in brackets."
+)
+Content = Table | Figure
+
+
+def model_table(
+    study: Study,
+    this: Experiment,
+    columns: Sequence[Column],
+    row: Callable[[str], Sequence[Value]],
+    notes: Sequence[str] = (),
+    key: str = "",
+    title: str = "",
+) -> Table:
+    """Return a table with one row a model: its label, its number of seeds, and what `row` gives for its key."""
+    whole = (Column("Model"), Column("Seeds", "count"), *columns)
+    rows = [
+        (study.label(one), len(study.runs[one]), *row(one))
+        if one in study.runs
+        else not_run(study.label(one), len(whole))
+        for one in this.runs
+        if study.applies(one)
+    ]
+    return Table(key or this.key, title or this.heading, whole, tuple(rows), tuple(notes), study.missing(this.runs))
+
+
+def flow_chart(study: Study, this: Experiment) -> Sequence[Content]:
+    """Fig. 1: the flow of rows from the files to training and test."""
+    run = study.reference
+    flow = run.cohort["flow"]
+    counts = [(f"read from {name}", rows) for name, rows in flow["read_by_file"].items()]
+    names = {
+        "read": "read", "unresolved": "lost in code conversion", "invalid": "unusable",
+        "below_cutoff": f"in groups of {flow['cutoff']} rows or fewer", "cohort": "cohort", "train": "training",
+        "validation": "validation", "unused": "not used", "test": "test",
+    }  # fmt: skip
+    counts += [(label, flow[name]) for name, label in names.items()]
+    counts.append(("groups", flow["groups"]))
+    data = Table(this.key, this.heading, (Column("Step"), Column("Rows", "count")), tuple(counts))
+    model = study.label(run.name)
+    return [
+        Figure(
+            this.key, this.heading,
+            lambda: figures.flow_chart(flow, flow["groups"], study.synthetic, model),
+            f"{flow['read']:,} rows read; {flow['cohort']:,} in {flow['groups']} groups remain, of which "
+            f"{flow['train']:,} train {model} and {flow['test']:,} test it.",
+            data,
+        )
+    ]  # fmt: skip
+
+
+def wording_examples(study: Study, this: Experiment) -> Sequence[Content]:
+    """Table 1: what the model reads, one training row of each group that the article shows."""
+    columns = (Column("Text that the model reads"), Column("Code"), Column("Title"), Column("English title"))
+    known = [code for code in PRINTED_EXAMPLES if code in study.reference.trained]
+    largest = sorted(study.reference.trained, key=lambda code: (-study.reference.trained[code], code))
+    codes = (known + [code for code in largest if code not in known])[: len(PRINTED_EXAMPLES)]
+    rows = [(_example_text(study, code), code, study.titles.get(code), study.english.get(code)) for code in codes]
+    return [Table(this.key, this.heading, columns, tuple(rows), _text_notes(study))]
+
+
+def _example_text(study: Study, code: str) -> str:
+    if study.texts is None:
+        return HIDDEN
+    rows = study.texts[(study.texts["code"] == code) & (study.texts["side"] == "train")]
+    return str(rows["text"].iloc[0])
+
+
+def _text_notes(study: Study) -> tuple[str, ...]:
+    if study.synthetic:
+        return ("The answers are synthetic: invented, nobody gave them.",)
+    return (
+        ()
+        if study.texts is not None
+        else ("Respondents' answers are personal and stay out of the report unless texts=true.",)
+    )
+
+
+def example_output(study: Study, this: Experiment) -> Sequence[Content]:
+    """Table 2: one test row with the model's first five codes and their probabilities.
+
+    It is the row about whose code the model is as sure as the article's was about its example.
+    """
+    columns = (
+        Column("Order", "count"),
+        Column("Code"),
+        Column("Title"),
+        Column("English title"),
+        Column("Probability", "percent"),
+    )
+    if MAIN not in study.runs:
+        return [Table(this.key, this.heading, columns, (), (), study.missing((MAIN,)))]
+    answers = study.answers(MAIN)[0]
+    row = int(np.lexsort((answers.ids, np.abs(answers.prob[:, 0] - PRINTED_PROBABILITY)))[0])
+    codes = [code for code in answers.codes[row, :5] if code is not None]
+    rows = [
+        (place + 1, code, study.titles.get(code), study.english.get(code), float(answers.prob[row, place]))
+        for place, code in enumerate(codes)
+    ]
+    text = HIDDEN if study.texts is None else str(study.texts.set_index("id")["text"][answers.ids[row]])
+    true = answers.truth[row]
+    notes = (
+        f"Input: {text}",
+        f"People gave this row {true} ({study.titles.get(true, '')}).",
+        "Of all test rows it is the one whose first probability is nearest to the article's "
+        f"{show(PRINTED_PROBABILITY, 'percent')}.",
+        *_text_notes(study),
+    )
+    return [Table(this.key, this.heading, columns, tuple(rows), notes)]
+
+
+def evaluation_metrics(study: Study, this: Experiment) -> Sequence[Content]:
+    """Table 3: accuracy and weighted precision, recall and F1, of the article's model and of others on the same split."""
+
+    def row(key: str) -> Sequence[Value]:
+        found = study.metrics[key]
+        return [len(study.answers(key)[0]), *(found[name] for name in METRIC_COLUMNS)]
+
+    columns = (Column("Test rows", "count"), *METRIC_COLUMNS.values())
+    notes = (
+        UNCERTAINTY,
+        "Precision, recall and F1 are weighted by the groups' test rows; a group never predicted has precision 0.",
+    )
+    table = model_table(study, this, columns, row, notes)
+    shown = [(study.label(key), study.metrics[key]["accuracy"]) for key in this.runs if key in study.runs]
+    alt = "; ".join(f"{label} {estimate.mean:.1%}" for label, estimate in shown)
+    data = Table("accuracy", "Accuracy", (Column("Model"), METRIC_COLUMNS["accuracy"]), tuple(shown))
+    picture = Figure(
+        "accuracy",
+        "Accuracy of each model with its 95 % interval",
+        lambda: figures.model_intervals(shown, synthetic=study.synthetic),
+        f"Accuracy: {alt}.",
+        data,
+    )
+    return [table, picture] if shown else [table]
+
+
+def top_k(study: Study, this: Experiment) -> Sequence[Content]:
+    """Supplementary Table 2: how often the right code is among the first two to five."""
+    names = {f"top_{k}_accuracy": Column(f"Top-{k}", "percent") for k in range(2, 6)}
+    return [
+        model_table(
+            study,
+            this,
+            list(names.values()),
+            lambda key: [study.metrics[key].get(name) for name in names],
+            (UNCERTAINTY,),
+        )
+    ]
+
+
+def precision_by_size(study: Study, this: Experiment) -> Sequence[Content]:
+    """Fig. 2: a group's training rows (log axis) against its precision, with the regression on log size."""
+    columns = (
+        Column("Code"), Column("Title"), Column("English title"), Column("Training rows", "count"),
+        Column("Precision", "share"),
+    )  # fmt: skip
+    if MAIN not in study.runs:
+        return [Table(this.key, this.heading, columns, (), (), study.missing((MAIN,)))]
+    groups = mean_groups(study, MAIN)
+    codes = list(groups.index)
+    points = pd.DataFrame(
+        {
+            "code": codes,
+            "title": [study.titles.get(code, "") for code in codes],
+            "title_en": [study.english.get(code, "") for code in codes],
+            "n_train": groups["n_train"].to_numpy(),
+            "precision": groups["precision"].to_numpy(),
+            "major": [study.major(code) for code in codes],
+        }
+    )
+    fit = regression(points["n_train"], points["precision"])
+    drawn = points[list(points)[:5]].itertuples(index=False, name=None)
+    estimate = study.post_hoc(MAIN)
+    zero = int(((groups["precision"] == 0) & (groups["n_train"] >= LARGE)).sum())
+    notes = (
+        _fit_note(estimate),
+        f"{int((groups['precision'] == 0).sum())} of {len(groups)} groups have precision 0, {zero} of them with "
+        f"{LARGE} training rows or more.",
+        *(("With several seeds each point is the mean precision over them.",) if len(study.runs[MAIN]) > 1 else ()),
+    )
+    alt = f"Scatter plot of {len(points)} groups. {notes[0]}"
+    return [
+        Figure(
+            this.key, this.heading, lambda: figures.precision_by_size(points, fit, synthetic=study.synthetic), alt,
+            Table(this.key, this.heading, columns, tuple(drawn)), notes,
+        )
+    ]  # fmt: skip
+
+
+def _fit_note(estimate: dict[str, Estimate]) -> str:
+    if "r_squared" not in estimate:
+        return "No regression: too few groups, or all alike."
+    return (
+        f"Regression of precision on the logarithm of training rows: R² = {show(estimate['r_squared'], 'share')}, "
+        f"p {'' if (p := show(estimate['p'].mean, 'p')).startswith('<') else '= '}{p}."
+    )
+
+
+def mean_groups(study: Study, key: str) -> pd.DataFrame:
+    """Return each group's figures as means over the runs of a model, by code."""
+    frames = study.groups[key]
+    return pd.concat(frames).groupby(level=0, sort=True).mean()
+
+
+def precision_by_major(study: Study, this: Experiment) -> Sequence[Content]:
+    """Table 4: groups, training rows and the distribution of precision in each major group."""
+    columns = (
+        Column("Major group"), Column("Title"), Column("Groups", "count"), Column("Training rows", "count"),
+        Column("Average", "number"), Column("Min", "share"), Column("Q1", "share"), Column("Median", "share"),
+        Column("Q3", "share"), Column("Max", "share"),
+    )  # fmt: skip
+    if MAIN not in study.runs:
+        return [Table(this.key, this.heading, columns, (), (), study.missing((MAIN,)))]
+    found = study.post_hoc(MAIN)
+    rows: list[tuple[Value, ...]] = [
+        (
+            major,
+            study.titles.get(major, ""),
+            size["groups"],
+            size["train"],
+            size["train"] / size["groups"],
+            *(found[f"{major}.{name}"] for name in ("min", "q1", "median", "q3", "max")),
+        )
+        for major, size in major_sizes(study).items()
+    ]
+    notes = (UNCERTAINTY, "Quartiles are linear (R type 7); a group never predicted has precision 0.")
+    return [Table(this.key, this.heading, columns, tuple(rows), notes)]
+
+
+def major_sizes(study: Study) -> dict[str, dict[str, int]]:
+    """Return major group -> its predictable groups and their training rows, of K-JCM."""
+    sizes: dict[str, dict[str, int]] = {}
+    for code, rows in study.runs[MAIN][0].trained.items():
+        own = sizes.setdefault(study.major(code), {"groups": 0, "train": 0})
+        own["groups"] += 1
+        own["train"] += rows
+    return sizes
+
+
+def every_group(study: Study, this: Experiment) -> Sequence[Content]:
+    """Supplementary Table 1: each group's precision, recall, F1 and sizes."""
+    columns = (
+        Column("Code"), Column("Title"), Column("English title"), Column("Precision", "share"), Column("Recall", "share"),
+        Column("F1", "share"), Column("Training rows", "count"), Column("Test rows", "count"), Column("Predicted", "number"),
+    )  # fmt: skip
+    if MAIN not in study.runs:
+        return [Table(this.key, this.heading, columns, (), (), study.missing((MAIN,)))]
+    frames = study.groups[MAIN]
+    rows = [
+        (
+            code, study.titles.get(code, ""), study.english.get(code, ""),
+            *(mean_of(frame.loc[code, name] for frame in frames) for name in ("precision", "recall", "f1")),
+            int(frames[0].loc[code, "n_train"]), int(frames[0].loc[code, "n_test"]),
+            float(np.mean([frame.loc[code, "n_predicted"] for frame in frames])),
+        )
+        for code in frames[0].index
+    ]  # fmt: skip
+    never = sum(int((frame["n_predicted"] == 0).sum()) for frame in frames) / len(frames)
+    notes = (
+        f"{never:g} of {len(rows)} groups are never predicted{' (mean over seeds)' if len(frames) > 1 else ''}; their "
+        "precision is 0.",
+    )
+    return [Table(this.key, this.heading, columns, tuple(rows), notes)]
+
+
+def sizes_by_precision(study: Study, this: Experiment) -> Sequence[Content]:
+    """Supplementary Fig. 1: training rows of groups with precision below and of at least 0.5, K-JCM and K-JCM-half."""
+    columns = (Column("Model"), Column("Code"), Column("Training rows", "count"), Column("Precision", "share"))
+    present = [key for key in this.runs if key in study.runs]
+    missing = study.missing(this.runs)
+    if not present:
+        return [Table(this.key, this.heading, columns, (), (), missing)]
+    frames = {key: mean_groups(study, key) for key in present}
+    sides = {
+        study.label(key): (
+            frame["n_train"][frame["precision"] < 0.5].astype(float).tolist(),
+            frame["n_train"][frame["precision"] >= 0.5].astype(float).tolist(),
+        )
+        for key, frame in frames.items()
+    }
+    drawn: list[tuple[Value, ...]] = [
+        (study.label(key), str(code), int(row["n_train"]), float(row["precision"]))
+        for key, frame in frames.items()
+        for code, row in frame.iterrows()
+    ]
+    notes = (
+        *(_size_note(study.label(key), study.post_hoc(key)) for key in present),
+        "The article infers the training rows that a group needs from the third quartile of the groups that are coded badly; it "
+        "writes 'above 0.5', which its own Table 4 does not bear out, so both sides stand here.",
+        *(f"{label}: not run. {command}" for label, command in missing),
+    )
+    return [
+        Figure(
+            this.key, this.heading, lambda: figures.sizes_by_precision(sides, synthetic=study.synthetic),
+            " ".join(notes[: len(present)]),
+            Table(this.key, this.heading, columns, tuple(drawn), (), missing), notes,
+        )
+    ]  # fmt: skip
+
+
+def _size_note(label: str, found: dict[str, Estimate]) -> str:
+    parts = [
+        f"{words} 0.5: third quartile of training rows {show(found[f'{side}.q3'], 'number')} "
+        f"({show(found[f'{side}.groups'].mean, 'number')} groups)"
+        for side, words in (("below", "precision below"), ("above", "precision of at least"))
+        if f"{side}.q3" in found
+    ]
+    inferred = show(found["below.q3"].mean, "number") if "below.q3" in found else "none"
+    return f"{label}: {'; '.join(parts)}. Training rows that a group needs, by the article's rule: {inferred}."
+
+
+def own_common_and_all(study: Study, this: Experiment) -> Sequence[Content]:
+    """Supplementary Table 3: K-JCM and Models 2 to 4 on their own test rows, on common rows, and on all of K-JCM's rows."""
+    present = [key for key in this.runs if key in study.runs]
+    common = common_rows(study, present) if present else []
+    reference = study.reference.answers
+
+    def row_of(choose: Callable[[Answers], Answers]) -> Callable[[str], Sequence[Value]]:
+        def row(key: str) -> Sequence[Value]:
+            answers = [choose(one) for one in study.answers(key)]
+            found = study.estimated(answers)
+            return [len(answers[0]), *(found[name] for name in METRIC_COLUMNS)]
+
+        return row
+
+    columns = (Column("Test rows", "count"), *METRIC_COLUMNS.values())
+    views: dict[str, tuple[str, Callable[[Answers], Answers], str]] = {
+        "": ("own test rows", lambda one: one, "Models 2 and 4 leave groups out, so their own test rows are easier."),
+        "_common": (
+            "test rows that all of them can answer",
+            lambda one: one.on(common),
+            "The rows of groups that every model above can predict.",
+        ),
+        "_all": (
+            f"all test rows of {study.label(study.reference.name)}",
+            lambda one: with_errors(one, reference),
+            "A row of a group that a model leaves out counts as an error of that model.",
+        ),
+    }
+    return [
+        model_table(
+            study, this, columns, row_of(choose), (note, UNCERTAINTY), f"{this.key}{ending}", f"{this.heading}: {name}"
+        )
+        for ending, (name, choose, note) in views.items()
+    ]  # fmt: skip
+
+
+def common_rows(study: Study, keys: Sequence[str]) -> list[str]:
+    """Return the ids of test rows whose code every model among `keys` can predict, in the first one's order."""
+    first, *others = keys
+    able = set.intersection(*(_answerable(study, key) for key in others)) if others else None
+    own = _answerable(study, first)
+    return [row for row in study.answers(first)[0].ids if row in own and (able is None or row in able)]
+
+
+def _answerable(study: Study, key: str) -> set[str]:
+    answers, trained = study.answers(key)[0], study.runs[key][0].trained
+    return {row for row, code in zip(answers.ids, answers.truth, strict=True) if code in trained}
+
+
+def with_errors(answers: Answers, reference: Answers) -> Answers:
+    """Return answers to all rows of `reference`; a row that `answers` lacks has no prediction and counts as an error."""
+    place = pd.Index(answers.ids).get_indexer(pd.Index(reference.ids))
+    codes = np.append(answers.codes, np.full((1, answers.codes.shape[1]), None, object), axis=0)[place]
+    prob = np.append(answers.prob, np.full((1, answers.prob.shape[1]), np.nan), axis=0)[place]
+    return Answers(reference.ids, reference.truth, codes, prob, reference.clusters, place=answers.place)

@@ -1,0 +1,255 @@
+"""`kjcm report` on folders as they come: runs missing, half-written, of other data; and what a person adds to it."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.conftest import ROOT, command
+from tests.report.making import make_run, survey_words, write_survey
+from tests.report.reading import Study, read_csv
+
+QUICK = ("replicates=0",)
+Copy = Callable[..., Study]
+
+
+def report(study: Study, out: Path, *words: str) -> int:
+    return command("report", f"runs={study.runs}", f"out={out}", *QUICK, *words)
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(out)): file.read_bytes() for file in sorted(out.rglob("*")) if file.is_file()}
+
+
+def first_run(study: Study, key: str) -> Path:
+    return sorted((study.runs / key).iterdir())[0]
+
+
+def test_two_builds_give_the_same_bytes_and_one_renews_the_other(copied: Copy, tmp_path: Path) -> None:
+    study = copied("k_jcm", "k_jcm_half", "svm")
+    assert report(study, tmp_path / "a") == report(study, tmp_path / "b") == 0
+    once = files_of(tmp_path / "a")
+    assert once == files_of(tmp_path / "b") and {"report.html", "tables/table_3.tex", "figures/figure_2.svg"} <= set(
+        once
+    )
+    assert report(study, tmp_path / "a") == 0 and files_of(tmp_path / "a") == once
+
+
+def test_missing_half_written_damaged_and_foreign_runs_are_named(
+    copied: Copy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = copied("k_jcm", "model_2", "model_3", "svm")
+    (first_run(study, "model_3") / "DONE").unlink()
+    (first_run(study, "svm") / "report.json").write_text("{", encoding="utf-8")
+    shutil.rmtree(study.runs / "model_2")
+    other = tmp_path / "other"
+    other.mkdir()
+    write_survey(other, seed=1)
+    make_run(study.runs, "k_jcm_half", survey_words(other), 0)
+    make_run(study.runs, "model_4", (*survey_words(study.data), "data.split_seed=1"), 0)
+    assert report(study, tmp_path / "out") == 0
+    screen = capfd.readouterr().out
+    runs = {row["Model"]: row for row in read_csv(tmp_path / "out" / "tables" / "runs.csv")}
+    for key, state in {
+        "model_3": "not finished (no DONE)", "svm": "damaged: ", "k_jcm_half": "refused: cohort_hash ",
+        "model_4": "refused: split_hash ",
+    }.items():  # fmt: skip
+        assert runs[key]["In this report"].startswith(state), key
+        assert f"{first_run(study, key)}: {state}" in screen
+    table = {row["Model"]: row for row in read_csv(tmp_path / "out" / "tables" / "supplementary_table_3.csv")}
+    assert table["K-JCM"]["Seeds"] == "2"
+    assert all(
+        table[name]["Seeds"] == "not run" and not table[name]["Accuracy"] for name in ("Model 2", "Model 3", "Model 4")
+    )
+    assert (
+        "TF-IDF + SVM"
+        not in (tmp_path / "out" / "tables" / "comparisons.md").read_text(encoding="utf-8").split("not run")[0]
+    )
+
+
+def test_the_command_of_a_missing_run_is_one_that_works(copied: Copy, tmp_path: Path) -> None:
+    study = copied("k_jcm")
+    assert report(study, tmp_path / "out", "only=[supplementary_table_3,comparisons,waves,digits]") == 0
+    text = "".join(file.read_text(encoding="utf-8") for file in (tmp_path / "out" / "tables").glob("*.md"))
+    commands = {part.split("`")[0] for part in text.split("`kjcm ")[1:]}
+    assert len(commands) >= 9
+    for one in commands:
+        words = shlex.split(one)
+        assert command(*words, "--cfg", "job") == 0, one
+
+
+def test_a_study_without_k_jcm_shows_it_as_not_run(copied: Copy, tmp_path: Path) -> None:
+    study = copied("model_3", "svm")
+    assert report(study, tmp_path / "out") == 0
+    (row,) = [row for row in read_csv(tmp_path / "out" / "tables" / "table_3.csv") if row["Model"] == "K-JCM"]
+    assert row["Seeds"] == "not run"
+    assert "kjcm train experiment=k_jcm " in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert not (tmp_path / "out" / "disagreements.csv").exists()
+
+
+def test_no_run_at_all(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command("report", f"runs={tmp_path / 'none'}", f"out={tmp_path / 'out'}") == 1
+    assert command("report", f"runs={tmp_path}", f"out={tmp_path / 'out'}") == 1
+    error = capfd.readouterr().err
+    assert "no such folder" in error and "kjcm reproduce" in error and not (tmp_path / "out").exists()
+
+
+def test_several_settings_need_like(copied: Copy, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    study = copied("k_jcm", "model_3")
+    make_run(study.runs, "k_jcm", survey_words(study.data), 5, {"optim.lr": 0.5})
+    assert report(study, tmp_path / "out", "only=[table_3]") == 1
+    error = capfd.readouterr().err
+    assert "'optim.lr'" in error and "like=DIR" in error
+    (other,) = [run for run in (study.runs / "k_jcm").iterdir() if "lr: 0.5" in (run / "config.yaml").read_text()]
+    assert report(study, tmp_path / "out", "only=[table_3]", f"like={other}") == 0
+    (row,) = [row for row in read_csv(tmp_path / "out" / "tables" / "table_3.csv") if row["Model"] == "K-JCM"]
+    truth = pd.read_parquet(other / "predictions.parquet")
+    assert row["Seeds"] == "1" and float(row["Accuracy"]) == pytest.approx((truth["code"] == truth["code_1"]).mean())
+
+
+def test_out_is_not_overwritten_unasked(copied: Copy, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    study = copied("k_jcm")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("mine", encoding="utf-8")
+    assert report(study, tmp_path / "mine", "only=[table_3]", "overwrite=true") == 1
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+    assert report(study, tmp_path / "out", "only=[table_3]") == 0
+    manifest = tmp_path / "out" / "report.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "study": "another"}), encoding="utf-8")
+    assert report(study, tmp_path / "out", "only=[table_3]") == 1
+    assert "another study" in capfd.readouterr().err
+    assert report(study, tmp_path / "out", "only=[table_3]", "overwrite=true") == 0
+
+
+def test_only_builds_what_it_names(copied: Copy, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    study = copied("k_jcm")
+    assert report(study, tmp_path / "out", "only=[table_4]") == 0
+    tables = {file.stem for file in (tmp_path / "out" / "tables").iterdir()}
+    assert tables == {"table_4", "table_4_verdicts", "verdicts", "verdicts_short"}
+    assert report(study, tmp_path / "out", "only=[table_9]") == 2
+    assert "'table_9'" in capfd.readouterr().err
+
+
+def test_answers_stay_out_of_the_report_unless_asked_for(copied: Copy, tmp_path: Path) -> None:
+    study = copied("k_jcm")
+    from kjcm.report.report import read_study
+
+    keys = {"runs": str(study.runs), "like": None, "replicates": 0, "bootstrap_seed": 0}
+    cohort = read_study({**keys, "texts": True}).texts
+    assert cohort is not None and read_study({**keys, "texts": False}).texts is None
+    own = [text for text in cohort["text"].unique() if len(text) > 12]
+    assert report(study, tmp_path / "out") == 0
+    written = b"\n".join(files_of(tmp_path / "out").values()).decode("utf-8", "ignore")
+    assert own and not [text for text in own if text in written]
+    assert report(study, tmp_path / "shown", "only=[table_1]", "texts=true") == 0
+    shown = (tmp_path / "shown" / "disagreements.csv").read_text(encoding="utf-8")
+    assert [text for text in own if text in shown]
+
+
+def test_texts_need_the_data_as_they_were(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_survey(tmp_path)
+    make_run(tmp_path / "runs", "k_jcm", survey_words(tmp_path), 0)
+    file = tmp_path / "wave6.csv"
+    lines = file.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+    file.write_text("".join(lines[:-1]), encoding="utf-8")
+    words = ("report", f"runs={tmp_path / 'runs'}", f"out={tmp_path / 'out'}", "only=[table_1]", "texts=true", *QUICK)
+    assert command(*words) == 1
+    file.unlink()
+    assert command(*words) == 1
+    error = capfd.readouterr().err
+    assert "other rows than at training" in error and "wave6.csv" in error
+
+
+def test_verdicts_of_a_person_build_the_tables_and_are_never_lost(
+    copied: Copy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study, out = copied("k_jcm"), tmp_path / "out"
+    only = "only=[supplementary_table_4,supplementary_table_5]"
+    assert report(study, out, only) == 0
+    file = out / "disagreements.csv"
+    rows = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    assert rows["probability"].astype(float).is_monotonic_decreasing and (rows["code"] != rows["predicted"]).all()
+    rows.loc[:2, "verdict"] = ["data error", "model error", "data error"]
+    rows.to_csv(file, index=False, encoding="utf-8-sig")
+    assert report(study, out, only) == 0
+    again = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    assert again["verdict"].tolist() == rows["verdict"].tolist()
+    data, model = (read_csv(out / "tables" / f"supplementary_table_{number}.csv") for number in (4, 5))
+    assert [row["code"] for row in data] == rows["code"][[0, 2]].tolist()
+    assert [row["predicted"] for row in model] == rows["predicted"][[1]].tolist()
+    for wrong, named in (({"verdict": "perhaps"}, "'perhaps'"), ({"id": "nobody", "verdict": "data error"}, "nobody")):
+        rows.head(1).assign(**wrong).to_csv(tmp_path / "wrong.csv", index=False)
+        assert report(study, out, only, f"review={tmp_path / 'wrong.csv'}") == 1
+        assert named in capfd.readouterr().err
+
+
+def test_an_altered_prediction_changes_its_cells_and_no_others(copied: Copy, tmp_path: Path) -> None:
+    study = copied("k_jcm", "k_jcm_half", "model_3", "svm")
+    assert report(study, tmp_path / "before") == 0
+    file = first_run(study, "model_3") / "predictions.parquet"
+    frame = pd.read_parquet(file)
+    right = frame.index[frame["code"] == frame["code_1"]][0]
+    frame.loc[right, ["code_1", "code_2"]] = frame.loc[right, ["code_2", "code_1"]].to_numpy()
+    frame.to_parquet(file)
+    assert report(study, tmp_path / "after") == 0
+    changed = set()
+    for table in sorted((tmp_path / "before" / "tables").glob("*.csv")):
+        old, new = read_csv(table), read_csv(tmp_path / "after" / "tables" / table.name)
+        assert len(old) == len(new)
+        for one, other in zip(old, new, strict=True):
+            cells = {name for name in one if one[name] != other[name]}
+            if cells:
+                assert "Model 3" in one.values(), (table.name, one)
+                assert not cells & {"Test rows", "Rows", "Groups", "Top-2", "Top-5"}, (table.name, cells)
+                changed.add(table.stem)
+    wanted = {"supplementary_table_3", "supplementary_table_3_common", "supplementary_table_3_all", "comparisons", "texts",
+              "all_groups", "head_and_tail", "verdicts", "supplementary_table_3_verdicts"}  # fmt: skip
+    assert changed == wanted
+
+
+def test_a_report_never_loads_torch(copied: Copy, tmp_path: Path) -> None:
+    study = copied("k_jcm", "svm")
+    code = (
+        "import sys; from kjcm.cli import main; main(sys.argv[1:]); "
+        "assert not {'torch', 'lightning', 'transformers'} & set(sys.modules)"
+    )
+    words = ["report", f"runs={study.runs}", f"out={tmp_path / 'out'}", "replicates=10"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+EXPERIMENTS = sorted(file for file in (ROOT / "experiments").glob("*.yaml") if file.stem not in ("paper", "models"))
+MODELS = yaml.safe_load((ROOT / "experiments" / "models.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
+def test_every_experiment_names_what_there_is_and_is_built(file: Path, built: Path) -> None:
+    from kjcm.report.build import makers
+    from kjcm.report.paper import load_paper
+
+    entry = yaml.safe_load(file.read_text(encoding="utf-8"))
+    ids = list(load_paper(ROOT / "experiments" / "paper.yaml"))
+    assert entry["function"] in makers({}) and set(entry.get("runs", [])) <= set(MODELS)
+    assert all(any(one == name or one.startswith(f"{name}.") for one in ids) for name in entry.get("printed", []))
+    assert command(*entry["command"].split()[1:], "--cfg", "job") == 0
+    assert (built / "tables" / f"{file.stem}.csv").is_file() or (built / "figures" / f"{file.stem}.png").is_file()
+
+
+@pytest.mark.parametrize("key", MODELS)
+def test_every_model_makes_a_run_of_its_name(key: str, capfd: pytest.CaptureFixture[str]) -> None:
+    model = MODELS[key]
+    words = [word for word in model["words"] if word != "-m"]
+    assert command(model.get("command", "train"), *words, "--cfg", "job") == 0
+    assert yaml.safe_load(capfd.readouterr().out)["name"] == key
