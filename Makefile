@@ -2,11 +2,13 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+# what two cores without AVX-512 train in minutes
+SMALL := data.scale=0.04 model.shape.dim=128 model.shape.hidden_dim=512
 
 .PHONY: reproduce test lint test-gpu clean
 
 reproduce: .venv/run
-	$(BIN)/kjcm reproduce
+	$(BIN)/kjcm reproduce $(SMALL)
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal
