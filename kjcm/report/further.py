@@ -51,7 +51,9 @@ def comparisons(study: Study, this: Experiment) -> Sequence[Content]:
 def digits(study: Study, this: Experiment) -> Sequence[Content]:
     """Accuracy of a model's codes cut to one, two, three and, where it predicts them, four digits."""
 
-    def accuracy(key: str, to: int) -> Estimate:
+    def accuracy(key: str, to: int) -> Estimate | None:
+        if any(study.classification.at_level(code, to) is None for code in set(study.answers(key)[0].truth)):
+            return None  # codes as they stand may be shorter
         coarse = [at_level(one, lambda code: study.classification.at_level(code, to)) for one in study.answers(key)]
         return study.estimated(coarse)["accuracy"]
 
@@ -163,6 +165,8 @@ def head_and_tail(study: Study, this: Experiment) -> Sequence[Content]:
             rows += [not_run(study.label(key), len(columns))] if study.applies(key) else []
             continue
         for name, third in zip(SIZES, thirds, strict=True):
+            if not third:  # of fewer than three groups
+                continue
             frames = [frame.reindex(third, fill_value=0) for frame in study.groups[key]]
             rows_of_third = np.isin(reference.truth, third)
             own = [with_errors(answers, reference).take(rows_of_third) for answers in study.answers(key)]

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import read_table
+from kjcm.files import code_text, read_table
 from kjcm.report.content import Column, Table, Value
 from kjcm.report.experiments import Experiment
+from kjcm.report.formats import FORMULA
 from kjcm.report.study import MAIN, Study
 from kjcm.report.tables import HIDDEN, Content
 
@@ -53,13 +53,19 @@ def read_verdicts(file: Path) -> dict[tuple[str, str, str], str]:
     missing = [name for name in ("id", "code", "predicted", "verdict") if name not in table]
     if missing:
         raise KjcmError(f"{file}: has no column {some(missing)}; its columns are {some(table.columns)}.")
-    table = table[["id", "code", "predicted", "verdict"]].map(lambda cell: "" if pd.isna(cell) else str(cell).strip())
+    table = table[["id", "code", "predicted", "verdict"]].map(_text)
     given = table[table["verdict"] != ""]
     wrong = [verdict for verdict in given["verdict"].unique() if verdict not in VERDICTS]
     if wrong:
         raise KjcmError(f"{file}, column 'verdict': {some(wrong)} are none of {', '.join(VERDICTS)}. Correct them.")
     keys = zip(given["id"], given["code"], given["predicted"], strict=True)
     return dict(zip(keys, given["verdict"], strict=True))
+
+
+def _text(cell: object) -> str:
+    """Return a cell without the apostrophe that keeps a spreadsheet program from running it (see `as_csv`)."""
+    text = code_text(cell)
+    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
 
 
 def require_known(verdicts: Verdicts, table: Table, file: Path) -> None:

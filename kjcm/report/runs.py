@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ import yaml
 from kjcm.errors import KjcmError, some
 from kjcm.files import read_json
 from kjcm.report.scores import Answers, answers_of
-from kjcm.schema import INPUTS, WHERE_AND_HOW
+from kjcm.schema import INPUTS, WHERE_AND_HOW, quoted
 
 # Words of a run's command that say which model it is or where it goes, not what it is like.
 OWN_WORDS = ("experiment", "name", "seed", "runs", "run_dir", "overwrite", "cache", "logger", "kind", "evaluate")
+PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # a value that Hydra takes without quotes
 FOR_BASELINES = ("data", "cutoff", "augment", "classification")
 
 
@@ -179,6 +181,11 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Listed]]:
     return found, others
 
 
+# What a report takes from cohort.json and report.json; runs of an earlier version lack some.
+OF_COHORT = ("flow", "classification_groups", "left_groups", "same_text")
+OF_REPORT = ("synthetic", "level", "n_test", "n_classes", "per_class", "validation")
+
+
 def _read_run(path: Path) -> Run:
     try:
         config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
@@ -192,6 +199,7 @@ def _read_run(path: Path) -> Run:
             tuple(map(str, words)),
         )
         _ = run.name, run.seed, run.source, run.hashes["split"], run.hashes["cohort"], run.trained
+        _ = [run.cohort[key] for key in OF_COHORT], [run.report[key] for key in OF_REPORT]
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise KjcmError(f"{path}: a file of the run is missing or damaged ({type(error).__name__}: {error}).") from None
     return run
@@ -237,6 +245,11 @@ def choose_anchor(runs: Sequence[Run], models: Mapping[str, Model], like: str | 
         named = [run for run in runs if run.path.resolve() == Path(like).expanduser().resolve()]
         if not named:
             raise KjcmError(f"like={like}: not a finished run under runs=DIR. Give the folder of one that is.")
+        if named[0].name not in models or not named[0].report["n_test"]:
+            raise KjcmError(
+                f"like={like}: named {named[0].name}, {named[0].report['n_test']:,} test rows. Give a run of one of the "
+                f"study's models ({some(models)}) that has test rows."
+            )
         return named[0]
     own = next(
         (found for key in models if (found := [run for run in runs if run.name == key and run.report["n_test"]])), []
@@ -293,7 +306,10 @@ def select(
     for key, model in models.items():
         able: dict[str, list[Run]] = {}
         for run in (run for run in runs if run.name == key):
-            if why := refusal(run, anchor, model.check):
+            why = refusal(run, anchor, model.check)
+            if not why and not run.report["n_test"] and not model.is_sweep:
+                why = "left out: it has no test rows (evaluate=false)"
+            if why:
                 listed.append(Listed(run.path, key, why, run.seed))
             else:
                 able.setdefault("" if model.is_sweep else _setting_key(run), []).append(run)
@@ -323,9 +339,10 @@ def _one_a_seed(group: Sequence[Run]) -> list[Run]:
     return [by_seed[seed] for seed in sorted(by_seed)]
 
 
-def base_words(anchor: Run) -> tuple[str, ...]:
-    """Return the words of the anchor's command that all models of its study share."""
-    return tuple(word for word in anchor.words if key_of(word) not in OWN_WORDS)
+def base_words(anchor: Run, model: Model) -> tuple[str, ...]:
+    """Return the words of the anchor's command that all models of its study share; `model` is the anchor's."""
+    own = {*OWN_WORDS, *map(key_of, model.words)}
+    return tuple(word for word in anchor.words if key_of(word) not in own)
 
 
 def key_of(word: str) -> str:
@@ -356,4 +373,5 @@ def words_for(model: Model, base: Sequence[str], scale: float | None) -> list[st
 
 def command_for(model: Model, base: Sequence[str], scale: float | None, runs: Path) -> str:
     """Return the command line that makes a model's run."""
-    return shlex.join(["kjcm", model.command, *words_for(model, base, scale), f"runs={runs}"])
+    folder = str(runs) if PLAIN.fullmatch(str(runs)) else quoted(str(runs))
+    return shlex.join(["kjcm", model.command, *words_for(model, base, scale), f"runs={folder}"])

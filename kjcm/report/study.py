@@ -75,7 +75,7 @@ class Study:
     def command(self, key: str) -> str:
         """Return the command that makes a model's run."""
         scale = self.anchor.config["preset"]["scale"] if self.anchor.source == "synthetic" else None
-        return command_for(self.models[key], base_words(self.anchor), scale, self.folder)
+        return command_for(self.models[key], base_words(self.anchor, self.models[self.anchor.name]), scale, self.folder)
 
     def missing(self, keys: Iterable[str]) -> tuple[tuple[str, str], ...]:
         """Return label and command of the models among `keys` that are not run."""

@@ -1,7 +1,8 @@
 """A study of invented runs and its report, made once; tests must not write into them."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,29 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return Study(folder, runs)
 
 
+@contextmanager
+def blank_pictures() -> Iterator[None]:
+    """Leave pictures blank, for drawing takes most of a report's time and has tests of its own."""
+    from matplotlib.figure import Figure
+
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("flow_chart", "precision_by_size", "sizes_by_precision", "model_intervals"):
+            patched.setattr(f"kjcm.report.figures.{name}", lambda *_, **__: Figure(figsize=(1, 1)))
+        yield
+
+
+@pytest.fixture
+def undrawn() -> Iterator[None]:
+    with blank_pictures():
+        yield
+
+
 @pytest.fixture(scope="session")
 def built(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole report of `study`."""
+    """The whole report of `study`, its pictures blank."""
     out = tmp_path_factory.mktemp("built") / "report"
-    assert command("report", f"runs={study.runs}", f"out={out}", f"replicates={REPLICATES}") == 0
+    with blank_pictures():
+        assert command("report", f"runs={study.runs}", f"out={out}", f"replicates={REPLICATES}") == 0
     return out
 
 

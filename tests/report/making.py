@@ -216,7 +216,7 @@ def _scores(labels: Any, sizes: Any, skill: float, generator: np.random.Generato
     right = known[generator.random(len(known)) < skill * (~never * np.sqrt(sizes / sizes.max()))[labels[known]]]
     scores[known, labels[known]] *= 10  # the right code is often among the first
     scores[right, labels[right]] = scores[right].max(axis=1) * generator.uniform(1.1, 8, len(right))
-    scores[:, never] *= 0.9 * (scores[:, ~never].max(axis=1) / scores[:, never].max(axis=1))[:, None]
+    scores[:, never] *= 0.9 * (scores[:, ~never].max(axis=1) / scores[:, never].max(axis=1, initial=1e-9))[:, None]
     return scores
 
 
