@@ -86,7 +86,7 @@ class Run:
 
     @cached_property
     def setting(self) -> dict[str, Any]:
-        """Dotted key -> value of all that defines the run but its seeds; input files by their digests."""
+        """Dotted key -> value of all that defines the run but its seeds; input files by their digests, others by name."""
         flat = {key: value for key, value in _leaves(self.config) if not _is_left_out(key)}
         return {**flat, **self.inputs}
 
@@ -135,9 +135,7 @@ def _leaves(node: Any, lead: str = "") -> Iterable[tuple[str, Any]]:
 
 
 def _is_left_out(key: str) -> bool:
-    return key.startswith("seeds.") or any(
-        key == other or key.startswith(f"{other}.") for other in (*WHERE_AND_HOW, *INPUTS)
-    )
+    return key.startswith("seeds.") or any(key == other or key.startswith(f"{other}.") for other in WHERE_AND_HOW)
 
 
 def load_models(file: Path) -> dict[str, Model]:

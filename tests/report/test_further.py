@@ -13,6 +13,7 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from tests.conftest import command
 from tests.report.conftest import REPLICATES
+from tests.report.making import make_run
 from tests.report.reading import (
     INTERVAL,
     NONE,
@@ -284,3 +285,33 @@ def test_without_resamples_there_are_no_intervals(copied: Callable[..., Study], 
     }
     assert found["paired bootstrap"] == ("", "", "")
     assert found["McNemar"][0] == "" and found["McNemar"][1] == found["McNemar"][2]  # the one test there is
+
+
+def table_study(folder: Path, codes: list[str], *words: str) -> Study:
+    """Return K-JCM and the SVM on a table of fifty rows a code."""
+    rows = pd.DataFrame({"id": range(50 * len(codes)), "workplace": "일터", "position": "직원", "code": codes * 50})
+    rows.assign(task=[f"일 {row}" for row in rows["id"]]).to_csv(folder / "rows.csv", index=False)
+    for key in ("k_jcm", "svm"):
+        make_run(folder / "runs", key, ("data=table", f"data.path={folder / 'rows.csv'}", *words))
+    return Study(folder, folder / "runs")
+
+
+def test_codes_as_they_stand_have_no_coarser_level_where_one_is_shorter(tmp_path: Path) -> None:
+    made = table_study(tmp_path, ["b", "a12", "a13", "c1"], "classification=from_data", "data.level=null")
+    assert command("report", f"runs={made.runs}", f"out={tmp_path / 'out'}", "replicates=0") == 0
+    row = read_csv(tmp_path / "out" / "tables" / "digits.csv")[0]
+    cut = [float(np.mean([right(one.frame, 1) for one in made.of("k_jcm")]))]
+    assert [row[name] for name in ("1 digit", "2 digits", "3 digits")] == [str(*cut), "", ""]
+    (total,) = [row for row in read_csv(tmp_path / "out" / "tables" / "all_groups.csv") if row["Model"] == "K-JCM"]
+    assert total["Groups it can predict"] == "4" and total["Test rows of others"] == "0"
+    verdicts = {row["verdict"] for row in read_csv(tmp_path / "out" / "tables" / "verdicts.csv")}
+    assert "not comparable" in verdicts and not verdicts & {"match", "off"}
+
+
+def test_two_groups_have_no_thirds(tmp_path: Path) -> None:
+    made = table_study(tmp_path, ["111", "320"])
+    assert command("report", f"runs={made.runs}", f"out={tmp_path / 'out'}", "replicates=5") == 0
+    rows = [row for row in read_csv(tmp_path / "out" / "tables" / "head_and_tail.csv") if row["Model"] == "K-JCM"]
+    assert [row["Groups"] for row in rows] == ["1", "1"]
+    cells = [cell for file in (tmp_path / "out").rglob("*.csv") for row in read_csv(file) for cell in row.values()]
+    assert cells and not {"nan", "inf", "None"} & set(cells)

@@ -11,6 +11,7 @@ from tests.report.reading import read_csv
 WORDS = (*SMALL, "models=[k_jcm,majority]", "replicates=20", "only=[table_3,figure_1]")
 
 
+@pytest.mark.slow
 def test_it_trains_what_is_missing_once_and_reports(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert command("reproduce", *WORDS, "repeats=2") == 0
     runs = sorted(path.parent.parent.name for path in here.glob("runs/*/*/DONE"))
