@@ -19,10 +19,8 @@ from kjcm.report.tables import Content
 
 MANIFEST = "report.json"
 PAGE = "report.html"
-ELSEWHERE = (
-    "table_4",
-    "supplementary_table_3.k_jcm",
-)  # printed figures that the first table leaves to their own section
+# Printed figures that the first table leaves to their own sections.
+ELSEWHERE = ("table_4", "supplementary_table_3.k_jcm")
 
 Maker = Callable[[Study, Experiment], Sequence[Content]]
 
@@ -88,6 +86,7 @@ def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged:
     sections.insert(0, _verdict_section(study, paper, ours, whole))
     contents = {one.key: one for section in sections for one in section.content} | {whole.key: whole}
     text = page("K-JCM: the article and this study", _lead(study), study.synthetic, sections)
+    _remove_others(out, set(contents))
     for one in contents.values():
         _write(out, one)
     if to_judge:
@@ -97,6 +96,16 @@ def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged:
     return whole
 
 
+def _remove_others(out: Path, keys: set[str]) -> None:
+    """Remove tables and figures that an earlier report wrote into `out` and this one does not: none is to look current."""
+    if not (out / MANIFEST).is_file():
+        return
+    earlier = set(read_json(out / MANIFEST).get("contents", ())) - keys
+    for file in (*out.glob("tables/*"), *out.glob("figures/*")):
+        if file.stem in earlier:
+            file.unlink()
+
+
 def _verdict_section(study: Study, paper: Mapping[str, Printed], ours: Mapping[str, Estimate], whole: Table) -> Section:
     """Return the first section: the figures at hand that runs give, but for those that stand again elsewhere."""
     at_hand = [
@@ -104,9 +113,8 @@ def _verdict_section(study: Study, paper: Mapping[str, Printed], ours: Mapping[s
         for name, figure in paper.items()
         if figure.compared and figure.printed is not None and not _is_of(name, ELSEWHERE)
     ]
-    short = {
-        figure.id: figure for figure in sorted(at_hand, key=lambda figure: figure.kind == "count")
-    }  # results first
+    results_first = sorted(at_hand, key=lambda figure: figure.kind == "count")
+    short = {figure.id: figure for figure in results_first}
     counts = ", ".join(f"{count} {name}" for name, count in counts_of_verdicts(whole).items() if count)
     notes = (
         f"All {len(whole.rows)} figures (tables/{whole.key}.csv): {counts}. Those of Table 4, and a remark "

@@ -11,7 +11,15 @@ from kjcm.report.experiments import Experiment
 from kjcm.report.scores import Answers, at_level, ceiling, disagreement, metrics, predicted_right
 from kjcm.report.statistics import compare, holm
 from kjcm.report.study import Study, mean_of, not_run
-from kjcm.report.tables import METRIC_COLUMNS, UNCERTAINTY, Content, common_rows, model_table, with_errors
+from kjcm.report.tables import (
+    ROWS_AND_METRICS,
+    UNCERTAINTY,
+    Content,
+    common_rows,
+    model_table,
+    rows_and_metrics,
+    with_errors,
+)
 
 LEVELS = (1, 2, 3, 4)
 SIZES = ("tail: the third of the groups with the fewest training rows", "middle third", "head: the third with the most")
@@ -133,19 +141,13 @@ def _label_noise(study: Study, this: Experiment) -> Table:
 def waves(study: Study, this: Experiment) -> Sequence[Content]:
     """Train on one wave and test on the other; both beside a model of both waves."""
     applicable = [key for key in this.runs if study.applies(key)]
-    columns = (Column("Test rows", "count"), *METRIC_COLUMNS.values())
-
-    def row(key: str) -> Sequence[Value]:
-        found = study.metrics[key]
-        return [len(study.answers(key)[0]), *(found[name] for name in METRIC_COLUMNS)]
-
     notes: tuple[str, ...] = (
         UNCERTAINTY,
         "Each model has test rows of its own: all of the other wave, or 30 % of both.",
     )
     if len(applicable) < len(this.runs):
         notes = (*notes, "These data have no waves.")
-    return [model_table(study, this, columns, row, notes)]
+    return [model_table(study, this, ROWS_AND_METRICS, lambda key: rows_and_metrics(study, study.answers(key)), notes)]
 
 
 def head_and_tail(study: Study, this: Experiment) -> Sequence[Content]:

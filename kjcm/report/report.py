@@ -15,7 +15,7 @@ from kjcm.report.content import Table
 from kjcm.report.experiments import folder
 from kjcm.report.paper import counts_of_verdicts
 from kjcm.report.runs import Run, choose_anchor, find_runs, load_models, select, study_hash
-from kjcm.report.study import Study
+from kjcm.report.study import MAIN, Study
 from kjcm.study.inputs import Config, classification_of, cohort_of
 
 log = logging.getLogger("kjcm")
@@ -52,7 +52,7 @@ def read_study(config: Config) -> Study:
     runs_folder = Path(config["runs"])
     models = load_models(folder() / "models.yaml")
     found, others = find_runs(runs_folder)
-    anchor = choose_anchor(found, models, config["like"])
+    anchor = choose_anchor(found, models, config["like"], others)
     chosen, listed = select(found, models, anchor)
     return Study(
         models=models,
@@ -61,29 +61,29 @@ def read_study(config: Config) -> Study:
         listed=(*listed, *others),
         classification=load_classification(anchor.config["classification"]["name"]),
         folder=runs_folder,
-        texts=_texts(anchor, config["texts"]),
+        texts=_texts(chosen.get(MAIN, (anchor,))[0], config["texts"]),
         replicates=config["replicates"],
         bootstrap_seed=config["bootstrap_seed"],
     )
 
 
-def _texts(anchor: Run, wanted: bool) -> pd.DataFrame | None:
+def _texts(run: Run, wanted: bool) -> pd.DataFrame | None:
     """Return the cohort's rows with their texts, read again from the run's data, where they may be shown.
 
     Raises:
         KjcmError: they are wanted, and the data files are gone or hold other rows than at training.
     """
-    if not (wanted or anchor.report["synthetic"]):
+    if not (wanted or run.report["synthetic"]):
         return None
-    config: dict[str, Any] = dict(anchor.config)
+    config: dict[str, Any] = dict(run.config)
     try:
         cohort = cohort_of(config["data"], classification_of(config))
     except KjcmError as error:
-        raise KjcmError(f"texts=true reads the data of {anchor.path} again: {first_line(error)}") from None
-    if cohort.cohort_hash != anchor.hashes["cohort"]:
+        raise KjcmError(f"texts=true reads the data of {run.path} again: {first_line(error)}") from None
+    if cohort.cohort_hash != run.hashes["cohort"]:
         raise KjcmError(
-            f"texts=true: the data files of {anchor.path} hold other rows than at training (cohort "
-            f"{cohort.cohort_hash[:12]}, then {anchor.hashes['cohort'][:12]}). Restore them, or leave texts=false."
+            f"texts=true: the data files of {run.path} hold other rows than at training (cohort "
+            f"{cohort.cohort_hash[:12]}, then {run.hashes['cohort'][:12]}). Restore them, or leave texts=false."
         )
     return cohort.rows
 

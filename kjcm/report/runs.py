@@ -214,13 +214,22 @@ OF_A_MODEL = (
 )
 
 
-def study_hash(config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """Return the SHA-256 of what the models of one study share: data and classification, input files by their digests."""
+LEVEL = ("data.level",)
+
+
+def study_hash(config: Mapping[str, Any], inputs: Mapping[str, str], without: Sequence[str] = ()) -> str:
+    """Return the SHA-256 of what the models of one study share: data and classification, input files by their digests.
+
+    Args:
+        config: of a run.
+        inputs: key -> digest of its input files.
+        without: keys that do not count.
+    """
     shared = {
         key: value
         for name in ("data", "classification")
         for key, value in _leaves(config[name], name)
-        if key not in (*OF_A_MODEL, *INPUTS)
+        if key not in (*OF_A_MODEL, *INPUTS, *without)
     }
     shared |= {key: digest for key, digest in inputs.items() if key.startswith(("data.", "classification."))}
     return hashlib.sha256(json.dumps(shared, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
@@ -233,8 +242,16 @@ def differing(one: Run, other: Run) -> list[str]:
     return sorted(key for key in keys if one.setting.get(key, missing) != other.setting.get(key, missing))
 
 
-def choose_anchor(runs: Sequence[Run], models: Mapping[str, Model], like: str | None) -> Run:
+def choose_anchor(
+    runs: Sequence[Run], models: Mapping[str, Model], like: str | None, others: Sequence[Listed] = ()
+) -> Run:
     """Return the run whose data and setting the report is of: K-JCM's with the least seed, or the next model's there is.
+
+    Args:
+        runs: finished runs.
+        models: the models that a report knows.
+        like: a run's folder, or None.
+        others: unfinished and damaged runs, for the message.
 
     Raises:
         KjcmError: there is none, or there are several settings of it and `like` names none.
@@ -257,7 +274,10 @@ def choose_anchor(runs: Sequence[Run], models: Mapping[str, Model], like: str | 
         raise KjcmError(
             f"No finished run of the study's models ({some(models)})"
             + (f"; there are runs named {some(names)}" if names else "")
-            + ". Make them with `kjcm reproduce`, or K-JCM alone with `kjcm train experiment=k_jcm`."
+            + "".join(f"; {one.path}: {one.state}" for one in others[:3])
+            + (f"; and {len(others) - 3} folders more" if len(others) > 3 else "")
+            + ". Make them with `kjcm reproduce`, or K-JCM alone with `kjcm train experiment=k_jcm`; "
+            "a damaged run is made anew with overwrite=true."
         )
     settings: dict[str, list[Run]] = {}
     for run in own:
@@ -282,9 +302,8 @@ def refusal(run: Run, anchor: Run, check: str) -> str:
         own, other = anchor.hashes[what], run.hashes[what]
         if own != other:
             return f"refused: {what}_hash {other[:12]}, and this report's is {own[:12]}"
-    if run.cohort["flow"]["read_by_file"] != anchor.cohort["flow"]["read_by_file"]:
-        return "refused: its files have other numbers of rows"
-    return ""
+    same_data = study_hash(run.config, run.inputs, LEVEL) == study_hash(anchor.config, anchor.inputs, LEVEL)
+    return "" if check != "files" or same_data else "refused: other data files, or read and split in another way"
 
 
 def select(
@@ -326,15 +345,16 @@ def select(
                     if number
                     else "left out: a copy"
                 )
-                listed.append(Listed(run.path, key, state, run.seed, ", ".join(differing(anchor, run))))
+                differs = [] if model.command == "baseline" else differing(anchor, run)  # which shares few keys at all
+                listed.append(Listed(run.path, key, state, run.seed, ", ".join(differs)))
     return chosen, listed
 
 
 def _one_a_seed(group: Sequence[Run]) -> list[Run]:
-    by_seed: dict[int, Run] = {}
+    by_seeds: dict[tuple[int, str], Run] = {}
     for run in sorted(group, key=lambda run: str(run.path)):
-        by_seed.setdefault(run.seed, run)
-    return [by_seed[seed] for seed in sorted(by_seed)]
+        by_seeds.setdefault((run.seed, json.dumps(run.config["seeds"], sort_keys=True)), run)
+    return [by_seeds[seeds] for seeds in sorted(by_seeds)]
 
 
 def base_words(anchor: Run, model: Model) -> tuple[str, ...]:

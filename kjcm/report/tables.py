@@ -10,7 +10,7 @@ from kjcm.report.content import Column, Estimate, Figure, Table, Value
 from kjcm.report.experiments import Experiment
 from kjcm.report.formats import show
 from kjcm.report.scores import Answers
-from kjcm.report.statistics import regression
+from kjcm.report.statistics import Regression
 from kjcm.report.study import LARGE, MAIN, Study, mean_of, not_run
 
 PRINTED_EXAMPLES = ("285", "320", "630", "910")  # the groups of the article's Table 1
@@ -24,8 +24,13 @@ METRIC_COLUMNS = {
     "f1_weighted": Column("F1", "share"),
     "f1_macro": Column("Macro F1", "share"),
 }
+ROWS_AND_METRICS = (Column("Test rows", "count"), *METRIC_COLUMNS.values())
 UNCERTAINTY = (
     "Mean over seeds ± standard deviation over seeds, with the 95 % bootstrap interval over test rows in brackets."
+)
+SEVERAL_SEEDS = (
+    "With several seeds the picture shows each group's mean precision; R², p and quartiles in the text are means of each "
+    "seed's own."
 )
 Content = Table | Figure
 
@@ -49,6 +54,12 @@ def model_table(
         if study.applies(one)
     ]
     return Table(key or this.key, title or this.heading, whole, tuple(rows), tuple(notes), study.missing(this.runs))
+
+
+def rows_and_metrics(study: Study, answers: Sequence[Answers]) -> Sequence[Value]:
+    """Return what ROWS_AND_METRICS names, of the answers of one model's runs."""
+    found = study.estimated(answers)
+    return [len(answers[0]), *(found[name] for name in METRIC_COLUMNS)]
 
 
 def flow_chart(study: Study, this: Experiment) -> Sequence[Content]:
@@ -139,16 +150,11 @@ def example_output(study: Study, this: Experiment) -> Sequence[Content]:
 def evaluation_metrics(study: Study, this: Experiment) -> Sequence[Content]:
     """Table 3: accuracy and weighted precision, recall and F1, of the article's model and of others on the same split."""
 
-    def row(key: str) -> Sequence[Value]:
-        found = study.metrics[key]
-        return [len(study.answers(key)[0]), *(found[name] for name in METRIC_COLUMNS)]
-
-    columns = (Column("Test rows", "count"), *METRIC_COLUMNS.values())
     notes = (
         UNCERTAINTY,
         "Precision, recall and F1 are weighted by the groups' test rows; a group never predicted has precision 0.",
     )
-    table = model_table(study, this, columns, row, notes)
+    table = model_table(study, this, ROWS_AND_METRICS, lambda key: rows_and_metrics(study, study.answers(key)), notes)
     shown = [(study.label(key), study.metrics[key]["accuracy"]) for key in this.runs if key in study.runs]
     alt = "; ".join(f"{label} {estimate.mean:.1%}" for label, estimate in shown)
     data = Table("accuracy", "Accuracy", (Column("Model"), METRIC_COLUMNS["accuracy"]), tuple(shown))
@@ -196,15 +202,18 @@ def precision_by_size(study: Study, this: Experiment) -> Sequence[Content]:
             "major": [study.major(code) for code in codes],
         }
     )
-    fit = regression(points["n_train"], points["precision"])
     drawn = points[list(points)[:5]].itertuples(index=False, name=None)
     estimate = study.post_hoc(MAIN)
+    fit = None
+    if "r_squared" in estimate:  # the mean of the seeds' lines is the line of the mean precision
+        slope, intercept, r_squared, p = (estimate[name].mean for name in ("slope", "intercept", "r_squared", "p"))
+        fit = Regression(slope, intercept, r_squared, p, len(points))
     zero = int(((groups["precision"] == 0) & (groups["n_train"] >= LARGE)).sum())
     notes = (
         _fit_note(estimate),
         f"{int((groups['precision'] == 0).sum())} of {len(groups)} groups have precision 0, {zero} of them with "
         f"{LARGE} training rows or more.",
-        *(("With several seeds each point is the mean precision over them.",) if len(study.runs[MAIN]) > 1 else ()),
+        *((SEVERAL_SEEDS,) if len(study.runs[MAIN]) > 1 else ()),
     )
     alt = f"Scatter plot of {len(points)} groups. {notes[0]}"
     return [
@@ -315,6 +324,7 @@ def sizes_by_precision(study: Study, this: Experiment) -> Sequence[Content]:
         *(_size_note(study.label(key), study.post_hoc(key)) for key in present),
         "The article infers the training rows that a group needs from the third quartile of the groups that are coded badly; it "
         "writes 'above 0.5', which its own Table 4 does not bear out, so both sides stand here.",
+        *((SEVERAL_SEEDS,) if any(len(study.runs[key]) > 1 for key in present) else ()),
         *(f"{label}: not run. {command}" for label, command in missing),
     )
     return [
@@ -346,12 +356,10 @@ def own_common_and_all(study: Study, this: Experiment) -> Sequence[Content]:
     def row_of(choose: Callable[[Answers], Answers]) -> Callable[[str], Sequence[Value]]:
         def row(key: str) -> Sequence[Value]:
             answers = [choose(one) for one in study.answers(key)]
-            found = study.estimated(answers)
-            return [len(answers[0]), *(found[name] for name in METRIC_COLUMNS)]
+            return rows_and_metrics(study, answers)
 
         return row
 
-    columns = (Column("Test rows", "count"), *METRIC_COLUMNS.values())
     views: dict[str, tuple[str, Callable[[Answers], Answers], str]] = {
         "": ("own test rows", lambda one: one, "Models 2 and 4 leave groups out, so their own test rows are easier."),
         "_common": (
@@ -367,7 +375,7 @@ def own_common_and_all(study: Study, this: Experiment) -> Sequence[Content]:
     }
     return [
         model_table(
-            study, this, columns, row_of(choose), (note, UNCERTAINTY), f"{this.key}{ending}", f"{this.heading}: {name}"
+            study, this, ROWS_AND_METRICS, row_of(choose), (note, UNCERTAINTY), f"{this.key}{ending}", f"{this.heading}: {name}"
         )
         for ending, (name, choose, note) in views.items()
     ]  # fmt: skip

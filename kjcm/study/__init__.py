@@ -1,1 +1,1 @@
-"""The composition roots: train, evaluate, prepare, doctor; run folders and what is written into them."""
+"""The composition roots: train, baseline, evaluate, prepare, doctor; run folders and what is written into them."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -125,6 +126,36 @@ def test_no_run_at_all(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_damaged_runs_alone_are_named_with_the_remedy(
+    copied: Copy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = copied("k_jcm")
+    for run in (study.runs / "k_jcm").iterdir():
+        (run / "report.json").unlink()
+    assert report(study, tmp_path / "out") == 1
+    error = capfd.readouterr().err
+    assert f"{first_run(study, 'k_jcm')}: damaged" in error and "overwrite=true" in error
+
+
+def test_like_another_model_shows_the_texts_of_k_jcm(copied: Copy, tmp_path: Path) -> None:
+    study = copied("k_jcm", "model_2")
+    words = (f"like={first_run(study, 'model_2')}", "texts=true", "only=[table_1,table_2]")
+    assert report(study, tmp_path / "out", *words) == 0
+    (input_,) = re.findall(r"Input: (.+)", (tmp_path / "out" / "tables" / "table_2.md").read_text(encoding="utf-8"))
+    assert "withheld" not in input_
+
+
+def test_nothing_of_an_earlier_report_is_left_that_this_one_does_not_make(copied: Copy, tmp_path: Path) -> None:
+    study, out = copied("k_jcm"), tmp_path / "out"
+    assert report(study, out, "only=[table_3,figure_2]") == 0
+    (out / "tables" / "own.txt").write_text("mine", encoding="utf-8")
+    assert report(study, out, "only=[table_4]") == 0
+    left = {file.name for file in (*out.glob("tables/*"), *out.glob("figures/*"))}
+    assert {"table_4.csv", "own.txt"} <= left and not [
+        name for name in left if name.startswith(("table_3", "figure_2"))
+    ]
+
+
 def test_several_settings_need_like(copied: Copy, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     study = copied("k_jcm", "model_3")
     make_run(study.runs, "k_jcm", survey_words(study.data), 5, {"optim.lr": 0.5})

@@ -105,8 +105,25 @@ def test_hashes_and_files_decide_who_stands_beside_whom(found: dict[str, list[Ru
     assert refusal(with_hash(split="0" * 64), anchor, "split").startswith("refused: split_hash 000000000000, and")
     assert refusal(with_hash(classes="0" * 64, run="0" * 64), anchor, "split") == ""
     assert refusal(with_hash(split="0" * 64), anchor, "cohort") == ""
-    flow = {**half.cohort["flow"], "read_by_file": {"wave5": 1}}
-    assert "other numbers of rows" in refusal(replace(half, cohort={**half.cohort, "flow": flow}), anchor, "files")
+    deeper = replace(half, config={**half.config, "data": {**half.config["data"], "level": 4}})
+    assert refusal(deeper, anchor, "files") == ""  # other codes, the same data
+    for other in (
+        replace(deeper, inputs={**half.inputs, "data.wave6": "0" * 64}),
+        replace(deeper, config={**half.config, "data": {**half.config["data"], "split_seed": 1}}),
+    ):
+        assert refusal(other, anchor, "files").startswith("refused: other data files")
+
+
+def test_runs_that_differ_in_one_of_their_seeds_are_no_copies(found: dict[str, list[Run]]) -> None:
+    k_jcm = found["k_jcm"][0]
+    other = replace(k_jcm, config={**k_jcm.config, "seeds": {**k_jcm.config["seeds"], "dropout": 9}})
+    chosen, _ = select([k_jcm, other], MODELS, k_jcm)
+    assert len(chosen["k_jcm"]) == 2
+
+
+def test_a_baseline_is_not_measured_against_the_keys_of_a_training(found: dict[str, list[Run]]) -> None:
+    chosen, listed = select([*found["k_jcm"], *found["svm"]], MODELS, found["k_jcm"][0])
+    assert set(chosen) == {"k_jcm", "svm"} and {one.differs for one in listed} == {""}
 
 
 def test_a_wave_of_another_survey_is_refused(copied: Callable[..., Study], tmp_path: Path) -> None:
