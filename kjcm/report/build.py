@@ -8,7 +8,7 @@ from pathlib import Path
 from kjcm.errors import KjcmError
 from kjcm.files import atomic, read_json, write_json, write_text
 from kjcm.report import experiments, figures, further, review, tables
-from kjcm.report.content import Estimate, Figure, Table
+from kjcm.report.content import Column, Estimate, Figure, Table
 from kjcm.report.experiments import Experiment
 from kjcm.report.formats import as_csv, as_latex, as_markdown
 from kjcm.report.ours import figures_of
@@ -21,6 +21,9 @@ MANIFEST = "report.json"
 PAGE = "report.html"
 # Printed figures that the first table leaves to their own sections.
 ELSEWHERE = ("table_4", "supplementary_table_3.k_jcm")
+
+NAMING, NAMED = ("where", "row", "metric"), "{}. {}: {}"  # the first columns of a verdict table, and these in one
+FLOW = ("figure_1", "abstract", "methods")
 
 Maker = Callable[[Study, Experiment], Sequence[Content]]
 
@@ -113,7 +116,7 @@ def _verdict_section(study: Study, paper: Mapping[str, Printed], ours: Mapping[s
         for name, figure in paper.items()
         if figure.compared and figure.printed is not None and not _is_of(name, ELSEWHERE)
     ]
-    results_first = sorted(at_hand, key=lambda figure: figure.kind == "count")
+    results_first = sorted(at_hand, key=lambda figure: _is_of(figure.id, FLOW))
     short = {figure.id: figure for figure in results_first}
     counts = ", ".join(f"{count} {name}" for name, count in counts_of_verdicts(whole).items() if count)
     notes = (
@@ -133,19 +136,19 @@ def _beside(
     title: str,
     without: Sequence[str] = (),
 ) -> Table:
-    """Return the verdicts on some printed figures, without columns that are empty in all of them and those of `without`."""
+    """Return the verdicts on some printed figures: where, row and metric in one column, and none that is empty throughout."""
     table = verdict_table(printed, _only(ours, printed), study.comparable)
     keep = [
         place
         for place, column in enumerate(table.columns)
-        if column.name not in without and any(row[place] for row in table.rows)
+        if place >= len(NAMING) and column.name not in without and any(row[place] for row in table.rows)
     ]
     return replace(
         table,
         key=key,
         title=title,
-        columns=tuple(table.columns[place] for place in keep),
-        rows=tuple(tuple(row[place] for place in keep) for row in table.rows),
+        columns=(Column("figure"), *(table.columns[place] for place in keep)),
+        rows=tuple((NAMED.format(*row[: len(NAMING)]), *(row[place] for place in keep)) for row in table.rows),
     )
 
 

@@ -373,14 +373,22 @@ def test_every_verdict_follows_from_the_figures_beside_it(built: Path, ours: dic
     said = read_csv(built / "tables" / "verdicts.csv")
     same_rows(said, list(rows.values()))
     assert {row["verdict"] for row in said} == {"match", "off", "for reference", "not printed"}
-    short = {row["metric"] + row["row"] + row["where"] for row in read_csv(built / "tables" / "verdicts_short.csv")}
+    short = {row["figure"] for row in read_csv(built / "tables" / "verdicts_short.csv")}
     left = ("table_4.", "supplementary_table_3.k_jcm.")  # they stand with their tables
     expected = {
-        figure["metric"] + figure["row"] + figure["table"]
+        f"{figure['table']}. {figure['row']}: {figure['metric']}"
         for name, figure in PAPER.items()
         if figure.get("compared", True) and figure["printed"] is not None and not name.startswith(left)
     }
     assert short == expected
+
+
+def named_in_one(row: Row) -> Row:
+    where, name, metric = (row[key] for key in ("where", "row", "metric"))
+    return {
+        "figure": f"{where}. {name}: {metric}",
+        **{key: row[key] for key in row if key not in ("where", "row", "metric")},
+    }
 
 
 def without_empty_columns(rows: list[Row]) -> list[Row]:
@@ -400,5 +408,6 @@ def test_the_verdicts_beneath_a_table_are_those_of_its_figures(
     ids = yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text(encoding="utf-8"))["printed"]
     own = {key: figure for key, figure in PAPER.items() if any(f"{key}.".startswith(f"{one}.") for one in ids)}
     assert own
-    rows = without_empty_columns([verdict_row(printed, ours.get(key)) for key, printed in own.items()])
+    named = [named_in_one(verdict_row(printed, ours.get(key))) for key, printed in own.items()]
+    rows = without_empty_columns(named)
     same_rows(read_csv(built / "tables" / f"{name}_verdicts.csv"), rows)
