@@ -222,7 +222,7 @@ def search(study: Study, this: Experiment) -> Sequence[Content]:
     (key,) = this.runs
     columns = (
         Column("Batch size", "count"), Column("Learning rate"), Column("Epochs", "count"), Column("Seed", "count"),
-        Column("Validation loss", "number"), Column("Accuracy", "percent"), Column("F1", "share"), Column("Macro F1", "share"),
+        Column("Validation loss", "share"), Column("Accuracy", "percent"), Column("F1", "share"), Column("Macro F1", "share"),
     )  # fmt: skip
     missing = study.missing(this.runs)
     if key not in study.runs:
