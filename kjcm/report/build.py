@@ -7,8 +7,9 @@ from pathlib import Path
 
 from kjcm.errors import KjcmError
 from kjcm.files import atomic, read_json, write_json, write_text
-from kjcm.report import experiments, figures, further, review, tables
+from kjcm.report import experiments, further, review, tables
 from kjcm.report.content import Column, Estimate, Figure, Table
+from kjcm.report.drawing import png, svg
 from kjcm.report.experiments import Experiment
 from kjcm.report.formats import as_csv, as_latex, as_markdown
 from kjcm.report.ours import figures_of
@@ -59,7 +60,10 @@ def require_free(out: Path, study_hash: str, overwrite: bool) -> None:
     if not isinstance(found, dict) or "study" not in found:
         raise KjcmError(f"{out / MANIFEST} is not a report's. Choose another out=DIR.")
     if found["study"] != study_hash and not overwrite:
-        raise KjcmError(f"{out} holds the report of another study. Choose another out=DIR, or add overwrite=true.")
+        raise KjcmError(
+            f"{out} holds the report of another study. Choose another out=DIR, or add overwrite=true "
+            "(with which `kjcm reproduce` trains everything anew)."
+        )
 
 
 def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged: Path | None) -> Table:
@@ -80,8 +84,10 @@ def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged:
     paper = load_paper(place / "paper.yaml")
     verdicts = review.read_verdicts(judged) if judged else {}
     to_judge = review.disagreements(study, verdicts) if MAIN in study.runs else None
-    if to_judge and judged:
-        review.require_known(verdicts, to_judge, judged)
+    if to_judge:
+        review.require_kept(out / review.FILE, verdicts)
+        if judged:
+            review.require_known(verdicts, to_judge, judged)
     ours = figures_of(study)
     whole = verdict_table(paper, ours, study.comparable)
     functions = makers(verdicts)
@@ -90,12 +96,13 @@ def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged:
     contents = {one.key: one for section in sections for one in section.content} | {whole.key: whole}
     text = page("K-JCM: the article and this study", _lead(study), study.synthetic, sections)
     _remove_others(out, set(contents))
+    # first, so that a report that was interrupted can be made again in its folder
+    write_json(out / MANIFEST, {"study": study_hash, "synthetic": study.synthetic, "contents": sorted(contents)})
     for one in contents.values():
         _write(out, one)
     if to_judge:
         _write_csv(out / review.FILE, to_judge)
     write_text(out / PAGE, text)
-    write_json(out / MANIFEST, {"study": study_hash, "synthetic": study.synthetic, "contents": sorted(contents)})
     return whole
 
 
@@ -158,7 +165,8 @@ def _only(ours: Mapping[str, Estimate], printed: Mapping[str, Printed]) -> dict[
 
 def _lead(study: Study) -> list[str]:
     """Return what the page says first: of which data and runs it is."""
-    flow, seeds = study.reference.cohort["flow"], max(len(runs) for runs in study.runs.values())
+    flow = study.reference.cohort["flow"]
+    runs = [len(own) for key, own in study.runs.items() if not study.models[key].is_sweep]
     source = {
         "synthetic": "the synthetic twin of the survey: invented answers",
         "kwcs": "the Korean Working Conditions Survey",
@@ -169,7 +177,7 @@ def _lead(study: Study) -> list[str]:
     return [
         f"Data: {data}; {flow['cohort']:,} rows in {flow['groups']} groups, {flow['train']:,} to train and "
         f"{flow['test']:,} to test.",
-        f"{len(study.all_runs)} runs of {len(study.runs)} models, at most {seeds} seed{'s' if seeds > 1 else ''} each; "
+        f"{sum(runs)} runs of {len(runs)} models, at most {max(runs)} seed{'s' if max(runs) > 1 else ''} each; "
         f"{intervals}; cohort {hashes['cohort'][:12]}, split {hashes['split'][:12]}.",
     ]
 
@@ -178,7 +186,7 @@ def _write(out: Path, content: Content) -> None:
     """Write a table as CSV, Markdown and LaTeX, a figure as SVG and PNG with its numbers as CSV."""
     if isinstance(content, Figure):
         drawn = content.draw()
-        for suffix, data in (("svg", figures.svg(drawn)), ("png", figures.png(drawn))):
+        for suffix, data in (("svg", svg(drawn)), ("png", png(drawn))):
             with atomic(out / "figures" / f"{content.key}.{suffix}") as temporary:
                 temporary.write_bytes(data)
         _write_csv(out / "figures" / f"{content.key}.csv", content.data)

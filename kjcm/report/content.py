@@ -75,6 +75,7 @@ class Figure:
         draw: makes the picture anew.
         alt: what it says, in words, for those who cannot see it.
         data: every drawn number.
+        notes: sentences beneath it.
     """
 
     key: str

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullLocator
 
 from kjcm.report.content import Estimate
-from kjcm.report.drawing import BLUE, GREY, INK, ORANGE, WIDTH, Array, canvas, name_points, picture, png, svg
+from kjcm.report.drawing import BLUE, GREY, INK, ORANGE, WIDTH, Array, canvas, name_points, picture
 from kjcm.report.formats import show
-
-__all__ = ["Line", "flow_chart", "model_intervals", "png", "precision_by_size", "sizes_by_precision", "svg"]
+from kjcm.report.statistics import Regression
 
 # Tol's muted scheme: ten colours that the colour-blind tell apart; the shapes do so in black and white.
 COLOURS = ("#332288", "#cc6677", "#117733", "#aa4499", "#44aa99", "#882255", "#999933", "#88ccee", "#ddcc77", "#777777")
@@ -25,26 +24,6 @@ LABELLED = 6  # groups named in the scatter plot
 THRESHOLD = 0.5  # of precision: Supplementary Fig. 1
 FILES = {"wave5": "5th KWCS", "wave6": "6th KWCS", "path": "data file", "test_path": "test file"}
 SIDES = {"train": "Training rows", "validation": "Validation rows", "unused": "Rows left unused", "test": "Test rows"}
-
-
-class Line(Protocol):
-    """A regression of precision on the base-10 logarithm of training size."""
-
-    @property
-    def slope(self) -> float:
-        """Precision gained with ten times the rows."""
-
-    @property
-    def intercept(self) -> float:
-        """Precision at one row."""
-
-    @property
-    def r_squared(self) -> float:
-        """Share of the variance that the line explains."""
-
-    @property
-    def p(self) -> float:
-        """Two-sided p value of slope 0."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +64,16 @@ class _Chart:
 
 
 @picture
-def flow_chart(flow: Mapping[str, Any], groups: int, synthetic: bool, model: str = "K-JCM") -> Figure:
+def flow_chart(flow: Mapping[str, Any], synthetic: bool, model: str = "K-JCM") -> Figure:
     """Draw the way of the rows from the files to training and test: Fig. 1. A step without rows has no box.
 
     Args:
         flow: that of cohort.json.
-        groups: groups in the cohort.
         synthetic: of the twin.
         model: what the training rows train.
     """
     chart = _Chart([], [])
-    cohort = _flow_to_cohort(chart, flow, groups, "Twin of the " if synthetic else "")
+    cohort = _flow_to_cohort(chart, flow, "Twin of the " if synthetic else "")
     _flow_to_evaluation(chart, cohort, flow, model)
     height = max(box.y + box.half for box in chart.boxes) + 0.1
     figure, axes = canvas(height + 0.3 * synthetic, synthetic)
@@ -112,7 +90,7 @@ def flow_chart(flow: Mapping[str, Any], groups: int, synthetic: bool, model: str
     return figure
 
 
-def _flow_to_cohort(chart: _Chart, flow: Mapping[str, Any], groups: int, lead: str) -> _Box:
+def _flow_to_cohort(chart: _Chart, flow: Mapping[str, Any], lead: str) -> _Box:
     """Add the files, what leaves, and the cohort, which is returned."""
     files, main = flow["read_by_file"], 2.5
     places = (main,) if len(files) == 1 else (1.3, 3.7)
@@ -136,7 +114,9 @@ def _flow_to_cohort(chart: _Chart, flow: Mapping[str, Any], groups: int, lead: s
         if rows:
             y += 0.62
             chart.beside(main, _Box(5.75, y, _counted(text, rows), 2.8))
-    return chart.below(last, _Box(main, max(y, last.y) + 0.75, _counted(f"Cohort, {_groups(groups)}", flow["cohort"])))
+    return chart.below(
+        last, _Box(main, max(y, last.y) + 0.75, _counted(f"Cohort, {_groups(flow['groups'])}", flow["cohort"]))
+    )
 
 
 def _flow_to_evaluation(chart: _Chart, cohort: _Box, flow: Mapping[str, Any], model: str) -> None:
@@ -165,7 +145,7 @@ def _groups(number: int) -> str:
 
 
 @picture
-def precision_by_size(points: pd.DataFrame, fit: Line | None, *, synthetic: bool) -> Figure:
+def precision_by_size(points: pd.DataFrame, fit: Regression | None, *, synthetic: bool) -> Figure:
     """Draw each group's precision against its training rows (log axis) with the regression: Fig. 2.
 
     The six groups farthest from the line are named, where a name finds room.
@@ -201,7 +181,7 @@ def _count_rows(axis: Axis) -> None:
     axis.set_major_formatter(lambda value, _: show(value, "count"))
 
 
-def _draw_line(axes: Axes, fit: Line) -> None:
+def _draw_line(axes: Axes, fit: Regression) -> None:
     """Draw the regression over the whole axis and say how well it fits."""
     ends = np.array(axes.get_xlim())
     axes.plot(ends, fit.intercept + fit.slope * np.log10(ends), color=INK, linewidth=1, zorder=2)

@@ -8,8 +8,9 @@ import pandas as pd
 
 from kjcm.report.content import NOT_RUN, Column, Estimate, Table, Value
 from kjcm.report.experiments import Experiment
-from kjcm.report.scores import Answers, at_level, ceiling, disagreement, metrics, predicted_right
-from kjcm.report.statistics import compare, holm
+from kjcm.report.formats import show
+from kjcm.report.scores import Answers, at_level, metrics, predicted_right
+from kjcm.report.statistics import BOOTSTRAP, compare, holm
 from kjcm.report.study import Study, mean_of, not_run
 from kjcm.report.tables import (
     ROWS_AND_METRICS,
@@ -20,6 +21,7 @@ from kjcm.report.tables import (
     rows_and_metrics,
     with_errors,
 )
+from kjcm.study.results import same_text
 
 LEVELS = (1, 2, 3, 4)
 SIZES = ("tail: the third of the groups with the fewest training rows", "middle third", "head: the third with the most")
@@ -48,12 +50,19 @@ def comparisons(study: Study, this: Experiment) -> Sequence[Content]:
         )
         for number, ((one, other), (result, sides)) in enumerate(zip(pairs, found, strict=True))
     ]  # fmt: skip
-    notes = (
+    notes = [
         "Difference: accuracy of the first minus that of the second, in percentage points, with its 95 % bootstrap interval.",
-        "McNemar's exact test where both models have one seed, else a paired bootstrap over rows (or clusters) of means "
-        f"over seeds; p corrected for {len(tested)} comparisons after Holm.",
-    )
-    return [Table(this.key, this.heading, columns, tuple(table_rows), notes, study.missing(this.runs))]
+        "McNemar's exact test where both models have one seed and there are no clusters, else a paired bootstrap over rows "
+        f"(or clusters) of means over seeds; p corrected for {len(tested)} comparisons after Holm.",
+    ]
+    drawn = sum(result.test == BOOTSTRAP for result, _ in found)
+    if study.replicates and drawn:
+        least = min(1.0, drawn * 2 / (study.replicates + 1))  # see `bootstrap_p`; McNemar's may all be smaller
+        notes.append(
+            f"With {study.replicates:,} resamples the least corrected p of a paired bootstrap is {show(least, 'p')}; a "
+            "larger replicates=NUMBER lets it be smaller."
+        )
+    return [Table(this.key, this.heading, columns, tuple(table_rows), tuple(notes), study.missing(this.runs))]
 
 
 def digits(study: Study, this: Experiment) -> Sequence[Content]:
@@ -111,26 +120,13 @@ def _label_noise(study: Study, this: Experiment) -> Table:
         Column("Rows"), Column("Number", "count"), Column("Distinct texts", "count"), Column("Rows of a repeated text", "count"),
         Column("Rows whose text has several codes", "count"), Column("Ceiling of accuracy", "percent"),
     )  # fmt: skip
-    whole = study.reference.cohort["same_text"]
-    rows: list[tuple[Value, ...]] = [
-        (
-            "cohort", study.reference.cohort["flow"]["cohort"], whole["texts"], whole["rows_repeated"],
-            whole["rows_conflicting"], whole["ceiling"],
-        )
-    ]  # fmt: skip
-    answers = study.reference.answers
+    cohort, answers = study.reference.cohort, study.reference.answers
+    parts = [("cohort", cohort["flow"]["cohort"], cohort["same_text"])]
     if answers.texts is not None:
-        found = disagreement(answers.truth, answers.texts)
-        rows.append(
-            (
-                "test",
-                found["rows"],
-                found["texts"],
-                found["repeated"],
-                found["conflicting"],
-                ceiling(answers.truth, answers.texts),
-            )
-        )
+        test = pd.DataFrame({"text": answers.texts, "code": answers.truth})
+        parts.append(("test", len(test), same_text(test)))
+    names = ("texts", "rows_repeated", "rows_conflicting", "ceiling")
+    rows = [(side, number, *(found[name] for name in names)) for side, number, found in parts]
     note = (
         "The ceiling is the accuracy of whoever gives every text its commonest code among these rows: no model that sees "
         "only the text can do better on them."
@@ -211,8 +207,8 @@ def all_groups(study: Study, this: Experiment) -> Sequence[Content]:
         f"All {total} groups of the classification are counted; macro F1 is over all of them, those without any row included."
         if total
         else "The classification does not say which groups there are; macro F1 is over those that a model can predict.",
-        "Test rows of others: rows drawn for the test whose group left by the cutoff. They count as errors. Mean over "
-        "seeds ± standard deviation.",
+        "Test rows of others: rows drawn for the test whose group left by the cutoff. They count as errors. No model has read "
+        "them, so they lower no group's precision, and F1 is an upper bound. Mean over seeds ± standard deviation.",
     )
     return [model_table(study, this, columns, row, notes)]
 
@@ -258,4 +254,4 @@ def runs_found(study: Study, this: Experiment) -> Sequence[Content]:
         (one.path.as_posix(), one.name, one.seed, one.state, one.differs)
         for one in sorted(study.listed, key=lambda one: one.path.as_posix())
     ]
-    return [Table(this.key, this.heading, columns, tuple(rows))]
+    return [Table(this.key, this.heading, columns, tuple(rows), ("Every run folder found, and what became of it.",))]

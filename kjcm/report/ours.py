@@ -5,7 +5,7 @@ from kjcm.report.study import MAIN, Study
 from kjcm.report.tables import HALF, major_sizes
 
 MODELS_OF_THE_SUPPLEMENT = ("k_jcm", "model_2", "model_3", "model_4")
-PRINTED_MAJORS = "123456789"  # Table 4 leaves out the armed forces
+PRINTED_MAJORS = tuple("123456789")  # Table 4 leaves out the armed forces
 METRICS = ("accuracy", "precision_weighted", "recall_weighted", "f1_weighted")
 
 

@@ -76,14 +76,16 @@ def _texts(run: Run, wanted: bool) -> pd.DataFrame | None:
     if not (wanted or run.report["synthetic"]):
         return None
     config: dict[str, Any] = dict(run.config)
+    own = run.report["synthetic"]
+    remedy = "The twin has changed: train anew." if own else "Restore them, or leave texts=false."
     try:
         cohort = cohort_of(config["data"], classification_of(config))
     except KjcmError as error:
-        raise KjcmError(f"texts=true reads the data of {run.path} again: {first_line(error)}") from None
+        raise KjcmError(f"The report reads the data of {run.path} again for its texts: {first_line(error)}") from None
     if cohort.cohort_hash != run.hashes["cohort"]:
         raise KjcmError(
-            f"texts=true: the data files of {run.path} hold other rows than at training (cohort "
-            f"{cohort.cohort_hash[:12]}, then {run.hashes['cohort'][:12]}). Restore them, or leave texts=false."
+            f"The texts of {run.path} are read again from its data, which hold other rows than at training (cohort "
+            f"{cohort.cohort_hash[:12]}, then {run.hashes['cohort'][:12]}). {remedy}"
         )
     return cohort.rows
 

@@ -1,7 +1,7 @@
 """`kjcm reproduce`: train what is missing of the article's models, then build the report."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.report.build import require_free
 from kjcm.report.experiments import folder, load_experiments
 from kjcm.report.report import build_report
+from kjcm.report.review import read_verdicts
 from kjcm.report.runs import Model, key_of, load_models, study_hash, words_for
 from kjcm.study.inputs import Config, input_digests
 from kjcm.study.lightning import global_rank
@@ -29,7 +30,7 @@ def reproduce(cfg: DictConfig) -> None:
 
     Raises:
         ConfigError: an unknown model, or keys that reproduce sets itself.
-        KjcmError: a training failed (the others are run and the report is built all the same), or the report cannot be.
+        KjcmError: a training failed (the others are run, and what is finished is reported), or the report cannot be.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -38,10 +39,15 @@ def reproduce(cfg: DictConfig) -> None:
     models = load_models(folder() / "models.yaml")
     chosen = _chosen(config, models)
     base = _base_words(words)
-    load_experiments(folder(), tuple(config["only"]))  # a misspelt key is better said before the training
+    # what the report would refuse is better said before the training
+    load_experiments(folder(), tuple(config["only"]))
+    if config["review"] is not None:
+        read_verdicts(Path(config["review"]).expanduser())
     require_free(Path(config["out"]), study_hash(config, input_digests(config)), config["overwrite"])
     failed: list[str] = []
     for model in chosen:
+        if model.command == "baseline" and global_rank() != 0:  # nothing of it is shared out
+            continue
         for seed in range(config["seed"], config["seed"] + (config["repeats"] if model.command == "train" else 1)):
             try:
                 _train(model, base, seed, config)
@@ -50,8 +56,10 @@ def reproduce(cfg: DictConfig) -> None:
                 failed.append(f"{model.label}, seed {seed}")
     if global_rank() != 0:  # further processes of a training that was started from outside
         return
-    paths = (_composed(model, base, config["seed"], config)[1] for model in models.values() if not model.is_sweep)
-    build_report({**config, "like": next((str(path) for path in paths if (path / "DONE").is_file()), None)})
+    paths = (_composed(model, base, config["seed"], config)[1] for model in _able(models, config["data"]["source"]))
+    like = next((str(path) for path in paths if (path / "DONE").is_file()), None)
+    if like or not failed:  # where all failed, `runs` holds other studies at most
+        build_report({**config, "like": like})
     if failed:
         raise KjcmError(
             f"{some(failed)} could not be trained; the messages stand above. Mend it and start the same command again."
@@ -70,8 +78,13 @@ def _chosen(config: Config, models: dict[str, Model]) -> list[Model]:
     barred = [key for key in wanted if key in models and models[key].sources and source not in models[key].sources]
     if barred:
         raise ConfigError(f"models={some(barred)}: data={source} does not allow it.")
-    able = [model for model in models.values() if not model.is_sweep and (not model.sources or source in model.sources)]
+    able = _able(models, source)
     return able if "all" in wanted else [model for model in able if model.key in wanted]
+
+
+def _able(models: Mapping[str, Model], source: str) -> list[Model]:
+    """Return the models with a run of their own that the data allow."""
+    return [model for model in models.values() if not model.is_sweep and (not model.sources or source in model.sources)]
 
 
 def _base_words(words: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from kjcm.report.content import Column, Table, Value
 from kjcm.report.experiments import Experiment
 from kjcm.report.formats import FORMULA
 from kjcm.report.study import MAIN, Study
-from kjcm.report.tables import HIDDEN, Content
+from kjcm.report.tables import HIDDEN, Content, text_notes
 
 FILE = "disagreements.csv"
 VERDICTS = ("data error", "model error", "both defensible")
@@ -47,17 +47,20 @@ def read_verdicts(file: Path) -> dict[tuple[str, str, str], str]:
     """Return what a person wrote into a file of disagreements; rows without a verdict are left for later.
 
     Raises:
-        KjcmError: a column is missing, or a verdict is none of the three.
+        KjcmError: a column is missing, a verdict is none of the three, or a disagreement has two.
     """
     table = read_table(file)
     missing = [name for name in ("id", "code", "predicted", "verdict") if name not in table]
     if missing:
         raise KjcmError(f"{file}: has no column {some(missing)}; its columns are {some(table.columns)}.")
     table = table[["id", "code", "predicted", "verdict"]].map(_text)
-    given = table[table["verdict"] != ""]
+    given = table[table["verdict"] != ""].drop_duplicates()
     wrong = [verdict for verdict in given["verdict"].unique() if verdict not in VERDICTS]
     if wrong:
         raise KjcmError(f"{file}, column 'verdict': {some(wrong)} are none of {', '.join(VERDICTS)}. Correct them.")
+    twice = given["id"][given.duplicated(["id", "code", "predicted"])]
+    if len(twice):
+        raise KjcmError(f"{file}, column 'verdict': two verdicts for id {some(twice)}. Leave one of them.")
     keys = zip(given["id"], given["code"], given["predicted"], strict=True)
     return dict(zip(keys, given["verdict"], strict=True))
 
@@ -83,6 +86,21 @@ def require_known(verdicts: Verdicts, table: Table, file: Path) -> None:
         )
 
 
+def require_kept(file: Path, verdicts: Verdicts) -> None:
+    """Raise KjcmError if `file`, which is to be written anew, has a verdict that is not among `verdicts`."""
+    earlier = read_verdicts(file) if file.is_file() else {}
+    lost = [
+        f"{row}: {code}, predicted {predicted}: {said}"
+        for (row, code, predicted), said in earlier.items()
+        if verdicts.get((row, code, predicted)) != said
+    ]
+    if lost:
+        raise KjcmError(
+            f"{file}: {len(lost):,} of its verdicts are not those of review=FILE and would be lost ({some(lost)}). Add them "
+            "to that file, or move this one away."
+        )
+
+
 def judged(study: Study, this: Experiment, verdict: str, verdicts: Verdicts) -> Sequence[Content]:
     """Supplementary Tables 4 and 5: disagreements that a person judged to be `verdict`, the model's surest first."""
     keep = (1, 2, 3, 4, 5, 6)
@@ -104,6 +122,4 @@ def judged(study: Study, this: Experiment, verdict: str, verdicts: Verdicts) -> 
         )
     if len(rows) > SHOWN:
         notes.append(f"The {SHOWN} surest of {len(rows):,}.")
-    if study.synthetic:
-        notes.append("The answers are synthetic: invented, nobody gave them.")
-    return [Table(this.key, this.heading, columns, tuple(rows[:SHOWN]), tuple(notes))]
+    return [Table(this.key, this.heading, columns, tuple(rows[:SHOWN]), (*notes, *text_notes(study)))]

@@ -19,9 +19,12 @@ from kjcm.report.scores import Answers, answers_of
 from kjcm.schema import INPUTS, WHERE_AND_HOW, quoted
 
 # Words of a run's command that say which model it is or where it goes, not what it is like.
-OWN_WORDS = ("experiment", "name", "seed", "runs", "run_dir", "overwrite", "cache", "logger", "kind", "evaluate")
+OWN_WORDS = (
+    "experiment", "name", "seed", "runs", "run_dir", "overwrite", "cache", "logger", "evaluate", "kind", "ngrams", "C",
+)  # fmt: skip
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # a value that Hydra takes without quotes
 FOR_BASELINES = ("data", "cutoff", "augment", "classification")
+DEPTHS = ("", "*/", "*/*/")  # where run folders are looked for
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Run:
     cohort: Mapping[str, Any]
     report: Mapping[str, Any]
     inputs: Mapping[str, str]
+    results_version: int
     words: tuple[str, ...]
 
     @property
@@ -86,9 +90,9 @@ class Run:
 
     @cached_property
     def setting(self) -> dict[str, Any]:
-        """Dotted key -> value of all that defines the run but its seeds; input files by their digests, others by name."""
+        """Dotted key -> value of all that defines the run but its seeds; input files by their digests."""
         flat = {key: value for key, value in _leaves(self.config) if not _is_left_out(key)}
-        return {**flat, **self.inputs}
+        return {**flat, **self.inputs, "results_version": self.results_version}
 
     @cached_property
     def answers(self) -> Answers:
@@ -157,7 +161,7 @@ def with_tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_runs(folder: Path) -> tuple[list[Run], list[Listed]]:
-    """Return the finished runs under `folder`, by path, and the others with what is wrong with them.
+    """Return the finished runs in `folder` and two folders deep, by path, and the others with what is wrong with them.
 
     Raises:
         KjcmError: no such folder.
@@ -166,16 +170,14 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Listed]]:
         raise KjcmError(f"runs={folder}: no such folder (seen from {Path.cwd()}). Give the folder that holds the runs.")
     found: list[Run] = []
     others: list[Listed] = []
-    for depth in ("", "*/", "*/*/"):
-        for identity in sorted(folder.glob(f"{depth}identity.json")):
-            path = identity.parent
-            if not (path / "DONE").is_file():
-                others.append(Listed(path, path.parent.name, "not finished (no DONE)"))
-                continue
-            try:
-                found.append(_read_run(path))
-            except KjcmError as error:
-                others.append(Listed(path, path.parent.name, f"damaged: {error}"))
+    for path in sorted(file.parent for depth in DEPTHS for file in folder.glob(f"{depth}identity.json")):
+        if not (path / "DONE").is_file():
+            others.append(Listed(path, path.parent.name, "not finished (no DONE)"))
+            continue
+        try:
+            found.append(_read_run(path))
+        except KjcmError as error:
+            others.append(Listed(path, path.parent.name, f"damaged: {error}"))
     return found, others
 
 
@@ -188,12 +190,14 @@ def _read_run(path: Path) -> Run:
     try:
         config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
         words = yaml.safe_load((path / "hydra" / "overrides.yaml").read_text(encoding="utf-8"))
+        identity = read_json(path / "identity.json")
         run = Run(
             path,
             config,
             read_json(path / "cohort.json"),
             read_json(path / "report.json"),
-            read_json(path / "identity.json")["inputs"],
+            identity["inputs"],
+            identity["results_version"],
             tuple(map(str, words)),
         )
         _ = run.name, run.seed, run.source, run.hashes["split"], run.hashes["cohort"], run.trained
@@ -212,8 +216,6 @@ OF_A_MODEL = (
     "data.batch_size",
     "data.train_wave",
 )
-
-
 LEVEL = ("data.level",)
 
 
@@ -334,17 +336,11 @@ def select(
             able.values(), key=lambda group: (len(differing(anchor, group[0])), -len(group), str(group[0].path))
         )
         for number, group in enumerate(groups):
-            used = _one_a_seed(group) if not model.is_sweep and number == 0 else group
+            used = group if model.is_sweep else _one_a_seed(group)
             if number == 0:
                 chosen[key] = tuple(used)
             for run in group:
-                state = (
-                    "used"
-                    if number == 0 and run in used
-                    else "left out: another setting"
-                    if number
-                    else "left out: a copy"
-                )
+                state = "left out: another setting" if number else "used" if run in used else "left out: a copy"
                 differs = [] if model.command == "baseline" else differing(anchor, run)  # which shares few keys at all
                 listed.append(Listed(run.path, key, state, run.seed, ", ".join(differs)))
     return chosen, listed

@@ -1,9 +1,9 @@
-"""What one run's answers score: metrics over test rows, by group, at a coarser level, and the ceiling that labels set."""
+"""What one run's answers score: metrics over test rows, by group and at a coarser level."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -259,41 +259,3 @@ def at_level(answers: Answers, to: Callable[[str], str | None]) -> Answers:
         )
     first = np.array([coarse.get(code) for code in answers.codes[:, 0]], dtype=object)
     return replace(answers, truth=truth, codes=first[:, None], prob=np.full((len(answers), 1), np.nan))
-
-
-class Disagreement(TypedDict):
-    """How far rows of the same text have different codes."""
-
-    rows: int
-    texts: int  # distinct
-    repeated: int  # rows whose text occurs more than once
-    conflicting: int  # rows whose text has more than one code
-    ceiling: float  # see `ceiling`
-
-
-def disagreement(truth: Strings, texts: Integers) -> Disagreement:
-    """Return how far rows of the same text have different codes: `truth` [rows] and `texts` [rows], as in Answers.
-
-    Raises:
-        KjcmError: if there are no rows.
-    """
-    if not len(truth):
-        raise KjcmError("no rows to look for equal texts in. Leave this selection of rows out.")
-    pairs = pd.DataFrame({"text": texts, "code": truth}).groupby(["text", "code"], sort=False).size()
-    by_text = pairs.groupby(level="text", sort=False).agg(["sum", "max", "count"])
-    return {
-        "rows": len(truth),
-        "texts": len(by_text),
-        "repeated": int(by_text["sum"][by_text["sum"] > 1].sum()),
-        "conflicting": int(by_text["sum"][by_text["count"] > 1].sum()),
-        "ceiling": float(by_text["max"].sum() / len(truth)),
-    }
-
-
-def ceiling(truth: Strings, texts: Integers) -> float:
-    """Return the highest accuracy on these rows that is open to whoever sees only the text.
-
-    Where equal texts have different codes, the best answer is the commonest of them: the sum of its rows over all
-    texts, divided by all rows. Arguments and errors are those of `disagreement`.
-    """
-    return disagreement(truth, texts)["ceiling"]

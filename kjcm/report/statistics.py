@@ -14,6 +14,7 @@ from kjcm.report.scores import Answers, metrics
 Flags = NDArray[np.bool_]
 
 TAILS = (0.025, 0.975)  # of a 95 % interval
+MCNEMAR, BOOTSTRAP = "McNemar", "paired bootstrap"
 FEWEST = 3  # points of a regression: a line through two always fits
 
 
@@ -149,7 +150,7 @@ class Comparison:
         low: lower end of its 95 % bootstrap interval, None without resamples.
         high: its upper end.
         p: two-sided, uncorrected (see `holm`); None for a paired bootstrap without resamples.
-        test: what gave p, 'McNemar' or 'paired bootstrap'.
+        test: what gave p, MCNEMAR or BOOTSTRAP.
         n: test rows.
     """
 
@@ -194,7 +195,7 @@ def compare(
     low, high = interval(drawn) if replicates else (None, None)
     exact = len(first) == len(second) == 1 and clusters is None
     p = mcnemar(first[0], second[0]) if exact else bootstrap_p(drawn)
-    test = "McNemar" if exact else "paired bootstrap"
+    test = MCNEMAR if exact else BOOTSTRAP
     return Comparison(float(ahead.sum() / (rows * scale)), low, high, p, test, rows)
 
 

@@ -32,7 +32,7 @@ class Study:
         listed: every run folder found, and what became of it.
         classification: what the codes are of.
         folder: the folder of all runs.
-        texts: id -> text of the cohort's rows, with their code and side; None where texts are not to be shown.
+        texts: the cohort's rows (id, text, code, side); None where texts are not to be shown.
         replicates: bootstrap resamples.
         bootstrap_seed: draws them.
     """

@@ -79,7 +79,7 @@ def flow_chart(study: Study, this: Experiment) -> Sequence[Content]:
     return [
         Figure(
             this.key, this.heading,
-            lambda: figures.flow_chart(flow, flow["groups"], study.synthetic, model),
+            lambda: figures.flow_chart(flow, study.synthetic, model),
             f"{flow['read']:,} rows read; {flow['cohort']:,} in {flow['groups']} groups remain, of which "
             f"{flow['train']:,} train {model} and {flow['test']:,} test it.",
             data,
@@ -94,7 +94,7 @@ def wording_examples(study: Study, this: Experiment) -> Sequence[Content]:
     largest = sorted(study.reference.trained, key=lambda code: (-study.reference.trained[code], code))
     codes = (known + [code for code in largest if code not in known])[: len(PRINTED_EXAMPLES)]
     rows = [(_example_text(study, code), code, study.titles.get(code), study.english.get(code)) for code in codes]
-    return [Table(this.key, this.heading, columns, tuple(rows), _text_notes(study))]
+    return [Table(this.key, this.heading, columns, tuple(rows), text_notes(study))]
 
 
 def _example_text(study: Study, code: str) -> str:
@@ -104,14 +104,13 @@ def _example_text(study: Study, code: str) -> str:
     return str(rows["text"].iloc[0])
 
 
-def _text_notes(study: Study) -> tuple[str, ...]:
+def text_notes(study: Study) -> tuple[str, ...]:
+    """Return what is to be said beneath a table of answers."""
     if study.synthetic:
         return ("The answers are synthetic: invented, nobody gave them.",)
-    return (
-        ()
-        if study.texts is not None
-        else ("Respondents' answers are personal and stay out of the report unless texts=true.",)
-    )
+    if study.texts is None:
+        return ("Respondents' answers are personal and stay out of the report unless texts=true.",)
+    return ()
 
 
 def example_output(study: Study, this: Experiment) -> Sequence[Content]:
@@ -142,7 +141,7 @@ def example_output(study: Study, this: Experiment) -> Sequence[Content]:
         f"People gave this row {true} ({study.titles.get(true, '')}).",
         "Of all test rows it is the one whose first probability is nearest to the article's "
         f"{show(PRINTED_PROBABILITY, 'percent')}.",
-        *_text_notes(study),
+        *text_notes(study),
     )
     return [Table(this.key, this.heading, columns, tuple(rows), notes)]
 
@@ -331,7 +330,7 @@ def sizes_by_precision(study: Study, this: Experiment) -> Sequence[Content]:
         Figure(
             this.key, this.heading, lambda: figures.sizes_by_precision(sides, synthetic=study.synthetic),
             " ".join(notes[: len(present)]),
-            Table(this.key, this.heading, columns, tuple(drawn), (), missing), notes,
+            Table(this.key, this.heading, columns, tuple(drawn)), notes,
         )
     ]  # fmt: skip
 
@@ -354,11 +353,7 @@ def own_common_and_all(study: Study, this: Experiment) -> Sequence[Content]:
     reference = study.reference.answers
 
     def row_of(choose: Callable[[Answers], Answers]) -> Callable[[str], Sequence[Value]]:
-        def row(key: str) -> Sequence[Value]:
-            answers = [choose(one) for one in study.answers(key)]
-            return rows_and_metrics(study, answers)
-
-        return row
+        return lambda key: rows_and_metrics(study, [choose(one) for one in study.answers(key)])
 
     views: dict[str, tuple[str, Callable[[Answers], Answers], str]] = {
         "": ("own test rows", lambda one: one, "Models 2 and 4 leave groups out, so their own test rows are easier."),
@@ -383,10 +378,8 @@ def own_common_and_all(study: Study, this: Experiment) -> Sequence[Content]:
 
 def common_rows(study: Study, keys: Sequence[str]) -> list[str]:
     """Return the ids of test rows whose code every model among `keys` can predict, in the first one's order."""
-    first, *others = keys
-    able = set.intersection(*(_answerable(study, key) for key in others)) if others else None
-    own = _answerable(study, first)
-    return [row for row in study.answers(first)[0].ids if row in own and (able is None or row in able)]
+    able = set.intersection(*(_answerable(study, key) for key in keys))
+    return [row for row in study.answers(keys[0])[0].ids if row in able]
 
 
 def _answerable(study: Study, key: str) -> set[str]:

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -16,9 +16,10 @@ from matplotlib.text import Annotation, Text
 from PIL import Image
 
 from kjcm.report.content import Estimate
-from kjcm.report.drawing import SYNTHETIC, WIDTH
-from kjcm.report.figures import flow_chart, model_intervals, png, precision_by_size, sizes_by_precision, svg
+from kjcm.report.drawing import SYNTHETIC, WIDTH, png, svg
+from kjcm.report.figures import flow_chart, model_intervals, precision_by_size, sizes_by_precision
 from kjcm.report.font import FAMILY
+from kjcm.report.statistics import Regression
 
 # The article's Fig. 1.
 FLOW: dict[str, Any] = {
@@ -39,12 +40,7 @@ ACCURACY = [
 ]
 
 
-@dataclass(frozen=True)
-class Fit:
-    slope: float = 0.25
-    intercept: float = 0.1
-    r_squared: float = 0.4849
-    p: float = 1e-9
+FIT = Regression(slope=0.25, intercept=0.1, r_squared=0.4849, p=1e-9, n=60)
 
 
 def points(groups: int = 60) -> pd.DataFrame:
@@ -63,8 +59,8 @@ def points(groups: int = 60) -> pd.DataFrame:
 
 def drawings(synthetic: bool = False) -> dict[str, Callable[[], Figure]]:
     return {
-        "flow": lambda: flow_chart(FLOW, 142, synthetic),
-        "points": lambda: precision_by_size(points(), Fit(), synthetic=synthetic),
+        "flow": lambda: flow_chart(FLOW, synthetic),
+        "points": lambda: precision_by_size(points(), FIT, synthetic=synthetic),
         "sizes": lambda: sizes_by_precision(SIZES, synthetic=synthetic),
         "models": lambda: model_intervals(ACCURACY, synthetic=synthetic),
     }
@@ -117,12 +113,12 @@ def test_png_has_ink_and_svg_needs_no_font_and_no_network(name: str) -> None:
 
 def test_hangul_is_drawn_with_the_reports_own_typeface(recwarn: pytest.WarningsRecorder) -> None:
     """A glyph that no typeface has would draw a warning."""
-    png(precision_by_size(points(), Fit(), synthetic=False))
+    png(precision_by_size(points(), FIT, synthetic=False))
     assert [str(warning.message) for warning in recwarn if "Glyph" in str(warning.message)] == []
 
 
 def test_flow_chart_of_two_files_has_the_articles_numbers() -> None:
-    assert sorted(texts(flow_chart(FLOW, 142, False))) == sorted(
+    assert sorted(texts(flow_chart(FLOW, False))) == sorted(
         [
             "5th KWCS\n(n = 50,205)",
             "6th KWCS\n(n = 50,538)",
@@ -136,11 +132,11 @@ def test_flow_chart_of_two_files_has_the_articles_numbers() -> None:
             "Evaluation",
         ]
     )
-    assert "Twin of the 5th KWCS\n(n = 50,205)" in texts(flow_chart(FLOW, 142, True))
+    assert "Twin of the 5th KWCS\n(n = 50,205)" in texts(flow_chart(FLOW, True))
 
 
 def test_flow_chart_of_one_file_leaves_out_what_has_no_rows() -> None:
-    assert sorted(texts(flow_chart(ONE_FILE, 30, False, model="SVM"))) == sorted(
+    assert sorted(texts(flow_chart(ONE_FILE, False, model="SVM"))) == sorted(
         [
             "Data file\n(n = 5,000)",
             "Left out: cannot be used\n(n = 3)",
@@ -158,7 +154,7 @@ def test_flow_chart_of_one_file_leaves_out_what_has_no_rows() -> None:
 
 @pytest.mark.parametrize("flow", [FLOW, ONE_FILE, {**FLOW, "test": 0, "below_cutoff": 0}])
 def test_flow_chart_has_room_for_every_text_and_box(flow: dict[str, Any]) -> None:
-    figure = flow_chart(flow, flow["groups"], True)
+    figure = flow_chart(flow, True)
     figure.draw_without_rendering()
     axes = axes_of(figure)
     boxes = [patch.get_window_extent() for patch in axes.patches]
@@ -172,7 +168,7 @@ def test_flow_chart_has_room_for_every_text_and_box(flow: dict[str, Any]) -> Non
 
 def test_scatter_draws_every_group_and_the_line() -> None:
     frame = points()
-    figure = precision_by_size(frame, Fit(), synthetic=False)
+    figure = precision_by_size(frame, FIT, synthetic=False)
     axes = axes_of(figure)
     drawn = dots(axes)
     expected = frame.sort_values("major", kind="stable")[["n_train", "precision"]].to_numpy()
@@ -182,7 +178,7 @@ def test_scatter_draws_every_group_and_the_line() -> None:
     assert x[0] < frame["n_train"].min() and x[1] > frame["n_train"].max() and axes.get_xscale() == "log"
     assert "R² = 0.48, p < 0.001" in texts(figure)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == sorted(set(frame["major"]))
-    assert "p = 0.012" in " ".join(texts(precision_by_size(frame, Fit(p=0.0123), synthetic=False)))
+    assert "p = 0.012" in " ".join(texts(precision_by_size(frame, replace(FIT, p=0.0123), synthetic=False)))
 
 
 def names_of(figure: Figure) -> list[Annotation]:
@@ -201,7 +197,7 @@ def names_of(figure: Figure) -> list[Annotation]:
 
 def test_scatter_names_the_farthest_groups() -> None:
     frame = points()
-    names = [name.get_text() for name in names_of(precision_by_size(frame, Fit(), synthetic=False))]
+    names = [name.get_text() for name in names_of(precision_by_size(frame, FIT, synthetic=False))]
     assert len(names) == 6
     assert {f"{frame['code'][row]} {frame['title'][row]}" for row in (0, 1)} <= set(names)
 
@@ -210,7 +206,7 @@ def test_names_of_crowded_points_leave_each_other_room() -> None:
     frame = points()
     frame.loc[:15, "n_train"] = np.arange(800, 832, 2)
     frame.loc[:15, "precision"] = 0.0
-    names = names_of(precision_by_size(frame, Fit(), synthetic=False))
+    names = names_of(precision_by_size(frame, FIT, synthetic=False))
     assert 2 <= len(names) <= 6
 
 
@@ -222,8 +218,8 @@ def test_scatter_without_a_line_names_none() -> None:
 
 def test_titles_are_no_formulas_of_the_drawing_program() -> None:
     frame = points().assign(title="$\\frac{1}$ <b>")
-    assert any("$\\frac{1}$ <b>" in text for text in texts(precision_by_size(frame, Fit(), synthetic=False)))
-    png(precision_by_size(frame, Fit(), synthetic=False))
+    assert any("$\\frac{1}$ <b>" in text for text in texts(precision_by_size(frame, FIT, synthetic=False)))
+    png(precision_by_size(frame, FIT, synthetic=False))
 
 
 def test_boxes_show_sizes_and_third_quartiles() -> None:

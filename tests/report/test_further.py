@@ -224,6 +224,15 @@ def test_p_values_are_corrected_after_holm_and_go_with_the_intervals(built: Path
     assert {cells["Test"] for cells in rows} == {"McNemar", "paired bootstrap"}
 
 
+def test_the_least_p_that_the_resamples_can_give_is_said(built: Path) -> None:
+    rows = read_csv(built / "tables" / "comparisons.csv")
+    drawn = [float(row["p, Holm"]) for row in rows if row["Test"] == "paired bootstrap"]
+    least = min(1.0, 2 * len(drawn) / (REPLICATES + 1))
+    assert min(drawn) >= least - 1e-12
+    text = (built / "tables" / "comparisons.md").read_text(encoding="utf-8")
+    assert f"With {REPLICATES} resamples the least corrected p of a paired bootstrap is {least:.3f};" in text
+
+
 def test_equal_models_differ_by_nothing(copied: Callable[..., Study], tmp_path: Path) -> None:
     made = copied("k_jcm", "model_3")
     (first, *_), (other,) = made.of("k_jcm"), made.of("model_3")

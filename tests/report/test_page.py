@@ -10,7 +10,8 @@ import pytest
 from fontTools.ttLib import TTFont
 
 from kjcm.report.content import NOT_RUN, Column, Estimate, Figure, Table
-from kjcm.report.figures import model_intervals, svg
+from kjcm.report.drawing import svg
+from kjcm.report.figures import model_intervals
 from kjcm.report.font import FAMILY, embedded, font_path
 from kjcm.report.formats import show
 from kjcm.report.page import DOI, Section, page

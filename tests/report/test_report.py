@@ -18,7 +18,9 @@ from omegaconf import DictConfig
 
 from kjcm import schema
 from kjcm.cli import config_folder
+from kjcm.errors import KjcmError
 from tests.conftest import ROOT, command
+from tests.report.conftest import MADE
 from tests.report.making import make_run, survey_words, write_survey
 from tests.report.reading import Study, read_csv
 
@@ -182,6 +184,25 @@ def test_out_is_not_overwritten_unasked(copied: Copy, tmp_path: Path, capfd: pyt
     assert report(study, tmp_path / "out", "only=[table_3]") == 1
     assert "another study" in capfd.readouterr().err
     assert report(study, tmp_path / "out", "only=[table_3]", "overwrite=true") == 0
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_interrupted_report_is_made_again(copied: Copy, tmp_path: Path) -> None:
+    study = copied("majority")
+
+    def stop(*_: object) -> None:
+        raise KjcmError("stopped")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("kjcm.report.build._write", stop)
+        assert report(study, tmp_path / "out", "only=[table_3]") == 1
+    assert (tmp_path / "out").is_dir()
+    assert report(study, tmp_path / "out", "only=[table_3]") == 0
+
+
+def test_the_page_counts_runs_and_seeds_without_the_trials_of_the_search(built: Path) -> None:
+    text = (built / "report.html").read_text(encoding="utf-8")
+    assert f"{len(MADE) + 2} runs of {len(MADE)} models, at most 2 seeds each" in text
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SMALL, command
+from tests.report.making import make_run, survey_words, write_survey
 from tests.report.reading import read_csv
 
 WORDS = (*SMALL, "models=[k_jcm,majority]", "replicates=20", "only=[table_3,figure_1]")
@@ -56,6 +57,16 @@ def test_what_it_refuses(words: list[str], said: str, here: Path, capfd: pytest.
 def test_a_misspelt_key_fails(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert command("reproduce", "repeat=2") != 0
     assert "repeat" in capfd.readouterr().err
+
+
+def test_where_every_training_fails_no_other_study_is_reported(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_survey(here)
+    make_run(here / "runs", "k_jcm", survey_words(here))
+    (here / "rows.csv").write_text("id,workplace,position,task,code\n1,a,b,c,111\n", encoding="utf-8")
+    words = ("data=table", "data.path=rows.csv", "models=[k_jcm,svm]", "only=[table_3]", "replicates=0")
+    assert command("reproduce", *words) == 1
+    assert "'K-JCM, seed 0', 'TF-IDF + SVM, seed 0' could not be trained" in capfd.readouterr().err
+    assert not (here / "out").exists()
 
 
 def test_a_training_that_fails_is_named_and_the_rest_is_reported(here: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -129,6 +129,33 @@ def test_verdicts_that_cannot_be_used_are_named_and_nothing_is_lost(
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
+def test_verdicts_in_out_that_the_review_lacks_are_not_lost(
+    build: Build, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "out" / "disagreements.csv"
+    rows = to_judge(tmp_path / "out")
+    rows.head(2).assign(verdict=["data error", "model error"]).to_csv(tmp_path / "mine.csv", index=False)
+    for said in ("", "both defensible"):  # not judged there, or judged otherwise
+        rows.head(2).assign(verdict=["data error", said]).to_csv(tmp_path / "other.csv", index=False)
+        assert build(f"review={tmp_path / 'mine.csv'}") == 0
+        before = file.read_bytes()
+        assert build(f"review={tmp_path / 'other.csv'}") == 1
+        error = capfd.readouterr().err
+        assert f"{file}: 1 of its verdicts" in error and f"{rows['id'][1]}: {rows['code'][1]}, predicted" in error
+        assert file.read_bytes() == before
+
+
+def test_two_verdicts_on_one_disagreement_are_named(
+    build: Build, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    row = to_judge(tmp_path / "out").head(1)
+    for second, code in (("data error", 0), ("model error", 1)):
+        said = pd.concat([row.assign(verdict="data error"), row.assign(verdict=second)])
+        said.to_csv(tmp_path / "judged.csv", index=False)
+        assert build(f"review={tmp_path / 'judged.csv'}") == code
+    assert f"two verdicts for id '{row['id'][0]}'" in capfd.readouterr().err
+
+
 def test_a_review_that_is_not_there_is_named(build: Build, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert build(f"review={tmp_path / 'none.csv'}") == 1
     assert f"{tmp_path / 'none.csv'}: no such file" in capfd.readouterr().err

@@ -114,6 +114,15 @@ def test_hashes_and_files_decide_who_stands_beside_whom(found: dict[str, list[Ru
         assert refusal(other, anchor, "files").startswith("refused: other data files")
 
 
+def test_runs_of_another_results_version_are_another_setting(found: dict[str, list[Run]]) -> None:
+    one, other = found["k_jcm"]
+    older = replace(one, path=one.path.parent / "000", results_version=one.results_version - 1)
+    chosen, listed = select([older, one, other], MODELS, one)
+    assert [run.path for run in chosen["k_jcm"]] == [one.path, other.path]
+    (left,) = [run for run in listed if run.path == older.path]
+    assert (left.state, left.differs) == ("left out: another setting", "results_version")
+
+
 def test_runs_that_differ_in_one_of_their_seeds_are_no_copies(found: dict[str, list[Run]]) -> None:
     k_jcm = found["k_jcm"][0]
     other = replace(k_jcm, config={**k_jcm.config, "seeds": {**k_jcm.config["seeds"], "dropout": 9}})
@@ -137,7 +146,7 @@ def test_a_wave_of_another_survey_is_refused(copied: Callable[..., Study], tmp_p
     states = {row["Model"]: row["In this report"] for row in read_csv(tmp_path / "out" / "tables" / "runs.csv")}
     assert states["wave_5_to_6"].startswith("refused: cohort_hash")
     seeds = {row["Model"]: row["Seeds"] for row in read_csv(tmp_path / "out" / "tables" / "waves.csv")}
-    assert seeds == {"K-JCM": "2", "trained on wave 5": "not run", "trained on wave 6": "not run"}
+    assert seeds == {"K-JCM": "2", "Trained on wave 5": "not run", "Trained on wave 6": "not run"}
 
 
 FILES = ("config.yaml", "cohort.json", "report.json", "identity.json", "hydra/overrides.yaml")

@@ -14,8 +14,6 @@ from kjcm.report.scores import (
     Answers,
     answers_of,
     at_level,
-    ceiling,
-    disagreement,
     metrics,
     per_group,
     predicted_right,
@@ -287,32 +285,3 @@ def test_accuracy_at_a_coarser_level() -> None:
     assert set(metrics(coarse)) == set(METRICS[:5])
     with pytest.raises(KjcmError, match=r"column code: '31' have no code at the coarser level"):
         at_level(answers, lambda code: None if code == "31" else code[0])
-
-
-def test_ceiling_is_the_accuracy_of_the_commonest_code_of_each_text() -> None:
-    truth = np.array([*"aab", *"cd", *"e", *"ff", *"gghh"], dtype=object)
-    texts = np.array([0] * 3 + [1] * 2 + [2] + [3] * 2 + [4] * 4)
-    assert disagreement(truth, texts) == {
-        "rows": 12,
-        "texts": 5,
-        "repeated": 11,
-        "conflicting": 9,
-        "ceiling": (2 + 1 + 1 + 2 + 2) / 12,
-    }
-    assert ceiling(truth, texts) == 8 / 12
-    assert ceiling(truth, np.arange(12)) == 1.0
-    with pytest.raises(KjcmError, match="no rows"):
-        ceiling(truth[:0], texts[:0])
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_no_coder_who_sees_only_the_text_is_above_the_ceiling(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    texts = generator.integers(0, 40, 200)
-    truth = generator.choice(np.array([*"abcd"], dtype=object), 200)
-    best = {text: pd.Series(truth[texts == text]).mode()[0] for text in texts}
-    answered = np.array([best[text] for text in texts], dtype=object)
-    assert np.mean(answered == truth) == pytest.approx(ceiling(truth, texts))
-    for _ in range(20):
-        guess = generator.choice(np.array([*"abcd"], dtype=object), 40)[texts]
-        assert np.mean(guess == truth) <= ceiling(truth, texts)
