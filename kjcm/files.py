@@ -1,4 +1,4 @@
-"""Reading tables of any common kind, and writing files whole or not at all."""
+"""Reading tables of any common kind, writing files whole or not at all, and keeping what was costly to make."""
 
 import hashlib
 import json
@@ -6,26 +6,37 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kjcm.errors import KjcmError, first_line
 
 ENCODINGS = ("utf-8-sig", "cp949")
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
+T = TypeVar("T")
+
 
 def code_text(value: object) -> str:
     """Return a cell as text, whatever its stored type: '' for missing, `111` for 111, 111.0 and '111.0'."""
-    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    text = str(value).strip()
+    if not isinstance(value, str):
+        if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+            return ""
+        value = str(value)
+    text = value.strip()
     head, point, zeros = text.partition(".")
     return head if point and head.isdigit() and not zeros.strip("0") else text
+
+
+def code_texts(cells: pd.Series) -> list[str]:
+    """Return each cell of a column as `code_text` has it; a list is read much faster than a column of strings."""
+    return list(map(code_text, cells.tolist()))
 
 
 def encoding_of(path: Path) -> str:
@@ -234,3 +245,33 @@ def digest(path: str | Path) -> str:
         with file.open("rb") as stream:
             found.update(hashlib.file_digest(stream, "sha256").digest())
     return found.hexdigest()
+
+
+def key_of(what: object, texts: Sequence[str] = ()) -> str:
+    """Return 32 digits of the SHA-256 of a JSON value and of texts: what a cache entry is named by."""
+    whole = json.dumps(what, sort_keys=True) + "".join(f"{len(text)}\0{text}" for text in texts)
+    return hashlib.sha256(whole.encode()).hexdigest()[:32]
+
+
+def cached(
+    file: Path | None,
+    make: Callable[[], T],
+    to_arrays: Callable[[T], Mapping[str, NDArray[Any]]],
+    from_arrays: Callable[[Mapping[str, NDArray[Any]]], T],
+) -> T:
+    """Return what the cache entry `file` (.npz; None: no cache) holds; else what `make` makes, and keep it there.
+
+    The entry's name must tell everything that its content depends on (`key_of`). It is written whole or not at all, so
+    processes may share a cache.
+    """
+    if file and file.is_file():
+        with (
+            suppress(Exception),
+            np.load(file, allow_pickle=False) as stored,
+        ):  # however it is damaged, it is made again
+            return from_arrays({name: stored[name] for name in stored.files})
+    made = make()
+    if file:
+        with atomic(file) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **to_arrays(made))  # type: ignore[arg-type]
+    return made

@@ -123,6 +123,16 @@ class Optim:
 
 
 @dataclass
+class EngineNode:
+    """How the steps of a training are run."""
+
+    name: str = MISSING
+    attention_dropout: str = MISSING
+    compile: bool = MISSING
+    block: int = MISSING
+
+
+@dataclass
 class Trainer:
     """The device and the length of the training."""
 
@@ -195,6 +205,7 @@ class Train:
     tokenizer: Tokenizer = MISSING
     model: Model = MISSING
     optim: Optim = MISSING
+    engine: EngineNode = MISSING
     trainer: Trainer = MISSING
     logger: Logger = MISSING
     preset: Preset = MISSING
@@ -326,6 +337,7 @@ NODES: dict[str, dict[str, type]] = {
     "tokenizer": {"any": Tokenizer},
     "model": {"any": Model},
     "optim": {"any": Optim},
+    "engine": {"any": EngineNode},
     "trainer": {"any": Trainer},
     "logger": {"any": Logger, "wandb": Wandb},
     "preset": {"any": Preset},
@@ -335,7 +347,7 @@ NODES: dict[str, dict[str, type]] = {
 WHERE_AND_HOW = (
     "name", "runs", "run_dir", "cache", "overwrite", "logger", "preset",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.num_workers",
-    "trainer.progress", "data.higher_cutoff", "model.name", "model.lr", "seed",
+    "trainer.progress", "engine.compile", "engine.block", "data.higher_cutoff", "model.name", "model.lr", "seed",
 )  # fmt: skip
 # Keys that name input files or folders: their contents, not their places, make the identity.
 INPUTS = (
@@ -352,6 +364,8 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "model.pooling": ("cls", "mean"),
     "optim.name": ("adam", "adamw"),
     "optim.schedule": ("constant", "linear"),
+    "engine.name": ("auto", "packed", "captured", "reference"),
+    "engine.attention_dropout": ("exact", "none"),
     "logger.kind": ("csv", "wandb", "tensorboard", "none"),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
     "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
@@ -371,6 +385,7 @@ RANGES: dict[str, tuple[float, bool, float]] = {
     "optim.weight_decay": (0, True, 10),
     "optim.warmup": (0, True, 1),
     "optim.clip": (0, False, 10**9),
+    "engine.block": (1, True, 10**6),
     "trainer.max_epochs": (1, True, 10**6),
     "trainer.patience": (1, True, 10**6),
     "trainer.num_workers": (0, True, 1024),
@@ -439,6 +454,9 @@ def check(cfg: DictConfig) -> None:
             f"trainer.patience={cfg.trainer.patience} (early stopping) chooses by validation rows, and "
             "data.validation=0 holds none back. Set data.validation=0.1, or trainer.patience=null."
         )
+    engine = OmegaConf.select(cfg, "engine")
+    if engine is not None and engine.name == "reference" and engine.attention_dropout == "none":
+        raise ConfigError("engine.attention_dropout=none is of packed batches: use engine=auto, or leave it exact.")
     ngrams = OmegaConf.select(cfg, "ngrams")
     if ngrams is not None and not (len(ngrams) == 2 and 1 <= ngrams[0] <= ngrams[1]):
         raise ConfigError(f"ngrams={ngrams}: give the fewest and the most characters of an n-gram, as ngrams=[1,4].")

@@ -12,7 +12,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import atomic, code_text, digest, encoding_of, read_table, text_chunks, write_json, write_parquet
+from kjcm.files import (
+    atomic,
+    cached,
+    code_text,
+    code_texts,
+    digest,
+    encoding_of,
+    key_of,
+    read_table,
+    text_chunks,
+    write_json,
+    write_parquet,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +43,7 @@ def test_code_text(value: object, text: str) -> None:
 def test_missing_cells_are_empty_whatever_the_column_type() -> None:
     for dtype in ("object", "float64", "float32", "Int64", "string"):
         column = pd.Series([111, None], dtype=dtype)
-        assert [code_text(value) for value in column] == ["111", ""], dtype
+        assert [code_text(value) for value in column] == code_texts(column) == ["111", ""], dtype
 
 
 @pytest.mark.parametrize(
@@ -128,6 +140,34 @@ def test_digest_of_files_and_folders(tmp_path: Path) -> None:
     assert digest(one) == digest(two) == hashlib.sha256(b"sub/a\0" + inner).hexdigest()
     (two / "sub" / "a").rename(two / "sub" / "b")
     assert digest(one) != digest(two)
+
+
+def test_key_of_a_value_and_texts() -> None:
+    assert key_of({"b": 1, "a": None}, ["가"]) == hashlib.sha256('{"a": null, "b": 1}1\0가'.encode()).hexdigest()[:32]
+    assert len({key_of(1, texts) for texts in ([], [""], ["ab"], ["a", "b"], ["a\x001\0b"], ["b", "a"])}) == 6
+
+
+def test_cached_makes_once_and_again_what_is_damaged(tmp_path: Path) -> None:
+    file, made = tmp_path / "deep" / "entry.npz", []
+
+    def value(name: str = "x") -> list[int]:
+        def make() -> list[int]:
+            made.append(name)
+            return [1, 2, 3]
+
+        return cached(file, make, lambda found: {name: np.array(found)}, lambda arrays: arrays["x"].tolist())
+
+    assert [value(), value()] == [[1, 2, 3]] * 2 and made == ["x"]
+    whole = file.read_bytes()
+    for at in range(len(whole)):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
+        assert value() == [1, 2, 3], at
+    made.clear()
+    file.write_bytes(b"")
+    assert value("other") == [1, 2, 3]  # an entry without what is looked for is made again as well
+    assert value() == value() == [1, 2, 3] and made == ["other", "x"]
+    assert [path.name for path in file.parent.iterdir()] == ["entry.npz"]
+    assert cached(None, lambda: 1, lambda _: {}, lambda _: 2) == 1
 
 
 def test_some_values_are_shown_short() -> None:

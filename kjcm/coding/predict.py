@@ -148,7 +148,9 @@ class Coder:
 
         settings = self.settings
         tokens = tokenize(self.tokenizer, texts, prefix=settings.prefix, max_length=settings.max_length)
-        batches = TokenBatches(Labelled(tokens, np.zeros(len(texts), np.int64)), int(self.tokenizer.pad_token_id))
+        batches = TokenBatches(
+            Labelled(tokens, np.zeros(len(texts), np.int64)), int(self.tokenizer.pad_token_id), packed=False
+        )
         top = np.empty((len(texts), self.top_k), np.int64)
         prob = np.empty((len(texts), self.top_k), np.float32)
         with torch.inference_mode():

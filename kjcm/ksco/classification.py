@@ -13,7 +13,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError, some
-from kjcm.files import code_text, read_table
+from kjcm.files import code_texts, read_table
 
 UNIT_GROUPS = 4  # the finest level of the package's own KSCO-7
 EMPTY: Mapping[str, str] = MappingProxyType({})
@@ -176,7 +176,7 @@ def read_classification(path: str | Path, above: Iterable[str] = ()) -> Classifi
     title = next((name for name in ("title", "title_ko") if name in table), None)
     if "code" not in table or title is None:
         raise KjcmError(f"{path}: needs the columns 'code' and 'title'; it has {some(table.columns)}.")
-    table["code"] = [code_text(value) for value in table["code"]]
+    table["code"] = code_texts(table["code"])
     table = table[table["code"] != ""]
     twice = table["code"][table["code"].duplicated()]
     if len(twice):
@@ -185,7 +185,7 @@ def read_classification(path: str | Path, above: Iterable[str] = ()) -> Classifi
     prefixes = known | set(above)
 
     def column(name: str) -> dict[str, str]:
-        return dict(zip(table["code"], map(code_text, table[name]), strict=True)) if name in table else {}
+        return dict(zip(table["code"], code_texts(table[name]), strict=True)) if name in table else {}
 
     given_parents, given_levels = column("parent"), column("level")
     bad = [value for value in given_levels.values() if not value.isdigit()]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import code_text
+from kjcm.files import code_texts
 from kjcm.ksco.classification import Classification, spellings
 
 
@@ -44,7 +44,7 @@ def crosswalk_of(table: pd.DataFrame, classification: Classification, name: str)
         KjcmError: a column is missing, or a ksco7 code is none of the classification.
     """
     require_columns(table, ("ksco6", "ksco7"), name)
-    rows = [(code_text(six), code_text(seven)) for six, seven in zip(table["ksco6"], table["ksco7"], strict=True)]
+    rows = list(zip(code_texts(table["ksco6"]), code_texts(table["ksco7"]), strict=True))
     six, seven = ([row[place] for row in rows if any(row)] for place in (0, 1))
     resolved = {code: classification.resolve(code) for code in set(seven)}
     unknown = [code for code in seven if resolved[code] is None]
@@ -66,7 +66,7 @@ def resolutions_of(table: pd.DataFrame, classification: Classification, name: st
     """
     require_columns(table, ("id", "ksco7"), name)
     found: dict[str, str] = {}
-    for row, seven in zip(map(code_text, table["id"]), map(code_text, table["ksco7"]), strict=True):
+    for row, seven in zip(code_texts(table["id"]), code_texts(table["ksco7"]), strict=True):
         if not seven:
             continue
         code = classification.resolve(seven)

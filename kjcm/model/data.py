@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from kjcm.engine.packing import Resident, capacity, pack
 from kjcm.text.tokens import Tokens
 
 Batch = dict[str, Tensor]
@@ -25,23 +26,37 @@ class Labelled:
 
 
 class TokenBatches(Dataset[Batch]):
-    """Batches of rows: item (rows, size of the batch over all processes) -> padded tensors."""
+    """Batches of rows: item (rows, size of the batch over all processes) -> packed or padded tensors."""
 
-    def __init__(self, data: Labelled, pad: int) -> None:
-        self.data, self.pad = data, pad
+    def __init__(self, data: Labelled, pad: int, packed: bool) -> None:
+        self.data, self.pad, self.packed = data, pad, packed
 
     def __getitem__(self, item: tuple[Rows, int]) -> Batch:
-        """Return input_ids, attention_mask [rows, longest], labels, rows [rows], and of_rows (rows on all processes)."""
+        """Return the texts' tensors, labels and rows [rows], and of_rows (rows on all processes).
+
+        Padded: input_ids and attention_mask [rows, longest]. Packed: what `kjcm.engine.packing.pack` returns.
+        """
         rows, of_rows = item
-        ids = self.data.tokens.padded(rows, self.pad)
-        mask = np.arange(ids.shape[1])[None, :] < self.data.tokens.lengths[rows][:, None]
+        texts = pack(self.data.tokens, rows) if self.packed else self._padded(rows)
         return {
-            "input_ids": torch.from_numpy(ids),
-            "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+            **texts,
             "labels": torch.from_numpy(self.data.labels[rows]),
             "rows": torch.from_numpy(rows),
             "of_rows": torch.tensor(of_rows),
         }
+
+    def _padded(self, rows: Rows) -> Batch:
+        ids = self.data.tokens.padded(rows, self.pad)
+        mask = np.arange(ids.shape[1])[None, :] < self.data.tokens.lengths[rows][:, None]
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+
+
+class RowBlocks(Dataset[Batch]):
+    """The rows of many steps: item (rows, their number) -> rows [rows]; the tokens lie on the device already."""
+
+    def __getitem__(self, item: tuple[Rows, int]) -> Batch:
+        """Return the row numbers."""
+        return {"rows": torch.from_numpy(item[0])}
 
 
 class Batches(Sampler[tuple[Rows, int]]):
@@ -71,11 +86,15 @@ class Batches(Sampler[tuple[Rows, int]]):
                 rows = order[begin : begin + self.size]
                 yield rows, len(rows)
             return
-        random = np.random.Generator(np.random.PCG64([self.seed, self.epoch]))
-        order = random.permutation(len(self.lengths)).astype(np.int64)
+        order = epoch_order(len(self.lengths), self.seed, self.epoch)
         for begin in range(0, len(order), self.size):
             batch = order[begin : begin + self.size]
             yield batch[self.rank :: self.world], len(batch)
+
+
+def epoch_order(rows: int, seed: int, epoch: int) -> Rows:
+    """Return the order of the training rows in an epoch: [rows]."""
+    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(rows).astype(np.int64)
 
 
 class TokenData(pl.LightningDataModule):
@@ -88,6 +107,8 @@ class TokenData(pl.LightningDataModule):
         seed: seeds.batches.
         workers: processes that make batches.
         eval_batch_size: rows a step when nothing is learnt.
+        packed: batches without padding, for an encoder that can run them.
+        block: steps a training batch when the tokens are resident on the device; None: one, with its tokens.
     """
 
     def __init__(
@@ -99,31 +120,48 @@ class TokenData(pl.LightningDataModule):
         seed: int = 0,
         workers: int = 0,
         eval_batch_size: int = 256,
+        packed: bool = False,
+        block: int | None = None,
     ) -> None:
         super().__init__()
         self.sides, self.pad, self.seed, self.workers = sides, pad, seed, workers
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.packed, self.block = packed, block
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps an epoch."""
+        return -(-len(self.sides["train"].labels) // self.batch_size)
+
+    def resident(self, epochs: int, device: torch.device) -> Resident:
+        """Return the training rows on a device, with room for the largest batch of `epochs` epochs."""
+        tokens, labels = self.sides["train"].tokens, self.sides["train"].labels
+        orders = [epoch_order(len(labels), self.seed, epoch) for epoch in range(epochs)]
+        room = capacity(tokens.lengths, orders, self.batch_size)
+        return Resident.of(tokens, labels, pad=self.pad, size=self.batch_size, capacity=room, device=device)
 
     def _loader(self, side: str, training: bool = False) -> DataLoader[Batch]:
         data = self.sides[side]
         world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         batches = Batches(
             data.tokens.lengths,
-            self.batch_size if training else self.eval_batch_size,
+            self.batch_size * (self.block or 1) if training else self.eval_batch_size,
             seed=self.seed if training else None,
             rank=rank,
             world=world,
         )
         if training and self.trainer:  # a resumed run draws its first batch before Lightning sets the epoch
             batches.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+        resident = training and self.block
+        workers = 0 if resident else self.workers
         return DataLoader(
-            TokenBatches(data, self.pad),
+            RowBlocks() if resident else TokenBatches(data, self.pad, self.packed),
             sampler=batches,
             batch_size=None,  # the sampler gives whole batches
             generator=torch.Generator(),  # else each new iterator draws from the generator that dropout uses
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0 and training,
-            multiprocessing_context="fork" if self.workers else None,
+            num_workers=workers,
+            persistent_workers=workers > 0 and training,
+            multiprocessing_context="fork" if workers else None,
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
+from kjcm.engine.attention import PACKABLE, Layout, use_packed_attention
 from kjcm.errors import ConfigError, KjcmError, first_line, some
 
 
@@ -33,6 +34,12 @@ class MeanPooled(nn.Module):
         mask = attention_mask[..., None].to(hidden.dtype)
         return self.head(self.dropout((hidden * mask).sum(1) / mask.sum(1)))  # type: ignore[no-any-return]
 
+    def packed(self, input_ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
+        """Return logits [texts, classes] of a packed batch; input_ids and positions: [tokens]."""
+        hidden = hidden_states(self.encoder, input_ids, positions, layout)
+        count = layout.starts.diff().clamp(min=1)[:, None]
+        return self.head(self.dropout(layout.padded(hidden).sum(1) / count))  # type: ignore[no-any-return]
+
 
 class FirstToken(nn.Module):
     """transformers' own sequence classifier of the architecture: its head on the first token."""
@@ -49,6 +56,33 @@ class FirstToken(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return logits [batch, classes]; input_ids and attention_mask: [batch, tokens]."""
         return self.classifier(input_ids=input_ids, attention_mask=attention_mask).logits  # type: ignore[no-any-return]
+
+    def packed(self, input_ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
+        """Return logits [texts, classes] of a packed batch; input_ids and positions: [tokens]."""
+        model, body = self.classifier, cast(PreTrainedModel, self.classifier.base_model)
+        hidden = hidden_states(body, input_ids, positions, layout)
+        first = hidden[layout.starts[:-1].long().clamp(max=len(hidden) - 1)]
+        if model.config.model_type == "distilbert":
+            return model.classifier(model.dropout(model.pre_classifier(first).relu()))  # type: ignore[no-any-return, operator]
+        if model.config.model_type == "bert":
+            return model.classifier(model.dropout(body.pooler(first[:, None])))  # type: ignore[no-any-return, operator]
+        return model.classifier(first[:, None])  # type: ignore[no-any-return, operator] # ELECTRA's and RoBERTa's heads
+
+
+def hidden_states(body: PreTrainedModel, input_ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
+    """Return the last hidden states [tokens, width] of a packed batch; input_ids and positions: [tokens]."""
+    if "roberta" in body.config.model_type:  # its positions begin after the padding's
+        positions = positions + body.config.pad_token_id + 1
+    found = body(input_ids=input_ids[None], position_ids=positions[None], layout=layout)
+    return found.last_hidden_state[0]  # type: ignore[no-any-return]
+
+
+def can_pack(model: MeanPooled | FirstToken) -> bool:
+    """Make an encoder able to run packed; return whether its architecture can."""
+    if model.config.model_type not in PACKABLE:
+        return False
+    use_packed_attention(model.encoder if isinstance(model, MeanPooled) else model.classifier)
+    return True
 
 
 def build_encoder(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MeanMetric
 
+from kjcm.engine.attention import Layout
 from kjcm.errors import KjcmError
 from kjcm.model.data import Batch
 from kjcm.model.metrics import Scores
@@ -29,6 +30,18 @@ class Optimisation:
     warmup: float = 0.0
     schedule: str = "constant"
     clip: float | None = None
+
+    @property
+    def constant(self) -> bool:
+        """Whether every step has the same learning rate."""
+        return not self.warmup and self.schedule == "constant"
+
+    def factor(self, step: int, steps: int) -> float:
+        """Return what `lr` is multiplied by in a step, counted from 0, of `steps`."""
+        rise = self.warmup * steps
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        return 1.0 if self.schedule == "constant" else max(0.0, (steps - step) / max(1.0, steps - rise))
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,8 @@ class Classifier(pl.LightningModule):
         optimisation: optimiser and schedule; None for a module that only measures.
         dropout_seed: seeds.dropout; with the epoch it decides the dropout of that epoch.
         unseen: how many codes of the validation and of the test rows are no class; such rows count as errors.
+        fused: one kernel for the whole optimiser.
+        attention_dropout: False leaves the attention's dropout out of packed batches.
     """
 
     def __init__(
@@ -66,8 +81,12 @@ class Classifier(pl.LightningModule):
         optimisation: Optimisation | None = None,
         dropout_seed: int = 0,
         unseen: Mapping[str, int] | None = None,
+        *,
+        fused: bool = False,
+        attention_dropout: bool = True,
     ) -> None:
         super().__init__()
+        self.fused, self.attention_dropout = fused, attention_dropout
         self.encoder = encoder
         self.classes, self.classes_hash = tuple(classes), classes_hash
         self.optimisation, self.dropout_seed = optimisation, dropout_seed
@@ -80,8 +99,10 @@ class Classifier(pl.LightningModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits [batch, classes]."""
-        logits: Tensor = self.encoder(batch["input_ids"], batch["attention_mask"])
-        return logits
+        if "attention_mask" in batch:
+            return self.encoder(batch["input_ids"], batch["attention_mask"])  # type: ignore[no-any-return]
+        layout = Layout(batch["starts"], batch["places"], batch["valid"], self.attention_dropout)
+        return self.encoder.packed(batch["input_ids"], batch["positions"], layout)  # type: ignore[no-any-return, operator]
 
     def measured(self, batch: Batch) -> Tensor:
         """Return logits in float32 whatever the training's precision, so that every device measures the same model."""
@@ -150,20 +171,26 @@ class Classifier(pl.LightningModule):
         """Return the optimiser, with a schedule stepped once a batch where one is asked for."""
         chosen = self.optimisation
         assert chosen is not None, "this module only measures"
-        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        optimizer = kinds[chosen.name](self.encoder.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay)
-        if not chosen.warmup and chosen.schedule == "constant":
+        optimizer = self.new_optimizer(chosen.lr)
+        if chosen.constant:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
-        rise = chosen.warmup * steps
-
-        def factor(step: int) -> float:
-            if step < rise:
-                return (step + 1) / (rise + 1)
-            return 1.0 if chosen.schedule == "constant" else max(0.0, (steps - step) / max(1.0, steps - rise))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: chosen.factor(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def new_optimizer(self, lr: float | Tensor, **options: Any) -> torch.optim.Optimizer:
+        """Return the optimiser of the encoder's weights."""
+        assert self.optimisation is not None
+        kind: Any = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimisation.name]
+        weights, decay = self.encoder.parameters(), self.optimisation.weight_decay
+        optimizer: torch.optim.Optimizer = kind(weights, lr=lr, weight_decay=decay, fused=self.fused or None, **options)
+        return optimizer
+
+    def on_train_start(self) -> None:
+        """Run the optimiser in this module's way; a checkpoint may be of another device's or engine's."""
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        for group in optimizer.param_groups:
+            group["fused"] = self.fused or None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Send the class order along."""

@@ -50,7 +50,7 @@ def baseline(cfg: DictConfig) -> None:
         fitted = time.perf_counter()
         outcome = measured(scorer, rows, probable=config["kind"] == "majority")
         write_predictions(folder.path, rows, outcome)
-        no_model = dict.fromkeys(("unknown_share", "precision", "epochs", "parameters"))
+        no_model = dict.fromkeys(("unknown_share", "precision", "engine", "epochs", "parameters"))
         report = {**report_record(config, folder, rows, outcome, config["kind"], PACKAGES), **no_model}
         seconds = {"prepare": ready - begin, "fit": fitted - ready, "total": time.perf_counter() - begin}
         finish(folder, report, seconds)

@@ -11,6 +11,7 @@ import pandas as pd
 from kjcm.errors import KjcmError, first_line
 from kjcm.files import read_json, write_json
 from kjcm.ksco.classification import Classification
+from kjcm.study.engine import Engine
 from kjcm.study.inputs import Config
 from kjcm.study.lightning import device_name, gathered, global_rank, make_loggers, make_trainer, processes
 from kjcm.study.results import Outcome
@@ -38,6 +39,7 @@ class Prepared:
         unknown_share: share of [UNK] among the training pieces.
         unseen: side -> codes that are no class.
         encoder: the model before training.
+        engine: how it is trained.
     """
 
     cohort: Cohort
@@ -49,6 +51,7 @@ class Prepared:
     unknown_share: float
     unseen: dict[str, list[str]]
     encoder: "FirstToken | MeanPooled"
+    engine: Engine
 
 
 @dataclass(frozen=True)
@@ -77,27 +80,38 @@ def fit_and_measure(
         prepared: what to learn from.
         overrides: what processes that the Trainer starts are told, so that they do this very job.
     """
-    from kjcm.model.module import Classifier, Optimisation
-
-    cohort = prepared.cohort
-    optimisation = Optimisation(**config["optim"])
-    unseen = {side: len(codes) for side, codes in prepared.unseen.items()}
-    module = Classifier(
-        prepared.encoder, cohort.classes, cohort.classes_hash, optimisation, config["seeds"]["dropout"], unseen
-    )
+    module = _module(config, prepared)
     with (
         make_loggers(config["logger"], folder.path, config, folder.identity.hash[:12]) as loggers,
         processes("train", overrides, folder.path),
     ):
         callbacks = _callbacks(config, folder.path)
-        trainer = make_trainer(
-            config["trainer"], folder=folder.path, loggers=loggers, callbacks=callbacks, clip=optimisation.clip
-        )
+        clip = config["optim"]["clip"] if module.automatic_optimization else None  # else the module clips itself
+        trainer = make_trainer(config["trainer"], folder=folder.path, loggers=loggers, callbacks=callbacks, clip=clip)
         fitted = _fit(trainer, module, prepared, folder.path / "checkpoints", bool(config["trainer"]["patience"]))
         outcome = measure(trainer, module, prepared.data)
         for logger in loggers:
             logger.log_metrics({f"test_{name}": value for name, value in outcome.metrics.items()})
     return fitted, outcome
+
+
+def _module(config: Config, prepared: Prepared) -> Any:
+    """Return the LightningModule that learns in the way of the engine."""
+    from kjcm.model.captured import CapturedClassifier
+    from kjcm.model.module import Classifier, Optimisation
+
+    cohort, engine = prepared.cohort, prepared.engine
+    arguments = (
+        prepared.encoder,
+        cohort.classes,
+        cohort.classes_hash,
+        Optimisation(**config["optim"]),
+        config["seeds"]["dropout"],
+        {side: len(codes) for side, codes in prepared.unseen.items()},
+    )
+    if engine.name == "captured":
+        return CapturedClassifier(*arguments, attention_dropout=engine.attention_dropout, compiled=engine.compiled)
+    return Classifier(*arguments, attention_dropout=engine.attention_dropout, fused=engine.name != "reference")
 
 
 def _fit(trainer: Any, module: Any, prepared: Prepared, checkpoints: Path, choose: bool) -> Fitted:

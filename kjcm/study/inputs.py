@@ -1,18 +1,34 @@
 """From a resolved config to the classification and the cohort: what the commands have in common."""
 
 import copy
+import sys
 from pathlib import Path
 from typing import Any
 
-from kjcm.errors import ConfigError
-from kjcm.files import digest
+import numpy as np
+import pandas as pd
+
+from kjcm.errors import ConfigError, KjcmError
+from kjcm.files import cached, digest, key_of
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.schema import INPUTS
 from kjcm.survey.cohort import Cohort, build_cohort
 from kjcm.survey.responses import Source, kwcs_source, table_source
+from kjcm.survey.store import arrays_of, cohort_from
 from kjcm.survey.twin import synthetic_source
 
 Config = dict[str, Any]
+
+PACKAGE = Path(__file__).parents[1]
+MADE_BY = (
+    "files.py",
+    "ksco/*.py",
+    "ksco/*.tsv",
+    "study/inputs.py",
+    "survey/*.py",
+    "survey/*.tsv",
+)  # what makes a cohort
+NOT_OF_THE_ROWS = ("batch_size", "higher_cutoff")  # keys of the data node that a cohort does not depend on
 
 
 def source_of(data: Config, classification: Classification) -> Source:
@@ -50,6 +66,36 @@ def cohort_of(data: Config, classification: Classification, source: Source | Non
         drop_invalid=data["drop_invalid"],
         train_wave=train_wave,
     )
+
+
+def cached_cohort(data: Config, classification: Classification, cache: str | None) -> Cohort:
+    """Return the cohort of a data node, from the folder `cache` where the same node, files and code made it before.
+
+    Raises:
+        KjcmError: any input is not usable, or it changed while it was read.
+    """
+    if cache is None:
+        return cohort_of(data, classification)
+    key = _cohort_key(data, classification)
+
+    def make() -> Cohort:
+        cohort = cohort_of(data, classification)
+        if _cohort_key(data, classification) != key:  # or it would be kept under the name of other contents
+            files = ", ".join(map(str, input_files({"data": data}).values()))
+            raise KjcmError(f"{files}: changed while the cohort was built. Run again when they are whole.")
+        return cohort
+
+    return cached(Path(cache) / f"cohort-{key}.npz", make, arrays_of, cohort_from)
+
+
+def _cohort_key(data: Config, classification: Classification) -> str:
+    """Return the key of all that a cohort depends on; an input file counts by its kind and content, not by its place."""
+    node = {name: value for name, value in data.items() if name not in NOT_OF_THE_ROWS}
+    for key, path in input_files({"data": data}).items():
+        node[key.removeprefix("data.")] = [path.suffix, digest(path)]
+    codes = [type(classification).__name__, dict(classification.levels), dict(classification.parents)]
+    code = [digest(file) for pattern in MADE_BY for file in sorted(PACKAGE.glob(pattern))]
+    return key_of([node, codes, code, sys.version, np.__version__, pd.__version__])
 
 
 def classification_of(config: Config) -> Classification:

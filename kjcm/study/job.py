@@ -19,7 +19,7 @@ from kjcm import __version__
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import write_json, write_parquet, write_text
 from kjcm.ksco.classification import Classification
-from kjcm.study.inputs import Config, classification_of, cohort_of, with_absolute_inputs
+from kjcm.study.inputs import Config, cached_cohort, classification_of, with_absolute_inputs
 from kjcm.study.lightning import global_rank
 from kjcm.study.results import (
     Outcome,
@@ -84,7 +84,7 @@ def rows_of(config: Config, *, test: bool) -> Rows:
         KjcmError: any input is not usable, or there is nothing to train on or to test.
     """
     classification = classification_of(config)
-    cohort = cohort_of(config["data"], classification)
+    cohort = cached_cohort(config["data"], classification, config.get("cache"))  # a baseline has none
     cohort.require_trainable()
     more = augmentation(classification, cohort.classes, **config["augment"])
     sides = {

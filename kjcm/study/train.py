@@ -3,12 +3,13 @@
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kjcm.errors import ConfigError
+from kjcm.study.engine import choose_engine
 from kjcm.study.fit import Fitted, Prepared, fit_and_measure
 from kjcm.study.inputs import Config
 from kjcm.study.job import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
@@ -17,6 +18,11 @@ from kjcm.study.model_folder import Settings, save_model
 from kjcm.study.results import Outcome
 from kjcm.study.run_folder import RunFolder
 from kjcm.text.tokenizer import holds_kobert
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from kjcm.text.tokens import Tokens
 
 PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "torchmetrics", "hydra-core")
 
@@ -46,7 +52,8 @@ def train(cfg: DictConfig) -> None:
         return
     with at_work(folder, cfg, config, rows):
         model, epochs = config["model"], config["trainer"]["max_epochs"]
-        log.info("model %s (%s), epochs: %d", model["name"], model["pretrained"] or "random start", epochs)
+        start, engine = model["pretrained"] or "random start", prepared.engine.name
+        log.info("model %s (%s), epochs: %d, engine: %s", model["name"], start, epochs, engine)
         fitted, outcome = fit_and_measure(config, folder, prepared, overrides)
         report = _report(config, folder, rows, prepared, fitted, outcome)
         seconds = {"prepare": ready - begin, "fit": fitted.seconds, "total": time.perf_counter() - begin}
@@ -63,6 +70,7 @@ def _report(
         **report_record(config, folder, rows, outcome, "encoder", PACKAGES),
         "unknown_share": prepared.unknown_share,
         "precision": fitted.precision,
+        "engine": prepared.engine.name,
         "epochs": fitted.epochs,
         "parameters": sum(weight.numel() for weight in prepared.encoder.parameters()),
     }
@@ -84,15 +92,14 @@ def _prepare(config: Config, rows: Rows) -> Prepared:
         KjcmError: the tokenizer or the weights are not usable.
     """
     from kjcm.model.data import Labelled, TokenData
-    from kjcm.text.tokenizer import build_tokenizer
-    from kjcm.text.tokens import require_known, tokenize
+    from kjcm.text.tokens import require_known
 
     quiet()
-    node, model, texts = config["tokenizer"], config["model"], rows.sides["train"]["text"].tolist()
-    tokenizer = build_tokenizer(node["kind"], _tokenizer_path(config), node["vocab_size"], texts)
-    how = {"prefix": model["prefix"], "max_length": model["max_length"], "cache": Path(config["cache"])}
-    tokens = {side: tokenize(tokenizer, frame["text"].tolist(), **how) for side, frame in rows.sides.items()}
+    node = config["tokenizer"]
+    tokenizer, tokens = tokens_of(config, rows)
     share = require_known(tokens["train"], tokenizer.unk_token_id, node["max_unknown"], node["path"] or node["kind"])
+    encoder = _encoder(config, len(rows.cohort.classes), len(tokenizer), int(tokenizer.pad_token_id))
+    engine = choose_engine(config["engine"], config["trainer"], encoder)
     return Prepared(
         cohort=rows.cohort,
         classification=rows.classification,
@@ -104,12 +111,31 @@ def _prepare(config: Config, rows: Rows) -> Prepared:
             batch_size=config["data"]["batch_size"],
             seed=config["seeds"]["batches"],
             workers=config["trainer"]["num_workers"],
+            packed=engine.name != "reference",
+            block=engine.block,
         ),
         tokenizer=tokenizer,
         unknown_share=share,
         unseen=dict(rows.unseen),
-        encoder=_encoder(config, len(rows.cohort.classes), len(tokenizer), int(tokenizer.pad_token_id)),
+        encoder=encoder,
+        engine=engine,
     )
+
+
+def tokens_of(config: Config, rows: Rows) -> "tuple[PreTrainedTokenizerFast, dict[str, Tokens]]":
+    """Return a run's tokenizer and the tokens of each side of its rows, from the cache where they were made before.
+
+    Raises:
+        KjcmError: the tokenizer is not usable.
+    """
+    from kjcm.text.tokenizer import build_tokenizer
+    from kjcm.text.tokens import tokenize
+
+    node, model, cache = config["tokenizer"], config["model"], Path(config["cache"])
+    texts = {side: frame["text"].tolist() for side, frame in rows.sides.items()}
+    tokenizer = build_tokenizer(node["kind"], _tokenizer_path(config), node["vocab_size"], texts["train"], cache)
+    how = {"prefix": model["prefix"], "max_length": model["max_length"], "cache": cache}
+    return tokenizer, {side: tokenize(tokenizer, some, **how) for side, some in texts.items()}
 
 
 def _encoder(config: Config, classes: int, vocabulary: int, pad: int) -> Any:

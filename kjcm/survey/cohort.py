@@ -128,8 +128,8 @@ def build_cohort(
         left_groups=_left_groups(rows["code"][below], drawn[below]),
         classes=tuple(sorted(kept["code"][kept["side"] == "train"].unique())),
         level=level,
-        cohort_hash=hash_of(rows["wave"] + "\t" + rows["id"] + "\t" + rows["text"] + "\t" + rows["code"]),
-        split_hash=hash_of(rows["wave"] + "\t" + rows["id"] + "\t" + drawn),
+        cohort_hash=hash_of((rows["wave"] + "\t" + rows["id"] + "\t" + rows["text"] + "\t" + rows["code"]).tolist()),
+        split_hash=hash_of((rows["wave"] + "\t" + rows["id"] + "\t" + drawn).tolist()),
         synthetic=source.synthetic or bool(answers["id"].str.match(rf"(\d-)?{TWIN_IDS}").any()),
     )
 
@@ -209,7 +209,8 @@ def _from_ksco6(
     if unknown:
         raise KjcmError(f"{source.resolutions_name}, column 'id': {some(sorted(unknown))} are not in {survey.name}.")
     partners = {raw: crosswalk.partners(raw, classification, level) for raw in frame["raw"].unique()}
-    _require_candidates(resolved, dict(zip(own, frame["raw"], strict=True)), partners, source, classification, level)
+    raw_of = dict(zip(own.tolist(), frame["raw"].tolist(), strict=True))
+    _require_candidates(resolved, raw_of, partners, source, classification, level)
     single = {raw: codes[0] for raw, codes in partners.items() if len(codes) == 1}
     by_person = own.map({row: classification.at_level(code, level) for row, code in resolved.items()})
     frame["code"] = [

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError, some
-from kjcm.files import code_text, read_table
+from kjcm.files import code_texts, read_table
 from kjcm.survey.wording import sentence, tidy
 
 TWIN_IDS = "synthetic-"  # how the twin's ids begin: they say what its rows are wherever they go
@@ -121,7 +121,7 @@ def answers_of(survey: Survey, columns: Mapping[str, str | None]) -> pd.DataFram
         raise KjcmError(f"{survey.name}: has a header but no rows.")
     frame = pd.DataFrame({"text": sentences(survey.table, columns, survey.name)})
     frame["wave"] = survey.wave
-    frame["code"] = [code_text(value) for value in survey.table[mapped["code"]]] if "code" in mapped else ""
+    frame["code"] = code_texts(survey.table[mapped["code"]]) if "code" in mapped else ""
     frame["id"] = _ids(survey, mapped.get("id"), frame)
     frame["reason"] = ""
     frame.loc[frame["text"] == "", "reason"] = "empty text"
@@ -132,7 +132,7 @@ def answers_of(survey: Survey, columns: Mapping[str, str | None]) -> pd.DataFram
             "weight is no number of 0 or more"
         )
     if "cluster" in mapped:
-        frame["cluster"] = [code_text(value) for value in survey.table[mapped["cluster"]]]
+        frame["cluster"] = code_texts(survey.table[mapped["cluster"]])
         frame.loc[frame["cluster"] == "", "reason"] = "empty cluster"
     frame.loc[frame["id"] == "", "reason"] = "empty id"
     frame.loc[frame["id"].duplicated(keep=False) & (frame["id"] != ""), "reason"] = "duplicate id"
@@ -149,7 +149,7 @@ def sentences(table: pd.DataFrame, columns: Mapping[str, str | None], name: str)
     if not any(parts):
         raise ConfigError(f"{name}: map at least one of the columns {', '.join(TEXT_COLUMNS)}; all are null.")
     blank = [""] * len(table)
-    cells = [[code_text(value) for value in table[part]] if part else blank for part in parts]
+    cells = [code_texts(table[part]) if part else blank for part in parts]
     return [sentence(*row) for row in zip(*cells, strict=True)]
 
 
@@ -160,7 +160,7 @@ def _ids(survey: Survey, column: str | None, frame: pd.DataFrame) -> list[str]:
     """
     lead = f"{survey.wave}-" if survey.wave else ""
     if column is not None:
-        return [f"{lead}{tidy(text)}" if (text := code_text(value)) else "" for value in survey.table[column]]
+        return [f"{lead}{tidy(text)}" if text else "" for text in code_texts(survey.table[column])]
     contents = frame["text"] + "\t" + frame["code"]
     seen = contents.groupby(contents).cumcount()
     side = "test-" if survey.test else ""

@@ -20,7 +20,7 @@ def ranks_of(keys: pd.Series, seed: int) -> NDArray[np.int64]:
 
     The order is that of SHA-256 of seed and key, so that it depends on nothing else.
     """
-    unique = sorted(set(keys), key=lambda key: hashlib.sha256(f"{seed}\t{key}".encode()).digest())
+    unique = sorted(set(keys.tolist()), key=lambda key: hashlib.sha256(f"{seed}\t{key}".encode()).digest())
     places = {key: place for place, key in enumerate(unique)}
     return keys.map(places).to_numpy(np.int64)
 

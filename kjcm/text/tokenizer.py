@@ -3,9 +3,12 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from kjcm.errors import ConfigError, KjcmError, first_line
+from kjcm.files import cached, key_of
 from kjcm.text.unigram import Unigram, fast_tokenizer, read_unigram
 
 if TYPE_CHECKING:
@@ -13,10 +16,17 @@ if TYPE_CHECKING:
 
 KOBERT_FILES = ("spiece.model", "tokenizer_78b3253a26.model")
 KOBERT_HUB = ("monologg/distilkobert", ("tokenizer_78b3253a26.model", "vocab.txt"))
+TRAINING: dict[str, Any] = {  # KoBERT's five special pieces at ids 0 to 4; one thread, so that the pieces are always the same
+    "model_type": "unigram", "hard_vocab_limit": False, "character_coverage": 0.9999, "num_threads": 1,
+    "normalization_rule_name": "nmt_nfkc", "unk_id": 0, "pad_id": 1, "bos_id": 2, "eos_id": 3, "unk_piece": "[UNK]",
+    "pad_piece": "[PAD]", "bos_piece": "[CLS]", "eos_piece": "[SEP]", "control_symbols": ["[MASK]"],
+    "required_chars": "[]ACDEKLMNPSU",  # a special token typed in an answer is made of known letters, so never matched
+    "shuffle_input_sentence": False, "minloglevel": 2,
+}  # fmt: skip
 
 
 def build_tokenizer(
-    kind: str, path: str | None, vocab_size: int | None, texts: Sequence[str]
+    kind: str, path: str | None, vocab_size: int | None, texts: Sequence[str], cache: Path | None = None
 ) -> "PreTrainedTokenizerFast":
     """Return the tokenizer.
 
@@ -25,6 +35,7 @@ def build_tokenizer(
         path: KoBERT's file or its folder (None: the hub), or a Hugging Face folder or hub name.
         vocab_size: most pieces of a trained one.
         texts: training texts.
+        cache: folder that a trained one is kept in, and taken from where the same texts made it before.
 
     Raises:
         KjcmError: files are missing or of the wrong kind, or the hub cannot be reached.
@@ -33,13 +44,26 @@ def build_tokenizer(
     if kind == "trained":
         if vocab_size is None:
             raise ConfigError("tokenizer=trained needs tokenizer.vocab_size.")
-        return fast_tokenizer(train_unigram(texts, vocab_size))
+        return fast_tokenizer(_trained(texts, vocab_size, cache))
     if kind == "kobert":
         file = kobert_file(path)
         return fast_tokenizer(read_unigram(file, kobert=True), str(file))
     if path is None:
         raise ConfigError("tokenizer=huggingface needs tokenizer.path=FOLDER_OR_HUB_NAME (or model.pretrained).")
     return load_tokenizer(path)
+
+
+def _trained(texts: Sequence[str], vocab_size: int, cache: Path | None) -> Unigram:
+    """Return what `train_unigram` does, from `cache` where it was made before."""
+    import sentencepiece
+
+    how = [sentencepiece.__version__, TRAINING, vocab_size]
+    return cached(
+        cache / f"tokenizer-{key_of(how, texts)}.npz" if cache else None,
+        lambda: train_unigram(texts, vocab_size),
+        lambda model: {"data": np.frombuffer(model.data, np.uint8)},
+        lambda arrays: Unigram(arrays["data"].tobytes()),
+    )
 
 
 def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerFast":
@@ -92,19 +116,18 @@ def kobert_file(path: str | None) -> Path:
 
 
 def train_unigram(texts: Sequence[str], vocab_size: int) -> Unigram:
-    """Train a SentencePiece unigram model on `texts`, with KoBERT's five special pieces at ids 0 to 4; deterministic."""
+    """Train a SentencePiece unigram model of at most `vocab_size` pieces on `texts`; the same texts, the same model.
+
+    Raises:
+        KjcmError: the texts are too few or too short.
+    """
     import sentencepiece
 
     written = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts), model_writer=written, model_type="unigram", vocab_size=vocab_size,
-            hard_vocab_limit=False, character_coverage=0.9999, num_threads=1, normalization_rule_name="nmt_nfkc",
-            unk_id=0, pad_id=1, bos_id=2, eos_id=3, unk_piece="[UNK]", pad_piece="[PAD]", bos_piece="[CLS]",
-            eos_piece="[SEP]", control_symbols=["[MASK]"],
-            required_chars="[]ACDEKLMNPSU",  # a special token typed in an answer is made of known letters, so never matched
-            shuffle_input_sentence=False, minloglevel=2,
-        )  # fmt: skip
+            sentence_iterator=iter(texts), model_writer=written, vocab_size=vocab_size, **TRAINING
+        )
     except RuntimeError as error:
         raise KjcmError(
             f"No tokenizer could be trained on {len(texts):,} texts ({first_line(error)}). Use tokenizer=kobert or "

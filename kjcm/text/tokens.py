@@ -1,10 +1,9 @@
 """Texts to token ids, kept flat, and cached by content."""
 
-import hashlib
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kjcm.errors import KjcmError
-from kjcm.files import atomic
+from kjcm.files import cached, key_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-AT_ONCE = 20_000  # texts tokenised in one call: bounds the memory of the Python lists in between
+AT_ONCE = 20_000  # texts tokenised in one call: bounds the memory of what lies in between
 
 
 @dataclass(frozen=True)
@@ -58,30 +57,38 @@ def tokenize(
     cache: Path | None = None,
 ) -> Tokens:
     """Return the tokens of `prefix` + text, cut to `max_length`; from `cache` where the same were made before."""
+    file = cache / f"tokens-{_key(tokenizer, texts, prefix, max_length)}.npz" if cache else None
+    return cached(
+        file,
+        lambda: _encoded(tokenizer, texts, prefix, max_length),
+        lambda tokens: {"ids": tokens.ids, "starts": tokens.starts},
+        lambda arrays: Tokens(arrays["ids"], arrays["starts"]),
+    )
+
+
+def _key(tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str], prefix: str, max_length: int) -> str:
+    import tokenizers
+
     pipeline = {**json.loads(tokenizer.backend_tokenizer.to_str()), "truncation": None, "padding": None}
-    key = hashlib.sha256(json.dumps([pipeline, prefix, max_length]).encode())
-    for text in texts:
-        key.update(f"{len(text)}\0{text}".encode())
-    file = cache / f"{key.hexdigest()[:32]}.npz" if cache else None
-    if file and file.is_file():
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                return Tokens(stored["ids"], stored["starts"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            file.unlink(missing_ok=True)  # a broken cache entry is made again
-    parts: list[NDArray[np.int32]] = []
-    lengths: list[int] = []
+    return key_of([tokenizers.__version__, pipeline, prefix, max_length], texts)
+
+
+def _encoded(tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str], prefix: str, max_length: int) -> Tokens:
+    """Return what `tokenizer(texts, truncation=True)` gives, without its lists and offsets of every text."""
+    from transformers.tokenization_utils_base import TruncationStrategy
+    from transformers.utils.generic import PaddingStrategy
+
+    backend = tokenizer.backend_tokenizer
+    backend.encode_special_tokens = tokenizer.split_special_tokens
+    tokenizer.set_truncation_and_padding(
+        PaddingStrategy.DO_NOT_PAD, TruncationStrategy.LONGEST_FIRST, max_length, 0, None, None
+    )
+    parts, lengths = [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
     for begin in range(0, len(texts), AT_ONCE):
-        some = [prefix + text for text in texts[begin : begin + AT_ONCE]]
-        found = tokenizer(some, truncation=True, max_length=max_length, return_attention_mask=False)["input_ids"]
-        parts.extend(np.asarray(ids, np.int32) for ids in found)
-        lengths.extend(map(len, found))
-    ids = np.concatenate(parts) if parts else np.empty(0, np.int32)
-    tokens = Tokens(ids, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64))
-    if file:
-        with atomic(file) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, ids=tokens.ids, starts=tokens.starts)
-    return tokens
+        found = backend.encode_batch_fast([prefix + text for text in texts[begin : begin + AT_ONCE]])
+        lengths.append(np.fromiter(map(len, found), np.int64, len(found)))
+        parts.append(np.fromiter(chain.from_iterable(one.ids for one in found), np.int32, int(lengths[-1].sum())))
+    return Tokens(np.concatenate(parts), np.cumsum(np.concatenate(lengths)))
 
 
 def require_known(tokens: Tokens, unknown: int | None, most: float, tokenizer: str) -> float:

@@ -63,7 +63,7 @@ def labelled() -> Labelled:
 
 
 def test_batch_contents() -> None:
-    batch = TokenBatches(labelled(), pad=1)[np.array([3, 1, 2]), 5]
+    batch = TokenBatches(labelled(), pad=1, packed=False)[np.array([3, 1, 2]), 5]
     assert {name: tensor.tolist() for name, tensor in batch.items()} == {
         "input_ids": [[2, 1, 3, 1], [2, 3, 1, 1], [2, 7, 8, 3]],
         "attention_mask": [[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]],

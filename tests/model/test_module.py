@@ -119,7 +119,7 @@ def test_it_learns_and_keeps_what_it_predicts() -> None:
     assert (top[:, 0] == torch.from_numpy(test.labels)[rows]).double().mean().item() == pytest.approx(
         metrics["accuracy"]
     )
-    batch = TokenBatches(test, 1)[rows.numpy(), 50]
+    batch = TokenBatches(test, 1, packed=False)[rows.numpy(), 50]
     with torch.no_grad():
         wanted = module.eval()(batch).softmax(1)
     torch.testing.assert_close(prob, wanted.gather(1, top), rtol=1e-4, atol=1e-6)
@@ -135,7 +135,7 @@ def test_losses_that_are_logged_are_means_over_rows() -> None:
 
     def mean_loss(rows: Labelled) -> float:
         chosen = np.flatnonzero(rows.labels < len(CODES))
-        batch = TokenBatches(rows, 1)[chosen, len(chosen)]
+        batch = TokenBatches(rows, 1, packed=False)[chosen, len(chosen)]
         with torch.no_grad():
             return cross_entropy(module.eval()(batch), batch["labels"]).item()
 
@@ -200,7 +200,7 @@ def test_schedule(warmup: float, schedule: str, wanted: list[float]) -> None:
 @pytest.mark.parametrize(("rows", "world"), [(8, 2), (7, 2), (8, 3), (1, 2)])
 def test_processes_average_to_the_whole_batch(rows: int, world: int) -> None:
     """DDP averages gradients; unequal shares, and a share without rows, must not tilt them."""
-    batches = TokenBatches(labelled(), 1)
+    batches = TokenBatches(labelled(), 1, packed=False)
     numbers = np.arange(20, 20 + rows)
 
     class Stub:

@@ -47,6 +47,13 @@ def test_flow_is_fig_1_counted_from_the_rows(paper: Cohort) -> None:
     assert dict(paper.flow) == flow
 
 
+def test_rows_and_split_are_those_of_earlier_versions(paper: Cohort) -> None:
+    """Runs and reports compare by these: they change with a decision, never with how the rows are computed."""
+    assert paper.cohort_hash == "aeccf1cefae46feca4543dce9a5b4e7e44020189c0fe59551830319fba6ebb8a"
+    assert paper.split_hash == "266ae180560a7258202c630d3ef13e18068cd6bc32af7c1363c2fc9fa2c2cf70"
+    assert paper.classes_hash == "007c6d1561bfb5810c6fc5241eb5f10b0908c1d139a874121a8885f4f1f597fa"
+
+
 def test_expected_training_rows_by_major_group_are_table_4s(paper: Cohort) -> None:
     majors = paper.rows["code"].str[0]
     groups = paper.rows.groupby(majors)["code"].nunique()

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.ksco.classification import load_classification
+from kjcm.text import tokenizer as tokenizer_module
 from kjcm.text.tokenizer import build_tokenizer, load_tokenizer, train_unigram
 from kjcm.text.unigram import SPECIAL, fast_tokenizer, reference_ids
 
@@ -45,6 +46,25 @@ def test_trained_tokenizer_is_deterministic() -> None:
     first, second = train_unigram(TEXTS, 1000), train_unigram(TEXTS, 1000)
     assert first.data == second.data
     assert train_unigram(TEXTS[:-1], 1000).data != first.data
+
+
+def test_trained_tokenizer_is_kept_by_its_texts_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pipeline(texts: list[str] = TEXTS, size: int = 1000) -> str:
+        return build_tokenizer("trained", None, size, texts, tmp_path).backend_tokenizer.to_str()
+
+    made = pipeline()
+    assert made == build_tokenizer("trained", None, 1000, TEXTS).backend_tokenizer.to_str()
+    (file,) = tmp_path.iterdir()
+    assert made not in [pipeline(TEXTS[:-1]), pipeline(size=400)]
+    monkeypatch.setitem(tokenizer_module.TRAINING, "character_coverage", 0.99)
+    pipeline()
+    assert len(list(tmp_path.iterdir())) == 4
+    monkeypatch.undo()
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    assert pipeline() == made and file.read_bytes() == whole
+    monkeypatch.setattr(tokenizer_module, "train_unigram", None)  # a hit trains nothing
+    assert pipeline() == made
 
 
 def test_trained_tokenizer_equals_sentencepiece() -> None:

@@ -7,6 +7,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from kjcm.errors import KjcmError
+from kjcm.text import tokens as tokens_module
 from kjcm.text.tokenizer import build_tokenizer
 from kjcm.text.tokens import Tokens, require_known, tokenize
 
@@ -31,6 +32,24 @@ def test_ids_of_each_text(tokenizer: PreTrainedTokenizerFast) -> None:
     prefixed = tokenize(tokenizer, TEXTS, prefix="밥 ", max_length=128)
     assert lists(prefixed) == tokenizer(["밥 " + text for text in TEXTS])["input_ids"] != lists(tokens)
     assert len(tokenize(tokenizer, [], prefix="", max_length=128)) == 0
+    assert (tokens.ids.dtype, tokens.starts.dtype) == (np.int32, np.int64)
+
+
+def test_many_calls_of_the_tokenizer_are_one(
+    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [*TEXTS, "", "[SEP] 밥"]
+    whole = tokenize(tokenizer, texts, prefix="", max_length=8)
+    monkeypatch.setattr(tokens_module, "AT_ONCE", 3)
+    parts = tokenize(tokenizer, texts, prefix="", max_length=8)
+    assert lists(parts) == lists(whole) == tokenizer(texts, truncation=True, max_length=8)["input_ids"]
+
+
+def test_padding_and_truncation_of_a_file_do_not_matter(tokenizer: PreTrainedTokenizerFast) -> None:
+    wanted = lists(tokenize(tokenizer, TEXTS, prefix="", max_length=8))
+    tokenizer.backend_tokenizer.enable_padding(length=20)  # many published tokenizer.json files have both
+    tokenizer.backend_tokenizer.enable_truncation(3)
+    assert lists(tokenize(tokenizer, TEXTS, prefix="", max_length=8)) == wanted
 
 
 def test_truncation_keeps_both_ends_special(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -67,7 +86,7 @@ def test_tokenizer_of_another_language_is_refused(tokenizer: PreTrainedTokenizer
 def test_cache_is_used(tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = tokenize(tokenizer, TEXTS, prefix="", max_length=8, cache=tmp_path)
     again = build_tokenizer("trained", None, 100, TEXTS * 5)
-    monkeypatch.setattr(type(again), "__call__", None)  # a hit does not tokenise
+    monkeypatch.setattr(tokens_module, "_encoded", None)  # a hit does not tokenise
     second = tokenize(again, TEXTS, prefix="", max_length=8, cache=tmp_path)
     assert np.array_equal(first.ids, second.ids) and np.array_equal(first.starts, second.starts)
     assert first.ids.dtype == second.ids.dtype == np.int32

@@ -1,0 +1,135 @@
+"""Attention over packed texts, through transformers' own attention interface.
+
+A packed batch is one row of tokens, text after text. transformers hands the keyword arguments of a forward down to the
+attention function, so its encoders run packed unchanged once they use the function of this module; without a layout it
+computes what `sdpa` computes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+NAME = "kjcm_packed"
+PACKABLE = ("distilbert", "bert", "electra", "roberta", "xlm-roberta")  # model_type of configurations
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the texts of a packed batch lie.
+
+    Attributes:
+        starts: [texts + 1], int32; text i is the tokens starts[i] to starts[i + 1].
+        places: [tokens], text * longest + position of each token: its place when the texts are padded.
+        valid: [texts, 1, 1, longest], which of these places hold a token.
+        dropout: whether the attention's dropout applies, where a model has one.
+        varlen: attend by PyTorch's `varlen_attn` (CUDA, half precision, no dropout) instead of padded.
+    """
+
+    starts: Tensor
+    places: Tensor
+    valid: Tensor
+    dropout: bool = True
+    varlen: bool = False
+
+    @property
+    def longest(self) -> int:
+        """Places of each text."""
+        return self.valid.shape[-1]
+
+    def padded(self, tokens: Tensor) -> Tensor:
+        """Return tokens [tokens, width] as texts [texts, longest, width], zeros where there is no token."""
+        spread: Tensor = _Spread.apply(tokens, self.places, self.valid.numel())  # type: ignore[no-untyped-call]
+        return spread.view(len(self.valid), self.longest, -1)
+
+    def packed(self, texts: Tensor) -> Tensor:
+        """Return the tokens [tokens, width] of padded texts [texts, longest, width]."""
+        return _Gather.apply(texts.flatten(0, 1), self.places)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Spread(torch.autograd.Function):
+    """Tokens to their places among zeros; no place twice, so the derivative is a copy and no sum."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, places: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(places)
+        return tokens.new_zeros(size, tokens.shape[1]).index_copy_(0, places, tokens)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (places,) = ctx.saved_tensors
+        return grad.index_select(0, places), None, None
+
+
+class _Gather(torch.autograd.Function):
+    """The tokens at some places: the other way of `_Spread`."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.size = len(padded)
+        return padded.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        return grad.new_zeros(ctx.size, grad.shape[1]).index_copy_(0, places, grad), None
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    layout: Layout | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Attend within each text of a packed batch; query, key, value: [1, heads, tokens, width] -> [1, tokens, heads, width].
+
+    The texts are padded for attention alone, where most of the cost is not; dropout is exact there.
+    """
+    if layout is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    q, k, v = (packed[0].transpose(0, 1) for packed in (query, key, value))  # [tokens, heads, width]
+    if layout.varlen:
+        return _varlen(q, k, v, layout)[None], None
+    heads, width = q.shape[1:]
+
+    def texts(tokens: Tensor) -> Tensor:
+        return layout.padded(tokens.flatten(1)).view(-1, layout.longest, heads, width).transpose(1, 2)
+
+    attended = functional.scaled_dot_product_attention(
+        texts(q),
+        texts(k),
+        texts(v),
+        attn_mask=layout.valid,
+        dropout_p=dropout if layout.dropout else 0.0,
+        scale=scaling,
+    )
+    return layout.packed(attended.transpose(1, 2).flatten(2)).view(1, -1, heads, width), None
+
+
+def _varlen(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
+    """Attend over [tokens, heads, width] as they lie; its scale, 1 / sqrt(width), is that of every packable encoder."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
+    longest = layout.longest
+    return varlen_attn(query, key, value, layout.starts, layout.starts, longest, longest)  # type: ignore[return-value]
+
+
+def use_packed_attention(model: PreTrainedModel) -> None:
+    """Make a transformers model of a `PACKABLE` kind attend by `packed_attention`."""
+    AttentionInterface.register(NAME, packed_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)

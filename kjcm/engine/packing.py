@@ -1,0 +1,119 @@
+"""Batches of texts without padding: their tokens lie one text after another."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kjcm.text.tokens import Tokens
+
+Rows = NDArray[np.int64]
+
+
+def pack(tokens: Tokens, rows: Rows) -> dict[str, Tensor]:
+    """Return a packed batch: input_ids, positions and places [tokens], starts [texts + 1], valid [texts, 1, 1, longest].
+
+    The names are those of `kjcm.engine.attention.Layout`.
+    """
+    lengths = tokens.lengths[rows]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
+    ids = tokens.ids[np.repeat(tokens.starts[rows], lengths) + positions]
+    longest = int(lengths.max(initial=1))
+    places = np.repeat(np.arange(len(rows)) * longest, lengths) + positions
+    valid = np.arange(longest)[None, :] < lengths[:, None]
+    return {
+        "input_ids": torch.from_numpy(ids.astype(np.int64)),
+        "positions": torch.from_numpy(positions),
+        "places": torch.from_numpy(places),
+        "starts": torch.from_numpy(starts.astype(np.int32)),
+        "valid": torch.from_numpy(valid[:, None, None, :]),
+    }
+
+
+@dataclass(frozen=True)
+class Resident:
+    """Tokens and labels that stay on a device, and batches of one size laid out there.
+
+    Every batch has the same shapes whatever its texts, so that one CUDA graph serves all: `capacity` tokens, of which the
+    last are filler; `size` texts, of which the last may be empty; and further texts that the filler makes.
+
+    Attributes:
+        ids: [all tokens].
+        starts: [rows + 1].
+        labels: [rows].
+        pad: id of the filler.
+        size: rows a batch.
+        capacity: tokens a batch, filler included.
+        longest: tokens of the longest text.
+    """
+
+    ids: Tensor
+    starts: Tensor
+    labels: Tensor
+    pad: int
+    size: int
+    capacity: int
+    longest: int
+
+    @classmethod
+    def of(
+        cls, tokens: Tokens, labels: Rows, *, pad: int, size: int, capacity: int, device: torch.device
+    ) -> "Resident":
+        """Bring tokens and labels to a device."""
+        ids, starts, marks = (torch.from_numpy(array).to(device) for array in (tokens.ids, tokens.starts, labels))
+        return cls(ids.long(), starts, marks, pad, size, capacity, int(tokens.lengths.max()))
+
+    @property
+    def fillers(self) -> int:
+        """Texts that filler may make: none is longer than the longest real one, which attention relies on."""
+        return -(-self.capacity // self.longest)
+
+    def lay_out(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return consecutive batches of rows [n], stacked: what `pack` returns, with a first dimension [batches].
+
+        Beside it labels [batches, texts], -100 where there is no row, and n_rows [batches].
+        """
+        batches, device = -(-len(rows) // self.size), rows.device
+        places = torch.full((batches * self.size,), -1, device=device, dtype=torch.long)
+        places[: len(rows)] = rows
+        rows = places.view(batches, self.size)
+        there, row = rows >= 0, rows.clamp(min=0)
+        lengths = (self.starts[row + 1] - self.starts[row]) * there
+        ends = lengths.cumsum(1)
+        begin = torch.arange(self.fillers, device=device) * self.longest + ends[:, -1:]
+        # texts, then fillers, then the end of it all
+        starts = torch.cat(
+            [ends - lengths, begin.clamp(max=self.capacity), ends.new_full((batches, 1), self.capacity)], 1
+        )
+        slot = torch.arange(self.capacity, device=device).expand(batches, -1).contiguous()
+        text = torch.searchsorted(starts[:, 1:].contiguous(), slot, right=True)
+        positions = slot - starts.gather(1, text)
+        real = text < self.size
+        source = self.starts[row].gather(1, text.clamp(max=self.size - 1)) + positions
+        ids = torch.where(real, self.ids[source.where(real, 0)], self.pad)
+        valid = torch.arange(self.longest, device=device) < starts.diff(dim=1)[..., None]
+        valid[..., 0] = True  # an empty text attends to a zero: a softmax over nothing is no number
+        labels = torch.full((batches, self.size + self.fillers), -100, device=device, dtype=torch.long)
+        labels[:, : self.size] = torch.where(there, self.labels[row], -100)
+        return {
+            "input_ids": ids,
+            "positions": positions * real,
+            "places": text * self.longest + positions,
+            "starts": starts.int(),
+            "valid": valid[:, :, None, None, :],
+            "labels": labels,
+            "n_rows": there.sum(1),
+        }
+
+
+def capacity(lengths: Rows, orders: list[Rows], size: int, multiple: int = 64) -> int:
+    """Return the tokens of the largest batch when rows of `lengths` come in `orders`, rounded up."""
+    most = 0
+    for order in orders:
+        ends = np.concatenate([[0], np.cumsum(lengths[order])])
+        cuts = np.append(np.arange(0, len(order), size), len(order))
+        most = max(most, int(np.diff(ends[cuts]).max()))
+    return -(-most // multiple) * multiple

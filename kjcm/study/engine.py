@@ -1,0 +1,78 @@
+"""Which engine trains: what is asked for, and what device and encoder allow."""
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kjcm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from kjcm.model.encoder import FirstToken, MeanPooled
+
+log = logging.getLogger("kjcm")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How the steps of a training are run.
+
+    Attributes:
+        name: 'reference' (padded batches), 'packed' (without padding) or 'captured' (packed, many steps a call).
+        attention_dropout: whether the attention's dropout applies.
+        compiled: whether torch.compile makes a captured step's kernels.
+        block: steps a call, None where each is a call of its own.
+    """
+
+    name: str
+    attention_dropout: bool
+    compiled: bool
+    block: int | None
+
+
+def choose_engine(node: dict[str, Any], trainer: dict[str, Any], encoder: "MeanPooled | FirstToken") -> Engine:
+    """Return the engine of an `engine` node.
+
+    Raises:
+        ConfigError: the one that is asked for by name cannot run this encoder on these devices.
+    """
+    from kjcm.model.encoder import can_pack
+
+    name = node["name"]
+    if name == "reference":
+        return Engine("reference", True, False, None)
+    if not can_pack(encoder):
+        kind = encoder.config.model_type
+        if name != "auto":
+            raise ConfigError(f"engine={name} runs no encoder of the kind {kind}. Use engine=auto or engine=reference.")
+        log.warning("no packed batches for encoders of the kind %s: engine=reference trains it", kind)
+        return Engine("reference", True, False, None)
+    able = _one_process(trainer) and trainer["precision"] != "16-mixed"
+    if name == "captured" and not able:
+        raise ConfigError(
+            "engine=captured runs in one process, and scales no losses: use trainer.devices=1 and a trainer.precision other "
+            "than 16-mixed, or engine=auto."
+        )
+    captured = name == "captured" or (name == "auto" and able and _on_gpu(trainer))
+    return Engine(
+        "captured" if captured else "packed",
+        node["attention_dropout"] == "exact",
+        node["compile"],
+        node["block"] if captured else None,
+    )
+
+
+def _on_gpu(trainer: dict[str, Any]) -> bool:
+    import torch
+
+    return trainer["accelerator"] != "cpu" and torch.cuda.is_available()
+
+
+def _one_process(trainer: dict[str, Any]) -> bool:
+    """Tell whether a trainer node means one process on one device."""
+    import torch
+
+    devices = trainer["devices"]
+    if devices in ("auto", -1, "-1"):
+        devices = torch.cuda.device_count() if _on_gpu(trainer) else 1
+    count = len(devices) if isinstance(devices, list) else int(devices)
+    return count == 1 and trainer["num_nodes"] == 1 and trainer["strategy"] == "auto"

@@ -1,0 +1,264 @@
+"""Every engine learns the same: batches, order, losses, gradients, schedule and resuming."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from kjcm.engine.attention import Layout
+from kjcm.engine.packing import pack
+from kjcm.model.captured import CapturedClassifier
+from kjcm.model.data import Labelled, TokenData
+from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, can_pack
+from kjcm.model.module import Classifier, Optimisation
+from kjcm.text.tokens import Tokens
+
+CLASSES = tuple(f"{code}" for code in range(111, 118))
+PAD, SIZE, ROWS = 1, 8, 61  # the last of 8 steps has 5 rows
+COMMON = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
+    "max_position_embeddings": 40,
+}  # fmt: skip
+SHAPES: dict[str, dict[str, Any]] = {
+    "distilbert": {
+        "model_type": "distilbert", "n_layers": 2, "dim": 32, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 40,
+    },
+    "bert": {"model_type": "bert", **COMMON},
+    "electra": {"model_type": "electra", "embedding_size": 16, **COMMON},
+    "roberta": {"model_type": "roberta", **COMMON},
+    "xlm-roberta": {"model_type": "xlm-roberta", **COMMON},
+}  # fmt: skip
+ADAM = Optimisation("adam", 1e-3)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def encoder_of(kind: str, pooling: str = "cls") -> FirstToken | MeanPooled:
+    encoder = build_encoder(
+        pretrained=None, shape=SHAPES[kind], pooling=pooling, classes=len(CLASSES), vocabulary=50, pad=PAD,
+        max_length=30, seed=0,
+    )  # fmt: skip
+    assert can_pack(encoder)
+    return encoder
+
+
+def without_dropout(encoder: Any) -> Any:
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return encoder
+
+
+def rows_of(count: int = ROWS) -> Labelled:
+    random = np.random.default_rng(5)
+    labels = random.integers(0, len(CLASSES), count)
+    texts = [[2, 5 + label, *random.integers(15, 50, random.integers(0, 20)), 3] for label in labels]
+    starts = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
+    return Labelled(Tokens(np.concatenate(texts).astype(np.int32), starts), labels)
+
+
+def data_of(engine: str) -> TokenData:
+    return TokenData(
+        {"train": rows_of()}, PAD, batch_size=SIZE, seed=3, packed=engine != "reference",
+        block=3 if engine == "captured" else None,
+    )  # fmt: skip
+
+
+def module_of(engine: str, encoder: Any, optimisation: Optimisation, **options: Any) -> Classifier:
+    kind = CapturedClassifier if engine == "captured" else Classifier
+    return kind(encoder, CLASSES, "hash", optimisation, 7, **options)
+
+
+def trained(
+    engine: str,
+    encoder: Any,
+    folder: Path,
+    *,
+    epochs: int = 2,
+    precision: Any = "32-true",
+    optimisation: Optimisation = ADAM,
+    resume: bool = False,
+    **options: Any,
+) -> tuple[pl.Trainer, Classifier]:
+    module = module_of(engine, encoder, optimisation, **options)
+    last = folder / "last.ckpt"
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=epochs, precision=precision, logger=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=folder, use_distributed_sampler=False,
+        gradient_clip_val=optimisation.clip if module.automatic_optimization else None,
+        callbacks=[ModelCheckpoint(folder, filename="last", every_n_epochs=1, save_on_train_epoch_end=True,
+                                   enable_version_counter=False)],
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data_of(engine), ckpt_path=str(last) if resume else None, weights_only=True)
+    return trainer, module
+
+
+def weights(module: Classifier) -> Tensor:
+    return torch.cat([weight.detach().flatten() for weight in module.encoder.parameters()])
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_packed_logits_and_gradients_are_those_of_padded_batches(kind: str, pooling: str) -> None:
+    encoder, rows = without_dropout(encoder_of(kind, pooling)), rows_of()
+    some = np.array([4, 0, 33, 7, 60])
+    batch, labels = pack(rows.tokens, some), torch.from_numpy(rows.labels[some])
+    ids = torch.from_numpy(rows.tokens.padded(some, PAD))
+    mask = (torch.arange(ids.shape[1]) < torch.from_numpy(rows.tokens.lengths[some])[:, None]).long()
+    layout = Layout(batch["starts"], batch["places"], batch["valid"])
+    found = []
+    for logits in (encoder(ids, mask), encoder.packed(batch["input_ids"], batch["positions"], layout)):
+        encoder.zero_grad()
+        cross_entropy(logits, labels).backward()
+        found.append((logits.detach(), [weight.grad.clone() for weight in encoder.parameters()]))
+    torch.testing.assert_close(found[1][0], found[0][0], atol=1e-5, rtol=1e-5)
+    for packed, padded in zip(found[1][1], found[0][1], strict=True):
+        torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_laid_out_batch_has_the_loss_and_gradients_of_its_rows_alone(kind: str) -> None:
+    data = data_of("captured")
+    module = module_of("captured", without_dropout(encoder_of(kind)), ADAM)
+    laid = data.resident(2, torch.device("cpu")).lay_out(torch.arange(40, ROWS))  # 21 rows: two batches and 5 rows
+    tokens, labels = data.sides["train"].tokens, data.sides["train"].labels
+    assert laid["n_rows"].tolist() == [8, 8, 5]
+    for step, rows in enumerate(np.array_split(np.arange(40, ROWS), [8, 16])):
+        batch = pack(tokens, rows)
+        layout = Layout(batch["starts"], batch["places"], batch["valid"])
+        found = []
+        for total in (
+            cross_entropy(
+                module.encoder.packed(batch["input_ids"], batch["positions"], layout),  # type: ignore[operator]
+                torch.from_numpy(labels[rows]), reduction="sum",
+            ),
+            module.total_loss({name: tensor[step] for name, tensor in laid.items()}),  # type: ignore[operator]
+        ):  # fmt: skip
+            module.encoder.zero_grad()
+            total.backward()
+            found.append((total.detach(), [weight.grad.clone() for weight in module.encoder.parameters()]))  # type: ignore[union-attr]
+        torch.testing.assert_close(found[1][0], found[0][0], atol=1e-4, rtol=1e-5)
+        for one, other in zip(found[1][1], found[0][1], strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["packed", "captured"])
+@pytest.mark.parametrize(
+    "optimisation",
+    [Optimisation("adam", 1e-3), Optimisation("adamw", 2e-3, 0.01, 0.2, "linear", 0.5)],
+    ids=lambda o: o.name,
+)
+def test_engines_take_the_same_steps_as_the_reference(engine: str, optimisation: Optimisation, tmp_path: Path) -> None:
+    encoder = without_dropout(encoder_of("distilbert"))
+    runs = {
+        name: trained(name, copy.deepcopy(encoder), tmp_path / name, optimisation=optimisation)
+        for name in ("reference", engine)
+    }
+    (reference, expected), (trainer, found) = runs["reference"], runs[engine]
+    assert trainer.global_step == reference.global_step == 16
+    torch.testing.assert_close(weights(found), weights(expected), atol=2e-5, rtol=1e-3)
+    for name in ("train_loss", "lr"):
+        assert float(trainer.callback_metrics[name]) == pytest.approx(float(reference.callback_metrics[name]), rel=1e-4)
+
+
+def test_bf16_steps_use_the_weights_of_the_step_before(tmp_path: Path) -> None:
+    """Autocast keeps cast weights while it lasts, and a captured block is many steps under one autocast."""
+    encoder = without_dropout(encoder_of("bert"))
+    found = [
+        weights(trained(name, copy.deepcopy(encoder), tmp_path / name, precision="bf16-mixed")[1])
+        for name in ("reference", "captured")
+    ]
+    moved = (found[0] - torch.cat([weight.detach().flatten() for weight in encoder.parameters()])).norm()
+    assert float((found[1] - found[0]).norm() / moved) < 0.1
+
+
+@pytest.mark.parametrize("engine", ["packed", "captured"])
+def test_a_resumed_training_ends_with_the_same_bits(engine: str, tmp_path: Path) -> None:
+    optimisation = Optimisation("adamw", 1e-3, 0.01, 0.2, "linear", 0.5)
+    encoder = encoder_of("electra")
+    whole = weights(trained(engine, copy.deepcopy(encoder), tmp_path / "whole", epochs=3, optimisation=optimisation)[1])
+
+    class Stop(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            if trainer.current_epoch == 2:
+                raise KeyboardInterrupt
+
+    module = module_of(engine, copy.deepcopy(encoder), optimisation)
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=3, logger=False, enable_progress_bar=False, enable_model_summary=False,
+        gradient_clip_val=0.5 if module.automatic_optimization else None, use_distributed_sampler=False,
+        callbacks=[Stop(), ModelCheckpoint(tmp_path / "cut", filename="last", every_n_epochs=1,
+                                           save_on_train_epoch_end=True, enable_version_counter=False)],
+    )  # fmt: skip
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        trainer.fit(module, datamodule=data_of(engine))
+    resumed = trained(
+        engine, copy.deepcopy(encoder), tmp_path / "cut", epochs=3, optimisation=optimisation, resume=True
+    )
+    assert resumed[0].global_step == 24
+    assert torch.equal(weights(resumed[1]), whole)
+
+
+def test_attention_dropout_can_be_left_out_and_nothing_else_is(tmp_path: Path) -> None:
+    encoder = encoder_of("distilbert")
+    rows = rows_of()
+    batch = {**pack(rows.tokens, np.arange(8)), "labels": torch.from_numpy(rows.labels[:8])}
+    only = copy.deepcopy(encoder)  # attention's dropout alone
+    for name, part in only.named_modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.5 if name.endswith("attention.dropout") else 0.0
+
+    def logits(encoder: Any, attention_dropout: bool) -> Tensor:
+        torch.manual_seed(1)
+        module = module_of("packed", encoder, Optimisation("adam", 1e-3), attention_dropout=attention_dropout)
+        return module(batch).detach()  # type: ignore[no-any-return]
+
+    none = without_dropout(copy.deepcopy(encoder))
+    assert not torch.allclose(logits(only, True), logits(none, True))
+    torch.testing.assert_close(logits(only, False), logits(none, True))
+    assert not torch.allclose(logits(encoder, False), logits(none, True))  # the others still drop
+
+
+def test_a_laid_out_step_compiles_whole() -> None:
+    """torch.compile must see the whole step: a break in its graph could not be captured."""
+    data, module = data_of("captured"), module_of("captured", without_dropout(encoder_of("distilbert")), ADAM)
+    laid = data.resident(1, torch.device("cpu")).lay_out(torch.arange(16))
+    compiled = torch.compile(module.total_loss, dynamic=False, fullgraph=True, backend="aot_eager")  # type: ignore[call-overload]
+    for step in range(2):
+        batch = {name: tensor[step] for name, tensor in laid.items()}
+        torch.testing.assert_close(compiled(batch), module.total_loss(batch))  # type: ignore[operator]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("attention_dropout", [True, False])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_captured_steps_on_a_card_are_those_of_the_reference(
+    precision: str, attention_dropout: bool, tmp_path: Path
+) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    encoder = without_dropout(encoder_of("distilbert"))
+    start = torch.cat([weight.detach().flatten() for weight in encoder.parameters()])
+    found = []
+    for engine, options in (("reference", {}), ("captured", {"attention_dropout": attention_dropout})):
+        module = module_of(engine, copy.deepcopy(encoder), ADAM, **options)
+        trainer = pl.Trainer(
+            accelerator="gpu", devices=1, max_epochs=3, precision=precision, logger=False, enable_progress_bar=False,
+            enable_model_summary=False, enable_checkpointing=False, default_root_dir=tmp_path,
+        )  # type: ignore[arg-type] # fmt: skip
+        trainer.fit(module, datamodule=data_of(engine))
+        assert trainer.global_step == 24
+        found.append((weights(module).cpu(), float(trainer.callback_metrics["train_loss"])))
+    distance = float((found[1][0] - found[0][0]).norm() / (found[0][0] - start).norm())
+    assert distance < (0.02 if precision == "32-true" else 0.2)
+    assert found[1][1] == pytest.approx(found[0][1], rel=1e-3 if precision == "32-true" else 3e-2)

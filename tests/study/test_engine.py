@@ -1,0 +1,55 @@
+"""Which engine trains."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from kjcm.errors import ConfigError
+from kjcm.model.encoder import FirstToken
+from kjcm.study.engine import Engine, choose_engine
+
+SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
+ALONE = {"accelerator": "auto", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "auto"}
+
+
+def encoder(kind: str) -> FirstToken:
+    return FirstToken(AutoModelForSequenceClassification.from_config(AutoConfig.for_model(kind, **SIZES)))
+
+
+def chosen(name: str = "auto", kind: str = "bert", dropout: str = "exact", **trainer: Any) -> Engine:
+    node = {"name": name, "attention_dropout": dropout, "compile": True, "block": 16}
+    return choose_engine(node, {**ALONE, **trainer}, encoder(kind))
+
+
+def test_auto_captures_on_one_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert chosen() == Engine("captured", True, True, 16)
+    assert chosen(devices=[1]).name == "captured"  # one card, named
+    assert chosen(dropout="none") == Engine("captured", False, True, 16)
+    for elsewhere in ({"devices": 2}, {"devices": "auto"}, {"devices": -1}, {"strategy": "ddp"}, {"num_nodes": 2},
+                      {"accelerator": "cpu"}, {"precision": "16-mixed"}):  # fmt: skip
+        assert chosen(**elsewhere) == Engine("packed", True, True, None), elsewhere
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert chosen(devices="auto").name == "captured"
+
+
+def test_an_engine_asked_for_by_name_runs_or_is_refused() -> None:
+    assert chosen("captured").block == 16  # on a CPU too
+    assert chosen("packed") == Engine("packed", True, True, None)
+    assert chosen("reference") == Engine("reference", True, False, None)
+    for wrong in ({"devices": 2}, {"precision": "16-mixed"}):
+        with pytest.raises(ConfigError, match="engine=captured"):
+            chosen("captured", **wrong)
+    with pytest.raises(ConfigError, match="deberta"):
+        chosen("packed", "deberta")
+
+
+def test_other_kinds_of_encoders_are_trained_by_the_reference_and_it_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", "kjcm"):
+        assert chosen(kind="deberta").name == "reference"
+    assert [record.getMessage() for record in caplog.records] == [
+        "no packed batches for encoders of the kind deberta: engine=reference trains it"
+    ]
