@@ -47,7 +47,7 @@ class Resident:
         pad: id of the filler.
         size: rows a batch.
         capacity: tokens a batch, filler included.
-        longest: tokens of the longest text.
+        longest: tokens of the longest text, rounded up to 8, as attention kernels like it.
     """
 
     ids: Tensor
@@ -64,7 +64,7 @@ class Resident:
     ) -> "Resident":
         """Bring tokens and labels to a device."""
         ids, starts, marks = (torch.from_numpy(array).to(device) for array in (tokens.ids, tokens.starts, labels))
-        return cls(ids.long(), starts, marks, pad, size, capacity, int(tokens.lengths.max()))
+        return cls(ids.long(), starts, marks, pad, size, capacity, -(-int(tokens.lengths.max()) // 8) * 8)
 
     @property
     def fillers(self) -> int:

@@ -13,6 +13,11 @@ FORMULA = ("=", "+", "-", "@", "\t", "\n")  # what a spreadsheet program takes f
 NUMBERED = re.compile(r"^(Supplementary )?(Table|Figure) \d+\. ")  # LaTeX numbers its tables itself
 LONG_TABLE = 40  # rows beyond which LaTeX breaks a table across pages
 LINE = 90  # Latin letters of a line
+LANDSCAPE = 150  # the same in landscape
+LEAST = 0.3  # share of a line that columns with long texts need
+PREAMBLE = (
+    r"% Preamble: \usepackage{booktabs,longtable,array,graphicx,pdflscape}; for Hangul kotex, or XeLaTeX with a font."
+)
 LONG_TEXT = 30  # Latin letters beyond whose width a LaTeX column breaks its lines
 
 MARKDOWN = re.compile(r"[\\`*_\[\]<>|~&$]")
@@ -121,20 +126,22 @@ def _code(command: str) -> str:
 def as_latex(table: Table) -> str:
     """Return a table as LaTeX (booktabs; longtable beyond 40 rows) with caption, label tab:KEY and notes.
 
-    Columns with texts wider than 30 letters share the line's width and break their lines; a table still too wide for the
-    page is made smaller. The commands of runs that are missing stand beneath as comments: an article does not print them.
+    Columns with texts wider than 30 letters share the line's width and break their lines. A table still too wide for the
+    page is made smaller, or printed in landscape if it is a long one. The commands of runs that are missing stand beneath
+    as comments: an article does not print them.
     """
     rows = _shown(table)
+    long, wide = len(rows) > LONG_TABLE, _taken(table.columns, rows, LINE) > 1 - LEAST
+    line = LANDSCAPE if long and wide else LINE
+    types = _column_types(table.columns, rows, line)
     head = " & ".join(_latex(column.name) for column in table.columns) + r" \\"
     body = [" & ".join(map(_latex, row)) + r" \\" for row in rows]
     title = rf"\caption{{{_latex(NUMBERED.sub('', table.title))}}}\label{{tab:{table.key}}}"
-    kind = _long if len(rows) > LONG_TABLE else _float
-    lines = [
-        r"% Preamble: \usepackage{booktabs,longtable,array,graphicx}; for Hangul kotex, or XeLaTeX with a font that has it.",
-        *kind(title, _column_types(table.columns, rows), head, body, [_latex(note) for note in table.notes]),
-        *(_comment(f"not run: {label}: {command}") for label, command in table.missing),
-    ]
-    return "\n".join(lines) + "\n"
+    lines = (_long if long else _float)(title, types, head, body, [_latex(note) for note in table.notes])
+    if line == LANDSCAPE:
+        lines = [r"\begin{landscape}", *lines, r"\end{landscape}"]
+    comments = [_comment(f"not run: {label}: {command}") for label, command in table.missing]
+    return "\n".join([PREAMBLE, *lines, *comments]) + "\n"
 
 
 def _float(title: str, types: str, head: str, body: Sequence[str], notes: Sequence[str]) -> list[str]:
@@ -158,17 +165,25 @@ def _long(title: str, types: str, head: str, body: Sequence[str], notes: Sequenc
     ]  # fmt: skip
 
 
-def _column_types(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+def _column_types(columns: Sequence[Column], rows: Sequence[Sequence[str]], line: int) -> str:
     """Return LaTeX's column types: r for numbers, l for text, for long text lines of a share of what is left of the width."""
-    cells = [[column.name, *(row[place] for row in rows)] for place, column in enumerate(columns)]
-    letters = [max(map(_letters, texts)) for texts in cells]
-    wraps = [column.kind == "text" and wide > LONG_TEXT for column, wide in zip(columns, letters, strict=True)]
-    taken = sum(wide + 2 for wide, wrap in zip(letters, wraps, strict=True) if not wrap) / LINE
-    share = max(0.95 - taken, 0.3) / max(sum(wraps), 1)
+    wraps = [wrap for _, wrap in _widths(columns, rows)]
+    share = max(0.95 - _taken(columns, rows, line), LEAST) / max(sum(wraps), 1)
     long = rf">{{\raggedright\arraybackslash}}p{{{share:.2f}\linewidth}}"
     return "".join(
         long if wrap else "l" if column.kind == "text" else "r" for column, wrap in zip(columns, wraps, strict=True)
     )
+
+
+def _taken(columns: Sequence[Column], rows: Sequence[Sequence[str]], line: int) -> float:
+    """Return the share of a line's letters that the columns take that do not break their lines."""
+    return sum(letters + 2 for letters, wrap in _widths(columns, rows) if not wrap) / line
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[tuple[int, bool]]:
+    """Return of each column its widest cell in letters, and whether it breaks its lines."""
+    letters = [max(map(_letters, [column.name, *(row[place] for row in rows)])) for place, column in enumerate(columns)]
+    return [(wide, column.kind == "text" and wide > LONG_TEXT) for column, wide in zip(columns, letters, strict=True)]
 
 
 def _letters(text: str) -> int:

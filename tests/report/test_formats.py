@@ -186,7 +186,7 @@ def test_latex_compiles(tmp_path: Path) -> None:
     font = Path(font_path())
     tables = "\n".join(as_latex(table) for table in (SCORES, TEXTS, long_table(3), long_table(60)))
     (tmp_path / "all.tex").write_text(
-        r"\documentclass{article}\usepackage{booktabs,longtable,array,graphicx,fontspec}"
+        r"\documentclass{article}\usepackage{booktabs,longtable,array,graphicx,pdflscape,fontspec}"
         rf"\setmainfont{{{font.name}}}[Path={font.parent}/]\begin{{document}}{tables}\end{{document}}",
         encoding="utf-8",
     )
