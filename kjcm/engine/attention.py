@@ -25,7 +25,8 @@ class Layout:
 
     Attributes:
         starts: [texts + 1], int32; text i is the tokens starts[i] to starts[i + 1].
-        places: [tokens], text * longest + position of each token: its place when the texts are padded.
+        places: [tokens of texts], text * longest + position of each token: its place when the texts are padded. Tokens
+            after these are filler, which attends to nothing.
         valid: [texts, 1, 1, longest], which of these places hold a token.
         dropout: whether the attention's dropout applies, where a model has one.
         varlen: attend by PyTorch's `varlen_attn` (CUDA, half precision, no dropout) instead of padded.
@@ -44,12 +45,14 @@ class Layout:
 
     def padded(self, tokens: Tensor) -> Tensor:
         """Return tokens [tokens, width] as texts [texts, longest, width], zeros where there is no token."""
-        spread: Tensor = _Spread.apply(tokens, self.places, self.valid.numel())  # type: ignore[no-untyped-call]
+        real = tokens[: len(self.places)]
+        spread: Tensor = _Spread.apply(real, self.places, self.valid.numel())  # type: ignore[no-untyped-call]
         return spread.view(len(self.valid), self.longest, -1)
 
-    def packed(self, texts: Tensor) -> Tensor:
-        """Return the tokens [tokens, width] of padded texts [texts, longest, width]."""
-        return _Gather.apply(texts.flatten(0, 1), self.places)  # type: ignore[no-any-return, no-untyped-call]
+    def packed(self, texts: Tensor, tokens: int) -> Tensor:
+        """Return the tokens [tokens, width] of padded texts [texts, longest, width], zeros for filler."""
+        real: Tensor = _Gather.apply(texts.flatten(0, 1), self.places)  # type: ignore[no-untyped-call]
+        return functional.pad(real, (0, 0, 0, tokens - len(real)))
 
 
 class _Spread(torch.autograd.Function):
@@ -116,7 +119,7 @@ def packed_attention(
         dropout_p=dropout if layout.dropout else 0.0,
         scale=scaling,
     )
-    return layout.packed(attended.transpose(1, 2).flatten(2)).view(1, -1, heads, width), None
+    return layout.packed(attended.transpose(1, 2).flatten(2), len(q)).view(1, -1, heads, width), None
 
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:

@@ -11,11 +11,14 @@ from kjcm.text.tokens import Tokens
 
 Rows = NDArray[np.int64]
 
+ROUND = 64  # tokens of a batch come in multiples of it: a CPU's kernels are made anew for every number of tokens
+
 
 def pack(tokens: Tokens, rows: Rows) -> dict[str, Tensor]:
-    """Return a packed batch: input_ids, positions and places [tokens], starts [texts + 1], valid [texts, 1, 1, longest].
+    """Return a packed batch: input_ids and positions [tokens], filler at the end, and where the texts lie.
 
-    The names are those of `kjcm.engine.attention.Layout`.
+    Beside them places [tokens of texts], starts [texts + 1] and valid [texts, 1, 1, longest], as
+    `kjcm.engine.attention.Layout` has them.
     """
     lengths = tokens.lengths[rows]
     starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -24,9 +27,10 @@ def pack(tokens: Tokens, rows: Rows) -> dict[str, Tensor]:
     longest = int(lengths.max(initial=1))
     places = np.repeat(np.arange(len(rows)) * longest, lengths) + positions
     valid = np.arange(longest)[None, :] < lengths[:, None]
+    filler = (0, -len(ids) % ROUND)
     return {
-        "input_ids": torch.from_numpy(ids.astype(np.int64)),
-        "positions": torch.from_numpy(positions),
+        "input_ids": torch.from_numpy(np.pad(ids.astype(np.int64), filler)),
+        "positions": torch.from_numpy(np.pad(positions, filler)),
         "places": torch.from_numpy(places),
         "starts": torch.from_numpy(starts.astype(np.int32)),
         "valid": torch.from_numpy(valid[:, None, None, :]),

@@ -27,7 +27,7 @@ def attended_alone(query: Tensor, key: Tensor, value: Tensor, starts: list[int])
 def drawn() -> tuple[list[Tensor], Layout]:
     batch = pack(tokens_of(TEXTS), torch.tensor([3, 1, 2, 0]).numpy())
     generator = torch.Generator().manual_seed(0)
-    shape = (1, HEADS, len(batch["input_ids"]), WIDTH)
+    shape = (1, HEADS, len(batch["places"]), WIDTH)
     qkv = [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     return qkv, Layout(batch["starts"], batch["places"], batch["valid"])
 
@@ -68,3 +68,11 @@ def test_dropout_applies_unless_the_layout_leaves_it_out(drawn: tuple[list[Tenso
     torch.testing.assert_close(packed_attention(nn.Module(), *qkv, None, dropout=0.5, layout=without)[0], exact)
     torch.manual_seed(0)
     assert not torch.allclose(packed_attention(nn.Module(), *qkv, None, dropout=0.5, layout=layout)[0], exact)
+
+
+def test_filler_gets_zeros_and_changes_nothing(drawn: tuple[list[Tensor], Layout]) -> None:
+    qkv, layout = drawn
+    filled = [torch.cat([each, torch.full((1, HEADS, 5, WIDTH), 9.0)], dim=2) for each in qkv]
+    found, _ = packed_attention(nn.Module(), *filled, None, layout=layout)
+    torch.testing.assert_close(found[:, :-5], packed_attention(nn.Module(), *qkv, None, layout=layout)[0])
+    assert not found[:, -5:].any()
