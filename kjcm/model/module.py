@@ -186,6 +186,13 @@ class Classifier(pl.LightningModule):
         optimizer: torch.optim.Optimizer = kind(weights, lr=lr, weight_decay=decay, fused=self.fused or None, **options)
         return optimizer
 
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip the gradient's norm; Lightning itself refuses to for a fused optimiser in mixed precision."""
+        if self.optimisation is not None and self.optimisation.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), self.optimisation.clip)
+
     def on_train_start(self) -> None:
         """Run the optimiser in this module's way; a checkpoint may be of another device's or engine's."""
         optimizer: Any = self.optimizers(use_pl_optimizer=False)

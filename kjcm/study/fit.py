@@ -80,14 +80,13 @@ def fit_and_measure(
         prepared: what to learn from.
         overrides: what processes that the Trainer starts are told, so that they do this very job.
     """
-    module = _module(config, prepared)
+    module = module_for(config, prepared)
     with (
         make_loggers(config["logger"], folder.path, config, folder.identity.hash[:12]) as loggers,
         processes("train", overrides, folder.path),
     ):
         callbacks = _callbacks(config, folder.path)
-        clip = config["optim"]["clip"] if module.automatic_optimization else None  # else the module clips itself
-        trainer = make_trainer(config["trainer"], folder=folder.path, loggers=loggers, callbacks=callbacks, clip=clip)
+        trainer = make_trainer(config["trainer"], folder=folder.path, loggers=loggers, callbacks=callbacks)
         fitted = _fit(trainer, module, prepared, folder.path / "checkpoints", bool(config["trainer"]["patience"]))
         outcome = measure(trainer, module, prepared.data)
         for logger in loggers:
@@ -95,7 +94,7 @@ def fit_and_measure(
     return fitted, outcome
 
 
-def _module(config: Config, prepared: Prepared) -> Any:
+def module_for(config: Config, prepared: Prepared) -> Any:
     """Return the LightningModule that learns in the way of the engine."""
     from kjcm.model.captured import CapturedClassifier
     from kjcm.model.module import Classifier, Optimisation
@@ -111,7 +110,9 @@ def _module(config: Config, prepared: Prepared) -> Any:
     )
     if engine.name == "captured":
         return CapturedClassifier(*arguments, attention_dropout=engine.attention_dropout, compiled=engine.compiled)
-    return Classifier(*arguments, attention_dropout=engine.attention_dropout, fused=engine.name != "reference")
+    # with 16-mixed a fused optimiser would unscale the gradients itself, after they are clipped
+    fused = engine.name != "reference" and config["trainer"]["precision"] != "16-mixed"
+    return Classifier(*arguments, attention_dropout=engine.attention_dropout, fused=fused)
 
 
 def _fit(trainer: Any, module: Any, prepared: Prepared, checkpoints: Path, choose: bool) -> Fitted:

@@ -47,18 +47,19 @@ def cpu_has_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def make_trainer(
-    node: dict[str, Any], *, folder: Path, loggers: list[Any], callbacks: list[Any], clip: float | None = None
-) -> "pl.Trainer":
+def make_trainer(node: dict[str, Any], *, folder: Path, loggers: list[Any], callbacks: list[Any]) -> "pl.Trainer":
     """Return the Trainer of a `trainer` node.
 
     Raises:
         ConfigError: the device is not there.
     """
     import lightning.pytorch as pl
+    import torch
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     quiet()
+    # nothing here reads what it has not written, and filling all new memory costs a sixth of a step
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     progress = [progress_bar()] if node["progress"] and sys.stdout.isatty() else []
     try:
         return pl.Trainer(
@@ -69,7 +70,6 @@ def make_trainer(
             precision=cast(Any, resolve_precision(node["precision"], node["accelerator"])),
             max_epochs=node["max_epochs"],
             deterministic=node["deterministic"],
-            gradient_clip_val=clip,
             default_root_dir=str(folder),
             logger=loggers,
             callbacks=[*callbacks, *progress],

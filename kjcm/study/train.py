@@ -44,7 +44,7 @@ def train(cfg: DictConfig) -> None:
     begin = time.perf_counter()
     _require_fitting_tokenizer(config)
     rows = rows_of(config, test=config["evaluate"])
-    prepared = _prepare(config, rows)
+    prepared = prepared_for(config, rows)
     ready = time.perf_counter()
     overrides = list(HydraConfig.get().overrides.task)
     if global_rank() != 0:  # the first process keeps the folder, the others compute with it
@@ -85,7 +85,7 @@ def _require_fitting_tokenizer(config: Config) -> None:
         )
 
 
-def _prepare(config: Config, rows: Rows) -> Prepared:
+def prepared_for(config: Config, rows: Rows) -> Prepared:
     """Return rows with their tokens, and the encoder.
 
     Raises:
