@@ -47,6 +47,21 @@ COMMANDS = {
         "the cohort alone, with its flow counts",
         "kjcm prepare data=kwcs data.wave5=FILE data.wave6=FILE data.crosswalk=FILE out=DIR",
     ),
+    "bench train": (
+        "kjcm.bench.train:bench_train",
+        "time training beside Hugging Face's Trainer and a plain Lightning loop",
+        "kjcm bench train out=out/bench/train",
+    ),
+    "bench predict": (
+        "kjcm.bench.predict:bench_predict",
+        "time coding beside Hugging Face's pipeline",
+        "kjcm bench predict run=RUN_DIR input=FILE",
+    ),
+    "bench prepare": (
+        "kjcm.bench.prepare:bench_prepare",
+        "time survey file to tokens, with an empty cache and a filled one",
+        "kjcm bench prepare data.scale=1",
+    ),
     "doctor": (
         "kjcm.study.doctor:doctor",
         "what will work on this machine",
@@ -100,10 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments[0] == "--version":
         print(__version__)
         return
-    command, *rest = arguments
-    if command not in COMMANDS:
-        print(f"kjcm: no command {command!r}; the commands are {', '.join(COMMANDS)}.", file=sys.stderr)
-        sys.exit(2)
+    command, rest = _split(arguments)
     debug = "--debug" in rest
     try:
         failures = run_command(command, [word for word in rest if word != "--debug"], debug)
@@ -112,6 +124,22 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(130)
     if failures:
         sys.exit(max(error.exit_code for error in failures))
+
+
+def _split(arguments: list[str]) -> tuple[str, list[str]]:
+    """Return the command, of one word or two, and the words after it; without a command, say which there are and stop."""
+    for words in (1, 2):
+        command = " ".join(arguments[:words])
+        if command in COMMANDS:
+            return command, arguments[words:]
+    first, *rest = arguments
+    several = [name for name in COMMANDS if name.startswith(f"{first} ")]
+    if several and rest[:1] in (["-h"], ["--help"]):
+        print("\n".join(f"kjcm {name}: {COMMANDS[name][1]}" for name in several))
+        sys.exit(0)
+    given = " ".join(arguments[:2]) if several else first
+    print(f"kjcm: no command {given!r}; the commands are {', '.join(several or COMMANDS)}.", file=sys.stderr)
+    sys.exit(2)
 
 
 def run_command(command: str, arguments: list[str], debug: bool = False) -> list[KjcmError]:
@@ -124,6 +152,7 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> list
     schema.register()
     target, purpose, example = COMMANDS[command]
     failures: list[KjcmError] = []
+    home = os.getpid()
 
     def job(cfg: DictConfig) -> Any:
         # an error is kept here rather than raised, so that the other jobs of a multirun go on and no traceback shows
@@ -135,10 +164,13 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> list
                 raise
             error = caught if isinstance(caught, KjcmError) else _of_the_system(caught)
             print(f"kjcm {command}: {error}", file=sys.stderr, flush=True)
+            if os.getpid() != home:  # a launcher's process: what it appends stays there
+                raise
             failures.append(error)
             return None
 
-    text = COMMAND_HELP.format(command=command, purpose=purpose, example=example, groups=_groups(command))
+    config = command.replace(" ", "_")
+    text = COMMAND_HELP.format(command=command, purpose=purpose, example=example, groups=_groups(config))
     before = sys.argv
     if debug:
         os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -149,7 +181,7 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> list
     ]
     sys.argv = [before[0], *sorted(words, key=_is_flag)]  # argparse wants the overrides together
     try:
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(job)()
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)(job)()
     finally:
         sys.argv = before
     return failures
@@ -175,11 +207,11 @@ def _is_flag(word: str) -> bool:
     return not ("=" in word or word.startswith("~")) or word.startswith("-")
 
 
-def _groups(command: str) -> str:
-    """Return the groups that the defaults list of a command's config names, with their choices."""
+def _groups(config: str) -> str:
+    """Return the groups that the defaults list of a config names, with their choices."""
     folder = config_folder()
     choices = {
-        name: sorted(file.stem for file in (folder / name).glob("*.yaml")) for name in _group_names(folder, command)
+        name: sorted(file.stem for file in (folder / name).glob("*.yaml")) for name in _group_names(folder, config)
     }
     return "\n".join(f"  {name:<16}{', '.join(found)}" for name, found in choices.items()) or "  (none)"
 

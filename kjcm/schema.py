@@ -276,10 +276,11 @@ class Predict:
     output: str = MISSING
     columns: TextColumns = field(default_factory=TextColumns)
     top_k: int = MISSING
-    batch_size: int = MISSING
+    batch_size: int | None = MISSING
     chunk_rows: int = MISSING
     skip_invalid: bool = MISSING
     accelerator: str = MISSING
+    precision: str = MISSING
     overwrite: bool = MISSING
 
 
@@ -313,6 +314,47 @@ class Reproduce(Train, Reporting):
 
 
 @dataclass
+class BenchTrain(Train):
+    """`kjcm bench train`."""
+
+    steps: int = MISSING
+    warmup: int = MISSING
+    alternatives: list[str] | None = MISSING
+    repeats: int = MISSING
+    out: str = MISSING
+
+
+@dataclass
+class BenchPredict:
+    """`kjcm bench predict`."""
+
+    run: str = MISSING
+    input: str = MISSING
+    rows: int | None = MISSING
+    precisions: list[str] | None = MISSING
+    batch_size: int | None = MISSING
+    accelerator: str = MISSING
+    repeats: int = MISSING
+    out: str = MISSING
+    overwrite: bool = MISSING
+
+
+@dataclass
+class BenchPrepare:
+    """`kjcm bench prepare`."""
+
+    data: Data = MISSING
+    augment: Augment = MISSING
+    classification: ClassificationNode = MISSING
+    tokenizer: Tokenizer = MISSING
+    model: Model = MISSING
+    preset: Preset = MISSING
+    repeats: int = MISSING
+    out: str = MISSING
+    overwrite: bool = MISSING
+
+
+@dataclass
 class Doctor:
     """`kjcm doctor`."""
 
@@ -330,6 +372,9 @@ NODES: dict[str, dict[str, type]] = {
         "doctor": Doctor,
         "report": Report,
         "reproduce": Reproduce,
+        "bench_train": BenchTrain,
+        "bench_predict": BenchPredict,
+        "bench_prepare": BenchPrepare,
     },
     "data": {"synthetic": Synthetic, "kwcs": Kwcs, "table": Table},
     "augment": {"any": Augment},
@@ -369,6 +414,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "logger.kind": ("csv", "wandb", "tensorboard", "none"),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
     "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+    "precision": ("auto", "32-true", "bf16", "int8"),
 }
 # key: (least, whether the least itself is allowed, most)
 RANGES: dict[str, tuple[float, bool, float]] = {
@@ -403,6 +449,9 @@ RANGES: dict[str, tuple[float, bool, float]] = {
     "replicates": (0, True, 10**6),
     "bootstrap_seed": (0, True, 2**32 - 1),
     "repeats": (1, True, 1000),
+    "steps": (1, True, 10**6),
+    "warmup": (1, True, 10**6),
+    "rows": (1, True, 10**9),
 }
 
 

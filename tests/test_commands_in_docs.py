@@ -40,6 +40,9 @@ def test_every_command_of_a_page_works(page: Path, here: Path, capfd: pytest.Cap
                 code = command(*words[1:], *small, "trainer.max_epochs=1")
             elif words[1] == "baseline" or (words[1] == "prepare" and "data=kwcs" not in words):
                 code = command(*words[1:], *small)
+            elif words[1] == "bench":
+                few = {"train": [*SMALL, "steps=2", "warmup=1"], "predict": ["rows=20"], "prepare": [*SMALL[:1]]}
+                code = command(*words[1:], *few[words[2]], "repeats=1")
             elif words[1] == "doctor":
                 code = command(*words[1:], "hub=false")
             else:

@@ -56,7 +56,10 @@ def section(heading: str) -> str:
     return found[1]
 
 
-TAKEN_OVER = {"reproduce": ("train", "report")}  # command -> commands of which it has every key
+TAKEN_OVER = {
+    "reproduce": ("train", "report"),
+    "bench_train": ("train",),
+}  # command -> commands of which it has every key
 
 
 def own_keys(command: str) -> Keys:
@@ -66,7 +69,12 @@ def own_keys(command: str) -> Keys:
     return {key: kind for key, kind in keys.items() if key not in others}
 
 
-SECTIONS: dict[str, Keys] = {f"`kjcm {command}`": own_keys(command) for command in COMMANDS} | {
+def heading_of(command: str) -> str:
+    """Return the heading of a command's section: its config is named with _ between its words."""
+    return f"`kjcm {command.replace('_', ' ')}`"
+
+
+SECTIONS: dict[str, Keys] = {heading_of(command): own_keys(command) for command in COMMANDS} | {
     group: {key: kind for node in nodes.values() for key, kind in keys_of(node, f"{group}.")}
     for group, nodes in GROUPS.items()
 }
@@ -87,7 +95,7 @@ def test_config_reference_names_every_key() -> None:
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_config_reference_gives_type_and_default(heading: str) -> None:
     """The default is that of the group's default choice, else of the choice that has the key."""
-    command = heading.strip("`").removeprefix("kjcm ") if heading.startswith("`") else "train"
+    command = heading.strip("`").removeprefix("kjcm ").replace(" ", "_") if heading.startswith("`") else "train"
     choices: list[list[str]] = [[]]
     if heading in ("data", "logger"):
         choices += [[f"{heading}={choice}"] for choice in CHOICES[heading]]
@@ -123,7 +131,7 @@ def test_config_reference_names_every_choice() -> None:
         assert [name for name, mark in lines if mark] == ([str(chosen[group])] if chosen[group] else []), group
 
 
-@pytest.mark.parametrize("name", ["report", "cohort", "metrics"])
+@pytest.mark.parametrize("name", ["report", "cohort", "metrics", "bench"])
 def test_schemas_are_schemas_and_describe_every_key(name: str) -> None:
     """That real files fit them is tested where runs are made."""
     whole = json.loads((ROOT / "docs" / "schemas" / f"{name}.schema.json").read_text(encoding="utf-8"))

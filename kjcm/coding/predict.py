@@ -3,18 +3,21 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
+from kjcm.coding.coder import Coder, Ready, ahead
 from kjcm.errors import ConfigError, KjcmError, first_line, some
 from kjcm.files import SEPARATORS, atomic, code_text, read_table, require_file, text_chunks, write_json
-from kjcm.study.model_folder import Settings, finished_run, load_model, load_settings
+from kjcm.study.model_folder import Settings, finished_run, load_settings
 from kjcm.survey.responses import TEXT_COLUMNS, sentences
 
 log = logging.getLogger("kjcm")
@@ -39,14 +42,16 @@ def predict(cfg: DictConfig) -> None:
     require_file(source, "input file")
     settings = load_settings(run / "model")
     columns = _columns(settings, config["columns"])
-    coder = Coder(run, config["batch_size"], min(config["top_k"], len(settings.classes)), config["accelerator"])
+    top_k = min(config["top_k"], len(settings.classes))
+    coder = Coder(run, config["batch_size"], top_k, config["accelerator"], config["precision"])
     begin, rows, skipped = time.perf_counter(), 0, 0
-    chunks = read_chunks(source, config["chunk_rows"])
-    with atomic(target, config["overwrite"]) as temporary, _writer(temporary) as writer:
+    chunks = ahead(_chunks(source, config["chunk_rows"], coder, columns, config["skip_invalid"]))
+    with closing(chunks), atomic(target, config["overwrite"]) as temporary, _writer(temporary) as writer:
         for chunk in chunks:
-            frame, left = _coded(chunk, coder, columns, source, rows, config["skip_invalid"])
-            writer.write(frame)
-            rows, skipped = rows + len(frame), skipped + left
+            added = coder.frame(chunk.ready)
+            added.loc[chunk.empty] = None
+            writer.write(pd.concat([chunk.frame.reset_index(drop=True), added], axis=1))
+            rows, skipped = rows + len(added), skipped + int(chunk.empty.sum())
             if sys.stderr.isatty():
                 print(f"\r{rows:,} rows", end="", file=sys.stderr, flush=True)
     seconds = time.perf_counter() - begin
@@ -54,7 +59,7 @@ def predict(cfg: DictConfig) -> None:
         note,
         {
             "run": str(run), "classes_hash": settings.classes_hash, "synthetic": settings.synthetic, "rows": rows,
-            "rows_without_text": skipped, "top_k": coder.top_k, "seconds": round(seconds, 3),
+            "rows_without_text": skipped, "top_k": coder.top_k, "precision": coder.precision, "seconds": round(seconds, 3),
         },
     )  # fmt: skip
     log.info("%s rows coded in %.1f s: %s", f"{rows:,}", seconds, target)
@@ -69,97 +74,59 @@ def _columns(settings: Settings, given: Mapping[str, str | None]) -> dict[str, s
     return {role: settings.columns[role] if given[role] == "@run" else given[role] for role in TEXT_COLUMNS}
 
 
-def _coded(
-    chunk: pd.DataFrame,
-    coder: "Coder",
-    columns: Mapping[str, str | None],
-    source: Path,
-    before: int,
-    skip_invalid: bool,
-) -> tuple[pd.DataFrame, int]:
-    """Return the chunk with its codes, and how many of its rows have no text.
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of the input, ready to be coded.
+
+    Attributes:
+        frame: the rows as read.
+        empty: [rows], which have no text.
+        ready: their texts.
+    """
+
+    frame: pd.DataFrame
+    empty: NDArray[np.bool_]
+    ready: Ready
+
+
+def _chunks(
+    source: Path, rows: int, coder: Coder, columns: Mapping[str, str | None], skip_invalid: bool
+) -> Iterator[Chunk]:
+    """Yield the input in chunks that are ready to be coded.
 
     Raises:
         KjcmError: a column is missing or would be overwritten, or a row has no text and `skip_invalid` is false.
     """
-    missing = {role: name for role, name in columns.items() if name and name not in chunk}
+    before = 0
+    for frame in read_chunks(source, rows):
+        _require_columns(frame, source, columns, coder.columns)
+        texts = sentences(frame, columns, str(source))
+        empty = np.array([not text for text in texts], dtype=bool)
+        if empty.any() and not skip_invalid:
+            numbers = [f"{before + int(row) + 1:,}" for row in np.flatnonzero(empty)[:5]]
+            raise KjcmError(
+                f"{source}, columns {some(name for name in columns.values() if name)}: no text in row "
+                f"{', '.join(numbers)} (counted from 1 after the header). Fill them in, or add skip_invalid=true to leave "
+                "their codes empty."
+            )
+        yield Chunk(frame, empty, coder.ready(texts))
+        before += len(frame)
+
+
+def _require_columns(
+    frame: pd.DataFrame, source: Path, columns: Mapping[str, str | None], added: Sequence[str]
+) -> None:
+    """Raise KjcmError if a text column is not there, or a column that the codes would overwrite is."""
+    missing = {role: name for role, name in columns.items() if name and name not in frame}
     if missing:
         role = next(iter(missing))
         raise KjcmError(
-            f"{source}: has no column {some(missing.values())}; its columns are {some(chunk.columns)}. Set "
+            f"{source}: has no column {some(missing.values())}; its columns are {some(frame.columns)}. Set "
             f"columns.{role}=NAME, or columns.{role}=null if there is none."
         )
-    texts = sentences(chunk, columns, str(source))
-    empty = np.array([not text for text in texts])
-    if empty.any() and not skip_invalid:
-        numbers = [f"{before + int(row) + 1:,}" for row in np.flatnonzero(empty)[:5]]
-        raise KjcmError(
-            f"{source}, columns {some(name for name in columns.values() if name)}: no text in row {', '.join(numbers)} "
-            f"(counted from 1 after the header). Fill them in, or add skip_invalid=true to leave their codes empty."
-        )
-    added = coder.code(texts)
-    added.loc[empty] = None
-    twice = [name for name in added if name in chunk]
+    twice = [name for name in added if name in frame]
     if twice:
         raise KjcmError(f"{source}: has columns {some(twice)} already, which the codes would overwrite. Rename them.")
-    return pd.concat([chunk.reset_index(drop=True), added], axis=1), int(empty.sum())
-
-
-class Coder:
-    """A finished run's model, ready to code texts.
-
-    Args:
-        run: the run folder.
-        batch_size: texts a step.
-        top_k: codes a text.
-        accelerator: 'auto', 'cpu' or 'gpu'.
-    """
-
-    def __init__(self, run: Path, batch_size: int, top_k: int, accelerator: str = "auto") -> None:
-        import torch
-
-        from kjcm.study.lightning import quiet
-
-        quiet()
-        if accelerator not in ("auto", "cpu", "gpu") or (accelerator == "gpu" and not torch.cuda.is_available()):
-            raise ConfigError(f"accelerator={accelerator}: use auto, cpu, or gpu where there is one (`kjcm doctor`).")
-        on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-        self.device = torch.device("cuda" if on_gpu else "cpu")
-        self.batch_size, self.top_k = batch_size, top_k
-        model, self.tokenizer, self.settings = load_model(run / "model")
-        self.model: torch.nn.Module = model.to(self.device)
-
-    def code(self, texts: list[str]) -> pd.DataFrame:
-        """Return code_1..k, title_1..k, prob_1..k for each text; probabilities are over all classes (sum 1)."""
-        top, prob = self._first(texts)
-        codes = np.array(self.settings.classes, dtype=object)[top]
-        titles = np.array([self.settings.titles.get(code, "") for code in self.settings.classes], dtype=object)[top]
-        columns: dict[str, Any] = {}
-        for name, values in (("code", codes), ("title", titles), ("prob", prob)):
-            columns |= {f"{name}_{k + 1}": values[:, k] for k in range(self.top_k)}
-        return pd.DataFrame(columns)
-
-    def _first(self, texts: list[str]) -> tuple["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]:
-        """Return class indices and probabilities [texts, top_k], likeliest first; rows run sorted by length."""
-        import torch
-
-        from kjcm.model.data import Batches, Labelled, TokenBatches
-        from kjcm.text.tokens import tokenize
-
-        settings = self.settings
-        tokens = tokenize(self.tokenizer, texts, prefix=settings.prefix, max_length=settings.max_length)
-        batches = TokenBatches(
-            Labelled(tokens, np.zeros(len(texts), np.int64)), int(self.tokenizer.pad_token_id), packed=False
-        )
-        top = np.empty((len(texts), self.top_k), np.int64)
-        prob = np.empty((len(texts), self.top_k), np.float32)
-        with torch.inference_mode():
-            for item in Batches(tokens.lengths, self.batch_size, seed=None):
-                batch = batches[item]
-                logits = self.model(batch["input_ids"].to(self.device), batch["attention_mask"].to(self.device))
-                values, indices = logits.float().softmax(dim=1).topk(self.top_k, dim=1)
-                top[item[0]], prob[item[0]] = indices.cpu().numpy(), values.cpu().numpy()
-        return top, prob
 
 
 def read_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:

@@ -174,15 +174,14 @@ def test_predict_keeps_columns_and_order(finished: Path, here: Path, kind: str) 
         "parquet": lambda: rows.to_parquet("in.parquet"),
         "xlsx": lambda: rows.to_excel("in.xlsx", index=False),
     }[kind]()
-    assert (
-        command("predict", f"run={finished}", f"input=in.{kind}", "output=out.parquet", "top_k=3", "chunk_rows=3") == 0
-    )
+    words = (f"run={finished}", f"input=in.{kind}", "precision=32-true")
+    assert command("predict", *words, "output=out.parquet", "top_k=3", "chunk_rows=3") == 0
     coded = pd.read_parquet("out.parquet")
     assert list(coded) == [*rows, *(f"{name}_{k}" for name in ("code", "title", "prob") for k in (1, 2, 3))]
     pd.testing.assert_frame_equal(coded[list(rows)].fillna("").astype(str), rows, check_dtype=False)
     assert load(here / "out.parquet.json")["synthetic"] is True
     # every row is coded as it would be alone, whatever its chunk and batch
-    assert command("predict", f"run={finished}", f"input=in.{kind}", "output=one.csv", "batch_size=1", "top_k=10") == 0
+    assert command("predict", *words, "output=one.csv", "batch_size=1", "top_k=10") == 0
     one = pd.read_csv("one.csv", dtype={"code_1": str})
     assert one["code_1"].tolist() == coded["code_1"].tolist()
     assert np.allclose(one["prob_1"], coded["prob_1"], atol=2e-6)

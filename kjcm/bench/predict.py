@@ -1,0 +1,153 @@
+"""`kjcm bench predict`: a finished run's coding beside Hugging Face's pipeline."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+
+from kjcm.bench.device import clear, machine, on_gpu, peak_memory
+from kjcm.bench.measuring import Measured, Measurement, alternate
+from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
+from kjcm.coding.coder import Coder
+from kjcm.coding.predict import read_chunks
+from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.files import require_file
+from kjcm.study.model_folder import Settings, finished_run, load_settings
+from kjcm.survey.responses import TEXT_COLUMNS, sentences
+
+EXACT = "32-true"  # what the others are held against
+PRECISIONS = (EXACT, "bf16", "int8")
+BATCH = 64  # of the pipeline
+WARM_UP = 64  # texts coded before the clock starts: a device's first work is slow
+
+
+@dataclass(frozen=True)
+class First:
+    """The first code of each text: codes [texts], prob [texts]."""
+
+    codes: NDArray[np.object_]
+    prob: NDArray[np.float64]
+
+
+def bench_predict(cfg: DictConfig) -> None:
+    """Measure kjcm's coder in each precision and the pipeline in turn; write bench.json, bench.png and bench.svg into `out`.
+
+    Raises:
+        KjcmError: run or input are not usable, or `out` holds a benchmark.
+    """
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    out, run = folder_to_fill(config), finished_run(config["run"])
+    settings, gpu = load_settings(run / "model"), on_gpu(config["accelerator"])
+    if settings.pooling != "cls":
+        raise KjcmError(
+            f"run={run}: transformers has no classifier with pooling={settings.pooling}, so its pipeline cannot code with "
+            "this run. Give a run with model.pooling=cls."
+        )
+    texts = _texts(Path(config["input"]).expanduser(), config["rows"], settings)
+    precisions = _precisions(config["precisions"], gpu)
+    for precision in precisions:  # says now what is missing, and makes what a run keeps
+        _coder(run, config, precision)
+    measured_on = machine(gpu)
+    sides: dict[str, Callable[[], Measurement]] = {
+        f"kjcm {precision}": partial(_measured, partial(_kjcm, run, config, precision), texts, gpu)
+        for precision in precisions
+    }
+    sides["pipeline"] = partial(_measured, partial(_pipeline, run, settings, gpu), texts, gpu)
+    measured = alternate(sides, config["repeats"])
+    about = {name: f"kjcm predict, precision={name.removeprefix('kjcm ')}" for name in sides} | {
+        "pipeline": f"Hugging Face pipeline, float32, batch_size={BATCH}, in the file's order"
+    }
+    comparisons = [Comparison(name, "pipeline", agreement(measured, name)) for name in sides if name != "pipeline"]
+    compared = (
+        f"kjcm bench predict: {len(texts):,} texts, {len(set(texts)):,} of them different, {config['repeats']} repeats"
+    )
+    benchmark = Benchmark("predict", compared, settings.synthetic, config, about, measured, comparisons)
+    write(out, benchmark, measured_on)
+
+
+def _precisions(names: list[str] | None, gpu: bool) -> list[str]:
+    """Return float32, which the others are held against, and the others."""
+    if names is None:
+        names = [name for name in PRECISIONS if name != "int8" or not gpu]
+    if unknown := [name for name in names if name not in PRECISIONS]:
+        raise ConfigError(f"precisions: no {some(unknown)}; choose among {', '.join(PRECISIONS)}.")
+    return list(dict.fromkeys([EXACT, *names]))
+
+
+def _texts(source: Path, rows: int | None, settings: Settings) -> list[str]:
+    """Return the texts of a file's first rows, those without text left out.
+
+    Raises:
+        KjcmError: a column is missing, or there is no text.
+    """
+    frame = next(read_chunks(require_file(source, "input file"), rows or 10**9))
+    columns = {role: settings.columns[role] for role in TEXT_COLUMNS}
+    missing = [name for name in columns.values() if name and name not in frame]
+    if missing:
+        raise KjcmError(f"{source}: has no column {some(missing)}, as the run's data had. Rename its columns.")
+    texts = [text for text in sentences(frame, columns, str(source)) if text]
+    if not texts:
+        raise KjcmError(f"{source}: there is no text to code in it. Check its columns {some(columns.values())}.")
+    return texts
+
+
+def _measured(make: Callable[[], Callable[[list[str]], First]], texts: list[str], gpu: bool) -> Measurement:
+    """Make a side's coder, let it code a few texts, and time it on all."""
+    begin = time.perf_counter()
+    clear(gpu)
+    code = make()
+    code(texts[:WARM_UP])
+    ready = time.perf_counter()
+    first = code(texts)  # on the CPU when it returns
+    return Measurement(
+        seconds=time.perf_counter() - ready,
+        rows=len(texts),
+        setup_seconds=ready - begin,
+        peak_memory=peak_memory(gpu),
+        made=first,
+    )
+
+
+def _coder(run: Path, config: dict[str, Any], precision: str) -> Coder:
+    return Coder(run, config["batch_size"], 1, config["accelerator"], precision)
+
+
+def _kjcm(run: Path, config: dict[str, Any], precision: str) -> Callable[[list[str]], First]:
+    coder = _coder(run, config, precision)
+
+    def code(texts: list[str]) -> First:
+        frame = coder.code(texts)
+        return First(frame["code_1"].to_numpy(dtype=object), frame["prob_1"].to_numpy(dtype=np.float64))
+
+    return code
+
+
+def _pipeline(run: Path, settings: Settings, gpu: bool) -> Callable[[list[str]], First]:
+    """Return transformers' pipeline over the run's model folder, which is one that transformers loads by itself."""
+    from transformers import pipeline
+
+    classify: Any = pipeline("text-classification", model=str(run / "model"), device=0 if gpu else -1)
+
+    def code(texts: list[str]) -> First:
+        given = [settings.prefix + text for text in texts]
+        found = classify(given, batch_size=BATCH, truncation=True, max_length=settings.max_length)
+        return First(np.array([one["label"] for one in found], dtype=object), np.array([one["score"] for one in found]))
+
+    return code
+
+
+def agreement(measured: Measured, ours: str) -> dict[str, float]:
+    """Return how near our side and the pipeline are to float32: share of equal codes, mean difference of probability."""
+    exact: First = measured[f"kjcm {EXACT}"][0].made
+    found = {}
+    for side, name in (("ours", ours), ("alternative", "pipeline")):
+        first: First = measured[name][0].made
+        found[f"equal_codes_{side}"] = float(np.mean(first.codes == exact.codes))
+        found[f"probability_difference_{side}"] = float(np.mean(np.abs(first.prob - exact.prob)))
+    return found

@@ -1,0 +1,82 @@
+"""`kjcm bench prepare`: survey file to tokens with an empty cache and with a filled one."""
+
+import importlib
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from kjcm.bench.device import machine
+from kjcm.bench.measuring import Measured, Measurement, alternate
+from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
+from kjcm.study.inputs import Config
+from kjcm.study.job import rows_of
+from kjcm.study.train import tokens_of
+
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "transformers.tokenization_utils_base",
+    "tokenizers",
+    "sentencepiece",
+    "pyarrow.parquet",
+)
+ABOUT = {
+    "cold": "cohort built, tokenizer made and rows tokenised; the cache is empty",
+    "warm": "the same from the cache that the last cold measurement filled",
+}
+
+
+def bench_prepare(cfg: DictConfig) -> None:
+    """Measure what comes before a training, cold and warm in turn, and write bench.json, bench.png and bench.svg into `out`.
+
+    There is no outside alternative: no other program makes this cohort.
+
+    Raises:
+        KjcmError: the input is not usable, or `out` holds a benchmark.
+    """
+    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    out = folder_to_fill(config)
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    measured_on = machine(gpu=False)
+    with tempfile.TemporaryDirectory() as folder:
+        caches: list[Path] = []
+
+        def cold() -> Measurement:
+            caches.append(Path(folder) / str(len(caches)))
+            return _prepared(config, caches[-1])
+
+        measured = alternate({"cold": cold, "warm": lambda: _prepared(config, caches[-1])}, config["repeats"])
+    compared = (
+        f"kjcm bench prepare: survey file to tokens, {measured['cold'][0].rows:,} rows, {config['repeats']} repeats; "
+        "there is no outside alternative"
+    )
+    synthetic = config["data"]["source"] == "synthetic"
+    comparisons = [Comparison("warm", "cold", agreement(measured))]
+    write(out, Benchmark("prepare", compared, synthetic, config, ABOUT, measured, comparisons), measured_on)
+
+
+def _prepared(config: Config, cache: Path) -> Measurement:
+    begin = time.perf_counter()
+    whole = {**config, "cache": str(cache)}
+    rows = rows_of(whole, test=True)
+    _, tokens = tokens_of(whole, rows)
+    seconds = time.perf_counter() - begin
+    return Measurement(
+        seconds=seconds,
+        rows=sum(map(len, tokens.values())),
+        tokens=sum(len(some.ids) for some in tokens.values()),
+        made=(rows.cohort.cohort_hash, np.concatenate([some.ids for some in tokens.values()])),
+    )
+
+
+def agreement(measured: Measured) -> dict[str, bool]:
+    """Return whether every measurement gave the same cohort and the same tokens."""
+    hashes, ids = zip(*(one.made for side in measured.values() for one in side), strict=True)
+    return {
+        "same_cohort": len(set(hashes)) == 1,
+        "same_tokens": all(np.array_equal(some, ids[0]) for some in ids),
+    }

@@ -1,0 +1,100 @@
+"""`kjcm bench train`: kjcm's training beside Hugging Face's Trainer and a plain Lightning loop."""
+
+from statistics import median
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from kjcm.bench.device import machine, on_gpu
+from kjcm.bench.loops import TRAINERS, Plan, loops, plan_of, require_accelerate
+from kjcm.bench.measuring import Measured, alternate
+from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
+from kjcm.errors import ConfigError, some
+from kjcm.study.inputs import Config
+from kjcm.study.job import rows_of
+from kjcm.study.lightning import resolve_precision
+from kjcm.study.train import prepared_for
+
+ALTERNATIVES = (*TRAINERS, "lightning")
+ABOUT = {
+    "trainer": "Hugging Face Trainer, float32, dynamic padding",
+    "trainer_bf16": "Hugging Face Trainer, bf16, dynamic padding",
+    "trainer_compiled": "Hugging Face Trainer, bf16, torch.compile, padded to multiples of 64",
+    "lightning": "Lightning loop, {precision}, dynamic padding (engine=reference)",
+}
+
+
+def bench_train(cfg: DictConfig) -> None:
+    """Measure the steps of every loop in turn and write bench.json, bench.png and bench.svg into `out`.
+
+    Raises:
+        KjcmError: input or surroundings are not usable, or `out` holds a benchmark.
+    """
+    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    out, names = folder_to_fill(config), _alternatives(config)
+    _adapt(config)
+    accelerator = config["trainer"]["accelerator"]
+    measured_on = machine(on_gpu(accelerator))
+    rows = rows_of(config, test=False)
+    ours = prepared_for(config, rows)
+    plain = prepared_for({**config, "engine": {**config["engine"], "name": "reference"}}, rows)
+    plan = plan_of(ours.data, config["warmup"], config["steps"])
+    precision = resolve_precision(config["trainer"]["precision"], accelerator)
+    measured = alternate(loops(config, ours, plain, plan, names), config["repeats"])
+    about = {"kjcm": f"kjcm train, engine {ours.engine.name}, {precision}"}
+    about |= {name: ABOUT[name].format(precision=precision) for name in names}
+    comparisons = [Comparison("kjcm", name, agreement(measured, name, plan)) for name in names]
+    compared = (
+        f"kjcm bench train: {plan.last - plan.warmup} steps of {plan.batch_size} rows, {plan.lengths.mean():.1f} tokens a "
+        f"row, {config['repeats']} repeats"
+    )
+    benchmark = Benchmark("train", compared, rows.cohort.synthetic, config, about, measured, comparisons)
+    write(out, benchmark, measured_on)
+
+
+def _alternatives(config: Config) -> list[str]:
+    """Return the alternatives to measure.
+
+    Raises:
+        KjcmError: there is no such one, or it is not installed.
+    """
+    names = config["alternatives"]
+    if names is None:
+        names = [
+            name for name in ALTERNATIVES if name != "trainer_compiled" or on_gpu(config["trainer"]["accelerator"])
+        ]
+    if unknown := [name for name in names if name not in ALTERNATIVES]:
+        raise ConfigError(f"alternatives: no {some(unknown)}; choose among {', '.join(ALTERNATIVES)}.")
+    require_accelerate(names)
+    return list(dict.fromkeys(names))
+
+
+def _adapt(config: Config) -> None:
+    """Set what every loop shares: a constant learning rate, no progress bar, one device.
+
+    Raises:
+        ConfigError: there are several devices.
+    """
+    import torch
+
+    config["optim"] |= {"schedule": "constant", "warmup": 0.0}  # a schedule of the whole training means nothing here
+    config["trainer"] |= {"progress": False}
+    if config["trainer"]["devices"] != 1 or (
+        on_gpu(config["trainer"]["accelerator"]) and torch.cuda.device_count() > 1
+    ):
+        raise ConfigError(
+            "bench train measures one device, and Hugging Face's Trainer takes every one that it sees: use "
+            "trainer.devices=1, and CUDA_VISIBLE_DEVICES=0 where there are several."
+        )
+
+
+def agreement(measured: Measured, name: str, plan: Plan) -> dict[str, Any]:
+    """Return whether kjcm and an alternative saw the plan's rows in its order, and the median loss that each reached."""
+    both = (measured["kjcm"], measured[name])
+    ours, theirs = (median(one.made.loss for one in side) for side in both)
+    return {
+        "same_rows": all(np.array_equal(one.made.rows, plan.rows) for side in both for one in side),
+        "loss_ours": ours,
+        "loss_alternative": theirs,
+    }

@@ -1,0 +1,158 @@
+"""The model in ONNX Runtime, its linear layers in int8: for CPUs. It is made at first use and kept in the run folder."""
+
+import platform
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kjcm.coding.coder import Rows, padded
+from kjcm.coding.last_layer import first_token_only
+from kjcm.errors import ConfigError, KjcmError, first_line
+from kjcm.files import atomic, digest, read_json, write_json
+from kjcm.text.tokens import Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kjcm.model.encoder import FirstToken, MeanPooled
+
+INPUTS = ("input_ids", "attention_mask")
+RECIPE = 1  # changes when the same model would be made into another file
+
+
+class Int8:
+    """The model in int8, batches padded.
+
+    Args:
+        run: the run folder.
+        model: its encoder with its head, as loaded.
+        pad: the tokenizer's padding id.
+
+    Raises:
+        ConfigError: ONNX Runtime is not installed, or cannot hold this encoder.
+        KjcmError: the file cannot be written.
+    """
+
+    def __init__(self, run: Path, model: "MeanPooled | FirstToken", pad: int) -> None:
+        import torch
+
+        self.pad = pad
+        file = int8_file(run, model)
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()  # OMP_NUM_THREADS counts here too
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+    def batch(self, tokens: Tokens, rows: Rows) -> dict[str, NDArray[np.int64]]:
+        """Return a padded batch."""
+        return padded(tokens, rows, self.pad)
+
+    def logits(self, batch: dict[str, NDArray[np.int64]]) -> "Tensor":
+        """Return logits [texts, classes]."""
+        import torch
+
+        return torch.from_numpy(self.session.run(None, batch)[0])
+
+
+def int8_file(run: Path, model: "MeanPooled | FirstToken") -> Path:
+    """Return the run's model in int8, RUN/onnx/int8.onnx; made now unless it is there, whole, and of this very model."""
+    file, note = run / "onnx" / "int8.onnx", run / "onnx" / "int8.json"
+    made_of = {
+        "model": digest(run / "model"),
+        "recipe": RECIPE,
+        "narrow": _saturates(),
+        "versions": {name: _version(name) for name in ("onnx", "onnxruntime", "torch")},
+    }
+    with suppress(KjcmError):  # no note, or a damaged one: it is made again
+        if read_json(note) == {**made_of, "sha256": digest(file)}:
+            return file
+    with atomic(file) as temporary:
+        _make(model, temporary, narrow=_saturates())
+        made = digest(temporary)
+    write_json(note, {**made_of, "sha256": made})
+    return file
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        raise ConfigError(
+            f"precision=int8 needs the package {name}: pip install 'kjcm[onnx]', or use precision=auto."
+        ) from None
+
+
+def _saturates() -> bool:
+    """Tell whether this processor adds products of bytes in 16 bits, where they overflow unless weights have 7 bits."""
+    import torch
+
+    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return platform.machine() in ("x86_64", "AMD64") and not (has.get("avx512_vnni") or has.get("avx_vnni"))
+
+
+def _make(model: "MeanPooled | FirstToken", target: Path, narrow: bool) -> None:
+    """Export the model and turn the weights of its linear layers into int8, with a scale for each output."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as folder, _quietly():
+        whole, ready = Path(folder) / "float32.onnx", Path(folder) / "ready.onnx"
+        try:
+            _export(model, whole)
+            quant_pre_process(whole, ready, skip_optimization=True, skip_symbolic_shape=True)
+            quantize_dynamic(
+                ready,
+                target,
+                per_channel=True,
+                reduce_range=narrow,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=["MatMul", "Gemm"],  # embeddings are looked up, not multiplied
+            )
+        except Exception as error:  # what an exporter cannot do it says in as many ways as it has layers
+            raise ConfigError(
+                f"precision=int8: an encoder of the kind {model.config.model_type} cannot be made into it "
+                f"({first_line(error)}). Use precision=auto."
+            ) from error
+
+
+def _export(model: "MeanPooled | FirstToken", file: Path) -> None:
+    """Write the model, which is changed, as float32 ONNX, for any number of texts and tokens."""
+    import torch
+
+    from kjcm.model.encoder import FirstToken
+
+    ids = torch.full((2, 8), 5)
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0  # one text is shorter: a mask of ones alone is left out of the traced graph
+    body = model.classifier if isinstance(model, FirstToken) else model.encoder
+    body.set_attn_implementation("eager")  # 5 % faster there than what `sdpa` is exported to
+    first_token_only(model)
+    axes = {name: {0: "texts", 1: "tokens"} for name in INPUTS} | {"logits": {0: "texts"}}
+    with torch.inference_mode():
+        torch.onnx.export(
+            model.eval(),
+            (ids, mask),
+            str(file),
+            input_names=list(INPUTS),
+            output_names=["logits"],
+            dynamic_axes=axes,
+            opset_version=17,
+            dynamo=False,  # the other exporter needs a further package
+        )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep the exporter's advice to its developers off the screen."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

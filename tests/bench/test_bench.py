@@ -1,0 +1,177 @@
+"""The three benchmarks end to end: what they compare is the same work. Times are not judged."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from tests.conftest import ROOT, SMALL, command
+
+SCHEMA = json.loads((ROOT / "docs" / "schemas" / "bench.schema.json").read_text(encoding="utf-8"))
+TRAIN = (*SMALL, "steps=3", "warmup=2", "repeats=2", "data.batch_size=16", "out=bench")
+
+
+def found(folder: Path) -> dict[str, Any]:
+    """Return bench.json after it was held against its schema; the pictures are there too."""
+    record: dict[str, Any] = json.loads((folder / "bench.json").read_text(encoding="utf-8"))
+    Draft202012Validator(SCHEMA).validate(record)
+    assert sorted(file.name for file in folder.iterdir()) == ["bench.json", "bench.png", "bench.svg"]
+    assert (folder / "bench.png").read_bytes().startswith(b"\x89PNG") and b"<svg" in (folder / "bench.svg").read_bytes()
+    return record
+
+
+@pytest.mark.slow
+def test_every_loop_learns_the_same_from_the_same_rows(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("accelerate")
+    assert command("bench", "train", *TRAIN) == 0
+    record = found(here / "bench")
+    assert [one["alternative"] for one in record["comparisons"]] == ["trainer", "trainer_bf16", "lightning"]
+    for one in record["comparisons"]:
+        agreement = one["agreement"]
+        assert agreement["same_rows"] is True
+        assert agreement["loss_alternative"] == pytest.approx(agreement["loss_ours"], rel=0.01)
+    for side in record["sides"].values():
+        assert {(each["rows"], each["steps"]) for each in side["measurements"]} == {(3 * 16, 3)}
+        assert len(side["measurements"]) == 2
+    assert record["synthetic"] and record["config"]["steps"] == 3
+    assert "engine packed" in record["sides"]["kjcm"]["about"]
+    assert "kjcm / trainer_bf16" in capfd.readouterr().out
+    before = (here / "bench" / "bench.json").read_bytes()
+    assert command("bench", "train", *TRAIN) == 1  # nothing is overwritten unasked
+    assert "overwrite=true" in capfd.readouterr().err and (here / "bench" / "bench.json").read_bytes() == before
+
+
+def test_mean_pooling_and_whole_blocks(here: Path) -> None:
+    """Trainer has no classifier with mean pooling; the captured engine takes blocks of steps."""
+    pytest.importorskip("accelerate")
+    words = ("model.pooling=mean", "engine=captured", "engine.block=4", "alternatives=[trainer]", "repeats=1")
+    assert command("bench", "train", *TRAIN, *words, "cutoff=10") == 0
+    record = found(here / "bench")
+    (one,) = record["comparisons"]
+    assert one["agreement"]["same_rows"] is True
+    assert one["agreement"]["loss_alternative"] == pytest.approx(one["agreement"]["loss_ours"], rel=0.01)
+    assert record["sides"]["kjcm"]["measurements"][0]["steps"] == 4  # 2 and 3 steps are a block of 4 each
+
+
+def test_rows_in_another_order_are_told() -> None:
+    from kjcm.bench.loops import Made, Plan
+    from kjcm.bench.measuring import Measurement
+    from kjcm.bench.train import agreement
+
+    rows = np.array([3, 1, 2, 0])
+    plan = Plan(1, 2, rows, np.full(4, 5), 2)
+    right = Measurement(1.0, 2, made=Made(rows, 1.0))
+    other = Measurement(1.0, 2, made=Made(np.array([3, 1, 0, 2]), 1.0))
+    short = Measurement(1.0, 2, made=Made(rows[:3], 1.0))
+    assert agreement({"kjcm": [right], "x": [right]}, "x", plan)["same_rows"] is True
+    for wrong in (other, short):
+        assert agreement({"kjcm": [right, right], "x": [right, wrong]}, "x", plan)["same_rows"] is False
+        assert agreement({"kjcm": [wrong], "x": [right]}, "x", plan)["same_rows"] is False
+
+
+def test_trainer_is_given_the_very_tokens_and_labels_of_the_rows() -> None:
+    from kjcm.bench.loops import OrderedRows
+    from kjcm.model.data import Labelled, TokenData
+    from kjcm.text.tokens import Tokens
+
+    tokens = Tokens(np.array([2, 7, 3, 2, 8, 9, 3, 2, 3], np.int32), np.array([0, 3, 7, 9]))
+    data = TokenData({"train": Labelled(tokens, np.array([5, 6, 4]))}, pad=1)
+    given = OrderedRows(data, np.array([2, 0]))
+    assert [given[place] for place in range(len(given))] == [
+        {"input_ids": [2, 3], "attention_mask": [1, 1], "labels": 4},
+        {"input_ids": [2, 7, 3], "attention_mask": [1, 1, 1], "labels": 5},
+    ]
+    assert given.asked == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["alternatives=[pytorch]"], ["'pytorch'", "trainer_bf16"]),
+        (["steps=10000", "alternatives=[lightning]"], ["full batches", "data.scale"]),
+        (["trainer.devices=2", "alternatives=[lightning]"], ["trainer.devices=1"]),
+        (["repeats=0"], ["repeats=0"]),
+        (["warmup=0"], ["warmup=0"]),
+    ],
+)
+def test_what_cannot_be_measured_is_said(
+    words: list[str], says: list[str], here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command("bench", "train", *TRAIN, *words) == 2
+    error = capfd.readouterr().err
+    assert all(text in error for text in says), error
+    assert "Traceback" not in error and not (here / "bench").exists()
+
+
+def test_without_accelerate_the_message_names_the_extra(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert command("bench", "train", *TRAIN) == 1
+    assert "pip install 'kjcm[bench]'" in capfd.readouterr().err
+
+
+def test_cold_and_warm_give_the_same_tokens(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("bench", "prepare", "data.scale=0.02", "repeats=2", "out=bench")
+    assert command(*words) == 0
+    record = found(here / "bench")
+    (one,) = record["comparisons"]
+    assert one["agreement"] == {"same_cohort": True, "same_tokens": True}
+    assert (one["ours"], one["alternative"]) == ("warm", "cold")
+    assert "no outside alternative" in record["compared"]
+    assert command(*words) == 1
+    assert "overwrite=true" in capfd.readouterr().err
+    assert command(*words, "overwrite=true") == 0
+
+
+def test_pipeline_and_coder_give_the_same_codes(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command("prepare", "data.scale=0.02", "out=cohort") == 0
+    words = (
+        "bench",
+        "predict",
+        "input=cohort/twin/wave6.csv",
+        "rows=150",
+        "repeats=2",
+        "precisions=[bf16]",
+        "out=bench",
+    )
+    assert command(*words, f"run={finished}") == 0
+    record = found(here / "bench")
+    assert [one["name"] for one in record["comparisons"]] == ["kjcm 32-true / pipeline", "kjcm bf16 / pipeline"]
+    exact, half = (one["agreement"] for one in record["comparisons"])
+    assert exact["equal_codes_ours"] == exact["equal_codes_alternative"] == 1.0
+    assert exact["probability_difference_ours"] == 0.0 and exact["probability_difference_alternative"] < 1e-5
+    assert half["equal_codes_ours"] > 0.9 and 0 < half["probability_difference_ours"] < 0.02
+    assert {each["rows"] for side in record["sides"].values() for each in side["measurements"]} == {150}
+    assert command(*words, f"run={finished}") == 1
+    assert "overwrite=true" in capfd.readouterr().err
+
+
+def test_predict_says_what_it_cannot_use(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "in.csv").write_text("job\n요리\n", encoding="utf-8")
+    assert command("bench", "predict", f"run={finished}", "input=in.csv") == 1
+    assert "'workplace'" in capfd.readouterr().err
+    assert command("bench", "predict", f"run={finished}", "input=nowhere.csv") == 1
+    assert "nowhere.csv" in capfd.readouterr().err
+    assert command("bench", "predict", f"run={finished}") == 2
+    assert "input=" in capfd.readouterr().err
+    run = here / "run"
+    shutil.copytree(finished, run)
+    settings = json.loads((run / "model" / "kjcm.json").read_text(encoding="utf-8"))
+    (run / "model" / "kjcm.json").write_text(json.dumps({**settings, "pooling": "mean"}), encoding="utf-8")
+    assert command("bench", "predict", "run=run", "input=in.csv") == 1
+    assert "pooling=cls" in capfd.readouterr().err
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize("words", [["bench"], ["bench", "speed"], ["bench", "steps=1"]])
+def test_a_benchmark_is_named_by_a_second_word(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert command(*words) == 2
+    assert "bench train, bench predict, bench prepare" in capfd.readouterr().err
+    assert command("bench", "--help") == 0
+    out = capfd.readouterr().out
+    assert all(f"kjcm bench {name}:" in out for name in ("train", "predict", "prepare"))

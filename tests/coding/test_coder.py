@@ -1,0 +1,110 @@
+"""A run's model codes texts: every text once, in the order given, alike however it is batched."""
+
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kjcm.coding.coder import Coder, Torch, ahead, resolve_precision, token_batches
+from kjcm.errors import ConfigError
+from kjcm.study.model_folder import load_model
+
+TEXTS = [
+    "은행(에서) 예금 상담",
+    "택시 운전",
+    "○○초등학교(에서) 학생 가르침",
+    "논(에서) 벼농사",
+    "택시 운전",
+    "",
+    "은행(에서) 예금 상담",
+]
+
+
+def test_batches_hold_every_text_once_and_no_more_tokens_than_the_budget() -> None:
+    lengths = np.random.default_rng(0).integers(2, 40, 1000)
+    batches = list(token_batches(lengths, 64))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(1000))
+    assert all(len(rows) * lengths[rows].max() <= 64 for rows in batches)
+    assert all(lengths[a].min() >= lengths[b].max() for a, b in pairwise(batches))
+    # as full as can be: one text more would be beyond the budget
+    assert all((len(rows) + 1) * lengths[rows].max() > 64 for rows in batches[:-1])
+    assert [rows.tolist() for rows in token_batches(np.array([9, 0, 3]), 4)] == [[0], [2], [1]]
+    assert list(token_batches(np.array([], np.int64), 4)) == []
+
+
+def test_codes_come_in_the_order_of_the_texts_and_do_not_depend_on_batches(finished: Path) -> None:
+    alone = Coder(finished, 1, 3, "cpu", "32-true")
+    one_by_one = pd.concat([alone.code([text]) for text in TEXTS], ignore_index=True)
+    for size in (None, 1, 1000):
+        coded = Coder(finished, size, 3, "cpu", "32-true").code(TEXTS)
+        pd.testing.assert_frame_equal(coded, one_by_one, atol=1e-6)
+    assert list(coded) == [f"{name}_{k}" for name in ("code", "title", "prob") for k in (1, 2, 3)]
+    assert list(alone.code([])) == list(coded) and len(alone.code([])) == 0
+
+
+def test_a_text_is_coded_once(finished: Path) -> None:
+    coder = Coder(finished, None, 1, "cpu", "32-true")
+    ready = coder.ready(TEXTS)
+    assert sum(map(len, ready.rows)) == len(set(TEXTS)) == 5
+    assert ready.which.tolist() == [0, 1, 2, 3, 1, 4, 0]
+    coded = coder.frame(ready)
+    assert coded.iloc[1].equals(coded.iloc[4]) and coded.iloc[0].equals(coded.iloc[6])
+
+
+def test_packed_and_padded_batches_give_the_same(finished: Path) -> None:
+    import torch
+
+    coder = Coder(finished, None, 5, "cpu", "32-true")
+    padded = coder.code(TEXTS)
+    assert "attention_mask" in coder.ready(TEXTS).batches[0]
+    model, *_ = load_model(finished / "model")
+    coder.forward = Torch(model, 1, torch.device("cpu"), half=False, packed=True)  # as on a GPU
+    assert "starts" in coder.ready(TEXTS).batches[0]
+    pd.testing.assert_frame_equal(coder.code(TEXTS), padded, atol=1e-5)
+
+
+def test_bfloat16_is_near_float32(finished: Path) -> None:
+    half, whole = (Coder(finished, None, 1, "cpu", precision).code(TEXTS) for precision in ("bf16", "32-true"))
+    assert np.abs(half["prob_1"] - whole["prob_1"]).mean() < 0.02
+    assert half["prob_1"].dtype == np.float32 and not half["prob_1"].equals(whole["prob_1"])
+
+
+def test_what_auto_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    for has in (True, False):
+        monkeypatch.setattr("kjcm.coding.coder.cpu_has_bf16", lambda has=has: has)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has: has)
+        assert {resolve_precision("auto", on_gpu) for on_gpu in (True, False)} == {"bf16" if has else "32-true"}
+    assert resolve_precision("int8", on_gpu=False) == "int8"
+    with pytest.raises(ConfigError, match="accelerator=cpu"):
+        resolve_precision("int8", on_gpu=True)
+
+
+def test_what_a_thread_makes_comes_in_order_and_so_does_its_error() -> None:
+    def items() -> Iterator[tuple[int, str]]:
+        for number in range(3):
+            yield number, threading.current_thread().name
+        raise ValueError("row 4 is broken")
+
+    seen = []
+    with pytest.raises(ValueError, match="row 4 is broken"):
+        for number, thread in ahead(items()):
+            seen.append(number)
+            assert thread != threading.current_thread().name
+    assert seen == [0, 1, 2]
+    assert list(ahead([])) == []
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_no_more_than_one_item_is_made_ahead_and_closing_ends_the_thread() -> None:
+    made = []
+    items = ahead(made.append(number) or number for number in range(100))  # type: ignore[func-returns-value]
+    assert next(items) == 0
+    items.close()
+    assert made in ([0], [0, 1])
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
