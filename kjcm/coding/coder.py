@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.coding.last_layer import first_token_only
 from kjcm.errors import ConfigError
 from kjcm.study.lightning import cpu_has_bf16
 from kjcm.study.model_folder import load_model
@@ -155,11 +154,11 @@ class Torch:
     ) -> None:
         import torch
 
-        from kjcm.model.encoder import can_pack
+        from kjcm.model.encoder import can_pack, for_padded_coding
 
         self.packs, self.pad, self.device = packed and can_pack(model), pad, device
         if not self.packs:
-            first_token_only(model)
+            for_padded_coding(model)
         self.varlen = half and device.type == "cuda"
         self.model = model.to(device, torch.bfloat16 if half else torch.float32)
 

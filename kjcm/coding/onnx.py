@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kjcm.coding.coder import Rows, padded
-from kjcm.coding.last_layer import first_token_only
 from kjcm.errors import ConfigError, KjcmError, first_line
 from kjcm.files import atomic, digest, read_json, write_json
 from kjcm.text.tokens import Tokens
@@ -128,14 +127,14 @@ def _export(model: "MeanPooled | FirstToken", file: Path) -> None:
     """Write the model, which is changed, as float32 ONNX, for any number of texts and tokens."""
     import torch
 
-    from kjcm.model.encoder import FirstToken
+    from kjcm.model.encoder import FirstToken, for_padded_coding
 
     ids = torch.full((2, 8), 5)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0  # one text is shorter: a mask of ones alone is left out of the traced graph
     body = model.classifier if isinstance(model, FirstToken) else model.encoder
     body.set_attn_implementation("eager")  # 5 % faster there than what `sdpa` is exported to
-    first_token_only(model)
+    for_padded_coding(model)
     axes = {name: {0: "texts", 1: "tokens"} for name in INPUTS} | {"logits": {0: "texts"}}
     with torch.inference_mode():
         torch.onnx.export(

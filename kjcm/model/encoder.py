@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from kjcm.engine.attention import PACKABLE, Layout, use_packed_attention
 from kjcm.errors import ConfigError, KjcmError, first_line, some
+from kjcm.model.last_layer import first_states, padded_first_only
 
 
 class MeanPooled(nn.Module):
@@ -60,10 +61,13 @@ class FirstToken(nn.Module):
     def packed(self, input_ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
         """Return logits [texts, classes] of a packed batch; input_ids and positions: [tokens]."""
         model, body = self.classifier, cast(PreTrainedModel, self.classifier.base_model)
-        hidden = hidden_states(body, input_ids, positions, layout)
-        first = hidden[layout.starts[:-1].long().clamp(max=len(hidden) - 1)]
         if model.config.model_type == "distilbert":
+            first = first_states(body, input_ids, positions, layout)
             return model.classifier(model.dropout(model.pre_classifier(first).relu()))  # type: ignore[no-any-return, operator]
+        hidden = hidden_states(body, input_ids, positions, layout)
+        first = hidden[
+            layout.starts[:-1].long().clamp(max=len(hidden) - 1)
+        ]  # an empty text may begin after the last token
         if model.config.model_type == "bert":
             return model.classifier(model.dropout(body.pooler(first[:, None])))  # type: ignore[no-any-return, operator]
         return model.classifier(first[:, None])  # type: ignore[no-any-return, operator] # ELECTRA's and RoBERTa's heads
@@ -83,6 +87,12 @@ def can_pack(model: MeanPooled | FirstToken) -> bool:
         return False
     use_packed_attention(model.encoder if isinstance(model, MeanPooled) else model.classifier)
     return True
+
+
+def for_padded_coding(model: MeanPooled | FirstToken) -> None:
+    """Leave out what no logit of a padded batch depends on; such a model learns no more."""
+    if isinstance(model, FirstToken) and model.config.model_type == "distilbert":
+        padded_first_only(model.classifier.base_model)
 
 
 def build_encoder(
