@@ -169,7 +169,13 @@ def _fill(folder: RunFolder, config: dict[str, Any], rows: Rows, plan: Plan, set
             if side == "test":
                 frame = frame.join(about_texts(rows.sides["test"], rows.sides["train"]["text"]))
                 write_parquet(folder.path / "predictions.parquet", frame)
-    encoder: dict[str, Any] = {"unknown_share": 0.01, "precision": "32-true", "epochs": 2, "parameters": 1000}
+    encoder: dict[str, Any] = {
+        "unknown_share": 0.01,
+        "precision": "32-true",
+        "engine": "packed",
+        "epochs": 2,
+        "parameters": 1000,
+    }
     loss = {"loss": 1.25} if found["validation"][0] and kind == "encoder" else {}
     outcome = Outcome(*found["test"], {**found["validation"][0], **loss}, [], "CPU (invented)")
     packages = PACKAGES if kind == "encoder" else BASELINE_PACKAGES
