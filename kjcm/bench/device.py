@@ -9,13 +9,6 @@ from typing import Any
 log = logging.getLogger("kjcm")
 
 
-def on_gpu(accelerator: str) -> bool:
-    """Tell whether 'auto', 'cpu' or 'gpu' means a GPU here."""
-    import torch
-
-    return accelerator != "cpu" and torch.cuda.is_available()
-
-
 def clear(gpu: bool) -> None:
     """Begin to count the memory that is held on the device."""
     import torch

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kjcm.bench.device import clear, on_gpu, peak_memory, wait
+from kjcm.bench.device import clear, peak_memory, wait
 from kjcm.bench.measuring import Measurement
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.study.fit import Prepared, module_for
 from kjcm.study.inputs import Config
-from kjcm.study.lightning import make_trainer
+from kjcm.study.lightning import make_trainer, on_gpu
 
 if TYPE_CHECKING:
     import torch

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm.bench.device import machine, on_gpu
+from kjcm.bench.device import machine
 from kjcm.bench.loops import TRAINERS, Plan, loops, plan_of, require_accelerate
 from kjcm.bench.measuring import Measured, alternate
 from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
 from kjcm.errors import ConfigError, some
 from kjcm.study.inputs import Config
 from kjcm.study.job import rows_of
-from kjcm.study.lightning import resolve_precision
+from kjcm.study.lightning import on_gpu, resolve_precision
 from kjcm.study.train import prepared_for
 
 ALTERNATIVES = (*TRAINERS, "lightning")

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kjcm.errors import ConfigError
-from kjcm.study.lightning import cpu_has_bf16
+from kjcm.study.lightning import has_bf16, on_gpu, quiet
 from kjcm.study.model_folder import load_model
 from kjcm.text.tokens import Tokens, tokenize
 
@@ -73,13 +73,11 @@ class Coder:
     ) -> None:
         import torch
 
-        from kjcm.study.lightning import quiet
-
         quiet()
         if accelerator not in ("auto", "cpu", "gpu") or (accelerator == "gpu" and not torch.cuda.is_available()):
             raise ConfigError(f"accelerator={accelerator}: use auto, cpu, or gpu where there is one (`kjcm doctor`).")
-        on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-        self.precision, self.top_k = resolve_precision(precision, on_gpu), top_k
+        gpu = on_gpu(accelerator)
+        self.precision, self.top_k = resolve_precision(precision, gpu), top_k
         model, self.tokenizer, self.settings = load_model(run / "model")
         pad = int(self.tokenizer.pad_token_id)
         if self.precision == "int8":
@@ -88,9 +86,9 @@ class Coder:
             self.forward: Forward = Int8(run, model, pad)
             fitting = BATCH_INT8
         else:
-            device = torch.device("cuda" if on_gpu else "cpu")
-            self.forward = Torch(model, pad, device, half=self.precision == "bf16", packed=on_gpu)
-            fitting = BATCH_ON_GPU if on_gpu else BATCH_ON_CPU
+            device = torch.device("cuda" if gpu else "cpu")
+            self.forward = Torch(model, pad, device, half=self.precision == "bf16", packed=gpu)
+            fitting = BATCH_ON_GPU if gpu else BATCH_ON_CPU
         self.budget = (batch_size or fitting) * self.settings.max_length
 
     @property
@@ -159,7 +157,7 @@ class Torch:
         self.packs, self.pad, self.device = packed and can_pack(model), pad, device
         if not self.packs:
             for_padded_coding(model)
-        self.varlen = half and device.type == "cuda"
+        self.varlen = half and device.type == "cuda" and has_bf16(gpu=True)
         self.model = model.to(device, torch.bfloat16 if half else torch.float32)
 
     def batch(self, tokens: Tokens, rows: Rows) -> "dict[str, Tensor]":
@@ -185,19 +183,17 @@ class Torch:
         return self.model.packed(there["input_ids"], there["positions"], layout)
 
 
-def resolve_precision(precision: str, on_gpu: bool) -> str:
+def resolve_precision(precision: str, gpu: bool) -> str:
     """Return what 'auto' means on this device: bf16 where it computes in bfloat16 itself, else 32-true.
 
     Raises:
         ConfigError: int8 on a GPU.
     """
-    if precision == "int8" and on_gpu:
+    if precision == "int8" and gpu:
         raise ConfigError("precision=int8 runs on a CPU: add accelerator=cpu, or use precision=bf16 on the GPU.")
     if precision != "auto":
         return precision
-    import torch
-
-    return "bf16" if (torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()) else "32-true"
+    return "bf16" if has_bf16(gpu) else "32-true"
 
 
 def padded(tokens: Tokens, rows: Rows, pad: int) -> dict[str, NDArray[np.int64]]:

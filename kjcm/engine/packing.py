@@ -1,5 +1,6 @@
 """Batches of texts without padding: their tokens lie one text after another."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,7 +114,7 @@ class Resident:
         }
 
 
-def capacity(lengths: Rows, orders: list[Rows], size: int, multiple: int = 64) -> int:
+def capacity(lengths: Rows, orders: Iterable[Rows], size: int, multiple: int = 64) -> int:
     """Return the tokens of the largest batch when rows of `lengths` come in `orders`, rounded up."""
     most = 0
     for order in orders:

@@ -4,11 +4,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 from torch.nn import functional
 
 from kjcm.engine.attention import Layout
 from kjcm.engine.packing import Resident
 from kjcm.engine.steps import Steps
+from kjcm.errors import KjcmError, first_line
 from kjcm.model.data import Batch
 from kjcm.model.module import Classifier
 
@@ -34,33 +36,36 @@ class CapturedClassifier(Classifier):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimiser; this module sets its learning rate itself."""
-        assert self.optimisation is not None, "this module only measures"
-        if self.device.type != "cuda":
-            return self.new_optimizer(self.optimisation.lr)
-        return self.new_optimizer(torch.tensor(self.optimisation.lr, device=self.device), capturable=True)
+        return self.new_optimizer()
 
     def on_train_start(self) -> None:
         """Bring the rows to the device; the step is captured when it first runs, in the Trainer's precision."""
         super().on_train_start()
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
-        if self.device.type == "cuda":  # a checkpoint's are on the CPU
+        if self.device.type == "cuda":  # a graph reads the learning rate of each step from the device
             for group in optimizer.param_groups:
-                group.update(lr=torch.as_tensor(group["lr"]).to(self.device), capturable=True)
+                group.update(lr=torch.tensor(group["lr"], device=self.device), capturable=True)
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         epochs = self.trainer.max_epochs
         assert epochs is not None
         self._resident, self._steps = data.resident(epochs, self.device), None
         self._total = torch.zeros((), device=self.device)
+        self._an_epoch, self._a_block = data.steps_per_epoch, data.block
         self._planned = data.steps_per_epoch * epochs
 
-    def training_step(self, batch: Batch) -> None:  # type: ignore[override]
-        """Take the steps of a block of rows [rows]."""
+    def on_train_end(self) -> None:
+        """Give the device's memory back before the trained model is measured."""
+        self._resident = self._steps = None
+
+    def training_step(self, batch: Batch, number: int) -> None:  # type: ignore[override]
+        """Take the steps of a block of rows [rows], the epoch's block of this number."""
         assert self._resident is not None
         laid, rows = self._resident.lay_out(batch["rows"]), len(batch["rows"])
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         if self._steps is None:
             self._steps = self._prepared({name: laid[name][0].clone() for name in READ}, optimizer)
-        done, count = self.trainer.global_step, len(laid["n_rows"])
+        # not global_step: a checkpoint of another engine does not have it
+        done, count = self.current_epoch * self._an_epoch + number * self._a_block, len(laid["n_rows"])
         self._total.zero_()
         for step in range(count):
             set_rate(optimizer, self._rate(done + step))
@@ -76,7 +81,11 @@ class CapturedClassifier(Classifier):
         return self.optimisation.lr * self.optimisation.factor(step, self._planned)
 
     def _prepared(self, inputs: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Steps:
-        """Return the step over `inputs`, compiled and captured where that is possible."""
+        """Return the step over `inputs`, compiled and captured where that is possible.
+
+        Raises:
+            KjcmError: torch.compile cannot make its kernels, for want of a C compiler or of Triton.
+        """
         assert self.optimisation is not None
         weights, clip = list(self.encoder.parameters()), self.optimisation.clip
         captured = self.device.type == "cuda"
@@ -96,7 +105,13 @@ class CapturedClassifier(Classifier):
             optimizer.step()
             self._total.add_(total.detach())
 
-        return Steps(step, inputs, optimizer)
+        try:
+            return Steps(step, inputs, optimizer)
+        except TorchDynamoException as error:
+            raise KjcmError(
+                f"torch.compile failed ({first_line(error)}). It needs a C compiler and Triton: install them, or add "
+                "engine.compile=false, which trains the same run a little slower."
+            ) from None
 
     def total_loss(self, batch: Batch) -> Tensor:
         """Return the summed cross-entropy of a batch as `Resident.lay_out` makes them; texts that are none have none."""

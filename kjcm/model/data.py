@@ -136,7 +136,7 @@ class TokenData(pl.LightningDataModule):
     def resident(self, epochs: int, device: torch.device) -> Resident:
         """Return the training rows on a device, with room for the largest batch of `epochs` epochs."""
         tokens, labels = self.sides["train"].tokens, self.sides["train"].labels
-        orders = [epoch_order(len(labels), self.seed, epoch) for epoch in range(epochs)]
+        orders = (epoch_order(len(labels), self.seed, epoch) for epoch in range(epochs))
         room = capacity(tokens.lengths, orders, self.batch_size)
         return Resident.of(tokens, labels, pad=self.pad, size=self.batch_size, capacity=room, device=device)
 

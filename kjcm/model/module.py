@@ -169,21 +169,20 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser, with a schedule stepped once a batch where one is asked for."""
-        chosen = self.optimisation
-        assert chosen is not None, "this module only measures"
-        optimizer = self.new_optimizer(chosen.lr)
-        if chosen.constant:
+        optimizer, chosen = self.new_optimizer(), self.optimisation
+        if chosen is None or chosen.constant:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: chosen.factor(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def new_optimizer(self, lr: float | Tensor, **options: Any) -> torch.optim.Optimizer:
+    def new_optimizer(self) -> torch.optim.Optimizer:
         """Return the optimiser of the encoder's weights."""
-        assert self.optimisation is not None
-        kind: Any = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.optimisation.name]
-        weights, decay = self.encoder.parameters(), self.optimisation.weight_decay
-        optimizer: torch.optim.Optimizer = kind(weights, lr=lr, weight_decay=decay, fused=self.fused or None, **options)
+        chosen = self.optimisation
+        assert chosen is not None, "this module only measures"
+        kind: Any = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[chosen.name]
+        weights, decay = self.encoder.parameters(), chosen.weight_decay
+        optimizer: torch.optim.Optimizer = kind(weights, lr=chosen.lr, weight_decay=decay, fused=self.fused or None)
         return optimizer
 
     def configure_gradient_clipping(
@@ -194,10 +193,12 @@ class Classifier(pl.LightningModule):
             torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), self.optimisation.clip)
 
     def on_train_start(self) -> None:
-        """Run the optimiser in this module's way; a checkpoint may be of another device's or engine's."""
+        """Run optimiser and schedule in this module's way; a checkpoint may be of another device's or engine's."""
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         for group in optimizer.param_groups:
-            group["fused"] = self.fused or None
+            group.update(fused=self.fused or None, capturable=False, lr=float(group["lr"]))
+        for config in self.trainer.lr_scheduler_configs:  # a captured training's checkpoint has none of it
+            config.scheduler.last_epoch = self.current_epoch * int(self.trainer.num_training_batches)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Send the class order along."""

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from kjcm import __version__
 from kjcm.errors import KjcmError
-from kjcm.study.lightning import cpu_has_bf16, resolve_precision, wandb_mode
+from kjcm.study.lightning import has_bf16, resolve_precision, wandb_mode
 
 PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "sentencepiece", "torchmetrics", "hydra-core", "omegaconf",
             "pandas", "pyarrow", "scikit-learn", "wandb", "tensorboard")  # fmt: skip
@@ -63,9 +63,8 @@ def _device() -> Finding:
 def _bf16() -> Finding:
     import torch
 
-    accelerator = "gpu" if torch.cuda.is_available() else "cpu"
-    own = torch.cuda.is_bf16_supported() if accelerator == "gpu" else cpu_has_bf16()
-    return "yes" if own else "no", f"trainer.precision=auto means {resolve_precision('auto', accelerator)} here"
+    own = has_bf16(torch.cuda.is_available())
+    return "yes" if own else "no", f"trainer.precision=auto means {resolve_precision('auto', 'auto')} here"
 
 
 def _hub(reach: bool) -> Finding:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kjcm.errors import ConfigError
+from kjcm.study.lightning import on_gpu
 
 if TYPE_CHECKING:
     from kjcm.model.encoder import FirstToken, MeanPooled
@@ -52,7 +53,7 @@ def choose_engine(node: dict[str, Any], trainer: dict[str, Any], encoder: "MeanP
             "engine=captured runs in one process, and scales no losses: use trainer.devices=1 and a trainer.precision other "
             "than 16-mixed, or engine=auto."
         )
-    captured = name == "captured" or (name == "auto" and able and _on_gpu(trainer))
+    captured = name == "captured" or (name == "auto" and able and on_gpu(trainer["accelerator"]))
     return Engine(
         "captured" if captured else "packed",
         node["attention_dropout"] == "exact",
@@ -61,18 +62,12 @@ def choose_engine(node: dict[str, Any], trainer: dict[str, Any], encoder: "MeanP
     )
 
 
-def _on_gpu(trainer: dict[str, Any]) -> bool:
-    import torch
-
-    return trainer["accelerator"] != "cpu" and torch.cuda.is_available()
-
-
 def _one_process(trainer: dict[str, Any]) -> bool:
     """Tell whether a trainer node means one process on one device."""
     import torch
 
     devices = trainer["devices"]
     if devices in ("auto", -1, "-1"):
-        devices = torch.cuda.device_count() if _on_gpu(trainer) else 1
+        devices = torch.cuda.device_count() if on_gpu(trainer["accelerator"]) else 1
     count = len(devices) if isinstance(devices, list) else int(devices)
     return count == 1 and trainer["num_nodes"] == 1 and trainer["strategy"] == "auto"

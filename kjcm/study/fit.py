@@ -86,7 +86,10 @@ def fit_and_measure(
         processes("train", overrides, folder.path),
     ):
         callbacks = _callbacks(config, folder.path)
-        trainer = make_trainer(config["trainer"], folder=folder.path, loggers=loggers, callbacks=callbacks)
+        log_every = 1 if prepared.engine.block else 10  # blocks seldom end at a multiple of ten steps
+        trainer = make_trainer(
+            config["trainer"], folder=folder.path, loggers=loggers, callbacks=callbacks, log_every=log_every
+        )
         fitted = _fit(trainer, module, prepared, folder.path / "checkpoints", bool(config["trainer"]["patience"]))
         outcome = measure(trainer, module, prepared.data)
         for logger in loggers:

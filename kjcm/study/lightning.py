@@ -27,28 +27,36 @@ def global_rank() -> int:
     return 0
 
 
-def resolve_precision(precision: str, accelerator: str) -> str:
-    """Return what 'auto' means on this device: bf16-mixed where it computes in bfloat16 itself, else 32-true."""
+def on_gpu(accelerator: str) -> bool:
+    """Tell whether 'auto', 'cpu' or 'gpu' means a GPU here."""
     import torch
 
+    return accelerator != "cpu" and torch.cuda.is_available()
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """Return what 'auto' means on this device: bf16-mixed where it computes in bfloat16 itself, else 32-true."""
     if precision == "16-mixed" and accelerator == "cpu":
         raise ConfigError("trainer.precision=16-mixed needs a GPU: use auto, bf16-mixed or 32-true on a CPU.")
     if precision != "auto":
         return precision
-    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-    return "bf16-mixed" if (torch.cuda.is_bf16_supported() if on_gpu else cpu_has_bf16()) else "32-true"
+    return "bf16-mixed" if has_bf16(on_gpu(accelerator)) else "32-true"
 
 
-def cpu_has_bf16() -> bool:
-    """Tell whether the processor has bfloat16 instructions (AVX512-BF16 or AMX)."""
+def has_bf16(gpu: bool) -> bool:
+    """Tell whether the GPU, or the processor (AVX512-BF16 or AMX), computes in bfloat16 itself."""
     import torch
 
+    if gpu:  # older ones emulate it, slowly, and have no `varlen_attn`
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def make_trainer(node: dict[str, Any], *, folder: Path, loggers: list[Any], callbacks: list[Any]) -> "pl.Trainer":
-    """Return the Trainer of a `trainer` node.
+def make_trainer(
+    node: dict[str, Any], *, folder: Path, loggers: list[Any], callbacks: list[Any], log_every: int = 10
+) -> "pl.Trainer":
+    """Return the Trainer of a `trainer` node; loggers get a step's loss where the number of steps divides by `log_every`.
 
     Raises:
         ConfigError: the device is not there.
@@ -77,7 +85,7 @@ def make_trainer(node: dict[str, Any], *, folder: Path, loggers: list[Any], call
             enable_progress_bar=bool(progress),
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            log_every_n_steps=10,
+            log_every_n_steps=log_every,
             use_distributed_sampler=False,  # the data module shares the rows out itself
         )
     except (MisconfigurationException, RuntimeError, ValueError) as error:

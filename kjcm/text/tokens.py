@@ -70,7 +70,8 @@ def _key(tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str], prefix: str
     import tokenizers
 
     pipeline = {**json.loads(tokenizer.backend_tokenizer.to_str()), "truncation": None, "padding": None}
-    return key_of([tokenizers.__version__, pipeline, prefix, max_length], texts)
+    beside = [tokenizer.truncation_side, tokenizer.split_special_tokens]  # what the pipeline does not say
+    return key_of([tokenizers.__version__, pipeline, beside, prefix, max_length], texts)
 
 
 def _encoded(tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str], prefix: str, max_length: int) -> Tokens:

@@ -77,12 +77,15 @@ def test_what_auto_means(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     for has in (True, False):
-        monkeypatch.setattr("kjcm.coding.coder.cpu_has_bf16", lambda has=has: has)
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has: has)
-        assert {resolve_precision("auto", on_gpu) for on_gpu in (True, False)} == {"bf16" if has else "32-true"}
-    assert resolve_precision("int8", on_gpu=False) == "int8"
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"amx_bf16": has})
+        # an older card emulates it: that is not computing in it
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation=True, has=has: including_emulation or has
+        )
+        assert {resolve_precision("auto", gpu) for gpu in (True, False)} == {"bf16" if has else "32-true"}
+    assert resolve_precision("int8", gpu=False) == "int8"
     with pytest.raises(ConfigError, match="accelerator=cpu"):
-        resolve_precision("int8", on_gpu=True)
+        resolve_precision("int8", gpu=True)
 
 
 def test_what_a_thread_makes_comes_in_order_and_so_does_its_error() -> None:

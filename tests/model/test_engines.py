@@ -1,6 +1,7 @@
 """Every engine learns the same: batches, order, losses, gradients, schedule and resuming."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
+from torch._dynamo.exc import InternalTorchDynamoError
 from torch.nn.functional import cross_entropy
 
 from kjcm.engine.attention import Layout
 from kjcm.engine.packing import pack
+from kjcm.errors import KjcmError
+from kjcm.model import captured
 from kjcm.model.captured import CapturedClassifier
 from kjcm.model.data import Labelled, TokenData
 from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, can_pack
@@ -88,6 +92,7 @@ def trained(
     precision: Any = "32-true",
     optimisation: Optimisation = ADAM,
     resume: bool = False,
+    more: Sequence[pl.Callback] = (),
     **options: Any,
 ) -> tuple[pl.Trainer, Classifier]:
     module = module_of(engine, encoder, optimisation, **options)
@@ -96,10 +101,18 @@ def trained(
         accelerator="cpu", max_epochs=epochs, precision=precision, logger=False, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=folder, use_distributed_sampler=False,
         callbacks=[ModelCheckpoint(folder, filename="last", every_n_epochs=1, save_on_train_epoch_end=True,
-                                   enable_version_counter=False)],
+                                   enable_version_counter=False), *more],
     )  # fmt: skip
     trainer.fit(module, datamodule=data_of(engine), ckpt_path=str(last) if resume else None, weights_only=True)
     return trainer, module
+
+
+class Stop(pl.Callback):
+    """Interrupts a training before its third epoch."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 2:
+            raise KeyboardInterrupt
 
 
 def weights(module: Classifier) -> Tensor:
@@ -188,25 +201,40 @@ def test_a_resumed_training_ends_with_the_same_bits(engine: str, tmp_path: Path)
     encoder = encoder_of("electra")
     whole = weights(trained(engine, copy.deepcopy(encoder), tmp_path / "whole", epochs=3, optimisation=optimisation)[1])
 
-    class Stop(pl.Callback):
-        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            if trainer.current_epoch == 2:
-                raise KeyboardInterrupt
-
-    module = module_of(engine, copy.deepcopy(encoder), optimisation)
-    trainer = pl.Trainer(
-        accelerator="cpu", max_epochs=3, logger=False, enable_progress_bar=False, enable_model_summary=False,
-        use_distributed_sampler=False,
-        callbacks=[Stop(), ModelCheckpoint(tmp_path / "cut", filename="last", every_n_epochs=1,
-                                           save_on_train_epoch_end=True, enable_version_counter=False)],
-    )  # fmt: skip
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        trainer.fit(module, datamodule=data_of(engine))
+        trained(engine, copy.deepcopy(encoder), tmp_path / "cut", epochs=3, optimisation=optimisation, more=[Stop()])
     resumed = trained(
         engine, copy.deepcopy(encoder), tmp_path / "cut", epochs=3, optimisation=optimisation, resume=True
     )
     assert resumed[0].global_step == 24
     assert torch.equal(weights(resumed[1]), whole)
+
+
+@pytest.mark.parametrize(("first", "then"), [("packed", "captured"), ("captured", "packed")])
+def test_a_training_goes_on_in_another_engine(first: str, then: str, tmp_path: Path) -> None:
+    """engine=auto is another one on another device: the schedule must go on from the step that it had reached."""
+    optimisation = Optimisation("adamw", 2e-3, 0.01, 0.2, "linear")
+    encoder = without_dropout(encoder_of("distilbert"))
+    expected = weights(
+        trained(then, copy.deepcopy(encoder), tmp_path / "whole", epochs=3, optimisation=optimisation)[1]
+    )
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        trained(first, copy.deepcopy(encoder), tmp_path / "cut", epochs=3, optimisation=optimisation, more=[Stop()])
+    trainer, found = trained(
+        then, copy.deepcopy(encoder), tmp_path / "cut", epochs=3, optimisation=optimisation, resume=True
+    )
+    assert float(trainer.callback_metrics["lr"]) == pytest.approx(0)
+    torch.testing.assert_close(weights(found), expected, atol=2e-5, rtol=1e-3)
+
+
+def test_what_a_failed_compilation_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise InternalTorchDynamoError("Failed to find C compiler.")
+
+    monkeypatch.setattr(captured, "Steps", fails)
+    with pytest.raises(KjcmError, match=r"C compiler.*engine\.compile=false"):
+        trained("captured", encoder_of("distilbert"), tmp_path)
 
 
 def test_attention_dropout_can_be_left_out_and_nothing_else_is(tmp_path: Path) -> None:
@@ -247,11 +275,12 @@ def test_captured_steps_on_a_card_are_those_of_the_reference(
 ) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+    optimisation = Optimisation("adamw", 1e-3, 0.01, 0.2, "linear", 0.5)  # a learning rate of each step's own
     encoder = without_dropout(encoder_of("distilbert"))
     start = torch.cat([weight.detach().flatten() for weight in encoder.parameters()])
     found = []
     for engine, options in (("reference", {}), ("captured", {"attention_dropout": attention_dropout})):
-        module = module_of(engine, copy.deepcopy(encoder), ADAM, **options)
+        module = module_of(engine, copy.deepcopy(encoder), optimisation, **options)
         trainer = pl.Trainer(
             accelerator="gpu", devices=1, max_epochs=3, precision=precision, logger=False, enable_progress_bar=False,
             enable_model_summary=False, enable_checkpointing=False, default_root_dir=tmp_path,
