@@ -34,8 +34,8 @@ class Forward(Protocol):
     def batch(self, tokens: Tokens, rows: Rows) -> Any:
         """Return what `logits` takes for these texts; may run in another thread."""
 
-    def logits(self, batch: Any) -> "Tensor":
-        """Return logits [texts, classes]; may return before the device has computed them."""
+    def logits(self, batches: Iterable[Any]) -> "Iterator[Tensor]":
+        """Give the logits [texts, classes] of each batch, in order; perhaps before the device has computed them."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Ready:
     Attributes:
         which: [texts], the different text that each is.
         rows: the different texts of each batch; every one is in one batch.
-        batches: what `Forward.logits` takes.
+        batches: what `Forward.logits` takes each.
     """
 
     which: Rows
@@ -124,8 +124,8 @@ class Coder:
 
         found = []
         with torch.inference_mode():
-            for batch in ready.batches:
-                found.append(self.forward.logits(batch).float().softmax(dim=1).topk(self.top_k, dim=1))
+            for logits in self.forward.logits(ready.batches):
+                found.append(logits.float().softmax(dim=1).topk(self.top_k, dim=1))
             if not found:
                 return np.empty((0, self.top_k), np.int64), np.empty((0, self.top_k), np.float32)
             values, indices = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
@@ -172,8 +172,11 @@ class Torch:
             made = {name: torch.from_numpy(array) for name, array in padded(tokens, rows, self.pad).items()}
         return {name: tensor.pin_memory() for name, tensor in made.items()} if self.device.type == "cuda" else made
 
-    def logits(self, batch: "dict[str, Tensor]") -> "Tensor":
-        """Return logits [texts, classes]."""
+    def logits(self, batches: "Iterable[dict[str, Tensor]]") -> "Iterator[Tensor]":
+        """Give the logits [texts, classes] of each batch."""
+        return map(self._logits, batches)
+
+    def _logits(self, batch: "dict[str, Tensor]") -> "Tensor":
         from kjcm.engine.attention import Layout
 
         there = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}

@@ -3,7 +3,8 @@
 import platform
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -47,19 +48,21 @@ class Int8:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()  # OMP_NUM_THREADS counts here too
+        options.intra_op_num_threads = 1  # a batch is too small to share; batches are what threads share
         options.log_severity_level = 3
         self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self.threads = ThreadPoolExecutor(torch.get_num_threads())  # OMP_NUM_THREADS counts here too
 
     def batch(self, tokens: Tokens, rows: Rows) -> dict[str, NDArray[np.int64]]:
         """Return a padded batch."""
         return padded(tokens, rows, self.pad)
 
-    def logits(self, batch: dict[str, NDArray[np.int64]]) -> "Tensor":
-        """Return logits [texts, classes]."""
+    def logits(self, batches: Iterable[dict[str, NDArray[np.int64]]]) -> "Iterator[Tensor]":
+        """Give the logits [texts, classes] of each batch, several computed at once."""
         import torch
 
-        return torch.from_numpy(self.session.run(None, batch)[0])
+        for found in self.threads.map(lambda batch: self.session.run(None, batch)[0], batches):
+            yield torch.from_numpy(found)
 
 
 def int8_file(run: Path, model: "MeanPooled | FirstToken") -> Path:
