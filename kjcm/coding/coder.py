@@ -162,14 +162,9 @@ class Torch:
 
     def batch(self, tokens: Tokens, rows: Rows) -> "dict[str, Tensor]":
         """Return a packed or padded batch; for a GPU in memory that it can fetch from while others are computed."""
-        import torch
+        from kjcm.engine.packing import pack, padded
 
-        from kjcm.engine.packing import pack
-
-        if self.packs:
-            made = pack(tokens, rows)
-        else:
-            made = {name: torch.from_numpy(array) for name, array in padded(tokens, rows, self.pad).items()}
+        made = pack(tokens, rows) if self.packs else padded(tokens, rows, self.pad)
         return {name: tensor.pin_memory() for name, tensor in made.items()} if self.device.type == "cuda" else made
 
     def logits(self, batches: "Iterable[dict[str, Tensor]]") -> "Iterator[Tensor]":
@@ -197,13 +192,6 @@ def resolve_precision(precision: str, gpu: bool) -> str:
     if precision != "auto":
         return precision
     return "bf16" if has_bf16(gpu) else "32-true"
-
-
-def padded(tokens: Tokens, rows: Rows, pad: int) -> dict[str, NDArray[np.int64]]:
-    """Return input_ids and attention_mask [texts, longest] of some texts."""
-    ids = tokens.padded(rows, pad)
-    mask = np.arange(ids.shape[1])[None, :] < tokens.lengths[rows][:, None]
-    return {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
 
 
 def token_batches(lengths: Rows, budget: int) -> Iterator[Rows]:

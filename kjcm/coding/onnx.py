@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kjcm.coding.coder import Rows, padded
+from kjcm.coding.coder import Rows
 from kjcm.errors import ConfigError, KjcmError, first_line
 from kjcm.files import atomic, digest, read_json, write_json
 from kjcm.text.tokens import Tokens
@@ -55,7 +55,9 @@ class Int8:
 
     def batch(self, tokens: Tokens, rows: Rows) -> dict[str, NDArray[np.int64]]:
         """Return a padded batch."""
-        return padded(tokens, rows, self.pad)
+        from kjcm.engine.packing import padded
+
+        return {name: tensor.numpy() for name, tensor in padded(tokens, rows, self.pad).items()}
 
     def logits(self, batches: Iterable[dict[str, NDArray[np.int64]]]) -> "Iterator[Tensor]":
         """Give the logits [texts, classes] of each batch, several computed at once."""

@@ -1,4 +1,4 @@
-"""Batches of texts without padding: their tokens lie one text after another."""
+"""Batches of texts: padded, or without padding, their tokens one text after another."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +13,13 @@ from kjcm.text.tokens import Tokens
 Rows = NDArray[np.int64]
 
 ROUND = 64  # tokens of a batch come in multiples of it: a CPU's kernels are made anew for every number of tokens
+
+
+def padded(tokens: Tokens, rows: Rows, pad: int) -> dict[str, Tensor]:
+    """Return a padded batch: input_ids and attention_mask [texts, longest]."""
+    ids = tokens.padded(rows, pad)
+    mask = np.arange(ids.shape[1])[None, :] < tokens.lengths[rows][:, None]
+    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
 
 def pack(tokens: Tokens, rows: Rows) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from kjcm.engine.packing import Resident, capacity, pack
+from kjcm.engine.packing import Resident, capacity, pack, padded
 from kjcm.text.tokens import Tokens
 
 Batch = dict[str, Tensor]
@@ -34,21 +34,16 @@ class TokenBatches(Dataset[Batch]):
     def __getitem__(self, item: tuple[Rows, int]) -> Batch:
         """Return the texts' tensors, labels and rows [rows], and of_rows (rows on all processes).
 
-        Padded: input_ids and attention_mask [rows, longest]. Packed: what `kjcm.engine.packing.pack` returns.
+        The texts' tensors are what `kjcm.engine.packing.pack` or `padded` returns.
         """
         rows, of_rows = item
-        texts = pack(self.data.tokens, rows) if self.packed else self._padded(rows)
+        texts = pack(self.data.tokens, rows) if self.packed else padded(self.data.tokens, rows, self.pad)
         return {
             **texts,
             "labels": torch.from_numpy(self.data.labels[rows]),
             "rows": torch.from_numpy(rows),
             "of_rows": torch.tensor(of_rows),
         }
-
-    def _padded(self, rows: Rows) -> Batch:
-        ids = self.data.tokens.padded(rows, self.pad)
-        mask = np.arange(ids.shape[1])[None, :] < self.data.tokens.lengths[rows][:, None]
-        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
 
 class RowBlocks(Dataset[Batch]):

@@ -180,11 +180,24 @@ def test_latex_breaks_tables_of_more_than_forty_rows_across_pages() -> None:
     assert r"\caption{Every group}\label{tab:long} \\" in text
 
 
+def wide_table(rows: int) -> Table:
+    """Return a table whose columns of 25 letters each want more than a page's line."""
+    columns = tuple(Column(f"column {place}") for place in range(4))
+    return Table("wide", "Wide", columns, (("a" * 25,) * 4,) * rows)
+
+
+def test_latex_turns_a_long_table_that_is_wider_than_the_page() -> None:
+    turned = as_latex(wide_table(41)).splitlines()
+    assert turned[1] == r"\begin{landscape}" and turned[-1] == r"\end{landscape}"
+    assert "landscape}" not in as_latex(wide_table(40)).partition("\n")[2]  # a short one is made smaller
+    assert "landscape}" not in as_latex(long_table(41)).partition("\n")[2]
+
+
 def test_latex_compiles(tmp_path: Path) -> None:
     if not shutil.which("xelatex"):
         pytest.skip("needs xelatex to see that the tables compile")
     font = Path(font_path())
-    tables = "\n".join(as_latex(table) for table in (SCORES, TEXTS, long_table(3), long_table(60)))
+    tables = "\n".join(as_latex(table) for table in (SCORES, TEXTS, long_table(3), long_table(60), wide_table(60)))
     (tmp_path / "all.tex").write_text(
         r"\documentclass{article}\usepackage{booktabs,longtable,array,graphicx,pdflscape,fontspec}"
         rf"\setmainfont{{{font.name}}}[Path={font.parent}/]\begin{{document}}{tables}\end{{document}}",
