@@ -18,6 +18,19 @@ class ConfigError(KjcmError):
     exit_code = 2
 
 
+class Interrupted(BaseException):
+    """The process was told to leave, and what it was doing can go on later from what it has saved.
+
+    Args:
+        signal: the signal's number; the exit code is 128 and this.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"interrupted by signal {signal}")
+        self.signal = signal
+        self.exit_code = 128 + signal
+
+
 def some(values: Iterable[object]) -> str:
     """Return the first five of `values`, each cut to 40 characters, and how many more there are."""
     texts = [repr(str(value)[:CUT]) for value in values]

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,7 @@ class Fitted:
 
 
 def fit_and_measure(
-    config: Config, folder: RunFolder, prepared: Prepared, overrides: list[str]
+    config: Config, folder: RunFolder, prepared: Prepared, overrides: list[str], callbacks: Sequence[Any] = ()
 ) -> tuple[Fitted, Outcome]:
     """Train `prepared.encoder` (or go on training it) and test it; every logger is closed on the way out.
 
@@ -79,16 +80,20 @@ def fit_and_measure(
         folder: of the run.
         prepared: what to learn from.
         overrides: what processes that the Trainer starts are told, so that they do this very job.
+        callbacks: Lightning callbacks beside those of every run.
     """
     module = module_for(config, prepared)
     with (
         make_loggers(config["logger"], folder.path, config, folder.identity.hash[:12]) as loggers,
         processes("train", overrides, folder.path),
     ):
-        callbacks = _callbacks(config, folder.path)
         log_every = 1 if prepared.engine.block else 10  # blocks seldom end at a multiple of ten steps
         trainer = make_trainer(
-            config["trainer"], folder=folder.path, loggers=loggers, callbacks=callbacks, log_every=log_every
+            config["trainer"],
+            folder=folder.path,
+            loggers=loggers,
+            callbacks=[*_callbacks(config, folder.path), *callbacks],
+            log_every=log_every,
         )
         fitted = _fit(trainer, module, prepared, folder.path / "checkpoints", bool(config["trainer"]["patience"]))
         outcome = measure(trainer, module, prepared.data)

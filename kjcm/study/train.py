@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,14 @@ PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "torchmetrics", 
 log = logging.getLogger("kjcm")
 
 
-def train(cfg: DictConfig) -> None:
+def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
     """Train, evaluate and write the run folder that `cfg` defines; skip it if it is done, resume it if it is not.
 
     Nothing is written, and nothing overwritten, before the input has been read and found usable.
+
+    Args:
+        cfg: of the run.
+        callbacks: further Lightning callbacks of the training.
 
     Raises:
         KjcmError: input, surroundings or folder are not usable.
@@ -48,13 +53,13 @@ def train(cfg: DictConfig) -> None:
     ready = time.perf_counter()
     overrides = list(HydraConfig.get().overrides.task)
     if global_rank() != 0:  # the first process keeps the folder, the others compute with it
-        fit_and_measure(config, folder, prepared, overrides)
+        fit_and_measure(config, folder, prepared, overrides, callbacks)
         return
     with at_work(folder, cfg, config, rows):
         model, epochs = config["model"], config["trainer"]["max_epochs"]
         start, engine = model["pretrained"] or "random start", prepared.engine.name
         log.info("model %s (%s), epochs: %d, engine: %s", model["name"], start, epochs, engine)
-        fitted, outcome = fit_and_measure(config, folder, prepared, overrides)
+        fitted, outcome = fit_and_measure(config, folder, prepared, overrides, callbacks)
         report = _report(config, folder, rows, prepared, fitted, outcome)
         seconds = {"prepare": ready - begin, "fit": fitted.seconds, "total": time.perf_counter() - begin}
         finish(folder, report, seconds)
