@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kjcm import __version__
-from kjcm.errors import KjcmError
+from kjcm.errors import Interrupted, KjcmError
 
 # command -> (module and function, what it does, example)
 COMMANDS = {
@@ -120,8 +120,12 @@ def main(argv: list[str] | None = None) -> None:
     try:
         failures = run_command(command, [word for word in rest if word != "--debug"], debug)
     except KeyboardInterrupt:
-        print("kjcm: interrupted; a training goes on after its last whole epoch when started again.", file=sys.stderr)
+        print("kjcm: interrupted; a training goes on from its last checkpoint when started again.", file=sys.stderr)
         sys.exit(130)
+    except Interrupted as leaving:
+        if leaving.exit_code:  # the first of several processes speaks
+            print(f"kjcm: {leaving}; what was done is saved, and the same command goes on.", file=sys.stderr)
+        sys.exit(leaving.exit_code)
     if failures:
         sys.exit(max(error.exit_code for error in failures))
 

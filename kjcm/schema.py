@@ -145,6 +145,7 @@ class Trainer:
     patience: int | None = MISSING
     deterministic: bool = MISSING
     num_workers: int = MISSING
+    save_every: float = MISSING
     progress: bool = MISSING
 
 
@@ -392,7 +393,8 @@ NODES: dict[str, dict[str, type]] = {
 WHERE_AND_HOW = (
     "name", "runs", "run_dir", "cache", "overwrite", "logger", "preset",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.num_workers",
-    "trainer.progress", "engine.compile", "engine.block", "data.higher_cutoff", "model.name", "model.lr", "seed",
+    "trainer.progress", "trainer.save_every", "engine.compile", "engine.block", "data.higher_cutoff", "model.name",
+    "model.lr", "seed",
 )  # fmt: skip
 # Keys that name input files or folders: their contents, not their places, make the identity.
 INPUTS = (
@@ -435,6 +437,7 @@ RANGES: dict[str, tuple[float, bool, float]] = {
     "trainer.max_epochs": (1, True, 10**6),
     "trainer.patience": (1, True, 10**6),
     "trainer.num_workers": (0, True, 1024),
+    "trainer.save_every": (0, True, 10**9),
     "trainer.num_nodes": (1, True, 10**4),
     "seed": (0, True, 2**32 - 1),
     "seeds.init": (0, True, 2**32 - 1),

@@ -50,26 +50,27 @@ class CapturedClassifier(Classifier):
         assert epochs is not None
         self._resident, self._steps = data.resident(epochs, self.device), None
         self._total = torch.zeros((), device=self.device)
-        self._an_epoch, self._a_block = data.steps_per_epoch, data.block
+        self._an_epoch = data.steps_per_epoch
         self._planned = data.steps_per_epoch * epochs
 
     def on_train_end(self) -> None:
         """Give the device's memory back before the trained model is measured."""
         self._resident = self._steps = None
 
-    def training_step(self, batch: Batch, number: int) -> None:  # type: ignore[override]
-        """Take the steps of a block of rows [rows], the epoch's block of this number."""
+    def training_step(self, batch: Batch) -> None:  # type: ignore[override]
+        """Take the steps of a block of rows [rows]."""
         assert self._resident is not None
         laid, rows = self._resident.lay_out(batch["rows"]), len(batch["rows"])
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         if self._steps is None:
             self._steps = self._prepared({name: laid[name][0].clone() for name in READ}, optimizer)
-        # not global_step: a checkpoint of another engine does not have it
-        done, count = self.current_epoch * self._an_epoch + number * self._a_block, len(laid["n_rows"])
+        done, count = self.current_epoch * self._an_epoch + self.step, len(laid["n_rows"])
         self._total.zero_()
         for step in range(count):
             set_rate(optimizer, self._rate(done + step))
+            self.seed_dropout()
             self._steps.run({name: laid[name][step] for name in READ})
+            self.step += 1
         set_rate(optimizer, self._rate(done + count))  # as Lightning leaves it: the next step's
         self._count(count)
         loss = self._total / rows

@@ -64,7 +64,11 @@ class Batches(Sampler[tuple[Rows, int]]):
 
     def __init__(self, lengths: Rows, size: int, *, seed: int | None, rank: int = 0, world: int = 1) -> None:
         self.lengths, self.size, self.seed, self.rank, self.world = lengths, size, seed, rank, world
-        self.epoch = 0
+        self.epoch, self._begin = 0, (0, 0)
+
+    def begin_at(self, epoch: int, row: int) -> None:
+        """Leave out the first `row` rows of one epoch's order: a run goes on there. A batch keeps its last row."""
+        self._begin = epoch, row
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch's permutation; Lightning calls it before each epoch."""
@@ -82,8 +86,9 @@ class Batches(Sampler[tuple[Rows, int]]):
                 yield rows, len(rows)
             return
         order = epoch_order(len(self.lengths), self.seed, self.epoch)
-        for begin in range(0, len(order), self.size):
-            batch = order[begin : begin + self.size]
+        first = self._begin[1] if self.epoch == self._begin[0] else 0
+        for begin in range(first // self.size * self.size, len(order), self.size):
+            batch = order[max(begin, first) : begin + self.size]
             yield batch[self.rank :: self.world], len(batch)
 
 
@@ -122,6 +127,11 @@ class TokenData(pl.LightningDataModule):
         self.sides, self.pad, self.seed, self.workers = sides, pad, seed, workers
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.packed, self.block = packed, block
+        self._begin = (0, 0)
+
+    def begin_at(self, epoch: int, step: int) -> None:
+        """Let the training loader begin in an epoch after `step` steps."""
+        self._begin = epoch, step
 
     @property
     def steps_per_epoch(self) -> int:
@@ -147,6 +157,8 @@ class TokenData(pl.LightningDataModule):
         )
         if training and self.trainer:  # a resumed run draws its first batch before Lightning sets the epoch
             batches.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+            epoch, step = self._begin
+            batches.begin_at(epoch, step * self.batch_size)
         resident = training and self.block
         workers = 0 if resident else self.workers
         return DataLoader(

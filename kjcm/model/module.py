@@ -16,6 +16,7 @@ from kjcm.engine.attention import Layout
 from kjcm.errors import KjcmError
 from kjcm.model.data import Batch
 from kjcm.model.metrics import Scores
+from kjcm.model.resuming import Position, loops_at
 
 SHOWN_CODES = 10  # codes and probabilities kept of each row
 
@@ -67,7 +68,7 @@ class Classifier(pl.LightningModule):
         classes: the ordered codes; they travel with every checkpoint.
         classes_hash: their hash.
         optimisation: optimiser and schedule; None for a module that only measures.
-        dropout_seed: seeds.dropout; with the epoch it decides the dropout of that epoch.
+        dropout_seed: seeds.dropout; with epoch, step and process it decides the dropout of that step.
         unseen: how many codes of the validation and of the test rows are no class; such rows count as errors.
         fused: one kernel for the whole optimiser.
         attention_dropout: False leaves the attention's dropout out of packed batches.
@@ -96,6 +97,8 @@ class Classifier(pl.LightningModule):
         # a loss that is not a number counts as infinite: torchmetrics would leave it out of the mean
         self.train_loss, self.validation_loss = MeanMetric(nan_strategy=math.inf), MeanMetric(nan_strategy=math.inf)
         self.predicted: list[Predictions] = []
+        self.epoch, self.step = 0, 0  # the next step: its epoch, and its number in it
+        self._seeds: tuple[int, list[int]] = (-1, [])  # an epoch and the seeds of its steps
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits [batch, classes]."""
@@ -110,12 +113,35 @@ class Classifier(pl.LightningModule):
             return self(batch).float()  # type: ignore[no-any-return]
 
     def on_train_epoch_start(self) -> None:
-        """Seed the dropout of this epoch, so that a resumed run continues as an undisturbed one would."""
-        seeds = np.random.SeedSequence([self.dropout_seed, self.current_epoch, self.global_rank])
-        torch.manual_seed(int(seeds.generate_state(1)[0]))
+        """Count the steps of a new epoch."""
+        if self.epoch != self.current_epoch:  # else it goes on in this one
+            self.epoch, self.step = self.current_epoch, 0
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed the dropout of this step."""
+        self.seed_dropout()
+
+    def seed_dropout(self) -> None:
+        """Seed the dropout of the next step: a run may go on at any step, whatever was drawn before it."""
+        if self._seeds[0] != self.epoch:
+            source = np.random.SeedSequence([self.dropout_seed, self.epoch, self.global_rank])
+            self._seeds = self.epoch, source.generate_state(self._steps_per_epoch, np.uint64).tolist()
+        seed, device = self._seeds[1][self.step], self.device
+        if device.type == "cuda":  # torch.manual_seed would seed every device, and format a traceback to do so
+            torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+        elif device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        return int(data.steps_per_epoch)
 
     def training_step(self, batch: Batch) -> Tensor:
         """Return the cross-entropy whose gradient, averaged over processes, is that of the whole batch's mean."""
+        self.step += 1
         if not len(batch["labels"]):  # the last batch has fewer rows than there are processes
             return 0.0 * torch.stack([weight.sum() for weight in self.encoder.parameters()]).sum()
         total = functional.cross_entropy(self(batch), batch["labels"], reduction="sum")
@@ -198,13 +224,41 @@ class Classifier(pl.LightningModule):
         for group in optimizer.param_groups:
             group.update(fused=self.fused or None, capturable=False, lr=float(group["lr"]))
         for config in self.trainer.lr_scheduler_configs:  # a captured training's checkpoint has none of it
-            config.scheduler.last_epoch = self.current_epoch * int(self.trainer.num_training_batches)
+            config.scheduler.last_epoch = self.current_epoch * self._steps_per_epoch + self.step
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Send the class order along."""
-        checkpoint["kjcm"] = {"classes": list(self.classes), "classes_hash": self.classes_hash}
+        """Send the class order along, where the training is, and the sum of the epoch's losses over all processes.
+
+        The position takes the place of Lightning's counters, whose unit is an engine's batch.
+        """
+        over = self.step == self._steps_per_epoch
+        sums = torch.stack([self.train_loss.mean_value, self.train_loss.weight])
+        checkpoint["loops"] = {}
+        checkpoint["kjcm"] = {
+            "classes": list(self.classes),
+            "classes_hash": self.classes_hash,
+            "epoch": self.epoch + over,
+            "step": 0 if over else self.step,
+            "losses": (torch.zeros_like(sums) if over else self.trainer.strategy.reduce(sums, reduce_op="sum")).cpu(),
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on where a checkpoint was made, be it by another engine or number of processes.
+
+        Raises:
+            KjcmError: the class order differs.
+        """
+        self.require_same_classes(checkpoint)
+        place, data = checkpoint["kjcm"], self.trainer.datamodule  # type: ignore[attr-defined]
+        self.epoch, self.step = place["epoch"], place["step"]
+        data.begin_at(self.epoch, self.step)
+        position = Position(self.epoch, self.step, data.steps_per_epoch, data.block or 1)
+        checkpoint["loops"] = {"fit_loop": loops_at(self.trainer.fit_loop.state_dict(), position)}
+        if self.step and self.global_rank == 0:
+            self.train_loss.update(torch.tensor(0.0), 0.0)  # else it warns that it holds nothing
+            self.train_loss.mean_value, self.train_loss.weight = place["losses"].to(self.train_loss.device).unbind()
+
+    def require_same_classes(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of other classes.
 
         Raises:

@@ -4,19 +4,20 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kjcm.errors import KjcmError, first_line
+from kjcm.errors import Interrupted
 from kjcm.files import read_json, write_json
 from kjcm.ksco.classification import Classification
+from kjcm.study.checkpoints import Checkpoints
 from kjcm.study.engine import Engine
 from kjcm.study.inputs import Config
 from kjcm.study.lightning import device_name, gathered, global_rank, make_loggers, make_trainer, processes
 from kjcm.study.results import Outcome
 from kjcm.study.run_folder import RunFolder
+from kjcm.study.signals import Signals
 from kjcm.survey.cohort import Cohort
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from kjcm.model.data import TokenData
     from kjcm.model.encoder import FirstToken, MeanPooled
+    from kjcm.model.resuming import Saving
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,12 @@ class Fitted:
 
 
 def fit_and_measure(
-    config: Config, folder: RunFolder, prepared: Prepared, overrides: list[str], callbacks: Sequence[Any] = ()
+    config: Config,
+    folder: RunFolder,
+    prepared: Prepared,
+    overrides: list[str],
+    signals: Signals,
+    callbacks: Sequence[Any] = (),
 ) -> tuple[Fitted, Outcome]:
     """Train `prepared.encoder` (or go on training it) and test it; every logger is closed on the way out.
 
@@ -80,23 +87,37 @@ def fit_and_measure(
         folder: of the run.
         prepared: what to learn from.
         overrides: what processes that the Trainer starts are told, so that they do this very job.
+        signals: that ask this process to leave.
         callbacks: Lightning callbacks beside those of every run.
+
+    Raises:
+        Interrupted: the process was told to leave; while it trains, only once all is saved.
     """
-    module = module_for(config, prepared)
+    from kjcm.model.resuming import Saving
+
+    module, store = module_for(config, prepared), Checkpoints(folder.path / "checkpoints")
+    node = config["trainer"]
+    patience = node["patience"]
+    saving = Saving(store.save, node["save_every"], signals.asked, signals.obey, choose=bool(patience))
     with (
         make_loggers(config["logger"], folder.path, config, folder.identity.hash[:12]) as loggers,
         processes("train", overrides, folder.path),
     ):
         log_every = 1 if prepared.engine.block else 10  # blocks seldom end at a multiple of ten steps
         trainer = make_trainer(
-            config["trainer"],
+            node,
             folder=folder.path,
             loggers=loggers,
-            callbacks=[*_callbacks(config, folder.path), *callbacks],
+            callbacks=[saving, *_stopping(patience), *callbacks],
             log_every=log_every,
         )
-        fitted = _fit(trainer, module, prepared, folder.path / "checkpoints", bool(config["trainer"]["patience"]))
-        outcome = measure(trainer, module, prepared.data)
+        try:
+            fitted = _fit(trainer, module, prepared, store, saving, signals)
+            outcome = measure(trainer, module, prepared.data)
+        except Interrupted as leaving:
+            if launcher := trainer.strategy.launcher:
+                launcher.kill(leaving.signal)  # the processes that this one has started may not have been told
+            raise
         for logger in loggers:
             logger.log_metrics({f"test_{name}": value for name, value in outcome.metrics.items()})
     return fitted, outcome
@@ -123,30 +144,31 @@ def module_for(config: Config, prepared: Prepared) -> Any:
     return Classifier(*arguments, attention_dropout=engine.attention_dropout, fused=fused)
 
 
-def _fit(trainer: Any, module: Any, prepared: Prepared, checkpoints: Path, choose: bool) -> Fitted:
-    """Train from the last checkpoint on; a training that was finished before is only loaded.
+def _fit(
+    trainer: Any, module: Any, prepared: Prepared, store: Checkpoints, saving: "Saving", signals: Signals
+) -> Fitted:
+    """Train from the newest checkpoint on, signals held; a training that was finished before is only loaded.
 
-    Without that, a run interrupted after early stopping would train past its stop.
+    The module ends with its last weights, or its best ones where `saving` has chosen.
     """
-    last, note = checkpoints / "last.ckpt", checkpoints / "fitted.json"
-    over = note.is_file()  # asked once: under DDP the first process may write it before the others come here again
-    if over:
-        fitted = Fitted(**read_json(note))
+    note, newest = store.folder / "fitted.json", store.newest()
+    file, checkpoint = newest if newest else (None, {})
+    # asked once: under DDP the first process may write the note before the others come here again
+    known = read_json(note) if note.is_file() else {}
+    if file and known.get("checkpoint") == file.name:
+        module.require_same_classes(checkpoint)
+        weights = checkpoint["saving"]["best"]["weights"] or checkpoint["state_dict"]
+        fitted = Fitted(**{name: value for name, value in known.items() if name != "checkpoint"})
     else:
-        if last.is_file():
-            read_checkpoint(last)  # a damaged one is better named here than by Lightning
         begin = time.perf_counter()
-        trainer.fit(
-            module, datamodule=prepared.data, ckpt_path=str(last) if last.is_file() else None, weights_only=True
-        )
-        seconds = round(time.perf_counter() - begin, 3)
-        fitted = Fitted(trainer.current_epoch, seconds, str(trainer.precision))
-    if choose or over:
-        checkpoint = read_checkpoint(checkpoints / ("best.ckpt" if choose else "last.ckpt"))
-        module.on_load_checkpoint(checkpoint)
-        module.load_state_dict(checkpoint["state_dict"])
-    if global_rank() == 0:
-        write_json(note, vars(fitted))
+        with signals.held():
+            trainer.fit(module, datamodule=prepared.data, ckpt_path=str(file) if file else None, weights_only=True)
+        fitted = Fitted(trainer.current_epoch, round(time.perf_counter() - begin, 3), str(trainer.precision))
+        weights = saving.best_weights
+        if global_rank() == 0 and store.last:
+            write_json(note, {**vars(fitted), "checkpoint": store.last.name})
+    if weights is not None:
+        module.load_state_dict(weights)
     return fitted
 
 
@@ -167,35 +189,8 @@ def measure(trainer: Any, module: Any, data: "TokenData") -> Outcome:
     return Outcome(metrics, per_class, validation, gathered(module.predicted), device_name(module.device))
 
 
-def _callbacks(config: Config, path: Path) -> list[Any]:
-    """Return the checkpoint of every epoch and, with trainer.patience, early stopping and the best epoch."""
-    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+def _stopping(patience: int | None) -> list[Any]:
+    """Return early stopping, where it is asked for."""
+    from lightning.pytorch.callbacks import EarlyStopping
 
-    folder = str(path / "checkpoints")
-    callbacks: list[Any] = [
-        ModelCheckpoint(
-            folder, filename="last", every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False
-        )
-    ]
-    if patience := config["trainer"]["patience"]:
-        callbacks.append(ModelCheckpoint(folder, filename="best", monitor="val_loss", enable_version_counter=False))
-        callbacks.append(EarlyStopping("val_loss", patience=patience, check_on_train_epoch_end=False))
-    return callbacks
-
-
-def read_checkpoint(file: Path) -> dict[str, Any]:
-    """Load a checkpoint's plain containers and tensors; nothing else can be in it (weights_only).
-
-    Raises:
-        KjcmError: it is truncated, damaged, or holds more than that.
-    """
-    import torch
-
-    try:
-        checkpoint: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True, mmap=False)
-    except Exception as error:  # zip, pickle and runtime errors, as the damage has it
-        raise KjcmError(
-            f"{file}: the checkpoint is truncated or damaged ({first_line(error)}). Delete it to train from the start, or "
-            "add overwrite=true."
-        ) from None
-    return checkpoint
+    return [EarlyStopping("val_loss", patience=patience, check_on_train_epoch_end=False)] if patience else []

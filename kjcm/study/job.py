@@ -33,6 +33,7 @@ from kjcm.study.results import (
     show,
 )
 from kjcm.study.run_folder import RunFolder, default_path, identity_of
+from kjcm.study.signals import Signals, signals
 from kjcm.survey.augment import augmentation
 from kjcm.survey.cohort import Cohort
 
@@ -116,19 +117,19 @@ def _require_test(rows: pd.DataFrame, train_share: float) -> None:
 
 
 @contextmanager
-def at_work(folder: RunFolder, cfg: DictConfig, config: Config, rows: Rows) -> Iterator[None]:
-    """Claim the folder and keep its log while the context lasts; settings and cohort are written first.
+def at_work(folder: RunFolder, cfg: DictConfig, config: Config, rows: Rows) -> Iterator[Signals]:
+    """Claim the folder, keep its log and catch signals while the context lasts; settings and cohort are written first.
 
     Raises:
         KjcmError: the folder holds something else, another process is at work in it, or it cannot be written.
     """
     path = folder.path
-    with folder.claimed(config["overwrite"]), _log_file(path):
-        log.info("%s: %s", "resuming" if (path / "checkpoints" / "last.ckpt").is_file() else "run folder", path)
+    with folder.claimed(config["overwrite"]), _log_file(path), signals() as caught:
+        log.info("%s: %s", "resuming" if any(path.glob("checkpoints/*.ckpt")) else "run folder", path)
         _write_settings(path, cfg, with_absolute_inputs(config))
         write_json(path / "cohort.json", cohort_record(rows.cohort, rows.classification))
         _say(config, rows)
-        yield
+        yield caught
 
 
 def _say(config: Config, rows: Rows) -> None:

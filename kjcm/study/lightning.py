@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from kjcm.errors import ConfigError, KjcmError, first_line
+from kjcm.errors import ConfigError, Interrupted, KjcmError, first_line
 from kjcm.schema import quoted
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def make_trainer(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     progress = [progress_bar()] if node["progress"] and sys.stdout.isatty() else []
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=node["accelerator"],
             devices=node["devices"],
             num_nodes=node["num_nodes"],
@@ -88,6 +88,9 @@ def make_trainer(
             log_every_n_steps=log_every,
             use_distributed_sampler=False,  # the data module shares the rows out itself
         )
+        # Lightning's handlers would stop without saving, or write a checkpoint of their own: kjcm.study.signals has ours
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        return trainer
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"trainer.accelerator={node['accelerator']} trainer.devices={node['devices']} trainer.strategy="
@@ -120,7 +123,8 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     for text in (".*does not have many workers.*", ".*num_workers.*", ".*persistent_workers.*", ".*val_dataloader.*",
                  ".*Checkpoint directory.*", ".*infer the `batch_size`.*", ".*LeafSpec.*", ".*log_every_n_steps.*",
-                 ".*`isinstance\\(treespec.*", ".*sync_dist=True.*", ".*across ranks is zero.*"):  # fmt: skip
+                 ".*`isinstance\\(treespec.*", ".*sync_dist=True.*", ".*across ranks is zero.*",
+                 ".*ended before the epoch ended and your dataloader.*"):  # fmt: skip
         warnings.filterwarnings("ignore", message=text)
 
 
@@ -138,6 +142,9 @@ def make_loggers(node: dict[str, Any], folder: Path, config: dict[str, Any], run
     try:
         yield loggers
         status = "success"
+    except Interrupted:
+        status = "success"  # of what was done so far
+        raise
     finally:
         for logger in loggers:
             logger.finalize(status)

@@ -17,7 +17,7 @@ from kjcm.schema import WHERE_AND_HOW
 from kjcm.study.inputs import input_digests
 
 # Changes when the same config and inputs would give other results than before.
-RESULTS_VERSION = 3
+RESULTS_VERSION = 4
 LOCK = ".lock"  # held while a process works on the run; the system frees it when the process ends, however it ends
 
 State = Literal["new", "unfinished", "done", "other"]

@@ -18,6 +18,7 @@ from kjcm.study.lightning import global_rank, quiet
 from kjcm.study.model_folder import Settings, save_model
 from kjcm.study.results import Outcome
 from kjcm.study.run_folder import RunFolder
+from kjcm.study.signals import signals
 from kjcm.text.tokenizer import holds_kobert
 
 if TYPE_CHECKING:
@@ -53,13 +54,14 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
     ready = time.perf_counter()
     overrides = list(HydraConfig.get().overrides.task)
     if global_rank() != 0:  # the first process keeps the folder, the others compute with it
-        fit_and_measure(config, folder, prepared, overrides, callbacks)
+        with signals() as caught:
+            fit_and_measure(config, folder, prepared, overrides, caught, callbacks)
         return
-    with at_work(folder, cfg, config, rows):
+    with at_work(folder, cfg, config, rows) as caught:
         model, epochs = config["model"], config["trainer"]["max_epochs"]
         start, engine = model["pretrained"] or "random start", prepared.engine.name
         log.info("model %s (%s), epochs: %d, engine: %s", model["name"], start, epochs, engine)
-        fitted, outcome = fit_and_measure(config, folder, prepared, overrides, callbacks)
+        fitted, outcome = fit_and_measure(config, folder, prepared, overrides, caught, callbacks)
         report = _report(config, folder, rows, prepared, fitted, outcome)
         seconds = {"prepare": ready - begin, "fit": fitted.seconds, "total": time.perf_counter() - begin}
         finish(folder, report, seconds)

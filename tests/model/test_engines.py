@@ -1,6 +1,7 @@
 """Every engine learns the same: batches, order, losses, gradients, schedule and resuming."""
 
 import copy
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from kjcm.model.captured import CapturedClassifier
 from kjcm.model.data import Labelled, TokenData
 from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, can_pack
 from kjcm.model.module import Classifier, Optimisation
+from kjcm.model.resuming import Saving
 from kjcm.text.tokens import Tokens
 
 CLASSES = tuple(f"{code}" for code in range(111, 118))
@@ -193,6 +195,114 @@ def test_bf16_steps_use_the_weights_of_the_step_before(engine: str, tmp_path: Pa
     ]
     moved = (found[0] - torch.cat([weight.detach().flatten() for weight in encoder.parameters()])).norm()
     assert float((found[1] - found[0]).norm() / moved) < 0.1
+
+
+SCHEDULED = Optimisation("adamw", 1e-3, 0.01, 0.2, "linear", 0.5)
+STEPS, EPOCHS = 8, 3
+
+
+class Cut(BaseException):
+    """The process was told to leave."""
+
+
+def saved(engine: str, encoder: Any, folder: Path, step: int) -> Path:
+    """Train by an engine until it leaves after `step` steps or, with blocks, a little later; return its checkpoint."""
+    folder.mkdir()
+    trainers: list[pl.Trainer] = []
+
+    class Watch(pl.Callback):
+        def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            trainers.append(trainer)
+
+    def leave(number: int) -> None:
+        assert number == 15
+        raise Cut
+
+    saving = Saving(
+        lambda number, state: torch.save(state, folder / f"{number}.ckpt"), math.inf,
+        lambda: 15 * (trainers[0].global_step >= step), leave, choose=False,
+    )  # fmt: skip
+    with pytest.raises(Cut):
+        trained(engine, copy.deepcopy(encoder), folder, epochs=EPOCHS, optimisation=SCHEDULED, more=[Watch(), saving])
+    (file,) = (file for file in folder.glob("*.ckpt") if file.stem.isdigit())
+    return file
+
+
+def went_on(engine: str, encoder: Any, folder: Path, file: Path) -> tuple[pl.Trainer, Classifier]:
+    """Train on from a checkpoint; what was drawn in between must not matter."""
+    torch.manual_seed(12345)
+    (folder / "last.ckpt").write_bytes(file.read_bytes())
+    saving = Saving(lambda *_: None, math.inf, lambda: 0, lambda _: None, choose=False)
+    found = trained(
+        engine, copy.deepcopy(encoder), folder, epochs=EPOCHS, optimisation=SCHEDULED, resume=True, more=[saving]
+    )
+    assert found[0].global_step == STEPS * EPOCHS and found[0].current_epoch == EPOCHS
+    assert found[0].fit_loop.epoch_loop._batches_that_stepped == STEPS * EPOCHS
+    return found
+
+
+@pytest.mark.parametrize(
+    ("engine", "step"),
+    [("reference", 3), ("packed", 7), ("packed", 8), ("packed", 13), ("captured", 3), ("captured", 14)],
+)
+def test_a_training_cut_between_any_two_steps_ends_with_the_same_bits(engine: str, step: int, tmp_path: Path) -> None:
+    encoder = encoder_of("electra")
+    whole, wanted = trained(engine, copy.deepcopy(encoder), tmp_path / "whole", epochs=EPOCHS, optimisation=SCHEDULED)
+    file = saved(engine, encoder, tmp_path / "cut", step)
+    assert int(file.stem) == step
+    trainer, found = went_on(engine, encoder, tmp_path / "cut", file)
+    assert torch.equal(weights(found), weights(wanted))
+    # with one step left of an epoch, its mean loss is that of all its steps
+    assert trainer.callback_metrics["train_loss"] == whole.callback_metrics["train_loss"]
+
+
+@pytest.mark.parametrize("step", [15, 23])
+def test_the_mean_loss_of_a_resumed_epoch_is_that_of_all_its_steps(step: int, tmp_path: Path) -> None:
+    encoder, losses = encoder_of("electra"), {}
+    for name in ("whole", "cut"):
+        noted = losses[name] = []  # type: ignore[var-annotated]
+
+        class Note(pl.Callback):
+            def on_train_epoch_end(self, trainer: pl.Trainer, module: Any, noted: list[float] = noted) -> None:
+                noted.append(float(module.train_loss.compute()))
+
+        folder = tmp_path / name
+        if name == "whole":
+            trained("packed", copy.deepcopy(encoder), folder, epochs=EPOCHS, optimisation=SCHEDULED, more=[Note()])
+        else:
+            (folder / "last.ckpt").write_bytes(saved("packed", encoder, folder, step).read_bytes())
+            saving = Saving(lambda *_: None, math.inf, lambda: 0, lambda _: None, choose=False)
+            trained("packed", copy.deepcopy(encoder), folder, epochs=EPOCHS, optimisation=SCHEDULED, resume=True,
+                    more=[saving, Note()])  # fmt: skip
+    assert losses["cut"] == losses["whole"][step // STEPS :] and len(set(losses["whole"])) == EPOCHS
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "step"),
+    [("packed", "captured", 2), ("packed", "captured", 12), ("captured", "packed", 11), ("captured", "reference", 6)],
+)
+def test_a_training_cut_in_an_epoch_goes_on_in_another_engine(first: str, then: str, step: int, tmp_path: Path) -> None:
+    """Steps are no whole block there, and the schedule goes on from the very step."""
+    encoder = without_dropout(encoder_of("distilbert"))
+    whole, wanted = trained(then, copy.deepcopy(encoder), tmp_path / "whole", epochs=EPOCHS, optimisation=SCHEDULED)
+    trainer, found = went_on(then, encoder, tmp_path / "cut", saved(first, encoder, tmp_path / "cut", step))
+    torch.testing.assert_close(weights(found), weights(wanted), atol=2e-5, rtol=1e-3)
+    for name in ("train_loss", "lr"):
+        assert float(trainer.callback_metrics[name]) == pytest.approx(float(whole.callback_metrics[name]), rel=1e-4)
+
+
+def test_dropout_of_a_captured_step_does_not_depend_on_the_block(tmp_path: Path) -> None:
+    found = []
+    for block in (1, 3, 8):
+        data, module = data_of("captured"), module_of("captured", encoder_of("distilbert"), ADAM)
+        data.block = block
+        trainer = pl.Trainer(
+            accelerator="cpu", max_epochs=2, logger=False, enable_progress_bar=False, enable_model_summary=False,
+            enable_checkpointing=False, default_root_dir=tmp_path, use_distributed_sampler=False,
+        )  # fmt: skip
+        trainer.fit(module, datamodule=data)
+        found.append(weights(module))
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 
 @pytest.mark.parametrize("engine", ["packed", "captured"])

@@ -1,0 +1,151 @@
+"""Saving a training between two steps, and Lightning's counters where it goes on."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Position:
+    """Between two steps of a training.
+
+    Attributes:
+        epoch: whole epochs done.
+        step: steps done of the next one, fewer than it has.
+        steps: steps an epoch.
+        block: steps a batch of the engine that goes on.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    block: int
+
+
+def loops_at(loops: State, position: Position) -> State:
+    """Return the state of Lightning's fit loop at a position; `loops` is that of a new one.
+
+    Where no whole batch of the epoch is done, the epoch begins anew for Lightning: its sampler leaves out the rows done.
+    """
+    batches, batch = -(-position.steps // position.block), position.step // position.block
+    begun = int(batch > 0)
+    epochs, done = position.epoch, position.epoch * position.steps + position.step
+    epoch = {"ready": epochs + begun, "started": epochs + begun, "processed": epochs, "completed": epochs}
+    stepped = {"ready": done, "completed": done}
+    optimizer = loops["epoch_loop.automatic_optimization.optim_progress"]
+    optimizer["optimizer"]["step"]["total"] = stepped
+    return {
+        **loops,
+        "epoch_progress": {"total": epoch, "current": dict(epoch)},
+        "epoch_loop.state_dict": {"_batches_that_stepped": done},
+        "epoch_loop.batch_progress": {
+            "total": _all(epochs * batches + batch),
+            "current": _all(batch),
+            "is_last_batch": False,
+        },
+        "epoch_loop.automatic_optimization.optim_progress": optimizer,
+        "epoch_loop.manual_optimization.optim_step_progress": {
+            "total": stepped,
+            "current": {"ready": 0, "completed": 0},
+        },
+    }
+
+
+def _all(count: int) -> dict[str, int]:
+    return dict.fromkeys(("ready", "started", "processed", "completed"), count)
+
+
+class Saving(Checkpoint):
+    """Saves a training at its end, between two steps when it is time, and when the process is told to leave.
+
+    A checkpoint is made just before a step, when everything that belongs to the step before it, validation and what the
+    loggers get included, is over. It is the whole state, the best weights so far among it: one file, so that no two of
+    them can disagree.
+
+    Args:
+        save: writes a checkpoint of this global step.
+        every: seconds from one checkpoint to the next.
+        asked: returns the number of a signal that asks to leave, 0 without one.
+        leave: called after saving with that number; it raises, or returns where the training is to go on.
+        choose: keep the weights of the least validation loss.
+    """
+
+    def __init__(
+        self,
+        save: Callable[[int, State], object],
+        every: float,
+        asked: Callable[[], int],
+        leave: Callable[[int], None],
+        choose: bool,
+    ) -> None:
+        self._save_to, self._every, self._asked, self._leave, self._choose = save, every, asked, leave, choose
+        self.best_loss = math.inf
+        self.best_weights: dict[str, Tensor] | None = None
+        self._saved_at, self._saved = 0.0, -1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock; where the training begins there is nothing new to save."""
+        self._saved_at, self._saved = time.monotonic(), trainer.global_step
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time or the process is to leave, and leave."""
+        signal, due = agreed(trainer, self._asked(), time.monotonic() - self._saved_at >= self._every)
+        if signal or due:
+            self._save(trainer)
+        if signal:
+            trainer.strategy.barrier()  # who leaves first would have its launcher end the others
+            self._leave(signal)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the finished training."""
+        self._save(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the best weights, in the host's memory."""
+        if self._choose and trainer.state.fn == "fit":
+            loss = float(trainer.callback_metrics["val_loss"])
+            if self.best_weights is None or loss < self.best_loss:
+                self.best_loss = loss if math.isfinite(loss) else math.inf
+                self.best_weights = {name: value.cpu().clone() for name, value in pl_module.state_dict().items()}
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: State) -> None:
+        """Send the best weights along, and whether the training stops here."""
+        best = {"loss": self.best_loss, "weights": self.best_weights}
+        checkpoint["saving"] = {"best": best, "stop": bool(trainer.should_stop)}
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: State) -> None:
+        """Take them back; a training that had stopped early stays so."""
+        best = checkpoint["saving"]["best"]
+        self.best_loss, self.best_weights = best["loss"], best["weights"]
+        trainer.should_stop = checkpoint["saving"]["stop"]
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        if trainer.global_step == self._saved:
+            return
+        for logger in trainer.loggers:
+            logger.save()  # what a killed run has logged must not lag behind where it goes on
+        state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)  # every process has a share in it
+        if trainer.is_global_zero:
+            self._save_to(trainer.global_step, state)
+        self._saved_at, self._saved = time.monotonic(), trainer.global_step
+
+
+def agreed(trainer: pl.Trainer, signal: int, due: bool) -> tuple[int, bool]:
+    """Return what all processes do before this step: leave if one is told to, save if it is time for one."""
+    if trainer.world_size == 1:
+        return signal, due
+    asked = torch.tensor([signal, int(due)], device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
+    signal, late = asked.tolist()
+    return signal, bool(late)

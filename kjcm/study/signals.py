@@ -1,0 +1,110 @@
+"""What SIGTERM, SIGUSR1, SIGUSR2 and Ctrl-C do to a run: it saves between two steps and leaves; Slurm starts it again."""
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kjcm.errors import Interrupted
+from kjcm.study.lightning import global_rank
+
+CAUGHT = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+
+log = logging.getLogger("kjcm")
+
+
+class Signals:
+    """The signals that a process has got, and what becomes of them.
+
+    While they are `held` they wait for somebody who looks at `asked` and, when all is saved, calls `obey`; otherwise they
+    are obeyed at once. Ctrl-C is left to Python unless it is held, and a second one does not wait.
+
+    Args:
+        before: the handlers that were there, by signal; another Python handler (submitit's) is called instead of leaving.
+    """
+
+    def __init__(self, before: dict[int, Any]) -> None:
+        self._before = before
+        self._held = self._left = False
+        self._asked = 0
+
+    def handle(self, number: int, frame: Any) -> None:
+        """Take a signal; one that comes while the process is leaving already is nothing new."""
+        if self._left:
+            return
+        if self._held and not (number == signal.SIGINT and self._asked):
+            self._asked = self._asked or number
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            self.obey(number)
+
+    def asked(self) -> int:
+        """Return the signal that waits, 0 without one."""
+        return self._asked
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let signals wait; one that nobody has looked at is obeyed at the end."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._asked:
+            self.obey(self._asked)
+
+    def obey(self, number: int) -> None:
+        """Leave; under Slurm SIGUSR1 has the job started again first.
+
+        Raises:
+            Interrupted: unless another handler was there before, which then decides.
+        """
+        self._asked = 0
+        before = self._before.get(number)
+        if callable(before) and number != signal.SIGINT:
+            before(number, None)
+            return
+        self._left = True
+        first = global_rank() == 0
+        if number == signal.SIGUSR1 and first and "SLURM_JOB_ID" in os.environ:
+            requeue()
+        leaving = Interrupted(number)
+        if not first:
+            leaving.exit_code = 0  # the first process says how it ended; a launcher kills it if another seems to fail
+        raise leaving
+
+
+@contextmanager
+def signals() -> Iterator[Signals]:
+    """Catch signals while the context lasts; only a process's main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield Signals({})
+        return
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in CAUGHT}
+    caught = Signals(before)
+    for number in CAUGHT:
+        signal.signal(number, caught.handle)
+    try:
+        yield caught
+    finally:
+        for caught_one, handler in before.items():
+            signal.signal(caught_one, handler if handler is not None else signal.SIG_DFL)
+
+
+def requeue() -> None:
+    """Ask Slurm to start this job, or this task of a job array, again."""
+    environment = os.environ
+    job = environment["SLURM_JOB_ID"]
+    if "SLURM_ARRAY_JOB_ID" in environment:
+        job = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True, timeout=60)
+        log.info("Slurm starts job %s again", job)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = str(getattr(error, "stderr", None) or error).strip()
+        log.warning("Slurm does not start job %s again (%s): submit it again, it goes on", job, said)
