@@ -290,21 +290,6 @@ def test_damaged_runs_are_refused(finished: Path, here: Path, capfd: pytest.Capt
     assert "not a finished run" in capfd.readouterr().err
 
 
-def test_damaged_checkpoint_is_refused_on_resume(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    import shutil
-
-    from tests.conftest import LEARNS
-
-    run = here / "run"
-    shutil.copytree(finished, run)
-    (run / "DONE").unlink()
-    checkpoint = run / "checkpoints" / "last.ckpt"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
-    assert command("train", *LEARNS, "experiment=k_jcm", "run_dir=run") == 1
-    error = capfd.readouterr().err
-    assert "last.ckpt" in error and "truncated or damaged" in error and not (run / "DONE").exists()
-
-
 @pytest.mark.parametrize("words", [["model=distilkobert"], ["model=klue_bert"], ["model=tiny", "tokenizer=kobert"]])
 def test_without_a_network_the_message_says_what_to_give(
     words: list[str], here: Path, capfd: pytest.CaptureFixture[str]

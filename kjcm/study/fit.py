@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -98,9 +99,11 @@ def fit_and_measure(
     module, store = module_for(config, prepared), Checkpoints(folder.path / "checkpoints")
     node = config["trainer"]
     patience = node["patience"]
+    newest = store.newest()
+    step = newest[1]["global_step"] if newest else 0
     saving = Saving(store.save, node["save_every"], signals.asked, signals.obey, choose=bool(patience))
     with (
-        make_loggers(config["logger"], folder.path, config, folder.identity.hash[:12]) as loggers,
+        make_loggers(config["logger"], folder.path, config, folder.identity.hash[:12], step) as loggers,
         processes("train", overrides, folder.path),
     ):
         log_every = 1 if prepared.engine.block else 10  # blocks seldom end at a multiple of ten steps
@@ -112,7 +115,7 @@ def fit_and_measure(
             log_every=log_every,
         )
         try:
-            fitted = _fit(trainer, module, prepared, store, saving, signals)
+            fitted = _fit(trainer, module, prepared, store, newest, saving, signals)
             outcome = measure(trainer, module, prepared.data)
         except Interrupted as leaving:
             if launcher := trainer.strategy.launcher:
@@ -145,13 +148,19 @@ def module_for(config: Config, prepared: Prepared) -> Any:
 
 
 def _fit(
-    trainer: Any, module: Any, prepared: Prepared, store: Checkpoints, saving: "Saving", signals: Signals
+    trainer: Any,
+    module: Any,
+    prepared: Prepared,
+    store: Checkpoints,
+    newest: tuple[Path, dict[str, Any]] | None,
+    saving: "Saving",
+    signals: Signals,
 ) -> Fitted:
-    """Train from the newest checkpoint on, signals held; a training that was finished before is only loaded.
+    """Train from the newest checkpoint of `store` on, signals held; a training that was finished before is only loaded.
 
     The module ends with its last weights, or its best ones where `saving` has chosen.
     """
-    note, newest = store.folder / "fitted.json", store.newest()
+    note = store.folder / "fitted.json"
     file, checkpoint = newest if newest else (None, {})
     # asked once: under DDP the first process may write the note before the others come here again
     known = read_json(note) if note.is_file() else {}

@@ -1,5 +1,6 @@
 """The Lightning Trainer of a run: device, precision, loggers, checkpoints, and processes that know their job."""
 
+import csv
 import logging
 import os
 import platform
@@ -129,15 +130,18 @@ def quiet() -> None:
 
 
 @contextmanager
-def make_loggers(node: dict[str, Any], folder: Path, config: dict[str, Any], run_id: str) -> Iterator[list[Any]]:
+def make_loggers(
+    node: dict[str, Any], folder: Path, config: dict[str, Any], run_id: str, step: int = 0
+) -> Iterator[list[Any]]:
     """Give the loggers of a `logger` node, which write into the run folder, and finish their runs, as failed on an error.
 
+    A run that goes on from `step` leaves out what it had logged of that step and later ones: it does them again.
     A W&B run that is not finished takes what the next job of a sweep logs.
 
     Raises:
         KjcmError: TensorBoard is asked for and not installed.
     """
-    loggers = _loggers(node, folder, config, run_id)
+    loggers = _loggers(node, folder, config, run_id, step)
     status = "failed"
     try:
         yield loggers
@@ -154,22 +158,47 @@ def make_loggers(node: dict[str, Any], folder: Path, config: dict[str, Any], run
             wandb.finish(exit_code=0 if status == "success" else 1)
 
 
-def _loggers(node: dict[str, Any], folder: Path, config: dict[str, Any], run_id: str) -> list[Any]:
+def _loggers(node: dict[str, Any], folder: Path, config: dict[str, Any], run_id: str, step: int) -> list[Any]:
     logs = folder / "logs"
     if node["kind"] == "none":
         return []
     if node["kind"] == "csv":
-        from lightning.pytorch.loggers import CSVLogger
-
-        return [CSVLogger(str(logs), name="csv")]
+        return [_csv_logger(logs, step)]
     if node["kind"] == "tensorboard":
         from lightning.pytorch.loggers import TensorBoardLogger
 
         try:
-            return [TensorBoardLogger(str(logs), name="tensorboard")]
+            return [TensorBoardLogger(str(logs), name="tensorboard", version=0, purge_step=step or None)]
         except ModuleNotFoundError:
             raise KjcmError("logger=tensorboard needs the extra: pip install 'kjcm[tensorboard]'.") from None
     return [_wandb_logger(node, folder, config, run_id)]
+
+
+def _csv_logger(logs: Path, step: int) -> Any:
+    """Return a logger that goes on with the file that is there; Lightning's own would begin another."""
+    from lightning.pytorch.loggers import CSVLogger
+
+    file = logs / "csv" / "version_0" / "metrics.csv"
+    rows = _logged_before(file, step) if file.is_file() else []
+    logger = CSVLogger(str(logs), name="csv", version=0)
+    if global_rank() == 0:
+        file.unlink(missing_ok=True)  # Lightning would, with a warning
+        logger.experiment.metrics.extend(rows)
+        logger.save()
+    return logger
+
+
+def _logged_before(file: Path, step: int) -> list[dict[str, Any]]:
+    """Return what a metrics.csv holds of the steps before `step`; its last line may be torn."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = [{key: value for key, value in row.items() if value} for row in csv.DictReader(stream)]
+    return [
+        row
+        for row in rows
+        if str(row.get("step", "")).isdigit()
+        and int(row["step"]) < step
+        and not any(str(key).startswith("test_") for key in row)
+    ]
 
 
 def wandb_mode(mode: str | None) -> str:
