@@ -5,7 +5,7 @@ BIN := .venv/bin
 # what two cores without AVX-512 train in minutes
 SMALL := data.scale=0.04 model.shape.dim=128 model.shape.hidden_dim=512
 
-.PHONY: reproduce test lint test-gpu clean
+.PHONY: reproduce test lint test-gpu test-faults clean
 
 reproduce: .venv/run
 	$(BIN)/kjcm reproduce $(SMALL)
@@ -20,6 +20,9 @@ lint: .venv/dev
 
 test-gpu: .venv/dev
 	$(BIN)/python -m pytest -m gpu
+
+test-faults: .venv/dev
+	$(BIN)/python -m pytest -m fault tests/faults
 
 .venv/python:
 	@test -n "$(PYTHON)" || { echo "kjcm needs Python 3.11, 3.12 or 3.13 with venv; name one: make PYTHON=/path/to/python3.11"; exit 1; }
