@@ -1,5 +1,6 @@
 """Steps over inputs that stay in place, and what a warm-up leaves behind: nothing."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -40,3 +41,25 @@ def test_restoring_undoes_a_warm_up_whether_the_optimiser_is_new_or_not() -> Non
         for weight, other in zip(weights, expected.parameters(), strict=True):
             assert torch.equal(weight, other)
         assert addresses == [weight.data_ptr() for weight in weights]
+
+
+@pytest.mark.gpu
+def test_a_seed_set_between_two_replays_decides_the_dropout_of_the_next() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    device = torch.device("cuda", 0)
+    place, kept = torch.ones(10_000, device=device), torch.zeros(10_000, device=device)
+    weight = nn.Parameter(torch.zeros(1, device=device))
+    steps = Steps(
+        lambda: kept.copy_(nn.functional.dropout(place, 0.5)), {"x": place}, torch.optim.SGD([weight], lr=0.1)
+    )
+    masks = []
+    for seed in (7, 8, 7, None, 8):
+        if seed is not None:  # as Classifier.seed_dropout does
+            torch.cuda.default_generators[0].manual_seed(seed)
+        steps.run({"x": torch.ones(10_000, device=device)})
+        masks.append(kept.clone())
+    first, second, again, further, second_again = masks
+    assert torch.equal(first, again) and torch.equal(second, second_again)
+    assert not torch.equal(first, second) and not torch.equal(further, again)
+    assert float((first > 0).float().mean()) == pytest.approx(0.5, abs=0.05)

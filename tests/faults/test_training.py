@@ -37,7 +37,10 @@ main(sys.argv[1:])
 """
 FAULTS = {
     "nan": ("return step(self, batch) * float('nan')", "not a finite number"),
-    "memory of a card": ("raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')", "out of memory"),
+    "memory of a card": (
+        "raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')",
+        "out of memory",
+    ),
     "memory of the host": ("raise MemoryError('cannot allocate 2 GiB')", "MemoryError"),
 }
 
@@ -84,9 +87,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_stops_it_and_with_room_it_goes_on(
-    disk: Path, tmp_path: Path, whole: Callable[..., Path]
-) -> None:
+def test_a_full_disk_stops_it_and_with_room_it_goes_on(disk: Path, tmp_path: Path, whole: Callable[..., Path]) -> None:
     words, run, ballast = ("engine=packed", f"cache={tmp_path / 'cache'}"), disk / "run", disk / "ballast"
     child = started(run, *words)
     reached(child, run, 10)
