@@ -11,6 +11,8 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
+from kjcm.errors import KjcmError
+
 State = dict[str, Any]
 
 
@@ -93,7 +95,12 @@ class Saving(Checkpoint):
         self._saved_at, self._saved = 0.0, -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock; where the training begins there is nothing new to save."""
+        """Start the clock; where the training begins there is nothing new to save.
+
+        Raises:
+            KjcmError: the processes go on from different checkpoints.
+        """
+        require_same_step(trainer)
         self._saved_at, self._saved = time.monotonic(), trainer.global_step
 
     def on_train_batch_start(
@@ -139,6 +146,21 @@ class Saving(Checkpoint):
         if trainer.is_global_zero:
             self._save_to(trainer.global_step, state)
         self._saved_at, self._saved = time.monotonic(), trainer.global_step
+
+
+def require_same_step(trainer: pl.Trainer) -> None:
+    """Raise KjcmError if processes begin at different steps: they would wait for each other, or learn nonsense."""
+    if trainer.world_size == 1:
+        return
+    step = trainer.global_step
+    ends = torch.tensor([step, -step], device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(ends, torch.distributed.ReduceOp.MAX)
+    last, first = ends[0].item(), -ends[1].item()
+    if first != last:
+        raise KjcmError(
+            f"The processes of this run go on from different checkpoints (steps {first} to {last}): not all of them see "
+            "the same files. The run folder must be on a disk that all nodes share; start it again."
+        )
 
 
 def agreed(trainer: pl.Trainer, signal: int, due: bool) -> tuple[int, bool]:

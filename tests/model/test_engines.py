@@ -3,7 +3,9 @@
 import copy
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -23,7 +25,7 @@ from kjcm.model.captured import CapturedClassifier
 from kjcm.model.data import Labelled, TokenData
 from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, can_pack
 from kjcm.model.module import Classifier, Optimisation
-from kjcm.model.resuming import Saving
+from kjcm.model.resuming import Saving, require_same_step
 from kjcm.text.tokens import Tokens
 
 CLASSES = tuple(f"{code}" for code in range(111, 118))
@@ -254,6 +256,19 @@ def test_a_training_cut_between_any_two_steps_ends_with_the_same_bits(engine: st
     assert torch.equal(weights(found), weights(wanted))
     # with one step left of an epoch, its mean loss is that of all its steps
     assert trainer.callback_metrics["train_loss"] == whole.callback_metrics["train_loss"]
+
+
+@pytest.mark.parametrize(("other", "refused"), [(8, False), (5, True), (0, True)])
+def test_processes_that_would_begin_at_different_steps_are_refused(
+    other: int, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_another(ends: torch.Tensor, _: Any) -> None:
+        ends.copy_(torch.maximum(ends, torch.tensor([other, -other])))
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", with_another)
+    trainer: Any = SimpleNamespace(world_size=2, global_step=8, strategy=SimpleNamespace(root_device="cpu"))
+    with pytest.raises(KjcmError, match=f"steps {other} to 8") if refused else nullcontext():
+        require_same_step(trainer)
 
 
 @pytest.mark.parametrize("step", [15, 23])
