@@ -65,6 +65,8 @@ class Batches(Sampler[tuple[Rows, int]]):
     def __init__(self, lengths: Rows, size: int, *, seed: int | None, rank: int = 0, world: int = 1) -> None:
         self.lengths, self.size, self.seed, self.rank, self.world = lengths, size, seed, rank, world
         self.epoch, self._begin = 0, (0, 0)
+        if seed is None and world > 1:  # a process without a batch would not measure, and the others wait for it
+            self.size = max(1, min(size, len(lengths) // world))
 
     def begin_at(self, epoch: int, row: int) -> None:
         """Leave out the first `row` rows of one epoch's order: a run goes on there. A batch keeps its last row."""

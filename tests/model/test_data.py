@@ -85,3 +85,10 @@ def test_loaders_of_the_data_module(workers: int) -> None:
     assert [batch["rows"].tolist() for batch in test] == [[1, 0, 3], [2]]  # by length, ties as they stand
     assert all(batch["labels"].tolist() == labelled().labels[batch["rows"].numpy()].tolist() for batch in train + test)
     assert data.val_dataloader() == []
+
+
+@pytest.mark.parametrize("rows", [4, 5, 7, 300])
+def test_every_process_has_a_batch_to_measure(rows: int) -> None:
+    shares = [Batches(np.ones(rows, np.int64), 256, seed=None, rank=rank, world=4) for rank in range(4)]
+    assert all(len(share) == len(list(share)) > 0 for share in shares)
+    assert sorted(row for share in shares for batch, _ in share for row in batch) == list(range(rows))
