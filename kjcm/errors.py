@@ -26,9 +26,12 @@ class Interrupted(BaseException):
     """
 
     def __init__(self, signal: int) -> None:
-        super().__init__(f"interrupted by signal {signal}")
+        super().__init__(signal)  # as it is: an exception goes from process to process by its arguments
         self.signal = signal
         self.exit_code = 128 + signal
+
+    def __str__(self) -> str:
+        return f"interrupted by signal {self.signal}"
 
 
 def some(values: Iterable[object]) -> str:

@@ -1,0 +1,217 @@
+"""One process at a time on a run: a lease in the run's folder, which holds on a shared file system and outlives no crash.
+
+The folder `.lease` holds a file with a number; who makes the next number has the lease, for only one process can make it.
+A holder on this machine is asked for by its process id, a holder elsewhere by the signs of life that it writes. No clock is
+compared with another.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from kjcm.errors import KjcmError
+
+LEASE = ".lease"
+BEAT = 5.0  # seconds between signs of life
+SILENCE = 30.0  # seconds without one after which a holder on another machine is taken for dead
+
+
+class Busy(KjcmError):
+    """Another process is at work on the run."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has, or had, a lease.
+
+    Attributes:
+        machine: what tells machines, reboots and containers apart.
+        host: the machine's name, for a person.
+        pid: the process id there.
+        started: when the process started, as its system tells it: process ids come again.
+        beat: signs of life so far.
+        released: whether it was given back.
+    """
+
+    machine: str
+    host: str
+    pid: int
+    started: str
+    beat: int = 0
+    released: bool = False
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+class Lease:
+    """A lease that this process has on a folder.
+
+    Attributes:
+        holder: this process.
+    """
+
+    def __init__(self, place: Path, number: int) -> None:
+        self._file, self._number, self._lost = place / str(number), number, False
+        self.holder = Holder(machine(), socket.gethostname(), os.getpid(), _started(os.getpid()) or "")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="kjcm-lease", daemon=True)
+
+    def require_held(self) -> None:
+        """Raise KjcmError if another process took the lease over, as it does where this one was long stopped."""
+        if self._lost or _numbers(self._file.parent)[-1:] != [self._number]:
+            raise KjcmError(
+                f"{self._file.parents[1]}: another process took this run over, for this one gave no sign of life. "
+                "It stops here; the other one goes on."
+            )
+
+    def _keep(self) -> None:
+        beat = 0
+        while not self._stop.wait(BEAT):
+            beat += 1
+            with suppress(OSError):  # a full disk or an absent server: the next beat may get through
+                if _numbers(self._file.parent)[-1:] != [self._number]:
+                    self._lost = True
+                    return
+                self._write(beat)
+
+    def _write(self, beat: int, released: bool = False) -> None:
+        whole = json.dumps({**asdict(self.holder), "beat": beat, "released": released})
+        self._file.write_text(whole + "\n", encoding="utf-8")
+
+    def begin(self) -> None:
+        """Say who has the lease, and give signs of life from now on."""
+        self._write(0)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Give the lease back."""
+        self._stop.set()
+        self._thread.join()
+        with suppress(OSError):
+            if not self._lost and self._file.exists():
+                self._write(0, released=True)
+
+
+@contextmanager
+def leased(folder: Path) -> Iterator[Lease]:
+    """Have the lease of an existing folder while the context lasts.
+
+    Raises:
+        Busy: another process has it.
+        OSError: the folder cannot be written.
+    """
+    lease = _take(folder)
+    try:
+        lease.begin()
+        yield lease
+    finally:
+        lease.end()
+
+
+def _take(folder: Path) -> Lease:
+    place = folder / LEASE
+    while True:
+        place.mkdir(exist_ok=True)
+        last = max(_numbers(place), default=0)
+        if last and _lives(place / str(last)):
+            holder = holder_of(folder) or "another process"
+            raise Busy(f"{folder}: {holder} is at work on this run. Wait for it, or stop it.")
+        mine = place / str(last + 1)
+        try:
+            os.close(os.open(mine, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            continue
+        # whoever looked long before it made its number may have been overtaken by a later one
+        if max(_numbers(place)) > last + 1:
+            mine.unlink()
+            continue
+        for number in range(1, last + 1):
+            (place / str(number)).unlink(missing_ok=True)
+        return Lease(place, last + 1)
+
+
+def holder_of(folder: Path) -> Holder | None:
+    """Return who has, or had, the lease of a folder last; None where that is not told."""
+    numbers = _numbers(folder / LEASE)
+    return _read(folder / LEASE / str(numbers[-1])) if numbers else None
+
+
+def seems_held(folder: Path) -> bool:
+    """Tell without waiting whether a folder's lease is held; a holder elsewhere that did not give it back counts as alive."""
+    numbers = _numbers(folder / LEASE)
+    return bool(numbers) and _here(folder / LEASE / str(numbers[-1])) is not False
+
+
+def _lives(file: Path) -> bool:
+    """Tell whether the holder that `file` names is alive; wait for a sign of life where it cannot be asked for."""
+    here = _here(file)
+    if here is not None:
+        return here
+    before, end = _bytes(file), time.monotonic() + SILENCE
+    while time.monotonic() < end:
+        time.sleep(min(BEAT, SILENCE) / 10)
+        if _bytes(file) != before:
+            return _here(file) is not False
+    return False
+
+
+def _here(file: Path) -> bool | None:
+    """Tell whether a holder lives, None where that cannot be told from here: it is elsewhere, or still writing its name."""
+    holder = _read(file)
+    if holder is None:
+        return None
+    if holder.released:
+        return False
+    return _started(holder.pid) == holder.started if holder.machine == machine() else None
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _read(file: Path) -> Holder | None:
+    try:
+        return Holder(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _numbers(place: Path) -> list[int]:
+    try:
+        return sorted(int(entry.name) for entry in place.iterdir() if entry.name.isdigit())
+    except FileNotFoundError:
+        return []
+
+
+def machine() -> str:
+    """Return what tells this machine, since its last start, and this container from others."""
+    found = [socket.gethostname()]
+    with suppress(OSError):
+        found.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    with suppress(OSError):
+        found.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(found)
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process of this machine started; None if it is no more, or only its name is left (a zombie)."""
+    stat = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").exists():
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in "ZX" else fields[19]
+    shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return shown.stdout.strip() or None
