@@ -7,9 +7,10 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -106,6 +107,7 @@ class Sweep:
         self.jobs: list[Job] = []
         self._node: Config = {}
         self._folder = Path()
+        self._speak: Callable[[], None] = lambda: None  # launchers leave only warnings to be heard
 
     def instantiate_launcher(
         self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -115,7 +117,8 @@ class Sweep:
         vars(plugins).pop("instantiate_launcher")  # launchers copy what is in Hydra's singletons
         self._node = OmegaConf.to_container(config.sweep, resolve=True)  # type: ignore[assignment]
         self._folder = Path(config.hydra.sweep.dir).resolve()
-        configure_log(config.hydra.job_logging, config.hydra.verbose)
+        self._speak = partial(configure_log, config.hydra.job_logging, config.hydra.verbose)
+        self._speak()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:  # Hydra would show its traceback
@@ -145,6 +148,7 @@ class Sweep:
             if job.folder and (same := known.setdefault(job.folder.identity.hash, job.number)) != job.number:
                 job.state, job.reason, job.starts = "repeated", f"the same run as job {same}", False
         self.jobs += jobs
+        self._speak()
         _say(jobs)
         if self._node["dry_run"]:
             return []
@@ -157,7 +161,9 @@ class Sweep:
             config = resolved(cfg)
             folder = folder_of(config)
         except Exception as error:
-            return Job(number, words, {}, None, "invalid", failure_of(error).reason)
+            failure = failure_of(error)
+            print(f"kjcm {self._command}: {failure.reason}", file=sys.stderr, flush=True)
+            return Job(number, words, {}, None, "invalid", failure.reason)
         state, reason = state_of(folder.path)
         starts = state in ("new", "resumable", "running") or config["overwrite"]
         starts = starts or (self._retries and state in ("failed", "pruned"))
@@ -237,6 +243,7 @@ class Sweep:
             with suppress(OSError):
                 self._folder.rmdir()
             return 2 if invalid else 0
+        self._speak()
         entries = [job.entry for job in self.jobs if job.state != "repeated"]
         frame = frame_of(entries)
         try:
