@@ -22,7 +22,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm import schema
-from kjcm.errors import ConfigError, KjcmError, of_the_system
+from kjcm.errors import ConfigError, KjcmError, first_line, of_the_system
 from kjcm.files import atomic, write_text
 from kjcm.study.failures import FAILURE, Failure, failure_of
 from kjcm.study.inputs import Config
@@ -36,7 +36,6 @@ from kjcm.study.swept import INTERRUPTED, SweptJob
 
 ORDER = ("resumable", "new", "failed", "pruned", "finished", "running")  # what others work on comes last
 STOP = "stop"  # the file that tells jobs not yet begun that the sweep is to end
-KILLED = Failure("killed", "its process was killed, and again with no other job beside it (is the memory enough?)")
 
 log = logging.getLogger("kjcm")
 
@@ -185,8 +184,9 @@ class Sweep:
                 left = _left(jobs)
                 under_way = [job for job in left if job.folder and state_of(job.folder.path)[0] == "resumable"] or left
                 for job in under_way:
-                    if not asked and self._broken(inner, [job]) and not asked and _left([job]):
-                        self._keep(job, KILLED)
+                    error = None if asked else self._broken(inner, [job])
+                    if error and not asked and _left([job]):
+                        self._keep(job, _killed(error))
                 jobs = [job for job in left if job not in under_way]
             if asked:
                 leave(asked[0])
@@ -278,6 +278,11 @@ def _say(jobs: Sequence[Job]) -> None:
         parts += [str(job.folder.path)] if job.folder else []
         log.info("%4d  %s: %s%s", job.number, what, "  ".join(parts), f" ({job.reason})" if job.reason else "")
     log.info("%d jobs: %s", len(jobs), ", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+def _killed(error: Exception) -> Failure:
+    """Return the failure of a job whose launcher broke when it ran it with others, and when it ran it alone."""
+    return Failure("killed", f"twice, the second time alone: {type(error).__name__}: {first_line(error)}")
 
 
 def _left(jobs: Sequence[Job]) -> list[Job]:
