@@ -148,12 +148,13 @@ def test_a_sweep_that_is_told_to_leave_saves_and_goes_on(
     launcher: tuple[str, ...], tmp_path: Path, undisturbed: dict[str, tuple[bytes, bytes]]
 ) -> None:
     process = started(tmp_path, *JOBS, *launcher)
-    until(lambda: any(folder.glob("checkpoints/*.ckpt") for folder in under_way(tmp_path)))
+    until(lambda: any(list(folder.glob("checkpoints/*.ckpt")) for folder in under_way(tmp_path)))
     os.kill(process.pid, signal.SIGTERM)  # to the sweep's process alone, as a container's
     assert process.wait(120) == 143, said(tmp_path)
     assert not under_way(tmp_path) and "resumable" in said(tmp_path)
     assert started(tmp_path, *JOBS).wait(300) == 0
-    assert "resuming" in said(tmp_path) and outcomes(tmp_path) == undisturbed
+    assert "resuming" in said(tmp_path)
+    assert outcomes(tmp_path) == undisturbed
 
 
 def test_a_clock_that_is_an_hour_wrong_changes_nothing(
