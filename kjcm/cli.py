@@ -27,6 +27,11 @@ COMMANDS = {
         "train and evaluate a model; -m sweeps",
         "kjcm train experiment=k_jcm",
     ),
+    "tune": (
+        "kjcm.tune.tune:tune",
+        "search for hyperparameters on validation rows",
+        "kjcm tune experiment=k_jcm trials=50",
+    ),
     "baseline": (
         "kjcm.study.baseline:baseline",
         "measure the largest groups or a linear SVM on the same rows",

@@ -1,0 +1,179 @@
+"""A study that processes share: opened in a journal file or a database, its trials given out one by one."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna import Study, Trial
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.trial import FrozenTrial, TrialState
+
+from kjcm.errors import ConfigError, KjcmError, first_line
+from kjcm.tune.samplers import AGAIN, SAME, SURPLUS, is_new, rank
+from kjcm.tune.work import is_gone
+
+DEFINITION, WORKER, REASON, RUN = "definition", "worker", "reason", "run"  # attributes of a study, and of its trials
+NAMELESS = 10.0  # seconds that a process has to give its name to a trial that it has begun
+SAME_IN_A_ROW = 100  # proposals of values that were tried before, after which nothing new is expected
+
+log = logging.getLogger("kjcm")
+
+
+def storage_of(storage: str | None, folder: Path) -> BaseStorage:
+    """Return the storage that a config names: a database's URL, or a journal file; null: one in the study's folder.
+
+    Raises:
+        KjcmError: it cannot be opened.
+    """
+    if storage is not None and "://" in storage:
+        options = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {"pool_pre_ping": True}
+        try:
+            return RDBStorage(storage, engine_kwargs=options)
+        except (
+            Exception
+        ) as error:  # each database has exceptions of its own; a URL may hold a password and is not shown
+            raise KjcmError(
+                f"storage={storage.partition('://')[0]}://...: cannot be opened ({first_line(error)})."
+            ) from None
+    file = Path(storage).expanduser() if storage else folder / "journal.log"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = JournalFileSymlinkLock(str(file))  # holds on a network's file system too, and is freed where its holder died
+    _mend(file, lock)
+    return JournalStorage(JournalFileBackend(str(file), lock))
+
+
+def _mend(file: Path, lock: JournalFileSymlinkLock) -> None:
+    """Cut off an entry of which a full disk or a kill kept the end from being written: the next would join it."""
+    if not file.is_file():
+        return
+    lock.acquire()
+    try:
+        with file.open("r+b") as stream:
+            whole = stream.read()
+            if not whole.endswith(b"\n"):
+                stream.truncate(whole.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def open_study(
+    storage: BaseStorage,
+    name: str,
+    definition: str,
+    direction: str,
+    sampler: optuna.samplers.BaseSampler,
+    pruner: optuna.pruners.BasePruner,
+) -> Study:
+    """Return the study of a name, a new one where there is none.
+
+    Raises:
+        ConfigError: there is one of another definition.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=storage, study_name=name, direction=direction, sampler=sampler, pruner=pruner, load_if_exists=True
+    )
+    theirs = study.user_attrs.get(DEFINITION)
+    if theirs is None:
+        study.set_user_attr(DEFINITION, definition)
+    elif theirs != definition:
+        raise ConfigError(
+            f"study={name} is of another config, search space, sampler, pruner or metric, or of other input files (hash "
+            f"{theirs[:12]}, here {definition[:12]}). Choose another study=NAME, or null for the one of this config."
+        )
+    return study
+
+
+def is_left(trial: FrozenTrial) -> bool:
+    """Return whether a trial was told failed for no fault of its own: its process went, and another trial repeats it."""
+    return trial.state == TrialState.FAIL and not {REASON, SAME, SURPLUS} & set(trial.user_attrs)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A study as one process takes part in it.
+
+    Attributes:
+        study: the study.
+        distributions: key -> what its value is drawn from.
+        trials: wanted in all, over all processes.
+        workers: the folder in which each process has one of its own.
+        worker: this process's.
+    """
+
+    study: Study
+    distributions: Mapping[str, BaseDistribution]
+    trials: int
+    workers: Path
+    worker: str
+
+    def next(self) -> Trial | None:
+        """Return a trial to run, None when as many as wanted are begun; what a process left is given out again."""
+        for _ in range(SAME_IN_A_ROW):
+            if not (self._is_work_left(patient=False) or self._is_work_left(patient=True)):
+                return None
+            trial = self.study.ask(dict(self.distributions))
+            trial.set_user_attr(WORKER, self.worker)
+            if AGAIN not in trial.user_attrs and rank(self.study, trial.number) >= self.trials:
+                self.drop(trial, SURPLUS, True)  # another process began the last one at the same moment
+            elif (earlier := self._earlier(trial)) is not None:
+                self.drop(trial, SAME, earlier)
+            else:
+                return trial
+        log.warning(
+            "%d proposals in a row had values that were tried before: the search ends here. Widen the space, or lower trials.",
+            SAME_IN_A_ROW,
+        )
+        return None
+
+    def drop(self, trial: Trial, why: str, value: object) -> None:
+        """Tell a trial failed that is not to be run; the sampler does not learn from it."""
+        trial.set_user_attr(why, value)
+        self.study.tell(trial, state=TrialState.FAIL)
+
+    def _is_work_left(self, patient: bool) -> bool:
+        self._take_up(patient)
+        found = self.study.get_trials(deepcopy=False)
+        return any(trial.state == TrialState.WAITING for trial in found) or sum(map(is_new, found)) < self.trials
+
+    def _earlier(self, trial: Trial) -> int | None:
+        """Return the number of an earlier trial of the same values that was not left."""
+        for other in self.study.get_trials(deepcopy=False)[: trial.number]:
+            is_run = (
+                other.state != TrialState.WAITING and not is_left(other) and not {SAME, SURPLUS} & set(other.user_attrs)
+            )
+            if is_run and other.params == trial.params:
+                return other.number
+        return None
+
+    def _take_up(self, patient: bool) -> None:
+        """Tell trials failed whose process is gone, and let them be begun again with the same values."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._is_gone(trial, patient):
+                try:
+                    self.study.tell(trial.number, state=TrialState.FAIL)
+                except (ValueError, UpdateFinishedTrialError):
+                    continue  # another process was first
+        found = self.study.get_trials(deepcopy=False)
+        repeated = {trial.user_attrs[AGAIN] for trial in found if AGAIN in trial.user_attrs}
+        for trial in found:  # of this process, or of one that went before it could do more
+            if is_left(trial) and trial.number not in repeated:
+                log.info("trial %d was left by its process and is begun again", trial.number)
+                self.study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
+
+    def _is_gone(self, trial: FrozenTrial, patient: bool) -> bool:
+        """Return whether the process of a running trial has ended."""
+        worker = trial.user_attrs.get(WORKER)
+        if worker is None and patient:
+            time.sleep(NAMELESS)
+            trial = self.study.get_trials(deepcopy=False)[trial.number]
+            worker = trial.user_attrs.get(WORKER)
+            if worker is None:
+                return trial.state == TrialState.RUNNING
+        return worker is not None and is_gone(self.workers / worker, patient)
