@@ -24,9 +24,20 @@ def is_new(trial: FrozenTrial) -> bool:
 
 def rank(study: Study, number: int) -> int:
     """Return how many of the trials wanted were begun before trial `number`; the storage numbers them one by one."""
-    # Hyperband shows a sampler the trials of one bracket alone
-    every = study._storage.get_all_trials(study._study_id, deepcopy=False)
-    return sum(is_new(trial) and trial.number < number for trial in every)
+    return sum(is_new(trial) and trial.number < number for trial in _every(study))
+
+
+def origin(study: Study, number: int) -> int:
+    """Return the number of the trial that trial `number` goes on with, perhaps after others: its own where with none."""
+    every = _every(study)
+    while AGAIN in every[number].user_attrs:
+        number = every[number].user_attrs[AGAIN]
+    return number
+
+
+def _every(study: Study) -> list[FrozenTrial]:
+    """Return all trials: Hyperband shows a sampler those of one bracket alone."""
+    return study._storage.get_all_trials(study._study_id, deepcopy=False)
 
 
 class Numbered(BaseSampler):
@@ -99,7 +110,7 @@ class Grid(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Return the key's value in the combination whose turn it is."""
-        return self._points[rank(study, trial.number) % len(self)][self._keys.index(param_name)]
+        return self._points[rank(study, origin(study, trial.number)) % len(self)][self._keys.index(param_name)]
 
 
 def sampler_of(name: str, seed: int, startup: int, distributions: Mapping[str, BaseDistribution]) -> BaseSampler:

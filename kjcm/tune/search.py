@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import optuna
 from optuna import Study, Trial
@@ -66,7 +67,7 @@ def open_study(
     storage: BaseStorage,
     name: str,
     definition: str,
-    direction: str,
+    direction: Literal["maximize", "minimize"],
     sampler: optuna.samplers.BaseSampler,
     pruner: optuna.pruners.BasePruner,
 ) -> Study:

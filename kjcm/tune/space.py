@@ -10,9 +10,10 @@ from kjcm.schema import WHERE_AND_HOW, quoted
 
 EXAMPLE = "'+space={optim: {lr: {low: 1e-5, high: 1e-3, log: true}}, data: {batch_size: [32, 64]}}'"
 OF_A_RANGE = ("low", "high", "log", "step")
-COUNTED = ("seed", "model.lr")  # keys that count through another one, and so may be searched
-# Keys that decide on which rows a trial is judged, or that the search sets itself.
-BARRED = ("data.validation", "data.split_seed", "evaluate", *(key for key in WHERE_AND_HOW if key not in COUNTED))
+# Keys that would change on which rows a trial is judged, that decide nothing, or that the search sets itself.
+ROWS = ("data", "cutoff", "classification", "preset", "experiment")
+BARRED = (*ROWS, "evaluate", *WHERE_AND_HOW)
+FREE = ("data.batch_size", "seed", "model.lr")  # of these, keys that may be searched: the last two count through others
 Value = str | int | float | bool | None
 
 
@@ -29,7 +30,8 @@ def distributions_of(space: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     entries = dict(_entries(space))
     if not entries:
         raise ConfigError(f"The search space is empty: choose one of conf/tune, as tune=default, or give {EXAMPLE}.")
-    if barred := [key for key in entries if any(f"{key}.".startswith(f"{other}.") for other in BARRED)]:
+    barred = [key for key in entries if key not in FREE and any(f"{key}.".startswith(f"{other}.") for other in BARRED)]
+    if barred:
         raise ConfigError(f"space: {some(barred)} cannot be searched; it says where, how or on what a trial is judged.")
     return {key: _distribution(key, entry) for key, entry in sorted(entries.items())}
 

@@ -1,0 +1,208 @@
+"""One process's part in a study: trials are asked for, trained and told of, until there are as many as wanted."""
+
+import gc
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from optuna import Trial
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from kjcm.errors import ConfigError, KjcmError, first_line
+from kjcm.files import read_json
+from kjcm.study.inputs import Config
+from kjcm.study.job import rows_of
+from kjcm.study.lease import Busy
+from kjcm.study.run_folder import identity_of
+from kjcm.study.signals import signals
+from kjcm.tune.results import About, best_of, require_best, value_text, write_page, write_results
+from kjcm.tune.samplers import AGAIN, SAME, Grid, pruner_of, sampler_of
+from kjcm.tune.search import REASON, RUN, Search, open_study, storage_of
+from kjcm.tune.space import distributions_of, word
+from kjcm.tune.words import base_words, composed, require_searchable, trial_words
+from kjcm.tune.work import worker
+
+# What defines a study, beside its base config, its space and the contents of its input files.
+DEFINING = ("metric", "direction", "sampler", "sampler_seed", "startup", "pruner", "prune_after", "prune_from")
+MAX_EPOCHS = "trainer.max_epochs"
+
+log = logging.getLogger("kjcm")
+
+
+class Pruned(KjcmError):
+    """A trial is ended early, for others did better by then."""
+
+    kind = "pruned"
+
+
+def take_part(config: Config, words: Sequence[str]) -> None:
+    """Run trials of a study until it has those wanted, and write its results.
+
+    Args:
+        config: of `kjcm tune`, resolved.
+        words: of its command line.
+
+    Raises:
+        ConfigError: the space, or what goes with it, cannot be searched.
+        KjcmError: the data or the storage are not usable, or no trial was completed.
+    """
+    _require_direction(config)
+    base, distributions = base_words(config, words), distributions_of(config["space"])
+    first = require_searchable(base, distributions)
+    rows = rows_of(first, test=False)  # what is wrong with the data is better said before the first trial
+    if "validation" not in rows.sides:
+        raise ConfigError("No validation row is there to judge trials by: set data.validation=0.1, or give more rows.")
+    definition = definition_of(config, first, distributions)
+    name = config["study"] or f"tune-{definition[:12]}"
+    folder = _folder(config["runs"], name)
+    sampler = sampler_of(config["sampler"], config["sampler_seed"], config["startup"], distributions)
+    trials = min(config["trials"], len(sampler)) if isinstance(sampler, Grid) else config["trials"]
+    most = int(max([first["trainer"]["max_epochs"], *_searched_epochs(distributions)]))
+    pruner = pruner_of(config["pruner"], most, config["prune_after"], config["prune_from"])
+    with signals():
+        study = open_study(
+            storage_of(config["storage"], folder), name, definition, config["direction"], sampler, pruner
+        )
+        about = About(
+            study=study, folder=folder, definition=definition, wanted=trials, keys=tuple(distributions), base=tuple(base),
+            synthetic=rows.cohort.synthetic, how={key: config[key] for key in DEFINING},
+        )  # fmt: skip
+        log.info(
+            "study %s in %s: %d trials, judged by %s of the validation rows", name, folder, trials, config["metric"]
+        )
+        with worker(folder / "workers") as own:
+            part = Part(about, Search(study, distributions, trials, folder / "workers", own))
+            while (trial := part.search.next()) is not None:
+                part.run(trial)
+                write_results(about)
+        write_results(about)
+        write_page(about)
+    require_best(about)
+
+
+def _require_direction(config: Config) -> None:
+    right = "minimize" if config["metric"] == "loss" else "maximize"
+    if config["direction"] != right:
+        raise ConfigError(f"direction={config['direction']}: metric={config['metric']} wants direction={right}.")
+
+
+def _folder(runs: str, name: str) -> Path:
+    if not re.fullmatch(r"[\w.-]*\w[\w.-]*", name):
+        raise ConfigError(f"study={name}: use letters, digits, dots, hyphens and underscores: it names a folder too.")
+    folder = Path(runs) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _searched_epochs(distributions: dict[str, BaseDistribution]) -> list[Any]:
+    from kjcm.tune.space import ends
+
+    return ends(distributions[MAX_EPOCHS]) if MAX_EPOCHS in distributions else []
+
+
+def definition_of(config: Config, first: Config, distributions: dict[str, BaseDistribution]) -> str:
+    """Return the hash of all that a study's outcome depends on but the number of trials.
+
+    Args:
+        config: of `kjcm tune`, resolved.
+        first: of a trial before anything is searched, resolved.
+        distributions: key -> what its value is drawn from.
+    """
+    space = {key: distribution_to_json(one) for key, one in distributions.items()}
+    whole = [identity_of(first).hash, space, {key: config[key] for key in DEFINING}]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a process does with the trials that it is given.
+
+    Attributes:
+        about: the study.
+        search: gives the trials.
+    """
+
+    about: About
+    search: Search
+
+    def run(self, trial: Trial) -> None:
+        """Train a trial and tell the study what became of it; an error is kept as its reason, and the study goes on."""
+        from kjcm.study.train import train
+
+        study, metric = self.about.study, self.about.how["metric"]
+        log.info(
+            "trial %d: %s", trial.number, " ".join(word(key, value) for key, value in sorted(trial.params.items()))
+        )
+        try:
+            made = composed(trial_words(self.about.base, trial.params), study.study_name)
+            trial.set_user_attr(RUN, made.path.name)
+            self._go_on(trial)
+            HydraConfig.instance().set_config(made.whole)  # the job of which the run's own folder tells
+            train(made.cfg, callbacks=[_each_epoch(metric, partial(self._judge, trial, made.config))])
+            value = _value(made.path, metric)
+            study.tell(trial, value, skip_if_finished=True)
+            log.info("trial %d: %s %s; best: %s", trial.number, metric, value_text(value), best_of(study))
+        except Pruned as pruned:
+            study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+            log.info("trial %d: %s", trial.number, pruned)
+        except Busy:
+            self.search.drop(trial, SAME, True)  # another process began the same values at the same moment
+        except UpdateFinishedTrialError:
+            log.warning("trial %d was taken over by another process, for this one gave no sign of life", trial.number)
+        except Exception as error:  # whatever it is, it is of this trial
+            self._fail(trial, error)
+        gc.collect()  # cycles would keep a trial's memory on the device
+
+    def _go_on(self, trial: Trial) -> None:
+        """Take over what is known of the epochs of a trial that was left."""
+        if AGAIN in trial.user_attrs:
+            left = self.about.study.get_trials(deepcopy=False)[trial.user_attrs[AGAIN]]
+            for epoch, value in left.intermediate_values.items():
+                trial.report(value, epoch)
+
+    def _judge(self, trial: Trial, config: Config, epoch: int, value: float) -> None:
+        """Report an epoch of a trial.
+
+        Raises:
+            Pruned: it is ended here; never after its last epoch.
+        """
+        trial.report(value, epoch)
+        if epoch < config["trainer"]["max_epochs"] and trial.should_prune():
+            raise Pruned(
+                f"ended after epoch {epoch}: {self.about.how['metric']} {value_text(value)} is less than promising"
+            )
+
+    def _fail(self, trial: Trial, error: Exception) -> None:
+        reason = first_line(error) if isinstance(error, KjcmError | OSError) else type(error).__name__
+        log.error("trial %d failed: %s", trial.number, reason)
+        try:
+            self.search.drop(trial, REASON, reason)
+        except UpdateFinishedTrialError:
+            log.warning("trial %d was taken over by another process", trial.number)
+
+
+def _each_epoch(metric: str, tell: Any) -> Any:
+    from kjcm.model.each_epoch import EachEpoch
+
+    return EachEpoch(metric, tell)
+
+
+def _value(path: Path, metric: str) -> float:
+    """Return the metric of a run's validation rows.
+
+    Raises:
+        KjcmError: the run has none.
+    """
+    found = read_json(path / "report.json")["validation"].get(metric)
+    if found is None:
+        raise KjcmError(f"{path}: {metric} of the validation rows is no number.")
+    return float(found)
