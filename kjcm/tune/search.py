@@ -14,6 +14,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from kjcm.errors import ConfigError, KjcmError, first_line
 from kjcm.tune.samplers import AGAIN, SAME, SURPLUS, is_new, rank
@@ -21,6 +22,7 @@ from kjcm.tune.work import is_gone
 
 DEFINITION, WORKER, REASON, RUN = "definition", "worker", "reason", "run"  # attributes of a study, and of its trials
 NAMELESS = 10.0  # seconds that a process has to give its name to a trial that it has begun
+WAITS = (0.1, 0.3, 0.6, 1.0)  # seconds between attempts to open a database
 SAME_IN_A_ROW = 100  # proposals of values that were tried before, after which nothing new is expected
 
 log = logging.getLogger("kjcm")
@@ -33,20 +35,27 @@ def storage_of(storage: str | None, folder: Path) -> BaseStorage:
         KjcmError: it cannot be opened.
     """
     if storage is not None and "://" in storage:
-        options = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {"pool_pre_ping": True}
-        try:
-            return RDBStorage(storage, engine_kwargs=options)
-        except (
-            Exception
-        ) as error:  # each database has exceptions of its own; a URL may hold a password and is not shown
-            raise KjcmError(
-                f"storage={storage.partition('://')[0]}://...: cannot be opened ({first_line(error)})."
-            ) from None
+        for wait in WAITS:
+            try:
+                return _database(storage)
+            except SQLAlchemyError as error:  # as where another process makes the tables at the same moment
+                last: Exception = error
+                time.sleep(wait)
+            except Exception as error:  # a URL of an unknown kind, a driver that is not installed
+                last = error
+                break
+        # a URL may hold a password and is not shown
+        raise KjcmError(f"storage={storage.partition('://')[0]}://...: cannot be opened ({first_line(last)}).")
     file = Path(storage).expanduser() if storage else folder / "journal.log"
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = JournalFileSymlinkLock(str(file))  # holds on a network's file system too, and is freed where its holder died
     _mend(file, lock)
     return JournalStorage(JournalFileBackend(str(file), lock))
+
+
+def _database(url: str) -> RDBStorage:
+    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    return RDBStorage(url, engine_kwargs=options)
 
 
 def _mend(file: Path, lock: JournalFileSymlinkLock) -> None:
