@@ -27,7 +27,7 @@ from kjcm.study.signals import signals
 from kjcm.tune.results import About, best_of, require_best, value_text, write_page, write_results
 from kjcm.tune.samplers import AGAIN, SAME, Grid, pruner_of, sampler_of
 from kjcm.tune.search import REASON, RUN, Search, open_study, storage_of
-from kjcm.tune.space import distributions_of, word
+from kjcm.tune.space import distributions_of, ends, word
 from kjcm.tune.words import base_words, composed, require_searchable, trial_words
 from kjcm.tune.work import worker
 
@@ -55,18 +55,20 @@ def take_part(config: Config, words: Sequence[str]) -> None:
         ConfigError: the space, or what goes with it, cannot be searched.
         KjcmError: the data or the storage are not usable, or no trial was completed.
     """
-    _require_direction(config)
+    _require_sound(config)
     base, distributions = base_words(config, words), distributions_of(config["space"])
+    sampler = sampler_of(config["sampler"], config["sampler_seed"], config["startup"], distributions)
     first = require_searchable(base, distributions)
     rows = rows_of(first, test=False)  # what is wrong with the data is better said before the first trial
     if "validation" not in rows.sides:
         raise ConfigError("No validation row is there to judge trials by: set data.validation=0.1, or give more rows.")
     definition = definition_of(config, first, distributions)
     name = config["study"] or f"tune-{definition[:12]}"
-    folder = _folder(config["runs"], name)
-    sampler = sampler_of(config["sampler"], config["sampler_seed"], config["startup"], distributions)
+    folder = Path(config["runs"]) / name
+    folder.mkdir(parents=True, exist_ok=True)
     trials = min(config["trials"], len(sampler)) if isinstance(sampler, Grid) else config["trials"]
-    most = int(max([first["trainer"]["max_epochs"], *_searched_epochs(distributions)]))
+    searched = ends(distributions[MAX_EPOCHS]) if MAX_EPOCHS in distributions else [first["trainer"]["max_epochs"]]
+    most = max(int(epochs) for epochs in searched if epochs is not None)
     pruner = pruner_of(config["pruner"], most, config["prune_after"], config["prune_from"])
     with signals():
         study = open_study(
@@ -89,24 +91,15 @@ def take_part(config: Config, words: Sequence[str]) -> None:
     require_best(about)
 
 
-def _require_direction(config: Config) -> None:
+def _require_sound(config: Config) -> None:
+    """Raise ConfigError if the direction is not the metric's, or the study's name no folder's."""
     right = "minimize" if config["metric"] == "loss" else "maximize"
     if config["direction"] != right:
         raise ConfigError(f"direction={config['direction']}: metric={config['metric']} wants direction={right}.")
-
-
-def _folder(runs: str, name: str) -> Path:
-    if not re.fullmatch(r"[\w.-]*\w[\w.-]*", name):
-        raise ConfigError(f"study={name}: use letters, digits, dots, hyphens and underscores: it names a folder too.")
-    folder = Path(runs) / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _searched_epochs(distributions: dict[str, BaseDistribution]) -> list[Any]:
-    from kjcm.tune.space import ends
-
-    return ends(distributions[MAX_EPOCHS]) if MAX_EPOCHS in distributions else []
+    if config["study"] is not None and not re.fullmatch(r"\w[\w.-]*", config["study"]):
+        raise ConfigError(
+            f"study={config['study']}: it names a folder too; use letters, digits, dots, hyphens and underscores."
+        )
 
 
 def definition_of(config: Config, first: Config, distributions: dict[str, BaseDistribution]) -> str:

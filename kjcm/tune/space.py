@@ -8,7 +8,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from kjcm.errors import ConfigError, some
 from kjcm.schema import WHERE_AND_HOW, quoted
 
-EXAMPLE = "'+space={optim: {lr: {low: 1e-5, high: 1e-3, log: true}}, data: {batch_size: [32, 64]}}'"
+EXAMPLE = "tune=none '+space.optim.lr={low: 1e-5, high: 1e-3, log: true}' '+space.data.batch_size=[32,64]'"
 OF_A_RANGE = ("low", "high", "log", "step")
 # Keys that would change on which rows a trial is judged, that decide nothing, or that the search sets itself.
 ROWS = ("data", "cutoff", "classification", "preset", "experiment")
@@ -29,7 +29,9 @@ def distributions_of(space: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     """
     entries = dict(_entries(space))
     if not entries:
-        raise ConfigError(f"The search space is empty: choose one of conf/tune, as tune=default, or give {EXAMPLE}.")
+        raise ConfigError(
+            f"The search space is empty: choose one of conf/tune, as tune=default, or fill it, as {EXAMPLE}."
+        )
     barred = [key for key in entries if key not in FREE and any(f"{key}.".startswith(f"{other}.") for other in BARRED)]
     if barred:
         raise ConfigError(f"space: {some(barred)} cannot be searched; it says where, how or on what a trial is judged.")

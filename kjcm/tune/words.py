@@ -94,7 +94,7 @@ def require_searchable(base: Sequence[str], distributions: Mapping[str, BaseDist
             than one process.
     """
     if both := [one for one in base if key_of(one) in distributions]:
-        raise ConfigError(f"{some(both)}: given and searched too. Leave it out, or add space.KEY=null.")
+        raise ConfigError(f"{some(both)}: given and searched too. Leave it out, or add ~space.KEY.")
     first = composed(base, "tune").config
     trainer = first["trainer"]
     devices = trainer["devices"]

@@ -20,7 +20,8 @@ from tests.conftest import ROOT
 
 SPACE = distributions_of({"x": {"low": 0.0, "high": 1.0}, "n": [1, 2, 3]})
 FEW = distributions_of({"n": [1, 2, 3], "m": [1, 2]})
-# A process that takes part in a study once it gets a line; its arguments are its folder, storage, trials, and whether it stops in its first trial.
+# A process that takes part in a study once it gets a line. Its arguments are the folder, the storage, the trials wanted, and
+# whether it stops in its first trial.
 PROCESS = """
 import sys, time
 from pathlib import Path
@@ -91,7 +92,8 @@ def test_what_a_killed_process_left_is_begun_again_with_its_values(kind: str, tm
     assert child.stdout and child.stdout.readline() == "at work\n"
     with worker(tmp_path / "workers") as own:
         search = opened(tmp_path, own, storage or None, trials=2)
-        assert (second := search.next()) is not None and AGAIN not in second.user_attrs
+        second = search.next()
+        assert second is not None and AGAIN not in second.user_attrs
         assert search.next() is None  # the other process lives
         child.send_signal(signal.SIGKILL)
         child.communicate()
@@ -127,7 +129,8 @@ def test_a_process_of_another_machine_that_is_silent_is_taken_for_dead_when_noth
 def test_a_process_that_went_between_telling_and_giving_out_loses_nothing(tmp_path: Path) -> None:
     with worker(tmp_path / "workers") as own:
         search = opened(tmp_path, own, trials=1)
-        assert (trial := search.next()) is not None
+        trial = search.next()
+        assert trial is not None
         search.study.tell(trial, state=TrialState.FAIL)  # and no more
         again = search.next()
         assert again is not None and again.params == trial.params
