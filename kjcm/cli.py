@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kjcm import __version__
-from kjcm.errors import Interrupted, KjcmError
+from kjcm.errors import Interrupted
 
 # command -> (module and function, what it does, example)
 COMMANDS = {
@@ -31,6 +31,11 @@ COMMANDS = {
         "kjcm.tune.tune:tune",
         "search for hyperparameters on validation rows",
         "kjcm tune experiment=k_jcm trials=50",
+    ),
+    "runs": (
+        "kjcm.study.runs:runs",
+        "what became of all runs: a table, filtered, over seeds, as CSV",
+        "kjcm runs group=seed sort=f1_weighted",
     ),
     "baseline": (
         "kjcm.study.baseline:baseline",
@@ -73,6 +78,9 @@ COMMANDS = {
         "kjcm doctor",
     ),
 }  # fmt: skip
+
+SWEPT = ("train", "baseline")  # commands whose multiruns have a ledger: each job fills a run folder
+MULTIRUN = {"-m", "--multirun"}
 
 HELP = """kjcm {version}: free text to occupation codes
 
@@ -123,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
     command, rest = _split(arguments)
     debug = "--debug" in rest
     try:
-        failures = run_command(command, [word for word in rest if word != "--debug"], debug)
+        code = run_command(command, [word for word in rest if word != "--debug"], debug)
     except KeyboardInterrupt:
         print("kjcm: interrupted; a training goes on from its last checkpoint when started again.", file=sys.stderr)
         sys.exit(130)
@@ -131,8 +139,8 @@ def main(argv: list[str] | None = None) -> None:
         if leaving.exit_code:  # the first of several processes speaks
             print(f"kjcm: {leaving}; what was done is saved, and the same command goes on.", file=sys.stderr)
         sys.exit(leaving.exit_code)
-    if failures:
-        sys.exit(max(error.exit_code for error in failures))
+    if code:
+        sys.exit(code)
 
 
 def _split(arguments: list[str]) -> tuple[str, list[str]]:
@@ -151,8 +159,8 @@ def _split(arguments: list[str]) -> tuple[str, list[str]]:
     sys.exit(2)
 
 
-def run_command(command: str, arguments: list[str], debug: bool = False) -> list[KjcmError]:
-    """Run `command` through Hydra; return the errors of its jobs, which have been shown already."""
+def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
+    """Run `command` through Hydra and return the exit code; its errors have been shown."""
     import hydra
     from omegaconf import DictConfig
 
@@ -160,22 +168,21 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> list
 
     schema.register()
     target, purpose, example = COMMANDS[command]
-    failures: list[KjcmError] = []
-    home = os.getpid()
+    codes = [0]
 
     def job(cfg: DictConfig) -> Any:
-        # an error is kept here rather than raised, so that the other jobs of a multirun go on and no traceback shows
+        # an error is kept here rather than raised, so that no traceback shows
         try:
             schema.check(cfg)
             return _load(target)(cfg)
-        except (KjcmError, OSError) as caught:
-            if debug:
+        except Exception as error:
+            from kjcm.study.failures import UNEXPECTED, failure_of
+
+            failure = failure_of(error)
+            if debug or failure.kind == UNEXPECTED:
                 raise
-            error = caught if isinstance(caught, KjcmError) else _of_the_system(caught)
-            print(f"kjcm {command}: {error}", file=sys.stderr, flush=True)
-            if os.getpid() != home:  # a launcher's process: what it appends stays there
-                raise
-            failures.append(error)
+            print(f"kjcm {command}: {failure.reason}", file=sys.stderr, flush=True)
+            codes.append(failure.exit_code)
             return None
 
     config = command.replace(" ", "_")
@@ -189,17 +196,42 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> list
         "hydra.help.app_name=kjcm",
     ]
     sys.argv = [before[0], *sorted(words, key=_is_flag)]  # argparse wants the overrides together
+    run = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)(job)
     try:
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)(job)()
+        if command in SWEPT and MULTIRUN & set(arguments):
+            codes.append(_sweep(run, command, target, debug))
+        else:
+            run()
     finally:
         sys.argv = before
-    return failures
+    return max(codes)
+
+
+def _sweep(run: Callable[[], Any], command: str, target: str, debug: bool) -> int:
+    """Run a multirun, end it with its table, however it ends, and return the exit code."""
+    from kjcm.study.sweep import sweeping
+
+    with sweeping(command, target, debug) as sweep:
+        try:
+            run()
+        finally:
+            code = sweep.end()
+    return code
 
 
 def _checked(arguments: list[str]) -> list[str]:
-    """Refuse what Hydra would take without a word: run_dir names one folder, and a multirun has many."""
-    if {"-m", "--multirun"} & set(arguments) and any(word.lstrip("+").startswith("run_dir=") for word in arguments):
+    """Refuse a multirun that Hydra would take without a word, and that would go wrong."""
+    if not MULTIRUN & set(arguments):
+        return arguments
+    if any(word.lstrip("+").startswith("run_dir=") for word in arguments):
         print("kjcm: run_dir names one run's folder and -m makes many; give runs=DIR instead.", file=sys.stderr)
+        sys.exit(2)
+    if any(int(os.environ.get(name, "1")) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS")):
+        print(
+            "kjcm: -m under torchrun or several Slurm tasks would have each process launch all jobs. Start the sweep in one "
+            "process: trainer.devices=N starts those of a job, hydra/launcher=submitit_slurm takes machines for each.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     return arguments
 
@@ -236,12 +268,6 @@ def _group_names(folder: Path, config: str) -> list[str]:
         else:
             names += [str(name) for name in entry if not str(name).startswith("override")]
     return names
-
-
-def _of_the_system(error: OSError) -> KjcmError:
-    """Return what the system refused (no permission, a full disk) as an error of the surroundings."""
-    place = f"{error.filename}: " if error.filename else ""
-    return KjcmError(f"{place}{error.strerror or error}. Check the path, its permissions and the disk.")
 
 
 def _load(target: str) -> Callable[[Any], Any]:

@@ -10,6 +10,7 @@ class KjcmError(Exception):
     """A problem with the input or the surroundings, shown as one message without a traceback (exit code 1)."""
 
     exit_code = 1
+    kind = "error"  # what failure.json calls it
 
 
 class ConfigError(KjcmError):
@@ -44,3 +45,9 @@ def some(values: Iterable[object]) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, cut to 200 characters."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def of_the_system(error: OSError) -> KjcmError:
+    """Return what the system refused (no permission, a full disk) as an error of the surroundings."""
+    place = f"{error.filename}: " if error.filename else ""
+    return KjcmError(f"{place}{error.strerror or error}. Check the path, its permissions and the disk.")

@@ -184,6 +184,16 @@ class Seeds:
 
 
 @dataclass
+class Sweep:
+    """What -m does."""
+
+    dry_run: bool = MISSING
+    retry: str | None = MISSING
+    cards: str = MISSING
+    sort: str | None = MISSING
+
+
+@dataclass
 class Prepare:
     """`kjcm prepare`."""
 
@@ -210,6 +220,7 @@ class Train:
     trainer: Trainer = MISSING
     logger: Logger = MISSING
     preset: Preset = MISSING
+    sweep: Sweep = MISSING
     seeds: Seeds = MISSING
     name: str = MISSING
     seed: int = MISSING
@@ -235,6 +246,7 @@ class Baseline:
     augment: Augment = MISSING
     classification: ClassificationNode = MISSING
     preset: Preset = MISSING
+    sweep: Sweep = MISSING
     seeds: BaselineSeeds = MISSING
     kind: str = MISSING
     name: str = MISSING
@@ -303,6 +315,19 @@ class Report(Reporting):
 
     runs: str = MISSING
     like: str | None = MISSING
+    overwrite: bool = MISSING
+
+
+@dataclass
+class Runs:
+    """`kjcm runs`."""
+
+    runs: str = MISSING
+    where: dict[str, Any] = MISSING
+    group: str | None = MISSING
+    sort: str | None = MISSING
+    columns: list[str] = MISSING
+    out: str | None = MISSING
     overwrite: bool = MISSING
 
 
@@ -390,6 +415,7 @@ NODES: dict[str, dict[str, type]] = {
         "predict": Predict,
         "doctor": Doctor,
         "report": Report,
+        "runs": Runs,
         "reproduce": Reproduce,
         "tune": Tune,
         "bench_train": BenchTrain,
@@ -410,7 +436,7 @@ NODES: dict[str, dict[str, type]] = {
 
 # Keys that say where and how a run happens, not what it is: they stay out of a run's identity.
 WHERE_AND_HOW = (
-    "name", "runs", "run_dir", "cache", "overwrite", "logger", "preset",
+    "name", "runs", "run_dir", "cache", "overwrite", "logger", "preset", "sweep",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.num_workers",
     "trainer.progress", "trainer.save_every", "engine.compile", "engine.block", "data.higher_cutoff", "model.name",
     "model.lr", "seed",
@@ -443,6 +469,9 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
         "recall_macro", "top_2_accuracy", "top_3_accuracy", "top_4_accuracy", "top_5_accuracy",
     ),
     "direction": ("maximize", "minimize"),
+    "sweep.retry": ("failed",),
+    "sweep.cards": ("auto", "all"),
+    "group": ("seed",),
 }  # fmt: skip
 # key: (least, whether the least itself is allowed, most)
 RANGES: dict[str, tuple[float, bool, float]] = {

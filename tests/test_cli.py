@@ -1,5 +1,6 @@
 """The door: help, what will run, misspelt keys, and one clear message for every kind of bad input."""
 
+import os
 import subprocess
 import sys
 from itertools import product
@@ -192,14 +193,13 @@ def test_a_bad_input_does_not_cost_the_run_that_it_would_overwrite(finished: Pat
 
 
 def test_two_processes_do_not_train_one_run(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    import fcntl
+    from kjcm.study.lease import leased
 
     (here / "run").mkdir()
-    with (here / "run" / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with leased(here / "run"):
         assert command("train", *SMALL, "run_dir=run") == 1
-    assert "another process" in capfd.readouterr().err
-    assert command("train", *SMALL, "trainer.max_epochs=1", "run_dir=run") == 0  # a lock file alone is no other run
+    assert f"process {os.getpid()} on" in capfd.readouterr().err
+    assert command("train", *SMALL, "trainer.max_epochs=1", "run_dir=run") == 0  # a lease alone is no other run
 
 
 def test_prepare_touches_nothing_that_is_not_its_own(here: Path, capfd: pytest.CaptureFixture[str]) -> None:

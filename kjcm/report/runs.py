@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,8 @@ import yaml
 from kjcm.errors import KjcmError, some
 from kjcm.files import read_json
 from kjcm.report.scores import Answers, answers_of
-from kjcm.schema import INPUTS, WHERE_AND_HOW, quoted
+from kjcm.schema import INPUTS, quoted
+from kjcm.study.ledger import leaves, run_paths, setting_of
 
 # Words of a run's command that say which model it is or where it goes, not what it is like.
 OWN_WORDS = (
@@ -24,7 +25,6 @@ OWN_WORDS = (
 )  # fmt: skip
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # a value that Hydra takes without quotes
 FOR_BASELINES = ("data", "cutoff", "augment", "classification")
-DEPTHS = ("", "*/", "*/*/")  # where run folders are looked for
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ class Run:
     @cached_property
     def setting(self) -> dict[str, Any]:
         """Dotted key -> value of all that defines the run but its seeds; input files by their digests."""
-        flat = {key: value for key, value in _leaves(self.config) if not _is_left_out(key)}
-        return {**flat, **self.inputs, "results_version": self.results_version}
+        return setting_of(self.config, self.inputs, self.results_version)
 
     @cached_property
     def answers(self) -> Answers:
@@ -130,18 +129,6 @@ class Listed:
     differs: str = ""
 
 
-def _leaves(node: Any, lead: str = "") -> Iterable[tuple[str, Any]]:
-    if isinstance(node, Mapping):
-        for key in sorted(node):
-            yield from _leaves(node[key], f"{lead}.{key}" if lead else str(key))
-    else:
-        yield lead, node
-
-
-def _is_left_out(key: str) -> bool:
-    return key.startswith("seeds.") or any(key == other or key.startswith(f"{other}.") for other in WHERE_AND_HOW)
-
-
 def load_models(file: Path) -> dict[str, Model]:
     """Read experiments/models.yaml.
 
@@ -166,11 +153,9 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Listed]]:
     Raises:
         KjcmError: no such folder.
     """
-    if not folder.is_dir():
-        raise KjcmError(f"runs={folder}: no such folder (seen from {Path.cwd()}). Give the folder that holds the runs.")
     found: list[Run] = []
     others: list[Listed] = []
-    for path in sorted(file.parent for depth in DEPTHS for file in folder.glob(f"{depth}identity.json")):
+    for path in run_paths(folder):
         if not (path / "DONE").is_file():
             others.append(Listed(path, path.parent.name, "not finished (no DONE)"))
             continue
@@ -230,7 +215,7 @@ def study_hash(config: Mapping[str, Any], inputs: Mapping[str, str], without: Se
     shared = {
         key: value
         for name in ("data", "classification")
-        for key, value in _leaves(config[name], name)
+        for key, value in leaves(config[name], name)
         if key not in (*OF_A_MODEL, *INPUTS, *without)
     }
     shared |= {key: digest for key, digest in inputs.items() if key.startswith(("data.", "classification."))}

@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,19 @@ def input_digests(config: Config) -> dict[str, str]:
 def _digest(path: Path) -> str:
     """Return the digest of an input; a SentencePiece file without a table of its own counts with the vocab.txt beside it."""
     table = path.with_name("vocab.txt")
-    beside = [digest(table)] if path.suffix == ".model" and table.is_file() else []
-    return "+".join([digest(path), *beside])
+    beside = [_digest_of(table)] if path.suffix == ".model" and table.is_file() else []
+    return "+".join([_digest_of(path), *beside])
+
+
+def _digest_of(path: Path) -> str:
+    """Return the digest of a file or folder; one that has not changed since is not read again for each job of a sweep."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return _remembered(path, tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+
+
+@lru_cache(maxsize=256)
+def _remembered(path: Path, state: tuple[tuple[Path, int, int], ...]) -> str:
+    return digest(path)
 
 
 def with_absolute_inputs(config: Config) -> Config:

@@ -61,19 +61,30 @@ class Rows:
     unseen: Mapping[str, list[str]]
 
 
+def resolved(cfg: DictConfig) -> Config:
+    """Return a config as plain values."""
+    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    return config
+
+
+def folder_of(config: Config) -> RunFolder:
+    """Return the folder of the run that a resolved config defines."""
+    identity = identity_of(config)
+    path = Path(config["run_dir"]) if config["run_dir"] else default_path(config["runs"], config["name"], identity)
+    return RunFolder(path, identity)
+
+
 def run_to_make(cfg: DictConfig) -> tuple[Config, RunFolder] | None:
     """Return a run's resolved config and its folder; None, and say so, where the run is finished already.
 
     Raises:
         KjcmError: the folder holds something else.
     """
-    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    identity = identity_of(config)
-    path = Path(config["run_dir"]) if config["run_dir"] else default_path(config["runs"], config["name"], identity)
-    folder = RunFolder(path, identity)
+    config = resolved(cfg)
+    folder = folder_of(config)
     if folder.require_mine(config["overwrite"]) == "done" and not config["overwrite"]:
         if global_rank() == 0:
-            log.info("finished already, skipped: %s (overwrite=true makes it anew)", path)
+            log.info("finished already, skipped: %s (overwrite=true makes it anew)", folder.path)
         return None
     return config, folder
 

@@ -150,6 +150,12 @@ def seems_held(folder: Path) -> bool:
     return bool(numbers) and _here(folder / LEASE / str(numbers[-1])) is not False
 
 
+def is_held(folder: Path) -> bool:
+    """Tell whether a folder's lease is held; a holder elsewhere is watched for a sign of life, SILENCE seconds at most."""
+    numbers = _numbers(folder / LEASE)
+    return bool(numbers) and _lives(folder / LEASE / str(numbers[-1]))
+
+
 def _lives(file: Path) -> bool:
     """Tell whether the holder that `file` names is alive; wait for a sign of life where it cannot be asked for."""
     here = _here(file)

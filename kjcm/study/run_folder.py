@@ -1,24 +1,26 @@
 """A run's folder: named by what defines the run, claimed, filled, and marked DONE last."""
 
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from kjcm.errors import KjcmError
 from kjcm.files import write_json, write_text
 from kjcm.schema import WHERE_AND_HOW
+from kjcm.study.failures import FAILURE, Failure, failure_of, write_failure
 from kjcm.study.inputs import input_digests
+from kjcm.study.lease import LEASE, Lease, leased
 
 # Changes when the same config and inputs would give other results than before.
 RESULTS_VERSION = 4
-LOCK = ".lock"  # held while a process works on the run; the system frees it when the process ends, however it ends
 
 State = Literal["new", "unfinished", "done", "other"]
 
@@ -88,45 +90,56 @@ class RunFolder:
         return state
 
     @contextmanager
-    def claimed(self, overwrite: bool) -> Iterator[State]:
-        """Make the folder this run's while the context lasts; give the state it was found in.
+    def claimed(self, overwrite: bool) -> Iterator[Lease]:
+        """Make the folder this run's while the context lasts.
 
-        A new run that ends with a KjcmError before its first checkpoint leaves nothing behind.
+        An error that ends the context leaves its reason in the folder (`read_failure`), until the run is begun again.
 
         Raises:
-            KjcmError: see `require_mine`; or another process is at work in it, or it cannot be written.
+            KjcmError: see `require_mine`; or another process is at work in it (Busy), or it cannot be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / LOCK).open("w")
-        except OSError as error:
-            raise KjcmError(f"{self.path}: the run folder cannot be written ({error.strerror}).") from None
-        with lock:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise KjcmError(
-                    f"{self.path}: another process is at work on this run. Wait for it, or stop it."
-                ) from None
-            state = self.require_mine(overwrite)
-            if state != "new" and overwrite:
+                self.path.mkdir(parents=True, exist_ok=True)
+                lease = stack.enter_context(leased(self.path))
+            except OSError as error:
+                raise KjcmError(f"{self.path}: the run folder cannot be written ({error.strerror}).") from None
+            if self.require_mine(overwrite) != "new" and overwrite:
                 self._clear()
-                state = "new"
-            write_json(
-                self.path / "identity.json",
-                {"hash": self.identity.hash, "results_version": RESULTS_VERSION, "inputs": self.identity.inputs},
-            )
+            self._identify()
+            (self.path / FAILURE).unlink(missing_ok=True)
             try:
-                yield state
-            except KjcmError:
-                if state == "new" and not any(self.path.glob("checkpoints/*.ckpt")):
-                    self._clear()
-                    (self.path / LOCK).unlink()
-                    self.path.rmdir()
+                yield lease
+            except Exception as error:
+                with suppress(KjcmError, OSError):  # on a full disk the error itself has to do
+                    write_failure(self.path, failure_of(error), error)
                 raise
 
+    def record_failure(self, config: dict[str, Any], words: Sequence[str], failure: Failure) -> None:
+        """Keep why a run failed whose process could not: it had not come to its folder, or was killed.
+
+        Args:
+            config: the run's.
+            words: of its command, after `kjcm COMMAND`.
+            failure: why.
+
+        Raises:
+            KjcmError: the folder cannot be written, holds another run, or a process is at work in it.
+        """
+        with self.claimed(overwrite=False):
+            if not (self.path / "config.yaml").is_file():
+                for name, value in (("config.yaml", config), ("hydra/overrides.yaml", list(words))):
+                    write_text(self.path / name, yaml.safe_dump(value, allow_unicode=True, sort_keys=False))
+            write_failure(self.path, failure)
+
+    def _identify(self) -> None:
+        write_json(
+            self.path / "identity.json",
+            {"hash": self.identity.hash, "results_version": RESULTS_VERSION, "inputs": self.identity.inputs},
+        )
+
     def _clear(self) -> None:
-        """Remove everything but the lock; DONE first, so that no half-removed run looks finished."""
+        """Remove everything but the lease; DONE first, so that no half-removed run looks finished."""
         (self.path / "DONE").unlink(missing_ok=True)
         for name in _names(self.path):
             entry = self.path / name
@@ -141,7 +154,7 @@ class RunFolder:
 
 
 def _names(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir() if entry.name != LOCK)
+    return sorted(entry.name for entry in path.iterdir() if entry.name != LEASE)
 
 
 def default_path(runs: str, name: str, identity: Identity) -> Path:

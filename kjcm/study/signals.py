@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
-from kjcm.errors import Interrupted
+from kjcm.errors import Interrupted, first_line
 from kjcm.study.lightning import global_rank
 
 CAUGHT = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
@@ -67,33 +67,51 @@ class Signals:
         self._asked = 0
         before = self._before.get(number)
         if callable(before) and number != signal.SIGINT:
-            before(number, None)
+            try:
+                before(number, None)
+            except Exception as error:  # submitit's, where it does not start the job again
+                log.warning("%s", first_line(error))
+                raise Interrupted(number) from None
             return
         self._left = True
-        first = global_rank() == 0
-        if number == signal.SIGUSR1 and first and "SLURM_JOB_ID" in os.environ:
-            requeue()
-        leaving = Interrupted(number)
-        if not first:
-            leaving.exit_code = 0  # the first process says how it ended; a launcher kills it if another seems to fail
-        raise leaving
+        leave(number)
+
+
+def leave(number: int) -> NoReturn:
+    """Leave because of a signal; under Slurm SIGUSR1 has the job started again first.
+
+    Raises:
+        Interrupted: always.
+    """
+    first = global_rank() == 0
+    if number == signal.SIGUSR1 and first and "SLURM_JOB_ID" in os.environ:
+        requeue()
+    leaving = Interrupted(number)
+    if not first:
+        leaving.exit_code = 0  # the first process says how it ended; a launcher kills it if another seems to fail
+    raise leaving
 
 
 @contextmanager
 def signals() -> Iterator[Signals]:
-    """Catch signals while the context lasts; only a process's main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield Signals({})
-        return
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in CAUGHT}
-    caught = Signals(before)
-    for number in CAUGHT:
-        signal.signal(number, caught.handle)
-    try:
+    """Catch signals while the context lasts."""
+    caught = Signals({number: signal.getsignal(number) for number in CAUGHT})
+    with handled(caught.handle):
         yield caught
+
+
+@contextmanager
+def handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Give the signals to `handler` while the context lasts; only a process's main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[int, Any] = {number: signal.signal(number, handler) for number in CAUGHT}
+    try:
+        yield
     finally:
-        for caught_one, handler in before.items():
-            signal.signal(caught_one, handler if handler is not None else signal.SIG_DFL)
+        for number, earlier in before.items():
+            signal.signal(number, earlier if earlier is not None else signal.SIG_DFL)
 
 
 def requeue() -> None:

@@ -22,10 +22,18 @@ def history(study: Study, metric: str, synthetic: bool) -> Figure:
             (done if trial.state == TrialState.COMPLETE else pruned).append((trial.number, trial.value))
     so_far = [(number, best(value for _, value in done[: place + 1])) for place, (number, _) in enumerate(done)]
 
+    last = max(number for number, _ in done + pruned)
+
     @picture
     def draw() -> Canvas:
         figure, axes = canvas(3.2, synthetic)
-        axes.step(*zip(*so_far, strict=True), where="post", color=ORANGE, linewidth=1.2, label="best so far")
+        axes.step(
+            *zip(*so_far, (last, so_far[-1][1]), strict=True),
+            where="post",
+            color=ORANGE,
+            linewidth=1.2,
+            label="best so far",
+        )
         axes.plot(*zip(*done, strict=True), "o", color=BLUE, markersize=5, label="completed")
         if pruned:
             (hollow,) = axes.plot(

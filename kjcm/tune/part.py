@@ -17,8 +17,9 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from kjcm.errors import ConfigError, KjcmError, first_line
+from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import read_json
+from kjcm.study.failures import failure_of
 from kjcm.study.inputs import Config
 from kjcm.study.job import rows_of
 from kjcm.study.lease import Busy
@@ -170,12 +171,11 @@ class Part:
         """
         trial.report(value, epoch)
         if epoch < config["trainer"]["max_epochs"] and trial.should_prune():
-            raise Pruned(
-                f"ended after epoch {epoch}: {self.about.how['metric']} {value_text(value)} is less than promising"
-            )
+            how = self.about.how
+            raise Pruned(f"ended after epoch {epoch} by pruner={how['pruner']}: {how['metric']} {value_text(value)}")
 
     def _fail(self, trial: Trial, error: Exception) -> None:
-        reason = first_line(error) if isinstance(error, KjcmError | OSError) else type(error).__name__
+        reason = failure_of(error).reason
         log.error("trial %d failed: %s", trial.number, reason)
         try:
             self.search.drop(trial, REASON, reason)

@@ -99,7 +99,7 @@ def test_the_folder_is_a_run_folder_without_a_model(made: Path, kind: str) -> No
     assert [report[name] for name in ("unknown_share", "precision", "epochs", "parameters")] == [None] * 4
     assert cohort["hashes"] == load(made / "cohort" / "cohort.json")["hashes"]
     assert sorted(path.name for path in run.iterdir()) == [
-        ".lock", "DONE", "cohort.json", "config.yaml", "hydra", "identity.json", "predictions.parquet", "report.json",
+        ".lease", "DONE", "cohort.json", "config.yaml", "hydra", "identity.json", "predictions.parquet", "report.json",
         "train.log",
     ]  # fmt: skip
     table = pq.read_table(run / "predictions.parquet")

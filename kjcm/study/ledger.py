@@ -1,0 +1,151 @@
+"""What became of runs, as their folders tell it: which there are, in what state, why they failed, what they measured."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from kjcm.errors import KjcmError
+from kjcm.files import read_json
+from kjcm.schema import WHERE_AND_HOW
+from kjcm.study.failures import read_failure
+from kjcm.study.lease import holder_of, seems_held
+from kjcm.study.run_folder import read_identity
+
+DEPTHS = ("", "*/", "*/*/")  # where run folders are looked for
+# Words of a run's command that say where and how it runs.
+ELSEWHERE = (
+    "runs",
+    "run_dir",
+    "overwrite",
+    "cache",
+    "logger",
+    "sweep",
+    "hydra",
+    "trainer.progress",
+    "trainer.save_every",
+)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+State = Literal["finished", "running", "failed", "pruned", "resumable", "new"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the folder of a run tells.
+
+    Attributes:
+        path: the folder.
+        state: finished; running (a process is at work in it); failed; pruned (by a search); resumable; new (absent, empty).
+        reason: why it failed or was stopped, or who works on it; '' where there is nothing to say.
+        name: the run's name.
+        given: key -> value of what its command line gave, without what says where and how.
+        config: its resolved config; empty where there is none.
+        metrics: name -> value: of the test rows, and of the validation rows with `validation_` before the name.
+        seconds: that it took; None where it is not finished.
+    """
+
+    path: Path
+    state: State
+    reason: str
+    name: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+
+
+def state_of(path: Path) -> tuple[State, str]:
+    """Return the state of a run's folder, and the reason for it."""
+    if (path / "DONE").is_file():
+        return "finished", ""
+    holder = holder_of(path)
+    if seems_held(path):
+        return "running", str(holder or "another process")
+    if failure := read_failure(path):
+        return ("pruned" if failure.kind == "pruned" else "failed"), failure.reason
+    if read_identity(path) is None:
+        return "new", ""
+    return "resumable", f"{holder} is gone" if holder and not holder.released else "it was stopped"
+
+
+def run_paths(folder: Path) -> list[Path]:
+    """Return the run folders in `folder` and two folders deep, sorted.
+
+    Raises:
+        KjcmError: no such folder.
+    """
+    if not folder.is_dir():
+        raise KjcmError(f"runs={folder}: no such folder (seen from {Path.cwd()}). Give the folder that holds the runs.")
+    return sorted(file.parent for depth in DEPTHS for file in folder.glob(f"{depth}identity.json"))
+
+
+def entry_of(path: Path) -> Entry:
+    """Return what the folder of a run tells; of a file that is missing or damaged, nothing."""
+    state, reason = state_of(path)
+    config, words = _yaml(path / "config.yaml", {}), _yaml(path / "hydra" / "overrides.yaml", [])
+    report = {}
+    if state == "finished":
+        try:
+            report = read_json(path / "report.json")
+        except KjcmError as error:
+            reason = str(error)
+    name = str(config.get("name", path.parent.name))
+    return Entry(path, state, reason, name, given_by(words), config, metrics_of(report), _seconds(report))
+
+
+def given_by(words: Sequence[str]) -> dict[str, str]:
+    """Return key -> value of the words of a command line, without those that say where and how it runs."""
+    pairs = (str(word).lstrip("+~").partition("=") for word in words)
+    return {key: value for key, _, value in pairs if not any(f"{key}.".startswith(f"{other}.") for other in ELSEWHERE)}
+
+
+def metrics_of(report: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics of a report.json."""
+    validation = {f"validation_{name}": value for name, value in report.get("validation", {}).items()}
+    return {**report.get("metrics", {}), **validation}
+
+
+def setting_of(config: Mapping[str, Any], inputs: Mapping[str, str], results_version: int) -> dict[str, Any]:
+    """Return dotted key -> value of all that defines a run but its seeds; input files by their digests."""
+    flat = {key: value for key, value in leaves(config) if not _is_left_out(key)}
+    return {**flat, **inputs, "results_version": results_version}
+
+
+def leaves(node: Any, lead: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted key and value of all that is no mapping, sorted by key."""
+    if isinstance(node, Mapping):
+        for key in sorted(node):
+            yield from leaves(node[key], f"{lead}.{key}" if lead else str(key))
+    else:
+        yield lead, node
+
+
+def same_but_seeds(path: Path, config: Mapping[str, Any]) -> str:
+    """Return a text that is equal for runs that differ in their seeds alone."""
+    try:
+        identity = read_json(path / "identity.json")
+        setting = setting_of(config, identity["inputs"], identity["results_version"])
+    except (KjcmError, KeyError, TypeError):
+        return str(path)
+    return json.dumps(setting, sort_keys=True)
+
+
+def _is_left_out(key: str) -> bool:
+    return key.startswith("seeds.") or any(key == other or key.startswith(f"{other}.") for other in WHERE_AND_HOW)
+
+
+def _yaml(file: Path, otherwise: Any) -> Any:
+    try:
+        found = yaml.load(file.read_text(encoding="utf-8"), LOADER)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return otherwise
+    return found if isinstance(found, type(otherwise)) else otherwise
+
+
+def _seconds(report: Mapping[str, Any]) -> float | None:
+    seconds = report.get("seconds", {}).get("total")
+    return None if seconds is None else float(seconds)

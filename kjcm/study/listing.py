@@ -1,0 +1,161 @@
+"""Runs as a table: for the screen, and as CSV; one line a run, or one a setting with mean and SD over its seeds."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kjcm.errors import ConfigError, some
+from kjcm.study.ledger import Entry, leaves, same_but_seeds
+from kjcm.study.results import SHOWN
+
+LOWEST_FIRST = ("loss", "seconds")  # in the names of what is better the less there is of it
+ON_SCREEN = ("accuracy", "f1_weighted", "top_5_accuracy", "validation_loss", "validation_accuracy")
+METRIC = re.compile(r"(validation_)?(loss|accuracy|(precision|recall|f1)_[a-z]+|top_\d+_accuracy)(_mean|_sd)?")
+NOT_A_SETTING = ("state", "name", "seconds", "folder", "reason")
+
+
+def frame_of(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFrame:
+    """Return a table with a line a run: state, name, what its command gave, metrics, seconds, folder, reason.
+
+    Args:
+        entries: the runs.
+        more: config keys that become columns too.
+
+    Raises:
+        ConfigError: no run has one of `more`.
+    """
+    flat = [dict(leaves(entry.config)) for entry in entries]
+    _require_known(more, entries, flat)
+    given = list(dict.fromkeys(key for entry in entries for key in entry.given))
+    metrics = list(dict.fromkeys(name for entry in entries for name in entry.metrics))
+    keys = [*given, *(key for key in more if key not in given and key not in metrics)]
+    rows = [
+        {
+            "state": entry.state,
+            "name": entry.name,
+            **{key: entry.given.get(key, own.get(key)) for key in keys},
+            **{name: entry.metrics.get(name) for name in metrics},
+            "seconds": entry.seconds,
+            "folder": "" if entry.path == Path() else str(entry.path),
+            "reason": entry.reason,
+        }
+        for entry, own in zip(entries, flat, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["state", "name", *keys, *metrics, "seconds", "folder", "reason"])
+
+
+def _require_known(keys: Iterable[str], entries: Sequence[Entry], flat: Sequence[Mapping[str, Any]]) -> None:
+    for key in keys:
+        known = {*NOT_A_SETTING, *(name for entry in entries for name in (*entry.metrics, *entry.given))}
+        if entries and key not in known and not any(key in own for own in flat):
+            near = sorted(name for own in flat[:1] for name in (*own, *known))
+            raise ConfigError(f"{key}: no run has such a key, metric or column. There are {', '.join(near)}.")
+
+
+def chosen(entries: Sequence[Entry], where: Mapping[str, Any]) -> list[Entry]:
+    """Return the runs whose state, name, command or config has each value of `where`; a list: one of its values.
+
+    Raises:
+        ConfigError: no run has one of the keys.
+    """
+    _require_known(where, entries, [dict(leaves(entry.config)) for entry in entries])
+    return [entry for entry in entries if all(_has(entry, key, value) for key, value in where.items())]
+
+
+def _has(entry: Entry, key: str, wanted: Any) -> bool:
+    one_of = wanted if isinstance(wanted, list) else [wanted]
+    own = {**dict(leaves(entry.config)), **entry.metrics, "state": entry.state, "name": entry.name}
+    found = [own[key]] if key in own else []
+    found += [entry.given[key]] if key in entry.given else []
+    return any(value == other or str(value) == str(other) for value in found for other in one_of)
+
+
+def over_seeds(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFrame:
+    """Return a table with a line for all finished runs that differ in their seeds alone: n, and each metric's mean and SD.
+
+    The SD is that of a sample (n - 1), empty for one run.
+    """
+    done = [entry for entry in entries if entry.state == "finished"]
+    frame = frame_of(done, more).drop(columns=["state", "folder", "reason"])
+    group = pd.Series([same_but_seeds(entry.path, entry.config) for entry in done], dtype=str)
+    lines = []
+    for _, rows in frame.groupby(group, sort=False):
+        line: dict[str, Any] = {"name": rows["name"].iloc[0]}
+        for column in rows.columns[1:]:
+            if pd.api.types.is_numeric_dtype(frame[column]) and column not in more:
+                line |= {f"{column}_mean": rows[column].mean(), f"{column}_sd": rows[column].std()}
+            elif not column.startswith("seed"):
+                line[column] = rows[column].iloc[0]
+        lines.append({**line, "n": len(rows)})
+    return pd.DataFrame(lines)
+
+
+def ordered(frame: pd.DataFrame, key: str | None) -> pd.DataFrame:
+    """Return the table with the best first by a metric (losses and seconds: the least), or sorted by another column.
+
+    Raises:
+        ConfigError: there is no such column.
+    """
+    if key is None or frame.empty:
+        return frame
+    column = key if key in frame else f"{key}_mean"
+    if column not in frame:
+        raise ConfigError(f"sort={key}: no such column. There are {some(frame.columns)}.")
+    values = frame[column]
+    best_first = pd.api.types.is_numeric_dtype(values) and not any(part in column for part in LOWEST_FIRST)
+    return frame.sort_values(column, ascending=not best_first, na_position="last", kind="stable")
+
+
+def for_a_screen(frame: pd.DataFrame, keep: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the columns that tell lines apart, the first metrics, those of `keep`, and the folder."""
+    always = {"state", "name", "n", "seconds", "seconds_mean", "folder", *keep}
+    metrics = {f"{name}{end}" for name in ON_SCREEN for end in ("", "_mean", "_sd")}
+
+    def is_shown(name: str) -> bool:
+        if METRIC.fullmatch(name):
+            return name in metrics and bool(frame[name].notna().any())
+        return name in always or (name != "reason" and frame[name].astype(str).nunique() > 1)
+
+    return frame[[name for name in frame.columns if is_shown(name)]]
+
+
+def show(frame: pd.DataFrame, title: str, keep: Sequence[str] = ()) -> None:
+    """Print a table of runs, and beneath it the reasons of those that have one."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console = Console(markup=False, highlight=False, width=240)  # a log file has no edge
+    shown = for_a_screen(frame, keep)
+    table = Table(title=title, title_justify="left")
+    for name in shown.columns:
+        if not name.endswith("_sd"):
+            numeric = pd.api.types.is_numeric_dtype(shown[name])
+            label = name.removesuffix("_mean")
+            table.add_column(SHOWN.get(label, label), justify="right" if numeric else "left", overflow="fold")
+    for _, line in shown.iterrows():
+        table.add_row(*(_cell(line, name) for name in shown.columns if not name.endswith("_sd")))
+    console.print(table)
+    if "reason" in frame:
+        told = frame[frame["reason"].ne("") & frame["state"].ne("finished")]
+        lines = (
+            ": ".join(filter(None, line)) for line in zip(told["state"], told["folder"], told["reason"], strict=True)
+        )
+        for text, count in Counter(lines).items():
+            console.print(text + (f" ({count} jobs)" if count > 1 else ""), soft_wrap=True)
+
+
+def _cell(line: "pd.Series[Any]", name: str) -> str:
+    value = line[name]
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return ""
+    if not isinstance(value, float):
+        return str(value)
+    text = f"{value:,.1f}" if name.startswith("seconds") else f"{value:.4f}"
+    spread = line.get(f"{name.removesuffix('_mean')}_sd") if name.endswith("_mean") else None
+    return text if spread is None or pd.isna(spread) else f"{text} ± {spread:.4f}"

@@ -1,0 +1,349 @@
+"""A multirun that can be trusted: what is done is skipped, what fails is told of and kept, what is left goes on."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus, configure_log
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from kjcm import schema
+from kjcm.errors import ConfigError, KjcmError, of_the_system
+from kjcm.files import atomic, write_text
+from kjcm.study.failures import FAILURE, Failure, failure_of
+from kjcm.study.inputs import Config
+from kjcm.study.job import folder_of, resolved
+from kjcm.study.lease import is_held
+from kjcm.study.ledger import Entry, entry_of, given_by, state_of
+from kjcm.study.listing import frame_of, ordered, show
+from kjcm.study.run_folder import RunFolder
+from kjcm.study.signals import handled, leave
+from kjcm.study.swept import INTERRUPTED, SweptJob
+
+ORDER = ("resumable", "new", "failed", "pruned", "finished", "running")  # what others work on comes last
+STOP = "stop"  # the file that tells jobs not yet begun that the sweep is to end
+KILLED = Failure("killed", "its process was killed, and again with no other job beside it (is the memory enough?)")
+
+log = logging.getLogger("kjcm")
+
+
+@dataclass
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        number: in the sweep.
+        words: its overrides.
+        config: resolved; empty where it cannot be.
+        folder: of its run; None where it has none.
+        state: before the launch, as `kjcm.study.ledger` names it; or 'invalid', or 'repeated'.
+        reason: for the state.
+        starts: whether it is to be launched.
+        failure: why it failed, where its folder could not be told.
+        mark: of how its run ended before the launch.
+    """
+
+    number: int
+    words: tuple[str, ...]
+    config: Config
+    folder: RunFolder | None
+    state: str
+    reason: str
+    starts: bool = False
+    failure: Failure | None = None
+    mark: tuple[int, ...] = field(default=())
+
+    @property
+    def entry(self) -> Entry:
+        """What has become of it."""
+        given = given_by(self.words)
+        if self.folder is None:
+            return Entry(Path(), "failed", self.reason, given=given)
+        found = replace(entry_of(self.folder.path), name=str(self.config["name"]), given=given)
+        if self.failure and found.state in ("new", "resumable"):
+            return replace(found, state="failed", reason=self.failure.reason)
+        return found
+
+    def marked(self) -> tuple[int, ...]:
+        """Return what changes when its run ends: the times of DONE and of the failure."""
+        assert self.folder is not None
+        files = (self.folder.path / "DONE", self.folder.path / FAILURE)
+        return tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its run has ended since the launch."""
+        return self.failure is not None or (self.marked() != self.mark and any(self.marked()))
+
+
+class Sweep:
+    """The multirun of one command, whichever sweeper and launcher Hydra has for it.
+
+    Args:
+        command: the kjcm command.
+        target: module and function of it.
+        debug: whether errors show their traceback.
+
+    Attributes:
+        jobs: all that were launched or found done.
+    """
+
+    def __init__(self, command: str, target: str, debug: bool) -> None:
+        self._command, self._target, self._debug = command, target, debug
+        self.jobs: list[Job] = []
+        self._node: Config = {}
+        self._folder = Path()
+
+    def instantiate_launcher(
+        self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> Launcher:
+        """Stand in for Hydra's function of this name, and give a launcher around the one that the config names."""
+        plugins = Plugins.instance()
+        vars(plugins).pop("instantiate_launcher")  # launchers copy what is in Hydra's singletons
+        self._node = OmegaConf.to_container(config.sweep, resolve=True)  # type: ignore[assignment]
+        self._folder = Path(config.hydra.sweep.dir).resolve()
+        configure_log(config.hydra.job_logging, config.hydra.verbose)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:  # Hydra would show its traceback
+            print(f"kjcm {self._command}: {of_the_system(error)}", file=sys.stderr)
+            sys.exit(1)
+        job = SweptJob(
+            self._command,
+            self._target,
+            self._retries,
+            self._node["cards"],
+            os.getpid(),
+            self._folder / STOP,
+            self._debug,
+        )
+        inner = plugins.instantiate_launcher(hydra_context, job, config)
+        return LedgerLauncher(self, inner, Composer(hydra_context, config))
+
+    @property
+    def _retries(self) -> bool:
+        return bool(self._node["retry"] == "failed")
+
+    def listed(self, overrides: Sequence[Sequence[str]], first: int, compose: "Composer") -> list[Job]:
+        """Return the jobs of some overrides that are to be launched; say what is finished, resumable, failed and new."""
+        jobs = [self._job(number, tuple(words), compose) for number, words in enumerate(overrides, first)]
+        known = {job.folder.identity.hash: job.number for job in self.jobs if job.folder}
+        for job in jobs:
+            if job.folder and (same := known.setdefault(job.folder.identity.hash, job.number)) != job.number:
+                job.state, job.reason, job.starts = "repeated", f"the same run as job {same}", False
+        self.jobs += jobs
+        _say(jobs)
+        if self._node["dry_run"]:
+            return []
+        return sorted((job for job in jobs if job.starts), key=lambda job: ORDER.index(job.state))
+
+    def _job(self, number: int, words: tuple[str, ...], compose: "Composer") -> Job:
+        try:
+            cfg = compose(words)
+            schema.check(cfg)
+            config = resolved(cfg)
+            folder = folder_of(config)
+        except Exception as error:
+            return Job(number, words, {}, None, "invalid", failure_of(error).reason)
+        state, reason = state_of(folder.path)
+        starts = state in ("new", "resumable", "running") or config["overwrite"]
+        starts = starts or (self._retries and state in ("failed", "pruned"))
+        return Job(number, words, config, folder, state, reason, starts)
+
+    def launch(self, inner: Launcher, jobs: list[Job]) -> None:
+        """Run jobs, whatever becomes of the launcher's processes.
+
+        A launcher that breaks is given what it left: first the jobs that were under way, one by one, then the others.
+
+        Raises:
+            Interrupted: a signal came; what was under way is saved.
+        """
+        for job in jobs:
+            job.mark = job.marked()
+        with self._signals(inner) as asked:
+            while jobs and (error := self._broken(inner, jobs)) and not asked:
+                log.warning("the launcher broke (%s): what it left is launched again", type(error).__name__)
+                left = _left(jobs)
+                under_way = [job for job in left if job.folder and state_of(job.folder.path)[0] == "resumable"] or left
+                for job in under_way:
+                    if not asked and self._broken(inner, [job]) and not asked and _left([job]):
+                        self._keep(job, KILLED)
+                jobs = [job for job in left if job not in under_way]
+            if asked:
+                leave(asked[0])
+
+    def _broken(self, inner: Launcher, jobs: Sequence[Job]) -> Exception | None:
+        """Launch jobs and keep why they failed; return what the launcher itself raised."""
+        try:
+            returns = inner.launch([job.words for job in jobs], jobs[0].number)
+        except Exception as error:  # a worker of joblib's or a job of submitit's was killed
+            return error
+        for job, returned in zip(jobs, returns, strict=True):
+            try:
+                failure = returned.return_value
+            except Exception as error:
+                failure = failure_of(error)
+            if failure is not None and failure.kind != INTERRUPTED:
+                self._keep(job, failure)
+        return None
+
+    def _keep(self, job: Job, failure: Failure) -> None:
+        """Keep why a job failed, in its folder where that does not say so already and can be written."""
+        assert job.folder is not None
+        job.failure = failure
+        if state_of(job.folder.path)[0] in ("new", "resumable"):
+            with suppress(KjcmError, OSError):
+                job.folder.record_failure(job.config, job.words, failure)
+
+    @contextmanager
+    def _signals(self, inner: Launcher) -> Iterator[list[int]]:
+        """Obey signals at once; or, where jobs run in joblib's processes, pass them on and give them time to save."""
+        asked: list[int] = []
+
+        def handle(number: int, _: Any) -> None:
+            if type(inner).__name__ != "JoblibLauncher":
+                leave(number)
+            if asked and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            asked.append(number)
+            write_text(self._folder / STOP, "")
+            for child in multiprocessing.active_children() if number != signal.SIGINT else ():  # Ctrl-C goes to all
+                with suppress(OSError):
+                    os.kill(cast(int, child.pid), number)
+
+        with handled(handle):
+            yield asked
+
+    def end(self) -> int:
+        """Show what became of all jobs, write it as jobs.csv into the sweep's folder, and return the exit code."""
+        invalid = [job for job in self.jobs if job.state == "invalid"]
+        if not self.jobs:
+            return 0
+        if self._node["dry_run"]:
+            (self._folder / "multirun.yaml").unlink(missing_ok=True)
+            with suppress(OSError):
+                self._folder.rmdir()
+            return 2 if invalid else 0
+        entries = [job.entry for job in self.jobs if job.state != "repeated"]
+        frame = frame_of(entries)
+        try:
+            frame = ordered(frame, self._node["sort"])
+        except ConfigError as error:
+            log.warning("%s", error)
+        counts = Counter(entry.state for entry in entries)
+        show(frame, f"{len(entries)} jobs: {', '.join(f'{count} {state}' for state, count in counts.items())}")
+        with suppress(KjcmError, OSError), atomic(self._folder / "jobs.csv") as file:
+            frame.to_csv(file, index=False)
+            log.info("the table as CSV: %s", self._folder / "jobs.csv")
+        codes = [job.failure.exit_code for job in self.jobs if job.failure] + [2 for _ in invalid]
+        return max([*codes, int(any(state not in ("finished", "running") for state in counts))])
+
+
+def _say(jobs: Sequence[Job]) -> None:
+    """Say what is to become of each job."""
+    again = "sweep.retry=failed tries again"
+    words = {
+        "finished": ("finished, skipped", "finished, made anew"),
+        "failed": (f"failed, skipped ({again})", "failed, tried again"),
+        "pruned": (f"pruned, skipped ({again})", "pruned, tried again"),
+        "invalid": ("cannot run", ""),
+    }
+    counts: Counter[str] = Counter()
+    given = [given_by(job.words) for job in jobs]
+    telling = [key for key in dict.fromkeys(chain(*given)) if len({own.get(key) for own in given}) > 1]
+    for job, own in zip(jobs, given, strict=True):
+        what = words.get(job.state, (job.state, job.state))[job.starts]
+        counts[what] += 1
+        parts = [f"{key}={own[key]}" for key in telling if key in own]
+        parts += [str(job.folder.path)] if job.folder else []
+        log.info("%4d  %s: %s%s", job.number, what, "  ".join(parts), f" ({job.reason})" if job.reason else "")
+    log.info("%d jobs: %s", len(jobs), ", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+def _left(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs that have not ended, when nobody works on any of them any more."""
+    while any(job.folder and is_held(job.folder.path) for job in jobs if not job.ended):
+        time.sleep(1)
+    return [job for job in jobs if not job.ended]
+
+
+class LedgerLauncher(Launcher):
+    """A launcher of Hydra's that is given only what has to be run.
+
+    Args:
+        sweep: the sweep.
+        inner: the launcher that runs it.
+        compose: gives a job's config.
+    """
+
+    def __init__(self, sweep: Sweep, inner: Launcher, compose: "Composer") -> None:
+        self._sweep, self._inner, self._compose = sweep, inner, compose
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Nothing: the launcher within is set up."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """List the jobs, run what is to be run; a sweeper learns that all of them have ended."""
+        jobs = self._sweep.listed(job_overrides, initial_job_idx, self._compose)
+        self._compose.forget()
+        self._sweep.launch(self._inner, jobs)
+        self._compose.keep()
+        return [JobReturn(overrides=words, status=JobStatus.COMPLETED) for words in job_overrides]
+
+
+class Composer:
+    """Composes each job's config once for both who ask for it before the launch: Hydra's sweeper and the listing.
+
+    Args:
+        context: whose loader composes.
+        config: of the sweep.
+    """
+
+    def __init__(self, context: HydraContext, config: DictConfig) -> None:
+        self._loader, self._config = context.config_loader, config
+        self.keep()
+
+    def keep(self) -> None:
+        """Keep what is composed from now on."""
+        compose, kept = self._loader.load_sweep_config, {}
+
+        def load(master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+            key = tuple(sweep_overrides)
+            if key not in kept:
+                kept[key] = compose(master_config, sweep_overrides)
+            return kept[key]
+
+        self._loader.load_sweep_config = load  # type: ignore[method-assign]
+
+    def forget(self) -> None:
+        """Keep nothing any more: a launcher changes what it composes, and sends the loader to other processes."""
+        vars(self._loader).pop("load_sweep_config")
+
+    def __call__(self, words: Sequence[str]) -> DictConfig:
+        """Return the config of a job's overrides, without Hydra's own node."""
+        cfg = self._loader.load_sweep_config(self._config, list(words))
+        return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
+@contextmanager
+def sweeping(command: str, target: str, debug: bool) -> Iterator[Sweep]:
+    """Have a multirun that Hydra begins while the context lasts launched as a Sweep."""
+    sweep, plugins = Sweep(command, target, debug), Plugins.instance()
+    vars(plugins)["instantiate_launcher"] = sweep.instantiate_launcher
+    try:
+        yield sweep
+    finally:
+        vars(plugins).pop("instantiate_launcher", None)

@@ -1,0 +1,140 @@
+"""A job of a multirun, in whatever process a launcher runs it: it ends with a value, never with an exception."""
+
+import importlib
+import logging
+import os
+import subprocess
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGINT, SIGTERM
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from kjcm import schema
+from kjcm.errors import Interrupted
+from kjcm.study.cards import take_cards
+from kjcm.study.failures import UNEXPECTED, Failure, failure_of, read_failure
+from kjcm.study.inputs import Config
+from kjcm.study.job import folder_of, resolved
+from kjcm.study.lease import Busy, is_held
+from kjcm.study.ledger import state_of
+from kjcm.study.run_folder import RunFolder
+from kjcm.study.signals import handled
+
+INTERRUPTED = "interrupted"
+EXTERNAL = ("RANK", "SLURM_PROCID")  # named where a launcher outside has started the processes of a job
+
+log = logging.getLogger("kjcm")
+
+
+@dataclass(frozen=True)
+class SweptJob:
+    """What a launcher runs for each job.
+
+    Attributes:
+        command: the kjcm command.
+        target: module and function of it.
+        retry: whether a job that failed before is run.
+        cards: auto, or all: a launcher's process sees all GPUs.
+        home: the process that has the sweep.
+        stop: a file that is there once the sweep is to end.
+        debug: whether errors show their traceback.
+    """
+
+    command: str
+    target: str
+    retry: bool
+    cards: str
+    home: int
+    stop: Path
+    debug: bool
+
+    def __call__(self, cfg: DictConfig) -> Failure | None:
+        """Run the job; return why it failed, None where it did not."""
+        schema.register()  # a launcher's process knows no resolvers yet
+        try:
+            return self._run(cfg)
+        except Interrupted as leaving:
+            if os.getpid() == self.home:
+                raise
+            return Failure(INTERRUPTED, str(leaving), leaving.exit_code)
+        except Busy as busy:
+            log.info("%s", busy)
+            return None
+        except Exception as error:
+            failure = failure_of(error)
+            if self.debug or failure.kind == UNEXPECTED:
+                traceback.print_exception(error)
+            print(f"kjcm {self.command}: {failure.reason}", file=sys.stderr, flush=True)
+            return failure
+
+    def _run(self, cfg: DictConfig) -> Failure | None:
+        if self.stop.exists():
+            raise Interrupted(SIGTERM)
+        config = resolved(cfg)
+        folder = folder_of(config)
+        state, reason = state_of(folder.path)
+        if state in ("failed", "pruned") and not self.retry and not config["overwrite"]:
+            log.info("%s, by another launcher: %s", state, reason)
+            return None
+        if state == "running" and is_held(folder.path):
+            log.info("%s works on %s: left to it", reason, folder.path)
+            return None
+        wanted = _cards_wanted(config)
+        if os.getpid() != self.home and wanted and self.cards == "auto":
+            take_cards(wanted)
+        if _has_processes(config) and not any(name in os.environ for name in EXTERNAL):
+            return self._as_a_command(config, folder)
+        module, function = self.target.split(":")
+        getattr(importlib.import_module(module), function)(cfg)
+        return None
+
+    def _as_a_command(self, config: Config, folder: RunFolder) -> Failure | None:
+        """Run a job of several processes as a command of its own: where one of them dies, all are killed, the first too."""
+        words = list(HydraConfig.get().overrides.task)
+        command = [sys.executable, "-m", "kjcm", self.command, *words, *(["--debug"] if self.debug else [])]
+        before = read_failure(folder.path)
+        said = ""
+        with (
+            subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process,
+            handled(lambda number, _: process.send_signal(number) if number != SIGINT else None),  # Ctrl-C goes to all
+        ):
+            assert process.stderr is not None
+            for line in process.stderr:
+                sys.stderr.write(line)
+                said = line.strip() or said
+            process.wait()
+        code = process.returncode
+        if code == 0:
+            return None
+        if code > 128:
+            raise Interrupted(code - 128)
+        failure = read_failure(folder.path)
+        if failure is None or failure == before:
+            failure = Failure("killed", f"killed by signal {-code}") if code < 0 else Failure("error", said, code)
+        return failure
+
+
+def _has_processes(config: Config) -> bool:
+    """Tell whether a training starts processes of its own."""
+    trainer = config.get("trainer")  # a baseline has none
+    if trainer is None:
+        return False
+    devices = trainer["devices"]
+    if isinstance(devices, str) and not devices.isdigit():
+        devices = devices.split(",") if "," in devices else -1
+    several: Any = len(devices) > 1 if isinstance(devices, list) else int(devices) not in (0, 1)
+    return bool(several) or trainer["num_nodes"] > 1
+
+
+def _cards_wanted(config: Config) -> int:
+    """Return how many GPUs a job wants of any kind: 0 where it wants none, or has named them."""
+    trainer = config.get("trainer")
+    if trainer is None or trainer["accelerator"] == "cpu":
+        return 0
+    devices = str(trainer["devices"])
+    return int(devices) if devices.isdigit() else 0
