@@ -28,7 +28,7 @@ from kjcm.study.signals import signals
 from kjcm.tune.results import About, best_of, require_best, value_text, write_page, write_results
 from kjcm.tune.samplers import AGAIN, SAME, Grid, pruner_of, sampler_of
 from kjcm.tune.search import REASON, RUN, Search, open_study, storage_of
-from kjcm.tune.space import distributions_of, ends, word
+from kjcm.tune.space import distributions_of, ends, values_of, word
 from kjcm.tune.words import base_words, composed, require_searchable, trial_words
 from kjcm.tune.work import worker
 
@@ -133,11 +133,10 @@ class Part:
         from kjcm.study.train import train
 
         study, metric = self.about.study, self.about.how["metric"]
-        log.info(
-            "trial %d: %s", trial.number, " ".join(word(key, value) for key, value in sorted(trial.params.items()))
-        )
+        values = values_of(trial)
+        log.info("trial %d: %s", trial.number, " ".join(word(key, value) for key, value in values.items()))
         try:
-            made = composed(trial_words(self.about.base, trial.params), study.study_name)
+            made = composed(trial_words(self.about.base, values), study.study_name)
             trial.set_user_attr(RUN, made.path.name)
             self._go_on(trial)
             HydraConfig.instance().set_config(made.whole)  # the job of which the run's own folder tells

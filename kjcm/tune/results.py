@@ -20,9 +20,10 @@ from kjcm.report.build import write_content
 from kjcm.report.content import Column, Table, Value
 from kjcm.report.formats import as_csv
 from kjcm.report.page import Section, page
+from kjcm.tune.figures import history, importance, unit
 from kjcm.tune.samplers import SAME, SURPLUS
 from kjcm.tune.search import REASON, RUN, is_left
-from kjcm.tune.space import literal
+from kjcm.tune.space import literal, values_of
 from kjcm.tune.words import train_command
 
 PAGE = "report.html"
@@ -106,7 +107,9 @@ def require_best(about: About) -> None:
     log.info(
         "best: trial %d, %s %s (%s)", best.number, about.how["metric"], value_text(best.value), _run_of(about, best)
     )
-    log.info("to train with its values and evaluate on the test rows:\n  %s", train_command(about.base, best.params))
+    log.info(
+        "to train with its values and evaluate on the test rows:\n  %s", train_command(about.base, values_of(best))
+    )
 
 
 def counts_of(study: Study) -> dict[str, int]:
@@ -154,9 +157,9 @@ def record_of(about: About) -> dict[str, Any]:
         else {
             "trial": best.number,
             about.how["metric"]: best.value,
-            "params": {key: best.params[key] for key in about.keys},
+            "values": values_of(best),
             "run": _run_of(about, best),
-            "command": train_command(about.base, best.params),
+            "command": train_command(about.base, values_of(best)),
         },
         "importance": importance_of(about.study),
         "versions": {"kjcm": __version__, "optuna": optuna.__version__},
@@ -187,15 +190,16 @@ def table_of(about: About) -> Table:
         return not done, sign * trial.value if done and trial.value is not None else 0.0, trial.number
 
     def row(trial: FrozenTrial) -> tuple[Value, ...]:
-        params = (literal(trial.params[key]) if key in trial.params else None for key in about.keys)
+        known = values_of(trial)
+        values = (literal(known[key]) if key in known else None for key in about.keys)
         seconds = trial.duration.total_seconds() if trial.duration else None
         run, reason = trial.user_attrs.get(RUN, ""), trial.user_attrs.get(REASON, "")
         value = (
             trial.value if trial.state == TrialState.COMPLETE else trial.intermediate_values.get(trial.last_step or 0)
         )
-        return (trial.number, state_of(trial), value, trial.last_step, *params, seconds, run, reason)
+        return (trial.number, state_of(trial), value, trial.last_step, *values, seconds, run, reason)
 
-    metric = Column(about.how["metric"], "share")
+    metric = Column(about.how["metric"], unit(about.how["metric"]))
     heads = (Column("trial", "count"), Column("state"), metric, Column("epochs", "count"), *map(Column, about.keys))
     return Table(
         key="trials",
@@ -208,8 +212,6 @@ def table_of(about: About) -> Table:
 
 def write_page(about: About) -> None:
     """Write the study's page, its figures and its table into the study's folder."""
-    from kjcm.tune.figures import history, importance
-
     for package in ("fontTools", "matplotlib"):
         logging.getLogger(package).setLevel(logging.WARNING)
     best = best_trial(about.study)
@@ -218,7 +220,7 @@ def write_page(about: About) -> None:
         found = importance_of(about.study)
         figures = [history(about.study, about.how["metric"], about.synthetic)]
         figures += [importance(found, about.how["metric"], about.synthetic)] if found else []
-        command = train_command(about.base, best.params)
+        command = train_command(about.base, values_of(best))
         sections = [
             Section("best", "The best trial", "", [_values(about, best)], command),
             Section("search", "The search", "", figures),
@@ -234,7 +236,7 @@ def write_page(about: About) -> None:
 
 def _values(about: About, best: FrozenTrial) -> Table:
     """Return the values of the best trial."""
-    rows = tuple((key, literal(best.params[key])) for key in about.keys)
+    rows = tuple((key, literal(value)) for key, value in values_of(best).items())
     title = f"Trial {best.number}: {about.how['metric']} {value_text(best.value)} of the validation rows"
     return Table("best", title, (Column("key"), Column("value")), rows)
 

@@ -1,11 +1,12 @@
 """A study that processes share: opened in a journal file or a database, its trials given out one by one."""
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 from optuna import Study, Trial
@@ -13,6 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal._file import get_lock_file
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -48,9 +50,7 @@ def storage_of(storage: str | None, folder: Path) -> BaseStorage:
         raise KjcmError(f"storage={storage.partition('://')[0]}://...: cannot be opened ({first_line(last)}).")
     file = Path(storage).expanduser() if storage else folder / "journal.log"
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock = JournalFileSymlinkLock(str(file))  # holds on a network's file system too, and is freed where its holder died
-    _mend(file, lock)
-    return JournalStorage(JournalFileBackend(str(file), lock))
+    return JournalStorage(_Journal(file))
 
 
 def _database(url: str) -> RDBStorage:
@@ -58,18 +58,30 @@ def _database(url: str) -> RDBStorage:
     return RDBStorage(url, engine_kwargs=options)
 
 
-def _mend(file: Path, lock: JournalFileSymlinkLock) -> None:
-    """Cut off an entry of which a full disk or a kill kept the end from being written: the next would join it."""
-    if not file.is_file():
-        return
-    lock.acquire()
-    try:
-        with file.open("r+b") as stream:
-            whole = stream.read()
-            if not whole.endswith(b"\n"):
-                stream.truncate(whole.rfind(b"\n") + 1)
-    finally:
-        lock.release()
+class _Journal(JournalFileBackend):
+    """Optuna's journal file; an entry that a full disk or a kill kept from being whole is cut off: the next would join it."""
+
+    def __init__(self, file: Path) -> None:
+        # this lock holds on a network's file system too, and is freed where its holder died
+        self._path, self._own_lock = file, JournalFileSymlinkLock(str(file))
+        super().__init__(str(file), self._own_lock)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append entries."""
+        if not self._is_whole():
+            self._mend()
+        super().append_logs(logs)
+
+    def _is_whole(self) -> bool:
+        with self._path.open("rb") as stream:
+            if not stream.seek(0, os.SEEK_END):
+                return True
+            stream.seek(-1, os.SEEK_END)
+            return stream.read() == b"\n"
+
+    def _mend(self) -> None:
+        with get_lock_file(self._own_lock), self._path.open("r+b") as stream:  # nobody is writing now
+            stream.truncate(stream.read().rfind(b"\n") + 1)
 
 
 def open_study(

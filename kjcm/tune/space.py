@@ -1,9 +1,11 @@
 """A search space: config keys and what each may be."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, Trial
 
 from kjcm.errors import ConfigError, some
 from kjcm.schema import WHERE_AND_HOW, quoted
@@ -14,6 +16,7 @@ OF_A_RANGE = ("low", "high", "log", "step")
 ROWS = ("data", "cutoff", "classification", "preset", "experiment")
 BARRED = (*ROWS, "evaluate", *WHERE_AND_HOW)
 FREE = ("data.batch_size", "seed", "model.lr")  # of these, keys that may be searched: the last two count through others
+PLAIN, NO_TEXTS = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*"), ("null", "true", "false", "nan", "inf")  # to Hydra
 Value = str | int | float | bool | None
 
 
@@ -99,6 +102,12 @@ def points(key: str, distribution: BaseDistribution) -> list[Value]:
     return [distribution.low + place * step for place in range(count)]
 
 
+def values_of(trial: Trial | FrozenTrial) -> dict[str, Value]:
+    """Return key -> value of a trial, sorted; what was drawn from a range of fractions has four digits, as people write it."""
+    drawn = {key for key, one in trial.distributions.items() if isinstance(one, FloatDistribution)}
+    return {key: float(f"{value:.4g}") if key in drawn else value for key, value in sorted(trial.params.items())}
+
+
 def word(key: str, value: Value) -> str:
     """Return the word of a command that sets a key."""
     return f"{key}={literal(value)}"
@@ -108,4 +117,6 @@ def literal(value: Value) -> str:
     """Return a value as a command line has it."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
-    return quoted(value) if isinstance(value, str) else repr(value)
+    if isinstance(value, str):
+        return value if PLAIN.fullmatch(value) and value.lower() not in NO_TEXTS else quoted(value)
+    return repr(value)

@@ -59,14 +59,14 @@ def base_words(config: Config, words: Sequence[str]) -> list[str]:
     return [*rest, validation]
 
 
-def trial_words(base: Sequence[str], params: Mapping[str, Value]) -> list[str]:
+def trial_words(base: Sequence[str], values: Mapping[str, Value]) -> list[str]:
     """Return the words of a `kjcm train` with a trial's values, sorted by key: groups before the keys within them."""
-    return [*base, *(word(key, value) for key, value in sorted(params.items()))]
+    return [*base, *(word(key, value) for key, value in sorted(values.items()))]
 
 
-def train_command(base: Sequence[str], params: Mapping[str, Value]) -> str:
+def train_command(base: Sequence[str], values: Mapping[str, Value]) -> str:
     """Return the command that trains with a trial's values and evaluates on the test rows."""
-    return shlex.join(["kjcm", "train", *trial_words(base, params)])
+    return shlex.join(["kjcm", "train", *trial_words(base, values)])
 
 
 def composed(words: Sequence[str], study: str) -> Composed:

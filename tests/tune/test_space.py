@@ -66,7 +66,10 @@ def test_points_and_ends() -> None:
             points(key, found[key])
 
 
-@pytest.mark.parametrize("value", [1, 1e-05, 0.1 + 0.2, True, None, "10", "a b", "it's", "${model.lr}"])
+@pytest.mark.parametrize(
+    "value",
+    [1, 1e-05, 0.1 + 0.2, True, None, "10", "a b", "none", "NaN", "null", "klue/bert-base", "it's", "${model.lr}"],
+)
 def test_values_are_words_that_hydra_reads_back(value: Any) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 

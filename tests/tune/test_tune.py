@@ -80,7 +80,7 @@ def test_what_the_study_says_of_itself(made: Path) -> None:
     best = max(rows[:2], key=lambda row: float(row["f1_weighted"]))
     assert rows[0] == best and found["best"]["trial"] == int(best["trial"])
     assert found["best"]["f1_weighted"] == float(best["f1_weighted"]) and found["best"]["run"].endswith(best["run"])
-    assert found["best"]["params"] == {"model.max_length": 32, "optim.lr": float(best["optim.lr"])}
+    assert found["best"]["values"] == {"model.max_length": 32, "optim.lr": float(best["optim.lr"])}
     assert found["synthetic"] and found["importance"] is None
     page = (made / "report.html").read_text()
     assert (
@@ -256,7 +256,7 @@ def test_told_to_leave_it_exits_with_its_code_and_the_trial_goes_on_later(here: 
             "space, optim.weight_decay=-1: optim.weight_decay=-1.0: use at least 0",
         ),
         (("+space.optim.speed=[1]",), "space, optim.speed=1: "),
-        (("+space.model=[nosuch]",), "space, model='nosuch': "),
+        (("+space.model=[nosuch]",), "space, model=nosuch: "),
         (("study=a/b",), "names a folder too"),
         (("data.validation=0",), "data.validation=0.1"),
         (("sampler=grid", "+space.optim.warmup={low:0.1,high:0.2}"), "choices or a step for optim.warmup"),
