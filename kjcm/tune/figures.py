@@ -6,7 +6,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 from optuna import Study
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from kjcm.report.content import Column, Figure, Kind, Table
 from kjcm.report.drawing import BLUE, GREY, INK, ORANGE, canvas, picture
@@ -17,14 +17,20 @@ def unit(metric: str) -> Kind:
     return "share" if metric == "loss" else "percent"
 
 
+def value_of(trial: FrozenTrial) -> float | None:
+    """Return the value of a completed trial; of another, that of its last epoch."""
+    return trial.value if trial.state == TrialState.COMPLETE else trial.intermediate_values.get(trial.last_step or 0)
+
+
 def history(study: Study, metric: str, synthetic: bool) -> Figure:
     """Return the picture of the trials' values in their order, with the best so far."""
     best = max if study.direction == StudyDirection.MAXIMIZE else min
     done: list[tuple[int, float]] = []
     pruned: list[tuple[int, float]] = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
-        if trial.value is not None:
-            (done if trial.state == TrialState.COMPLETE else pruned).append((trial.number, trial.value))
+        value = value_of(trial)
+        if value is not None:
+            (done if trial.state == TrialState.COMPLETE else pruned).append((trial.number, value))
     so_far = [(number, best(value for _, value in done[: place + 1])) for place, (number, _) in enumerate(done)]
 
     last = max(number for number, _ in done + pruned)

@@ -20,7 +20,7 @@ from kjcm.report.build import write_content
 from kjcm.report.content import Column, Table, Value
 from kjcm.report.formats import as_csv
 from kjcm.report.page import Section, page
-from kjcm.tune.figures import history, importance, unit
+from kjcm.tune.figures import history, importance, unit, value_of
 from kjcm.tune.samplers import SAME, SURPLUS
 from kjcm.tune.search import REASON, RUN, is_left
 from kjcm.tune.space import literal, values_of
@@ -186,18 +186,15 @@ def table_of(about: About) -> Table:
     sign = -1 if about.how["direction"] == "maximize" else 1
 
     def place(trial: FrozenTrial) -> tuple[bool, float, int]:
-        done = trial.state == TrialState.COMPLETE and trial.value is not None
-        return not done, sign * trial.value if done and trial.value is not None else 0.0, trial.number
+        done = trial.state == TrialState.COMPLETE
+        return not done, sign * (trial.value or 0.0) if done else 0.0, trial.number
 
     def row(trial: FrozenTrial) -> tuple[Value, ...]:
         known = values_of(trial)
         values = (literal(known[key]) if key in known else None for key in about.keys)
         seconds = trial.duration.total_seconds() if trial.duration else None
         run, reason = trial.user_attrs.get(RUN, ""), trial.user_attrs.get(REASON, "")
-        value = (
-            trial.value if trial.state == TrialState.COMPLETE else trial.intermediate_values.get(trial.last_step or 0)
-        )
-        return (trial.number, state_of(trial), value, trial.last_step, *values, seconds, run, reason)
+        return (trial.number, state_of(trial), value_of(trial), trial.last_step, *values, seconds, run, reason)
 
     metric = Column(about.how["metric"], unit(about.how["metric"]))
     heads = (Column("trial", "count"), Column("state"), metric, Column("epochs", "count"), *map(Column, about.keys))

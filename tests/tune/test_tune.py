@@ -15,11 +15,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from optuna import Study, load_study
+from optuna.trial import TrialState
 
 from kjcm.ksco.classification import load_classification
+from kjcm.study.ledger import state_of
 from kjcm.survey.cohort import Cohort, build_cohort
 from kjcm.survey.responses import Source, table_source
 from kjcm.survey.twin import synthetic_source
+from kjcm.tune.search import storage_of
 from tests.conftest import COLUMNS, ROOT, SMALL, command
 
 WORDS = (
@@ -41,6 +45,10 @@ def rows_in(folder: Path) -> list[Run]:
 def summary(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "study.json").read_text())
     return found
+
+
+def opened(folder: Path) -> Study:
+    return load_study(study_name=folder.name, storage=storage_of(None, folder))
 
 
 def run_folders(folder: Path) -> set[str]:
@@ -122,13 +130,16 @@ def test_a_study_that_has_its_trials_trains_nothing_more(
 def test_an_unpromising_trial_is_ended_early(here: Path) -> None:
     search(
         "study=s", "trainer.max_epochs=3", "pruner=median", "prune_after=1", "prune_from=2", "sampler_seed=1",
-        "+space.optim.lr=[0.003,1e-9]", "metric=loss", "direction=minimize",
+        "+space.optim.lr=[0.003,1e-9]", "metric=loss", "direction=minimize", "logger=csv",
     )  # fmt: skip
     good, bad = rows_in(here / "runs" / "s")
     assert (good["trial"], good["optim.lr"], good["state"], good["epochs"]) == ("0", "0.003", "complete", "3")
     assert (bad["trial"], bad["optim.lr"], bad["state"], bad["epochs"]) == ("1", "1e-09", "pruned", "2")
     assert float(bad["loss"]) > float(good["loss"])
-    assert not (here / "runs" / "s" / bad["run"] / "DONE").exists()
+    run = here / "runs" / "s" / bad["run"]
+    logged = pd.read_csv(run / "logs" / "csv" / "version_0" / "metrics.csv")["val_loss"].dropna()
+    assert len(logged) == 2 and float(bad["loss"]) == pytest.approx(logged.iloc[-1], rel=1e-6)
+    assert state_of(run) == ("pruned", f"ended after epoch 2 by pruner=median: loss {float(bad['loss']):.4f}")
     assert summary(here / "runs" / "s")["trials"]["pruned"] == 1
 
 
@@ -224,6 +235,8 @@ def test_two_processes_share_a_study_and_one_takes_up_what_the_other_left(here: 
     assert len(run_folders(study)) == 4
     (left,) = (row for row in rows if row["state"] == "left")
     assert "resuming" in (study / left["run"] / "train.log").read_text()
+    told = [trial.intermediate_values for trial in opened(study).get_trials(states=(TrialState.COMPLETE,))]
+    assert [sorted(values) for values in told] == [[1, 2, 3, 4]] * 4  # of the epochs before the kill too
     (again,) = (row for row in rows if row["state"] == "complete" and row["run"] == left["run"])
     assert again["optim.lr"] == left["optim.lr"] and again["epochs"] == "4"
 
