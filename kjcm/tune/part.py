@@ -25,9 +25,9 @@ from kjcm.study.job import rows_of
 from kjcm.study.lease import Busy
 from kjcm.study.run_folder import identity_of
 from kjcm.study.signals import signals
-from kjcm.tune.results import About, best_of, require_best, value_text, write_page, write_results
+from kjcm.tune.results import About, best_of, require_best, value_text, write_all, write_results
 from kjcm.tune.samplers import AGAIN, SAME, Grid, pruner_of, sampler_of
-from kjcm.tune.search import REASON, RUN, Search, open_study, storage_of
+from kjcm.tune.search import REASON, RUN, TAKEN, Search, open_study, storage_of
 from kjcm.tune.space import distributions_of, ends, values_of, word
 from kjcm.tune.words import base_words, composed, require_searchable, trial_words
 from kjcm.tune.work import worker
@@ -87,8 +87,7 @@ def take_part(config: Config, words: Sequence[str]) -> None:
             while (trial := part.search.next()) is not None:
                 part.run(trial)
                 write_results(about)
-        write_results(about)
-        write_page(about)
+        write_all(about)
     require_best(about)
 
 
@@ -150,7 +149,7 @@ class Part:
         except Busy:
             self.search.drop(trial, SAME, True)  # another process began the same values at the same moment
         except UpdateFinishedTrialError:
-            log.warning("trial %d was taken over by another process, for this one gave no sign of life", trial.number)
+            log.warning(TAKEN, trial.number)
         except Exception as error:  # whatever it is, it is of this trial
             self._fail(trial, error)
         gc.collect()  # cycles would keep a trial's memory on the device
@@ -176,10 +175,7 @@ class Part:
     def _fail(self, trial: Trial, error: Exception) -> None:
         reason = failure_of(error).reason
         log.error("trial %d failed: %s", trial.number, reason)
-        try:
-            self.search.drop(trial, REASON, reason)
-        except UpdateFinishedTrialError:
-            log.warning("trial %d was taken over by another process", trial.number)
+        self.search.drop(trial, REASON, reason)
 
 
 def _each_epoch(metric: str, tell: Any) -> Any:

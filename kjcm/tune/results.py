@@ -127,20 +127,21 @@ def _run_of(about: About, trial: FrozenTrial) -> str:
     return str(about.folder / name) if name else ""
 
 
-def write_results(about: About) -> None:
-    """Write study.json and trials.csv as the study now is; of processes that do so at once, the last one knows all."""
+def write_results(about: About, importance: Mapping[str, float] | None = None) -> None:
+    """Write study.json and trials.csv as the study now is; of processes that do so at once, the last one knows all.
+
+    Args:
+        about: the study.
+        importance: see `importance_of`; None while the search goes on, for it takes its time.
+    """
     seen = None
-    while seen != (now := _stamp(about.study)):
+    while seen != (now := [trial.state for trial in about.study.get_trials(deepcopy=False)]):
         seen = now
-        write_json(about.folder / "study.json", record_of(about))
+        write_json(about.folder / "study.json", record_of(about, importance))
         write_text(about.folder / "trials.csv", "\ufeff" + as_csv(table_of(about)))
 
 
-def _stamp(study: Study) -> list[tuple[TrialState, int]]:
-    return [(trial.state, len(trial.intermediate_values)) for trial in study.get_trials(deepcopy=False)]
-
-
-def record_of(about: About) -> dict[str, Any]:
+def record_of(about: About, importance: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Return what study.json holds."""
     best = best_trial(about.study)
     every = about.study.get_trials(deepcopy=False)
@@ -161,7 +162,7 @@ def record_of(about: About) -> dict[str, Any]:
             "run": _run_of(about, best),
             "command": train_command(about.base, values_of(best)),
         },
-        "importance": importance_of(about.study),
+        "importance": importance,
         "versions": {"kjcm": __version__, "optuna": optuna.__version__},
     }
 
@@ -207,28 +208,33 @@ def table_of(about: About) -> Table:
     )
 
 
-def write_page(about: About) -> None:
-    """Write the study's page, its figures and its table into the study's folder."""
+def write_all(about: About) -> None:
+    """Write the results, and the study's page with its figures and tables, into the study's folder."""
     for package in ("fontTools", "matplotlib"):
         logging.getLogger(package).setLevel(logging.WARNING)
-    best = best_trial(about.study)
-    sections = [Section("trials", "Trials", "", [table_of(about)])]
-    if best is not None:
-        found = importance_of(about.study)
-        figures = [history(about.study, about.how["metric"], about.synthetic)]
-        figures += [importance(found, about.how["metric"], about.synthetic)] if found else []
-        command = train_command(about.base, values_of(best))
-        sections = [
-            Section("best", "The best trial", "", [_values(about, best)], command),
-            Section("search", "The search", "", figures),
-            *sections,
-        ]
+    shares = importance_of(about.study)
+    write_results(about, shares)
+    sections = [*_of_the_best(about, shares), Section("trials", "Trials", "", [table_of(about)])]
     title = f"Search for hyperparameters: {about.study.study_name}"
     text = page(title, _lead(about), about.synthetic, sections, article=False)
     for section in sections:
         for content in section.content:
             write_content(about.folder, content)
     write_text(about.folder / PAGE, text)
+
+
+def _of_the_best(about: About, shares: Mapping[str, float] | None) -> list[Section]:
+    """Return what there is to say once a trial is completed."""
+    best, metric = best_trial(about.study), about.how["metric"]
+    if best is None:
+        return []
+    figures = [history(about.study, metric, about.synthetic)]
+    figures += [importance(shares, metric, about.synthetic)] if shares else []
+    command = train_command(about.base, values_of(best))
+    return [
+        Section("best", "The best trial", "", [_values(about, best)], command),
+        Section("search", "The search", "", figures),
+    ]
 
 
 def _values(about: About, best: FrozenTrial) -> Table:

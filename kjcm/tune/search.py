@@ -24,6 +24,7 @@ from kjcm.tune.work import is_gone
 
 DEFINITION, WORKER, REASON, RUN = "definition", "worker", "reason", "run"  # attributes of a study, and of its trials
 NAMELESS = 10.0  # seconds that a process has to give its name to a trial that it has begun
+TAKEN = "trial %d was taken over by another process, for this one gave no sign of life"
 WAITS = (0.1, 0.3, 0.6, 1.0)  # seconds between attempts to open a database
 SAME_IN_A_ROW = 100  # proposals of values that were tried before, after which nothing new is expected
 
@@ -156,8 +157,11 @@ class Search:
 
     def drop(self, trial: Trial, why: str, value: object) -> None:
         """Tell a trial failed that is not to be run; the sampler does not learn from it."""
-        trial.set_user_attr(why, value)
-        self.study.tell(trial, state=TrialState.FAIL)
+        try:
+            trial.set_user_attr(why, value)
+            self.study.tell(trial, state=TrialState.FAIL)
+        except (ValueError, UpdateFinishedTrialError):
+            log.warning(TAKEN, trial.number)
 
     def _is_work_left(self, patient: bool) -> bool:
         self._take_up(patient)

@@ -292,7 +292,7 @@ def test_ranks_of_one_job_and_a_missing_extra_are_told(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setenv("RANK", "1")
+        patched.setenv("WORLD_SIZE", "2")
         search("+space.optim.lr=[0.001]", code=2)
         assert "as several jobs of one process each" in capfd.readouterr().err
     monkeypatch.setattr("kjcm.tune.tune.find_spec", lambda _: None)
