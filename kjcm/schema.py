@@ -323,7 +323,7 @@ class Runs:
     """`kjcm runs`."""
 
     runs: str = MISSING
-    where: dict[str, Any] = MISSING
+    where: Any = MISSING  # a mapping of keys unknown here; OmegaConf cannot merge one into an optional dict
     group: str | None = MISSING
     sort: str | None = MISSING
     columns: list[str] = MISSING

@@ -1,6 +1,7 @@
 """One card a process: the jobs that a launcher runs side by side share a machine's GPUs, by locks that end with the process."""
 
 import fcntl
+import logging
 import os
 import tempfile
 from itertools import count
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from kjcm.errors import KjcmError
+
+log = logging.getLogger("kjcm")
 
 _mine: dict[str, IO[str]] = {}  # the cards of this process, each with its open lock
 
@@ -43,6 +46,7 @@ def take_cards(wanted: int) -> None:
         if len(_mine) == wanted:
             break
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_mine)
+    log.info("process %d computes on GPU %s", os.getpid(), ", ".join(_mine))
 
 
 def _locked(file: Path) -> IO[str] | None:

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,18 @@ log = logging.getLogger("kjcm")
 class Checkpoints:
     """The checkpoints in one folder; a file's name holds its optimiser step and the digest of its content.
 
-    One process writes at a time: it holds the run's lock.
+    One process writes at a time: it has the run's lease.
+
+    Args:
+        folder: the folder.
+        require_held: raises if this process may not write any more.
 
     Attributes:
         last: what was saved or read last.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, require_held: Callable[[], None] = lambda: None) -> None:
+        self.folder, self._require_held = folder, require_held
         self.last: Path | None = None
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
@@ -38,6 +42,8 @@ class Checkpoints:
             KjcmError: it cannot be written; those before it are as they were.
         """
         import torch
+
+        self._require_held()
 
         temporary = self.folder / ".saving"  # one name: what a killed process left is written over
         try:

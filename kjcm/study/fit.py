@@ -96,7 +96,7 @@ def fit_and_measure(
     """
     from kjcm.model.resuming import Saving
 
-    module, store = module_for(config, prepared), Checkpoints(folder.path / "checkpoints")
+    module, store = module_for(config, prepared), Checkpoints(folder.path / "checkpoints", folder.require_held)
     node = config["trainer"]
     patience = node["patience"]
     newest = store.newest()

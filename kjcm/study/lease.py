@@ -131,7 +131,7 @@ def _take(folder: Path) -> Lease:
             continue
         # whoever looked long before it made its number may have been overtaken by a later one
         if max(_numbers(place)) > last + 1:
-            mine.unlink()
+            mine.unlink(missing_ok=True)
             continue
         for number in range(1, last + 1):
             (place / str(number)).unlink(missing_ok=True)
@@ -152,8 +152,12 @@ def seems_held(folder: Path) -> bool:
 
 def is_held(folder: Path) -> bool:
     """Tell whether a folder's lease is held; a holder elsewhere is watched for a sign of life, SILENCE seconds at most."""
-    numbers = _numbers(folder / LEASE)
-    return bool(numbers) and _lives(folder / LEASE / str(numbers[-1]))
+    while numbers := _numbers(folder / LEASE):
+        file = folder / LEASE / str(numbers[-1])
+        alive = _lives(file)
+        if alive or file.exists():  # else a later one has come
+            return alive
+    return False
 
 
 def _lives(file: Path) -> bool:
@@ -162,9 +166,9 @@ def _lives(file: Path) -> bool:
     if here is not None:
         return here
     before, end = _bytes(file), time.monotonic() + SILENCE
-    while time.monotonic() < end:
+    while time.monotonic() < end and file.exists():  # it goes when a later one comes
         time.sleep(min(BEAT, SILENCE) / 10)
-        if _bytes(file) != before:
+        if _bytes(file) not in (before, b""):
             return _here(file) is not False
     return False
 

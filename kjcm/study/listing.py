@@ -57,20 +57,24 @@ def _require_known(keys: Iterable[str], entries: Sequence[Entry], flat: Sequence
 
 
 def chosen(entries: Sequence[Entry], where: Mapping[str, Any]) -> list[Entry]:
-    """Return the runs whose state, name, command or config has each value of `where`; a list: one of its values.
+    """Return the runs whose state, name, command, metrics or config has each value of `where`; a list: any of its values.
 
     Raises:
-        ConfigError: no run has one of the keys.
+        ConfigError: `where` is no mapping, or no run has one of its keys.
     """
+    if not isinstance(where, Mapping):
+        raise ConfigError(
+            f"where={where}: give keys and values, as 'where={{state: failed, data.batch_size: [32, 64]}}'."
+        )
     _require_known(where, entries, [dict(leaves(entry.config)) for entry in entries])
     return [entry for entry in entries if all(_has(entry, key, value) for key, value in where.items())]
 
 
 def _has(entry: Entry, key: str, wanted: Any) -> bool:
-    one_of = wanted if isinstance(wanted, list) else [wanted]
     own = {**dict(leaves(entry.config)), **entry.metrics, "state": entry.state, "name": entry.name}
     found = [own[key]] if key in own else []
     found += [entry.given[key]] if key in entry.given else []
+    one_of = wanted if isinstance(wanted, list) else [wanted]
     return any(value == other or str(value) == str(other) for value in found for other in one_of)
 
 

@@ -52,17 +52,19 @@ def identity_of(config: dict[str, Any]) -> Identity:
     return Identity(left, inputs)
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunFolder:
     """The interface between training and everything after it.
 
     Attributes:
         path: the folder.
         identity: what defines the run that it is for.
+        lease: of the folder, while it is claimed.
     """
 
     path: Path
     identity: Identity
+    lease: Lease | None = None
 
     @property
     def state(self) -> State:
@@ -90,7 +92,7 @@ class RunFolder:
         return state
 
     @contextmanager
-    def claimed(self, overwrite: bool) -> Iterator[Lease]:
+    def claimed(self, overwrite: bool) -> Iterator[None]:
         """Make the folder this run's while the context lasts.
 
         An error that ends the context leaves its reason in the folder (`read_failure`), until the run is begun again.
@@ -101,7 +103,7 @@ class RunFolder:
         with ExitStack() as stack:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                lease = stack.enter_context(leased(self.path))
+                self.lease = stack.enter_context(leased(self.path))
             except OSError as error:
                 raise KjcmError(f"{self.path}: the run folder cannot be written ({error.strerror}).") from None
             if self.require_mine(overwrite) != "new" and overwrite:
@@ -109,7 +111,7 @@ class RunFolder:
             self._identify()
             (self.path / FAILURE).unlink(missing_ok=True)
             try:
-                yield lease
+                yield
             except Exception as error:
                 with suppress(KjcmError, OSError):  # on a full disk the error itself has to do
                     write_failure(self.path, failure_of(error), error)
@@ -148,8 +150,18 @@ class RunFolder:
             else:
                 entry.unlink()
 
+    def require_held(self) -> None:
+        """Raise KjcmError if another process took a claimed folder over."""
+        if self.lease:
+            self.lease.require_held()
+
     def finish(self) -> None:
-        """Write DONE."""
+        """Write DONE.
+
+        Raises:
+            KjcmError: another process took the folder over.
+        """
+        self.require_held()
         write_text(self.path / "DONE", datetime.now(UTC).isoformat(timespec="seconds") + "\n")
 
 

@@ -23,7 +23,7 @@ def runs(cfg: DictConfig) -> None:
     """
     config = resolved(cfg)
     entries = [entry_of(path) for path in run_paths(Path(config["runs"]))]
-    found = chosen(entries, config["where"])
+    found = chosen(entries, config["where"] or {})
     if not found:
         raise KjcmError(f"runs={config['runs']}: {len(entries)} runs, and none of them is such a one.")
     more = config["columns"]

@@ -7,9 +7,10 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +22,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm import schema
-from kjcm.errors import ConfigError, KjcmError, of_the_system
+from kjcm.errors import ConfigError, KjcmError, first_line, of_the_system
 from kjcm.files import atomic, write_text
 from kjcm.study.failures import FAILURE, Failure, failure_of
 from kjcm.study.inputs import Config
@@ -35,7 +36,6 @@ from kjcm.study.swept import INTERRUPTED, SweptJob
 
 ORDER = ("resumable", "new", "failed", "pruned", "finished", "running")  # what others work on comes last
 STOP = "stop"  # the file that tells jobs not yet begun that the sweep is to end
-KILLED = Failure("killed", "its process was killed, and again with no other job beside it (is the memory enough?)")
 
 log = logging.getLogger("kjcm")
 
@@ -106,6 +106,7 @@ class Sweep:
         self.jobs: list[Job] = []
         self._node: Config = {}
         self._folder = Path()
+        self._speak: Callable[[], None] = lambda: None  # launchers leave only warnings to be heard
 
     def instantiate_launcher(
         self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -115,7 +116,8 @@ class Sweep:
         vars(plugins).pop("instantiate_launcher")  # launchers copy what is in Hydra's singletons
         self._node = OmegaConf.to_container(config.sweep, resolve=True)  # type: ignore[assignment]
         self._folder = Path(config.hydra.sweep.dir).resolve()
-        configure_log(config.hydra.job_logging, config.hydra.verbose)
+        self._speak = partial(configure_log, config.hydra.job_logging, config.hydra.verbose)
+        self._speak()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:  # Hydra would show its traceback
@@ -145,6 +147,7 @@ class Sweep:
             if job.folder and (same := known.setdefault(job.folder.identity.hash, job.number)) != job.number:
                 job.state, job.reason, job.starts = "repeated", f"the same run as job {same}", False
         self.jobs += jobs
+        self._speak()
         _say(jobs)
         if self._node["dry_run"]:
             return []
@@ -157,7 +160,9 @@ class Sweep:
             config = resolved(cfg)
             folder = folder_of(config)
         except Exception as error:
-            return Job(number, words, {}, None, "invalid", failure_of(error).reason)
+            failure = failure_of(error)
+            print(f"kjcm {self._command}: {failure.reason}", file=sys.stderr, flush=True)
+            return Job(number, words, {}, None, "invalid", failure.reason)
         state, reason = state_of(folder.path)
         starts = state in ("new", "resumable", "running") or config["overwrite"]
         starts = starts or (self._retries and state in ("failed", "pruned"))
@@ -179,8 +184,9 @@ class Sweep:
                 left = _left(jobs)
                 under_way = [job for job in left if job.folder and state_of(job.folder.path)[0] == "resumable"] or left
                 for job in under_way:
-                    if not asked and self._broken(inner, [job]) and not asked and _left([job]):
-                        self._keep(job, KILLED)
+                    error = None if asked else self._broken(inner, [job])
+                    if error and not asked and _left([job]):
+                        self._keep(job, _killed(error))
                 jobs = [job for job in left if job not in under_way]
             if asked:
                 leave(asked[0])
@@ -237,6 +243,7 @@ class Sweep:
             with suppress(OSError):
                 self._folder.rmdir()
             return 2 if invalid else 0
+        self._speak()
         entries = [job.entry for job in self.jobs if job.state != "repeated"]
         frame = frame_of(entries)
         try:
@@ -271,6 +278,11 @@ def _say(jobs: Sequence[Job]) -> None:
         parts += [str(job.folder.path)] if job.folder else []
         log.info("%4d  %s: %s%s", job.number, what, "  ".join(parts), f" ({job.reason})" if job.reason else "")
     log.info("%d jobs: %s", len(jobs), ", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+def _killed(error: Exception) -> Failure:
+    """Return the failure of a job whose launcher broke when it ran it with others, and when it ran it alone."""
+    return Failure("killed", f"twice, the second time alone: {type(error).__name__}: {first_line(error)}")
 
 
 def _left(jobs: Sequence[Job]) -> list[Job]:

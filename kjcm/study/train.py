@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from kjcm.errors import ConfigError
 from kjcm.study.engine import choose_engine
+from kjcm.study.failures import failure_of, write_failure
 from kjcm.study.fit import Fitted, Prepared, fit_and_measure
 from kjcm.study.inputs import Config
 from kjcm.study.job import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
@@ -55,7 +56,11 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
     overrides = list(HydraConfig.get().overrides.task)
     if global_rank() != 0:  # the first process keeps the folder, the others compute with it
         with signals() as caught:
-            fit_and_measure(config, folder, prepared, overrides, caught, callbacks)
+            try:
+                fit_and_measure(config, folder, prepared, overrides, caught, callbacks)
+            except Exception as error:  # the first process is killed for it and cannot tell why
+                write_failure(folder.path, failure_of(error), error)
+                raise
         return
     with at_work(folder, cfg, config, rows) as caught:
         model, epochs = config["model"], config["trainer"]["max_epochs"]

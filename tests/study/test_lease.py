@@ -1,0 +1,149 @@
+"""The lease of a run folder: one holder at a time, none that has died, no clock compared, no late writer."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from kjcm.errors import KjcmError
+from kjcm.study import lease
+from kjcm.study.lease import LEASE, Busy, Lease, holder_of, is_held, leased, seems_held
+from tests.conftest import ROOT
+
+COUNT = """
+import sys, time
+from pathlib import Path
+from kjcm.study.lease import Busy, leased
+folder, inside = Path(sys.argv[1]), Path(sys.argv[1]) / "inside"
+taken = 0
+while taken < 5:
+    try:
+        with leased(folder):
+            inside.touch(exist_ok=False)
+            time.sleep(0.005)
+            inside.unlink()
+            taken += 1
+    except Busy:
+        time.sleep(0.002)
+"""
+HOLD = """
+import sys, time
+from pathlib import Path
+from kjcm.study.lease import leased
+with leased(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def python(code: str, folder: Path) -> "subprocess.Popen[str]":
+    surroundings = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], env=surroundings, stdout=subprocess.PIPE, text=True
+    )
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make what was held here look as if it were held on another machine, and silence short."""
+    monkeypatch.setattr(lease, "machine", lambda: "another machine")
+    monkeypatch.setattr(lease, "SILENCE", 0.6)
+    monkeypatch.setattr(lease, "BEAT", 0.1)
+
+
+def test_a_holder_is_named_and_its_lease_given_back(tmp_path: Path) -> None:
+    with leased(tmp_path) as mine:
+        assert seems_held(tmp_path) and is_held(tmp_path)
+        with pytest.raises(Busy, match=f"process {os.getpid()} on .* is at work"), leased(tmp_path):
+            pass
+        mine.require_held()
+    assert not seems_held(tmp_path) and not is_held(tmp_path)
+    holder = holder_of(tmp_path)
+    assert holder and holder.released
+    with leased(tmp_path):
+        assert [file.name for file in (tmp_path / LEASE).iterdir()] == ["2"]
+
+
+def test_many_processes_have_it_one_at_a_time(tmp_path: Path) -> None:
+    several = [python(COUNT, tmp_path) for _ in range(4)]
+    assert [one.wait(60) for one in several] == [0] * 4  # `inside` would exist already if two were in
+
+
+def test_a_killed_process_has_no_lease(tmp_path: Path) -> None:
+    process = python(HOLD, tmp_path)
+    assert process.stdout and process.stdout.readline() == "held\n"
+    assert seems_held(tmp_path)
+    process.kill()
+    process.wait()
+    assert not seems_held(tmp_path)
+    with leased(tmp_path) as mine:
+        assert holder_of(tmp_path) == mine.holder
+
+
+def test_a_holder_elsewhere_is_alive_while_it_gives_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "BEAT", 0.1)
+    with leased(tmp_path):
+        elsewhere(monkeypatch)
+        assert seems_held(tmp_path)
+        with pytest.raises(Busy), leased(tmp_path):
+            pass
+
+
+def test_a_silent_holder_elsewhere_is_taken_for_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its clock said: the times of its files are never looked at."""
+    with leased(tmp_path) as theirs:
+        theirs._stop.set()  # as if its machine had lost its power
+        elsewhere(monkeypatch)
+        for ahead in (3600, -3600):
+            os.utime(tmp_path / LEASE / "1", (time.time() + ahead,) * 2)
+        assert seems_held(tmp_path)  # nobody has waited yet
+        with leased(tmp_path) as mine:
+            mine.require_held()
+            with pytest.raises(KjcmError, match="another process took this run over"):
+                theirs.require_held()  # it wakes up, and must not write
+
+
+def test_a_holder_that_was_overtaken_leaves_the_others_lease_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = Lease(tmp_path / LEASE, 1)
+    (tmp_path / LEASE).mkdir()
+    theirs.begin()
+    theirs._stop.set()
+    elsewhere(monkeypatch)
+    with leased(tmp_path) as mine:
+        theirs.end()
+        assert holder_of(tmp_path) == mine.holder and seems_held(tmp_path)
+    assert [file.name for file in (tmp_path / LEASE).iterdir()] == ["2"]
+
+
+def test_two_who_find_a_dead_holder_at_once_do_not_both_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with leased(tmp_path):
+        pass
+    got, busy = [], []
+    start = threading.Barrier(8)
+
+    def take() -> None:
+        start.wait()
+        try:
+            with leased(tmp_path) as mine:
+                got.append(mine)
+                time.sleep(2)
+        except Busy as error:
+            busy.append(error)
+
+    threads = [threading.Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(got), len(busy)) == (1, 7)
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / LEASE).write_text("a file where a folder should be")
+    with pytest.raises(OSError), leased(tmp_path):
+        pass
