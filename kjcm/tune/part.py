@@ -25,7 +25,7 @@ from kjcm.study.job import rows_of
 from kjcm.study.lease import Busy
 from kjcm.study.run_folder import identity_of
 from kjcm.study.signals import signals
-from kjcm.tune.results import About, best_of, require_best, value_text, write_all, write_results
+from kjcm.tune.results import About, best_of, conclude, value_text, write_all, write_results
 from kjcm.tune.samplers import AGAIN, SAME, Grid, pruner_of, sampler_of
 from kjcm.tune.search import REASON, RUN, TAKEN, Search, open_study, storage_of
 from kjcm.tune.space import distributions_of, ends, values_of, word
@@ -65,8 +65,7 @@ def take_part(config: Config, words: Sequence[str]) -> None:
         raise ConfigError("No validation row is there to judge trials by: set data.validation=0.1, or give more rows.")
     definition = definition_of(config, first, distributions)
     name = config["study"] or f"tune-{definition[:12]}"
-    folder = Path(config["runs"]) / name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder(Path(config["runs"]) / name)
     trials = min(config["trials"], len(sampler)) if isinstance(sampler, Grid) else config["trials"]
     searched = ends(distributions[MAX_EPOCHS]) if MAX_EPOCHS in distributions else [first["trainer"]["max_epochs"]]
     most = max(int(epochs) for epochs in searched if epochs is not None)
@@ -84,11 +83,13 @@ def take_part(config: Config, words: Sequence[str]) -> None:
         )
         with worker(folder / "workers") as own:
             part = Part(about, Search(study, distributions, trials, folder / "workers", own))
+            if config["sweep"]["retry"]:
+                part.search.retry()
             while (trial := part.search.next()) is not None:
                 part.run(trial)
                 write_results(about)
         write_all(about)
-    require_best(about)
+    conclude(about)
 
 
 def _require_sound(config: Config) -> None:
@@ -100,6 +101,18 @@ def _require_sound(config: Config) -> None:
         raise ConfigError(
             f"study={config['study']}: it names a folder too; use letters, digits, dots, hyphens and underscores."
         )
+
+
+def _folder(folder: Path) -> Path:
+    """Return the study's folder, made where it is not there.
+
+    Raises:
+        ConfigError: it holds something else, as the runs of an experiment.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "workers").is_dir():
+        raise ConfigError(f"study={folder.name}: {folder} holds no study. Choose another name.")
+    (folder / "workers").mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def definition_of(config: Config, first: Config, distributions: dict[str, BaseDistribution]) -> str:
@@ -137,9 +150,9 @@ class Part:
         try:
             made = composed(trial_words(self.about.base, values), study.study_name)
             trial.set_user_attr(RUN, made.path.name)
-            self._go_on(trial)
+            known = self._known(trial)
             HydraConfig.instance().set_config(made.whole)  # the job of which the run's own folder tells
-            train(made.cfg, callbacks=[_each_epoch(metric, partial(self._judge, trial, made.config))])
+            train(made.cfg, callbacks=[_each_epoch(metric, partial(self._judge, trial, made.config, known))])
             value = _value(made.path, metric)
             study.tell(trial, value, skip_if_finished=True)
             log.info("trial %d: %s %s; best: %s", trial.number, metric, value_text(value), best_of(study))
@@ -154,20 +167,23 @@ class Part:
             self._fail(trial, error)
         gc.collect()  # cycles would keep a trial's memory on the device
 
-    def _go_on(self, trial: Trial) -> None:
-        """Take over what is known of the epochs of a trial that was left."""
-        if AGAIN in trial.user_attrs:
-            left = self.about.study.get_trials(deepcopy=False)[trial.user_attrs[AGAIN]]
-            for epoch, value in left.intermediate_values.items():
-                trial.report(value, epoch)
+    def _known(self, trial: Trial) -> set[int]:
+        """Report what is known of a trial that is begun again; return the epochs."""
+        if AGAIN not in trial.user_attrs:
+            return set()
+        left = self.about.study.get_trials(deepcopy=False)[trial.user_attrs[AGAIN]]
+        for epoch, value in left.intermediate_values.items():
+            trial.report(value, epoch)
+        return set(left.intermediate_values)
 
-    def _judge(self, trial: Trial, config: Config, epoch: int, value: float) -> None:
+    def _judge(self, trial: Trial, config: Config, known: set[int], epoch: int, value: float) -> None:
         """Report an epoch of a trial.
 
         Raises:
             Pruned: it is ended here; never after its last epoch.
         """
-        trial.report(value, epoch)
+        if epoch not in known:  # a run may go on from a little before it was left
+            trial.report(value, epoch)
         if epoch < config["trainer"]["max_epochs"] and trial.should_prune():
             how = self.about.how
             raise Pruned(f"ended after epoch {epoch} by pruner={how['pruner']}: {how['metric']} {value_text(value)}")

@@ -89,7 +89,7 @@ def value_text(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def require_best(about: About) -> None:
+def conclude(about: About) -> None:
     """Say which trial is the best, and the command that trains and evaluates it.
 
     Raises:
@@ -101,8 +101,8 @@ def require_best(about: About) -> None:
         if counts.get("running"):
             return
         raise KjcmError(
-            f"No trial of {about.folder} was completed; the reasons stand above and in trials.csv. Mend it and choose "
-            "another study=NAME."
+            f"No trial of {about.folder} was completed; the reasons stand above and in trials.csv. Mend it, and "
+            "start the same command with sweep.retry=failed."
         )
     log.info(
         "best: trial %d, %s %s (%s)", best.number, about.how["metric"], value_text(best.value), _run_of(about, best)

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -169,14 +169,23 @@ class Search:
         return any(trial.state == TrialState.WAITING for trial in found) or sum(map(is_new, found)) < self.trials
 
     def _earlier(self, trial: Trial) -> int | None:
-        """Return the number of an earlier trial of the same values that was not left."""
-        for other in self.study.get_trials(deepcopy=False)[: trial.number]:
+        """Return the number of an earlier trial of the same values that this one does not go on with and that was not left."""
+        found = self.study.get_trials(deepcopy=False)
+        before, number = set(), trial.user_attrs.get(AGAIN)
+        while number is not None:
+            before.add(number)
+            number = found[number].user_attrs.get(AGAIN)
+        for other in found[: trial.number]:
             is_run = (
                 other.state != TrialState.WAITING and not is_left(other) and not {SAME, SURPLUS} & set(other.user_attrs)
             )
-            if is_run and other.params == trial.params:
+            if is_run and other.number not in before and other.params == trial.params:
                 return other.number
         return None
+
+    def retry(self) -> None:
+        """Let trials that failed be begun again with the same values."""
+        self._begin_again(lambda trial: trial.state == TrialState.FAIL and REASON in trial.user_attrs)
 
     def _take_up(self, patient: bool) -> None:
         """Tell trials failed whose process is gone, and let them be begun again with the same values."""
@@ -186,11 +195,14 @@ class Search:
                     self.study.tell(trial.number, state=TrialState.FAIL)
                 except (ValueError, UpdateFinishedTrialError):
                     continue  # another process was first
+        self._begin_again(is_left)  # of this process, or of one that went before it could do more
+
+    def _begin_again(self, wanted: Callable[[FrozenTrial], bool]) -> None:
         found = self.study.get_trials(deepcopy=False)
         repeated = {trial.user_attrs[AGAIN] for trial in found if AGAIN in trial.user_attrs}
-        for trial in found:  # of this process, or of one that went before it could do more
-            if is_left(trial) and trial.number not in repeated:
-                log.info("trial %d was left by its process and is begun again", trial.number)
+        for trial in found:
+            if wanted(trial) and trial.number not in repeated:
+                log.info("trial %d was left or failed and is begun again", trial.number)
                 self.study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
 
     def _is_gone(self, trial: FrozenTrial, patient: bool) -> bool:

@@ -18,7 +18,7 @@ from kjcm.study.inputs import Config
 from kjcm.study.run_folder import default_path, identity_of
 from kjcm.tune.space import Value, ends, word
 
-OWN = {"tune"} | {field.name for field in fields(schema.Tune)} - {field.name for field in fields(schema.Train)}
+OWN = {"tune", "sweep"} | {field.name for field in fields(schema.Tune)} - {field.name for field in fields(schema.Train)}
 CHOSEN = ("name", "run_dir", "evaluate", "overwrite")  # what the search gives each trial itself
 
 

@@ -15,7 +15,7 @@ from kjcm.files import write_json
 from kjcm.report.formats import as_csv
 from kjcm.tune.figures import history, importance
 from kjcm.tune.part import _value
-from kjcm.tune.results import About, best_of, importance_of, record_of, require_best, table_of
+from kjcm.tune.results import About, best_of, conclude, importance_of, record_of, table_of
 from kjcm.tune.samplers import AGAIN, SAME, SURPLUS
 from kjcm.tune.search import REASON, RUN
 from kjcm.tune.space import distributions_of
@@ -80,11 +80,11 @@ def test_the_record_counts_and_names_the_best(study: Study, tmp_path: Path) -> N
 def test_without_a_completed_trial(tmp_path: Path) -> None:
     made = optuna.create_study(direction="maximize")
     add(made, TrialState.RUNNING)
-    require_best(about(made, tmp_path))  # another process may complete one
+    conclude(about(made, tmp_path))  # another process may complete one
     failed = optuna.create_study(direction="maximize")
     add(failed, TrialState.FAIL, None, **{REASON: "x"})
     with pytest.raises(KjcmError, match="No trial of"):
-        require_best(about(failed, tmp_path))
+        conclude(about(failed, tmp_path))
     assert record_of(about(failed, tmp_path))["best"] is None and best_of(failed) == "none yet"
 
 

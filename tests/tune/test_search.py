@@ -70,15 +70,15 @@ def begin(*started: "subprocess.Popen[str]") -> None:
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
 def test_processes_at_once_share_the_trials_out(kind: str, tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/study.db" if kind == "sqlite" else ""
-    started = [process(tmp_path, storage, trials=18) for _ in range(3)]
+    started = [process(tmp_path, storage, trials=10) for _ in range(3)]
     begin(*started)
     for one in started:
         said = one.communicate(timeout=120)
         assert one.returncode == 0, said
     study = opened(tmp_path, "", storage or None).study
     done = study.get_trials(states=(TrialState.COMPLETE,))
-    assert len(done) == 18
-    assert len({trial.params["x"] for trial in done}) == 18
+    assert len(done) == 10
+    assert len({trial.params["x"] for trial in done}) == 10
     assert len({trial.user_attrs[WORKER] for trial in done}) > 1
     assert not [trial for trial in study.trials if trial.state in (TrialState.RUNNING, TrialState.WAITING)]
     assert not list((tmp_path / "workers").iterdir())
@@ -133,7 +133,12 @@ def test_a_process_that_went_between_telling_and_giving_out_loses_nothing(tmp_pa
         again = search.next()
         assert again is not None and again.params == trial.params
         search.drop(again, REASON, "it is broken")
-        assert search.next() is None  # a failure of its own is not begun again
+        assert search.next() is None  # a failure of its own is not begun again,
+        search.retry()
+        search.retry()
+        third = search.next()  # unless it is asked for, and then once
+        assert third is not None and third.params == trial.params and third.user_attrs[AGAIN] == again.number
+        assert search.next() is None
 
 
 def test_a_nameless_trial_gets_time_and_is_then_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """`kjcm tune`, whole: trials as run folders, pruning, failures, kills, several processes, and test rows left alone."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -283,9 +284,29 @@ def test_what_cannot_be_is_said_before_anything_is_trained(
     assert not [path for path in here.glob("runs/*") if path.name != ".cache"]
 
 
-def test_a_study_without_a_completed_trial_is_a_failure(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    search("study=s", "+space.model.max_length=[4096]", code=1)
+def test_a_study_without_a_completed_trial_is_a_failure_that_can_be_tried_again(
+    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    words = ("study=s", "+space.seed=[0]")
+    with monkeypatch.context() as patched:
+        patched.setattr("kjcm.study.train.train", full)
+        search(*words, code=1)
     assert "No trial of runs/s was completed" in capfd.readouterr().err
+    (row,) = rows_in(here / "runs" / "s")
+    assert row["state"] == "failed" and row["reason"].startswith("No space left on device")
+    search(*words, code=1)  # it is not begun again unasked
+    search(*words, "sweep.retry=failed")
+    assert [row["state"] for row in rows_in(here / "runs" / "s")] == ["complete", "failed"]
+    assert "sweep" not in summary(here / "runs" / "s")["best"]["command"]
+
+
+def test_a_folder_of_other_runs_is_no_study(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "runs" / "k_jcm" / "0123").mkdir(parents=True)
+    search("study=k_jcm", "+space.seed=[0]", code=2)
+    assert "runs/k_jcm holds no study" in capfd.readouterr().err
 
 
 def test_ranks_of_one_job_and_a_missing_extra_are_told(
