@@ -55,7 +55,8 @@ class SweptJob:
 
     def __call__(self, cfg: DictConfig) -> Failure | None:
         """Run the job; return why it failed, None where it did not."""
-        schema.register()  # a launcher's process knows no resolvers yet
+        if os.getpid() != self.home:
+            schema.register()  # a launcher's process knows no resolvers yet
         try:
             return self._run(cfg)
         except Interrupted as leaving:
