@@ -27,6 +27,11 @@ COMMANDS = {
         "train and evaluate a model; -m sweeps",
         "kjcm train experiment=k_jcm",
     ),
+    "tune": (
+        "kjcm.tune.tune:tune",
+        "search for hyperparameters on validation rows",
+        "kjcm tune experiment=k_jcm trials=50",
+    ),
     "runs": (
         "kjcm.study.runs:runs",
         "what became of all runs: a table, filtered, over seeds, as CSV",

@@ -340,6 +340,24 @@ class Reproduce(Train, Reporting):
 
 
 @dataclass
+class Tune(Train):
+    """`kjcm tune`."""
+
+    space: dict[str, Any] = MISSING
+    trials: int = MISSING
+    sampler: str = MISSING
+    sampler_seed: int = MISSING
+    startup: int = MISSING
+    pruner: str = MISSING
+    prune_after: int = MISSING
+    prune_from: int = MISSING
+    metric: str = MISSING
+    direction: str = MISSING
+    study: str | None = MISSING
+    storage: str | None = MISSING
+
+
+@dataclass
 class BenchTrain(Train):
     """`kjcm bench train`."""
 
@@ -399,6 +417,7 @@ NODES: dict[str, dict[str, type]] = {
         "report": Report,
         "runs": Runs,
         "reproduce": Reproduce,
+        "tune": Tune,
         "bench_train": BenchTrain,
         "bench_predict": BenchPredict,
         "bench_prepare": BenchPrepare,
@@ -443,10 +462,17 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "trainer.accelerator": ("cpu", "gpu", "auto"),
     "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
     "precision": ("auto", "32-true", "bf16", "int8"),
+    "sampler": ("tpe", "random", "grid"),
+    "pruner": ("median", "hyperband", "asha", "none"),
+    "metric": (
+        "loss", "accuracy", "f1_weighted", "f1_macro", "precision_weighted", "precision_macro", "recall_weighted",
+        "recall_macro", "top_2_accuracy", "top_3_accuracy", "top_4_accuracy", "top_5_accuracy",
+    ),
+    "direction": ("maximize", "minimize"),
     "sweep.retry": ("failed",),
     "sweep.cards": ("auto", "all"),
     "group": ("seed",),
-}
+}  # fmt: skip
 # key: (least, whether the least itself is allowed, most)
 RANGES: dict[str, tuple[float, bool, float]] = {
     "data.cutoff": (0, True, 10**9),
@@ -480,6 +506,11 @@ RANGES: dict[str, tuple[float, bool, float]] = {
     "chunk_rows": (1, True, 10**8),
     "replicates": (0, True, 10**6),
     "bootstrap_seed": (0, True, 2**32 - 1),
+    "trials": (1, True, 10**6),
+    "sampler_seed": (0, True, 2**32 - 1),
+    "startup": (0, True, 10**6),
+    "prune_after": (0, True, 10**6),
+    "prune_from": (1, True, 10**6),
     "repeats": (1, True, 1000),
     "steps": (1, True, 10**6),
     "warmup": (1, True, 10**6),

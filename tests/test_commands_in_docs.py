@@ -38,6 +38,9 @@ def test_every_command_of_a_page_works(page: Path, here: Path, capfd: pytest.Cap
                 code = command(*words[1:], *(["sweep.dry_run=true"] if "-m" in words else ["--cfg", "job"]))
             elif trains:
                 code = command(*words[1:], *small, "trainer.max_epochs=1")
+            elif words[1] == "tune":
+                fixed = [word for word in small + list(SMALL[1:]) if not word.startswith("trainer.max_epochs")]
+                code = command(*words[1:], *fixed, "trials=1")
             elif words[1] == "baseline" or (words[1] == "prepare" and "data=kwcs" not in words):
                 code = command(*words[1:], *small)
             elif words[1] == "bench":

@@ -58,6 +58,7 @@ def section(heading: str) -> str:
 
 TAKEN_OVER = {
     "reproduce": ("train", "report"),
+    "tune": ("train",),
     "bench_train": ("train",),
 }  # command -> commands of which it has every key
 
@@ -126,8 +127,9 @@ def test_config_reference_names_every_choice() -> None:
     for group, choices in CHOICES.items():
         lines = re.findall(rf"^- `{group}=(\w+)`( \(default\))?: .", section(group), re.MULTILINE)
         assert sorted(name for name, _ in lines) == choices, group
-        default = OmegaConf.to_container(OmegaConf.load(CONF / "train_common.yaml"))["defaults"]  # type: ignore[index,call-overload]
-        chosen = {name: value for entry in default if isinstance(entry, dict) for name, value in entry.items()}
+        files = [OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml")) for name in ("train_common", "tune")]
+        default = [entry for file in files for entry in file["defaults"] if isinstance(entry, dict)]  # type: ignore[index,call-overload]
+        chosen = {name: value for entry in default for name, value in entry.items()}
         assert [name for name, mark in lines if mark] == ([str(chosen[group])] if chosen[group] else []), group
 
 

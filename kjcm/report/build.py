@@ -99,7 +99,7 @@ def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged:
     # first, so that a report that was interrupted can be made again in its folder
     write_json(out / MANIFEST, {"study": study_hash, "synthetic": study.synthetic, "contents": sorted(contents)})
     for one in contents.values():
-        _write(out, one)
+        write_content(out, one)
     if to_judge:
         _write_csv(out / review.FILE, to_judge)
     write_text(out / PAGE, text)
@@ -182,7 +182,7 @@ def _lead(study: Study) -> list[str]:
     ]
 
 
-def _write(out: Path, content: Content) -> None:
+def write_content(out: Path, content: Content) -> None:
     """Write a table as CSV, Markdown and LaTeX, a figure as SVG and PNG with its numbers as CSV."""
     if isinstance(content, Figure):
         drawn = content.draw()

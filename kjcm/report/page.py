@@ -66,7 +66,7 @@ class Picture:
     height: int
 
 
-def page(title: str, lead: Sequence[str], synthetic: bool, sections: Sequence[Section]) -> str:
+def page(title: str, lead: Sequence[str], synthetic: bool, sections: Sequence[Section], article: bool = True) -> str:
     """Return the page as HTML; the same contents, the same text.
 
     All texts are shown as they stand: none is taken for HTML. Links go to tables/KEY.csv, .md and .tex and to
@@ -77,6 +77,7 @@ def page(title: str, lead: Sequence[str], synthetic: bool, sections: Sequence[Se
         lead: paragraphs beneath the title.
         synthetic: of the twin; a banner says so on screen and on every printed page.
         sections: in order, the verdicts first.
+        article: name the article beneath the lead.
     """
     environment = Environment(
         loader=PackageLoader("kjcm.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -87,7 +88,8 @@ def page(title: str, lead: Sequence[str], synthetic: bool, sections: Sequence[Se
         item.key: _picture(item) for section in sections for item in section.content if isinstance(item, Figure)
     }
     contents = {
-        "title": title, "lead": lead, "synthetic": synthetic, "sections": sections, "pictures": pictures, "doi": DOI
+        "title": title, "lead": lead, "synthetic": synthetic, "sections": sections, "pictures": pictures,
+        "doi": DOI if article else "",
     }  # fmt: skip
     characters = set(template.render(contents, font=""))
     return template.render(contents, font=embedded(characters))

@@ -1,0 +1,1 @@
+"""The search for hyperparameters: a space, Optuna's proposals, and a run folder a trial."""

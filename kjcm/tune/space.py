@@ -1,0 +1,122 @@
+"""A search space: config keys and what each may be."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, Trial
+
+from kjcm.errors import ConfigError, some
+from kjcm.schema import WHERE_AND_HOW, quoted
+
+EXAMPLE = "tune=none '+space.optim.lr={low: 1e-5, high: 1e-3, log: true}' '+space.data.batch_size=[32,64]'"
+OF_A_RANGE = ("low", "high", "log", "step")
+# Keys that would change on which rows a trial is judged, that decide nothing, or that the search sets itself.
+ROWS = ("data", "cutoff", "classification", "preset", "experiment")
+BARRED = (*ROWS, "evaluate", *WHERE_AND_HOW)
+FREE = ("data.batch_size", "seed", "model.lr")  # of these, keys that may be searched: the last two count through others
+PLAIN, NO_TEXTS = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*"), ("null", "true", "false", "nan", "inf")  # to Hydra
+Value = str | int | float | bool | None
+
+
+def distributions_of(space: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+    """Return key -> what Optuna draws its value from.
+
+    Args:
+        space: keys as in a config, one within another or dotted; each ends in a list, {choices: [...]},
+            {low, high, log, step}, or null: not searched.
+
+    Raises:
+        ConfigError: there is no key, one that cannot be searched, or an entry that says nothing to draw from.
+    """
+    entries = dict(_entries(space))
+    if not entries:
+        raise ConfigError(
+            f"The search space is empty: choose one of conf/tune, as tune=default, or fill it, as {EXAMPLE}."
+        )
+    barred = [key for key in entries if key not in FREE and any(f"{key}.".startswith(f"{other}.") for other in BARRED)]
+    if barred:
+        raise ConfigError(f"space: {some(barred)} cannot be searched; it says where, how or on what a trial is judged.")
+    return {key: _distribution(key, entry) for key, entry in sorted(entries.items())}
+
+
+def _entries(node: Mapping[str, Any], lead: str = "") -> Iterator[tuple[str, Any]]:
+    for key, entry in node.items():
+        if isinstance(entry, Mapping) and not {*OF_A_RANGE, "choices"} & set(entry):
+            yield from _entries(entry, f"{lead}{key}.")
+        elif entry is not None:
+            yield f"{lead}{key}", entry
+
+
+def _distribution(key: str, entry: Any) -> BaseDistribution:
+    if isinstance(entry, Mapping) and set(entry) == {"choices"}:
+        entry = entry["choices"]
+    if isinstance(entry, Sequence) and not isinstance(entry, str):
+        return _choices(key, entry)
+    if not isinstance(entry, Mapping) or not {"low", "high"} <= set(entry) <= {*OF_A_RANGE}:
+        raise ConfigError(f"space, {key}: give a list of choices, or low and high with log or step; as in {EXAMPLE}.")
+    low, high, step, log = entry["low"], entry["high"], entry.get("step"), entry.get("log", False)
+    numbers = [low, high] if step is None else [low, high, step]
+    if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+        raise ConfigError(f"space, {key}: low, high and step are numbers; found {some(numbers)}.")
+    if not isinstance(log, bool) or not low < high or (step is not None and step <= 0) or (log and low <= 0):
+        raise ConfigError(f"space, {key}: low is less than high, step above 0, and with log: true low above 0.")
+    if log and step is not None:
+        raise ConfigError(f"space, {key}: a log range has no step. Leave one of them out, or give choices.")
+    if all(isinstance(number, int) for number in numbers):
+        return IntDistribution(low, high, log=log, step=step or 1)
+    return FloatDistribution(float(low), float(high), log=log, step=step)
+
+
+def _choices(key: str, values: Sequence[Any]) -> CategoricalDistribution:
+    if not values or not all(value is None or isinstance(value, str | int | float | bool) for value in values):
+        raise ConfigError(f"space, {key}: choices are texts, numbers, true, false or null, at least one of them.")
+    if len({literal(value) for value in values}) < len(values):
+        raise ConfigError(f"space, {key}: {some(values)} has a choice twice.")
+    return CategoricalDistribution(list(values))
+
+
+def ends(distribution: BaseDistribution) -> list[Value]:
+    """Return what shows that every value can be a config's: all choices, or both ends of a range."""
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return [distribution.low, distribution.high]
+
+
+def points(key: str, distribution: BaseDistribution) -> list[Value]:
+    """Return every value that a key may have.
+
+    Raises:
+        ConfigError: there are too many to count.
+    """
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    if isinstance(distribution, IntDistribution) and not distribution.log:
+        return list(range(distribution.low, distribution.high + 1, distribution.step))
+    step = getattr(distribution, "step", None)
+    if not isinstance(distribution, FloatDistribution) or step is None:
+        raise ConfigError(f"sampler=grid needs choices or a step for {key}. Give them, or use sampler=tpe.")
+    count = round((distribution.high - distribution.low) / step) + 1  # Optuna has moved `high` onto a step
+    return [distribution.low + place * step for place in range(count)]
+
+
+def values_of(trial: Trial | FrozenTrial) -> dict[str, Value]:
+    """Return key -> value of a trial, sorted; what was drawn from a range of fractions has four digits, as people write it."""
+    drawn = {key for key, one in trial.distributions.items() if isinstance(one, FloatDistribution)}
+    return {key: float(f"{value:.4g}") if key in drawn else value for key, value in sorted(trial.params.items())}
+
+
+def word(key: str, value: Value) -> str:
+    """Return the word of a command that sets a key."""
+    return f"{key}={literal(value)}"
+
+
+def literal(value: Value) -> str:
+    """Return a value as a command line has it."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, str):
+        return value if PLAIN.fullmatch(value) and value.lower() not in NO_TEXTS else quoted(value)
+    return repr(value)

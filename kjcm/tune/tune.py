@@ -1,0 +1,31 @@
+"""`kjcm tune`: a search for hyperparameters by validation rows; each trial is an ordinary run."""
+
+import os
+from importlib.util import find_spec
+
+from omegaconf import DictConfig, OmegaConf
+
+from kjcm.errors import ConfigError, KjcmError
+from kjcm.study.inputs import Config
+
+
+def tune(cfg: DictConfig) -> None:
+    """Take part in the study that `cfg` defines until it has its trials; begin it where there is none.
+
+    Raises:
+        ConfigError: the space, or what goes with it, cannot be searched.
+        KjcmError: the extra is not installed, the storage cannot be opened, or no trial was completed.
+    """
+    if find_spec("optuna") is None:
+        raise KjcmError("kjcm tune needs the extra: pip install 'kjcm[tune]'.")
+    if any(int(os.environ.get(name, "1")) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS")):
+        raise ConfigError(
+            "kjcm tune trains each trial in one process. Start it as several jobs of one process each, not as ranks of "
+            "one: they share the study."
+        )
+    from hydra.core.hydra_config import HydraConfig
+
+    from kjcm.tune.part import take_part
+
+    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    take_part(config, list(HydraConfig.get().overrides.task))

@@ -1,0 +1,112 @@
+"""From a study's command to the configs of its trials: composed as `kjcm train` would with the same words."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from hydra import compose
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from optuna.distributions import BaseDistribution
+
+from kjcm import schema
+from kjcm.errors import ConfigError, first_line, some
+from kjcm.report.runs import key_of
+from kjcm.study.inputs import Config
+from kjcm.study.run_folder import default_path, identity_of
+from kjcm.tune.space import Value, ends, word
+
+OWN = {"tune", "sweep"} | {field.name for field in fields(schema.Tune)} - {field.name for field in fields(schema.Train)}
+CHOSEN = ("name", "run_dir", "evaluate", "overwrite")  # what the search gives each trial itself
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A trial's config.
+
+    Attributes:
+        whole: with Hydra's node.
+        cfg: without it.
+        path: the trial's run folder.
+    """
+
+    whole: DictConfig
+    cfg: DictConfig
+    path: Path
+
+    @property
+    def config(self) -> Config:
+        """The resolved config."""
+        return OmegaConf.to_container(self.cfg, resolve=True)  # type: ignore[return-value]
+
+
+def base_words(config: Config, words: Sequence[str]) -> list[str]:
+    """Return the words of a `kjcm train` on the study's data, before anything is searched.
+
+    Args:
+        config: of `kjcm tune`, resolved.
+        words: of its command line.
+
+    Raises:
+        ConfigError: one of them is a key that the search sets itself.
+    """
+    if own := [one for one in words if key_of(one) in CHOSEN]:
+        raise ConfigError(f"{some(own)}: tune gives each trial these itself. Leave them out.")
+    validation = f"data.validation={config['data']['validation']}"
+    rest = [one for one in words if key_of(one).split(".")[0] not in OWN and key_of(one) != "data.validation"]
+    return [*rest, validation]
+
+
+def trial_words(base: Sequence[str], values: Mapping[str, Value]) -> list[str]:
+    """Return the words of a `kjcm train` with a trial's values, sorted by key: groups before the keys within them."""
+    return [*base, *(word(key, value) for key, value in sorted(values.items()))]
+
+
+def train_command(base: Sequence[str], values: Mapping[str, Value]) -> str:
+    """Return the command that trains with a trial's values and evaluates on the test rows."""
+    return shlex.join(["kjcm", "train", *trial_words(base, values)])
+
+
+def composed(words: Sequence[str], study: str) -> Composed:
+    """Return the config of a trial of a study.
+
+    Raises:
+        ConfigError: the words do not make one.
+    """
+    own = ["evaluate=false", f"name={schema.quoted(study)}"]
+    try:
+        whole = compose("train", [*words, *own], return_hydra_config=True)
+        cfg = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
+        schema.check(cfg)
+        config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(first_line(error)) from None
+    return Composed(whole, cfg, default_path(config["runs"], config["name"], identity_of(config)))
+
+
+def require_searchable(base: Sequence[str], distributions: Mapping[str, BaseDistribution]) -> Config:
+    """Return the resolved config of the base words.
+
+    Raises:
+        ConfigError: a key is both given and searched, a value of the space makes no config, or a trial would need more
+            than one process.
+    """
+    if both := [one for one in base if key_of(one) in distributions]:
+        raise ConfigError(f"{some(both)}: given and searched too. Leave it out, or add ~space.KEY.")
+    first = composed(base, "tune").config
+    trainer = first["trainer"]
+    devices = trainer["devices"]
+    if trainer["num_nodes"] != 1 or (len(devices) if isinstance(devices, list) else str(devices)) not in (1, "1"):
+        raise ConfigError(
+            f"trainer.devices={devices}, trainer.num_nodes={trainer['num_nodes']}: a trial is trained on one device. Start "
+            "kjcm tune once a device (CUDA_VISIBLE_DEVICES=0, 1, ...), with trainer=gpu; they share the study."
+        )
+    for key, distribution in distributions.items():
+        for value in ends(distribution):
+            try:
+                composed(trial_words(base, {key: value}), "tune")
+            except ConfigError as error:
+                raise ConfigError(f"space, {word(key, value)}: {error}") from None
+    return first
