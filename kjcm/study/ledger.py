@@ -16,18 +16,10 @@ from kjcm.study.lease import holder_of, seems_held
 from kjcm.study.run_folder import read_identity
 
 DEPTHS = ("", "*/", "*/*/")  # where run folders are looked for
-# Words of a run's command that say where and how it runs.
+# Words of a run's command that say what it is called, and where and how it runs.
 ELSEWHERE = (
-    "runs",
-    "run_dir",
-    "overwrite",
-    "cache",
-    "logger",
-    "sweep",
-    "hydra",
-    "trainer.progress",
-    "trainer.save_every",
-)
+    "name", "runs", "run_dir", "overwrite", "cache", "logger", "sweep", "hydra", "trainer.progress", "trainer.save_every",
+)  # fmt: skip
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 State = Literal["finished", "running", "failed", "pruned", "resumable", "new"]

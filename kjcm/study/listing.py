@@ -128,23 +128,26 @@ def for_a_screen(frame: pd.DataFrame, keep: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def show(frame: pd.DataFrame, title: str, keep: Sequence[str] = ()) -> None:
-    """Print a table of runs, and beneath it the reasons of those that have one."""
+    """Print a table of runs, as many of its columns as there is room for, and beneath it the reasons of those that have one."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
         console = Console(markup=False, highlight=False, width=240)  # a log file has no edge
-    shown = for_a_screen(frame, keep)
+    cells, left_out = _fitting(_cells(for_a_screen(frame, keep)), console.width, keep)
     table = Table(title=title, title_justify="left")
-    for name in shown.columns:
-        if not name.endswith("_sd"):
-            numeric = pd.api.types.is_numeric_dtype(shown[name])
-            label = name.removesuffix("_mean")
-            table.add_column(SHOWN.get(label, label), justify="right" if numeric else "left", overflow="fold")
-    for _, line in shown.iterrows():
-        table.add_row(*(_cell(line, name) for name in shown.columns if not name.endswith("_sd")))
+    for name, column in cells.items():
+        numbers = pd.to_numeric(column.str.partition(" ")[0].str.replace(",", "").replace("", None), errors="coerce")
+        number = numbers.notna().eq(column.ne("")).all()
+        table.add_column(_label(str(name), cells), justify="right" if number else "left", overflow="fold")
+    for line in cells.itertuples(index=False):
+        table.add_row(*line)
     console.print(table)
+    if left_out:
+        console.print(
+            f"no room for {', '.join(left_out)}: a wider terminal, or out=FILE (kjcm runs), shows them", soft_wrap=True
+        )
     if "reason" in frame:
         told = frame[frame["reason"].ne("") & frame["state"].ne("finished")]
         lines = (
@@ -152,6 +155,39 @@ def show(frame: pd.DataFrame, title: str, keep: Sequence[str] = ()) -> None:
         )
         for text, count in Counter(lines).items():
             console.print(text + (f" ({count} jobs)" if count > 1 else ""), soft_wrap=True)
+
+
+def _cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells as texts, each mean with its SD."""
+    names = [str(name) for name in frame.columns if not str(name).endswith("_sd")]
+    return pd.DataFrame({name: [_cell(line, name) for _, line in frame.iterrows()] for name in names}, dtype=str)
+
+
+def _fitting(cells: pd.DataFrame, width: int, keep: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Return the columns that fit beside each other, and the names of those for which there is no room."""
+    from rich.cells import cell_len
+
+    def wide(name: str) -> int:
+        return 3 + max(map(cell_len, [_label(name, cells), *cells[name]]))
+
+    names = [str(name) for name in cells.columns if name not in ("state", "name", "n", "folder", *keep)]
+    metrics = [name for name in names if METRIC.fullmatch(name)]
+    seconds = [name for name in names if name.startswith("seconds")]
+    given = sorted((name for name in names if name not in (*metrics, *seconds)), key=wide, reverse=True)
+    left_out: list[str] = []
+    for name in (*seconds, *metrics[:0:-1], *given):  # what tells runs apart goes last, and one metric stays
+        if sum(wide(str(name)) for name in cells.columns) < width:
+            break
+        cells = cells.drop(columns=name)
+        left_out.append(name)
+    return cells, left_out
+
+
+def _label(name: str, among: pd.DataFrame) -> str:
+    """Return what a column is called on the screen: a metric's short name, or a key's last part where no other has it."""
+    name = name.removesuffix("_mean")
+    end = name.rpartition(".")[2]
+    return SHOWN.get(name, end if sum(str(other).rpartition(".")[2] == end for other in among.columns) == 1 else name)
 
 
 def _cell(line: "pd.Series[Any]", name: str) -> str:
