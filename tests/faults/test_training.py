@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from kjcm.study.failures import read_failure
 from tests.conftest import ROOT
 from tests.study.test_resume import WORDS, outcome, reached, started, steps, whole
 
 pytestmark = pytest.mark.fault
 __all__ = ["whole"]  # the fixture
 
-KILLS = 12
+KILLS = 8
 DISK = 8  # MiB of the small disk
 
 # a command line in which the training's nth step ends by an injected statement
@@ -36,12 +37,13 @@ from kjcm.cli import main
 main(sys.argv[1:])
 """
 FAULTS = {
-    "nan": ("return step(self, batch) * float('nan')", "not a finite number"),
+    "nan": ("return step(self, batch) * float('nan')", "error", "the training diverged. Lower optim.lr"),
     "memory of a card": (
         "raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')",
-        "out of memory",
+        "out_of_memory",
+        "Tried to allocate 2 GiB). Lower data.batch_size",
     ),
-    "memory of the host": ("raise MemoryError('cannot allocate 2 GiB')", "MemoryError"),
+    "memory of the host": ("raise MemoryError('cannot allocate 2 GiB')", "out_of_memory", "Lower data.batch_size"),
 }
 
 
@@ -111,14 +113,16 @@ def test_a_full_disk_stops_it_and_with_room_it_goes_on(disk: Path, tmp_path: Pat
 def test_a_fault_in_a_step_is_said_and_the_run_goes_on_without_it(
     fault: str, tmp_path: Path, whole: Callable[..., Path]
 ) -> None:
-    statement, reason = FAULTS[fault]
+    statement, kind, reason = FAULTS[fault]
     run = tmp_path / "run"
     words = [*WORDS, "engine=packed", f"cache={tmp_path / 'cache'}", f"run_dir={run}"]
     child = subprocess.run(
         [sys.executable, "-c", INJECTED.format(fault=statement), "train", *words], cwd=tmp_path, text=True,
         capture_output=True, timeout=300, check=False, env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
-    assert child.returncode == 1 and reason in child.stderr, child.stderr
+    assert child.returncode == 1 and reason in child.stderr and "Traceback" not in child.stderr, child.stderr
+    failure = read_failure(run)
+    assert failure and failure.kind == kind and reason in failure.reason
     assert not (run / "DONE").exists() and not (run / "report.json").exists()
     again = started(run, "engine=packed")
     said = again.communicate(timeout=300)
