@@ -15,6 +15,8 @@ from kjcm.errors import KjcmError
 
 State = dict[str, Any]
 
+STEPS_A_TURN = 8  # several processes agree on what to do, which waits for their devices, this seldom
+
 
 @dataclass(frozen=True)
 class Position:
@@ -107,6 +109,8 @@ class Saving(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Save if it is time or the process is to leave, and leave."""
+        if trainer.world_size > 1 and self._every and trainer.global_step % STEPS_A_TURN:
+            return
         signal, due = agreed(trainer, self._asked(), time.monotonic() - self._saved_at >= self._every)
         if signal or due:
             self._save(trainer)

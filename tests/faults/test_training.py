@@ -36,6 +36,17 @@ Classifier.training_step = training_step
 from kjcm.cli import main
 main(sys.argv[1:])
 """
+LATE = """
+import os, sys
+from kjcm.model.resuming import Saving
+end = Saving.on_train_end
+def on_train_end(self, trainer, module):
+    end(self, trainer, module)
+    os.kill(os.getpid(), {signal})
+Saving.on_train_end = on_train_end
+from kjcm.cli import main
+main(sys.argv[1:])
+"""
 FAULTS = {
     "nan": ("return step(self, batch) * float('nan')", "error", "the training diverged. Lower optim.lr"),
     "memory of a card": (
@@ -132,3 +143,21 @@ def test_a_fault_in_a_step_is_said_and_the_run_goes_on_without_it(
         said = again.communicate(timeout=300)
     assert again.returncode == 0, said
     assert outcome(run) == outcome(whole("engine=packed"))
+
+
+def test_a_signal_after_the_last_step_costs_nothing(tmp_path: Path, whole: Callable[..., Path]) -> None:
+    """It comes when the last checkpoint is saved, before the run notes that its training is over."""
+    run = tmp_path / "run"
+    words = [*WORDS, "engine=packed", f"cache={tmp_path / 'cache'}", f"run_dir={run}"]
+    late = LATE.format(signal=int(signal.SIGTERM))
+    child = subprocess.run(
+        [sys.executable, "-c", late, "train", *words], cwd=tmp_path, text=True, capture_output=True, timeout=300,
+        check=False, env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert child.returncode == 128 + signal.SIGTERM, child.stderr
+    assert not (run / "checkpoints" / "fitted.json").exists() and read_failure(run) is None
+    last = max(steps(run))
+    again = started(run, "engine=packed")
+    said = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    assert max(steps(run)) == last and outcome(run) == outcome(whole("engine=packed"))
