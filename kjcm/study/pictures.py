@@ -1,0 +1,76 @@
+"""Pictures of what a run found, for its W&B page: codes and English alone, so that any font can write them."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kjcm.study.findings import calibration_error
+
+SYNTHETIC = "SYNTHETIC twin: says nothing of real answers"
+BLUE, ORANGE, GREY = "#2166ac", "#d6604d", "#777777"
+
+
+def _figure(width: float, height: float, synthetic: bool) -> Figure:
+    """Return an empty figure that needs no display; one of the twin says so."""
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    if synthetic:
+        figure.suptitle(SYNTHETIC, fontsize=8, color=ORANGE)
+    return figure
+
+
+def confusion_picture(counts: pd.DataFrame, *, synthetic: bool) -> Figure:
+    """Draw a confusion matrix, each cell's colour its share of the true group's rows and its number the rows.
+
+    Args:
+        counts: rows of each true group (index) that were given each group (columns).
+        synthetic: of the twin.
+    """
+    side = min(14.0, max(4.5, 1.6 + 0.45 * len(counts)))
+    figure = _figure(side, side, synthetic)
+    axes = figure.subplots()
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0).to_numpy()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(counts)), counts.columns)
+    axes.set_yticks(range(len(counts)), counts.index)
+    axes.set(xlabel="Predicted major group", ylabel="True major group")
+    if len(counts) <= 30:  # beyond that the numbers would touch
+        for row, column in np.ndindex(counts.shape):
+            if value := int(counts.iat[row, column]):
+                colour = "white" if shares[row, column] > 0.6 else "black"
+                axes.text(column, row, f"{value:,}", ha="center", va="center", fontsize=7, color=colour)
+    figure.colorbar(image, ax=axes, shrink=0.7, label="Share of the true group's rows")
+    return figure
+
+
+def reliability_picture(table: pd.DataFrame, *, synthetic: bool) -> Figure:
+    """Draw accuracy against confidence, a dot a bin, above the number of rows in each bin."""
+    figure = _figure(4.8, 5.4, synthetic)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    above.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--", label="perfectly calibrated")
+    above.plot(table["confidence"], table["accuracy"], color=BLUE, marker="o", label="model")
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="Accuracy")
+    above.set_title(f"Expected calibration error {calibration_error(table):.3f}", fontsize=9, loc="right")
+    above.legend(fontsize=8, frameon=False, loc="upper left")
+    below.bar(table["low"], table["rows"], width=table["high"] - table["low"], align="edge", color=BLUE, alpha=0.6)
+    below.set(xlabel="Probability of the first code", ylabel="Rows")
+    below.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    return figure
+
+
+def size_picture(groups: pd.DataFrame, *, synthetic: bool) -> Figure:
+    """Draw each group's precision against its training rows on a log axis, as the article's Fig. 2 does.
+
+    Args:
+        groups: n_train and precision of each group; groups without training rows have no place on the axis.
+        synthetic: of the twin.
+    """
+    shown = groups[groups["n_train"] > 0]
+    figure = _figure(5.6, 4.2, synthetic)
+    axes = figure.subplots()
+    axes.scatter(shown["n_train"], shown["precision"], s=18, color=BLUE, alpha=0.6, linewidths=0)
+    axes.set(xscale="log", ylim=(-0.04, 1.04), xlabel="Training rows of the group (log scale)", ylabel="Precision")
+    axes.grid(alpha=0.3)
+    return figure
