@@ -35,7 +35,7 @@ def test_every_command_of_a_page_works(page: Path, here: Path, capfd: pytest.Cap
             trains = words[1] in ("train", "reproduce")
             small = [word for word in SMALL if trains or word.startswith("data.scale")]
             if block[0].startswith(OWN):
-                code = command(*words[1:], *([] if "-m" in words else ["--cfg", "job"]))
+                code = command(*words[1:], *(["sweep.dry_run=true"] if "-m" in words else ["--cfg", "job"]))
             elif trains:
                 code = command(*words[1:], *small, "trainer.max_epochs=1")
             elif words[1] == "baseline" or (words[1] == "prepare" and "data=kwcs" not in words):

@@ -10,8 +10,8 @@ PACKAGE = ROOT / "kjcm"
 ROOMS = ("ksco", "survey", "text", "engine", "model", "study", "report", "coding", "bench")
 FLOOR = {"errors", "files"}  # known to all
 COMPOSITION_ROOTS = {"cli.py", "schema.py", "study/job.py", "study/train.py", "study/baseline.py", "study/evaluate.py",
-                     "study/prepare.py", "study/doctor.py", "study/sweep.py", "study/swept.py", "study/runs.py",
-                      "report/report.py", "report/reproduce.py",
+                     "study/prepare.py", "study/doctor.py", "study/sweep.py", "study/swept.py", "study/planned.py",
+                     "study/runs.py", "report/report.py", "report/reproduce.py",
                      "coding/predict.py", "bench/train.py", "bench/predict.py", "bench/prepare.py"}  # fmt: skip
 HEAVY = {"torch", "lightning", "transformers", "torchmetrics", "wandb"}
 

@@ -9,9 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,13 +22,13 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm import schema
 from kjcm.errors import ConfigError, KjcmError, first_line, of_the_system
 from kjcm.files import atomic, write_text
-from kjcm.study.failures import FAILURE, Failure, failure_of
+from kjcm.study.failures import Failure, failure_of, read_failure
 from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, resolved
 from kjcm.study.lease import is_held
-from kjcm.study.ledger import Entry, entry_of, given_by, state_of
+from kjcm.study.ledger import state_of
 from kjcm.study.listing import frame_of, ordered, show
-from kjcm.study.run_folder import RunFolder
+from kjcm.study.planned import Composer, Job, say
 from kjcm.study.signals import handled, leave
 from kjcm.study.swept import INTERRUPTED, SweptJob
 
@@ -38,55 +36,6 @@ ORDER = ("resumable", "new", "failed", "pruned", "finished", "running")  # what 
 STOP = "stop"  # the file that tells jobs not yet begun that the sweep is to end
 
 log = logging.getLogger("kjcm")
-
-
-@dataclass
-class Job:
-    """One job of a sweep.
-
-    Attributes:
-        number: in the sweep.
-        words: its overrides.
-        config: resolved; empty where it cannot be.
-        folder: of its run; None where it has none.
-        state: before the launch, as `kjcm.study.ledger` names it; or 'invalid', or 'repeated'.
-        reason: for the state.
-        starts: whether it is to be launched.
-        failure: why it failed, where its folder could not be told.
-        mark: of how its run ended before the launch.
-    """
-
-    number: int
-    words: tuple[str, ...]
-    config: Config
-    folder: RunFolder | None
-    state: str
-    reason: str
-    starts: bool = False
-    failure: Failure | None = None
-    mark: tuple[int, ...] = field(default=())
-
-    @property
-    def entry(self) -> Entry:
-        """What has become of it."""
-        given = given_by(self.words)
-        if self.folder is None:
-            return Entry(Path(), "failed", self.reason, given=given)
-        found = replace(entry_of(self.folder.path), name=str(self.config["name"]), given=given)
-        if self.failure and found.state in ("new", "resumable"):
-            return replace(found, state="failed", reason=self.failure.reason)
-        return found
-
-    def marked(self) -> tuple[int, ...]:
-        """Return what changes when its run ends: the times of DONE and of the failure."""
-        assert self.folder is not None
-        files = (self.folder.path / "DONE", self.folder.path / FAILURE)
-        return tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
-
-    @property
-    def ended(self) -> bool:
-        """Whether its run has ended since the launch."""
-        return self.failure is not None or (self.marked() != self.mark and any(self.marked()))
 
 
 class Sweep:
@@ -139,7 +88,7 @@ class Sweep:
     def _retries(self) -> bool:
         return bool(self._node["retry"] == "failed")
 
-    def listed(self, overrides: Sequence[Sequence[str]], first: int, compose: "Composer") -> list[Job]:
+    def listed(self, overrides: Sequence[Sequence[str]], first: int, compose: Composer) -> list[Job]:
         """Return the jobs of some overrides that are to be launched; say what is finished, resumable, failed and new."""
         jobs = [self._job(number, tuple(words), compose) for number, words in enumerate(overrides, first)]
         known = {job.folder.identity.hash: job.number for job in self.jobs if job.folder}
@@ -148,12 +97,12 @@ class Sweep:
                 job.state, job.reason, job.starts = "repeated", f"the same run as job {same}", False
         self.jobs += jobs
         self._speak()
-        _say(jobs)
+        say(jobs)
         if self._node["dry_run"]:
             return []
         return sorted((job for job in jobs if job.starts), key=lambda job: ORDER.index(job.state))
 
-    def _job(self, number: int, words: tuple[str, ...], compose: "Composer") -> Job:
+    def _job(self, number: int, words: tuple[str, ...], compose: Composer) -> Job:
         try:
             cfg = compose(words)
             schema.check(cfg)
@@ -210,7 +159,7 @@ class Sweep:
         """Keep why a job failed, in its folder where that does not say so already and can be written."""
         assert job.folder is not None
         job.failure = failure
-        if state_of(job.folder.path)[0] in ("new", "resumable"):
+        if state_of(job.folder.path)[0] != "finished" and read_failure(job.folder.path) != failure:
             with suppress(KjcmError, OSError):
                 job.folder.record_failure(job.config, job.words, failure)
 
@@ -259,27 +208,6 @@ class Sweep:
         return max([*codes, int(any(state not in ("finished", "running") for state in counts))])
 
 
-def _say(jobs: Sequence[Job]) -> None:
-    """Say what is to become of each job."""
-    again = "sweep.retry=failed tries again"
-    words = {
-        "finished": ("finished, skipped", "finished, made anew"),
-        "failed": (f"failed, skipped ({again})", "failed, tried again"),
-        "pruned": (f"pruned, skipped ({again})", "pruned, tried again"),
-        "invalid": ("cannot run", ""),
-    }
-    counts: Counter[str] = Counter()
-    given = [given_by(job.words) for job in jobs]
-    telling = [key for key in dict.fromkeys(chain(*given)) if len({own.get(key) for own in given}) > 1]
-    for job, own in zip(jobs, given, strict=True):
-        what = words.get(job.state, (job.state, job.state))[job.starts]
-        counts[what] += 1
-        parts = [f"{key}={own[key]}" for key in telling if key in own]
-        parts += [str(job.folder.path)] if job.folder else []
-        log.info("%4d  %s: %s%s", job.number, what, "  ".join(parts), f" ({job.reason})" if job.reason else "")
-    log.info("%d jobs: %s", len(jobs), ", ".join(f"{count} {what}" for what, count in counts.items()))
-
-
 def _killed(error: Exception) -> Failure:
     """Return the failure of a job whose launcher broke when it ran it with others, and when it ran it alone."""
     return Failure("killed", f"twice, the second time alone: {type(error).__name__}: {first_line(error)}")
@@ -301,7 +229,7 @@ class LedgerLauncher(Launcher):
         compose: gives a job's config.
     """
 
-    def __init__(self, sweep: Sweep, inner: Launcher, compose: "Composer") -> None:
+    def __init__(self, sweep: Sweep, inner: Launcher, compose: Composer) -> None:
         self._sweep, self._inner, self._compose = sweep, inner, compose
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -314,40 +242,6 @@ class LedgerLauncher(Launcher):
         self._sweep.launch(self._inner, jobs)
         self._compose.keep()
         return [JobReturn(overrides=words, status=JobStatus.COMPLETED) for words in job_overrides]
-
-
-class Composer:
-    """Composes each job's config once for both who ask for it before the launch: Hydra's sweeper and the listing.
-
-    Args:
-        context: whose loader composes.
-        config: of the sweep.
-    """
-
-    def __init__(self, context: HydraContext, config: DictConfig) -> None:
-        self._loader, self._config = context.config_loader, config
-        self.keep()
-
-    def keep(self) -> None:
-        """Keep what is composed from now on."""
-        compose, kept = self._loader.load_sweep_config, {}
-
-        def load(master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-            key = tuple(sweep_overrides)
-            if key not in kept:
-                kept[key] = compose(master_config, sweep_overrides)
-            return kept[key]
-
-        self._loader.load_sweep_config = load  # type: ignore[method-assign]
-
-    def forget(self) -> None:
-        """Keep nothing any more: a launcher changes what it composes, and sends the loader to other processes."""
-        vars(self._loader).pop("load_sweep_config")
-
-    def __call__(self, words: Sequence[str]) -> DictConfig:
-        """Return the config of a job's overrides, without Hydra's own node."""
-        cfg = self._loader.load_sweep_config(self._config, list(words))
-        return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
 @contextmanager

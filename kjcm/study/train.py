@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from kjcm.errors import ConfigError
+from kjcm.errors import ConfigError, KjcmError
 from kjcm.study.engine import choose_engine
 from kjcm.study.failures import failure_of, write_failure
 from kjcm.study.fit import Fitted, Prepared, fit_and_measure
@@ -59,7 +60,8 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
             try:
                 fit_and_measure(config, folder, prepared, overrides, caught, callbacks)
             except Exception as error:  # the first process is killed for it and cannot tell why
-                write_failure(folder.path, failure_of(error), error)
+                with suppress(KjcmError, OSError):
+                    write_failure(folder.path, failure_of(error), error)
                 raise
         return
     with at_work(folder, cfg, config, rows) as caught:

@@ -1,0 +1,122 @@
+"""The jobs of a multirun as who launches them sees them: composed, listed, and asked what has become of them."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from kjcm.study.failures import FAILURE, Failure
+from kjcm.study.inputs import Config
+from kjcm.study.ledger import Entry, entry_of, given_by
+from kjcm.study.run_folder import RunFolder
+
+log = logging.getLogger("kjcm")
+
+
+@dataclass
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        number: in the sweep.
+        words: its overrides.
+        config: resolved; empty where it cannot be.
+        folder: of its run; None where it has none.
+        state: before the launch, as `kjcm.study.ledger` names it; or 'invalid', or 'repeated'.
+        reason: for the state.
+        starts: whether it is to be launched.
+        failure: why it failed, where its folder could not be told.
+        mark: of how its run ended before the launch.
+    """
+
+    number: int
+    words: tuple[str, ...]
+    config: Config
+    folder: RunFolder | None
+    state: str
+    reason: str
+    starts: bool = False
+    failure: Failure | None = None
+    mark: tuple[int, ...] = field(default=())
+
+    @property
+    def entry(self) -> Entry:
+        """What has become of it."""
+        given = given_by(self.words)
+        if self.folder is None:
+            return Entry(Path(), "failed", self.reason, given=given)
+        found = replace(entry_of(self.folder.path), name=str(self.config["name"]), given=given)
+        if self.failure and found.state in ("new", "resumable"):
+            return replace(found, state="failed", reason=self.failure.reason)
+        return found
+
+    def marked(self) -> tuple[int, ...]:
+        """Return what changes when its run ends: the times of DONE and of the failure."""
+        assert self.folder is not None
+        files = (self.folder.path / "DONE", self.folder.path / FAILURE)
+        return tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its run has ended since the launch."""
+        return self.failure is not None or (self.marked() != self.mark and any(self.marked()))
+
+
+def say(jobs: Sequence[Job]) -> None:
+    """Say what is to become of each job."""
+    again = "sweep.retry=failed tries again"
+    words = {
+        "finished": ("finished, skipped", "finished, made anew"),
+        "failed": (f"failed, skipped ({again})", "failed, tried again"),
+        "pruned": (f"pruned, skipped ({again})", "pruned, tried again"),
+        "invalid": ("cannot run", ""),
+    }
+    counts: Counter[str] = Counter()
+    given = [given_by(job.words) for job in jobs]
+    telling = [key for key in dict.fromkeys(chain(*given)) if len({own.get(key) for own in given}) > 1]
+    for job, own in zip(jobs, given, strict=True):
+        what = words.get(job.state, (job.state, job.state))[job.starts]
+        counts[what] += 1
+        parts = [f"{key}={own[key]}" for key in telling if key in own]
+        parts += [str(job.folder.path)] if job.folder else []
+        log.info("%4d  %s: %s%s", job.number, what, "  ".join(parts), f" ({job.reason})" if job.reason else "")
+    log.info("%d jobs: %s", len(jobs), ", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+class Composer:
+    """Composes each job's config once for both who ask for it before the launch: Hydra's sweeper and the listing.
+
+    Args:
+        context: whose loader composes.
+        config: of the sweep.
+    """
+
+    def __init__(self, context: HydraContext, config: DictConfig) -> None:
+        self._loader, self._config = context.config_loader, config
+        self.keep()
+
+    def keep(self) -> None:
+        """Keep what is composed from now on."""
+        compose, kept = self._loader.load_sweep_config, {}
+
+        def load(master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+            key = tuple(sweep_overrides)
+            if key not in kept:
+                kept[key] = compose(master_config, sweep_overrides)
+            return kept[key]
+
+        self._loader.load_sweep_config = load  # type: ignore[method-assign]
+
+    def forget(self) -> None:
+        """Keep nothing any more: a launcher changes what it composes, and sends the loader to other processes."""
+        vars(self._loader).pop("load_sweep_config")
+
+    def __call__(self, words: Sequence[str]) -> DictConfig:
+        """Return the config of a job's overrides, without Hydra's own node."""
+        cfg = self._loader.load_sweep_config(self._config, list(words))
+        return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
