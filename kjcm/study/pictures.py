@@ -31,14 +31,15 @@ def confusion_picture(counts: pd.DataFrame, *, synthetic: bool) -> Figure:
     side = min(14.0, max(4.5, 1.6 + 0.45 * len(counts)))
     figure = _figure(side, side, synthetic)
     axes = figure.subplots()
-    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0).to_numpy()
+    numbers = counts.to_numpy()
+    shares = numbers / numbers.sum(axis=1, keepdims=True).clip(min=1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(counts)), counts.columns)
     axes.set_yticks(range(len(counts)), counts.index)
     axes.set(xlabel="Predicted major group", ylabel="True major group")
     if len(counts) <= 30:  # beyond that the numbers would touch
         for row, column in np.ndindex(counts.shape):
-            if value := int(counts.iat[row, column]):
+            if value := int(numbers[row, column]):
                 colour = "white" if shares[row, column] > 0.6 else "black"
                 axes.text(column, row, f"{value:,}", ha="center", va="center", fontsize=7, color=colour)
     figure.colorbar(image, ax=axes, shrink=0.7, label="Share of the true group's rows")
