@@ -12,10 +12,12 @@ BINS = 15  # of the reliability diagram
 MOST = 100  # lines of a table of pairs or of examples
 
 
-def group_table(per_class: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return report.json's `per_class` as a table: code, titles, precision, recall, f1, n_train, n_test, n_predicted."""
+def group_table(per_class: Sequence[Mapping[str, Any]], classification: Classification) -> pd.DataFrame:
+    """Return report.json's `per_class` as a table, with the major group of each: code, major, titles, metrics, rows."""
     names = ("code", "title", "title_en", "precision", "recall", "f1", "n_train", "n_test", "n_predicted")
-    return pd.DataFrame(list(per_class), columns=list(names))
+    table = pd.DataFrame(list(per_class), columns=list(names))
+    table.insert(1, "major", [top_code(code, classification) for code in table["code"]])
+    return table
 
 
 def top_code(code: str, classification: Classification) -> str:
@@ -37,6 +39,12 @@ def major_confusion(predictions: pd.DataFrame, classification: Classification) -
     groups = sorted(set(major.values()))
     counts = pd.crosstab(predictions["code"].map(major), predictions["code_1"].map(major))
     return counts.reindex(index=groups, columns=groups, fill_value=0)
+
+
+def as_rows(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return a confusion matrix as a table: code, predicted, rows; pairs without rows left out."""
+    long = counts.rename_axis(index="code", columns="predicted").stack().rename("rows").reset_index()
+    return long[long["rows"] > 0].reset_index(drop=True)
 
 
 def confused_pairs(predictions: pd.DataFrame, classification: Classification, most: int = MOST) -> pd.DataFrame:
@@ -85,15 +93,30 @@ def calibration_error(table: pd.DataFrame) -> float:
     return float((gaps * table["rows"]).sum() / table["rows"].sum())
 
 
-def error_examples(predictions: pd.DataFrame, texts: Sequence[str] | None, most: int = MOST) -> pd.DataFrame:
-    """Return the errors that the model was surest of: id, code, predicted, prob, and the text where `texts` are given.
+def error_examples(
+    predictions: pd.DataFrame, classification: Classification, texts: Sequence[str] | None, most: int = MOST
+) -> pd.DataFrame:
+    """Return the errors that the model was surest of: row, code, predicted, their titles, prob, and the text if given.
 
     Args:
-        predictions: id, code, code_1, prob_1 of each test row.
-        texts: theirs; None leaves them out.
+        predictions: code, code_1, prob_1 of each test row.
+        classification: what the codes are of.
+        texts: of the test rows; None leaves them out.
         most: lines.
+
+    Returns:
+        Among the columns, `row` is the place in predictions.parquet, counted from 0.
     """
-    frame = predictions[["id", "code", "code_1", "prob_1"]].rename(columns={"code_1": "predicted", "prob_1": "prob"})
-    frame = frame if texts is None else frame.assign(text=list(texts))
-    wrong = frame[frame["code"] != frame["predicted"]]
-    return wrong.sort_values("prob", ascending=False, kind="stable").head(most).reset_index(drop=True)
+    wrong = predictions[predictions["code"] != predictions["code_1"]]
+    wrong = wrong.sort_values("prob_1", ascending=False, kind="stable").head(most)
+    found = pd.DataFrame(
+        {
+            "row": wrong.index,
+            "code": wrong["code"],
+            "title": wrong["code"].map(classification.title),
+            "predicted": wrong["code_1"],
+            "title_predicted": wrong["code_1"].map(classification.title),
+            "prob": wrong["prob_1"].astype(float),
+        }
+    )
+    return (found if texts is None else found.assign(text=[texts[row] for row in wrong.index])).reset_index(drop=True)

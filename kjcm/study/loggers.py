@@ -14,6 +14,7 @@ from kjcm.errors import Interrupted, KjcmError
 from kjcm.study.inputs import Config
 from kjcm.study.lightning import global_rank
 from kjcm.study.run_folder import RunFolder
+from kjcm.study.sharing import use_cohort
 from kjcm.survey.cohort import Cohort
 
 if TYPE_CHECKING:
@@ -131,12 +132,14 @@ def _tracker(config: Config, folder: RunFolder, cohort: Cohort, sweep: str | Non
         "dir": str(folder.path),
         "project": node["project"],
         "entity": node["entity"],
-        "group": node["group"] or (f"{config['name']}-{sweep}" if sweep else config["name"]),
+        "group": node["group"] or (f"sweep-{sweep}" if sweep else config["name"]),
         "job_type": "train",
         "tags": tags_of(config),
         "config": {**config, "kjcm": about(folder, cohort)},
     }
-    return Tracker(begin, wandb_mode(node["mode"]), node["wait"])
+    tracker = Tracker(begin, wandb_mode(node["mode"]), node["wait"])
+    tracker.tell(lambda run: use_cohort(run, folder.path / "cohort.json", cohort.cohort_hash))
+    return tracker
 
 
 def tags_of(config: Config) -> list[str]:

@@ -1,15 +1,42 @@
-"""Pictures of what a run found, for its W&B page: codes and English alone, so that any font can write them."""
+"""Pictures of what a run found, for its W&B page."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from matplotlib.ticker import MaxNLocator
 
 from kjcm.study.findings import calibration_error
 
 SYNTHETIC = "SYNTHETIC twin: says nothing of real answers"
-BLUE, ORANGE, GREY = "#2166ac", "#d6604d", "#777777"
+BLUE, ORANGE, GREY, INK = "#2166ac", "#d6604d", "#777777", "#222222"
+# Tol's muted scheme: ten colours that the colour-blind tell apart; the shapes do so in black and white
+COLOURS = ("#332288", "#cc6677", "#117733", "#aa4499", "#44aa99", "#882255", "#999933", "#88ccee", "#ddcc77", "#777777")
+MARKERS = "osD^vP<Xph"
+HANGUL = "report/fonts/kjcm-hangul.ttf"  # the package's typeface
+
+
+@cache
+def _family() -> list[str]:
+    """Make the package's typeface known to matplotlib, once; what it lacks, matplotlib's own shows."""
+    fontManager.addfont(str(files("kjcm") / HANGUL))
+    return ["kjcm Hangul", "DejaVu Sans"]
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Set the look for what is drawn and saved within, whatever a user's own settings are."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update({"font.family": _family(), "text.parse_math": False, "axes.axisbelow": True})
+        yield
 
 
 def _figure(width: float, height: float, synthetic: bool) -> Figure:
@@ -62,16 +89,28 @@ def reliability_picture(table: pd.DataFrame, *, synthetic: bool) -> Figure:
 
 
 def size_picture(groups: pd.DataFrame, *, synthetic: bool) -> Figure:
-    """Draw each group's precision against its training rows on a log axis, as the article's Fig. 2 does.
+    """Draw each group's precision against its training rows on a log axis, with the regression: the article's Fig. 2.
 
     Args:
-        groups: n_train and precision of each group; groups without training rows have no place on the axis.
+        groups: code, major, n_train, precision of each group; groups without training rows have no place on the axis.
         synthetic: of the twin.
     """
     shown = groups[groups["n_train"] > 0]
-    figure = _figure(5.6, 4.2, synthetic)
+    figure = _figure(6.6, 4.4, synthetic)
     axes = figure.subplots()
-    axes.scatter(shown["n_train"], shown["precision"], s=18, color=BLUE, alpha=0.6, linewidths=0)
+    for number, (major, group) in enumerate(shown.groupby("major")):
+        axes.scatter(
+            group["n_train"], group["precision"], s=26, color=COLOURS[number % len(COLOURS)], label=str(major),
+            marker=MARKERS[number % len(MARKERS)], linewidths=0.3, edgecolors="white",
+        )  # fmt: skip
     axes.set(xscale="log", ylim=(-0.04, 1.04), xlabel="Training rows of the group (log scale)", ylabel="Precision")
     axes.grid(alpha=0.3)
+    size, precision = np.log10(shown["n_train"].to_numpy(float)), shown["precision"].to_numpy(float)
+    if np.ptp(size) > 0 and np.ptp(precision) > 0:
+        slope, intercept = np.polyfit(size, precision, 1)
+        ends = np.array([size.min(), size.max()])
+        axes.plot(10**ends, intercept + slope * ends, color=INK, linewidth=1)
+        axes.set_title(f"R² = {np.corrcoef(size, precision)[0, 1] ** 2:.2f}", fontsize=9, loc="right")
+    if shown["major"].nunique() <= len(COLOURS):
+        figure.legend(title="Major group", fontsize=7, title_fontsize=7, loc="outside right upper", frameon=False)
     return figure

@@ -22,6 +22,7 @@ from kjcm.study.lightning import global_rank, quiet
 from kjcm.study.model_folder import Settings, save_model
 from kjcm.study.results import Outcome
 from kjcm.study.run_folder import RunFolder
+from kjcm.study.sharing import share
 from kjcm.study.signals import signals
 from kjcm.text.tokenizer import holds_kobert
 
