@@ -165,6 +165,9 @@ class Wandb(Logger):
     group: str | None = MISSING
     tags: list[str] = MISSING
     mode: str | None = MISSING
+    wait: float = MISSING
+    share_model: bool = MISSING
+    share_text: bool = MISSING
 
 
 @dataclass
@@ -459,6 +462,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "engine.name": ("auto", "packed", "captured", "reference"),
     "engine.attention_dropout": ("exact", "none"),
     "logger.kind": ("csv", "wandb", "tensorboard", "none"),
+    "logger.mode": ("online", "offline", "disabled"),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
     "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
     "precision": ("auto", "32-true", "bf16", "int8"),
@@ -490,6 +494,7 @@ RANGES: dict[str, tuple[float, bool, float]] = {
     "optim.clip": (0, False, 10**9),
     "engine.block": (1, True, 10**6),
     "trainer.max_epochs": (1, True, 10**6),
+    "logger.wait": (0, False, 10**6),
     "trainer.patience": (1, True, 10**6),
     "trainer.num_workers": (0, True, 1024),
     "trainer.save_every": (0, True, 10**9),

@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 
 from kjcm import __version__
 from kjcm.errors import KjcmError
-from kjcm.study.lightning import has_bf16, resolve_precision, wandb_mode
+from kjcm.study.lightning import has_bf16, resolve_precision
+from kjcm.study.loggers import wandb_mode
 
 PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "sentencepiece", "torchmetrics", "hydra-core", "omegaconf",
             "pandas", "pyarrow", "scikit-learn", "wandb", "tensorboard")  # fmt: skip
@@ -135,7 +136,7 @@ def _wandb() -> Finding:
     mode = wandb_mode(None)
     remarks = {
         "offline": "runs are kept in the run folder; `wandb sync` sends them later, `wandb login` makes it online",
-        "online": "logger=wandb sends scalars and settings, never a row's text",
+        "online": "logger=wandb sends what docs/wandb.md lists; rows' texts only with logger.share_text=true",
     }
     return mode, remarks.get(mode, "as WANDB_MODE says")
 

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,8 @@ from kjcm.ksco.classification import Classification
 from kjcm.study.checkpoints import Checkpoints
 from kjcm.study.engine import Engine
 from kjcm.study.inputs import Config
-from kjcm.study.lightning import device_name, gathered, global_rank, make_loggers, make_trainer, processes
+from kjcm.study.lightning import device_name, gathered, global_rank, make_trainer, processes
+from kjcm.study.loggers import make_loggers
 from kjcm.study.results import Outcome
 from kjcm.study.run_folder import RunFolder
 from kjcm.study.signals import Signals
@@ -73,15 +75,18 @@ class Fitted:
     precision: str
 
 
-def fit_and_measure(
+@contextmanager
+def fitted_and_measured(
     config: Config,
     folder: RunFolder,
     prepared: Prepared,
     overrides: list[str],
     signals: Signals,
+    *,
+    sweep: str | None = None,
     callbacks: Sequence[Any] = (),
-) -> tuple[Fitted, Outcome]:
-    """Train `prepared.encoder` (or go on training it) and test it; every logger is closed on the way out.
+) -> Iterator[tuple[Fitted, Outcome, list[Any]]]:
+    """Train `prepared.encoder` (or go on training it) and test it; give what came of it, and the loggers still open.
 
     Args:
         config: of the run.
@@ -89,41 +94,53 @@ def fit_and_measure(
         prepared: what to learn from.
         overrides: what processes that the Trainer starts are told, so that they do this very job.
         signals: that ask this process to leave.
+        sweep: what the multirun that this is a job of is called.
         callbacks: Lightning callbacks beside those of every run.
 
     Raises:
         Interrupted: the process was told to leave; while it trains, only once all is saved.
     """
-    from kjcm.model.resuming import Saving
-
-    module, store = module_for(config, prepared), Checkpoints(folder.path / "checkpoints", folder.require_held)
-    node = config["trainer"]
-    patience = node["patience"]
+    store = Checkpoints(folder.path / "checkpoints", folder.require_held)
     newest = store.newest()
     step = newest[1]["global_step"] if newest else 0
-    saving = Saving(store.save, node["save_every"], signals.asked, signals.obey, choose=bool(patience))
-    with (
-        make_loggers(config["logger"], folder.path, config, folder.identity.hash[:12], step) as loggers,
-        processes("train", overrides, folder.path),
-    ):
-        log_every = 1 if prepared.engine.block else 10  # blocks seldom end at a multiple of ten steps
-        trainer = make_trainer(
-            node,
-            folder=folder.path,
-            loggers=loggers,
-            callbacks=[saving, *_stopping(patience), *callbacks],
-            log_every=log_every,
-        )
-        try:
-            fitted = _fit(trainer, module, prepared, store, newest, saving, signals)
-            outcome = measure(trainer, module, prepared.data)
-        except Interrupted as leaving:
-            if launcher := trainer.strategy.launcher:
-                launcher.kill(leaving.signal)  # the processes that this one has started may not have been told
-            raise
+    with make_loggers(config, folder, prepared.cohort, sweep=sweep, step=step) as loggers:
+        with processes("train", overrides, folder.path):
+            fitted, outcome = _fit_and_measure(config, prepared, store, newest, signals, loggers, callbacks)
         for logger in loggers:
             logger.log_metrics({f"test_{name}": value for name, value in outcome.metrics.items()})
-    return fitted, outcome
+        yield fitted, outcome, loggers
+
+
+def _fit_and_measure(
+    config: Config,
+    prepared: Prepared,
+    store: Checkpoints,
+    newest: tuple[Path, dict[str, Any]] | None,
+    signals: Signals,
+    loggers: list[Any],
+    callbacks: Sequence[Any],
+) -> tuple[Fitted, Outcome]:
+    from kjcm.model.meter import Meter
+    from kjcm.model.resuming import Saving
+
+    module, node = module_for(config, prepared), config["trainer"]
+    patience = node["patience"]
+    saving = Saving(store.save, node["save_every"], signals.asked, signals.obey, choose=bool(patience))
+    meter = [Meter()] if loggers else []
+    trainer = make_trainer(
+        node,
+        folder=store.folder.parent,
+        loggers=loggers,
+        callbacks=[saving, *_stopping(patience), *meter, *callbacks],
+        log_every=1 if prepared.engine.block else 10,  # blocks seldom end at a multiple of ten steps
+    )
+    try:
+        fitted = _fit(trainer, module, prepared, store, newest, saving, signals)
+        return fitted, measure(trainer, module, prepared.data)
+    except Interrupted as leaving:
+        if launcher := trainer.strategy.launcher:
+            launcher.kill(leaving.signal)  # the processes that this one has started may not have been told
+        raise
 
 
 def module_for(config: Config, prepared: Prepared) -> Any:

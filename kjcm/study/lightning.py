@@ -1,6 +1,5 @@
 """The Lightning Trainer of a run: device, precision, loggers, checkpoints, and processes that know their job."""
 
-import csv
 import logging
 import os
 import platform
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from kjcm.errors import ConfigError, Interrupted, KjcmError, first_line
+from kjcm.errors import ConfigError, first_line
 from kjcm.schema import quoted
 
 if TYPE_CHECKING:
@@ -127,113 +126,6 @@ def quiet() -> None:
                  ".*`isinstance\\(treespec.*", ".*sync_dist=True.*", ".*across ranks is zero.*",
                  ".*ended before the epoch ended and your dataloader.*"):  # fmt: skip
         warnings.filterwarnings("ignore", message=text)
-
-
-@contextmanager
-def make_loggers(
-    node: dict[str, Any], folder: Path, config: dict[str, Any], run_id: str, step: int = 0
-) -> Iterator[list[Any]]:
-    """Give the loggers of a `logger` node, which write into the run folder, and finish their runs, as failed on an error.
-
-    A run that goes on from `step` leaves out what it had logged of that step and later ones: it does them again.
-    A W&B run that is not finished takes what the next job of a sweep logs.
-
-    Raises:
-        KjcmError: TensorBoard is asked for and not installed.
-    """
-    loggers = _loggers(node, folder, config, run_id, step)
-    status = "failed"
-    try:
-        yield loggers
-        status = "success"
-    except Interrupted:
-        status = "success"  # of what was done so far
-        raise
-    finally:
-        for logger in loggers:
-            logger.finalize(status)
-        if node["kind"] == "wandb":
-            import wandb
-
-            wandb.finish(exit_code=0 if status == "success" else 1)
-
-
-def _loggers(node: dict[str, Any], folder: Path, config: dict[str, Any], run_id: str, step: int) -> list[Any]:
-    logs = folder / "logs"
-    if node["kind"] == "none":
-        return []
-    if node["kind"] == "csv":
-        return [_csv_logger(logs, step)]
-    if node["kind"] == "tensorboard":
-        from lightning.pytorch.loggers import TensorBoardLogger
-
-        try:
-            return [TensorBoardLogger(str(logs), name="tensorboard", version=0, purge_step=step or None)]
-        except ModuleNotFoundError:
-            raise KjcmError("logger=tensorboard needs the extra: pip install 'kjcm[tensorboard]'.") from None
-    return [_wandb_logger(node, folder, config, run_id)]
-
-
-def _csv_logger(logs: Path, step: int) -> Any:
-    """Return a logger that goes on with the file that is there; Lightning's own would begin another."""
-    from lightning.pytorch.loggers import CSVLogger
-
-    file = logs / "csv" / "version_0" / "metrics.csv"
-    rows = _logged_before(file, step) if file.is_file() else []
-    logger = CSVLogger(str(logs), name="csv", version=0)
-    if global_rank() == 0:
-        file.unlink(missing_ok=True)  # Lightning would, with a warning
-        logger.experiment.metrics.extend(rows)
-        logger.save()
-    return logger
-
-
-def _logged_before(file: Path, step: int) -> list[dict[str, Any]]:
-    """Return what a metrics.csv holds of the steps before `step`; its last line may be torn."""
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = [{key: value for key, value in row.items() if value} for row in csv.DictReader(stream)]
-    return [
-        row
-        for row in rows
-        if str(row.get("step", "")).isdigit()
-        and int(row["step"]) < step
-        and not any(str(key).startswith("test_") for key in row)
-    ]
-
-
-def wandb_mode(mode: str | None) -> str:
-    """Return the W&B mode: as given, else as WANDB_MODE says, else online with an API key and offline without one."""
-    if mode or os.environ.get("WANDB_MODE"):
-        return mode or os.environ["WANDB_MODE"]
-    if os.environ.get("WANDB_API_KEY"):
-        return "online"
-    import netrc
-
-    try:
-        return "online" if any("wandb" in host for host in netrc.netrc().hosts) else "offline"
-    except (OSError, netrc.NetrcParseError):
-        return "offline"
-
-
-def _wandb_logger(node: dict[str, Any], folder: Path, config: dict[str, Any], run_id: str) -> Any:
-    import wandb
-    from lightning.pytorch.loggers import WandbLogger
-
-    if global_rank() > 0:
-        return WandbLogger(offline=True)  # only the first process has a run; Lightning keeps the others silent
-    run = wandb.init(
-        name=f"{config['name']}-{run_id}",
-        dir=str(folder),
-        project=node["project"],
-        entity=node["entity"],
-        group=node["group"],
-        tags=list(node["tags"]),
-        config=config,
-        mode=cast(Any, wandb_mode(node["mode"])),
-        # console output stays here: an error message may show the beginning of an answer
-        settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),
-    )
-    return WandbLogger(experiment=run)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from kjcm.study.lease import Busy, is_held
 from kjcm.study.ledger import state_of
 from kjcm.study.run_folder import RunFolder
 from kjcm.study.signals import handled
+from kjcm.study.train import SWEEP
 
 INTERRUPTED = "interrupted"
 EXTERNAL = ("RANK", "SLURM_PROCID")  # named where a launcher outside has started the processes of a job
@@ -98,10 +99,11 @@ class SweptJob:
         """Run a job of several processes as a command of its own: where one of them dies, all are killed, the first too."""
         words = list(HydraConfig.get().overrides.task)
         command = [sys.executable, "-m", "kjcm", self.command, *words, *(["--debug"] if self.debug else [])]
+        own = {**os.environ, SWEEP: Path(HydraConfig.get().sweep.dir).name}
         before = read_failure(folder.path)
         said = ""
         with (
-            subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process,
+            subprocess.Popen(command, env=own, stderr=subprocess.PIPE, text=True, errors="replace") as process,
             handled(lambda number, _: process.send_signal(number) if number != SIGINT else None),  # Ctrl-C goes to all
         ):
             assert process.stderr is not None

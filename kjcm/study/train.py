@@ -1,6 +1,7 @@
 """`kjcm train`: a survey file in, a run folder with an evaluated model out."""
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -8,18 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.study.engine import choose_engine
 from kjcm.study.failures import failure_of, write_failure
-from kjcm.study.fit import Fitted, Prepared, fit_and_measure
+from kjcm.study.fit import Fitted, Prepared, fitted_and_measured
 from kjcm.study.inputs import Config
 from kjcm.study.job import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
 from kjcm.study.lightning import global_rank, quiet
 from kjcm.study.model_folder import Settings, save_model
 from kjcm.study.results import Outcome
 from kjcm.study.run_folder import RunFolder
+from kjcm.study.sharing import share
 from kjcm.study.signals import signals
 from kjcm.text.tokenizer import holds_kobert
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from kjcm.text.tokens import Tokens
 
 PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "torchmetrics", "hydra-core")
+
+SWEEP = "KJCM_SWEEP"  # what a job's sweep is called, for a job that is a command of its own
 
 log = logging.getLogger("kjcm")
 
@@ -58,7 +63,8 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
     if global_rank() != 0:  # the first process keeps the folder, the others compute with it
         with signals() as caught:
             try:
-                fit_and_measure(config, folder, prepared, overrides, caught, callbacks)
+                with fitted_and_measured(config, folder, prepared, overrides, caught, callbacks=callbacks):
+                    pass
             except Exception as error:  # the first process is killed for it and cannot tell why
                 with suppress(KjcmError, OSError):
                     write_failure(folder.path, failure_of(error), error)
@@ -68,10 +74,20 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
         model, epochs = config["model"], config["trainer"]["max_epochs"]
         start, engine = model["pretrained"] or "random start", prepared.engine.name
         log.info("model %s (%s), epochs: %d, engine: %s", model["name"], start, epochs, engine)
-        fitted, outcome = fit_and_measure(config, folder, prepared, overrides, caught, callbacks)
-        report = _report(config, folder, rows, prepared, fitted, outcome)
+        with fitted_and_measured(config, folder, prepared, overrides, caught, sweep=_sweep(), callbacks=callbacks) as (
+            fitted,
+            outcome,
+            _,
+        ):
+            report = _report(config, folder, rows, prepared, fitted, outcome)
         seconds = {"prepare": ready - begin, "fit": fitted.seconds, "total": time.perf_counter() - begin}
         finish(folder, report, seconds)
+
+
+def _sweep() -> str | None:
+    """Return what the multirun is called that this run is a job of, None where it is one by itself."""
+    hydra = HydraConfig.get()
+    return Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else os.environ.get(SWEEP)
 
 
 def _report(

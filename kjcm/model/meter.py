@@ -1,0 +1,67 @@
+"""What a training costs while it runs: rows and tokens a second, learning rate, memory of the GPU."""
+
+import time
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kjcm.model.data import TokenData, epoch_order
+from kjcm.model.module import Classifier
+
+
+class Meter(pl.Callback):
+    """Logs rows_per_second, tokens_per_second (of all processes together), lr and, on a GPU, gpu_memory_gib.
+
+    What a step has read is known from the epoch's order, so nothing waits for the device. The rates are of the steps
+    since the loggers were last told, in the same epoch; `lr` is that of the step to come.
+    """
+
+    def __init__(self) -> None:
+        self._read: NDArray[np.int64] = np.zeros(1, np.int64)
+        self._since: tuple[float, int] | None = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count anew: what lay between two epochs is no training."""
+        data = _data(trainer)
+        lengths = data.sides["train"].tokens.lengths
+        order = epoch_order(len(lengths), data.seed, trainer.current_epoch)
+        self._read = np.concatenate([[0], np.cumsum(lengths[order])])
+        self._since = None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note when the first batch of the epoch, or of what is left of it, began."""
+        if self._since is None:
+            self._since = time.perf_counter(), _rows(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log what the last steps took, where the loggers are told of this step."""
+        if self._since is None or trainer.global_step % cast(Any, trainer).log_every_n_steps:
+            return
+        (begin, first), (end, last) = self._since, (time.perf_counter(), _rows(trainer))
+        self._since, seconds = (end, last), max(end - begin, 1e-9)
+        values: dict[str, Any] = {
+            "rows_per_second": (last - first) / seconds,
+            "tokens_per_second": (self._read[last] - self._read[first]) / seconds,
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        if pl_module.device.type == "cuda":
+            values["gpu_memory_gib"] = torch.cuda.max_memory_allocated(pl_module.device) / 2**30
+        for name, value in values.items():
+            pl_module.log(name, value, on_step=True, on_epoch=False, batch_size=1)
+
+
+def _rows(trainer: pl.Trainer) -> int:
+    """Return how many rows of the epoch have been learnt from, over all processes."""
+    data, module = _data(trainer), cast(Classifier, trainer.lightning_module)
+    return min(module.step * data.batch_size, len(data.sides["train"].labels))
+
+
+def _data(trainer: pl.Trainer) -> TokenData:
+    return cast(TokenData, trainer.datamodule)  # type: ignore[attr-defined]
