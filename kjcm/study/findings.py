@@ -43,8 +43,8 @@ def major_confusion(predictions: pd.DataFrame, classification: Classification) -
 
 def as_rows(counts: pd.DataFrame) -> pd.DataFrame:
     """Return a confusion matrix as a table: code, predicted, rows; pairs without rows left out."""
-    long = counts.rename_axis(index="code", columns="predicted").stack().rename("rows").reset_index()
-    return long[long["rows"] > 0].reset_index(drop=True)
+    long = counts.rename_axis("code").reset_index().melt("code", var_name="predicted", value_name="rows")
+    return long[long["rows"] > 0].sort_values(["code", "predicted"]).reset_index(drop=True)
 
 
 def confused_pairs(predictions: pd.DataFrame, classification: Classification, most: int = MOST) -> pd.DataFrame:

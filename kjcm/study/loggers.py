@@ -49,6 +49,9 @@ def make_loggers(
     except Interrupted as leaving:
         code = leaving.exit_code
         raise
+    except KjcmError as error:
+        code = 0 if error.kind == "pruned" else 1  # a search has seen enough of it
+        raise
     finally:
         for logger in loggers:
             if config["logger"]["kind"] == "wandb":

@@ -74,12 +74,11 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
         model, epochs = config["model"], config["trainer"]["max_epochs"]
         start, engine = model["pretrained"] or "random start", prepared.engine.name
         log.info("model %s (%s), epochs: %d, engine: %s", model["name"], start, epochs, engine)
-        with fitted_and_measured(config, folder, prepared, overrides, caught, sweep=_sweep(), callbacks=callbacks) as (
-            fitted,
-            outcome,
-            _,
-        ):
+        training = fitted_and_measured(config, folder, prepared, overrides, caught, sweep=_sweep(), callbacks=callbacks)
+        with training as (fitted, outcome, loggers):
             report = _report(config, folder, rows, prepared, fitted, outcome)
+            if config["logger"]["kind"] == "wandb":
+                share(loggers[0], config, folder.path, rows, report)
         seconds = {"prepare": ready - begin, "fit": fitted.seconds, "total": time.perf_counter() - begin}
         finish(folder, report, seconds)
 
