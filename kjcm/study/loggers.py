@@ -132,7 +132,7 @@ def _tracker(config: Config, folder: RunFolder, cohort: Cohort, sweep: str | Non
         # an agent of a W&B sweep has its own id for each trial
         "id": None if os.environ.get("WANDB_SWEEP_ID") else folder.identity.hash[:12],
         "name": f"{config['name']}-{folder.identity.hash[:12]}",
-        "dir": str(folder.path),
+        "dir": str(folder.path.resolve()),  # W&B's own process may work in another folder
         "project": node["project"],
         "entity": node["entity"],
         "group": node["group"] or (f"sweep-{sweep}" if sweep else config["name"]),

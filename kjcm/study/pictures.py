@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from kjcm.study.findings import calibration_error
 
@@ -104,6 +104,8 @@ def size_picture(groups: pd.DataFrame, *, synthetic: bool) -> Figure:
             marker=MARKERS[number % len(MARKERS)], linewidths=0.3, edgecolors="white",
         )  # fmt: skip
     axes.set(xscale="log", ylim=(-0.04, 1.04), xlabel="Training rows of the group (log scale)", ylabel="Precision")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda rows, _: f"{rows:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     size, precision = np.log10(shown["n_train"].to_numpy(float)), shown["precision"].to_numpy(float)
     if np.ptp(size) > 0 and np.ptp(precision) > 0:

@@ -60,7 +60,7 @@ def test_what_is_logged_is_what_the_report_says(logged: Path) -> None:
     found, report = of_run(logged), load(logged / "report.json")
     assert found.axes["train_loss_step"] == found.axes["tokens_per_second"] == "step" and found.axes["val_*"] == "epoch"
     epochs = [row for row in found.history if "val_loss" in row]
-    assert [row["epoch"] for row in epochs] == list(range(6))
+    assert [row["epoch"] for row in epochs] == list(range(7))  # the last point is of the finished model
     assert epochs[-1]["val_loss"] == pytest.approx(report["validation"]["loss"], abs=1e-6)
     steps = [row for row in found.history if "rows_per_second" in row]
     assert steps and all(row["rows_per_second"] > 0 and row["tokens_per_second"] > 0 and row["lr"] > 0 for row in steps)
