@@ -25,17 +25,20 @@ class Meter(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count anew: what lay between two epochs is no training."""
-        data = _data(trainer)
-        lengths = data.sides["train"].tokens.lengths
-        order = epoch_order(len(lengths), data.seed, trainer.current_epoch)
-        self._read = np.concatenate([[0], np.cumsum(lengths[order])])
         self._since = None
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Note when the first batch of the epoch, or of what is left of it, began."""
+        """Note when the first batch of the epoch, or of what is left of it, began.
+
+        Lightning starts no epoch where a run goes on within one, so what the epoch reads is looked up here.
+        """
         if self._since is None:
+            data = _data(trainer)
+            lengths = data.sides["train"].tokens.lengths
+            order = epoch_order(len(lengths), data.seed, trainer.current_epoch)
+            self._read = np.concatenate([[0], np.cumsum(lengths[order])])
             self._since = time.perf_counter(), _rows(trainer)
 
     def on_train_batch_end(

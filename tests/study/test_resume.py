@@ -62,6 +62,14 @@ def losses(folder: Path) -> dict[int, float]:
     return dict(zip(found["step"], found["train_loss"], strict=True))
 
 
+def metered(folder: Path) -> list[int]:
+    """Return the steps at which the CSV has rates."""
+    (file,) = folder.glob("logs/csv/*/metrics.csv")
+    found = pd.read_csv(file).dropna(subset=["tokens_per_second"])
+    assert (found[["rows_per_second", "tokens_per_second"]] > 0).all(axis=None)
+    return found["step"].tolist()
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Give an undisturbed run, made once, with these words."""
@@ -94,6 +102,7 @@ def test_killed_at_random_moments(engine: str, tmp_path: Path, whole: Callable[.
     assert child.wait(300) == 0, child.communicate()
     assert outcome(cut) == wanted
     assert losses(cut) == losses(whole(*words))
+    assert metered(cut) == metered(whole(*words))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
