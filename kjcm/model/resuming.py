@@ -112,15 +112,12 @@ class Saving(Checkpoint):
         if trainer.world_size > 1 and self._every and trainer.global_step % STEPS_A_TURN:
             return
         signal, due = agreed(trainer, self._asked(), time.monotonic() - self._saved_at >= self._every)
-        if signal or due:
-            self._save(trainer)
-        if signal:
-            trainer.strategy.barrier()  # who leaves first would have its launcher end the others
-            self._leave(signal)
+        self._act(trainer, signal, due)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the finished training."""
-        self._save(trainer)
+        """Save the finished training, and leave if one process was told to since all were asked."""
+        signal, _ = agreed(trainer, self._asked(), True)
+        self._act(trainer, signal, True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the best weights, in the host's memory."""
@@ -140,6 +137,13 @@ class Saving(Checkpoint):
         best = checkpoint["saving"]["best"]
         self.best_loss, self.best_weights = best["loss"], best["weights"]
         trainer.should_stop = checkpoint["saving"]["stop"]
+
+    def _act(self, trainer: pl.Trainer, signal: int, due: bool) -> None:
+        if signal or due:
+            self._save(trainer)
+        if signal:
+            trainer.strategy.barrier()  # who leaves first would have its launcher end the others
+            self._leave(signal)
 
     def _save(self, trainer: pl.Trainer) -> None:
         if trainer.global_step == self._saved:

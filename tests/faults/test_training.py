@@ -13,7 +13,7 @@ import pytest
 
 from kjcm.study.failures import read_failure
 from tests.conftest import ROOT
-from tests.study.test_resume import WORDS, outcome, reached, started, steps, whole
+from tests.study.test_resume import TWO, WORDS, outcome, reached, started, steps, whole
 
 pytestmark = pytest.mark.fault
 __all__ = ["whole"]  # the fixture
@@ -44,6 +44,16 @@ def on_train_end(self, trainer, module):
     end(self, trainer, module)
     os.kill(os.getpid(), {signal})
 Saving.on_train_end = on_train_end
+from kjcm.cli import main
+main(sys.argv[1:])
+"""
+ONE_OF_TWO = """
+import os, sys
+from kjcm.model.resuming import Saving
+def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+    if trainer.global_rank == 1 and trainer.global_step == trainer.estimated_stepping_batches - 1:
+        os.kill(os.getpid(), {signal})
+Saving.on_train_batch_end = on_train_batch_end
 from kjcm.cli import main
 main(sys.argv[1:])
 """
@@ -161,3 +171,24 @@ def test_a_signal_after_the_last_step_costs_nothing(tmp_path: Path, whole: Calla
     said = again.communicate(timeout=300)
     assert again.returncode == 0, said
     assert max(steps(run)) == last and outcome(run) == outcome(whole("engine=packed"))
+
+
+def test_one_of_two_processes_told_in_the_last_step_takes_the_other_along(
+    tmp_path: Path, whole: Callable[..., Path]
+) -> None:
+    """All are asked at every eighth step and at the end; the one that is told here does not speak to the user."""
+    run, script = tmp_path / "run", tmp_path / "script.py"
+    script.write_text(ONE_OF_TWO.format(signal=int(signal.SIGTERM)))
+    words = [*WORDS, *TWO, "trainer.save_every=1000", f"cache={tmp_path / 'cache'}", f"run_dir={run}"]
+    child = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", str(script), "train", *words], cwd=tmp_path,
+        text=True, capture_output=True, timeout=300, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert child.returncode and "the same command goes on" in child.stderr, child.stderr
+    assert len(steps(run)) == 1 and not (run / "checkpoints" / "fitted.json").exists() and read_failure(run) is None
+    again = started(run, *TWO)
+    said = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    expected = whole(*TWO)
+    assert (run / "model" / "model.safetensors").read_bytes() == (expected / "model" / "model.safetensors").read_bytes()
