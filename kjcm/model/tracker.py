@@ -1,6 +1,7 @@
 """A run of Weights & Biases that no failure of theirs can stop or hold up."""
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -27,13 +28,14 @@ class Tracker(Logger):
     Args:
         begin: arguments of `wandb.init`; None for a process without a run.
         mode: online, offline or disabled.
-        wait: most seconds at the end until everything has been sent.
+        wait: most seconds that a call may take, and at the end until everything has been sent.
     """
 
     def __init__(self, begin: Mapping[str, Any] | None, mode: str = "offline", wait: float = 120) -> None:
         super().__init__()
         self._run: Run | None = None
         self._said = self._broken = False
+        self._wait = wait
         for one in dict.fromkeys((mode, "offline")) if begin is not None else ():
             try:
                 self._run = _begun({**(begin or {}), "mode": one}, wait)
@@ -69,6 +71,15 @@ class Tracker(Logger):
             self._say(f"{first_line(error)}; the run goes on without it")
             return False
         return True
+
+    def tell_in_time(self, act: Callable[[Run], Any]) -> None:
+        """As `tell`, but go on after `wait` seconds: some calls ask the server again and again while it does not answer."""
+        thread = threading.Thread(target=self.tell, args=(act,), daemon=True)
+        thread.start()
+        thread.join(self._wait)
+        if thread.is_alive():
+            self._say(f"no answer in {self._wait:g} seconds; the run goes on without it")
+            self._broken = True
 
     def _say(self, text: str) -> None:
         """Warn, the first time."""

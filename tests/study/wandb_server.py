@@ -23,6 +23,7 @@ class Server:
         exits: id -> exit code.
         sweep: the sweep's config as YAML.
         asked: names of the operations asked for.
+        artifacts: what was said of each.
     """
 
     trials: list[dict[str, Any]] = field(default_factory=list)
@@ -32,6 +33,7 @@ class Server:
     exits: dict[str, int] = field(default_factory=dict)
     sweep: str = ""
     asked: list[str] = field(default_factory=list)
+    artifacts: list[dict[str, Any]] = field(default_factory=list)
     given: int = 0
 
     def start(self) -> None:
@@ -95,7 +97,9 @@ class Server:
         return {"model": {**PROJECT, "bucket": bucket}}
 
     def _UpsertBucket(self, asked: Any) -> Any:
-        self.runs.setdefault(asked["name"], {}).update({key: value for key, value in asked.items() if value is not None})
+        self.runs.setdefault(asked["name"], {}).update(
+            {key: value for key, value in asked.items() if value is not None}
+        )
         bucket = {
             "id": "run", "name": asked["name"], "displayName": asked["displayName"], "description": None, "config": "{}",
             "sweepName": asked.get("sweep"), "project": PROJECT, "historyLineCount": 0,
@@ -108,6 +112,14 @@ class Server:
 
     def _ArtifactType(self, _: Any) -> Any:
         return {"project": {"artifact": None}}
+
+    def _CreateArtifact(self, asked: Any) -> Any:
+        self.artifacts.append(asked["input"] if "input" in asked else asked)
+        sequence = {"id": "sequence", "latestArtifact": None}
+        return {"createArtifact": {"artifact": {"id": "artifact", "state": "COMMITTED", "artifactSequence": sequence}}}
+
+    def _UseArtifact(self, _: Any) -> Any:
+        return {"useArtifact": {"artifact": {"id": "artifact"}}}
 
     def _UpsertSweep(self, asked: Any) -> Any:
         self.sweep = asked["config"]
