@@ -59,7 +59,7 @@ def test_a_run_that_goes_on_is_the_same_run_of_the_server(
     (points,) = server.points.values()
     assert len(points) > first[0] and [point["_step"] for point in points] == list(range(len(points)))
     kinds = {told.get("artifactTypeName") for told in server.artifacts}
-    assert kinds == {"dataset", "model"}
+    assert kinds == {"dataset", "model", "run_table"}  # a table is an artifact too
     assert "UseArtifact" in server.asked  # the cohort: the model comes of it
 
 

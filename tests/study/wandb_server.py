@@ -92,7 +92,8 @@ class Server:
         bucket = {
             "id": "run", "name": asked["name"], "displayName": run["displayName"], "summaryMetrics": "{}", "logLineCount": 0,
             "historyLineCount": len(points), "eventsLineCount": 0, "eventsTail": "[]", "config": run["config"], "tags": [],
-            "historyTail": json.dumps([json.dumps(point) for point in points[-1:]]), "notes": "", "wandbConfig": None,
+            "historyTail": json.dumps([json.dumps(point) for point in points[-1:]]), "notes": "",
+            "wandbConfig": json.dumps({"t": 1}),  # without it the run counts as never begun
         }  # fmt: skip
         return {"model": {**PROJECT, "bucket": bucket}}
 
@@ -114,7 +115,7 @@ class Server:
         return {"project": {"artifact": None}}
 
     def _CreateArtifact(self, asked: Any) -> Any:
-        self.artifacts.append(asked["input"] if "input" in asked else asked)
+        self.artifacts.append(asked.get("input", asked))
         sequence = {"id": "sequence", "latestArtifact": None}
         return {"createArtifact": {"artifact": {"id": "artifact", "state": "COMMITTED", "artifactSequence": sequence}}}
 
