@@ -38,6 +38,7 @@ def wandb(server: Server, place: Path, *words: object) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_an_agent_trains_the_trials_of_sweep_yaml(server: Server, tmp_path: Path) -> None:
     said = wandb(server, tmp_path, "sweep", "--entity", "me", ROOT / "sweep.yaml")
     assert "wandb agent me/kjcm/abcd1234" in said
@@ -59,6 +60,7 @@ def test_an_agent_trains_the_trials_of_sweep_yaml(server: Server, tmp_path: Path
         assert run["sweep"] == "abcd1234" and run["jobType"] == "train"
         (folder,) = [place for place in folders if f"k_jcm-{place.name}" == run["displayName"]]
         assert yaml.safe_load((folder / "config.yaml").read_text())["data"]["batch_size"] == size
+        assert not (folder / "predictions.parquet").exists()  # the test rows were not read
         report = yaml.safe_load((folder / "report.json").read_text())
         found = [point["val_f1_weighted"] for point in server.points[name] if "val_f1_weighted" in point]
         assert found[-1] == pytest.approx(report["validation"]["f1_weighted"], abs=1e-6)  # what the sweep judges by
