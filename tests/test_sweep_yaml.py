@@ -1,10 +1,6 @@
 """sweep.yaml: every combination that W&B can draw from it is a config of the search, and it leaves the test rows alone."""
 
-import os
-import subprocess
-import sys
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +12,7 @@ from omegaconf import OmegaConf
 
 from kjcm import schema
 from kjcm.study.job import folder_of, resolved
-from tests.conftest import ROOT, SMALL
-from tests.study.offline import of_run
-from tests.study.wandb_server import server
+from tests.conftest import ROOT
 
 SWEEP: dict[str, Any] = yaml.safe_load((ROOT / "sweep.yaml").read_text(encoding="utf-8"))
 
@@ -71,41 +65,3 @@ def test_it_is_the_search_of_the_experiment(composed: list[dict[str, Any]]) -> N
 
 def test_the_command_is_kjcm_train() -> None:
     assert SWEEP["command"] == ["${env}", "${interpreter}", "-m", "kjcm", "train", "${args_no_hyphens}"]
-
-
-@pytest.mark.slow
-def test_wandb_makes_the_sweep_and_an_agent_runs_its_trials(tmp_path: Path) -> None:
-    """With W&B's own commands, against a stand-in of its server; the runs themselves stay offline."""
-    small = {key: {"value": value} for key, _, value in (word.partition("=") for word in SMALL)}
-    file = tmp_path / "sweep.yaml"
-    file.write_text(yaml.safe_dump({**SWEEP, "parameters": {**SWEEP["parameters"], **small}}))
-    with server(wanted=2) as (address, known):
-        surroundings = {
-            **os.environ, "WANDB_BASE_URL": address, "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "offline",
-            "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        }  # fmt: skip
-
-        def wandb(*words: str) -> str:
-            done = subprocess.run(
-                ["wandb", *words],
-                cwd=tmp_path,
-                env=surroundings,
-                capture_output=True,
-                text=True,
-                timeout=300,
-                check=False,
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
-            return done.stdout + done.stderr
-
-        assert "wandb agent me/kjcm/abcd1234" in wandb("sweep", str(file))
-        said = wandb("agent", "me/kjcm/abcd1234")
-    runs = [path.parent for path in tmp_path.glob("runs/k_jcm/*/DONE")]
-    assert len(runs) == len(known.trials) == 2, said
-    for run in runs:
-        found, config = of_run(run), yaml.safe_load((run / "config.yaml").read_text())
-        trial = known.trials[int(found.run.run_id.removeprefix("trial")) - 1]  # the agent's id, so that W&B knows it
-        assert found.run.sweep_id == "abcd1234" and "val_f1_weighted" in found.summary
-        for key in ("data.batch_size", "optim.lr"):
-            assert OmegaConf.select(OmegaConf.create(config), key) == trial[key]
-        assert not (run / "predictions.parquet").exists()  # the test rows were not read
