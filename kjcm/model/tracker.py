@@ -1,7 +1,9 @@
 """A run of Weights & Biases that no failure of theirs can stop or hold up."""
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import wandb
@@ -20,18 +22,20 @@ log = logging.getLogger("kjcm")
 class Tracker(Logger):
     """A Lightning logger whose curves are over optimiser steps or epochs, and whose other values are the summary.
 
-    The first call that fails is said, and nothing is sent after it. A run that cannot begin online is kept on disk.
+    The first call that fails is said. Points are no longer logged after one that fails; a table or an artifact that
+    fails is left out. A run that cannot begin online is kept on disk.
 
     Args:
         begin: arguments of `wandb.init`; None for a process without a run.
         mode: online, offline or disabled.
-        wait: most seconds at the end until everything has been sent.
+        wait: most seconds that a call may take, and at the end until everything has been sent.
     """
 
     def __init__(self, begin: Mapping[str, Any] | None, mode: str = "offline", wait: float = 120) -> None:
         super().__init__()
         self._run: Run | None = None
-        self._broken = False
+        self._said = self._broken = False
+        self._wait = wait
         for one in dict.fromkeys((mode, "offline")) if begin is not None else ():
             try:
                 self._run = _begun({**(begin or {}), "mode": one}, wait)
@@ -39,7 +43,7 @@ class Tracker(Logger):
             except Exception as error:
                 left = "the run goes on without it" if one == "offline" else "the run is logged offline"
                 log.warning("W&B, %s: %s; %s", one, first_line(error), left)
-                wandb.teardown()  # else the run's id is taken as long as this process lives
+                _forget()
         self.tell(_axes)
 
     @property
@@ -57,22 +61,38 @@ class Tracker(Logger):
         """The id of the run."""
         return self._run.id if self._run else None
 
-    def tell(self, act: Callable[[Run], Any]) -> None:
-        """Do something with the run, where there is one that nothing has failed with."""
+    def tell(self, act: Callable[[Run], Any]) -> bool:
+        """Do something with the run, where there is one that takes points; return whether nothing failed."""
         if self._run is None or self._broken:
-            return
+            return False
         try:
             act(self._run)
         except Exception as error:
+            self._say(f"{first_line(error)}; the run goes on without it")
+            return False
+        return True
+
+    def tell_in_time(self, act: Callable[[Run], Any]) -> None:
+        """As `tell`, but go on after `wait` seconds: some calls ask the server again and again while it does not answer."""
+        thread = threading.Thread(target=self.tell, args=(act,), daemon=True)
+        thread.start()
+        thread.join(self._wait)
+        if thread.is_alive():
+            self._say(f"no answer in {self._wait:g} seconds; the run goes on without it")
             self._broken = True
-            log.warning("W&B: %s; the run goes on without it", first_line(error))
+
+    def _say(self, text: str) -> None:
+        """Warn, the first time."""
+        if not self._said:
+            log.warning("W&B: %s", text)
+        self._said = True
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add a point to each metric's curve; without a step, set values of the summary."""
         if step is None:
             self.tell(lambda run: run.summary.update(dict(metrics)))
         else:
-            self.tell(lambda run: run.log({**metrics, "step": step}))
+            self._broken = not self.tell(lambda run: run.log({**metrics, "step": step}))
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the run has had the whole config since it began."""
@@ -87,9 +107,14 @@ class Tracker(Logger):
             if run._finish_timed_out:
                 log.warning("W&B: not everything could be sent in time; later: wandb sync %s", run.settings.sync_dir)
         except Exception as error:
-            if not self._broken:
-                log.warning("W&B: %s; what it has is in %s", first_line(error), run.settings.sync_dir)
-            wandb.teardown()
+            self._say(f"{first_line(error)}; what it has is in {run.settings.sync_dir}")
+            _forget()
+
+
+def _forget() -> None:
+    """End W&B's own process, which keeps the id of a run that could not begin or end; it may be gone already."""
+    with suppress(Exception):
+        wandb.teardown()
 
 
 def _begun(begin: Mapping[str, Any], wait: float) -> Run:

@@ -141,7 +141,7 @@ def _tracker(config: Config, folder: RunFolder, cohort: Cohort, sweep: str | Non
         "config": {**config, "kjcm": about(folder, cohort)},
     }
     tracker = Tracker(begin, wandb_mode(node["mode"]), node["wait"])
-    tracker.tell(lambda run: use_cohort(run, folder.path / "cohort.json", cohort.cohort_hash))
+    tracker.tell_in_time(lambda run: use_cohort(run, folder.path / "cohort.json", cohort.cohort_hash))
     return tracker
 
 

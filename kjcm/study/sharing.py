@@ -38,9 +38,9 @@ def share(tracker: "Tracker", config: Config, path: Path, rows: Rows, report: Ma
     """
     tracker.tell(lambda run: run.summary.update(summary_of(report)))
     if report["per_class"]:
-        tracker.tell(lambda run: run.log(_panels(config["logger"]["share_text"], path, rows, report)))
+        tracker.tell_in_time(lambda run: run.log(_panels(config["logger"]["share_text"], path, rows, report)))
     if config["logger"]["share_model"]:
-        tracker.tell(lambda run: run.log_artifact(_model_of(config, path, report)))
+        tracker.tell_in_time(lambda run: run.log_artifact(_model_of(config, path, report)))
 
 
 def summary_of(report: Mapping[str, Any]) -> dict[str, Any]:

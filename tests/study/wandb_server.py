@@ -1,0 +1,145 @@
+"""A stand-in for W&B's server on the loopback: runs, their points and files, and one sweep with its agents."""
+
+import http.server
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+PROJECT = {"id": "project", "name": "kjcm", "entity": {"id": "entity", "name": "me"}}
+VIEWER = {"id": "user", "entity": "me", "username": "me", "email": "", "flags": "{}", "teams": {"edges": []}}
+
+
+@dataclass
+class Server:
+    """What the server was told.
+
+    Attributes:
+        trials: keys and values of the trials that an agent is given, one after the other.
+        status: HTTP status of every answer.
+        runs: id -> what the run said when it began (its latest upsertBucket).
+        points: id -> points of its history, as sent.
+        exits: id -> exit code.
+        sweep: the sweep's config as YAML.
+        asked: names of the operations asked for.
+        artifacts: what was said of each.
+    """
+
+    trials: list[dict[str, Any]] = field(default_factory=list)
+    status: int = 200
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    points: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    exits: dict[str, int] = field(default_factory=dict)
+    sweep: str = ""
+    asked: list[str] = field(default_factory=list)
+    artifacts: list[dict[str, Any]] = field(default_factory=list)
+    given: int = 0
+
+    def start(self) -> None:
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                data = json.dumps(server.answer(self.path, body)).encode()
+                self.send_response(server.status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_PUT = do_POST
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._http.server_port}"
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        """Be there no more."""
+        self._http.shutdown()
+        self._http.server_close()
+
+    def answer(self, path: str, body: bytes) -> dict[str, Any]:
+        if self.status != 200:
+            return {"errors": [{"message": "permission denied"}]}
+        if path == "/graphql":
+            asked = json.loads(body)
+            name = re.match(r"\s*\w+\s+(\w+)", asked["query"])
+            assert name
+            self.asked.append(name[1])
+            answer = getattr(self, f"_{name[1]}", None)
+            return {"data": answer(asked.get("variables") or {}) if answer else {}}
+        if stream := re.fullmatch(r"/files/me/kjcm/(\w+)/file_stream", path):
+            told = json.loads(body)
+            lines = told.get("files", {}).get("wandb-history.jsonl", {}).get("content", [])
+            self.points.setdefault(stream[1], []).extend(map(json.loads, lines))
+            if told.get("complete"):
+                self.exits[stream[1]] = told["exitcode"]
+        return {}
+
+    def _Viewer(self, _: Any) -> Any:
+        return {"viewer": VIEWER}
+
+    def _RunResumeStatus(self, asked: Any) -> Any:
+        if asked["name"] not in self.runs:
+            return {"model": {**PROJECT, "bucket": None}}
+        points, run = self.points.get(asked["name"], []), self.runs[asked["name"]]
+        bucket = {
+            "id": "run", "name": asked["name"], "displayName": run["displayName"], "summaryMetrics": "{}", "logLineCount": 0,
+            "historyLineCount": len(points), "eventsLineCount": 0, "eventsTail": "[]", "config": run["config"], "tags": [],
+            "historyTail": json.dumps([json.dumps(point) for point in points[-1:]]), "notes": "",
+            "wandbConfig": json.dumps({"t": 1}),  # without it the run counts as never begun
+        }  # fmt: skip
+        return {"model": {**PROJECT, "bucket": bucket}}
+
+    def _UpsertBucket(self, asked: Any) -> Any:
+        self.runs.setdefault(asked["name"], {}).update(
+            {key: value for key, value in asked.items() if value is not None}
+        )
+        bucket = {
+            "id": "run", "name": asked["name"], "displayName": asked["displayName"], "description": None, "config": "{}",
+            "sweepName": asked.get("sweep"), "project": PROJECT, "historyLineCount": 0,
+        }  # fmt: skip
+        return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+
+    def _CreateRunFiles(self, asked: Any) -> Any:
+        files = [{"name": name, "uploadUrl": f"{self.address}/upload/{name}"} for name in asked["files"]]
+        return {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": files}}
+
+    def _ArtifactType(self, _: Any) -> Any:
+        return {"project": {"artifact": None}}
+
+    def _CreateArtifact(self, asked: Any) -> Any:
+        self.artifacts.append(asked.get("input", asked))
+        sequence = {"id": "sequence", "latestArtifact": None}
+        return {"createArtifact": {"artifact": {"id": "artifact", "state": "COMMITTED", "artifactSequence": sequence}}}
+
+    def _UseArtifact(self, _: Any) -> Any:
+        return {"useArtifact": {"artifact": {"id": "artifact"}}}
+
+    def _UpsertSweep(self, asked: Any) -> Any:
+        self.sweep = asked["config"]
+        return {"upsertSweep": {"sweep": {"name": "abcd1234", "project": PROJECT}, "configValidationWarnings": []}}
+
+    def _SweepWithRuns(self, _: Any) -> Any:
+        sweep = {"id": "sweep", "name": "abcd1234", "method": "grid", "state": "RUNNING", "config": self.sweep}
+        return {"project": {"sweep": {**sweep, "runs": {"edges": []}}}}
+
+    def _CreateAgent(self, _: Any) -> Any:
+        return {"createAgent": {"agent": {"id": "agent"}}}
+
+    def _Heartbeat(self, asked: Any) -> Any:
+        commands: list[dict[str, Any]] = []
+        if not json.loads(asked["runState"]):
+            if self.given < len(self.trials):
+                args = {key: {"value": value} for key, value in self.trials[self.given].items()}
+                self.given += 1
+                commands = [{"type": "run", "run_id": f"trial{self.given}", "program": "kjcm", "args": args}]
+            else:
+                commands = [{"type": "exit"}]
+        return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(commands)}}
