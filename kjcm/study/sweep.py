@@ -78,6 +78,7 @@ class Sweep:
             self._retries,
             self._node["cards"],
             os.getpid(),
+            Path.cwd(),
             self._folder / STOP,
             self._debug,
         )

@@ -42,6 +42,7 @@ class SweptJob:
         retry: whether a job that failed before is run.
         cards: auto, or all: a launcher's process sees all GPUs.
         home: the process that has the sweep.
+        place: the folder that it works in.
         stop: a file that is there once the sweep is to end.
         debug: whether errors show their traceback.
     """
@@ -51,6 +52,7 @@ class SweptJob:
     retry: bool
     cards: str
     home: int
+    place: Path
     stop: Path
     debug: bool
 
@@ -58,6 +60,7 @@ class SweptJob:
         """Run the job; return why it failed, None where it did not."""
         if os.getpid() != self.home:
             schema.register()  # a launcher's process knows no resolvers yet
+            os.chdir(self.place)  # and joblib's may be left over from another sweep
         try:
             return self._run(cfg)
         except Interrupted as leaving:

@@ -194,7 +194,7 @@ def test_an_interrupted_report_is_made_again(copied: Copy, tmp_path: Path) -> No
         raise KjcmError("stopped")
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("kjcm.report.build._write", stop)
+        patched.setattr("kjcm.report.build.write_content", stop)
         assert report(study, tmp_path / "out", "only=[table_3]") == 1
     assert (tmp_path / "out").is_dir()
     assert report(study, tmp_path / "out", "only=[table_3]") == 0

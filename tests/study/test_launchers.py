@@ -50,8 +50,6 @@ def test_a_launcher_runs_what_is_run_alone_and_tells_of_failures(
     for name, run in found.items():
         for file in ("predictions.parquet", "model/model.safetensors"):
             assert (run / file).read_bytes() == (alone / name / file).read_bytes()
-    again = kjcm(*words, code=1, env=path)
-    assert "4 jobs: 2 finished, skipped, 2 failed, skipped" in again.stdout and "run folder" not in again.stdout
     if launcher is SLURM:
         script = (tmp_path / "script.sh").read_text()
         assert "#SBATCH --array=0-3" in script and "submitit.core._submit" in script
@@ -62,7 +60,7 @@ def test_a_launcher_runs_what_is_run_alone_and_tells_of_failures(
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", [JOBLIB, LOCAL], ids=["joblib", "submitit_local"])
 def test_the_processes_of_a_job_do_that_job_alone(tmp_path: Path, kjcm: Run, launcher: tuple[str, ...]) -> None:
-    kjcm("train", "-m", "seed=0,1", *ONE, *DDP, *launcher, "hydra.job.name='a job'")
+    kjcm("train", "-m", "seed=0,1", *ONE, *DDP, *launcher)
     folders = sorted(tmp_path.glob("runs/*/*/DONE"))
     assert len(folders) == 2
     given = [yaml.safe_load((file.parent / "hydra" / "overrides.yaml").read_text()) for file in folders]
@@ -89,4 +87,3 @@ def test_jobs_at_once_have_a_card_each(tmp_path: Path, kjcm: Run) -> None:
     done = kjcm(*words, env=surroundings)
     assert sum("computes on GPU 6" in line for line in done.stdout.splitlines()) == 1
     assert sum("computes on GPU 7" in line for line in done.stdout.splitlines()) == 1
-    assert "computes on GPU" not in kjcm(*words, "sweep.cards=all", "overwrite=true", env=surroundings).stdout
