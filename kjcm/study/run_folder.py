@@ -114,6 +114,7 @@ class RunFolder:
                 yield
             except Exception as error:
                 with suppress(KjcmError, OSError):  # on a full disk the error itself has to do
+                    self.require_held()
                     write_failure(self.path, failure_of(error), error)
                 raise
 

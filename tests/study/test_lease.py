@@ -11,7 +11,9 @@ import pytest
 
 from kjcm.errors import KjcmError
 from kjcm.study import lease
+from kjcm.study.failures import read_failure
 from kjcm.study.lease import LEASE, Busy, Lease, holder_of, is_held, leased, seems_held
+from kjcm.study.run_folder import Identity, RunFolder
 from tests.conftest import ROOT
 
 COUNT = """
@@ -147,3 +149,14 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / LEASE).write_text("a file where a folder should be")
     with pytest.raises(OSError), leased(tmp_path):
         pass
+
+
+def test_who_lost_a_run_folder_leaves_no_failure_in_it(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run", Identity({}, {}))
+    with pytest.raises(KjcmError, match="took this run over"), folder.claimed(overwrite=False):
+        (folder.path / LEASE / "2").write_text("{}")
+        folder.require_held()
+    assert read_failure(folder.path) is None
+    with pytest.raises(ValueError), RunFolder(tmp_path / "other", Identity({}, {})).claimed(overwrite=False):
+        raise ValueError
+    assert read_failure(tmp_path / "other") is not None
