@@ -125,17 +125,23 @@ def test_a_holder_that_was_overtaken_leaves_the_others_lease_alone(
 def test_two_who_find_a_dead_holder_at_once_do_not_both_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with leased(tmp_path):
         pass
-    got, busy = [], []
-    start = threading.Barrier(8)
+    got: list[object] = []
+    busy: list[object] = []
+    start, all_asked = threading.Barrier(8), threading.Event()
+
+    def asked(answers: list[object], answer: object) -> None:
+        answers.append(answer)
+        if len(got) + len(busy) == 8:
+            all_asked.set()
 
     def take() -> None:
         start.wait()
         try:
             with leased(tmp_path) as mine:
-                got.append(mine)
-                time.sleep(2)
+                asked(got, mine)
+                all_asked.wait(60)
         except Busy as error:
-            busy.append(error)
+            asked(busy, error)
 
     threads = [threading.Thread(target=take) for _ in range(8)]
     for thread in threads:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from optuna import Study, load_study
 from optuna.trial import TrialState
 
 from kjcm.ksco.classification import load_classification
+from kjcm.study.lease import holder_of
 from kjcm.study.ledger import state_of
 from kjcm.survey.cohort import Cohort, build_cohort
 from kjcm.survey.responses import Source, table_source
@@ -211,25 +211,31 @@ def started(folder: Path, *words: str) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
-def until(child: "subprocess.Popen[str]", ready: Callable[[], bool]) -> None:
+def at_a_checkpoint(study: Path, several: list["subprocess.Popen[str]"]) -> int:
+    """Wait until all processes are at work on the study, and return one (its place) that has a run with a checkpoint."""
     deadline = time.monotonic() + 120
-    while not ready() and time.monotonic() < deadline:
-        assert child.poll() is None, child.communicate()
+    while time.monotonic() < deadline:
+        for one in several:
+            assert one.poll() is None, one.communicate()
+        if len(list((study / "workers").glob("*"))) == len(several):
+            for run in {file.parents[1] for file in study.glob("*/checkpoints/step-*.ckpt")}:
+                if (holder := holder_of(run)) and not holder.released:
+                    return [one.pid for one in several].index(holder.pid)
         time.sleep(0.005)
+    raise AssertionError("no process made a checkpoint in 120 s")
 
 
 @pytest.mark.slow
 def test_two_processes_share_a_study_and_one_takes_up_what_the_other_left(here: Path) -> None:
     words = ("study=s", "+space.optim.lr=[0.001,0.002,0.003,0.004]", "trainer.max_epochs=4")
     study = here / "runs" / "s"
-    first = started(here, *words)
-    until(first, lambda: bool(list(study.glob("*/checkpoints/step-*.ckpt"))))
-    second = started(here, *words)
-    until(second, lambda: len(list((study / "workers").iterdir())) == 2)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    said = second.communicate(timeout=300)
-    assert second.returncode == 0, said
+    several = [started(here, *words) for _ in range(2)]
+    killed = several.pop(at_a_checkpoint(study, several))
+    killed.kill()
+    killed.communicate()
+    (other,) = several
+    said = other.communicate(timeout=300)
+    assert other.returncode == 0, said
     rows = rows_in(study)
     assert sorted(row["state"] for row in rows) == ["complete"] * 4 + ["left"]
     assert {row["optim.lr"] for row in rows if row["state"] == "complete"} == {"0.001", "0.002", "0.003", "0.004"}
@@ -246,7 +252,7 @@ def test_two_processes_share_a_study_and_one_takes_up_what_the_other_left(here: 
 def test_told_to_leave_it_exits_with_its_code_and_the_trial_goes_on_later(here: Path) -> None:
     words = ("study=s", "+space.optim.lr=[0.003]", "trainer.max_epochs=4", "storage=sqlite:///study.db")
     child = started(here, *words)
-    until(child, lambda: bool(list((here / "runs" / "s").glob("*/checkpoints/step-*.ckpt"))))
+    at_a_checkpoint(here / "runs" / "s", [child])
     child.send_signal(signal.SIGTERM)
     said = child.communicate(timeout=120)
     assert child.returncode == 128 + signal.SIGTERM, said
