@@ -24,6 +24,7 @@ class Columns:
     code: str | None = MISSING
     cluster: str | None = MISSING
     weight: str | None = MISSING
+    manages: str | None = MISSING
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Data:
     validation: float = MISSING
     batch_size: int = MISSING
     drop_invalid: bool = MISSING
+    manager_words: list[str] = MISSING
 
 
 @dataclass
@@ -275,12 +277,27 @@ class Evaluate:
 
 
 @dataclass
-class TextColumns:
+class CodingColumns:
     """Role -> column of a file to code; '@run' stands for the run's own column, null for none."""
 
     workplace: str | None = MISSING
     position: str | None = MISSING
     task: str | None = MISSING
+    manages: str | None = MISSING
+
+
+@dataclass
+class TriageNode:
+    """What is done with a coded row."""
+
+    target_error: float | None = MISSING
+    threshold: float = MISSING
+    confidence: float = MISSING
+    alpha: float = MISSING
+    k: int = MISSING
+    back_off: list[int] = MISSING
+    managers: str = MISSING
+    calibrated: bool = MISSING
 
 
 @dataclass
@@ -290,11 +307,11 @@ class Predict:
     run: str = MISSING
     input: str = MISSING
     output: str = MISSING
-    columns: TextColumns = field(default_factory=TextColumns)
+    columns: CodingColumns = field(default_factory=CodingColumns)
+    triage: TriageNode = field(default_factory=TriageNode)
     top_k: int = MISSING
     batch_size: int | None = MISSING
     chunk_rows: int = MISSING
-    skip_invalid: bool = MISSING
     accelerator: str = MISSING
     precision: str = MISSING
     overwrite: bool = MISSING
@@ -476,6 +493,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "sweep.retry": ("failed",),
     "sweep.cards": ("auto", "all"),
     "group": ("seed",),
+    "triage.managers": ("none", "words", "column"),
 }  # fmt: skip
 # key: (least, whether the least itself is allowed, most)
 RANGES: dict[str, tuple[float, bool, float]] = {
@@ -520,6 +538,11 @@ RANGES: dict[str, tuple[float, bool, float]] = {
     "steps": (1, True, 10**6),
     "warmup": (1, True, 10**6),
     "rows": (1, True, 10**9),
+    "triage.target_error": (0, False, 0.99),
+    "triage.threshold": (0, True, 1),
+    "triage.confidence": (0.5, True, 0.9999),
+    "triage.alpha": (0, False, 0.99),
+    "triage.k": (1, True, 20),
 }
 
 
@@ -574,6 +597,9 @@ def check(cfg: DictConfig) -> None:
     engine = OmegaConf.select(cfg, "engine")
     if engine is not None and engine.name == "reference" and engine.attention_dropout == "none":
         raise ConfigError("engine.attention_dropout=none is of packed batches: use engine=auto, or leave it exact.")
+    levels = list(OmegaConf.select(cfg, "triage.back_off") or [])
+    if levels != sorted(set(levels), reverse=True) or any(level < 1 for level in levels):
+        raise ConfigError(f"triage.back_off={levels}: give levels above the codes', the finest first, as [2,1], or [].")
     ngrams = OmegaConf.select(cfg, "ngrams")
     if ngrams is not None and not (len(ngrams) == 2 and 1 <= ngrams[0] <= ngrams[1]):
         raise ConfigError(f"ngrams={ngrams}: give the fewest and the most characters of an n-gram, as ngrams=[1,4].")

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "kjcm"
-ROOMS = ("ksco", "survey", "text", "engine", "model", "study", "report", "coding", "bench", "tune")
+ROOMS = ("ksco", "triage", "survey", "text", "engine", "model", "study", "report", "coding", "bench", "tune")
 FLOOR = {"errors", "files"}  # known to all
 COMPOSITION_ROOTS = {"cli.py", "schema.py", "study/job.py", "study/train.py", "study/baseline.py", "study/evaluate.py",
                      "study/prepare.py", "study/doctor.py", "study/sweep.py", "study/swept.py", "study/planned.py",

@@ -15,7 +15,7 @@ from kjcm.bench.device import clear, machine, peak_memory
 from kjcm.bench.measuring import Measured, Measurement, alternate
 from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
 from kjcm.coding.coder import Coder
-from kjcm.coding.predict import read_chunks
+from kjcm.coding.tables import read_chunks
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import require_file
 from kjcm.study.lightning import on_gpu
@@ -116,15 +116,16 @@ def _measured(make: Callable[[], Callable[[list[str]], First]], texts: list[str]
 
 
 def _coder(run: Path, config: dict[str, Any], precision: str) -> Coder:
-    return Coder(run, config["batch_size"], 1, config["accelerator"], precision)
+    return Coder(run, config["batch_size"], config["accelerator"], precision)
 
 
 def _kjcm(run: Path, config: dict[str, Any], precision: str) -> Callable[[list[str]], First]:
     coder = _coder(run, config, precision)
+    classes = np.array(coder.settings.classes, dtype=object)
 
     def code(texts: list[str]) -> First:
-        frame = coder.code(texts)
-        return First(frame["code_1"].to_numpy(dtype=object), frame["prob_1"].to_numpy(dtype=np.float64))
+        probability = coder.code(texts)
+        return First(classes[probability.argmax(axis=1)], probability.max(axis=1).astype(np.float64))
 
     return code
 

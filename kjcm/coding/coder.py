@@ -1,4 +1,4 @@
-"""A finished run's model coding texts: each different text once, batches of texts of like length, several in flight."""
+"""A finished run's model coding texts: batches of texts of like length, several in flight."""
 
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,12 +43,10 @@ class Ready:
     """Texts made ready for the device.
 
     Attributes:
-        which: [texts], the different text that each is.
-        rows: the different texts of each batch; every one is in one batch.
+        rows: the texts of each batch; every one is in one batch.
         batches: what `Forward.logits` takes each.
     """
 
-    which: Rows
     rows: list[Rows]
     batches: list[Any]
 
@@ -59,9 +57,9 @@ class Coder:
     Args:
         run: the run folder.
         batch_size: a batch holds the tokens of this many texts of the run's greatest length; None: what suits the device.
-        top_k: codes a text.
         accelerator: 'auto', 'cpu' or 'gpu'.
         precision: '32-true', 'bf16', 'int8' (ONNX Runtime on a CPU) or 'auto'; the attribute says what 'auto' means.
+        temperature: that logits are divided by.
 
     Raises:
         KjcmError: the run's model cannot be loaded.
@@ -69,7 +67,12 @@ class Coder:
     """
 
     def __init__(
-        self, run: Path, batch_size: int | None, top_k: int, accelerator: str = "auto", precision: str = "auto"
+        self,
+        run: Path,
+        batch_size: int | None = None,
+        accelerator: str = "auto",
+        precision: str = "auto",
+        temperature: float = 1.0,
     ) -> None:
         import torch
 
@@ -77,7 +80,7 @@ class Coder:
         if accelerator not in ("auto", "cpu", "gpu") or (accelerator == "gpu" and not torch.cuda.is_available()):
             raise ConfigError(f"accelerator={accelerator}: use auto, cpu, or gpu where there is one (`kjcm doctor`).")
         gpu = on_gpu(accelerator)
-        self.precision, self.top_k = resolve_precision(precision, gpu), top_k
+        self.precision, self.temperature = resolve_precision(precision, gpu), temperature
         model, self.tokenizer, self.settings = load_model(run / "model")
         pad = int(self.tokenizer.pad_token_id)
         if self.precision == "int8":
@@ -91,46 +94,33 @@ class Coder:
             fitting = BATCH_ON_GPU if gpu else BATCH_ON_CPU
         self.budget = (batch_size or fitting) * self.settings.max_length
 
-    @property
-    def columns(self) -> list[str]:
-        """The columns of a coded frame."""
-        return [f"{name}_{k + 1}" for name in ("code", "title", "prob") for k in range(self.top_k)]
-
-    def code(self, texts: list[str]) -> pd.DataFrame:
-        """Return code_1..k, title_1..k, prob_1..k for each text; probabilities are over all classes (sum 1)."""
-        return self.frame(self.ready(texts))
+    def code(self, texts: list[str]) -> NDArray[np.float32]:
+        """Return each text's probabilities [texts, classes]; of equal texts one is coded."""
+        which, different = pd.factorize(np.array(texts, dtype=object))
+        return self.probabilities(self.ready(list(different)))[which]
 
     def ready(self, texts: list[str]) -> Ready:
         """Tokenise texts and lay them out in batches: the work that needs no device."""
-        which, different = pd.factorize(np.array(texts, dtype=object))
         settings = self.settings
-        tokens = tokenize(self.tokenizer, list(different), prefix=settings.prefix, max_length=settings.max_length)
+        tokens = tokenize(self.tokenizer, texts, prefix=settings.prefix, max_length=settings.max_length)
         rows = list(token_batches(tokens.lengths, self.budget))
-        return Ready(which, rows, [self.forward.batch(tokens, batch) for batch in rows])
+        return Ready(rows, [self.forward.batch(tokens, batch) for batch in rows])
 
-    def frame(self, ready: Ready) -> pd.DataFrame:
-        """Return what `code` does, of texts made ready."""
-        top, prob = self._first(ready)
-        codes = np.array(self.settings.classes, dtype=object)[top]
-        titles = np.array([self.settings.titles.get(code, "") for code in self.settings.classes], dtype=object)[top]
-        return pd.DataFrame(dict(zip(self.columns, [*codes.T, *titles.T, *prob.T], strict=True)))
-
-    def _first(self, ready: Ready) -> tuple[Rows, NDArray[np.float32]]:
-        """Return class indices and probabilities [texts, top_k], likeliest first.
+    def probabilities(self, ready: Ready) -> NDArray[np.float32]:
+        """Return the probabilities [texts, classes] of texts made ready.
 
         The device is waited for once, at the end: until then the results stay on it and batches follow one another.
         """
         import torch
 
-        found = []
         with torch.inference_mode():
-            for logits in self.forward.logits(ready.batches):
-                found.append(logits.float().softmax(dim=1).topk(self.top_k, dim=1))
+            found = [
+                (logits.float() / self.temperature).softmax(dim=1) for logits in self.forward.logits(ready.batches)
+            ]
             if not found:
-                return np.empty((0, self.top_k), np.int64), np.empty((0, self.top_k), np.float32)
-            values, indices = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
-        place = np.argsort(np.concatenate(ready.rows))[ready.which]  # text -> where its result lies
-        return indices[place], values[place]
+                return np.empty((0, len(self.settings.classes)), np.float32)
+            values: NDArray[np.float32] = torch.cat(found).cpu().numpy()
+        return values[np.argsort(np.concatenate(ready.rows))]
 
 
 class Torch:

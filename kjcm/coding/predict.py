@@ -1,32 +1,42 @@
-"""`kjcm predict`: a finished run codes a file, chunk by chunk; all columns and the row order stay."""
+"""`kjcm predict`: a finished run codes a file, chunk by chunk; all columns and the row order stay.
+
+Each chunk's codes are kept in a hidden folder beside the output until the whole is written, so that the same command goes
+on after a kill: the input is read again, and what was coded is not coded again.
+"""
 
 import logging
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
+from kjcm import __version__
+from kjcm.coding.coded import MOST_KNOWN, Coded, Decider, Known
 from kjcm.coding.coder import Coder, Ready, ahead
-from kjcm.errors import ConfigError, KjcmError, first_line, some
-from kjcm.files import SEPARATORS, atomic, code_text, read_table, require_file, text_chunks, write_json
+from kjcm.coding.reading import Reading, manages_of, reasons_of, require_columns
+from kjcm.coding.tables import OUTPUTS, read_chunks, writer
+from kjcm.errors import ConfigError, KjcmError
+from kjcm.files import atomic, digest, read_json, require_file, write_json
+from kjcm.study.lease import leased
 from kjcm.study.model_folder import Settings, finished_run, load_settings
-from kjcm.survey.responses import TEXT_COLUMNS, sentences
+from kjcm.study.scores import calibration_of, held_rows
+from kjcm.survey.responses import sentences
+from kjcm.triage.rules import DECISIONS, Options, Tree, Triage
 
 log = logging.getLogger("kjcm")
-EXCEL_ROWS = 1_048_575  # below the header
-OUTPUTS = (".csv", ".tsv", ".parquet", ".xlsx")
 
 
 def predict(cfg: DictConfig) -> None:
-    """Write `input` with code_1..k, title_1..k and prob_1..k to `output`, and what coded it to `output`.json.
+    """Write `input` with its codes and decisions to `output`, and what coded it and how it decided to `output`.json.
 
     Raises:
         KjcmError: the run is not finished, the input is not usable, or the output exists.
@@ -35,43 +45,172 @@ def predict(cfg: DictConfig) -> None:
     run, source, target = finished_run(config["run"]), Path(config["input"]).expanduser(), Path(config["output"])
     if target.suffix.lower() not in OUTPUTS:
         raise ConfigError(f"output={target}: write one of {', '.join(OUTPUTS)}.")
-    note = target.with_name(target.name + ".json")
-    there = [path for path in (target, note) if path.exists()]
-    if there and not config["overwrite"]:
-        raise KjcmError(f"{there[0]} exists. Choose another output, or add overwrite=true.")
     require_file(source, "input file")
     settings = load_settings(run / "model")
-    columns = _columns(settings, config["columns"])
-    top_k = min(config["top_k"], len(settings.classes))
-    coder = Coder(run, config["batch_size"], top_k, config["accelerator"], config["precision"])
-    begin, rows, skipped = time.perf_counter(), 0, 0
-    chunks = ahead(_chunks(source, config["chunk_rows"], coder, columns, config["skip_invalid"]))
-    with closing(chunks), atomic(target, config["overwrite"]) as temporary, _writer(temporary) as writer:
+    columns = _columns(settings, config)
+    note = target.with_name(target.name + ".json")
+    what = _what(run, source, config, columns)
+    with _parts(target, note, what, config["overwrite"]) as parts:
+        record = _code(config, run, source, settings, columns, parts, parts / f"output{target.suffix}")
+        write_json(parts / "note.json", {"run": str(run), **record, "made_by": what})
+        (parts / f"output{target.suffix}").replace(target)
+        (parts / "note.json").replace(note)
+    _say(record, target)
+
+
+def _columns(settings: Settings, config: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return role -> column: the run's own name where '@run' stands for it; manages only where the rule needs it."""
+    found = {role: settings.columns.get(role) if name == "@run" else name for role, name in config["columns"].items()}
+    if config["triage"]["managers"] != "column":
+        found["manages"] = None
+    elif found["manages"] is None:
+        raise ConfigError("triage.managers=column needs columns.manages=NAME, a column of yes and no.")
+    return found
+
+
+def _what(run: Path, source: Path, config: Mapping[str, Any], columns: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return what coded rows depend on: rows coded under other values are not gone on from."""
+    keys = ("top_k", "chunk_rows", "precision", "accelerator", "batch_size", "triage")
+    return {
+        "kjcm": __version__,
+        "input": digest(source),
+        "model": digest(run / "model"),
+        "columns": dict(columns),
+        **{key: config[key] for key in keys},
+    }
+
+
+@contextmanager
+def _parts(target: Path, note: Path, what: Mapping[str, Any], overwrite: bool) -> Iterator[Path]:
+    """Give the folder of what is coded so far, for this process alone; it goes when all is done, and stays otherwise.
+
+    Raises:
+        KjcmError: the output exists, or another input or config was being coded into it; or another process is at it.
+    """
+    parts = target.with_name(f".{target.name}.parts")
+    began = parts / "what.json"
+    mine = began.is_file() and read_json(began) == what
+    there = [path for path in (target, note) if path.exists()]
+    if there and not (overwrite or mine):
+        raise KjcmError(f"{there[0]} exists. Choose another output, or add overwrite=true.")
+    if began.is_file() and not (overwrite or mine):
+        raise KjcmError(
+            f"{parts} holds an unfinished coding of another input or with other keys. Start that one again, choose another "
+            "output, or add overwrite=true to drop it."
+        )
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KjcmError(f"{target.parent}: cannot be written ({error.strerror}).") from None
+    with leased(parts):
+        if not mine:
+            for file in (*parts.glob("*.npz"), *parts.glob("output.*")):
+                file.unlink()
+            write_json(began, what)
+        yield parts
+    shutil.rmtree(parts)
+
+
+def _triage(config: Mapping[str, Any], run: Path, settings: Settings) -> tuple[Triage, dict[str, Any]]:
+    """Return the rules of a run, and what they promise.
+
+    Raises:
+        ConfigError: a rule needs what the run does not have.
+    """
+    options = Options(**config["triage"])
+    calibration, held = calibration_of(run / "model"), held_rows(run / "model", settings)
+    temperature = float(calibration["temperature"]) if calibration and options.calibrated else 1.0
+    triage = Triage(options, Tree(settings.classes, settings.ancestors, settings.n_train), held, temperature)
+    outlook = triage.outlook(held)
+    return triage, {**outlook, "chosen_by_validation": bool(calibration and calibration.get("chosen_by_validation"))}
+
+
+def _code(
+    config: Mapping[str, Any],
+    run: Path,
+    source: Path,
+    settings: Settings,
+    columns: Mapping[str, str | None],
+    parts: Path,
+    output: Path,
+) -> dict[str, Any]:
+    """Write the coded file and return what is known of it."""
+    triage, outlook = _triage(config, run, settings)
+    _warn(outlook)
+    coder = Coder(run, config["batch_size"], config["accelerator"], config["precision"], triage.temperature)
+    decider = Decider(settings, triage, min(config["top_k"], len(settings.classes)))
+    begin, rows, resumed = time.perf_counter(), 0, 0
+    counts = np.zeros(len(DECISIONS), np.int64)
+    reading = Reading(source, columns, config["triage"]["managers"], settings.manager_words, decider.columns)
+    chunks = ahead(_chunks(reading, config["chunk_rows"], coder, parts))
+    with closing(chunks), writer(output, source) as out:
         for chunk in chunks:
-            added = coder.frame(chunk.ready)
-            added.loc[chunk.empty] = None
-            writer.write(pd.concat([chunk.frame.reset_index(drop=True), added], axis=1))
-            rows, skipped = rows + len(added), skipped + int(chunk.empty.sum())
+            coded = _coded(chunk, coder, decider)
+            added = decider.frame(coded, chunk.reasons)
+            out.write(pd.concat([chunk.frame.reset_index(drop=True), added], axis=1))
+            rows, resumed = rows + len(added), resumed + (len(added) if chunk.ready is None else 0)
+            counts += np.bincount(coded.decision, minlength=len(DECISIONS))
             if sys.stderr.isatty():
                 print(f"\r{rows:,} rows", end="", file=sys.stderr, flush=True)
-    seconds = time.perf_counter() - begin
-    write_json(
-        note,
-        {
-            "run": str(run), "classes_hash": settings.classes_hash, "synthetic": settings.synthetic, "rows": rows,
-            "rows_without_text": skipped, "top_k": coder.top_k, "precision": coder.precision, "seconds": round(seconds, 3),
-        },
-    )  # fmt: skip
-    log.info("%s rows coded in %.1f s: %s", f"{rows:,}", seconds, target)
-    if skipped:
-        log.info("%s of them have no text and got no code", f"{skipped:,}")
-    if settings.synthetic:
+    return {
+        "classes_hash": settings.classes_hash,
+        "synthetic": settings.synthetic,
+        "rows": rows,
+        "rows_resumed": resumed,
+        "decisions": {name: int(count) for name, count in zip(DECISIONS, counts, strict=True)},
+        "top_k": decider.top_k,
+        "precision": coder.precision,
+        "seconds": round(time.perf_counter() - begin, 3),
+        "triage": outlook,
+    }
+
+
+def _warn(outlook: Mapping[str, Any]) -> None:
+    """Say what the decisions cannot be trusted with."""
+    if not outlook["validation_rows"]:
+        log.warning(
+            "the run was trained without validation rows: its probabilities are not calibrated and its pick lists are the "
+            "first %d codes, which promises nothing. Train with data.validation=0.3.",
+            outlook["k"],
+        )
+    elif outlook["chosen_by_validation"]:
+        log.warning(
+            "early stopping has chosen the run's weights by the rows that set its thresholds: what they promise is a little "
+            "too good. Train with trainer.patience=null."
+        )
+    if outlook["target_error"] is not None and outlook["threshold"] is None:
+        log.warning(
+            "triage.target_error=%g: no share of the %s validation rows passed, so nothing is accepted. Raise it, or train "
+            "with more validation rows.",
+            outlook["target_error"],
+            f"{outlook['validation_rows']:,}",
+        )
+
+
+def _say(record: Mapping[str, Any], target: Path) -> None:
+    """Show what came of it."""
+    rows, outlook = record["rows"], record["triage"]
+    log.info("%s rows coded in %.1f s: %s", f"{rows:,}", record["seconds"], target)
+    if record["rows_resumed"]:
+        log.info("%s of them were coded before", f"{record['rows_resumed']:,}")
+    shares = [f"{name} {count:,} ({count / rows:.0%})" for name, count in record["decisions"].items() if count]
+    log.info("decisions: %s", ", ".join(shares))
+    if outlook["target_error"] is not None and outlook["threshold"] is not None:
+        log.info(
+            "of the accepted rows at most %.0f %% are wrong (%.0f %% confidence), if these rows are like the %s that set it",
+            100 * outlook["target_error"],
+            100 * outlook["confidence"],
+            f"{outlook['validation_rows']:,}",
+        )
+    elif (expected := outlook["expected"]) and expected["accepted_rows"]:
+        log.info(
+            "of %s validation rows accepted so, %s were wrong (at most %.0f %%)",
+            f"{expected['accepted_rows']:,}",
+            f"{expected['accepted_errors']:,}",
+            100 * expected["accepted_error_at_most"],
+        )
+    if record["synthetic"]:
         log.info("the model is trained on SYNTHETIC data: its codes are for trying things out, not for use")
-
-
-def _columns(settings: Settings, given: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Return text role -> column: the run's own name where '@run' stands for it."""
-    return {role: settings.columns[role] if given[role] == "@run" else given[role] for role in TEXT_COLUMNS}
 
 
 @dataclass(frozen=True)
@@ -80,170 +219,61 @@ class Chunk:
 
     Attributes:
         frame: the rows as read.
-        empty: [rows], which have no text.
-        ready: their texts.
+        reasons: [rows], why a row is invalid, else ''.
+        manages: [new texts], whether their authors say that they manage.
+        known: the texts that were met.
+        numbers: [valid rows], their numbers in `known`.
+        new: [new texts], places among the valid rows.
+        ready: the new texts, None where the chunk was coded by an earlier process.
+        file: what keeps the coded rows.
     """
 
     frame: pd.DataFrame
-    empty: NDArray[np.bool_]
-    ready: Ready
+    reasons: list[str]
+    manages: NDArray[np.bool_]
+    known: Known
+    numbers: NDArray[np.int64]
+    new: NDArray[np.int64]
+    ready: Ready | None
+    file: Path
 
 
-def _chunks(
-    source: Path, rows: int, coder: Coder, columns: Mapping[str, str | None], skip_invalid: bool
-) -> Iterator[Chunk]:
+def _chunks(reading: Reading, rows: int, coder: Coder, parts: Path) -> Iterator[Chunk]:
     """Yield the input in chunks that are ready to be coded.
 
     Raises:
-        KjcmError: a column is missing or would be overwritten, or a row has no text and `skip_invalid` is false.
+        KjcmError: a column is missing or would be overwritten, or an answer on managing is neither yes nor no.
     """
-    before = 0
-    for frame in read_chunks(source, rows):
-        _require_columns(frame, source, columns, coder.columns)
-        texts = sentences(frame, columns, str(source))
-        empty = np.array([not text for text in texts], dtype=bool)
-        if empty.any() and not skip_invalid:
-            numbers = [f"{before + int(row) + 1:,}" for row in np.flatnonzero(empty)[:5]]
-            raise KjcmError(
-                f"{source}, columns {some(name for name in columns.values() if name)}: no text in row "
-                f"{', '.join(numbers)} (counted from 1 after the header). Fill them in, or add skip_invalid=true to leave "
-                "their codes empty."
-            )
-        yield Chunk(frame, empty, coder.ready(texts))
-        before += len(frame)
+    known = Known()
+    for number, frame in enumerate(read_chunks(reading.source, rows)):
+        require_columns(frame, reading)
+        texts = sentences(frame, reading.columns, str(reading.source))
+        reasons = reasons_of(frame, reading.columns, texts)
+        manages = manages_of(frame, texts, reading)
+        valid = np.array([not reason for reason in reasons], dtype=bool)
+        if len(known) > MOST_KNOWN:
+            known = Known()
+        those = [texts[row] for row in np.flatnonzero(valid)]
+        numbers, new = known.meet(those, manages[valid])
+        file = parts / f"{number:08}.npz"
+        ready = None if file.is_file() else coder.ready([those[row] for row in new])
+        yield Chunk(frame, reasons, manages[valid][new], known, numbers, new, ready, file)
 
 
-def _require_columns(
-    frame: pd.DataFrame, source: Path, columns: Mapping[str, str | None], added: Sequence[str]
-) -> None:
-    """Raise KjcmError if a text column is not there, or a column that the codes would overwrite is."""
-    missing = {role: name for role, name in columns.items() if name and name not in frame}
-    if missing:
-        role = next(iter(missing))
-        raise KjcmError(
-            f"{source}: has no column {some(missing.values())}; its columns are {some(frame.columns)}. Set "
-            f"columns.{role}=NAME, or columns.{role}=null if there is none."
-        )
-    twice = [name for name in added if name in frame]
-    if twice:
-        raise KjcmError(f"{source}: has columns {some(twice)} already, which the codes would overwrite. Rename them.")
+def _coded(chunk: Chunk, coder: Coder, decider: Decider) -> Coded:
+    """Return a chunk's rows coded, new texts by the model, and keep them in its file."""
+    invalid = np.array([bool(reason) for reason in chunk.reasons], dtype=bool)
+    if chunk.ready is None:
+        whole = _read_part(chunk.file)
+        chunk.known.add(whole.take(np.flatnonzero(~invalid)[chunk.new]))
+        return whole
+    chunk.known.add(decider.coded(coder.probabilities(chunk.ready), chunk.manages))
+    whole = chunk.known.take(chunk.numbers).with_invalid(invalid)
+    with atomic(chunk.file) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **vars(whole))
+    return whole
 
 
-def read_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    """Yield a file in frames of at most `rows` rows: CSV, TSV and Parquet as a stream, other kinds read whole."""
-    suffix = path.suffix.lower()
-    if suffix in SEPARATORS:
-        yield from text_chunks(path, rows)
-    elif suffix == ".parquet":
-        yield from _parquet_chunks(path, rows)
-    else:
-        table = read_table(path)
-        yield from (table.iloc[begin : begin + rows] for begin in range(0, max(len(table), 1), rows))
-
-
-def _parquet_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    """Yield frames of Arrow types, in which whole numbers with gaps stay whole numbers."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=rows):
-                yield batch.to_pandas(types_mapper=pd.ArrowDtype)
-            if not file.metadata.num_rows:
-                yield file.schema_arrow.empty_table().to_pandas(types_mapper=pd.ArrowDtype)
-    except pa.ArrowInvalid as error:
-        raise KjcmError(f"{path}: not a readable Parquet file ({first_line(error)}).") from None
-
-
-class Writer(Protocol):
-    """Takes frames one after another."""
-
-    def write(self, frame: pd.DataFrame) -> None:
-        """Add rows."""
-
-    def close(self) -> None:
-        """Finish the file."""
-
-
-class _TextWriter:
-    def __init__(self, path: Path) -> None:
-        self.stream = path.open("w", encoding="utf-8-sig", newline="")  # spreadsheet programs want the BOM for Hangul
-        self.separator, self.header = SEPARATORS[path.suffix.lower()], True
-
-    def write(self, frame: pd.DataFrame) -> None:
-        probabilities = [name for name in frame if str(name).startswith("prob_")]
-        shown = {str(name): frame[name].map("{:.6f}".format, na_action="ignore") for name in probabilities}
-        frame.assign(**shown).to_csv(self.stream, sep=self.separator, index=False, header=self.header)
-        self.header = False
-
-    def close(self) -> None:
-        self.stream.close()
-
-
-class _ParquetWriter:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.file: Any = None
-        self.schema: Any = None
-
-    def write(self, frame: pd.DataFrame) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        table = pa.Table.from_pandas(_of_one_type(frame), schema=self.schema, preserve_index=False)
-        if self.file is None:
-            self.schema = _without_null_types(table.schema)
-            table = table.cast(self.schema)
-            self.file = pq.ParquetWriter(self.path, self.schema, compression="zstd")
-        self.file.write_table(table)
-
-    def close(self) -> None:
-        if self.file is not None:
-            self.file.close()
-
-
-class _ExcelWriter:
-    def __init__(self, path: Path) -> None:
-        self.path, self.frames = path, list[pd.DataFrame]()
-
-    def write(self, frame: pd.DataFrame) -> None:
-        self.frames.append(frame)
-
-    def close(self) -> None:
-        from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
-
-        frame = pd.concat(self.frames)
-        if len(frame) > EXCEL_ROWS:
-            raise KjcmError(f"{len(frame):,} rows are more than a worksheet holds. Write .csv, .tsv or .parquet.")
-        # a worksheet cannot hold control characters
-        frame.map(lambda cell: ILLEGAL_CHARACTERS_RE.sub("", cell) if isinstance(cell, str) else cell).to_excel(
-            self.path, index=False
-        )
-
-
-def _of_one_type(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with columns of numbers and words together (as a worksheet may have them) as text."""
-    mixed = {
-        str(name): frame[name].map(code_text, na_action="ignore")
-        for name in frame
-        if frame[name].dtype == object and len({type(cell) for cell in frame[name].dropna()}) > 1
-    }
-    return frame.assign(**mixed)
-
-
-def _without_null_types(schema: Any) -> Any:
-    """Give a column that is empty in the first chunk a type that later chunks can fill."""
-    import pyarrow as pa
-
-    fields = [field.with_type(pa.string()) if pa.types.is_null(field.type) else field for field in schema]
-    return pa.schema(fields, metadata=schema.metadata)
-
-
-@contextmanager
-def _writer(path: Path) -> Iterator[Writer]:
-    """Give the writer of the kind that the path's ending names; after an error the file is not finished."""
-    kinds: dict[str, Callable[[Path], Writer]] = {".parquet": _ParquetWriter, ".xlsx": _ExcelWriter}
-    writer = kinds.get(path.suffix.lower(), _TextWriter)(path)
-    yield writer
-    writer.close()
+def _read_part(file: Path) -> Coded:
+    with np.load(file, allow_pickle=False) as stored:
+        return Coded(**{field.name: stored[field.name] for field in fields(Coded)})

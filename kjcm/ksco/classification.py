@@ -55,6 +55,13 @@ class Classification:
         """Return the code above `code`, None at the top."""
         return self.parents.get(code)
 
+    def ancestors(self, code: str) -> tuple[str, ...]:
+        """Return the codes above `code`, the top first."""
+        above: list[str] = []
+        while (code := self.parent(code) or "") != "":
+            above.insert(0, code)
+        return tuple(above)
+
     @cached_property
     def _children(self) -> Mapping[str, list[str]]:
         children: dict[str, list[str]] = {}

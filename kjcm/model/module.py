@@ -53,11 +53,13 @@ class Predictions:
         rows: [rows], the row numbers.
         top: [rows, k], class indices, likeliest first.
         prob: [rows, k], their probabilities.
+        logits: [rows, classes], float32.
     """
 
     rows: Tensor
     top: Tensor
     prob: Tensor
+    logits: Tensor
 
 
 class Classifier(pl.LightningModule):
@@ -96,7 +98,8 @@ class Classifier(pl.LightningModule):
         )
         # a loss that is not a number counts as infinite: torchmetrics would leave it out of the mean
         self.train_loss, self.validation_loss = MeanMetric(nan_strategy=math.inf), MeanMetric(nan_strategy=math.inf)
-        self.predicted: list[Predictions] = []
+        self.predicted: list[Predictions] = []  # of the last test
+        self.validated: list[Predictions] = []  # of the last validation that is no part of a training
         self.epoch, self.step = 0, 0  # the next step: its epoch, and its number in it
         self._seeds: tuple[int, list[int]] = (-1, [])  # an epoch and the seeds of its steps
 
@@ -165,8 +168,12 @@ class Classifier(pl.LightningModule):
             )
         self.log_dict({"train_loss": self.train_loss, "lr": self.optimizers().param_groups[0]["lr"]})  # type: ignore[union-attr]
 
+    def on_validation_epoch_start(self) -> None:
+        """Forget the rows of an earlier validation."""
+        self.validated = []
+
     def validation_step(self, batch: Batch) -> None:
-        """Add rows to the validation loss and metrics."""
+        """Add rows to the validation loss and metrics; once the training is over, keep their logits."""
         logits = self.measured(batch)
         labels = batch["labels"]
         known = labels < len(self.classes)  # a code without training rows has no logit, so no loss
@@ -174,6 +181,8 @@ class Classifier(pl.LightningModule):
             loss = functional.cross_entropy(logits[known], labels[known])
             self.validation_loss.update(loss, int(known.sum()))
         self.validation_scores.update(logits, labels)
+        if self.trainer.validating:
+            self.validated.append(first_codes(logits, batch["rows"]))
 
     def on_validation_epoch_end(self) -> None:
         """Log validation loss and metrics."""
@@ -275,4 +284,4 @@ class Classifier(pl.LightningModule):
 def first_codes(logits: Tensor, rows: Tensor) -> Predictions:
     """Return the first ten codes of each row with their probabilities; logits: [rows, classes] in float32."""
     prob, top = logits.softmax(dim=1).topk(min(SHOWN_CODES, logits.shape[1]), dim=1)
-    return Predictions(rows.cpu(), top.cpu(), prob.cpu())
+    return Predictions(rows.cpu(), top.cpu(), prob.cpu(), logits.cpu())

@@ -124,6 +124,7 @@ def measured(scorer: Scorer, rows: Rows, *, probable: bool) -> Outcome:
         per_class=per_class,
         validation=found["validation"][0] if "validation" in found else {},
         predictions=[first_by_score(scores["test"], probable)],
+        validated=[],
         device=device_name(torch.device("cpu")),
     )
 
@@ -159,4 +160,9 @@ def first_by_score(scores: Matrix, probable: bool) -> "Predictions":
 
     top = order_of(scores)[:, :WIDTH]
     prob = np.take_along_axis(scores, top, axis=1) if probable else np.full(top.shape, np.nan)
-    return Predictions(torch.arange(len(scores)), torch.from_numpy(top), torch.from_numpy(prob.astype(np.float32)))
+    return Predictions(
+        torch.arange(len(scores)),
+        torch.from_numpy(top),
+        torch.from_numpy(prob.astype(np.float32)),
+        torch.from_numpy(scores),
+    )

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kjcm.ksco.classification import Classification
 
@@ -22,9 +23,7 @@ def group_table(per_class: Sequence[Mapping[str, Any]], classification: Classifi
 
 def top_code(code: str, classification: Classification) -> str:
     """Return the highest code above `code` (a major group), the code itself where nothing stands above it."""
-    while (above := classification.parent(code)) is not None:
-        code = above
-    return code
+    return next(iter(classification.ancestors(code)), code)
 
 
 def major_confusion(predictions: pd.DataFrame, classification: Classification) -> pd.DataFrame:
@@ -75,10 +74,15 @@ def reliability(predictions: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
     Returns:
         low and high (of the bin), confidence (mean of prob_1), accuracy, rows.
     """
+    right = predictions["code"].eq(predictions["code_1"]).to_numpy(bool)
+    return reliability_of(predictions["prob_1"].to_numpy(float), right, bins)
+
+
+def reliability_of(confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int = BINS) -> pd.DataFrame:
+    """Return what `reliability` does, of each row's confidence and whether its first code is right."""
     edges = np.linspace(0, 1, bins + 1)
-    place = np.clip(np.digitize(predictions["prob_1"], edges, right=True) - 1, 0, bins - 1)
-    right = predictions["code"].eq(predictions["code_1"])
-    rows = pd.DataFrame({"bin": place, "confidence": predictions["prob_1"].astype(float), "accuracy": right})
+    place = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, bins - 1)
+    rows = pd.DataFrame({"bin": place, "confidence": confidence, "accuracy": right})
     found = rows.groupby("bin").agg(
         confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), rows=("accuracy", "size")
     )

@@ -212,7 +212,8 @@ def measure(trainer: Any, module: Any, data: "TokenData") -> Outcome:
     if "test" in data.sides:
         trainer.test(module, datamodule=data, verbose=False)
         metrics, per_class = module.test_scores.summary()
-    return Outcome(metrics, per_class, validation, gathered(module.predicted), device_name(module.device))
+    predicted, validated = gathered(module.predicted), gathered(module.validated)
+    return Outcome(metrics, per_class, validation, predicted, validated, device_name(module.device))
 
 
 def _stopping(patience: int | None) -> list[Any]:

@@ -29,7 +29,11 @@ MADE_BY = (
     "survey/*.py",
     "survey/*.tsv",
 )  # what makes a cohort
-NOT_OF_THE_ROWS = ("batch_size", "higher_cutoff")  # keys of the data node that a cohort does not depend on
+NOT_OF_THE_ROWS = (
+    "batch_size",
+    "higher_cutoff",
+    "manager_words",
+)  # keys of the data node that a cohort does not depend on
 
 
 def source_of(data: Config, classification: Classification) -> Source:

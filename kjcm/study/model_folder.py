@@ -31,6 +31,9 @@ class Settings:
         max_length: most tokens of an input.
         columns: role -> column name in the training files.
         synthetic: it was trained on the synthetic twin.
+        ancestors: [classes], the codes above each, the top first; their titles are in `titles` too.
+        n_train: [classes], training rows, augmentation not counted.
+        manager_words: by which a text says that its author manages.
     """
 
     classes: tuple[str, ...]
@@ -43,6 +46,9 @@ class Settings:
     max_length: int
     columns: dict[str, str | None]
     synthetic: bool
+    ancestors: tuple[tuple[str, ...], ...]
+    n_train: tuple[int, ...]
+    manager_words: tuple[str, ...]
 
 
 def save_model(
@@ -74,7 +80,9 @@ def load_settings(folder: Path) -> Settings:
     file = folder / "kjcm.json"
     try:
         record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        settings = Settings(**{**record, "classes": tuple(record["classes"])})
+        settings = Settings(
+            **{**record, **{name: tuple(record[name]) for name in ("classes", "n_train", "manager_words")}}
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KjcmError(f"{file}: missing or damaged ({error}). Give run=DIR of a finished run.") from None
     if hash_of(settings.classes) != settings.classes_hash:

@@ -42,6 +42,7 @@ class Outcome:
         per_class: lists by class (and by unseen code after them).
         validation: validation loss and metrics, {} without validation rows.
         predictions: the first codes of the test rows, batch by batch.
+        validated: those of the validation rows.
         device: what it was measured on.
     """
 
@@ -49,6 +50,7 @@ class Outcome:
     per_class: dict[str, list[float]]
     validation: dict[str, float]
     predictions: "list[Predictions]"
+    validated: "list[Predictions]"
     device: str
 
 

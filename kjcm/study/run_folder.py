@@ -20,7 +20,7 @@ from kjcm.study.inputs import input_digests
 from kjcm.study.lease import LEASE, Lease, leased
 
 # Changes when the same config and inputs would give other results than before.
-RESULTS_VERSION = 4
+RESULTS_VERSION = 5
 
 State = Literal["new", "unfinished", "done", "other"]
 

@@ -1,5 +1,6 @@
 """`kjcm train`: a survey file in, a run folder with an evaluated model out."""
 
+import itertools
 import logging
 import os
 import time
@@ -22,9 +23,11 @@ from kjcm.study.lightning import global_rank, quiet
 from kjcm.study.model_folder import Settings, save_model
 from kjcm.study.results import Outcome
 from kjcm.study.run_folder import RunFolder
+from kjcm.study.scores import TEST, calibrate, scored
 from kjcm.study.sharing import share
 from kjcm.study.signals import signals
 from kjcm.text.tokenizer import holds_kobert
+from kjcm.triage.scored import save_scored
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -94,7 +97,7 @@ def _report(
 ) -> dict[str, Any]:
     """Write predictions and model; return what report.json holds beside the seconds."""
     write_predictions(folder.path, rows, outcome)
-    save_model(folder.path / "model", prepared.encoder, prepared.tokenizer, _model_settings(config, prepared))
+    _keep_model(config, folder.path, rows, prepared, outcome)
     return {
         **report_record(config, folder, rows, outcome, "encoder", PACKAGES),
         "unknown_share": prepared.unknown_share,
@@ -103,6 +106,20 @@ def _report(
         "epochs": fitted.epochs,
         "parameters": sum(weight.numel() for weight in prepared.encoder.parameters()),
     }
+
+
+def _keep_model(config: Config, path: Path, rows: Rows, prepared: Prepared, outcome: Outcome) -> None:
+    """Write the model folder, and where there were validation rows what calibrates it and what its thresholds are set by."""
+    model, settings = path / "model", _model_settings(config, prepared)
+    save_model(model, prepared.encoder, prepared.tokenizer, settings)
+    if outcome.validated:
+        words = settings.manager_words
+        found = scored(rows.sides["validation"], rows.labels["validation"], outcome.validated, words)
+        stopped = config["trainer"]["patience"] is not None
+        calibrate(model, rows.sides["validation"], found, settings, config["data"]["split_seed"], stopped)
+        if outcome.predictions:
+            tested = scored(rows.sides["test"], rows.labels["test"], outcome.predictions, words)
+            save_scored(path / TEST, tested, settings.classes_hash)
 
 
 def _require_fitting_tokenizer(config: Config) -> None:
@@ -192,11 +209,13 @@ def _tokenizer_path(config: Config) -> str | None:
 
 
 def _model_settings(config: Config, prepared: Prepared) -> Settings:
-    cohort, model = prepared.cohort, config["model"]
+    cohort, model, title = prepared.cohort, config["model"], prepared.classification.title
+    ancestors = [prepared.classification.ancestors(code) for code in cohort.classes]
+    n_train = cohort.side("train")["code"].value_counts()
     return Settings(
         classes=cohort.classes,
         classes_hash=cohort.classes_hash,
-        titles={code: prepared.classification.title(code) for code in cohort.classes},
+        titles={code: title(code) for code in sorted({*cohort.classes, *itertools.chain(*ancestors)})},
         classification=prepared.classification.name,
         level=cohort.level,
         pooling=model["pooling"],
@@ -204,4 +223,7 @@ def _model_settings(config: Config, prepared: Prepared) -> Settings:
         max_length=model["max_length"],
         columns=config["data"]["columns"],
         synthetic=cohort.synthetic,
+        ancestors=tuple(ancestors),
+        n_train=tuple(int(n_train.get(code, 0)) for code in cohort.classes),
+        manager_words=tuple(config["data"]["manager_words"]),
     )

@@ -22,7 +22,7 @@ class Cohort:
     """The rows of a study with their sides.
 
     Attributes:
-        rows: id, wave, text, code, side (train, validation, unused, test), and weight and cluster where mapped.
+        rows: id, wave, text, code, side (train, validation, unused, test), and weight, cluster and manages where mapped.
         left: the rows that left: id, wave, text, code (as in the file), reason.
         to_resolve: the rows of wave 5 that wait for a person: id, text, ksco6, candidates, ksco7 (empty, to fill in).
         flow: counts at each step.
@@ -106,7 +106,7 @@ def build_cohort(
     answers.loc[below[below].index, "reason"] = f"group of {cutoff} rows or fewer"
     keep = rows.index[~below]
     kept = answers.loc[answers.index.isin(keep)].assign(side=use[~below])
-    optional = [name for name in ("weight", "cluster") if name in answers]
+    optional = [name for name in ("weight", "cluster", "manages") if name in answers]
     flow = {
         "read": len(answers),
         "read_by_file": {s.label: int(n) for s, n in zip(source.surveys, _counts(answers, source), strict=True)},

@@ -1,7 +1,7 @@
 """Raw survey tables to answers: mapped columns, one sentence a row, and the rows that cannot be used.
 
-An answer frame has the columns id, wave, text, code (as in the file), reason ('' for a usable row), and weight and
-cluster where they are mapped; every value but weight is a str.
+An answer frame has the columns id, wave, text, code (as in the file), reason ('' for a usable row), and weight,
+cluster and manages (whether the person says so) where they are mapped; every value but weight and manages is a str.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import pandas as pd
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import code_texts, read_table
 from kjcm.survey.wording import sentence, tidy
+from kjcm.triage.managers import yes_or_no
 
 TWIN_IDS = "synthetic-"  # how the twin's ids begin: they say what its rows are wherever they go
 TEXT_COLUMNS = ("workplace", "position", "task")
@@ -24,6 +25,7 @@ REASONS = {  # why a row cannot be used -> the column it is about
     "code with fewer digits than data.level": "code",
     "weight is no number of 0 or more": "weight",
     "empty cluster": "cluster",
+    "neither yes nor no": "manages",
     "empty id": "id",
     "duplicate id": "id",
 }
@@ -134,6 +136,10 @@ def answers_of(survey: Survey, columns: Mapping[str, str | None]) -> pd.DataFram
     if "cluster" in mapped:
         frame["cluster"] = code_texts(survey.table[mapped["cluster"]])
         frame.loc[frame["cluster"] == "", "reason"] = "empty cluster"
+    if "manages" in mapped:
+        answers = [yes_or_no(cell) for cell in code_texts(survey.table[mapped["manages"]])]
+        frame["manages"] = [bool(answer) for answer in answers]
+        frame.loc[[answer is None for answer in answers], "reason"] = "neither yes nor no"
     frame.loc[frame["id"] == "", "reason"] = "empty id"
     frame.loc[frame["id"].duplicated(keep=False) & (frame["id"] != ""), "reason"] = "duplicate id"
     return frame
@@ -179,7 +185,7 @@ def require_valid(frame: pd.DataFrame, survey: Survey, columns: Mapping[str, str
     bad = bad[bad["reason"] == reason]
     role = REASONS[reason]
     names = [columns[part] for part in TEXT_COLUMNS if columns.get(part)] if role == "text" else [columns[role]]
-    seen = survey.table[columns["weight"]].iloc[bad.index].astype(str) if role == "weight" else bad[role]
+    seen = survey.table[columns[role]].iloc[bad.index].astype(str) if role in ("weight", "manages") else bad[role]
     shown = some(dict.fromkeys(seen)) if (seen != "").any() else f"ids {some(bad['id'])}"
     lines = ", ".join(f"{index + 2:,}" for index in bad.index[:3])
     raise KjcmError(

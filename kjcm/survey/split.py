@@ -37,6 +37,12 @@ def boundary(ranks: NDArray[np.int64], among: NDArray[np.bool_], wanted: int) ->
     return int(inside[nearer]) if nearer < len(inside) else int(inside[-1]) + 1
 
 
+def first_half(rows: pd.DataFrame, seed: int) -> NDArray[np.bool_]:
+    """Return which rows (id, and cluster whose rows stay together) are in the first half by the seed's order: [rows]."""
+    ranks = ranks_of(rows["cluster"] if "cluster" in rows else rows["id"], seed)
+    return ranks < boundary(ranks, np.ones(len(rows), bool), round_half_up(len(rows) / 2))
+
+
 def draw_split(
     rows: pd.DataFrame, seed: int, train_share: float, train_fraction: float, validation: float
 ) -> tuple[pd.Series, pd.Series]:

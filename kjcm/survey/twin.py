@@ -92,9 +92,10 @@ def synthetic_source(
     """
     if not 0 < scale <= 1:
         raise ConfigError(f"data.scale={scale}: use a share above 0 and at most 1 (1 is the article's size).")
-    if columns.get("cluster") or columns.get("weight"):
+    if columns.get("cluster") or columns.get("weight") or columns.get("manages"):
         raise ConfigError(
-            "The synthetic twin has no clusters and weights: leave data.columns.cluster and .weight at null."
+            "The synthetic twin has no clusters, weights and answers on managing: leave data.columns.cluster, .weight and "
+            ".manages at null."
         )
     if not classification.codes(4):
         raise ConfigError("data=synthetic is coded in KSCO: use classification=ksco7 with it.")

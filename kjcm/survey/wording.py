@@ -2,6 +2,7 @@
 
 import unicodedata
 
+AT = "(에서)"
 LIEUL = 8  # index of ㄹ among the 28 final consonants of a Hangul syllable; 0 is none
 # Digits and Latin letters end as their Korean names do: 1 일, 7 칠, 8 팔, l 엘, r 알 in ㄹ; 0 영, 3 삼, 6 육, m 엠, n 엔
 # in another consonant; the rest in a vowel.
@@ -21,8 +22,13 @@ def particle(word: str) -> str:
     return "으로" if last.lower() in OTHER_CONSONANT else "로"
 
 
+def without_workplace(text: str) -> str:
+    """Return what an input text says of the person: all after the workplace."""
+    return text.rpartition(f"{AT} ")[2]
+
+
 def sentence(workplace: str = "", position: str = "", task: str = "") -> str:
     """Return the model's input text; absent (empty) parts are left out, all absent gives ''."""
     workplace, position, task = tidy(workplace), tidy(position), tidy(task)
-    parts = [f"{workplace}(에서)" if workplace else "", f"{position}({particle(position)})" if position else "", task]
+    parts = [f"{workplace}{AT}" if workplace else "", f"{position}({particle(position)})" if position else "", task]
     return " ".join(part for part in parts if part)

@@ -177,7 +177,7 @@ def _fill(folder: RunFolder, config: dict[str, Any], rows: Rows, plan: Plan, set
         "parameters": 1000,
     }
     loss = {"loss": 1.25} if found["validation"][0] and kind == "encoder" else {}
-    outcome = Outcome(*found["test"], {**found["validation"][0], **loss}, [], "CPU (invented)")
+    outcome = Outcome(*found["test"], {**found["validation"][0], **loss}, [], [], "CPU (invented)")
     packages = PACKAGES if kind == "encoder" else BASELINE_PACKAGES
     report = {
         **report_record(config, folder, rows, outcome, kind, packages),

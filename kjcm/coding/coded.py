@@ -1,0 +1,157 @@
+"""What a coded file says of a row: its first codes, and what is to be done with it; texts seen before are known."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kjcm.study.model_folder import Settings
+from kjcm.triage.calibration import Probabilities
+from kjcm.triage.rules import ACCEPT, BACK_OFF, DECISIONS, INVALID, NONE, Triage
+
+ADDED = ("decision", "decision_code", "decision_title", "pick_list", "reason")
+MOST_KNOWN = 500_000  # texts remembered; some 100 bytes each
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Coded rows, as numbers.
+
+    Attributes:
+        top: [rows, top_k], class indices, likeliest first.
+        prob: [rows, top_k], their probabilities.
+        decision: [rows], places in DECISIONS.
+        parent: [rows], place among the triage's parents, or NONE.
+        picks: [rows, triage.k], class indices, or NONE.
+    """
+
+    top: NDArray[np.int16]
+    prob: NDArray[np.float32]
+    decision: NDArray[np.int8]
+    parent: NDArray[np.int16]
+    picks: NDArray[np.int16]
+
+    def take(self, rows: NDArray[np.int64]) -> "Coded":
+        """Return some rows."""
+        return Coded(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def with_invalid(self, invalid: NDArray[np.bool_]) -> "Coded":
+        """Return rows, those that are not invalid in the order they have here; invalid: [rows]."""
+        place = np.cumsum(~invalid) - 1
+        kept = self.take(np.where(invalid, 0, place)) if len(self.top) else self.none(len(invalid))
+        kept.decision[invalid] = INVALID
+        return kept
+
+    def none(self, rows: int) -> "Coded":
+        """Return rows of no codes, as many columns wide as these."""
+        return Coded(
+            **{
+                field.name: np.zeros((rows, *getattr(self, field.name).shape[1:]), getattr(self, field.name).dtype)
+                for field in fields(self)
+            }
+        )
+
+
+class Known:
+    """Texts that were met, and how they were coded.
+
+    Texts are numbered as they are met, which may be before they are coded; they are coded in the same order.
+    """
+
+    def __init__(self) -> None:
+        self._place: dict[bytes, int] = {}
+        self._coded: list[Coded] = []
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def meet(self, texts: Sequence[str], manages: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return each text's number [texts], and which texts are new [new texts], the first of equal ones.
+
+        Args:
+            texts: rows' texts.
+            manages: [texts]; the same text of one who manages and of one who does not are two.
+        """
+        before = len(self._place)
+        numbers = np.empty(len(texts), np.int64)
+        new: list[int] = []
+        for row, (text, says) in enumerate(zip(texts, manages.tolist(), strict=True)):
+            key = hashlib.blake2b(
+                text.encode("utf-8", "surrogatepass"), digest_size=16, key=b"1" if says else b"0"
+            ).digest()
+            numbers[row] = self._place.setdefault(key, len(self._place))
+            if numbers[row] == before + len(new):
+                new.append(row)
+        return numbers, np.array(new, np.int64)
+
+    def add(self, coded: Coded) -> None:
+        """Keep the next texts as coded."""
+        self._coded.append(coded)
+
+    def take(self, numbers: NDArray[np.int64]) -> Coded:
+        """Return rows of texts by their numbers [rows]."""
+        if len(self._coded) > 1:
+            self._coded = [
+                Coded(
+                    **{f.name: np.concatenate([getattr(part, f.name) for part in self._coded]) for f in fields(Coded)}
+                )
+            ]
+        return self._coded[0].take(numbers)
+
+
+class Decider:
+    """Probabilities to coded rows, and these to the columns of a file.
+
+    Args:
+        settings: of the model.
+        triage: the rules.
+        top_k: codes a row.
+    """
+
+    def __init__(self, settings: Settings, triage: Triage, top_k: int) -> None:
+        self.triage, self.top_k = triage, top_k
+        codes = [*settings.classes, *triage.parents]
+        self._codes = np.array([*codes, ""], dtype=object)  # NONE, which is -1, is the last
+        self._titles = np.array([*(settings.titles.get(code, "") for code in codes), ""], dtype=object)
+        self._classes = len(settings.classes)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are added to a file."""
+        return [*(f"{name}_{k + 1}" for name in ("code", "title", "prob") for k in range(self.top_k)), *ADDED]
+
+    def coded(self, probability: Probabilities, manages: NDArray[np.bool_]) -> Coded:
+        """Return rows coded; probability: [rows, classes], manages: [rows]."""
+        gated = self.triage.gated(probability, manages)
+        some = np.argpartition(-gated, self.top_k - 1, axis=1)[:, : self.top_k]
+        some.sort(axis=1)  # equals in class order
+        order = np.argsort(-np.take_along_axis(gated, some, axis=1), axis=1, kind="stable")
+        top = np.take_along_axis(some, order, axis=1)
+        found = self.triage.decide(gated)
+        return Coded(
+            top=top.astype(np.int16),
+            prob=np.take_along_axis(gated, top, axis=1).astype(np.float32),
+            decision=found.decision,
+            parent=found.parent,
+            picks=found.picks,
+        )
+
+    def frame(self, coded: Coded, reasons: Sequence[str]) -> pd.DataFrame:
+        """Return the added columns of rows; reasons: [rows], why a row is invalid, else ''."""
+        invalid = coded.decision == INVALID
+        codes, titles = self._codes[coded.top], self._titles[coded.top]
+        decided = np.where(coded.decision == ACCEPT, coded.top[:, 0].astype(int), NONE)
+        decided = np.where(coded.decision == BACK_OFF, self._classes + coded.parent.astype(int), decided)
+        lists = self._codes[coded.picks]
+        frame = pd.DataFrame(dict(zip(self.columns, [*codes.T, *titles.T, *coded.prob.T], strict=False)))
+        frame.loc[invalid] = None
+        return frame.assign(
+            decision=np.array(DECISIONS, dtype=object)[coded.decision],
+            decision_code=self._codes[decided],
+            decision_title=self._titles[decided],
+            pick_list=[" ".join(filter(None, row)) for row in lists.tolist()],
+            reason=list(reasons),
+        )

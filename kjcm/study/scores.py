@@ -1,0 +1,96 @@
+"""What triage needs of a training: its temperature, the logits of rows that set thresholds, and those of the test rows.
+
+The validation rows are split in two by the split's seed. The first half fits the temperature; the second, which then has
+chosen nothing, stays beside the model for thresholds and pick lists. Neither holds a text or a row's name.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kjcm.errors import KjcmError
+from kjcm.files import read_json, write_json
+from kjcm.study.findings import calibration_error, reliability_of
+from kjcm.survey.split import first_half
+from kjcm.survey.wording import without_workplace
+from kjcm.triage.calibration import brier, fit_temperature, probabilities
+from kjcm.triage.managers import says_words
+from kjcm.triage.scored import Scored, load_scored, save_scored
+
+if TYPE_CHECKING:
+    from kjcm.model.module import Predictions
+    from kjcm.study.model_folder import Settings
+
+CALIBRATION, HELD, TEST = "calibration.json", "triage.safetensors", "test_logits.safetensors"
+
+
+def scored(
+    rows: pd.DataFrame, labels: NDArray[np.int64], predictions: "Sequence[Predictions]", words: Sequence[str]
+) -> Scored:
+    """Return rows (text, perhaps manages) with the logits of `predictions`, which come batch by batch, in the rows' order."""
+    numbers, logits = (
+        np.concatenate([getattr(batch, name).numpy() for batch in predictions]) for name in ("rows", "logits")
+    )
+    answers = rows["manages"].to_numpy(bool) if "manages" in rows else np.zeros(len(rows), bool)
+    said = says_words([without_workplace(text) for text in rows["text"]], words)
+    return Scored(logits[np.argsort(numbers)], labels, said, answers)
+
+
+def calibrate(folder: Path, rows: pd.DataFrame, found: Scored, settings: "Settings", seed: int, stopped: bool) -> None:
+    """Write the calibration of a model and its held rows into its folder.
+
+    Args:
+        folder: the model folder.
+        rows: validation rows: id, and cluster where mapped.
+        found: the same rows, scored.
+        settings: of the model.
+        seed: data.split_seed.
+        stopped: whether early stopping has chosen the weights by these rows.
+    """
+    first = first_half(rows, seed)
+    held = found.of(~first)
+    temperature = fit_temperature(found.logits[first], found.labels[first])
+    record: dict[str, Any] = {
+        "temperature": temperature,
+        "n": int(first.sum()),
+        "n_held": len(held.labels),
+        "chosen_by_validation": stopped,
+    }
+    if len(held.labels):
+        for when, at in (("before", 1.0), ("after", temperature)):
+            probability = probabilities(held.logits, at)
+            table = reliability_of(probability.max(axis=1), probability.argmax(axis=1) == held.labels)
+            record |= {f"ece_{when}": calibration_error(table), f"brier_{when}": brier(probability, held.labels)}
+    write_json(folder / CALIBRATION, record)
+    save_scored(folder / HELD, held, settings.classes_hash)
+
+
+def calibration_of(folder: Path) -> Mapping[str, Any] | None:
+    """Return the calibration of a model folder, None where it was trained without validation rows.
+
+    Raises:
+        KjcmError: the file is damaged.
+    """
+    file = folder / CALIBRATION
+    if not file.is_file():
+        return None
+    record = read_json(file)
+    temperature = record.get("temperature") if isinstance(record, dict) else None
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < float("inf"):
+        raise KjcmError(f"{file}: damaged: temperature is {temperature!r}. Use an unchanged copy of the run.")
+    found: Mapping[str, Any] = record
+    return found
+
+
+def held_rows(folder: Path, settings: "Settings") -> Scored | None:
+    """Return the rows that set thresholds of a model folder, None where it has none.
+
+    Raises:
+        KjcmError: the file is damaged or of another model.
+    """
+    file = folder / HELD
+    return load_scored(file, len(settings.classes), settings.classes_hash) if file.is_file() else None

@@ -1,0 +1,1 @@
+"""What a model's probabilities may be trusted with: calibration, thresholds that keep a promise, pick lists, managers."""

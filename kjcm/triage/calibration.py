@@ -1,0 +1,63 @@
+"""Temperature scaling, and how far probabilities are from what they claim.
+
+Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.float32]
+Probabilities = NDArray[np.floating[Any]]
+Labels = NDArray[np.int64]
+
+COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are looked at
+
+
+def probabilities(logits: Logits, temperature: float = 1.0) -> NDArray[np.float64]:
+    """Return softmax(logits / temperature): [rows, classes]."""
+    from scipy.special import softmax
+
+    found: NDArray[np.float64] = softmax(logits.astype(np.float64) / temperature, axis=1)
+    return found
+
+
+def fit_temperature(logits: Logits, labels: Labels) -> float:
+    """Return the temperature under which the labels are likeliest; 1 where no row tells.
+
+    Args:
+        logits: [rows, classes].
+        labels: [rows], class indices; one that is no class has no probability and is left out.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    known = labels < logits.shape[1]
+    z, y = logits[known].astype(np.float64), labels[known]
+    if not len(y):
+        return 1.0
+
+    def loss(log_temperature: float) -> float:
+        at = log_softmax(z / np.exp(log_temperature), axis=1)
+        return float(-at[np.arange(len(y)), y].mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))
+
+
+def brier(probability: Probabilities, labels: Labels) -> float:
+    """Return the mean squared distance of the probabilities from the truth, over all classes: 0 at best, 2 at worst.
+
+    A label that is no class counts as one of probability 0.
+    """
+    of_truth = probability_of(probability, labels)
+    return float((np.square(probability).sum(axis=1) - 2 * of_truth + 1).mean())
+
+
+def probability_of(probability: Probabilities, labels: Labels) -> NDArray[np.float64]:
+    """Return each row's probability of its label, 0 where the label is no class: [rows]."""
+    known = labels < probability.shape[1]
+    found = np.zeros(len(labels))
+    found[known] = probability[known, labels[known]]
+    return found

@@ -1,0 +1,73 @@
+"""Rows with a model's logits, kept beside the model or the run: what calibration and thresholds are made of and tried on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kjcm.errors import KjcmError, first_line
+from kjcm.files import atomic
+from kjcm.triage.calibration import Labels, Logits
+
+HASH = "classes_hash"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows that a model was run on; no text, no name of a row.
+
+    Attributes:
+        logits: [rows, classes], float32.
+        labels: [rows], class indices, numbered on from the last class where a code is none.
+        words: [rows], whether the text holds a manager's key word.
+        answers: [rows], whether the yes/no column says that the person manages; all False without that column.
+    """
+
+    logits: Logits
+    labels: Labels
+    words: NDArray[np.bool_]
+    answers: NDArray[np.bool_]
+
+    def of(self, rows: NDArray[np.bool_]) -> "Scored":
+        """Return some of the rows."""
+        return Scored(self.logits[rows], self.labels[rows], self.words[rows], self.answers[rows])
+
+
+def save_scored(file: Path, scored: Scored, classes_hash: str) -> None:
+    """Write rows as safetensors, atomically."""
+    from safetensors.numpy import save_file
+
+    arrays: dict[str, NDArray[Any]] = {
+        "logits": np.ascontiguousarray(scored.logits, np.float32),
+        "labels": scored.labels.astype(np.int32),
+        "words": scored.words.astype(np.uint8),
+        "answers": scored.answers.astype(np.uint8),
+    }
+    with atomic(file) as temporary:
+        save_file(arrays, temporary, {HASH: classes_hash})
+
+
+def load_scored(file: Path, classes: int, classes_hash: str) -> Scored:
+    """Read rows that `save_scored` wrote.
+
+    Raises:
+        KjcmError: the file is damaged, or of a model of other classes.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(file, "numpy") as stored:
+            found = (stored.metadata() or {}).get(HASH)
+            logits, labels, words, answers = (
+                stored.get_tensor(name) for name in ("logits", "labels", "words", "answers")
+            )
+    except Exception as error:  # safetensors has errors of its own, and NumPy of other kinds
+        raise KjcmError(
+            f"{file}: missing or damaged ({first_line(error)}). Use an unchanged copy of the run."
+        ) from None
+    rows = len(labels)
+    if found != classes_hash or logits.shape != (rows, classes) or words.shape != (rows,) or answers.shape != (rows,):
+        raise KjcmError(f"{file}: is of a model of other classes. Use an unchanged copy of the run.")
+    return Scored(logits.astype(np.float32), labels.astype(np.int64), words.astype(bool), answers.astype(bool))
