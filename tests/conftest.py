@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 COLUMNS = {
     "id": "id", "workplace": "workplace", "position": "position", "task": "task", "code": "code",
-    "cluster": None, "weight": None,
+    "cluster": None, "weight": None, "manages": None,
 }  # fmt: skip
 
 
@@ -97,4 +97,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("finished") / "run"
     cache = tmp_path_factory.mktemp("cache")
     assert command("train", *LEARNS, "experiment=k_jcm", f"run_dir={run}", f"cache={cache}") == 0
+    return run
+
+
+@pytest.fixture(scope="session")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that held half of its training rows back; tests must not write into it."""
+    run = tmp_path_factory.mktemp("calibrated") / "run"
+    cache = tmp_path_factory.mktemp("cache")
+    words = (*LEARNS, "data.scale=0.04", "data.validation=0.5", "trainer.max_epochs=10")
+    assert command("train", *words, "experiment=k_jcm", f"run_dir={run}", f"cache={cache}") == 0
     return run

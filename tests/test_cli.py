@@ -228,22 +228,16 @@ def test_output_that_exists_is_not_overwritten(finished: Path, here: Path, capfd
     assert (here / "cohort" / "cohort.json").read_bytes() == before
 
 
-def test_predict_refuses_rows_without_text_and_writes_nothing(
+def test_predict_says_which_key_is_wrong_and_leaves_what_is_there(
     finished: Path, here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    frame = answers(4)
-    frame.loc[2, ["workplace", "task"]] = ""
-    frame.to_csv("in.csv", index=False)
-    assert command("predict", f"run={finished}", "input=in.csv", "output=out.csv", "chunk_rows=1") == 1
-    assert "row 3" in capfd.readouterr().err
-    assert sorted(path.name for path in here.iterdir()) == ["in.csv"]
-    assert command("predict", f"run={finished}", "input=in.csv", "output=out.csv", "skip_invalid=true") == 0
-    assert pd.read_csv("out.csv", dtype=str)["code_1"].isna().tolist() == [False, False, True, False]
+    answers(4).to_csv("in.csv", index=False)
     (here / "c.csv.json").write_text("mine")
-    assert command("predict", f"run={finished}", "input=in.csv", "output=c.csv", "skip_invalid=true") == 1
+    assert command("predict", f"run={finished}", "input=in.csv", "output=c.csv") == 1
     assert command("predict", f"run={finished}", "input=in.csv") == 2
     assert command("predict", f"run={finished}", "input=in.csv", "output=b.csv", "columns.task=job") == 1
     assert "columns.task" in capfd.readouterr().err
+    assert sorted(path.name for path in here.iterdir()) == ["c.csv.json", "in.csv"]
 
 
 def test_an_unexpected_error_in_one_job_lets_the_others_go_on(here: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,7 @@ class Coded:
         """Return rows, those that are not invalid in the order they have here; invalid: [rows]."""
         place = np.cumsum(~invalid) - 1
         kept = self.take(np.where(invalid, 0, place)) if len(self.top) else self.none(len(invalid))
-        kept.decision[invalid] = INVALID
+        kept.decision[invalid], kept.parent[invalid], kept.picks[invalid] = INVALID, NONE, NONE
         return kept
 
     def none(self, rows: int) -> "Coded":

@@ -107,7 +107,12 @@ def _parts(target: Path, note: Path, what: Mapping[str, Any], overwrite: bool) -
             for file in (*parts.glob("*.npz"), *parts.glob("output.*")):
                 file.unlink()
             write_json(began, what)
-        yield parts
+        try:
+            yield parts
+        except BaseException:
+            if not any(parts.glob("*.npz")):  # nothing to go on from
+                shutil.rmtree(parts)
+            raise
     shutil.rmtree(parts)
 
 
@@ -194,7 +199,8 @@ def _say(record: Mapping[str, Any], target: Path) -> None:
     if record["rows_resumed"]:
         log.info("%s of them were coded before", f"{record['rows_resumed']:,}")
     shares = [f"{name} {count:,} ({count / rows:.0%})" for name, count in record["decisions"].items() if count]
-    log.info("decisions: %s", ", ".join(shares))
+    if shares:
+        log.info("decisions: %s", ", ".join(shares))
     if outlook["target_error"] is not None and outlook["threshold"] is not None:
         log.info(
             "of the accepted rows at most %.0f %% are wrong (%.0f %% confidence), if these rows are like the %s that set it",

@@ -54,7 +54,7 @@ def fixed_sequence(
 ) -> list[Tried]:
     """Return the shares that were tried, strictest first; all but perhaps the last one passed.
 
-    Shares that could not pass even with one error are left out beforehand: which ones depends on the number of rows alone.
+    Shares that could not pass even with one error are left out beforehand: which ones depends on no label.
 
     Args:
         confidence: [rows], of rows that neither trained nor calibrated the model.
@@ -69,14 +69,14 @@ def fixed_sequence(
     falling = np.sort(confidence)[::-1]
     least = fewest_rows(target, level, errors=1)
     for share in shares:
-        wanted = int(np.floor(share * len(confidence)))
-        if wanted < least:
-            continue
+        wanted = int(share * len(confidence))
         # the rows above the next one: given its confidence they are a random sample of all rows above it
         threshold = float(falling[wanted]) if wanted < len(falling) else -1.0
         accepted = confidence > threshold
         rows, errors = int(accepted.sum()), int((accepted & ~right).sum())
-        p = float(binom.cdf(errors, rows, target)) if rows else 1.0
+        if rows < least:
+            continue
+        p = float(binom.cdf(errors, rows, target))
         tried.append(Tried(share, threshold, rows, errors, p, passed=p <= level))
         if p > level:
             break

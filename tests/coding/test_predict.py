@@ -1,14 +1,26 @@
-"""`kjcm predict`: precision, what it writes, and what an error leaves."""
+"""`kjcm predict`: what it writes and decides, and what an error or a kill leaves."""
 
+import os
+import subprocess
+import sys
 import threading
+import time
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyreadstat
 import pytest
 
+from kjcm.coding.coder import Coder, Ready
 from kjcm.files import read_json
-from tests.conftest import command
+from kjcm.study.lease import leased
+from kjcm.study.model_folder import load_settings
+from kjcm.triage.calibration import probabilities
+from kjcm.triage.managers import says_words
+from kjcm.triage.scored import load_scored
+from tests.conftest import ROOT, command
 
 
 @pytest.fixture
@@ -47,29 +59,211 @@ def test_precision_that_is_not_there_is_refused(
     assert sorted(path.name for path in Path().iterdir()) == ["in.csv"]
 
 
-def test_an_error_in_a_later_chunk_is_shown_and_leaves_nothing(
-    finished: Path, rows: pd.DataFrame, capfd: pytest.CaptureFixture[str]
-) -> None:
-    rows.loc[33, ["workplace", "task"]] = ""
-    rows.to_csv("in.csv", index=False)
-    assert command("predict", f"run={finished}", "input=in.csv", "output=out.csv", "chunk_rows=4") == 1
-    assert "no text in row 34" in capfd.readouterr().err
-    assert sorted(path.name for path in Path().iterdir()) == ["in.csv"]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
-
-
-def test_an_error_while_coding_leaves_nothing(
+def test_an_error_before_anything_is_coded_leaves_nothing(
     finished: Path, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kjcm.coding.coder import Coder
-
-    def fails(self: Coder, ready: object) -> pd.DataFrame:
+    def fails(self: Coder, ready: object) -> None:
         raise RuntimeError("the device is gone")
 
-    monkeypatch.setattr(Coder, "frame", fails)
+    monkeypatch.setattr(Coder, "probabilities", fails)
     assert command("predict", f"run={finished}", "input=in.csv", "output=out.csv", "chunk_rows=4") == 1
     assert sorted(path.name for path in Path().iterdir()) == ["in.csv"]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_it_goes_on_after_an_error_and_codes_nothing_twice(
+    finished: Path, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("predict", f"run={finished}", "input=in.csv", "chunk_rows=3", "accelerator=cpu", "precision=32-true")
+    met = spied(monkeypatch)
+    assert command(*words, "output=whole.csv") == 0
+    assert len(met) == len(set(met)) == 8  # of equal texts, in whatever chunk, one is coded
+    whole = Path("whole.csv").read_bytes()
+    probabilities = Coder.probabilities
+
+    def third_fails(self: Coder, ready: Ready) -> object:
+        if len(list(Path().glob(".out.csv.parts/*.npz"))) == 2:
+            raise RuntimeError("the device is gone")
+        return probabilities(self, ready)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Coder, "probabilities", third_fails)
+        assert command(*words, "output=out.csv") == 1
+    assert not Path("out.csv").exists()
+    assert command(*words, "output=out.csv", "top_k=2") == 1  # rows coded otherwise do not go on from these
+    assert "unfinished coding" in capfd.readouterr().err
+    met.clear()
+    assert command(*words, "output=out.csv") == 0
+    assert sorted(met) == sorted(["회사(에서) 머리 손질", "회사(에서) 건물 청소"])
+    assert Path("out.csv").read_bytes() == whole
+    assert read_json(Path("out.csv.json"))["rows_resumed"] == 6
+    assert sorted(path.name for path in Path().iterdir()) == [
+        "in.csv", "out.csv", "out.csv.json", "whole.csv", "whole.csv.json",
+    ]  # fmt: skip
+
+
+def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list that the texts go into that the model is given."""
+    met: list[str] = []
+    ready = Coder.ready
+
+    def tells(self: Coder, texts: list[str]) -> Ready:
+        met.extend(texts)
+        return ready(self, texts)
+
+    monkeypatch.setattr(Coder, "ready", tells)
+    return met
+
+
+def test_a_killed_coding_goes_on_without_a_lost_or_doubled_row(finished: Path, here: Path) -> None:
+    tasks = [f"{task} {n}" for n in range(700) for task in ("용접", "벼농사", "머리 손질")]
+    pd.DataFrame({"n": range(len(tasks)), "workplace": "", "position": "", "task": tasks}).to_csv("in.csv", index=False)
+    words = [
+        f"run={finished}",
+        "input=in.csv",
+        "output=out.csv",
+        "chunk_rows=50",
+        "accelerator=cpu",
+        "precision=32-true",
+    ]
+    for kill in range(3):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "kjcm", "predict", *words], env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+        while child.poll() is None and len(list(here.glob(".out.csv.parts/*.npz"))) <= 10 * kill + 5:
+            time.sleep(0.002)
+        child.kill()
+        assert child.wait() == -9 and not Path("out.csv").exists()
+    assert command("predict", *words) == 0
+    coded = pd.read_csv("out.csv")
+    assert coded["n"].tolist() == list(range(len(tasks))) and coded["task"].tolist() == tasks
+    assert read_json(Path("out.csv.json"))["rows_resumed"] >= 50 * 25
+    assert command("predict", *[word.replace("out.csv", "once.csv") for word in words]) == 0
+    assert Path("out.csv").read_bytes() == Path("once.csv").read_bytes()
+
+
+def test_two_processes_do_not_write_one_output(
+    finished: Path, rows: pd.DataFrame, capfd: pytest.CaptureFixture[str]
+) -> None:
+    parts = Path(".out.csv.parts")
+    parts.mkdir()
+    with leased(parts):
+        assert command("predict", f"run={finished}", "input=in.csv", "output=out.csv") == 1
+    assert "is at work" in capfd.readouterr().err
+
+
+def test_a_bad_row_is_said_and_the_rest_is_coded(finished: Path, here: Path) -> None:
+    tasks = ["용접", None, "  ", "123", "??? - !", datetime(2020, 1, 1), "벼농사", 5, "ㅇㅇ"]
+    pd.DataFrame({"workplace": "", "position": None, "task": tasks}).to_excel("in.xlsx", index=False)
+    assert command("predict", f"run={finished}", "input=in.xlsx", "output=out.parquet", "chunk_rows=4") == 0
+    coded = pd.read_parquet("out.parquet")
+    assert coded["reason"].tolist() == ["", "empty", "empty", "not text", "not text", "not text", "", "not text", ""]
+    invalid = coded["decision"] == "invalid"
+    assert (invalid == (coded["reason"] != "")).all() and (coded["code_1"].isna() == invalid).all()
+    assert (coded.loc[invalid, ["decision_code", "pick_list"]] == "").all(axis=None)
+    assert read_json(Path("out.parquet.json"))["decisions"]["invalid"] == 6
+    pd.DataFrame({"workplace": ["", ""], "position": "", "task": ["", "1"]}).to_csv("none.csv", index=False)
+    assert command("predict", f"run={finished}", "input=none.csv", "output=none_out.csv") == 0
+    assert pd.read_csv("none_out.csv")["decision"].tolist() == ["invalid"] * 2
+
+
+def test_the_articles_rule_without_validation_rows_promises_nothing(
+    finished: Path, rows: pd.DataFrame, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command("predict", f"run={finished}", "input=in.csv", "output=out.csv", "triage.threshold=0.3") == 0
+    shown = capfd.readouterr()
+    assert "not calibrated" in shown.out + shown.err
+    coded = pd.read_csv("out.csv", dtype=str, keep_default_na=False)
+    sure = coded["prob_1"].astype(float) >= 0.3
+    assert 0 < sure.sum() < len(coded)
+    assert coded["decision"].tolist() == ["accept" if one else "choose" for one in sure]
+    assert (coded["decision_code"] == coded["code_1"].where(sure, "")).all()
+    firsts = coded[[f"code_{k}" for k in range(1, 6)]].agg(" ".join, axis=1)
+    assert (coded["pick_list"] == firsts.where(~sure, "")).all()
+    assert command("predict", f"run={finished}", "input=in.csv", "output=b.csv", "triage.target_error=0.1") == 2
+    assert "data.validation=0.3" in capfd.readouterr().err
+
+
+def test_a_calibrated_run_decides_by_its_promise(calibrated: Path, here: Path) -> None:
+    test = pd.read_parquet(calibrated / "predictions.parquet")
+    cohort = pd.read_parquet(twin_rows(0.04))
+    texts = cohort.set_index("id").loc[test["id"], "text"]
+    pd.DataFrame({"workplace": "", "position": "", "task": texts.to_numpy()}).to_csv("in.csv", index=False)
+    words = (f"run={calibrated}", "input=in.csv", "accelerator=cpu", "precision=32-true", "triage.target_error=0.4")
+    assert command("predict", *words, "output=out.csv", "triage.back_off=[2,1]", "triage.managers=words") == 0
+    coded = pd.read_csv("out.csv", dtype=str, keep_default_na=False)
+    calibration = read_json(calibrated / "model" / "calibration.json")
+    settings = load_settings(calibrated / "model")
+    logits = load_scored(calibrated / "test_logits.safetensors", len(settings.classes), settings.classes_hash)
+    place = {code: number for number, code in enumerate(settings.classes)}
+    assert [
+        place.get(code, label) for code, label in zip(test["code"], logits.labels, strict=True)
+    ] == logits.labels.tolist()
+    np.testing.assert_allclose(probabilities(logits.logits).max(axis=1), test["prob_1"], atol=1e-6)
+    outlook = read_json(Path("out.csv.json"))["triage"]
+    assert outlook["temperature"] == calibration["temperature"] != 1
+    assert outlook["validation_rows"] == calibration["n_held"]
+    accepted = coded["decision"] == "accept"
+    assert accepted.mean() == pytest.approx(outlook["expected"]["accept"], abs=0.1) and accepted.sum() > 50
+    true = test["code"].to_numpy()
+    assert (coded["decision_code"] != true)[accepted].mean() < 0.4
+    backed = coded["decision"] == "back off"
+    assert coded["decision_code"][backed].str.len().isin([1, 2]).all() and (coded["decision_title"][backed] != "").all()
+    assert (coded["pick_list"] != "").equals(coded["decision"] == "choose")
+    # the lists of a file say what the model folder's own rows promise
+    manage = says_words(list(texts), settings.manager_words)
+    assert not coded["code_1"][~manage].str.startswith("1").any()
+
+
+def twin_rows(scale: float) -> Path:
+    """Return the twin's cohort as a file."""
+    assert command("prepare", f"data.scale={scale}", "out=twin") == 0
+    return Path("twin/cohort.parquet")
+
+
+def test_managers_by_a_column(calibrated: Path, rows: pd.DataFrame, capfd: pytest.CaptureFixture[str]) -> None:
+    test = pd.read_parquet(calibrated / "predictions.parquet")
+    names = [f"code_{k}" for k in range(1, 11)]
+    one = test["id"][test[names].apply(lambda code: code.str.startswith("1")).any(axis=1)].iloc[0]
+    texts = pd.read_parquet(twin_rows(0.04)).set_index("id")["text"]
+    rows = pd.concat([rows.assign(boss=answer, workplace="", task=texts[one]) for answer in ("예", "아니오")])
+    rows.to_csv("in.csv", index=False)
+    words = (f"run={calibrated}", "input=in.csv", "triage.managers=column", "top_k=10")
+    assert command("predict", *words, "output=out.csv") == 2
+    assert "columns.manages" in capfd.readouterr().err
+    assert command("predict", *words, "output=out.csv", "columns.manages=boss") == 0
+    coded = pd.read_csv("out.csv", dtype={"code_1": str})
+    managers = coded[names].astype(str).apply(lambda code: code.str.startswith("1"))
+    assert managers[coded["boss"] == "예"].any(axis=None) and not managers[coded["boss"] == "아니오"].any(axis=None)
+    rows.assign(boss="글쎄").to_csv("in.csv", index=False)
+    assert command("predict", *words, "output=b.csv", "columns.manages=boss") == 1
+    assert "'글쎄'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["sav", "dta"])
+def test_labelled_files_keep_their_labels(finished: Path, here: Path, kind: str) -> None:
+    rows = pd.DataFrame(
+        {"n": [1.0, 2.0, np.nan], "workplace": ["은행", "", ""], "position": "", "task": ["예금 상담", "용접", "농사"]}
+    )
+    labels = {"column_labels": {"n": "성별", "task": "하는 일"}, "variable_value_labels": {"n": {1: "남", 2: "여"}}}
+    write = pyreadstat.write_sav if kind == "sav" else pyreadstat.write_dta
+    write(rows, f"in.{kind}", **labels)
+    assert command("predict", f"run={finished}", f"input=in.{kind}", f"output=out.{kind}", "chunk_rows=2") == 0
+    read = pyreadstat.read_sav if kind == "sav" else pyreadstat.read_dta
+    coded, about = read(f"out.{kind}")
+    assert coded["task"].tolist() == rows["task"].tolist() and coded["n"].tolist()[:2] == [1, 2]
+    assert about.column_names_to_labels["task"] == "하는 일" and about.variable_value_labels["n"] == {1: "남", 2: "여"}
+    assert coded["title_1"].str.len().min() > 0 and set(coded["decision"]) <= {"accept", "choose"}
+    assert command("predict", f"run={finished}", f"input=in.{kind}", "output=out.csv") == 0
+    assert pd.read_csv("out.csv", dtype=str)["code_1"].tolist() == coded["code_1"].tolist()
+
+
+def test_a_kind_that_cannot_hold_the_table_says_so(
+    finished: Path, rows: pd.DataFrame, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows.rename(columns={"n": "1 bad name"}).to_csv("in.csv", index=False)
+    assert command("predict", f"run={finished}", "input=in.csv", "output=out.sav") == 1
+    assert "SAV cannot hold this table" in capfd.readouterr().err and not Path("out.sav").exists()
 
 
 def test_columns_of_the_codes_are_not_overwritten(

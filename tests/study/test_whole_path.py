@@ -175,7 +175,8 @@ def test_predict_keeps_columns_and_order(finished: Path, here: Path, kind: str) 
     words = (f"run={finished}", f"input=in.{kind}", "precision=32-true")
     assert command("predict", *words, "output=out.parquet", "top_k=3", "chunk_rows=3") == 0
     coded = pd.read_parquet("out.parquet")
-    assert list(coded) == [*rows, *(f"{name}_{k}" for name in ("code", "title", "prob") for k in (1, 2, 3))]
+    codes = [f"{name}_{k}" for name in ("code", "title", "prob") for k in (1, 2, 3)]
+    assert list(coded) == [*rows, *codes, "decision", "decision_code", "decision_title", "pick_list", "reason"]
     pd.testing.assert_frame_equal(coded[list(rows)].fillna("").astype(str), rows, check_dtype=False)
     assert load(here / "out.parquet.json")["synthetic"] is True
     # every row is coded as it would be alone, whatever its chunk and batch
@@ -207,11 +208,9 @@ def test_predict_leaves_numbers_and_odd_cells_as_they_are(finished: Path, here: 
 
 
 def test_probabilities_of_all_classes_sum_to_one(finished: Path) -> None:
-    from kjcm.coding.predict import Coder
+    from kjcm.coding.coder import Coder
 
-    coder = Coder(finished, batch_size=2, top_k=len(load(finished / "cohort.json")["classes"]))
-    coded = coder.code(["은행(에서) 예금 상담", "택시 운전", "x"])
-    prob = coded[[name for name in coded if name.startswith("prob_")]].to_numpy(float)
+    prob = Coder(finished, batch_size=2).code(["은행(에서) 예금 상담", "택시 운전", "x"])
     assert prob.shape == (3, 142)
     assert np.allclose(prob.sum(axis=1), 1, atol=1e-5)
 

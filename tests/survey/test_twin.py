@@ -208,7 +208,7 @@ def test_scale_is_checked(scale: float, ksco: Classification) -> None:
 
 @pytest.mark.parametrize("role", ["cluster", "weight"])
 def test_has_no_clusters_and_weights(role: str, ksco: Classification) -> None:
-    with pytest.raises(ConfigError, match="no clusters and weights"):
+    with pytest.raises(ConfigError, match="no clusters, weights"):
         synthetic_source(0.1, 0, {**COLUMNS, role: "area"}, ksco)
 
 
