@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kjcm.errors import KjcmError
 from kjcm.files import atomic, read_json, write_json, write_text
-from kjcm.report import experiments, further, review, tables
+from kjcm.report import experiments, further, review, tables, triage
 from kjcm.report.content import Column, Estimate, Figure, Table
 from kjcm.report.drawing import png, svg
 from kjcm.report.experiments import Experiment
@@ -35,7 +35,7 @@ def makers(verdicts: review.Verdicts) -> dict[str, Maker]:
         tables.flow_chart, tables.wording_examples, tables.example_output, tables.evaluation_metrics, tables.precision_by_size,
         tables.precision_by_major, tables.every_group, tables.top_k, tables.sizes_by_precision, tables.own_common_and_all,
         further.comparisons, further.digits, further.texts, further.waves, further.head_and_tail, further.all_groups,
-        further.search, further.runs_found,
+        further.search, further.runs_found, triage.calibration, triage.triage,
     )  # fmt: skip
     judged = {
         f"judged_{verdict.replace(' ', '_')}": partial(review.judged, verdict=verdict, verdicts=verdicts)

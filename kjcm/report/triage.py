@@ -1,0 +1,367 @@
+"""What a model's probabilities are worth on its test rows: calibration, kept promises, pick lists, managers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kjcm.report import curves
+from kjcm.report.content import Column, Estimate, Figure, Table, Value
+from kjcm.report.experiments import Experiment
+from kjcm.report.further import SIZES
+from kjcm.report.runs import Run
+from kjcm.report.study import Study, mean_of, not_run
+from kjcm.report.tables import Content
+from kjcm.study.findings import calibration_error, reliability_of
+from kjcm.study.model_folder import load_settings
+from kjcm.study.scores import TEST, calibration_of, held_rows
+from kjcm.triage.calibration import Probabilities, brier, probabilities
+from kjcm.triage.managers import MAJOR
+from kjcm.triage.rules import ACCEPT, Options, Tree, Triage
+from kjcm.triage.scored import Scored, load_scored
+
+PLAIN = Options(None, 0.8, 0.95, 0.1, 5, (), "none", True)  # as conf/predict.yaml has them
+TARGETS = (0.05, 0.1, 0.2, 0.3, 0.4)
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
+NEEDS = "Needs a run with validation rows: train with data.validation=0.3."
+SEALED = "All figures are of test rows, which have set nothing."
+
+
+@dataclass(frozen=True)
+class Scorings:
+    """A run's scored rows.
+
+    Attributes:
+        tree: its classes.
+        temperature: of its calibration.
+        held: rows that set thresholds and lists.
+        test: test rows.
+        plain: [test rows, classes], the model's own probabilities.
+        calibrated: the same, calibrated.
+    """
+
+    tree: Tree
+    temperature: float
+    held: Scored
+    test: Scored
+    plain: NDArray[np.float64]
+    calibrated: NDArray[np.float64]
+
+    def triage(self, options: Options) -> Triage:
+        """Return the rules that the held rows set."""
+        return Triage(options, self.tree, self.held, self.temperature)
+
+    def right(self, probability: Probabilities) -> NDArray[np.bool_]:
+        """Return which test rows' first codes are right."""
+        right: NDArray[np.bool_] = np.equal(probability.argmax(axis=1), self.test.labels)
+        return right
+
+
+def scorings(run: Run) -> Scorings | None:
+    """Return a run's scored rows; None where it was trained without validation rows or not tested.
+
+    Raises:
+        KjcmError: a file is damaged.
+    """
+    return _read(run.path)
+
+
+@cache
+def _read(path: Path) -> Scorings | None:
+    model, file = path / "model", path / TEST
+    if not file.is_file():
+        return None
+    settings = load_settings(model)
+    calibration, held = calibration_of(model), held_rows(model, settings)
+    if calibration is None or held is None or not len(held.labels):
+        return None
+    test = load_scored(file, len(settings.classes), settings.classes_hash)
+    temperature = float(calibration["temperature"])
+    return Scorings(
+        Tree(settings.classes, settings.ancestors, settings.n_train),
+        temperature,
+        held,
+        test,
+        probabilities(test.logits),
+        probabilities(test.logits, temperature),
+    )
+
+
+def _table(
+    study: Study,
+    this: Experiment,
+    key: str,
+    title: str,
+    columns: Sequence[Column],
+    rows_of: Callable[[Sequence[Scorings]], Sequence[Sequence[Value]]],
+    notes: Sequence[str],
+) -> Table:
+    """Return a table with the rows that `rows_of` gives of each model's runs, under the model's label."""
+    rows: list[tuple[Value, ...]] = []
+    for name in this.runs:
+        if name not in study.runs:
+            rows += [not_run(study.label(name), len(columns) + 1)] if study.applies(name) else []
+            continue
+        found = [one for run in study.runs[name] if (one := scorings(run)) is not None]
+        if found:
+            rows += [(study.label(name), *row) for row in rows_of(found)]
+        else:
+            rows.append((study.label(name), "not calibrated", *[None] * (len(columns) - 1)))
+    absent = any("not calibrated" in row for row in rows)
+    whole = (Column("Model"), *columns)
+    return Table(
+        key, title, whole, tuple(rows), (*((NEEDS,) if absent else ()), SEALED, *notes), study.missing(this.runs)
+    )
+
+
+def calibration(study: Study, this: Experiment) -> Sequence[Content]:
+    """Reliability before and after temperature scaling, and what the article's 80 % rule then accepts."""
+    columns = (
+        Column("Probabilities"), Column("Temperature", "share"), Column("Expected calibration error", "share"),
+        Column("Brier score", "share"), Column("Rows of 0.80 or more", "percent"), Column("Right among them", "percent"),
+    )  # fmt: skip
+
+    def rows(found: Sequence[Scorings]) -> Sequence[Sequence[Value]]:
+        return [
+            ("as the model gives them", None, *_worth(found, lambda one: one.plain)),
+            ("calibrated", mean_of(one.temperature for one in found), *_worth(found, lambda one: one.calibrated)),
+        ]
+
+    note = (
+        "The temperature is fitted on one half of the validation rows. Expected calibration error: mean distance of accuracy "
+        "from probability over 15 bins; Brier score: over all classes, 0 at best."
+    )
+    table = _table(study, this, this.key, this.heading, columns, rows, [note])
+    return [table, *_reliability(study, this)]
+
+
+def _worth(found: Sequence[Scorings], of: Callable[[Scorings], NDArray[np.float64]]) -> Sequence[Value]:
+    """Return calibration error, Brier score, share of rows from 0.8 and accuracy among them: means over runs."""
+    sure = [np.greater_equal(of(one).max(axis=1), PLAIN.threshold) for one in found]
+    among = [one.right(of(one))[rows].mean() for one, rows in zip(found, sure, strict=True) if rows.any()]
+    return [
+        mean_of(
+            calibration_error(reliability_of(of(one).max(axis=1), one.right(of(one)))) for one in found
+        ),
+        mean_of(brier(of(one), one.test.labels) for one in found),
+        mean_of(float(rows.mean()) for rows in sure),
+        mean_of(among) if among else None,
+    ]  # fmt: skip
+
+
+def _first(study: Study, this: Experiment) -> tuple[str, Scorings] | None:
+    """Return the label and scored rows of the first model that has some."""
+    for name in this.runs:
+        for run in study.runs.get(name, ()):
+            if (found := scorings(run)) is not None:
+                return study.label(name), found
+    return None
+
+
+def _reliability(study: Study, this: Experiment) -> Sequence[Content]:
+    first = _first(study, this)
+    if first is None:
+        return []
+    label, found = first
+    tables = {
+        name: reliability_of(probability.max(axis=1), found.right(probability))
+        for name, probability in (("as the model gives them", found.plain), ("calibrated", found.calibrated))
+    }
+    columns = (
+        Column("Probabilities"), Column("From", "share"), Column("To", "share"), Column("Mean probability", "share"),
+        Column("Accuracy", "share"), Column("Rows", "count"),
+    )  # fmt: skip
+    data: list[tuple[Value, ...]] = [
+        (name, *map(float, edges), int(rows))
+        for name, table in tables.items()
+        for *edges, rows in table[["low", "high", "confidence", "accuracy", "rows"]].to_numpy().tolist()
+    ]
+    title = f"Reliability diagram of {label}"
+    errors = ", ".join(f"{calibration_error(table):.3f} {name}" for name, table in tables.items())
+    return [
+        Figure(
+            "reliability", title, lambda: curves.reliability(tables, synthetic=study.synthetic),
+            f"Accuracy against probability. Expected calibration error: {errors}.",
+            Table("reliability", title, columns, tuple(data)), (SEALED, f"Expected calibration error: {errors}."),
+        )
+    ]  # fmt: skip
+
+
+def triage(study: Study, this: Experiment) -> Sequence[Content]:
+    """What is accepted under a target and how much of it is wrong; accuracy by acceptance; pick lists; managers."""
+    return [
+        _promises(study, this),
+        _acceptance(study, this),
+        *_curve(study, this),
+        _lists(study, this),
+        _managers(study, this),
+    ]
+
+
+def _promises(study: Study, this: Experiment) -> Table:
+    columns = (
+        Column("Rule"), Column("Accepted", "percent"), Column("Errors among them", "percent"), Column("Promise kept"),
+        Column("To choose from a list", "percent"), Column("To search for", "percent"),
+    )  # fmt: skip
+
+    def rows(found: Sequence[Scorings]) -> Sequence[Sequence[Value]]:
+        rules = {f"at most {target:.0%} errors": replace(PLAIN, target_error=target) for target in TARGETS}
+        rules = {"probability 0.80, calibrated": PLAIN, **rules}
+        return [(name, *_followed(found, options)) for name, options in rules.items()]
+
+    notes = (
+        "A target is promised with 95 % confidence, for rows like the validation rows; runs that kept it out of all runs. "
+        "Nothing accepted keeps every promise.",
+        "What is not accepted: a list of 1 to 5 codes to choose from, or a search where the list would be longer.",
+    )
+    return _table(study, this, this.key, this.heading, columns, rows, notes)
+
+
+def _followed(found: Sequence[Scorings], options: Options) -> Sequence[Value]:
+    """Return what a rule does with the test rows: means over runs."""
+    accepted, errors, shares = [], [], []
+    for one in found:
+        rules = one.triage(options)
+        decision = rules.decide(one.calibrated).decision
+        taken = decision == ACCEPT
+        accepted.append(float(taken.mean()))
+        errors.append(float((~one.right(one.calibrated))[taken].mean()) if taken.any() else 0.0)
+        shares.append([float((decision == place).mean()) for place in (1, 2)])
+    kept = sum(error <= (options.target_error or 1) for error in errors)
+    choose, search = zip(*shares, strict=True)
+    return [
+        mean_of(accepted), mean_of(errors) if any(accepted) else None,
+        None if options.target_error is None else f"{kept} of {len(found)}", mean_of(choose), mean_of(search),
+    ]  # fmt: skip
+
+
+def _acceptance(study: Study, this: Experiment) -> Table:
+    columns = [Column(f"{share:.0%} accepted", "percent") for share in SHARES]
+
+    def rows(found: Sequence[Scorings]) -> Sequence[Sequence[Value]]:
+        cells = []
+        for share in SHARES:
+            right = [_by_confidence(one) for one in found]
+            cells.append(mean_of(float(one[: max(1, int(share * len(one)))].mean()) for one in right))
+        return [cells]
+
+    title = "Accuracy of the rows that the model is surest of"
+    return _table(study, this, "acceptance", title, columns, rows, [])
+
+
+def _by_confidence(one: Scorings) -> NDArray[np.bool_]:
+    """Return which rows are right, the surest first."""
+    return one.right(one.calibrated)[np.argsort(-one.calibrated.max(axis=1), kind="stable")]
+
+
+def _curve(study: Study, this: Experiment) -> Sequence[Content]:
+    lines: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    for name in this.runs:
+        found = [one for run in study.runs.get(name, ()) if (one := scorings(run)) is not None]
+        if found:
+            right = _by_confidence(found[0])
+            counts = np.unique(np.linspace(max(1, len(right) // 50), len(right), 50).astype(int))
+            lines[study.label(name)] = counts / len(right), right.cumsum()[counts - 1] / counts
+    if not lines:
+        return []
+    columns = (Column("Model"), Column("Accepted", "share"), Column("Accuracy", "share"))
+    data = [(label, float(x), float(y)) for label, line in lines.items() for x, y in zip(*line, strict=True)]
+    title = "Accuracy against acceptance"
+    ends = "; ".join(
+        f"{label}: {y[0]:.0%} of the surest rows right, {y[-1]:.0%} of all" for label, (_, y) in lines.items()
+    )
+    return [
+        Figure(
+            "acceptance_curve", title, lambda: curves.acceptance(lines, synthetic=study.synthetic),
+            f"Accuracy falls as more rows are accepted. {ends}.",
+            Table("acceptance_curve", title, columns, tuple(data)), (SEALED, "The first seed of each model."),
+        )
+    ]  # fmt: skip
+
+
+def _lists(study: Study, this: Experiment) -> Table:
+    columns = (
+        Column("Groups by size"), Column("Test rows", "count"), Column("Right code on the list", "percent"),
+        Column("Mean codes", "number"), Column("Lists of 1 to 5 codes", "percent"), Column("Right code on those", "percent"),
+        Column("Right code in the Top-5", "percent"),
+    )  # fmt: skip
+
+    def rows(found: Sequence[Scorings]) -> Sequence[Sequence[Value]]:
+        order = np.argsort(found[0].tree.n_train, kind="stable")
+        thirds = dict(zip(SIZES, np.array_split(order, 3), strict=True))
+        parts = {"all": np.arange(len(order)), **thirds}
+        return [(name, *values) for name, classes in parts.items() if (values := _covered(found, classes)) is not None]
+
+    notes = (
+        f"Lists are made to hold the right code of {1 - PLAIN.alpha:.0%} of the rows of every major group before they are cut: "
+        "one of more than 5 codes is not shown, and the row is to be searched for.",
+    )
+    return _table(study, this, "pick_lists", "Pick lists", columns, rows, notes)
+
+
+def _covered(found: Sequence[Scorings], classes: NDArray[np.int64]) -> Sequence[Value] | None:
+    """Return what the lists of the test rows of some classes hold: means over runs; None without rows."""
+    cells: list[list[float]] = []
+    rows = 0
+    for one in found:
+        listed = one.triage(PLAIN).listed(one.calibrated)
+        own = np.isin(one.test.labels, classes)
+        if not own.any():
+            return None
+        rows, labels = int(own.sum()), one.test.labels[own]
+        hit, size = listed[own][np.arange(rows), labels], listed[own].sum(axis=1)
+        short = (size >= 1) & (size <= PLAIN.k)
+        top = np.argsort(-one.calibrated[own], axis=1, kind="stable")[:, : PLAIN.k]
+        cells.append(
+            [
+                float(hit.mean()), float(size.mean()), float(short.mean()),
+                float(hit[short].mean()) if short.any() else np.nan, float((top == labels[:, None]).any(axis=1).mean()),
+            ]
+        )  # fmt: skip
+    whole = [mean_of(column) for column in zip(*cells, strict=True)]
+    return [rows, *(None if np.isnan(value.mean) else value for value in whole)]
+
+
+def _managers(study: Study, this: Experiment) -> Table:
+    columns = (
+        Column("Who can be coded as a manager"), Column("Coded as one", "count"), Column("Precision", "percent"),
+        Column("Recall", "percent"), Column("Accuracy of all rows", "percent"),
+    )  # fmt: skip
+
+    def rows(found: Sequence[Scorings]) -> Sequence[Sequence[Value]]:
+        if not any(major == MAJOR for major in found[0].tree.majors):
+            return []
+        rules = {"everybody": "none", "who says so in position or task": "words"}
+        if any(one.test.answers.any() for one in found):
+            rules["who answers yes"] = "column"
+        return [(name, *_gated(found, rule)) for name, rule in rules.items()]
+
+    note = f"Major group {MAJOR}; who says so has one of data.manager_words."
+    return _table(study, this, "managers", "Managers", columns, rows, [note])
+
+
+def _gated(found: Sequence[Scorings], rule: str) -> Sequence[Value]:
+    """Return what a managers' rule does: rows coded as managers, their precision and recall, and accuracy of all."""
+    cells: list[list[float]] = []
+    for one in found:
+        rules = one.triage(replace(PLAIN, managers=rule))
+        probability = rules.probability(one.test)
+        manager = np.append(rules.managing, False)  # a code that is no class is no manager's, as far as is known
+        given = manager[probability.argmax(axis=1)]
+        true = manager[np.minimum(one.test.labels, len(manager) - 1)]
+        both = float((given & true).sum())
+        cells.append(
+            [
+                float(given.sum()), both / given.sum() if given.any() else np.nan, both / true.sum() if true.any() else np.nan,
+                float(one.right(probability).mean()),
+            ]
+        )  # fmt: skip
+    count, *shares = zip(*cells, strict=True)
+    return [round(float(np.mean(count))), *(_or_none(mean_of(values)) for values in shares)]
+
+
+def _or_none(value: Estimate) -> Estimate | None:
+    return None if np.isnan(value.mean) else value

@@ -1,0 +1,111 @@
+"""The report's figures of calibration and triage, against the run's own files, worked out anew."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import softmax
+
+from kjcm.files import read_json
+from kjcm.study.model_folder import load_settings
+from kjcm.triage.scored import Scored, load_scored
+from tests.conftest import command
+
+Shown = dict[str, pd.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def shown(calibrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    """The report's tables and the data of its figures."""
+    out = tmp_path_factory.mktemp("triage") / "report"
+    assert (
+        command("report", f"runs={calibrated.parent}", f"out={out}", "only=[calibration,triage]", "replicates=0") == 0
+    )
+    assert all(
+        (out / "figures" / f"{name}.png").stat().st_size > 10_000 for name in ("reliability", "acceptance_curve")
+    )
+    return {file.stem: pd.read_csv(file) for file in out.glob("*/*.csv")}
+
+
+@pytest.fixture(scope="module")
+def test_rows(calibrated: Path) -> tuple[Scored, np.ndarray, np.ndarray]:
+    """The test rows, and their probabilities before and after calibration."""
+    settings = load_settings(calibrated / "model")
+    rows = load_scored(calibrated / "test_logits.safetensors", len(settings.classes), settings.classes_hash)
+    temperature = read_json(calibrated / "model" / "calibration.json")["temperature"]
+    return rows, *(softmax(rows.logits.astype(float) / at, axis=1) for at in (1.0, temperature))
+
+
+def own(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the one model that is run."""
+    return table[table["Model"] == "K-JCM"].reset_index(drop=True)
+
+
+def test_calibration(shown: Shown, test_rows: tuple[Scored, np.ndarray, np.ndarray]) -> None:
+    rows, *both = test_rows
+    table = own(shown["calibration"])
+    assert table["Probabilities"].tolist() == ["as the model gives them", "calibrated"]
+    for line, probability in zip(table.to_dict("records"), both, strict=True):
+        confidence, right = probability.max(axis=1), probability.argmax(axis=1) == rows.labels
+        place = np.ceil(confidence * 15).astype(int)
+        error = sum(abs((confidence - right)[place == one].sum()) for one in set(place)) / len(right)
+        assert line["Expected calibration error"] == pytest.approx(error)
+        assert line["Rows of 0.80 or more"] == pytest.approx((confidence >= 0.8).mean())
+        if (confidence >= 0.8).any():
+            assert line["Right among them"] == pytest.approx(right[confidence >= 0.8].mean())
+    for name, probability in zip(("as the model gives them", "calibrated"), both, strict=True):
+        bins = shown["reliability"][shown["reliability"]["Probabilities"] == name]
+        assert bins["Rows"].sum() == len(rows.labels)
+        assert (bins["Mean probability"] * bins["Rows"]).sum() == pytest.approx(probability.max(axis=1).sum())
+
+
+def test_acceptance(shown: Shown, test_rows: tuple[Scored, np.ndarray, np.ndarray]) -> None:
+    rows, _, probability = test_rows
+    right = (probability.argmax(axis=1) == rows.labels)[np.argsort(-probability.max(axis=1), kind="stable")]
+    (line,) = own(shown["acceptance"]).to_dict("records")
+    for share in (0.5, 0.6, 0.7, 0.8, 0.9):
+        assert float(line[f"{share:.0%} accepted"]) == pytest.approx(right[: int(share * len(right))].mean())
+    curve = own(shown["acceptance_curve"])
+    assert curve["Accuracy"].iloc[-1] == pytest.approx(right.mean()) and curve["Accepted"].iloc[-1] == 1
+    assert shown["acceptance_curve"]["Accepted"].is_monotonic_increasing
+
+
+def test_promises(shown: Shown) -> None:
+    table = own(shown["triage"]).set_index("Rule")
+    targets = [float(rule.split()[2].rstrip("%")) / 100 for rule in table.index[1:]]
+    assert targets == [0.05, 0.1, 0.2, 0.3, 0.4]
+    accepted = table["Accepted"].iloc[1:]
+    assert accepted.is_monotonic_increasing and accepted.iloc[-1] > 0.1
+    for target, line in zip(targets, table.iloc[1:].to_dict("records"), strict=True):
+        assert (
+            line["Promise kept"]
+            == f"{int(np.isnan(line['Errors among them']) or line['Errors among them'] <= target)} of 1"
+        )
+        assert line["Accepted"] + line["To choose from a list"] + line["To search for"] == pytest.approx(1)
+
+
+def test_pick_lists_and_managers(shown: Shown, test_rows: tuple[Scored, np.ndarray, np.ndarray]) -> None:
+    rows, _, probability = test_rows
+    lists = own(shown["pick_lists"])
+    known = rows.labels < probability.shape[1]
+    assert lists["Test rows"].iloc[0] == lists["Test rows"].iloc[1:].sum() == known.sum()
+    top = (np.argsort(-probability, axis=1)[:, :5] == rows.labels[:, None]).any(axis=1)
+    assert lists["Right code in the Top-5"].iloc[0] == pytest.approx(top[known].mean())
+    assert 0.85 < lists["Right code on the list"].iloc[0] < 0.97
+    managers = own(shown["managers"])
+    assert managers["Who can be coded as a manager"].tolist() == ["everybody", "who says so in position or task"]
+    assert managers["Coded as one"].iloc[1] <= managers["Coded as one"].iloc[0]
+
+
+def test_runs_without_validation_rows_say_what_they_lack(finished: Path, tmp_path: Path) -> None:
+    assert (
+        command(
+            "report", f"runs={finished.parent}", f"out={tmp_path / 'r'}", "only=[calibration,triage]", "replicates=0"
+        )
+        == 0
+    )
+    for name in ("calibration", "triage", "pick_lists", "managers", "acceptance"):
+        text = (tmp_path / "r" / "tables" / f"{name}.md").read_text(encoding="utf-8")
+        assert "| K-JCM | not calibrated |" in text and "data.validation=0.3" in text
+    assert not list((tmp_path / "r").glob("figures/reliability*"))
