@@ -93,6 +93,7 @@ def _report(
     config: Config, folder: RunFolder, rows: Rows, prepared: Prepared, fitted: Fitted, outcome: Outcome
 ) -> dict[str, Any]:
     """Write predictions and model; return what report.json holds beside the seconds."""
+    folder.require_held()
     write_predictions(folder.path, rows, outcome)
     save_model(folder.path / "model", prepared.encoder, prepared.tokenizer, _model_settings(config, prepared))
     return {
