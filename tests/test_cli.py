@@ -278,7 +278,7 @@ def test_damaged_runs_are_refused(finished: Path, here: Path, capfd: pytest.Capt
     assert "not a finished run" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["model=distilkobert"], ["model=klue_bert"], ["model=tiny", "tokenizer=kobert"]])
+@pytest.mark.parametrize("words", [["model=distilkobert"], ["model=tiny", "tokenizer=kobert"]])
 def test_without_a_network_the_message_says_what_to_give(
     words: list[str], here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

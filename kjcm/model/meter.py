@@ -23,6 +23,11 @@ class Meter(pl.Callback):
         self._read: NDArray[np.int64] = np.zeros(1, np.int64)
         self._since: tuple[float, int] | None = None
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget what runs before this one took of the GPU."""
+        if pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pl_module.device)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count anew: what lay between two epochs is no training."""
         self._since = None

@@ -45,8 +45,9 @@ def take_cards(wanted: int) -> None:
                 _mine[card] = lock
         if len(_mine) == wanted:
             break
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_mine)
-    log.info("process %d computes on GPU %s", os.getpid(), ", ".join(_mine))
+    mine = [card for card in cards if card in _mine]
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+    log.info("process %d computes on GPU %s", os.getpid(), ", ".join(mine))
 
 
 def _locked(file: Path) -> IO[str] | None:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kjcm.errors import CUT, KjcmError, first_line, of_the_system
+from kjcm.errors import KjcmError, first_line, of_the_system
 from kjcm.files import read_json, write_json
 
 FAILURE = "failure.json"
@@ -28,7 +28,7 @@ class Failure:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Return what an error means; of an unexpected one the message is cut, for it may show a respondent's answer."""
+    """Return what an error means; of an unexpected one only its type is kept, for its message may show an answer."""
     if isinstance(error, KjcmError):
         return Failure(error.kind, str(error), error.exit_code)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _says_out_of_memory(error):
@@ -38,7 +38,7 @@ def failure_of(error: BaseException) -> Failure:
         )
     if isinstance(error, OSError):
         return Failure(KjcmError.kind, str(of_the_system(error)))
-    return Failure(UNEXPECTED, f"{type(error).__name__}: {first_line(error)[:CUT]} (see trace in {FAILURE})")
+    return Failure(UNEXPECTED, f"{type(error).__name__} (its places in the code are in {FAILURE})")
 
 
 def _says_out_of_memory(error: BaseException) -> bool:

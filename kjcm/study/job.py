@@ -227,6 +227,7 @@ def report_record(
 
 def finish(folder: RunFolder, report: dict[str, Any], seconds: Mapping[str, float]) -> None:
     """Write report.json and DONE, and show the metrics."""
+    folder.require_held()
     report["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
     write_json(folder.path / "report.json", report)
     folder.finish()

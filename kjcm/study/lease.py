@@ -20,11 +20,18 @@ from kjcm.errors import KjcmError
 
 LEASE = ".lease"
 BEAT = 5.0  # seconds between signs of life
+LENGTH = 1000  # bytes of a lease
 SILENCE = 30.0  # seconds without one after which a holder on another machine is taken for dead
 
 
 class Busy(KjcmError):
     """Another process is at work on the run."""
+
+
+class FinishedMeanwhile(Busy):
+    """Another process has finished the run since this one looked."""
+
+    exit_code = 0
 
 
 @dataclass(frozen=True)
@@ -83,12 +90,21 @@ class Lease:
                 self._write(beat)
 
     def _write(self, beat: int, released: bool = False) -> None:
-        whole = json.dumps({**asdict(self.holder), "beat": beat, "released": released})
-        self._file.write_text(whole + "\n", encoding="utf-8")
+        whole = json.dumps({**asdict(self.holder), "beat": beat, "released": released}).encode()
+        with self._file.open("r+b") as stream:  # in place and of one length: a full disk takes nothing of what is there
+            stream.write(whole.ljust(LENGTH) + b"\n")
 
     def begin(self) -> None:
-        """Say who has the lease, and give signs of life from now on."""
-        self._write(0)
+        """Say who has the lease, and give signs of life from now on.
+
+        Raises:
+            OSError: it cannot be written; then it is given back.
+        """
+        try:
+            self._write(0)
+        except OSError:
+            self._file.unlink(missing_ok=True)
+            raise
         self._thread.start()
 
     def end(self) -> None:
@@ -109,8 +125,8 @@ def leased(folder: Path) -> Iterator[Lease]:
         OSError: the folder cannot be written.
     """
     lease = _take(folder)
+    lease.begin()
     try:
-        lease.begin()
         yield lease
     finally:
         lease.end()

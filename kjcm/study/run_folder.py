@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,10 +18,12 @@ from kjcm.files import write_json, write_text
 from kjcm.schema import WHERE_AND_HOW
 from kjcm.study.failures import FAILURE, Failure, failure_of, write_failure
 from kjcm.study.inputs import input_digests
-from kjcm.study.lease import LEASE, Lease, leased
+from kjcm.study.lease import LEASE, FinishedMeanwhile, Lease, leased
 
 # Changes when the same config and inputs would give other results than before.
 RESULTS_VERSION = 5
+
+LAUNCH = "KJCM_LAUNCH"  # names a sweep to the processes that run its jobs
 
 State = Literal["new", "unfinished", "done", "other"]
 
@@ -98,7 +101,8 @@ class RunFolder:
         An error that ends the context leaves its reason in the folder (`read_failure`), until the run is begun again.
 
         Raises:
-            KjcmError: see `require_mine`; or another process is at work in it (Busy), or it cannot be written.
+            KjcmError: see `require_mine`; or another process is at work in it (Busy) or has finished it
+                (FinishedMeanwhile), or it cannot be written.
         """
         with ExitStack() as stack:
             try:
@@ -106,7 +110,10 @@ class RunFolder:
                 self.lease = stack.enter_context(leased(self.path))
             except OSError as error:
                 raise KjcmError(f"{self.path}: the run folder cannot be written ({error.strerror}).") from None
-            if self.require_mine(overwrite) != "new" and overwrite:
+            state = self.require_mine(overwrite)
+            if state == "done" and not overwrite:
+                raise FinishedMeanwhile(f"{self.path}: another process has finished this run meanwhile.")
+            if state != "new" and overwrite and not self._is_of_this_launch():
                 self._clear()
             self._identify()
             (self.path / FAILURE).unlink(missing_ok=True)
@@ -138,8 +145,18 @@ class RunFolder:
     def _identify(self) -> None:
         write_json(
             self.path / "identity.json",
-            {"hash": self.identity.hash, "results_version": RESULTS_VERSION, "inputs": self.identity.inputs},
+            {
+                "hash": self.identity.hash,
+                "results_version": RESULTS_VERSION,
+                "inputs": self.identity.inputs,
+                "launch": this_launch(),
+            },
         )
+
+    def _is_of_this_launch(self) -> bool:
+        """Tell whether the folder was begun by this very launch, which goes on: overwrite=true cleared it then."""
+        launch = this_launch()
+        return launch is not None and self.state == "unfinished" and _identity(self.path).get("launch") == launch
 
     def _clear(self) -> None:
         """Remove everything but the lease; DONE first, so that no half-removed run looks finished."""
@@ -177,7 +194,18 @@ def default_path(runs: str, name: str, identity: Identity) -> Path:
 
 def read_identity(path: Path) -> str | None:
     """Return the hash that a folder's identity.json has, None without one."""
+    found = _identity(path).get("hash")
+    return None if found is None else str(found)
+
+
+def _identity(path: Path) -> dict[str, Any]:
     try:
-        return str(json.loads((path / "identity.json").read_text(encoding="utf-8"))["hash"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        found = json.loads((path / "identity.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def this_launch() -> str | None:
+    """Return what tells a launch whose jobs may be started again (a sweep's, Slurm's) from others; None for a lone run."""
+    return os.environ.get(LAUNCH) or os.environ.get("SLURM_JOB_ID")

@@ -91,10 +91,14 @@ def _panels(share_text: bool, path: Path, rows: Rows, report: Mapping[str, Any])
 
 
 def _model_of(config: Config, path: Path, report: Mapping[str, Any]) -> "Artifact":
-    """Return the model folder as an artifact; a tokenizer that was learnt from answers only where texts are shared."""
+    """Return the model folder as an artifact; a tokenizer that may be learnt from answers only where texts are shared."""
     import wandb
 
-    learnt = config["tokenizer"]["kind"] == "trained" and not config["logger"]["share_text"]
+    node = config["tokenizer"]
+    local = node["kind"] == "huggingface" and Path(node["path"] or config["model"]["pretrained"] or "").is_dir()
+    learnt = (node["kind"] == "trained" or local) and not config["logger"][
+        "share_text"
+    ]  # an earlier run's may be local
     about = {"run": report["hashes"]["run"], "cohort": report["hashes"]["cohort"], "synthetic": report["synthetic"]}
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"model-{config['name']}")[:128]
     artifact = wandb.Artifact(name, "model", metadata={**about, **summary_of(report), "tokenizer": not learnt})

@@ -72,7 +72,9 @@ class Signals:
             except Exception as error:  # submitit's, where it does not start the job again
                 log.warning("%s", first_line(error))
                 raise Interrupted(number) from None
-            return
+            if number == signal.SIGTERM or global_rank() == 0:
+                return
+            # submitit starts the job again in its first task, and returns in the others
         self._left = True
         leave(number)
 

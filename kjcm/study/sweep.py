@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -29,8 +30,9 @@ from kjcm.study.lease import is_held
 from kjcm.study.ledger import state_of
 from kjcm.study.listing import frame_of, ordered, show
 from kjcm.study.planned import Composer, Job, say
+from kjcm.study.run_folder import LAUNCH
 from kjcm.study.signals import handled, leave
-from kjcm.study.swept import INTERRUPTED, SweptJob
+from kjcm.study.swept import INTERRUPTED, SweptJob, this_process
 
 ORDER = ("resumable", "new", "failed", "pruned", "finished", "running")  # what others work on comes last
 STOP = "stop"  # the file that tells jobs not yet begun that the sweep is to end
@@ -77,7 +79,7 @@ class Sweep:
             self._target,
             self._retries,
             self._node["cards"],
-            os.getpid(),
+            this_process(),
             Path.cwd(),
             self._folder / STOP,
             self._debug,
@@ -128,7 +130,7 @@ class Sweep:
         """
         for job in jobs:
             job.mark = job.marked()
-        with self._signals(inner) as asked:
+        with _named_launch(), self._signals(inner) as asked:
             while jobs and (error := self._broken(inner, jobs)) and not asked:
                 log.warning("the launcher broke (%s): what it left is launched again", type(error).__name__)
                 left = _left(jobs)
@@ -144,17 +146,20 @@ class Sweep:
     def _broken(self, inner: Launcher, jobs: Sequence[Job]) -> Exception | None:
         """Launch jobs and keep why they failed; return what the launcher itself raised."""
         try:
-            returns = inner.launch([job.words for job in jobs], jobs[0].number)
-        except Exception as error:  # a worker of joblib's or a job of submitit's was killed
+            with _every_job_awaited():
+                returns = inner.launch([job.words for job in jobs], jobs[0].number)
+        except Exception as error:  # a worker of joblib's was killed
             return error
+        broken = None
         for job, returned in zip(jobs, returns, strict=True):
             try:
                 failure = returned.return_value
-            except Exception as error:
-                failure = failure_of(error)
+            except Exception as error:  # a job of submitit's was killed
+                broken = error
+                continue
             if failure is not None and failure.kind != INTERRUPTED:
                 self._keep(job, failure)
-        return None
+        return broken
 
     def _keep(self, job: Job, failure: Failure) -> None:
         """Keep why a job failed, in its folder where that does not say so already and can be written."""
@@ -207,6 +212,42 @@ class Sweep:
             log.info("the table as CSV: %s", self._folder / "jobs.csv")
         codes = [job.failure.exit_code for job in self.jobs if job.failure] + [2 for _ in invalid]
         return max([*codes, int(any(state not in ("finished", "running") for state in counts))])
+
+
+@contextmanager
+def _named_launch() -> Iterator[None]:
+    """Name the launch to the processes of its jobs: one that is started again goes on, overwrite=true or not."""
+    before = os.environ.get(LAUNCH)
+    os.environ[LAUNCH] = uuid.uuid4().hex
+    try:
+        yield
+    finally:
+        os.environ.pop(LAUNCH)
+        if before is not None:
+            os.environ[LAUNCH] = before
+
+
+@contextmanager
+def _every_job_awaited() -> Iterator[None]:
+    """Have submitit's launcher wait for every job: at the first that died it would leave the others queued or at work."""
+    try:
+        from submitit.core.core import Job as Submitted
+    except ImportError:  # submitit is an extra
+        yield
+        return
+    results = Submitted.results
+
+    def outcome(job: Any) -> list[Any]:
+        try:
+            return list(results(job))
+        except Exception as error:
+            return [JobReturn(_return_value=error, status=JobStatus.FAILED)]
+
+    Submitted.results = outcome  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Submitted.results = results  # type: ignore[method-assign]
 
 
 def _killed(error: Exception) -> Failure:

@@ -1,5 +1,6 @@
 """A job of a multirun, in whatever process a launcher runs it: it ends with a value, never with an exception."""
 
+import gc
 import importlib
 import logging
 import os
@@ -20,14 +21,15 @@ from kjcm.study.cards import take_cards
 from kjcm.study.failures import UNEXPECTED, Failure, failure_of, read_failure
 from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, resolved
-from kjcm.study.lease import Busy, is_held
+from kjcm.study.lease import Busy, is_held, machine
 from kjcm.study.ledger import state_of
+from kjcm.study.lightning import global_rank
 from kjcm.study.run_folder import RunFolder
 from kjcm.study.signals import handled
 from kjcm.study.train import SWEEP
 
 INTERRUPTED = "interrupted"
-EXTERNAL = ("RANK", "SLURM_PROCID")  # named where a launcher outside has started the processes of a job
+EXTERNAL = ("WORLD_SIZE", "SLURM_NTASKS")  # more than one where a launcher outside has started the processes of a job
 
 log = logging.getLogger("kjcm")
 
@@ -41,7 +43,7 @@ class SweptJob:
         target: module and function of it.
         retry: whether a job that failed before is run.
         cards: auto, or all: a launcher's process sees all GPUs.
-        home: the process that has the sweep.
+        home: the process that has the sweep, as `this_process` names it.
         place: the folder that it works in.
         stop: a file that is there once the sweep is to end.
         debug: whether errors show their traceback.
@@ -51,20 +53,21 @@ class SweptJob:
     target: str
     retry: bool
     cards: str
-    home: int
+    home: str
     place: Path
     stop: Path
     debug: bool
 
     def __call__(self, cfg: DictConfig) -> Failure | None:
         """Run the job; return why it failed, None where it did not."""
-        if os.getpid() != self.home:
+        at_home = this_process() == self.home
+        if not at_home:
             schema.register()  # a launcher's process knows no resolvers yet
             os.chdir(self.place)  # and joblib's may be left over from another sweep
         try:
             return self._run(cfg)
         except Interrupted as leaving:
-            if os.getpid() == self.home:
+            if at_home:
                 raise
             return Failure(INTERRUPTED, str(leaving), leaving.exit_code)
         except Busy as busy:
@@ -76,6 +79,9 @@ class SweptJob:
                 traceback.print_exception(error)
             print(f"kjcm {self.command}: {failure.reason}", file=sys.stderr, flush=True)
             return failure
+        finally:
+            if "torch" in sys.modules:
+                gc.collect()  # cycles would keep a job's memory on the device
 
     def _run(self, cfg: DictConfig) -> Failure | None:
         if self.stop.exists():
@@ -83,6 +89,8 @@ class SweptJob:
         config = resolved(cfg)
         folder = folder_of(config)
         state, reason = state_of(folder.path)
+        if global_rank():  # of several tasks the first decides; by now it may be at work already
+            state = "new"
         if state in ("failed", "pruned") and not self.retry and not config["overwrite"]:
             log.info("%s, by another launcher: %s", state, reason)
             return None
@@ -90,9 +98,10 @@ class SweptJob:
             log.info("%s works on %s: left to it", reason, folder.path)
             return None
         wanted = _cards_wanted(config)
-        if os.getpid() != self.home and wanted and self.cards == "auto":
+        outside = any(int(os.environ.get(name) or 1) > 1 for name in EXTERNAL)
+        if this_process() != self.home and not outside and wanted and self.cards == "auto":
             take_cards(wanted)
-        if _has_processes(config) and not any(name in os.environ for name in EXTERNAL):
+        if _has_processes(config) and not outside:
             return self._as_a_command(config, folder)
         module, function = self.target.split(":")
         getattr(importlib.import_module(module), function)(cfg)
@@ -102,9 +111,11 @@ class SweptJob:
         """Run a job of several processes as a command of its own: where one of them dies, all are killed, the first too."""
         words = list(HydraConfig.get().overrides.task)
         command = [sys.executable, "-m", "kjcm", self.command, *words, *(["--debug"] if self.debug else [])]
-        own = {**os.environ, SWEEP: Path(HydraConfig.get().sweep.dir).name}
+        # one task of Slurm's is no sign of processes started by it
+        own = {name: value for name, value in os.environ.items() if name not in ("SLURM_NTASKS", "SLURM_PROCID")}
+        own[SWEEP] = Path(HydraConfig.get().sweep.dir).name
         before = read_failure(folder.path)
-        said = ""
+        said = "it ended before it came to its folder"
         with (
             subprocess.Popen(command, env=own, stderr=subprocess.PIPE, text=True, errors="replace") as process,
             handled(lambda number, _: process.send_signal(number) if number != SIGINT else None),  # Ctrl-C goes to all
@@ -112,7 +123,8 @@ class SweptJob:
             assert process.stderr is not None
             for line in process.stderr:
                 sys.stderr.write(line)
-                said = line.strip() or said
+                if line.startswith(f"kjcm {self.command}: "):
+                    said = line.strip().partition(": ")[2]
             process.wait()
         code = process.returncode
         if code == 0:
@@ -123,6 +135,11 @@ class SweptJob:
         if failure is None or failure == before:
             failure = Failure("killed", f"killed by signal {-code}") if code < 0 else Failure("error", said, code)
         return failure
+
+
+def this_process() -> str:
+    """Return what tells this process from those of other machines too."""
+    return f"{machine()} {os.getpid()}"
 
 
 def _has_processes(config: Config) -> bool:

@@ -96,6 +96,7 @@ def _report(
     config: Config, folder: RunFolder, rows: Rows, prepared: Prepared, fitted: Fitted, outcome: Outcome
 ) -> dict[str, Any]:
     """Write predictions and model; return what report.json holds beside the seconds."""
+    folder.require_held()
     write_predictions(folder.path, rows, outcome)
     _keep_model(config, folder.path, rows, prepared, outcome)
     return {

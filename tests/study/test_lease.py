@@ -1,5 +1,6 @@
 """The lease of a run folder: one holder at a time, none that has died, no clock compared, no late writer."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from kjcm.errors import KjcmError
 from kjcm.study import lease
 from kjcm.study.failures import read_failure
-from kjcm.study.lease import LEASE, Busy, Lease, holder_of, is_held, leased, seems_held
+from kjcm.study.lease import LEASE, Busy, FinishedMeanwhile, Lease, holder_of, is_held, leased, seems_held
 from kjcm.study.run_folder import Identity, RunFolder
 from tests.conftest import ROOT
 
@@ -113,6 +114,7 @@ def test_a_holder_that_was_overtaken_leaves_the_others_lease_alone(
 ) -> None:
     theirs = Lease(tmp_path / LEASE, 1)
     (tmp_path / LEASE).mkdir()
+    (tmp_path / LEASE / "1").touch()
     theirs.begin()
     theirs._stop.set()
     elsewhere(monkeypatch)
@@ -166,3 +168,43 @@ def test_who_lost_a_run_folder_leaves_no_failure_in_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError), RunFolder(tmp_path / "other", Identity({}, {})).claimed(overwrite=False):
         raise ValueError
     assert read_failure(tmp_path / "other") is not None
+
+
+def test_who_finds_a_run_finished_meanwhile_leaves_it_alone(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run", Identity({}, {}))
+    with folder.claimed(overwrite=False):
+        folder.finish()
+    before = {file: file.read_bytes() for file in folder.path.iterdir() if file.is_file()}
+    with pytest.raises(FinishedMeanwhile) as told, folder.claimed(overwrite=False):
+        raise AssertionError("it is not entered")
+    assert told.value.exit_code == 0
+    assert {file: file.read_bytes() for file in folder.path.iterdir() if file.is_file()} == before
+
+
+def test_a_launch_that_starts_a_run_again_does_not_clear_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path / "run", Identity({}, {}))
+    for launch, kept in (("a", False), ("a", True), ("b", False), (None, False), (None, False)):
+        if launch:
+            monkeypatch.setenv("KJCM_LAUNCH", launch)
+        else:
+            monkeypatch.delenv("KJCM_LAUNCH", raising=False)
+        with folder.claimed(overwrite=True):
+            assert (folder.path / "checkpoint").exists() == kept
+            (folder.path / "checkpoint").touch()
+
+
+def test_a_full_disk_takes_no_lease_away_and_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "BEAT", 0.01)
+    with leased(tmp_path) as mine:
+        before = (tmp_path / LEASE / "1").read_bytes()
+        assert len(before) == lease.LENGTH + 1
+        mine._write(7)
+        assert (tmp_path / LEASE / "1").stat().st_size == len(before)  # in place: it needs no room
+
+    def full(self: Lease, beat: int, released: bool = False) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Lease, "_write", full)
+    with pytest.raises(OSError, match="No space"), leased(tmp_path):
+        pass
+    assert [file.name for file in (tmp_path / LEASE).iterdir()] == []  # and nobody waits for who never was
