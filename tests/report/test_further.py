@@ -200,7 +200,9 @@ def test_every_cell_is_that_of_scikit_learn_and_scipy(study: Study, built: Path,
 def test_no_table_or_figure_stands_in_a_report_that_no_test_recomputes(built: Path) -> None:
     files = {file.relative_to(built).with_suffix("").as_posix() for file in built.rglob("*.csv")}
     elsewhere = {"tables/runs"} | {name for name in files if "verdicts" in name}  # test_runs and test_tables
-    elsewhere |= {f"tables/{name}" for name in ("calibration", "triage", "acceptance", "pick_lists", "managers")}  # test_triage
+    elsewhere |= {
+        f"tables/{name}" for name in ("calibration", "triage", "acceptance", "pick_lists", "managers")
+    }  # test_triage
     assert files - elsewhere == {*OF_THE_ARTICLE, *RECOMPUTED}
 
 
