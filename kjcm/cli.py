@@ -52,6 +52,11 @@ COMMANDS = {
         "code a file with a finished run",
         "kjcm predict run=RUN_DIR input=FILE output=FILE top_k=5",
     ),
+    "export": (
+        "kjcm.coding.export:export",
+        "a finished run's model as ONNX, checked on real rows",
+        "kjcm export run=RUN_DIR format=onnx-int8",
+    ),
     "prepare": (
         "kjcm.study.prepare:prepare",
         "the cohort alone, with its flow counts",

@@ -220,7 +220,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise KjcmError(f"{path}: missing or damaged ({first_line(error)}).") from None
 
 

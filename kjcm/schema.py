@@ -318,6 +318,20 @@ class Predict:
 
 
 @dataclass
+class Export:
+    """`kjcm export`."""
+
+    run: str = MISSING
+    format: str = MISSING
+    out: str | None = MISSING
+    input: str | None = MISSING
+    rows: int = MISSING
+    tolerance: float = MISSING
+    agreement: float = MISSING
+    overwrite: bool = MISSING
+
+
+@dataclass
 class Reporting:
     """What `report` and `reproduce` have in common."""
 
@@ -433,6 +447,7 @@ NODES: dict[str, dict[str, type]] = {
         "baseline": Baseline,
         "evaluate": Evaluate,
         "predict": Predict,
+        "export": Export,
         "doctor": Doctor,
         "report": Report,
         "runs": Runs,
@@ -493,6 +508,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "sweep.retry": ("failed",),
     "sweep.cards": ("auto", "all"),
     "group": ("seed",),
+    "format": ("onnx", "onnx-int8"),
     "triage.managers": ("none", "words", "column"),
 }  # fmt: skip
 # key: (least, whether the least itself is allowed, most)
@@ -538,6 +554,8 @@ RANGES: dict[str, tuple[float, bool, float]] = {
     "steps": (1, True, 10**6),
     "warmup": (1, True, 10**6),
     "rows": (1, True, 10**9),
+    "tolerance": (0, False, 10),
+    "agreement": (0, True, 1),
     "triage.target_error": (0, False, 0.99),
     "triage.threshold": (0, True, 1),
     "triage.confidence": (0.5, True, 0.9999),

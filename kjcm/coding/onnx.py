@@ -1,6 +1,7 @@
 """The model in ONNX Runtime, its linear layers in int8: for CPUs. It is made at first use and kept in the run folder."""
 
 import platform
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
@@ -74,25 +75,34 @@ def int8_file(run: Path, model: "MeanPooled | FirstToken") -> Path:
         "model": digest(run / "model"),
         "recipe": RECIPE,
         "narrow": _saturates(),
-        "versions": {name: _version(name) for name in ("onnx", "onnxruntime", "torch")},
+        "versions": versions("precision=int8"),
     }
     with suppress(KjcmError):  # no note, or a damaged one: it is made again
         if read_json(note) == {**made_of, "sha256": digest(file)}:
             return file
     with atomic(file) as temporary:
-        _make(model, temporary, narrow=_saturates())
+        make_onnx(model, temporary, int8=True)
         made = digest(temporary)
     write_json(note, {**made_of, "sha256": made})
     return file
 
 
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        raise ConfigError(
-            f"precision=int8 needs the package {name}: pip install 'kjcm[onnx]', or use precision=auto."
-        ) from None
+def versions(wanted: str) -> dict[str, str]:
+    """Return the versions of what makes an ONNX file.
+
+    Args:
+        wanted: the key that needs them, as KEY=VALUE.
+
+    Raises:
+        ConfigError: one is not installed.
+    """
+    found = {}
+    for name in ("onnx", "onnxruntime", "torch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            raise ConfigError(f"{wanted} needs the package {name}: pip install 'kjcm[onnx]'.") from None
+    return found
 
 
 def _saturates() -> bool:
@@ -103,8 +113,12 @@ def _saturates() -> bool:
     return platform.machine() in ("x86_64", "AMD64") and not (has.get("avx512_vnni") or has.get("avx_vnni"))
 
 
-def _make(model: "MeanPooled | FirstToken", target: Path, narrow: bool) -> None:
-    """Export the model and turn the weights of its linear layers into int8, with a scale for each output."""
+def make_onnx(model: "MeanPooled | FirstToken", target: Path, *, int8: bool) -> None:
+    """Write the model, which is changed, as ONNX: in float32, or the weights of its linear layers in int8, a scale an output.
+
+    Raises:
+        ConfigError: an encoder of this kind cannot be exported.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -112,19 +126,22 @@ def _make(model: "MeanPooled | FirstToken", target: Path, narrow: bool) -> None:
         whole, ready = Path(folder) / "float32.onnx", Path(folder) / "ready.onnx"
         try:
             _export(model, whole)
+            if not int8:
+                shutil.copyfile(whole, target)
+                return
             quant_pre_process(whole, ready, skip_optimization=True, skip_symbolic_shape=True)
             quantize_dynamic(
                 ready,
                 target,
                 per_channel=True,
-                reduce_range=narrow,
+                reduce_range=_saturates(),
                 weight_type=QuantType.QInt8,
                 op_types_to_quantize=["MatMul", "Gemm"],  # embeddings are looked up, not multiplied
             )
         except Exception as error:  # what an exporter cannot do it says in as many ways as it has layers
             raise ConfigError(
-                f"precision=int8: an encoder of the kind {model.config.model_type} cannot be made into it "
-                f"({first_line(error)}). Use precision=auto."
+                f"{'precision=int8' if int8 else 'format=onnx'}: an encoder of the kind {model.config.model_type} cannot be made "
+                f"into it ({first_line(error)}). Use `kjcm predict precision=auto`."
             ) from error
 
 

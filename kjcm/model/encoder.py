@@ -1,5 +1,6 @@
 """Any Hugging Face encoder with a classification head, loaded or from a random start, and its folder on disk."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +12,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from kjcm.engine.attention import PACKABLE, Layout, use_packed_attention
 from kjcm.errors import ConfigError, KjcmError, first_line, some
 from kjcm.model.last_layer import first_states, padded_first_only
+
+MOST, MOST_LABELS = 10**8, 10**5  # of any number in a configuration, and of its classes
 
 
 class MeanPooled(nn.Module):
@@ -193,7 +196,9 @@ def load_encoder(folder: Path, pooling: str) -> MeanPooled | FirstToken:
     from safetensors.torch import load_file
 
     try:
+        _require_size(folder / "config.json")
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        _require_shapes(config, pooling, folder / "model.safetensors")
         model = _from_config(config, pooling)
         state = load_file(str(folder / "model.safetensors"))
         target: nn.Module = model.classifier if isinstance(model, FirstToken) else model
@@ -205,3 +210,29 @@ def load_encoder(folder: Path, pooling: str) -> MeanPooled | FirstToken:
             f"{folder}: the model cannot be loaded, it is incomplete or damaged ({first_line(error)})."
         ) from None
     return model
+
+
+def _require_size(file: Path) -> None:
+    """Raise ValueError if a configuration has a number that no encoder has: transformers makes a list of num_labels names."""
+    numbers = {
+        name: value for name, value in json.loads(file.read_text(encoding="utf-8")).items() if type(value) is int
+    }
+    limits = {"num_labels": MOST_LABELS}
+    if large := [name for name, value in numbers.items() if abs(value) > limits.get(name, MOST)]:
+        raise ValueError(f"{some(large)} are larger than any encoder's")
+
+
+def _require_shapes(config: PretrainedConfig, pooling: str, file: Path) -> None:
+    """Raise ValueError unless a configuration's weights are those of a file: before room is made for them, however large."""
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as stored:
+        shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+    if config.num_hidden_layers > len(shapes):
+        raise ValueError(f"{config.num_hidden_layers} layers, and the weights are {len(shapes)} tensors")
+    with torch.device("meta"):
+        model = _from_config(config, pooling)
+    target: nn.Module = model.classifier if isinstance(model, FirstToken) else model
+    wanted = {name: tuple(tensor.shape) for name, tensor in target.state_dict().items()}
+    if other := sorted(name for name, shape in shapes.items() if wanted.get(name, shape) != shape):
+        raise ValueError(f"the configuration has other sizes than the weights of {some(other)}")

@@ -1,13 +1,12 @@
 """The model folder of a run: weights, tokenizer, and the ordered classes with their hash; no pickle."""
 
-import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kjcm.errors import KjcmError
-from kjcm.files import write_json
+from kjcm.errors import KjcmError, some
+from kjcm.files import digest, read_json, write_json
 from kjcm.survey.cohort import hash_of
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ class Settings:
         ancestors: [classes], the codes above each, the top first; their titles are in `titles` too.
         n_train: [classes], training rows, augmentation not counted.
         manager_words: by which a text says that its author manages.
+        weights: SHA-256 of model.safetensors.
     """
 
     classes: tuple[str, ...]
@@ -49,6 +49,7 @@ class Settings:
     ancestors: tuple[tuple[str, ...], ...]
     n_train: tuple[int, ...]
     manager_words: tuple[str, ...]
+    weights: str = ""
 
 
 def save_model(
@@ -64,7 +65,7 @@ def save_model(
     model.config.label2id = {code: index for index, code in enumerate(settings.classes)}
     save_encoder(model, part)
     tokenizer.save_pretrained(part)
-    write_json(part / "kjcm.json", asdict(settings))
+    write_json(part / "kjcm.json", asdict(replace(settings, weights=digest(part / "model.safetensors"))))
     for file in part.iterdir():
         file.chmod(0o644)  # safetensors writes files that only their owner can read
     shutil.rmtree(folder, ignore_errors=True)
@@ -79,11 +80,12 @@ def load_settings(folder: Path) -> Settings:
     """
     file = folder / "kjcm.json"
     try:
-        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        record: dict[str, Any] = read_json(file)
         settings = Settings(
             **{**record, **{name: tuple(record[name]) for name in ("classes", "n_train", "manager_words")}}
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        _require_types(settings)
+    except (KjcmError, ValueError, KeyError, TypeError) as error:
         raise KjcmError(f"{file}: missing or damaged ({error}). Give run=DIR of a finished run.") from None
     if hash_of(settings.classes) != settings.classes_hash:
         raise KjcmError(
@@ -91,6 +93,33 @@ def load_settings(folder: Path) -> Settings:
             "changed after training, so its codes cannot be trusted. Use an unchanged copy of the run."
         )
     return settings
+
+
+def _require_types(settings: Settings) -> None:
+    """Raise ValueError if a value is none that `save_model` writes."""
+    classes = len(settings.classes)
+
+    def texts(values: object) -> bool:
+        return isinstance(values, list | tuple) and all(isinstance(value, str) for value in values)
+
+    fine = {
+        "classes": texts(settings.classes) and len(set(settings.classes)) == classes > 0,
+        "titles": isinstance(settings.titles, dict) and texts(list(settings.titles.values())),
+        "level": settings.level is None or type(settings.level) is int,
+        "pooling": settings.pooling in ("cls", "mean"),
+        "prefix": texts([settings.prefix]),
+        "max_length": type(settings.max_length) is int and settings.max_length > 0,
+        "columns": isinstance(settings.columns, dict) and texts([name or "" for name in settings.columns.values()]),
+        "ancestors": len(settings.ancestors) == classes and all(map(texts, settings.ancestors)),
+        "n_train": len(settings.n_train) == classes and all(type(count) is int for count in settings.n_train),
+        "manager_words": texts(settings.manager_words),
+        "weights": texts([settings.weights]),
+        "classes_hash": texts([settings.classes_hash]),
+        "classification": texts([settings.classification]),
+        "synthetic": isinstance(settings.synthetic, bool),
+    }
+    if wrong := [name for name, is_fine in fine.items() if not is_fine]:
+        raise ValueError(f"{some(wrong)} hold nothing that kjcm has written")
 
 
 def load_model(folder: Path) -> "tuple[MeanPooled | FirstToken, PreTrainedTokenizerFast, Settings]":
@@ -102,14 +131,24 @@ def load_model(folder: Path) -> "tuple[MeanPooled | FirstToken, PreTrainedTokeni
     from kjcm.model.encoder import load_encoder
     from kjcm.text.tokenizer import load_tokenizer
 
-    settings = load_settings(folder)
+    settings, weights = load_settings(folder), folder / "model.safetensors"
+    if not weights.is_file() or digest(weights) != settings.weights:
+        raise KjcmError(
+            f"{weights}: missing or damaged: it is not what kjcm.json was written with. Use an unchanged copy of the run."
+        )
     model = load_encoder(folder, settings.pooling)
     if model.config.num_labels != len(settings.classes):
         raise KjcmError(
             f"{folder}: the model has {model.config.num_labels} classes and kjcm.json {len(settings.classes)}: they are "
             "of different runs. Use an unchanged copy of the run."
         )
-    return model.eval(), load_tokenizer(folder), settings
+    tokenizer = load_tokenizer(folder)
+    if len(tokenizer) > model.config.vocab_size or settings.max_length < 1:
+        raise KjcmError(
+            f"{folder}: the tokenizer has {len(tokenizer):,} pieces and the model {model.config.vocab_size:,}: they do not "
+            "belong together. Use an unchanged copy of the run."
+        )
+    return model.eval(), tokenizer, settings
 
 
 def finished_run(run: str) -> Path:

@@ -13,7 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from kjcm import __version__
 from kjcm.errors import ConfigError, KjcmError
+from kjcm.study.card import write_card
 from kjcm.study.engine import choose_engine
 from kjcm.study.failures import failure_of, write_failure
 from kjcm.study.fit import Fitted, Prepared, fitted_and_measured
@@ -80,6 +82,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
         training = fitted_and_measured(config, folder, prepared, overrides, caught, sweep=_sweep(), callbacks=callbacks)
         with training as (fitted, outcome, loggers):
             report = _report(config, folder, rows, prepared, fitted, outcome)
+            write_card(folder.path, config, rows, report, __version__)
             if config["logger"]["kind"] == "wandb":
                 share(loggers[0], config, folder.path, rows, report)
         seconds = {"prepare": ready - begin, "fit": fitted.seconds, "total": time.perf_counter() - begin}

@@ -1,0 +1,146 @@
+"""`kjcm export`: a finished run's model as ONNX, checked against PyTorch on real rows before it is there."""
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+
+from kjcm.coding.coder import Coder
+from kjcm.coding.onnx import INPUTS, make_onnx, versions
+from kjcm.coding.tables import read_chunks
+from kjcm.errors import KjcmError
+from kjcm.files import digest, require_file, write_json
+from kjcm.study.inputs import Config, classification_of, cohort_of
+from kjcm.study.model_folder import finished_run, load_model, load_settings
+from kjcm.survey.responses import TEXT_COLUMNS, sentences
+
+MODEL, NOTE = "model.onnx", "export.json"
+NOT_COPIED = ("model.safetensors", "config.json", "triage.safetensors")  # what only PyTorch and `kjcm predict` read
+BATCH = 16  # texts a batch of the check
+
+log = logging.getLogger("kjcm")
+
+
+def export(cfg: DictConfig) -> None:
+    """Write model.onnx with its tokenizer, classes, card and what the check found into `out`, whole or not at all.
+
+    Raises:
+        KjcmError: the run is not finished, `out` exists, there are no rows to check on, or the model is not the same in ONNX.
+    """
+    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    run, kind = finished_run(config["run"]), config["format"]
+    out = Path(config["out"]) if config["out"] else run / "export" / kind
+    if out.exists() and not (config["overwrite"] and (out / NOTE).is_file()):
+        raise KjcmError(
+            f"{out} exists. Choose another out=DIR, or add overwrite=true to replace an export that is there."
+        )
+    made_with = versions(f"format={kind}")
+    texts = _texts(config, run)
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        model, _, _ = load_model(run / "model")
+        make_onnx(model, part / MODEL, int8=kind == "onnx-int8")
+        found = checked(run, part / MODEL, texts)
+        _require_same(found, config)
+        for file in (run / "model").iterdir():
+            if file.is_file() and file.name not in NOT_COPIED:
+                shutil.copyfile(file, part / file.name)
+        note = {"format": kind, "model": digest(run / "model"), "onnx": digest(part / MODEL), "versions": made_with}
+        write_json(part / NOTE, {**note, "check": found})
+        shutil.rmtree(out, ignore_errors=True)
+        part.rename(out)
+    except OSError as error:
+        raise KjcmError(f"{out}: cannot be written ({error.strerror}).") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    log.info(
+        "%s rows: equal first codes %.2f %%, logits differ by at most %.2g, probabilities by %.2g on average",
+        f"{found['rows']:,}", 100 * found["equal_codes"], found["logit_difference"], found["probability_difference"],
+    )  # fmt: skip
+    log.info("exported: %s", out)
+
+
+def _texts(config: Mapping[str, Any], run: Path) -> list[str]:
+    """Return different texts of `input`, or of the run's own rows: of the test, else of the validation or training.
+
+    Raises:
+        KjcmError: there are none, or the run's files are not here.
+    """
+    if config["input"] is not None:
+        source = require_file(config["input"], "input file")
+        model = load_settings(run / "model")
+        frame = next(read_chunks(source, config["rows"]))
+        columns = {role: model.columns[role] for role in TEXT_COLUMNS}
+        if missing := [name for name in columns.values() if name and name not in frame]:
+            raise KjcmError(
+                f"{source}: has no column {missing[0]!r}, which the run's texts come from. Rename its columns."
+            )
+        texts = sentences(frame, columns, str(source))
+    else:
+        trained: Config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))  # type: ignore[assignment]
+        try:
+            cohort = cohort_of(trained["data"], classification_of(trained))
+        except KjcmError as error:
+            raise KjcmError(f"{error} Or name a file of texts to check on: input=FILE.") from None
+        sides = (cohort.side(side)["text"].tolist() for side in ("test", "validation", "train"))
+        texts = next(filter(None, sides), [])
+    found = list(dict.fromkeys(filter(None, texts)))[: config["rows"]]
+    if not found:
+        raise KjcmError("There is no text to check the export on. Give input=FILE with the run's columns.")
+    return found
+
+
+def checked(run: Path, file: Path, texts: list[str]) -> dict[str, Any]:
+    """Return how an ONNX file's logits differ from PyTorch's in float32, in batches of texts of many lengths.
+
+    Returns:
+        rows; logit_difference (the greatest); probability_difference (the mean of the first code's); equal_codes (their
+        share); margin (the least distance of two largest logits where the first codes differ, 0 where none does).
+    """
+    import onnxruntime
+    import torch
+
+    coder = Coder(run, BATCH, "cpu", "32-true")
+    ready = coder.ready(texts)
+    with torch.inference_mode():
+        expected: NDArray[np.float32] = torch.cat(list(coder.forward.logits(ready.batches))).numpy()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    batches = [{name: batch[name].numpy() for name in INPUTS} for batch in ready.batches]
+    found: NDArray[np.float32] = np.concatenate([session.run(None, batch)[0] for batch in batches])
+    other = expected.argmax(axis=1) != found.argmax(axis=1)
+    largest = np.sort(expected, axis=1)[:, -2:]
+    probable, probably = (torch.from_numpy(logits).softmax(dim=1).amax(dim=1).numpy() for logits in (expected, found))
+    return {
+        "rows": len(texts),
+        "logit_difference": float(np.abs(expected - found).max()),
+        "probability_difference": float(np.abs(probable - probably).mean()),
+        "equal_codes": float(1 - other.mean()),
+        "margin": float((largest[:, 1] - largest[:, 0])[other].max(initial=0.0)),
+    }
+
+
+def _require_same(found: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Raise KjcmError if the ONNX file is not the model."""
+    if config["format"] == "onnx-int8":
+        if not found["equal_codes"] >= config["agreement"]:
+            raise KjcmError(
+                f"format=onnx-int8: only {found['equal_codes']:.2%} of {found['rows']:,} rows have the same first code as in "
+                f"float32, and agreement={config['agreement']:g} are wanted. Nothing is written. Use format=onnx, or lower "
+                "agreement."
+            )
+    # first codes may differ where two logits are nearer than the tolerance
+    elif not (found["logit_difference"] <= config["tolerance"] and found["margin"] <= 2 * config["tolerance"]):
+        raise KjcmError(
+            f"format=onnx: logits differ by up to {found['logit_difference']:.2g} from PyTorch's on {found['rows']:,} rows, and "
+            f"tolerance={config['tolerance']:g} is allowed. Nothing is written. Another version of onnx, onnxruntime or torch "
+            "may do better."
+        )

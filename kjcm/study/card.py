@@ -1,0 +1,91 @@
+"""The model card: README.md of a model folder, in Hugging Face's form, from the run's own records."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment
+
+from kjcm.files import write_text
+from kjcm.ksco.classification import Classification
+from kjcm.study.findings import major_confusion
+from kjcm.study.inputs import Config
+from kjcm.study.job import Rows
+from kjcm.study.results import flow_lines
+from kjcm.study.scores import calibration_of
+
+CARD = "README.md"
+TEMPLATE = "card.md.jinja"
+
+
+def write_card(path: Path, config: Config, rows: Rows, report: Mapping[str, Any], version: str) -> None:
+    """Write the card of a run folder's model.
+
+    Args:
+        path: the run folder, with predictions and model.
+        config: of the run.
+        rows: of the run.
+        report: what report.json will hold.
+        version: of kjcm.
+    """
+    data, model, optim = config["data"], config["model"], config["optim"]
+    hub, start = origin_of(model["pretrained"])
+    values = {
+        **report,
+        "name": config["name"],
+        "classes": report["n_classes"],
+        "classification": rows.classification.name,
+        "version": version,
+        "run": report["hashes"]["run"][:12],
+        "flow": flow_lines(rows.cohort),
+        "source": {"synthetic": "the synthetic twin", "kwcs": "Korean Working Conditions Survey"}.get(
+            data["source"], "a table"
+        ),
+        "cohort": report["hashes"]["cohort"][:12],
+        "split": report["hashes"]["split"][:12],
+        "cutoff": data["cutoff"],
+        "left": len(rows.cohort.left_groups),
+        "model": model["name"],
+        "base": hub,
+        "start": start,
+        "optim": f"{optim['name']} at {optim['lr']:g}",
+        "batch": data["batch_size"],
+        "majors": _majors(path, rows.classification) if report["metrics"] else [],
+        "calibration": calibration_of(path / "model"),
+        "never": report.get("groups_never_predicted", "an unknown number"),
+        "learnt": config["tokenizer"]["kind"] == "trained",
+    }
+    template = (files("kjcm.study") / TEMPLATE).read_text(encoding="utf-8")
+    card = Environment(autoescape=False, keep_trailing_newline=True).from_string(template).render(values)
+    write_text(path / "model" / CARD, card)
+
+
+def origin_of(pretrained: str | None) -> tuple[str | None, str]:
+    """Return the hub name that weights come from, None without one, and what a card says of it.
+
+    A folder's path is of no use to a reader, and says where the model was made.
+    """
+    if pretrained is None:
+        return None, "random start"
+    return (None, "weights of a folder") if Path(pretrained).exists() else (pretrained, pretrained)
+
+
+def _majors(path: Path, classification: Classification) -> list[dict[str, Any]]:
+    """Return code, title, test rows, precision, recall and F1 of each major group that occurs."""
+    predictions = pd.read_parquet(path / "predictions.parquet", columns=["code", "code_1"])
+    counts = major_confusion(predictions, classification)
+    both, true, given = np.diag(counts), counts.sum(axis=1).to_numpy(), counts.sum(axis=0).to_numpy()
+    return [
+        {
+            "code": code,
+            "title": classification.title(code),
+            "n": int(n),
+            "precision": right / max(1, said),
+            "recall": right / max(1, n),
+            "f1": 2 * right / (said + n),
+        }
+        for code, right, n, said in zip(counts.index, both, true, given, strict=True)
+    ]
