@@ -22,7 +22,7 @@ test-gpu: .venv/dev
 	$(BIN)/python -m pytest -m gpu
 
 test-faults: .venv/dev
-	$(BIN)/python -m pytest -m fault tests/faults
+	$(BIN)/python -m pytest -m fault
 
 .venv/python:
 	@test -n "$(PYTHON)" || { echo "kjcm needs Python 3.11, 3.12 or 3.13 with venv; name one: make PYTHON=/path/to/python3.11"; exit 1; }

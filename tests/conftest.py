@@ -12,6 +12,8 @@ from kjcm.ksco.classification import Classification, load_classification
 
 # One thread a process: tests run side by side, and every process of a test computes the same bits.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Read once, when the hub's library is imported, by whichever test is first; without it a hub out of reach is asked for long.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -75,7 +77,6 @@ LEARNS = (*SMALL, "model.shape.dim=64", "optim.lr=0.003", "data.batch_size=16", 
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty folder, offline."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("WANDB_MODE", "offline")
     return tmp_path
 

@@ -69,7 +69,7 @@ def test_the_processes_of_a_job_do_that_job_alone(tmp_path: Path, kjcm: Run, lau
         assert (file.parent / "train.log").read_text().count("run folder") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.fault
 def test_what_kills_a_process_of_a_job_kills_no_sweep(tmp_path: Path, kjcm: Run) -> None:
     """The second process of the first job cannot begin: Lightning kills the first one for it."""
     (tmp_path / "sitecustomize.py").write_text(

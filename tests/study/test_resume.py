@@ -85,12 +85,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return run
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("engine", ["reference", "packed"])
 def test_killed_at_random_moments(engine: str, tmp_path: Path, whole: Callable[..., Path]) -> None:
     words = (f"engine={engine}",)
     wanted, cut, chance = outcome(whole(*words)), tmp_path / "run", random.Random(7)
     last = 0
-    for _ in range(2):  # `make test-faults` kills oftener
+    for _ in range(3):
         child = started(cut, *words)
         reached(child, cut, last + chance.randrange(5, 30))
         time.sleep(chance.random() * 0.02)
