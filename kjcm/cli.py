@@ -52,6 +52,11 @@ COMMANDS = {
         "code a file with a finished run",
         "kjcm predict run=RUN_DIR input=FILE output=FILE top_k=5",
     ),
+    "review": (
+        "kjcm.review.review:review",
+        "a person settles what a coding left open, on a page of this machine",
+        "kjcm review run=RUN_DIR input=CODED_FILE",
+    ),
     "export": (
         "kjcm.coding.export:export",
         "a finished run's model as ONNX, checked on real rows",

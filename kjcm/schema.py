@@ -43,6 +43,7 @@ class Data:
     batch_size: int = MISSING
     drop_invalid: bool = MISSING
     manager_words: list[str] = MISSING
+    reviewed: str | None = MISSING
 
 
 @dataclass
@@ -318,6 +319,24 @@ class Predict:
 
 
 @dataclass
+class Review:
+    """`kjcm review`."""
+
+    run: str = MISSING
+    input: str = MISSING
+    db: str | None = MISSING
+    export: str | None = MISSING
+    decisions: list[str] = MISSING
+    who: str | None = MISSING
+    language: str = MISSING
+    host: str = MISSING
+    port: int = MISSING
+    token: str | None = MISSING
+    open_browser: bool = MISSING
+    overwrite: bool = MISSING
+
+
+@dataclass
 class Export:
     """`kjcm export`."""
 
@@ -447,6 +466,7 @@ NODES: dict[str, dict[str, type]] = {
         "baseline": Baseline,
         "evaluate": Evaluate,
         "predict": Predict,
+        "review": Review,
         "export": Export,
         "doctor": Doctor,
         "report": Report,
@@ -478,7 +498,7 @@ WHERE_AND_HOW = (
 )  # fmt: skip
 # Keys that name input files or folders: their contents, not their places, make the identity.
 INPUTS = (
-    "data.path", "data.test_path", "data.wave5", "data.wave6", "data.crosswalk", "data.resolutions",
+    "data.path", "data.test_path", "data.wave5", "data.wave6", "data.crosswalk", "data.resolutions", "data.reviewed",
     "classification.path", "tokenizer.path", "model.pretrained",
 )  # fmt: skip
 
@@ -508,6 +528,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "sweep.retry": ("failed",),
     "sweep.cards": ("auto", "all"),
     "group": ("seed",),
+    "language": ("ko", "en"),
     "format": ("onnx", "onnx-int8"),
     "triage.managers": ("none", "words", "column"),
 }  # fmt: skip
@@ -554,6 +575,7 @@ RANGES: dict[str, tuple[float, bool, float]] = {
     "steps": (1, True, 10**6),
     "warmup": (1, True, 10**6),
     "rows": (1, True, 10**9),
+    "port": (1, True, 65535),
     "tolerance": (0, False, 10),
     "agreement": (0, True, 1),
     "triage.target_error": (0, False, 0.99),

@@ -7,12 +7,13 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "kjcm"
-ROOMS = ("ksco", "triage", "survey", "text", "engine", "model", "study", "report", "coding", "bench", "tune")
+ROOMS = ("ksco", "triage", "survey", "text", "engine", "model", "study", "report", "coding", "review", "bench", "tune")
 FLOOR = {"errors", "files"}  # known to all
 COMPOSITION_ROOTS = {"cli.py", "schema.py", "study/job.py", "study/train.py", "study/baseline.py", "study/evaluate.py",
                      "study/prepare.py", "study/doctor.py", "study/sweep.py", "study/swept.py", "study/planned.py",
                      "study/runs.py", "report/report.py", "report/reproduce.py",
-                     "coding/predict.py", "coding/export.py", "bench/train.py", "bench/predict.py", "bench/prepare.py",
+                     "coding/predict.py", "coding/export.py", "review/review.py",
+                     "bench/train.py", "bench/predict.py", "bench/prepare.py",
                      "tune/tune.py", "tune/words.py", "tune/part.py"}  # fmt: skip
 HEAVY = {"torch", "lightning", "transformers", "torchmetrics", "wandb"}
 

@@ -61,7 +61,7 @@ class _TextWriter:
         self.separator, self.header = SEPARATORS[path.suffix.lower()], True
 
     def write(self, frame: pd.DataFrame) -> None:
-        probabilities = [name for name in frame if str(name).startswith("prob_")]
+        probabilities = [name for name in frame.select_dtypes("float") if str(name).startswith("prob_")]
         shown = {str(name): frame[name].map("{:.6f}".format, na_action="ignore") for name in probabilities}
         frame.assign(**shown).to_csv(self.stream, sep=self.separator, index=False, header=self.header)
         self.header = False

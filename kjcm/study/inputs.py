@@ -33,6 +33,7 @@ NOT_OF_THE_ROWS = (
     "batch_size",
     "higher_cutoff",
     "manager_words",
+    "reviewed",
 )  # keys of the data node that a cohort does not depend on
 
 
@@ -96,7 +97,7 @@ def cached_cohort(data: Config, classification: Classification, cache: str | Non
 def _cohort_key(data: Config, classification: Classification) -> str:
     """Return the key of all that a cohort depends on; an input file counts by its kind and content, not by its place."""
     node = {name: value for name, value in data.items() if name not in NOT_OF_THE_ROWS}
-    for key, path in input_files({"data": data}).items():
+    for key, path in input_files({"data": node}).items():
         node[key.removeprefix("data.")] = [path.suffix, digest(path)]
     codes = [type(classification).__name__, dict(classification.levels), dict(classification.parents)]
     code = [digest(file) for pattern in MADE_BY for file in sorted(PACKAGE.glob(pattern))]

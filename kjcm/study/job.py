@@ -34,7 +34,7 @@ from kjcm.study.results import (
 )
 from kjcm.study.run_folder import RunFolder, default_path, identity_of
 from kjcm.study.signals import Signals, signals
-from kjcm.survey.augment import augmentation
+from kjcm.survey.augment import augmentation, reviewed_rows
 from kjcm.survey.cohort import Cohort
 
 log = logging.getLogger("kjcm")
@@ -49,6 +49,8 @@ class Rows:
         classification: what its codes are of.
         sides: the rows (text, code) of 'train' (with augmentation), 'validation' and 'test', where there are any.
         n_augmented: rows of augmentation among them.
+        n_reviewed: rows that a person has reviewed among them.
+        reviewed_left: reason -> reviewed rows that were left out.
         labels: side -> [rows] class index of each row, numbered on from the last class where its code is none.
         unseen: side -> codes that are no class.
     """
@@ -57,6 +59,8 @@ class Rows:
     classification: Classification
     sides: Mapping[str, pd.DataFrame]
     n_augmented: int
+    n_reviewed: int
+    reviewed_left: Mapping[str, int]
     labels: Mapping[str, NDArray[np.int64]]
     unseen: Mapping[str, list[str]]
 
@@ -99,12 +103,14 @@ def rows_of(config: Config, *, test: bool) -> Rows:
     cohort = cached_cohort(config["data"], classification, config.get("cache"))  # a baseline has none
     cohort.require_trainable()
     more = augmentation(classification, cohort.classes, **config["augment"])
+    held = {side: cohort.side(side) for side in ("validation", "test")}
+    reviewed, left = _reviewed(config["data"], cohort, held)
     sides = {
-        "train": pd.concat([cohort.side("train")[["text", "code"]], more], ignore_index=True),
-        "validation": cohort.side("validation"),
+        "train": pd.concat([cohort.side("train")[["text", "code"]], reviewed, more], ignore_index=True),
+        "validation": held["validation"],
     }
     if test:
-        sides["test"] = cohort.side("test")
+        sides["test"] = held["test"]
         _require_test(sides["test"], config["data"]["train_share"])
     sides = {side: frame for side, frame in sides.items() if len(frame)}
     found = {side: indices_of(frame["code"].tolist(), cohort.classes) for side, frame in sides.items()}
@@ -113,9 +119,19 @@ def rows_of(config: Config, *, test: bool) -> Rows:
         classification,
         sides,
         len(more),
+        len(reviewed),
+        left,
         labels={side: labels for side, (labels, _) in found.items()},
         unseen={side: codes for side, (_, codes) in found.items()},
     )
+
+
+def _reviewed(data: Config, cohort: Cohort, held: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, Mapping[str, int]]:
+    """Return reviewed rows (text, code) to learn from, and the others by reason."""
+    if data["reviewed"] is None:
+        return pd.DataFrame({"text": [], "code": []}, dtype=object), {}
+    texts = set().union(*(frame["text"] for frame in held.values()))
+    return reviewed_rows(data["reviewed"], data["columns"], cohort.classes, texts)
 
 
 def _require_test(rows: pd.DataFrame, train_share: float) -> None:
@@ -149,6 +165,11 @@ def _say(config: Config, rows: Rows) -> None:
         log.info(line)
     if rows.n_augmented:
         log.info("  + %s rows of augmentation from %s", f"{rows.n_augmented:,}", rows.classification.name)
+    if rows.n_reviewed or rows.reviewed_left:
+        log.info("  + %s reviewed rows", f"{rows.n_reviewed:,}")
+        for reason, count in rows.reviewed_left.items():
+            if count:
+                log.info("    (%s others left out: %s)", f"{count:,}", reason)
     if config["augment"]["descriptions"] and not rows.classification.descriptions:
         log.warning(
             "augment=manual found no descriptions: titles alone join the training rows. Descriptions come with "
@@ -210,6 +231,8 @@ def report_record(
         "n_train": len(cohort.side("train")),
         "n_validation": len(cohort.side("validation")),
         "n_augmented": rows.n_augmented,
+        "n_reviewed": rows.n_reviewed,
+        "n_reviewed_left": dict(rows.reviewed_left),
         "n_classes": len(cohort.classes),
         "hashes": {
             "run": folder.identity.hash,

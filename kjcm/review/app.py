@@ -1,0 +1,193 @@
+"""The review's server: a page, and what it asks for; for this machine alone unless it is told otherwise."""
+
+import hmac
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import FileResponse, RedirectResponse
+from pydantic import BaseModel, Field
+from starlette.background import BackgroundTask
+
+from kjcm.ksco.classification import Classification
+from kjcm.review.files import export
+from kjcm.review.store import Store
+
+PAGE = {
+    "": ("index.html", "text/html"),
+    "page.css": ("page.css", "text/css"),
+    "page.js": ("page.js", "text/javascript"),
+}
+COOKIE = "kjcm_token"
+MOST_BYTES = 4096  # of a request's body
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Review:
+    """What is reviewed, and how.
+
+    Attributes:
+        coded: the coded file.
+        db: the review's file.
+        classification: whose titles can be searched.
+        level: digits of the model's codes, None as they stand.
+        decisions: the model's decisions that a person is to settle.
+        who: who decides, unless the page says otherwise.
+        language: 'ko' or 'en'.
+        host: where the server listens.
+        token: that a visitor has to bring; None on loopback.
+    """
+
+    coded: Path
+    db: Path
+    classification: Classification
+    level: int | None
+    decisions: Sequence[str]
+    who: str
+    language: str
+    host: str
+    token: str | None
+
+    def fitting(self, code: str) -> str | None:
+        """Return a code at the model's level; one above it as it is; None where it is no code."""
+        named = self.classification
+        if code not in named.titles:
+            return None
+        return named.at_level(code, self.level) or code
+
+
+class Chosen(BaseModel):
+    """A person's decision."""
+
+    code: str = Field(max_length=20)
+    who: str = Field(min_length=1, max_length=60)
+
+
+class Undo(BaseModel):
+    """Whose last decision is taken back."""
+
+    who: str = Field(min_length=1, max_length=60)
+
+
+def make_app(review: Review) -> FastAPI:
+    """Return the server of a review."""
+    app = FastAPI(openapi_url=None)  # no documentation pages: they load scripts from elsewhere
+
+    def store() -> Iterator[Store]:
+        opened = Store(review.db)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    Opened = Annotated[Store, Depends(store)]
+
+    @app.middleware("http")
+    async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        refused = _refused(request, review)
+        response = refused or await go_on(request)
+        response.headers.update(HEADERS)
+        return response
+
+    @app.get("/")
+    def index(request: Request) -> Response:
+        if request.query_params.get("token"):  # kept in a cookie, so that the address does not show it
+            answer = RedirectResponse("/", 303)
+            answer.set_cookie(COOKIE, review.token or "", httponly=True, samesite="strict")
+            return answer
+        return _static("")
+
+    @app.get("/static/{name}")
+    def static(name: str) -> Response:
+        return _static(name)
+
+    @app.get("/api/state")
+    def state(opened: Opened) -> dict[str, Any]:
+        return _state(opened)
+
+    @app.get("/api/titles")
+    def titles() -> list[list[str]]:
+        named = review.classification
+        return [[code, title, named.title(code, "en")] for code, title in sorted(named.titles.items())]
+
+    @app.get("/api/next")
+    def following(opened: Opened, after: int = -1, back: bool = False, settled: bool = False) -> dict[str, Any]:
+        row = opened.next_row(after, review.decisions, back=back, settled=settled)
+        if row is None and not settled:  # once around
+            row = opened.next_row(-1 if not back else 1 << 60, review.decisions, back=back)
+        return {"state": _state(opened), "item": None if row is None else opened.item(row)}
+
+    @app.post("/api/rows/{row}")
+    def choose(row: int, chosen: Chosen, opened: Opened) -> dict[str, Any]:
+        code = review.fitting(chosen.code)
+        if opened.item(row) is None or code is None:
+            raise HTTPException(422, "no such row or code")
+        opened.choose(row, code, chosen.who.strip() or review.who)
+        return following(opened, after=row)
+
+    @app.post("/api/undo")
+    def undo(whose: Undo, opened: Opened) -> dict[str, Any]:
+        row = opened.undo(whose.who)
+        return {"state": _state(opened), "item": None if row is None else opened.item(row)}
+
+    @app.get("/api/export")
+    def exported(opened: Opened) -> Response:
+        folder = Path(tempfile.mkdtemp())
+        target = folder / f"{review.coded.stem}_reviewed.csv"
+        export(review.coded, target, opened, review.classification, overwrite=False)
+        return FileResponse(target, filename=target.name, background=BackgroundTask(_remove, target))
+
+    def _state(opened: Store) -> dict[str, Any]:
+        counts = opened.counts()
+        return {
+            "counts": {decision: {"rows": rows, "settled": settled} for decision, (rows, settled) in counts.items()},
+            "rows": sum(rows for decision, (rows, _) in counts.items() if decision in review.decisions),
+            "settled": sum(settled for decision, (_, settled) in counts.items() if decision in review.decisions),
+            "who": review.who,
+            "language": review.language,
+            "file": review.coded.name,
+        }
+
+    return app
+
+
+def _remove(target: Path) -> None:
+    target.unlink(missing_ok=True)
+    target.parent.rmdir()
+
+
+def _static(name: str) -> Response:
+    if name not in PAGE:
+        raise HTTPException(404)
+    file, kind = PAGE[name]
+    return Response((files("kjcm.review") / "page" / file).read_bytes(), media_type=kind)
+
+
+def _refused(request: Request, review: Review) -> Response | None:
+    """Return the answer to who may not ask: another site's page, another machine, or somebody without the token."""
+    name = request.url.hostname or ""
+    if name not in (review.host, *(LOOPBACK if review.host in LOOPBACK else ())):
+        return Response("this host name is not served", 403)  # a site may have its name point here
+    origin = request.headers.get("origin")
+    if request.method != "GET" and origin != f"{request.url.scheme}://{request.url.netloc}":
+        return Response("of another origin", 403)
+    if int(request.headers.get("content-length") or 0) > MOST_BYTES:
+        return Response("too large", 413)
+    if request.method == "POST" and request.headers.get("content-type", "").split(";")[0] != "application/json":
+        return Response("JSON only", 415)
+    if review.token is None:
+        return None
+    given = request.query_params.get("token") or request.cookies.get(COOKIE) or ""
+    return None if hmac.compare_digest(given.encode(), review.token.encode()) else Response("give ?token=", 401)

@@ -1,0 +1,107 @@
+"""A coded file into a review, and the reviewed file out of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kjcm.coding.tables import OUTPUTS, read_chunks, writer
+from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.files import atomic, code_text, code_texts, digest, read_json
+from kjcm.ksco.classification import Classification
+from kjcm.review.store import Store, create
+from kjcm.study.model_folder import Settings
+from kjcm.survey.responses import TEXT_COLUMNS
+
+ROWS = 8192  # read at a time
+NEEDED = ("decision", "decision_code", "pick_list", "code_1", "title_1", "prob_1")
+REVIEWED = ("reviewed_code", "reviewed_title", "reviewed_by", "reviewed_at", "final_code")
+SHOWN = 5
+
+
+def opened(coded: Path, file: Path, settings: Settings) -> Store:
+    """Open the review of a coded file, or begin it.
+
+    Raises:
+        KjcmError: the file is not one that `kjcm predict` wrote with this model, or the review is of another file.
+    """
+    sha = digest(coded)
+    if not file.exists():
+        note = coded.with_name(coded.name + ".json")
+        of = read_json(note).get("classes_hash") if note.is_file() else settings.classes_hash
+        if of != settings.classes_hash:
+            raise KjcmError(
+                f"{coded}: was coded by a model of other classes. Give run=DIR of the run that coded it ({note})."
+            )
+        create(file, {"input": sha, "classes": settings.classes_hash}, _items(coded, settings))
+    store = Store(file)
+    if (store.about.get("input"), store.about.get("classes")) != (sha, settings.classes_hash):
+        store.close()
+        raise KjcmError(f"{file}: is the review of another file or model. Name a new one with db=FILE.")
+    return store
+
+
+def _items(coded: Path, settings: Settings) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Yield row number, decision and what the page shows of each row."""
+    begin = 0
+    names = {role: name for role in TEXT_COLUMNS if (name := settings.columns.get(role))}
+    for frame in read_chunks(coded, ROWS):
+        if missing := [name for name in NEEDED if name not in frame]:
+            raise KjcmError(f"{coded}: has no column {some(missing)}. Give a file that `kjcm predict` has written.")
+        if twice := [name for name in REVIEWED if name in frame]:
+            raise KjcmError(f"{coded}: has columns {some(twice)} already. Review the file that `kjcm predict` wrote.")
+        shown = [k for k in range(1, SHOWN + 1) if f"code_{k}" in frame]
+        columns = [
+            "decision",
+            "decision_code",
+            "pick_list",
+            *(f"{kind}_{k}" for k in shown for kind in ("code", "title", "prob")),
+        ]
+        cells = {
+            name: code_texts(frame[name]) for name in [*columns, *(name for name in names.values() if name in frame)]
+        }
+        for place in range(len(frame)):
+            cell = {name: values[place] for name, values in cells.items()}
+            first = [
+                {"code": cell[f"code_{k}"], "title": cell[f"title_{k}"], "prob": float(cell[f"prob_{k}"])}
+                for k in shown
+                if cell[f"code_{k}"]
+            ]
+            body = {
+                "text": {role: cell.get(name, "") for role, name in names.items()},
+                "first": first,
+                "picks": cell["pick_list"].split(),
+                "given": cell["decision_code"],
+            }
+            yield begin + place, cell["decision"], body
+        begin += len(frame)
+
+
+def export(coded: Path, target: Path, store: Store, classification: Classification, overwrite: bool) -> dict[str, int]:
+    """Write the coded file with what was decided of each row, and return what became of the settled rows.
+
+    Raises:
+        KjcmError: the target exists, or cannot hold the table.
+        ConfigError: there is no such kind of file.
+    """
+    if target.suffix.lower() not in OUTPUTS:
+        raise ConfigError(f"export={target}: write one of {', '.join(OUTPUTS)}.")
+    choices = {row: choice for row, _, choice in store.choices()}
+    begin = agreed = 0
+    with atomic(target, overwrite) as temporary, writer(temporary, coded) as out:
+        for frame in read_chunks(coded, ROWS):
+            frame = frame.reset_index(drop=True)
+            own = [choices.get(row) for row in range(begin, begin + len(frame))]
+            codes = [choice.code if choice else "" for choice in own]
+            agreed += sum(code == first for code, first in zip(codes, code_texts(frame["code_1"]), strict=True) if code)
+            given = map(code_text, frame["decision_code"])
+            out.write(
+                frame.assign(
+                    reviewed_code=codes,
+                    reviewed_title=[classification.title(code) for code in codes],
+                    reviewed_by=[choice.who if choice else "" for choice in own],
+                    reviewed_at=[choice.at if choice else "" for choice in own],
+                    final_code=[code or before for code, before in zip(codes, given, strict=True)],
+                )
+            )
+            begin += len(frame)
+    return {"rows": begin, "settled": len(choices), "as_the_model": agreed}

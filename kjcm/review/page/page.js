@@ -1,0 +1,193 @@
+"use strict";
+const WORDS = {
+  ko: {
+    who: "검토자", export: "내보내기 (CSV)", search: "분류 항목 찾기 ( / )", undo: "되돌리기 (u)", back: "이전 (p)", skip: "건너뛰기 (s)",
+    workplace: "일하는 곳", position: "직위", task: "하는 일", other: "English", done: "남은 행이 없습니다.", left: "남음", of: "중",
+    settled: "처리", decisions: { choose: "고르기", search: "찾기", "back off": "상위 분류", accept: "수락", invalid: "코딩 불가" },
+    why: {
+      choose: "모형이 확신하지 못합니다. 파란 테두리의 항목 가운데 맞는 것이 있을 가능성이 높습니다.",
+      search: "짧은 목록으로는 부족합니다. 아래 항목이 아니면 찾아보세요.", "back off": "상위 분류만 확실합니다: ",
+      accept: "모형이 받아들인 코드입니다: ", invalid: "모형이 코딩할 수 없는 행입니다." },
+    chosen: "정함", failed: "저장하지 못했습니다. 서버가 켜져 있는지 확인하세요.", nothing: "되돌릴 것이 없습니다.",
+    keys: [["1–5", "코드 고르기"], ["/", "모든 분류 항목 찾기 (↑ ↓ Enter, Esc)"], ["u", "되돌리기"], ["s n →", "다음"], ["p ←", "이전"], ["?", "도움말"]],
+  },
+  en: {
+    who: "Reviewer", export: "Export (CSV)", search: "Search all titles ( / )", undo: "Undo (u)", back: "Previous (p)", skip: "Skip (s)",
+    workplace: "Workplace", position: "Position", task: "Task", other: "한국어", done: "No row is left.", left: "left", of: "of",
+    settled: "settled", decisions: { choose: "choose", search: "search", "back off": "back off", accept: "accept", invalid: "invalid" },
+    why: {
+      choose: "The model is not sure. The right one is likely to be among those with a blue border.",
+      search: "No short list is likely to hold it. Search if it is none of these.", "back off": "Only the parent is sure: ",
+      accept: "The model's code was accepted: ", invalid: "The model cannot code this row." },
+    chosen: "chosen", failed: "Not saved. Is the server running?", nothing: "There is nothing to undo.",
+    keys: [["1–5", "choose a code"], ["/", "search all titles (↑ ↓ Enter, Esc)"], ["u", "undo"], ["s n →", "next"], ["p ←", "previous"], ["?", "help"]],
+  },
+};
+const $ = (id) => document.getElementById(id);
+const make = (tag, text, name) => Object.assign(document.createElement(tag), { textContent: text ?? "", className: name ?? "" });
+let words = WORDS.ko, state = null, item = null, titles = [], marked = 0, busy = false;
+
+async function ask(path, body) {
+  const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const answer = await fetch(path, options);
+  if (!answer.ok) throw new Error(String(answer.status));
+  return answer.json();
+}
+
+// one request at a time: a key that is pressed twice does not settle the row after it
+async function go(path, body) {
+  if (busy) return null;
+  busy = true;
+  try {
+    const found = await ask(path, body);
+    $("message").textContent = "";
+    return found;
+  } catch {
+    $("message").textContent = words.failed;
+    return null;
+  } finally {
+    busy = false;
+  }
+}
+
+function show(found) {
+  if (!found) return;
+  state = found.state;
+  item = found.item;
+  $("query").value = "";
+  search();
+  draw();
+}
+
+function draw() {
+  document.documentElement.lang = words === WORDS.ko ? "ko" : "en";
+  for (const element of document.querySelectorAll("[data-t]")) element.textContent = words[element.dataset.t];
+  for (const id of ["undo", "back", "skip"]) $(id).textContent = words[id];
+  $("language").textContent = words.other;
+  $("file").textContent = state.file;
+  $("keys").replaceChildren(...words.keys.flatMap(([key, what]) => [make("dt", key), make("dd", what)]));
+  const share = state.rows ? state.settled / state.rows : 1;
+  $("bar").firstElementChild.style.width = `${100 * share}%`;
+  $("bar").setAttribute("aria-valuenow", state.settled);
+  $("bar").setAttribute("aria-valuemax", state.rows);
+  const left = Object.entries(state.counts).map(([name, n]) => `${words.decisions[name] ?? name} ${n.rows - n.settled}`);
+  $("progress").textContent = words === WORDS.ko
+    ? `${state.rows}행 중 ${state.settled}행 처리 · ${words.left}: ${left.join(", ")}`
+    : `${state.settled} of ${state.rows} settled · ${words.left}: ${left.join(", ")}`;
+  drawItem();
+}
+
+function drawItem() {
+  const answer = $("answer"), codes = $("codes");
+  answer.replaceChildren();
+  codes.replaceChildren();
+  if (!item) {
+    answer.append(make("p", words.done));
+    return;
+  }
+  const list = make("dl");
+  for (const role of ["workplace", "position", "task"]) {
+    if (item.text[role]) list.append(make("dt", words[role]), make("dd", item.text[role]));
+  }
+  const chosen = item.chosen ? ` · ${words.chosen}: ${item.chosen.code} (${item.chosen.who})` : "";
+  const why = (words.why[item.decision] ?? item.decision) + (["back off", "accept"].includes(item.decision) ? item.given : "");
+  answer.append(list, make("p", `#${item.row + 1} · ${why}${chosen}`));
+  item.first.forEach((code, place) => {
+    const line = make("li"), button = make("button", "", item.picks.includes(code.code) ? "listed" : "");
+    if (item.chosen?.code === code.code) button.className += " chosen";
+    button.type = "button";
+    const bar = make("i");
+    bar.style.width = `${100 * code.prob}%`;
+    button.append(bar, make("kbd", place + 1), make("b", code.code), make("span", code.title), make("span", `${(100 * code.prob).toFixed(1)} %`, "prob"));
+    button.addEventListener("click", () => choose(code.code));
+    line.append(button);
+    codes.append(line);
+  });
+}
+
+async function choose(code) {
+  const who = $("who").value.trim();
+  if (!who) { $("who").focus(); return; }
+  if (item) show(await go(`api/rows/${item.row}`, { code, who }));
+}
+
+async function undo() {
+  const found = await go("api/undo", { who: $("who").value.trim() || "-" });
+  if (found && !found.item) { state = found.state; draw(); $("message").textContent = words.nothing; } else show(found);
+}
+
+const move = async (back) => show(await go(`api/next?after=${item ? item.row : -1}&back=${back}`));
+
+function search() {
+  const parts = $("query").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+  const found = parts.length
+    ? titles.filter((one) => parts.every((part) => one.some((text) => text.toLowerCase().includes(part)))).slice(0, 50)
+    : [];
+  marked = 0;
+  $("query").setAttribute("aria-expanded", String(found.length > 0));
+  $("found").replaceChildren(...found.map(([code, title, english], place) => {
+    const line = make("li"), text = make("span", title);
+    line.setAttribute("role", "option");
+    line.setAttribute("aria-selected", String(place === 0));
+    line.dataset.code = code;
+    if (english) text.append(make("small", english));
+    line.append(make("b", code), text);
+    line.addEventListener("click", () => choose(code));
+    return line;
+  }));
+}
+
+function mark(step) {
+  const lines = [...$("found").children];
+  if (!lines.length) return;
+  marked = Math.min(lines.length - 1, Math.max(0, marked + step));
+  lines.forEach((line, place) => line.setAttribute("aria-selected", String(place === marked)));
+  lines[marked].scrollIntoView({ block: "nearest" });
+}
+
+function searching(event) {
+  if (event.isComposing) return;  // Enter ends a Hangul syllable
+  const line = $("found").children[marked];
+  if (event.key === "Enter" && line) choose(line.dataset.code).then(() => $("query").blur());
+  else if (event.key === "Escape") { $("query").value = ""; search(); $("query").blur(); }
+  else if (event.key === "ArrowDown") mark(1);
+  else if (event.key === "ArrowUp") mark(-1);
+  else return;
+  event.preventDefault();
+}
+
+function pressed(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input")) return;
+  const code = item?.first[Number(event.key) - 1];
+  if (/^[1-5]$/.test(event.key)) { if (code) choose(code.code); }
+  else if (event.key === "/") $("query").focus();
+  else if (event.key === "u") undo();
+  else if (["s", "n", "ArrowRight"].includes(event.key)) move(false);
+  else if (["p", "ArrowLeft"].includes(event.key)) move(true);
+  else if (event.key === "?") help();
+  else return;
+  event.preventDefault();
+}
+
+function help() {
+  $("keys").hidden = !$("keys").hidden;
+  $("help").setAttribute("aria-expanded", String(!$("keys").hidden));
+}
+
+async function begin() {
+  document.addEventListener("keydown", pressed);
+  $("query").addEventListener("keydown", searching);
+  $("query").addEventListener("input", search);
+  $("undo").addEventListener("click", undo);
+  $("back").addEventListener("click", () => move(true));
+  $("skip").addEventListener("click", () => move(false));
+  $("help").addEventListener("click", help);
+  $("language").addEventListener("click", () => { words = words === WORDS.ko ? WORDS.en : WORDS.ko; draw(); });
+  const found = await go("api/next");
+  if (!found) return;
+  words = WORDS[found.state.language];
+  $("who").value = found.state.who;
+  show(found);
+  titles = await ask("api/titles");
+}
+begin();

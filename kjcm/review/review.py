@@ -1,0 +1,95 @@
+"""`kjcm review`: a person settles what a coding left open, on a page of this machine; or the reviewed file is written."""
+
+import getpass
+import logging
+import secrets
+import signal
+import webbrowser
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from kjcm.errors import ConfigError, KjcmError
+from kjcm.files import require_file
+from kjcm.ksco.classification import Classification, load_classification
+from kjcm.review.files import export, opened
+from kjcm.review.store import Store
+from kjcm.study.model_folder import finished_run, load_settings
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+log = logging.getLogger("kjcm")
+
+
+def review(cfg: DictConfig) -> None:
+    """Serve the page until it is stopped; with `export` write the reviewed file instead.
+
+    Raises:
+        KjcmError: run or file are not usable, or the port is taken.
+        ConfigError: FastAPI is not installed.
+    """
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    run, coded = finished_run(config["run"]), require_file(config["input"], "coded file")
+    db = Path(config["db"]) if config["db"] else coded.with_name(coded.name + ".review.sqlite")
+    named = _classification(run)
+    store = opened(coded, db, load_settings(run / "model"))
+    try:
+        if config["export"] is not None:
+            found = export(coded, Path(config["export"]), store, named, config["overwrite"])
+            log.info(
+                "%s rows, %s settled by a person, %s of them as the model's first code: %s",
+                f"{found['rows']:,}", f"{found['settled']:,}", f"{found['as_the_model']:,}", config["export"],
+            )  # fmt: skip
+            return
+        _serve(config, coded, db, named, load_settings(run / "model").level)
+        _say_left(store, config["decisions"])
+    finally:
+        store.close()
+
+
+def _classification(run: Path) -> Classification:
+    trained: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
+    node = trained["classification"]
+    path = node["path"] if node["path"] and Path(node["path"]).is_file() else None
+    return load_classification(node["name"], path)
+
+
+def _serve(config: dict[str, Any], coded: Path, db: Path, named: Classification, level: int | None) -> None:
+    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
+        raise ConfigError("kjcm review needs FastAPI and uvicorn: pip install 'kjcm[review]'.")
+    import uvicorn
+
+    from kjcm.review.app import Review, make_app
+
+    host, port = config["host"], config["port"]
+    token = None if host in LOOPBACK else config["token"] or secrets.token_urlsafe(24)
+    who = config["who"] or getpass.getuser()
+    app = make_app(Review(coded, db, named, level, config["decisions"], who, config["language"], host, token))
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/" + (f"?token={token}" if token else "")
+    if token:
+        log.warning("who is on the network and has this address can read the answers; they travel unencrypted")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # uvicorn raises them again once it has ended
+    server = uvicorn.Server(
+        uvicorn.Config(app, host=host, port=port, log_level="error", access_log=False, server_header=False)
+    )
+    log.info("review: %s (Ctrl-C ends it; every decision is kept at once in %s)", address, db)
+    if config["open_browser"]:
+        webbrowser.open(address)
+    try:
+        server.run()
+    except SystemExit:
+        raise KjcmError(f"{host}:{port} cannot be listened on. Choose another port=NUMBER.") from None
+
+
+def _say_left(store: Store, decisions: list[str]) -> None:
+    counts = store.counts()
+    left = {name: rows - settled for name, (rows, settled) in counts.items() if name in decisions and rows > settled}
+    settled = sum(done for _, done in counts.values())
+    log.info(
+        "%s settled; left: %s",
+        f"{settled:,}",
+        ", ".join(f"{name} {rows:,}" for name, rows in left.items()) or "nothing",
+    )

@@ -1,0 +1,100 @@
+"""The page in Chromium, as a person uses it: choose, search, undo, a server that is killed, export."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import ROOT
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         "--no-first-run"]  # fmt: skip
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which is not on this machine")
+
+
+@contextmanager
+def server(port: int, *words: object) -> Iterator["subprocess.Popen[str]"]:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "kjcm", "review", f"port={port}", "who=kim", *map(str, words)], text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            assert child.poll() is None, child.communicate()
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/state", timeout=5).read()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+@pytest.mark.slow
+def test_a_person_works_through_a_file(coded: Path, finished: Path, tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = (f"run={finished}", f"input={coded}", f"db={tmp_path / 'db'}")
+    asked: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        with server(port, *words):
+            page.goto(f"http://127.0.0.1:{port}/")
+            page.get_by_text("예금 상담").wait_for()
+            assert page.locator("#codes button").count() == 5 and page.locator("#codes .listed").count() == 5
+            first = page.locator("#codes button b").nth(1).inner_text()
+            page.keyboard.press("2")
+            page.get_by_text("택시 운전").wait_for()
+            page.keyboard.press("/")
+            page.keyboard.type("택시")
+            page.locator("#found li").first.wait_for()
+            wanted = page.locator("#found li").first.get_attribute("data-code")
+            page.keyboard.press("Enter")
+            page.get_by_text("<script>window.hacked=1</script> 용접").wait_for()  # as text
+            assert page.evaluate("window.hacked") is None
+            page.keyboard.press("1")
+            page.get_by_text("벼농사").wait_for()
+            page.keyboard.press("u")
+            page.get_by_text("<script>").wait_for()
+            page.keyboard.press("s")
+            page.get_by_text("벼농사").wait_for()
+            page.get_by_role("button", name="English").click()
+            page.get_by_text("2 of 7 settled").wait_for()
+        page.keyboard.press("1")  # the server has been killed
+        page.get_by_text("Not saved").wait_for()
+        with server(port, *words) as child:
+            page.reload()
+            page.get_by_text("7행 중 2행 처리").wait_for()
+            page.get_by_text("<script>").wait_for()
+            with page.expect_download() as download:
+                page.get_by_role("link", name="내보내기").click()
+            download.value.save_as(tmp_path / "out.csv")
+            child.send_signal(signal.SIGTERM)
+            said, _ = child.communicate(timeout=30)
+            assert child.returncode == 0 and "2 settled; left: choose 5" in said and "예금" not in said
+        browser.close()
+    out = pd.read_csv(tmp_path / "out.csv", dtype=str, keep_default_na=False)
+    assert out["reviewed_code"].tolist() == [first, wanted[:3] if wanted else "", "", "", "", "", "", ""]
+    assert out["reviewed_by"].tolist()[:3] == ["kim", "kim", ""]
+    assert asked and all(url.startswith((f"http://127.0.0.1:{port}/", "data:")) for url in asked) and not problems

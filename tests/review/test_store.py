@@ -1,0 +1,116 @@
+"""What was decided is kept at once, and nothing of it is ever overwritten."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kjcm.errors import KjcmError
+from kjcm.ksco.classification import Classification
+from kjcm.review.files import export, opened
+from kjcm.review.store import Store
+from kjcm.study.model_folder import load_settings
+from tests.conftest import SMALL, command
+from tests.review.conftest import TASKS
+
+OPEN = ("choose", "search", "back off")
+
+
+@pytest.fixture
+def store(coded: Path, finished: Path, tmp_path: Path) -> Store:
+    return opened(coded, tmp_path / "review.sqlite", load_settings(finished / "model"))
+
+
+def test_rows_come_in_order_and_around(store: Store) -> None:
+    assert store.counts() == {"choose": (7, 0), "invalid": (1, 0)}
+    assert [store.next_row(row, OPEN) for row in (-1, 0, 5, 7)] == [0, 1, 7, None]
+    assert store.next_row(7, OPEN, back=True) == 5 and store.next_row(0, OPEN, back=True) is None
+    assert store.next_row(5, ("invalid",)) == 6
+    item = store.item(2)
+    assert item and item["text"] == {"workplace": "회사", "position": "", "task": TASKS[2]} and len(item["first"]) == 5
+    assert item["picks"] == [one["code"] for one in item["first"]] and item["chosen"] is None
+    assert store.item(8) is None
+
+
+def test_a_decision_stands_until_its_own_maker_undoes_it(store: Store) -> None:
+    store.choose(0, "111", "kim")
+    store.choose(1, "320", "lee")
+    store.choose(0, "312", "kim")
+    assert store.choice(0).code == "312" and store.counts()["choose"] == (7, 2)  # type: ignore[union-attr]
+    assert store.next_row(-1, OPEN) == 2 and store.next_row(-1, OPEN, settled=True) == 0
+    other = Store(store.file)  # another process sees it, for it is on the disk
+    assert [(row, choice.code, choice.who) for row, _, choice in other.choices()] == [
+        (0, "312", "kim"),
+        (1, "320", "lee"),
+    ]
+    assert other.undo("kim") == 0 and store.choice(0).code == "111"  # type: ignore[union-attr]
+    assert other.undo("kim") == 0 and other.undo("kim") is None and store.choice(0) is None
+    assert store.base.execute("SELECT COUNT(*) FROM choice").fetchone() == (3,)
+
+
+def test_export_keeps_all_and_adds_who_and_when(
+    store: Store, coded: Path, tmp_path: Path, ksco: Classification
+) -> None:
+    first = store.item(1)["first"][0]["code"]  # type: ignore[index]
+    store.choose(1, first, "lee")
+    store.choose(6, "942", "kim")
+    found = export(coded, tmp_path / "out.csv", store, ksco, overwrite=False)
+    assert found == {"rows": 8, "settled": 2, "as_the_model": 1}
+    before, after = (pd.read_csv(file, dtype=str, keep_default_na=False) for file in (coded, tmp_path / "out.csv"))
+    pd.testing.assert_frame_equal(after[list(before)], before)
+    assert after["reviewed_code"].tolist() == ["", first, "", "", "", "", "942", ""]
+    assert after["reviewed_by"].tolist() == ["", "lee", "", "", "", "", "kim", ""]
+    assert after["final_code"].tolist() == after["reviewed_code"].tolist()  # nothing was accepted by the model
+    assert after["reviewed_title"][6] == ksco.title("942") and after["reviewed_at"][6].endswith("+00:00")
+    with pytest.raises(KjcmError, match="overwrite=true"):
+        export(coded, tmp_path / "out.csv", store, ksco, overwrite=False)
+
+
+def test_a_review_is_of_one_file_and_model(store: Store, coded: Path, finished: Path, tmp_path: Path) -> None:
+    settings = load_settings(finished / "model")
+    changed = tmp_path / "coded.csv"
+    changed.write_text(coded.read_text(encoding="utf-8-sig").replace("벼농사", "밭농사"), encoding="utf-8")
+    with pytest.raises(KjcmError, match="another file"):
+        opened(changed, store.file, settings)
+    shutil.copy(coded.with_name("coded.csv.json"), tmp_path / "coded.csv.json")
+    (tmp_path / "coded.csv.json").write_text('{"classes_hash": "0"}')
+    with pytest.raises(KjcmError, match="other classes"):
+        opened(changed, tmp_path / "new.sqlite", settings)
+    (tmp_path / "coded.csv.json").unlink()
+    pd.DataFrame({"task": ["x"]}).to_csv(changed, index=False)
+    with pytest.raises(KjcmError, match="has no column"):
+        opened(changed, tmp_path / "new.sqlite", settings)
+    assert not (tmp_path / "new.sqlite").exists()
+    (tmp_path / "bad.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(KjcmError, match="not a review"):
+        opened(coded, tmp_path / "bad.sqlite", settings)
+
+
+def test_reviewed_rows_are_learnt_from_and_never_tested_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = pd.DataFrame({"code": ["111", "320", "630"] * 20, "workplace": "", "position": ""})
+    rows["task"] = [f"{code} 일 {n}" for n, code in enumerate(rows["code"])]
+    rows.to_csv("in.csv", index=False)
+    words = ("data=table", "data.path=in.csv", "data.columns.id=null", *SMALL[1:], "trainer.max_epochs=1")
+    assert command("train", *words, "run_dir=plain") == 0
+    cohort = pd.read_parquet(prepared(words))
+    tested = cohort["text"][cohort["side"] == "test"].iloc[0]
+    reviewed = pd.DataFrame({"workplace": "", "position": "", "task": ["새로운 일", tested, "", "다른 일", "남은 일"]})
+    reviewed["reviewed_code"] = ["111", "111", "320", "942", ""]
+    reviewed.to_csv("reviewed.csv", index=False)
+    assert command("train", *words, "data.reviewed=reviewed.csv", "run_dir=more") == 0
+    assert "1 reviewed rows" in capsys.readouterr().out
+    plain, more = (pd.read_json(here / name / "report.json", typ="series") for name in ("plain", "more"))
+    assert (plain["n_reviewed"], more["n_reviewed"]) == (0, 1) and more["n_test"] == plain["n_test"]
+    assert more["n_reviewed_left"] == {
+        "empty text": 1, "code is no class": 1, "text of a test or validation row": 1,
+    }  # fmt: skip
+    assert plain["hashes"]["split"] == more["hashes"]["split"] and plain["hashes"]["run"] != more["hashes"]["run"]
+    assert command("baseline", "kind=svm", *words[:3], "data.reviewed=reviewed.csv", "run_dir=svm") == 0
+    reviewed.drop(columns="reviewed_code").to_csv("reviewed.csv", index=False)
+    assert command("train", *words, "data.reviewed=reviewed.csv", "run_dir=no") == 1
+
+
+def prepared(words: tuple[str, ...]) -> Path:
+    assert command("prepare", *words[:3], "out=cohort") == 0
+    return Path("cohort/cohort.parquet")
