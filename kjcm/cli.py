@@ -201,7 +201,7 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
     if debug:
         os.environ["HYDRA_FULL_ERROR"] = "1"
     words = [
-        *map(_quote_number, _checked(arguments)),
+        *map(_quote_hangul, map(_quote_number, _checked(arguments))),
         f"hydra.help.template={schema.quoted(text)}",
         "hydra.help.app_name=kjcm",
     ]
@@ -252,6 +252,16 @@ def _quote_number(word: str) -> str:
     if not value or not (config_folder() / key).is_dir():
         return word
     return f"{key}=" + ",".join(f'"{choice}"' if choice.isdigit() else choice for choice in value.split(","))
+
+
+def _quote_hangul(word: str) -> str:
+    """Quote plain values that are not ASCII, as in `data.path=조사.csv`: Hydra takes such letters in quotes only."""
+    key, _, value = word.partition("=")
+    from kjcm.schema import quoted
+
+    if value.isascii() or any(mark in value for mark in "'\"[]{}()$"):
+        return word
+    return f"{key}=" + ",".join(part if part.isascii() else quoted(part) for part in value.split(","))
 
 
 def _is_flag(word: str) -> bool:

@@ -292,3 +292,13 @@ def test_doctor_says_what_works(here: Path, capfd: pytest.CaptureFixture[str]) -
     assert command("doctor", "hub=false") == 0
     out = capfd.readouterr().out
     assert "trained tokenizer" in out and "equal to SentencePiece" in out and "offline" in out
+
+
+def test_hangul_needs_no_quotes(here: Path) -> None:
+    for name in ("조사 5차.csv", "가.csv"):
+        answers().to_csv(name, index=False)
+    assert command("prepare", "data=table", "data.path=조사 5차.csv", "out=결과") == 0
+    assert (here / "결과" / "cohort.json").is_file()
+    words = ("data=table", *SMALL[1:], "trainer.max_epochs=1")
+    assert command("train", "-m", "data.path=조사 5차.csv,가.csv", *words, "sweep.dry_run=true") == 0
+    assert command("prepare", "data=table", "data.path='가.csv'", "out=quoted") == 0
