@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         code = run_command(command, [word for word in rest if word != "--debug"], debug)
     except KeyboardInterrupt:
-        print("kjcm: interrupted; a training goes on from its last checkpoint when started again.", file=sys.stderr)
+        print("kjcm: interrupted; the same command goes on from what is saved.", file=sys.stderr)
         sys.exit(130)
     except Interrupted as leaving:
         if leaving.exit_code:  # the first of several processes speaks
