@@ -103,14 +103,13 @@ def rows_of(config: Config, *, test: bool) -> Rows:
     cohort = cached_cohort(config["data"], classification, config.get("cache"))  # a baseline has none
     cohort.require_trainable()
     more = augmentation(classification, cohort.classes, **config["augment"])
-    held = {side: cohort.side(side) for side in ("validation", "test")}
-    reviewed, left = _reviewed(config["data"], cohort, held)
+    reviewed, left = _reviewed(config["data"], cohort)
     sides = {
         "train": pd.concat([cohort.side("train")[["text", "code"]], reviewed, more], ignore_index=True),
-        "validation": held["validation"],
+        "validation": cohort.side("validation"),
     }
     if test:
-        sides["test"] = held["test"]
+        sides["test"] = cohort.side("test")
         _require_test(sides["test"], config["data"]["train_share"])
     sides = {side: frame for side, frame in sides.items() if len(frame)}
     found = {side: indices_of(frame["code"].tolist(), cohort.classes) for side, frame in sides.items()}
@@ -126,11 +125,11 @@ def rows_of(config: Config, *, test: bool) -> Rows:
     )
 
 
-def _reviewed(data: Config, cohort: Cohort, held: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, Mapping[str, int]]:
-    """Return reviewed rows (text, code) to learn from, and the others by reason."""
+def _reviewed(data: Config, cohort: Cohort) -> tuple[pd.DataFrame, Mapping[str, int]]:
+    """Return reviewed rows (text, code) to learn from, and the others by reason; test texts are read to leave them out."""
     if data["reviewed"] is None:
         return pd.DataFrame({"text": [], "code": []}, dtype=object), {}
-    texts = set().union(*(frame["text"] for frame in held.values()))
+    texts = set(cohort.rows["text"][cohort.rows["side"].isin(["validation", "test"])])
     return reviewed_rows(data["reviewed"], data["columns"], cohort.classes, texts)
 
 
