@@ -1,6 +1,8 @@
 """The tokenizer of a run: KoBERT's, one trained on the training rows, or any fast one of Hugging Face."""
 
+import base64
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +77,8 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerFast":
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
+        if (file := Path(path) / "tokenizer.json").is_file():
+            _require_whole_charsmaps(json.loads(file.read_text(encoding="utf-8"))["normalizer"])
         tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, ... for what is missing or broken
         raise KjcmError(
@@ -85,6 +89,16 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerFast":
         raise KjcmError(f"{path}: its tokenizer is not a fast one with a padding token. Use another tokenizer.path.")
     tokenizer.split_special_tokens = True  # a literal special token in an answer is text
     return tokenizer
+
+
+def _require_whole_charsmaps(node: Any) -> None:
+    """Raise ValueError if a table of a normalizer is shorter than it says: `tokenizers` would abort the process."""
+    if isinstance(node, dict) and node.get("type") == "Precompiled":
+        table = base64.b64decode(node["precompiled_charsmap"])
+        if len(table) < 4 or int.from_bytes(table[:4], "little") > len(table) - 4:
+            raise ValueError("precompiled_charsmap is cut off")
+    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _require_whole_charsmaps(part)
 
 
 def holds_kobert(folder: str) -> bool:

@@ -181,3 +181,14 @@ def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
     file.write_text(json.dumps(record))
     with pytest.raises(KjcmError, match="pieces"):
         load_model(folder)
+
+
+@pytest.mark.parametrize("table", ["AAAA", "//8A/w==", "", "not base64", 5])
+def test_a_table_that_is_cut_off_is_an_error_and_no_abort(folder: Path, table: Any) -> None:
+    file = folder / "tokenizer.json"
+    record = json.loads(file.read_text())
+    for normalizer in ({}, {"type": "Sequence"}):
+        own = {"type": "Precompiled", "precompiled_charsmap": table}
+        record["normalizer"] = {**normalizer, "normalizers": [own]} if normalizer else own
+        file.write_text(json.dumps(record))
+        assert not read(folder)
