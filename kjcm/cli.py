@@ -256,9 +256,9 @@ def _quote_number(word: str) -> str:
 
 def _quote_hangul(word: str) -> str:
     """Quote plain values that are not ASCII, as in `data.path=조사.csv`: Hydra takes such letters in quotes only."""
-    key, _, value = word.partition("=")
     from kjcm.schema import quoted
 
+    key, _, value = word.partition("=")
     if value.isascii() or any(mark in value for mark in "'\"[]{}()$"):
         return word
     return f"{key}=" + ",".join(part if part.isascii() else quoted(part) for part in value.split(","))

@@ -110,7 +110,7 @@ def _parts(target: Path, note: Path, what: Mapping[str, Any], overwrite: bool) -
         try:
             yield parts
         except BaseException:
-            if not any(parts.glob("*.npz")):  # nothing to go on from
+            if not any(parts.glob("[0-9]*.npz")):  # nothing to go on from
                 shutil.rmtree(parts)
             raise
     shutil.rmtree(parts)

@@ -98,7 +98,9 @@ class _ParquetWriter:
             self.file.close()
 
 
-class _ExcelWriter:
+class _WholeWriter:
+    """Keeps all frames until the file is written."""
+
     def __init__(self, path: Path) -> None:
         self.path, self.frames = path, list[pd.DataFrame]()
 
@@ -108,6 +110,8 @@ class _ExcelWriter:
     def abandon(self) -> None:
         self.frames.clear()
 
+
+class _ExcelWriter(_WholeWriter):
     def close(self) -> None:
         from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
@@ -138,17 +142,12 @@ def _without_null_types(schema: Any) -> Any:
     return pa.schema(fields, metadata=schema.metadata)
 
 
-class _LabelledWriter:
+class _LabelledWriter(_WholeWriter):
     """SPSS or Stata; labels and formats of the input's own columns are kept where it is of such a kind."""
 
     def __init__(self, path: Path, source: Path | None) -> None:
-        self.path, self.source, self.frames = path, source, list[pd.DataFrame]()
-
-    def write(self, frame: pd.DataFrame) -> None:
-        self.frames.append(frame)
-
-    def abandon(self) -> None:
-        self.frames.clear()
+        super().__init__(path)
+        self.source = source
 
     def close(self) -> None:
         import pyreadstat

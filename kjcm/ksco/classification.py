@@ -15,6 +15,7 @@ import pandas as pd
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import code_texts, read_table
 
+MANAGERS = "1"  # KSCO's major group of them
 UNIT_GROUPS = 4  # the finest level of the package's own KSCO-7
 EMPTY: Mapping[str, str] = MappingProxyType({})
 

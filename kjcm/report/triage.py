@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kjcm.ksco.classification import MANAGERS
 from kjcm.report import curves
 from kjcm.report.content import Column, Estimate, Figure, Table, Value
 from kjcm.report.experiments import Experiment
@@ -19,7 +20,6 @@ from kjcm.study.findings import calibration_error, reliability_of
 from kjcm.study.model_folder import load_settings
 from kjcm.study.scores import TEST, calibration_of, held_rows
 from kjcm.triage.calibration import Probabilities, brier, probabilities
-from kjcm.triage.managers import MAJOR
 from kjcm.triage.rules import ACCEPT, Options, Tree, Triage
 from kjcm.triage.scored import Scored, load_scored
 
@@ -332,14 +332,14 @@ def _managers(study: Study, this: Experiment) -> Table:
     )  # fmt: skip
 
     def rows(found: Sequence[Scorings]) -> Sequence[Sequence[Value]]:
-        if not any(major == MAJOR for major in found[0].tree.majors):
+        if not any(major == MANAGERS for major in found[0].tree.majors):
             return []
         rules = {"everybody": "none", "who says so in position or task": "words"}
         if any(one.test.answers.any() for one in found):
             rules["who answers yes"] = "column"
         return [(name, *_gated(found, rule)) for name, rule in rules.items()]
 
-    note = f"Major group {MAJOR}; who says so has one of data.manager_words."
+    note = f"Major group {MANAGERS}; who says so has one of data.manager_words."
     return _table(study, this, "managers", "Managers", columns, rows, [note])
 
 

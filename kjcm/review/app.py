@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.background import BackgroundTask
 
 from kjcm.ksco.classification import Classification
+from kjcm.review import LOOPBACK
 from kjcm.review.files import export
 from kjcm.review.store import Store
 
@@ -31,7 +32,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,9 @@ def make_app(review: Review) -> FastAPI:
         return [[code, title, named.title(code, "en")] for code, title in sorted(named.titles.items())]
 
     @app.get("/api/next")
-    def following(opened: Opened, after: int = -1, back: bool = False, settled: bool = False) -> dict[str, Any]:
-        row = opened.next_row(after, review.decisions, back=back, settled=settled)
-        if row is None and not settled:  # once around
+    def following(opened: Opened, after: int = -1, back: bool = False) -> dict[str, Any]:
+        row = opened.next_row(after, review.decisions, back=back)
+        if row is None:  # once around
             row = opened.next_row(-1 if not back else 1 << 60, review.decisions, back=back)
         return {"state": _state(opened), "item": None if row is None else opened.item(row)}
 

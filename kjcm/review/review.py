@@ -14,11 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import require_file
 from kjcm.ksco.classification import Classification, load_classification
+from kjcm.review import LOOPBACK
 from kjcm.review.files import export, opened
 from kjcm.review.store import Store
 from kjcm.study.model_folder import finished_run, load_settings
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 log = logging.getLogger("kjcm")
 

@@ -89,15 +89,12 @@ class Store:
         for row, decision, *choice in found:
             yield row, decision, Choice(*choice)
 
-    def next_row(
-        self, after: int, decisions: Sequence[str], *, back: bool = False, settled: bool = False
-    ) -> int | None:
-        """Return the next open row (or any, if `settled`) of some decisions after a row, or before it; None without one."""
+    def next_row(self, after: int, decisions: Sequence[str], *, back: bool = False) -> int | None:
+        """Return the next open row of some decisions after a row, or the one before it; None without one."""
         marks = ",".join("?" * len(decisions))
         way, order = ("<", "DESC") if back else (">", "ASC")
-        state = "1" if settled else f"NOT {SETTLED}"
         found = self.base.execute(
-            f"SELECT row FROM item WHERE row {way} ? AND decision IN ({marks}) AND {state} ORDER BY row {order} LIMIT 1",
+            f"SELECT row FROM item WHERE row {way} ? AND decision IN ({marks}) AND NOT {SETTLED} ORDER BY row {order} LIMIT 1",
             (after, *decisions),
         ).fetchone()
         return None if found is None else int(found[0])

@@ -143,7 +143,7 @@ def load_model(folder: Path) -> "tuple[MeanPooled | FirstToken, PreTrainedTokeni
             "of different runs. Use an unchanged copy of the run."
         )
     tokenizer = load_tokenizer(folder)
-    if len(tokenizer) > model.config.vocab_size or settings.max_length < 1:
+    if len(tokenizer) > model.config.vocab_size:
         raise KjcmError(
             f"{folder}: the tokenizer has {len(tokenizer):,} pieces and the model {model.config.vocab_size:,}: they do not "
             "belong together. Use an unchanged copy of the run."

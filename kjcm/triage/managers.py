@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from kjcm.triage.calibration import Probabilities
 
-MAJOR = "1"  # KSCO's managers
 YES = frozenset({"1", "y", "yes", "true", "o", "예", "네", "있음", "유"})
 NO = frozenset({"", "0", "2", "n", "no", "false", "x", "아니오", "아니요", "없음", "무"})
 

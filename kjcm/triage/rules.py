@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kjcm.errors import ConfigError
+from kjcm.ksco.classification import MANAGERS
 from kjcm.triage import managers
 from kjcm.triage.calibration import Probabilities, probabilities
 from kjcm.triage.picks import cuts, on_list, pools
@@ -114,10 +115,10 @@ class Triage:
 
     def __init__(self, options: Options, tree: Tree, held: Scored | None, temperature: float) -> None:
         self.options, self.tree, self.temperature = options, tree, temperature
-        self.managing = np.array([major == managers.MAJOR for major in tree.majors])
+        self.managing = np.array([major == MANAGERS for major in tree.majors])
         if options.managers != "none" and not self.managing.any():
             raise ConfigError(
-                f"triage.managers={options.managers}: the model has no codes of major group {managers.MAJOR}. Use none."
+                f"triage.managers={options.managers}: the model has no codes of major group {MANAGERS}. Use none."
             )
         if held is None and options.target_error is not None:
             raise ConfigError(
