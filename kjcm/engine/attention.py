@@ -46,7 +46,7 @@ class Layout:
     def padded(self, tokens: Tensor) -> Tensor:
         """Return tokens [tokens, width] as texts [texts, longest, width], zeros where there is no token."""
         real = tokens[: len(self.places)]
-        spread: Tensor = _Spread.apply(real, self.places, self.valid.numel())  # type: ignore[no-untyped-call]
+        spread = real.new_zeros(self.valid.numel(), real.shape[1]).index_copy_(0, self.places, real)
         return spread.view(len(self.valid), self.longest, -1)
 
     def packed(self, texts: Tensor, tokens: int) -> Tensor:
@@ -55,22 +55,8 @@ class Layout:
         return functional.pad(real, (0, 0, 0, tokens - len(real)))
 
 
-class _Spread(torch.autograd.Function):
-    """Tokens to their places among zeros; no place twice, so the derivative is a copy and no sum."""
-
-    @staticmethod
-    def forward(ctx: Any, tokens: Tensor, places: Tensor, size: int) -> Tensor:
-        ctx.save_for_backward(places)
-        return tokens.new_zeros(size, tokens.shape[1]).index_copy_(0, places, tokens)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (places,) = ctx.saved_tensors
-        return grad.index_select(0, places), None, None
-
-
 class _Gather(torch.autograd.Function):
-    """The tokens at some places: the other way of `_Spread`."""
+    """The tokens at some places; no place is asked for twice, so the derivative is a copy and no sum."""
 
     @staticmethod
     def forward(ctx: Any, padded: Tensor, places: Tensor) -> Tensor:

@@ -213,7 +213,7 @@ def measure(trainer: Any, module: Any, data: "TokenData") -> Outcome:
         trainer.test(module, datamodule=data, verbose=False)
         metrics, per_class = module.test_scores.summary()
     predicted, validated = gathered(module.predicted), gathered(module.validated)
-    return Outcome(metrics, per_class, validation, predicted, validated, device_name(module.device))
+    return Outcome(metrics, per_class, validation, predicted, validated, device_name(trainer.strategy.root_device))
 
 
 def _stopping(patience: int | None) -> list[Any]:
