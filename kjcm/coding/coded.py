@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from kjcm.study.model_folder import Settings
@@ -114,8 +116,8 @@ class Decider:
     def __init__(self, settings: Settings, triage: Triage, top_k: int) -> None:
         self.triage, self.top_k = triage, top_k
         codes = [*settings.classes, *triage.parents]
-        self._codes = np.array([*codes, ""], dtype=object)  # NONE, which is -1, is the last
-        self._titles = np.array([*(settings.titles.get(code, "") for code in codes), ""], dtype=object)
+        self._codes = pa.array(codes, pa.string())
+        self._titles = pa.array([settings.titles.get(code, "") for code in codes], pa.string())
         self._classes = len(settings.classes)
 
     @property
@@ -142,16 +144,19 @@ class Decider:
     def frame(self, coded: Coded, reasons: Sequence[str]) -> pd.DataFrame:
         """Return the added columns of rows; reasons: [rows], why a row is invalid, else ''."""
         invalid = coded.decision == INVALID
-        codes, titles = self._codes[coded.top], self._titles[coded.top]
+        top = [pa.array(column, mask=invalid) for column in coded.top.T]
         decided = np.where(coded.decision == ACCEPT, coded.top[:, 0].astype(int), NONE)
         decided = np.where(coded.decision == BACK_OFF, self._classes + coded.parent.astype(int), decided)
-        lists = self._codes[coded.picks]
-        frame = pd.DataFrame(dict(zip(self.columns, [*codes.T, *titles.T, *coded.prob.T], strict=False)))
-        frame.loc[invalid] = None
-        return frame.assign(
-            decision=np.array(DECISIONS, dtype=object)[coded.decision],
-            decision_code=self._codes[decided],
-            decision_title=self._titles[decided],
-            pick_list=[" ".join(filter(None, row)) for row in lists.tolist()],
-            reason=list(reasons),
-        )
+        code = pa.array(decided, mask=decided == NONE)
+        picks = [self._codes.take(pa.array(column, mask=column == NONE)).fill_null("") for column in coded.picks.T]
+        columns = [
+            *(self._codes.take(column) for column in top),
+            *(self._titles.take(column) for column in top),
+            *(pa.array(np.where(invalid, np.float32(np.nan), column)) for column in coded.prob.T),
+            pa.array(DECISIONS).take(pa.array(coded.decision)),
+            self._codes.take(code).fill_null(""),
+            self._titles.take(code).fill_null(""),
+            pc.utf8_rtrim_whitespace(pc.binary_join_element_wise(*picks, " ")),  # its null_handling=skip loses rows
+            pa.array(reasons, pa.string()),
+        ]
+        return pa.table(columns, self.columns).to_pandas(types_mapper={pa.string(): pd.StringDtype("pyarrow")}.get)  # type: ignore[no-any-return]

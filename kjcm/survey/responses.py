@@ -149,14 +149,22 @@ def sentences(table: pd.DataFrame, columns: Mapping[str, str | None], name: str)
     """Return one input sentence a row from the mapped workplace, position and task columns.
 
     Raises:
-        KjcmError: none of the three is mapped.
+        ConfigError: none of the three is mapped.
+    """
+    return [sentence(*row) for row in zip(*text_cells(table, columns, name), strict=True)]
+
+
+def text_cells(table: pd.DataFrame, columns: Mapping[str, str | None], name: str) -> list[list[str]]:
+    """Return the cells of workplace, position and task, each [rows]; '' where the column is not mapped.
+
+    Raises:
+        ConfigError: none of the three is mapped.
     """
     parts = [columns.get(role) for role in TEXT_COLUMNS]
     if not any(parts):
         raise ConfigError(f"{name}: map at least one of the columns {', '.join(TEXT_COLUMNS)}; all are null.")
     blank = [""] * len(table)
-    cells = [code_texts(table[part]) if part else blank for part in parts]
-    return [sentence(*row) for row in zip(*cells, strict=True)]
+    return [code_texts(table[part]) if part else blank for part in parts]
 
 
 def _ids(survey: Survey, column: str | None, frame: pd.DataFrame) -> list[str]:

@@ -170,11 +170,16 @@ def test_a_bad_row_is_said_and_the_rest_is_coded(finished: Path, here: Path) -> 
 def test_the_articles_rule_without_validation_rows_promises_nothing(
     finished: Path, rows: pd.DataFrame, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert command("predict", f"run={finished}", "input=in.csv", "output=out.csv", "triage.threshold=0.3") == 0
+    words = ("predict", f"run={finished}", "input=in.csv", "accelerator=cpu", "precision=32-true")
+    assert command(*words, "output=first.csv") == 0
+    first = np.unique(pd.read_csv("first.csv")["prob_1"])
+    least = first[len(first) // 2] - 1e-4  # which probabilities there are depends on the processor's rounding
+    capfd.readouterr()
+    assert command(*words, "output=out.csv", f"triage.threshold={least:.6f}") == 0
     shown = capfd.readouterr()
     assert "not calibrated" in shown.out + shown.err
     coded = pd.read_csv("out.csv", dtype=str, keep_default_na=False)
-    sure = coded["prob_1"].astype(float) >= 0.3
+    sure = coded["prob_1"].astype(float) >= least
     assert 0 < sure.sum() < len(coded)
     assert coded["decision"].tolist() == ["accept" if one else "choose" for one in sure]
     assert (coded["decision_code"] == coded["code_1"].where(sure, "")).all()

@@ -1,0 +1,43 @@
+"""A text file is written as pandas writes it."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kjcm.coding.tables import writer
+
+
+@pytest.mark.parametrize(("suffix", "separator"), [(".csv", ","), (".tsv", "\t")])
+def test_text_is_written_as_pandas_writes_it(suffix: str, separator: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "이름, \"text\"": ["가,나", 'say "x"', "", None, "line\nbreak", "tab\there", " 끝"],
+            "whole": [1, 2, 3, 4, 5, 6, 7],
+            "number": [1.5, np.nan, 2, 3e-9, 1e20, -1, 0.1],
+            "yes": [True, False, True, False, True, True, False],
+            "date": pd.to_datetime(["2020-01-01"] * 6 + [None]),
+            "mixed": [1, "x,y", None, 2.5, 'q"', True, "a\tb"],
+            "prob_1": np.array([0.1234565, 1, 0, np.nan, 1e-7, 0.9999999, 0.5], np.float32),
+        }
+    ).assign(
+        arrow=pd.array(["x", None, "y", "z", "w", "", "a,b"], dtype=pd.StringDtype("pyarrow")),
+        gaps=pd.array([1, None, 3, 4, 5, 6, 7], dtype="Int64"),
+    )  # fmt: skip
+    with writer(tmp_path / f"out{suffix}") as out:
+        out.write(frame)
+        out.write(frame[:0])
+        out.write(frame[:2])
+    shown = frame.assign(prob_1=frame["prob_1"].map("{:.6f}".format, na_action="ignore"))
+    wanted = pd.concat([shown, shown[:2]]).to_csv(sep=separator, index=False)
+    assert (tmp_path / f"out{suffix}").read_bytes().decode("utf-8-sig") == wanted
+
+
+def test_a_line_end_within_a_cell_ends_no_row(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"task": ["한\r줄", "두\r\n줄", "끝"]})
+    with writer(tmp_path / "out.csv") as out:
+        out.write(frame)
+    with (tmp_path / "out.csv").open(encoding="utf-8-sig", newline="") as stream:
+        assert list(csv.reader(stream)) == [["task"], *([cell] for cell in frame["task"])]
