@@ -1,5 +1,8 @@
 """The LightningDataModule: token batches in an order that depends on seed and epoch alone, shared out to processes."""
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -52,6 +55,24 @@ class RowBlocks(Dataset[Batch]):
     def __getitem__(self, item: tuple[Rows, int]) -> Batch:
         """Return the row numbers."""
         return {"rows": torch.from_numpy(item[0])}
+
+
+def _leave_with_parent(worker: int) -> None:
+    """Let SIGTERM end this worker only when its parent sends it.
+
+    Who stops a job (timeout, systemd, Slurm) often tells all its processes. A run then saves and leaves by itself; without
+    its workers it would fail before it has saved. macOS does not tell who sends.
+    """
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+    def wait() -> None:
+        while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class Batches(Sampler[tuple[Rows, int]]):
@@ -171,6 +192,7 @@ class TokenData(pl.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0 and training,
             multiprocessing_context="fork" if workers else None,
+            worker_init_fn=_leave_with_parent,
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:

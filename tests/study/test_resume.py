@@ -25,11 +25,13 @@ TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.d
        "trainer.precision=32-true", "trainer.num_workers=1")  # fmt: skip
 
 
-def started(folder: Path, *words: str, **env: str) -> subprocess.Popen[str]:
+def started(folder: Path, *words: str, apart: bool = False, **env: str) -> subprocess.Popen[str]:
+    """Start a run; apart: in a process group of its own."""
     surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **env}
     return subprocess.Popen(
         [sys.executable, "-m", "kjcm", "train", *WORDS, f"cache={folder.parent / 'cache'}", f"run_dir={folder}", *words],
         cwd=folder.parent, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=apart,
     )  # fmt: skip
 
 
@@ -132,6 +134,19 @@ def test_told_to_leave_it_saves_between_two_steps(
     child = started(cut, "engine=packed", later)
     assert child.wait(300) == 0, child.communicate()
     assert outcome(cut) == outcome(whole("engine=packed"))
+
+
+def test_a_signal_to_all_its_processes_is_as_one_to_the_run(tmp_path: Path, whole: Callable[..., Path]) -> None:
+    words = ("engine=packed", "trainer.num_workers=2")
+    child = started(tmp_path / "run", *words, apart=True)
+    reached(child, tmp_path / "run", 5)
+    os.killpg(child.pid, signal.SIGTERM)
+    said = child.communicate(timeout=120)
+    assert child.returncode == 128 + signal.SIGTERM, said
+    assert "the same command goes on" in said[1] and "Traceback" not in said[1]
+    child = started(tmp_path / "run", *words)
+    assert child.wait(300) == 0, child.communicate()
+    assert outcome(tmp_path / "run") == outcome(whole("engine=packed"))
 
 
 def test_slurm_starts_the_job_again(tmp_path: Path) -> None:
