@@ -218,6 +218,8 @@ def read_json(path: Path) -> Any:
     Raises:
         KjcmError: it is missing or damaged.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise KjcmError(f"{path}: damaged (it is no file).")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -197,7 +197,7 @@ def load_encoder(folder: Path, pooling: str) -> MeanPooled | FirstToken:
 
     try:
         _require_size(folder / "config.json")
-        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
         _require_shapes(config, pooling, folder / "model.safetensors")
         model = _from_config(config, pooling)
         state = load_file(str(folder / "model.safetensors"))

@@ -1,7 +1,7 @@
 """The model folder of a run: weights, tokenizer, and the ordered classes with their hash; no pickle."""
 
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from kjcm.model.encoder import FirstToken, MeanPooled
+
+
+FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Settings:
         ancestors: [classes], the codes above each, the top first; their titles are in `titles` too.
         n_train: [classes], training rows, augmentation not counted.
         manager_words: by which a text says that its author manages.
-        weights: SHA-256 of model.safetensors.
+        files: name -> SHA-256 of each of FILES.
     """
 
     classes: tuple[str, ...]
@@ -49,7 +52,7 @@ class Settings:
     ancestors: tuple[tuple[str, ...], ...]
     n_train: tuple[int, ...]
     manager_words: tuple[str, ...]
-    weights: str = ""
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def save_model(
@@ -65,7 +68,7 @@ def save_model(
     model.config.label2id = {code: index for index, code in enumerate(settings.classes)}
     save_encoder(model, part)
     tokenizer.save_pretrained(part)
-    write_json(part / "kjcm.json", asdict(replace(settings, weights=digest(part / "model.safetensors"))))
+    write_json(part / "kjcm.json", asdict(replace(settings, files={name: digest(part / name) for name in FILES})))
     for file in part.iterdir():
         file.chmod(0o644)  # safetensors writes files that only their owner can read
     shutil.rmtree(folder, ignore_errors=True)
@@ -113,7 +116,7 @@ def _require_types(settings: Settings) -> None:
         "ancestors": len(settings.ancestors) == classes and all(map(texts, settings.ancestors)),
         "n_train": len(settings.n_train) == classes and all(type(count) is int for count in settings.n_train),
         "manager_words": texts(settings.manager_words),
-        "weights": texts([settings.weights]),
+        "files": isinstance(settings.files, dict) and sorted(settings.files) == sorted(FILES),
         "classes_hash": texts([settings.classes_hash]),
         "classification": texts([settings.classification]),
         "synthetic": isinstance(settings.synthetic, bool),
@@ -131,11 +134,13 @@ def load_model(folder: Path) -> "tuple[MeanPooled | FirstToken, PreTrainedTokeni
     from kjcm.model.encoder import load_encoder
     from kjcm.text.tokenizer import load_tokenizer
 
-    settings, weights = load_settings(folder), folder / "model.safetensors"
-    if not weights.is_file() or digest(weights) != settings.weights:
-        raise KjcmError(
-            f"{weights}: missing or damaged: it is not what kjcm.json was written with. Use an unchanged copy of the run."
-        )
+    settings = load_settings(folder)
+    for name, wanted in settings.files.items():
+        if not (folder / name).is_file() or digest(folder / name) != wanted:
+            raise KjcmError(
+                f"{folder / name}: missing or damaged: it is not what kjcm.json was written with. Use an unchanged copy of "
+                "the run."
+            )
     model = load_encoder(folder, settings.pooling)
     if model.config.num_labels != len(settings.classes):
         raise KjcmError(

@@ -79,8 +79,13 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerFast":
     try:
         if (file := Path(path) / "tokenizer.json").is_file():
             _require_whole_charsmaps(json.loads(file.read_text(encoding="utf-8"))["normalizer"])
-        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-    except Exception as error:  # transformers raises OSError, ValueError, KeyError, ... for what is missing or broken
+        here = Path(path).is_dir()
+        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False, local_files_only=here)
+    except (
+        BaseException
+    ) as error:  # transformers raises OSError, ValueError, KeyError, ... for what is missing or broken
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of the library beneath
+            raise
         raise KjcmError(
             f"{path}: no tokenizer could be loaded from there ({first_line(error)}). Give tokenizer.path=FOLDER with "
             "tokenizer.json, or use tokenizer=trained with a model of model.pretrained=null."
