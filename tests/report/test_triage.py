@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy.special import softmax
 
 from kjcm.files import read_json
+from kjcm.report.triage import PLAIN
 from kjcm.study.model_folder import load_settings
 from kjcm.triage.scored import Scored, load_scored
-from tests.conftest import command
+from tests.conftest import ROOT, command
 
 Shown = dict[str, pd.DataFrame]
 
@@ -109,3 +111,8 @@ def test_runs_without_validation_rows_say_what_they_lack(finished: Path, tmp_pat
         text = (tmp_path / "r" / "tables" / f"{name}.md").read_text(encoding="utf-8")
         assert "| K-JCM | not calibrated |" in text and "data.validation=0.3" in text
     assert not list((tmp_path / "r").glob("figures/reliability*"))
+
+
+def test_the_report_shows_what_predict_does_by_default() -> None:
+    default = yaml.safe_load((ROOT / "conf" / "predict.yaml").read_text(encoding="utf-8"))["triage"]
+    assert {name: list(value) if isinstance(value, tuple) else value for name, value in vars(PLAIN).items()} == default
