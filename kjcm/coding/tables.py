@@ -89,11 +89,11 @@ def _shown(column: pd.Series, separator: str) -> Any:
         digits = pc.utf8_lpad(millionths.cast(pa.string()), 7, "0")
         whole, rest = pc.utf8_slice_codeunits(digits, 0, -6), pc.utf8_slice_codeunits(digits, -6)
         return pc.binary_join_element_wise(whole, rest, ".").fill_null("")
-    if column.dtype == object:
-        column = column.map(str, na_action="ignore")
-    elif not pd.api.types.is_string_dtype(column.dtype):  # numbers, dates; a missing one alone on its line is quoted
+    if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column.dtype):
         lines = column.to_csv(index=False, header=False).splitlines()
-        return pa.array(["" if line == '""' else line for line in lines], pa.string())
+        return pa.array(["" if line == '""' else line for line in lines], pa.string())  # a missing one is quoted
+    if not isinstance(column.dtype, pd.StringDtype):
+        column = column.astype(object).map(str, na_action="ignore")
     cells = pa.array(column, pa.string(), from_pandas=True).fill_null("")
     quoted = pc.binary_join_element_wise('"', pc.replace_substring(cells, '"', '""'), '"', "")
     return pc.if_else(pc.match_substring_regex(cells, f'["{separator}\r\n]'), quoted, cells)

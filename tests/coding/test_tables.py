@@ -1,10 +1,13 @@
 """A text file is written as pandas writes it."""
 
 import csv
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from kjcm.coding.tables import writer
@@ -25,6 +28,11 @@ def test_text_is_written_as_pandas_writes_it(suffix: str, separator: str, tmp_pa
     ).assign(
         arrow=pd.array(["x", None, "y", "z", "w", "", "a,b"], dtype=pd.StringDtype("pyarrow")),
         gaps=pd.array([1, None, 3, 4, 5, 6, 7], dtype="Int64"),
+        kind=pd.Categorical(["a,b", "c", None, "c", "c", "d\n", ""]),
+        lists=pd.array([["x", "y"], None, [], ["z"], [], [], []], dtype=pd.ArrowDtype(pa.list_(pa.string()))),
+        text=pd.array(["x,y", None, "", "z", "", "", ""], dtype=pd.ArrowDtype(pa.string())),
+        day=pd.array([date(2020, 1, 1), None, *[date(2021, 1, 1)] * 5], dtype=pd.ArrowDtype(pa.date32())),
+        exact=pd.array([Decimal("1.50"), None, *[Decimal("2")] * 5], dtype=pd.ArrowDtype(pa.decimal128(5, 2))),
     )  # fmt: skip
     with writer(tmp_path / f"out{suffix}") as out:
         out.write(frame)
