@@ -80,7 +80,7 @@ class _TextWriter:
 
 
 def _shown(column: pd.Series, separator: str) -> Any:
-    """Return an Arrow array of a column's cells as a text file has them: as pandas writes them, in a tenth of the time."""
+    """Return an Arrow array of a column's cells as a text file has them: as pandas writes them, in less than half the time."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -95,8 +95,11 @@ def _shown(column: pd.Series, separator: str) -> Any:
     if not isinstance(column.dtype, pd.StringDtype):
         column = column.astype(object).map(str, na_action="ignore")
     cells = pa.array(column, pa.string(), from_pandas=True).fill_null("")
+    special = pc.match_substring_regex(cells, f'["{separator}\r\n]')
+    if not pc.any(special).as_py():
+        return cells
     quoted = pc.binary_join_element_wise('"', pc.replace_substring(cells, '"', '""'), '"', "")
-    return pc.if_else(pc.match_substring_regex(cells, f'["{separator}\r\n]'), quoted, cells)
+    return pc.if_else(special, quoted, cells)
 
 
 class _ParquetWriter:
