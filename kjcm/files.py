@@ -218,9 +218,9 @@ def read_json(path: Path) -> Any:
     Raises:
         KjcmError: it is missing or damaged.
     """
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise KjcmError(f"{path}: damaged (it is no file).")
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise OSError("it is no file")
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise KjcmError(f"{path}: missing or damaged ({first_line(error)}).") from None

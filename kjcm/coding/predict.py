@@ -255,7 +255,7 @@ def _chunks(reading: Reading, rows: int, coder: Coder, parts: Path) -> Iterator[
     for number, frame in enumerate(read_chunks(reading.source, rows)):
         require_columns(frame, reading)
         cells = text_cells(frame, reading.columns, str(reading.source))
-        texts = [sentence(*row) for row in zip(*cells, strict=True)]
+        texts = list(map(sentence, *cells))
         reasons = reasons_of(frame, reading.columns, cells, texts)
         manages = manages_of(frame, texts, reading)
         valid = np.array([not reason for reason in reasons], dtype=bool)

@@ -85,11 +85,8 @@ def _shown(column: pd.Series, separator: str) -> Any:
     import pyarrow.compute as pc
 
     if str(column.name).startswith("prob_") and pd.api.types.is_float_dtype(column.dtype):
-        millionths = pa.array((column.astype("float64") * 1e6).round(), from_pandas=True).cast(pa.int64())
-        digits = pc.utf8_lpad(millionths.cast(pa.string()), 7, "0")
-        whole, rest = pc.utf8_slice_codeunits(digits, 0, -6), pc.utf8_slice_codeunits(digits, -6)
-        return pc.binary_join_element_wise(whole, rest, ".").fill_null("")
-    if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column.dtype):
+        column = column.map("{:.6f}".format, na_action="ignore")
+    elif column.dtype.kind in "biufcmM":  # numbers, dates
         lines = column.to_csv(index=False, header=False).splitlines()
         return pa.array(["" if line == '""' else line for line in lines], pa.string())  # a missing one is quoted
     if not isinstance(column.dtype, pd.StringDtype):

@@ -67,7 +67,8 @@ def save_model(
     model.config.id2label = dict(enumerate(settings.classes))
     model.config.label2id = {code: index for index, code in enumerate(settings.classes)}
     save_encoder(model, part)
-    tokenizer.backend_tokenizer.no_truncation()  # set where this process has tokenised, and not where a cache served
+    tokenizer.backend_tokenizer.no_truncation()  # else as this process last tokenised, or not where a cache served
+    tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(part)
     write_json(part / "kjcm.json", asdict(replace(settings, files={name: digest(part / name) for name in FILES})))
     for file in part.iterdir():

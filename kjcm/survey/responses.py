@@ -151,7 +151,7 @@ def sentences(table: pd.DataFrame, columns: Mapping[str, str | None], name: str)
     Raises:
         ConfigError: none of the three is mapped.
     """
-    return [sentence(*row) for row in zip(*text_cells(table, columns, name), strict=True)]
+    return list(map(sentence, *text_cells(table, columns, name)))
 
 
 def text_cells(table: pd.DataFrame, columns: Mapping[str, str | None], name: str) -> list[list[str]]:

@@ -81,10 +81,9 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerFast":
             _require_whole_charsmaps(json.loads(file.read_text(encoding="utf-8"))["normalizer"])
         here = Path(path).is_dir()
         tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False, local_files_only=here)
-    except (
-        BaseException
-    ) as error:  # transformers raises OSError, ValueError, KeyError, ... for what is missing or broken
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of the library beneath
+    except BaseException as error:
+        # transformers raises OSError, ValueError, KeyError, ... for what is missing or broken, tokenizers its panics
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise KjcmError(
             f"{path}: no tokenizer could be loaded from there ({first_line(error)}). Give tokenizer.path=FOLDER with "

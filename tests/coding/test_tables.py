@@ -27,6 +27,8 @@ def test_text_is_written_as_pandas_writes_it(suffix: str, separator: str, tmp_pa
         }
     ).assign(
         arrow=pd.array(["x", None, "y", "z", "w", "", "a,b"], dtype=pd.StringDtype("pyarrow")),
+        prob_theirs=[-1.0, 1e20, np.inf, None, 123456.7, -0.25, 0],
+        passed=pd.to_timedelta([1, None, 2, 3, 4, 5, 6], unit="D"),
         gaps=pd.array([1, None, 3, 4, 5, 6, 7], dtype="Int64"),
         kind=pd.Categorical(["a,b", "c", None, "c", "c", "d\n", ""]),
         lists=pd.array([["x", "y"], None, [], ["z"], [], [], []], dtype=pd.ArrowDtype(pa.list_(pa.string()))),
@@ -38,7 +40,9 @@ def test_text_is_written_as_pandas_writes_it(suffix: str, separator: str, tmp_pa
         out.write(frame)
         out.write(frame[:0])
         out.write(frame[:2])
-    shown = frame.assign(prob_1=frame["prob_1"].map("{:.6f}".format, na_action="ignore"))
+    shown = frame.assign(
+        **{name: frame[name].map("{:.6f}".format, na_action="ignore") for name in ("prob_1", "prob_theirs")}
+    )
     wanted = pd.concat([shown, shown[:2]]).to_csv(sep=separator, index=False)
     assert (tmp_path / f"out{suffix}").read_bytes().decode("utf-8-sig") == wanted
 

@@ -75,6 +75,7 @@ def test_truncated_flipped_empty_and_missing(folder: Path, name: str) -> None:
         sign(folder)
         read(folder)
     file.write_bytes(whole[::-1])
+    sign(folder)
     assert not read(folder)
     file.unlink()
     optional = name in ("calibration.json", "triage.safetensors")
@@ -169,12 +170,17 @@ def test_no_pickle_is_read(folder: Path, tmp_path: Path) -> None:
     for name in ("pytorch_model.bin", "training_args.bin", "model.pt", "optimizer.pt", "tokenizer.pkl", "model.ckpt"):
         (folder / name).write_bytes(evil)
     assert read(folder)
+    weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").unlink()
     assert not read(folder)
+    (folder / "model.safetensors").write_bytes(weights)
+    assert read(folder)
     for name in ("model.safetensors", "triage.safetensors"):
+        kept = (folder / name).read_bytes()
         (folder / name).write_bytes(evil)
         sign(folder)
         assert not read(folder)
+        (folder / name).write_bytes(kept)
     assert not mark.exists()
     pickle.loads(evil)
     assert mark.exists()  # it would have shown
