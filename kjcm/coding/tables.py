@@ -80,7 +80,7 @@ class _TextWriter:
 
 
 def _shown(column: pd.Series, separator: str) -> Any:
-    """Return an Arrow array of a column's cells as a text file has them: as pandas writes them, in less than half the time."""
+    """Return an Arrow array of a column's cells as a text file has them: as pandas writes them, in about half the time."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 from starlette.background import BackgroundTask
 
 from kjcm.ksco.classification import Classification
@@ -68,17 +68,16 @@ class Review:
         return named.at_level(code, self.level) or code
 
 
-class Chosen(BaseModel):
+class Person(BaseModel):
+    """Who decides, or whose last decision is taken back."""
+
+    who: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
+
+
+class Chosen(Person):
     """A person's decision."""
 
     code: str = Field(max_length=20)
-    who: str = Field(min_length=1, max_length=60)
-
-
-class Undo(BaseModel):
-    """Whose last decision is taken back."""
-
-    who: str = Field(min_length=1, max_length=60)
 
 
 def make_app(review: Review) -> FastAPI:
@@ -134,11 +133,11 @@ def make_app(review: Review) -> FastAPI:
         code = review.fitting(chosen.code)
         if opened.item(row) is None or code is None:
             raise HTTPException(422, "no such row or code")
-        opened.choose(row, code, chosen.who.strip() or review.who)
+        opened.choose(row, code, chosen.who)
         return following(opened, after=row)
 
     @app.post("/api/undo")
-    def undo(whose: Undo, opened: Opened) -> dict[str, Any]:
+    def undo(whose: Person, opened: Opened) -> dict[str, Any]:
         row = opened.undo(whose.who)
         return {"state": _state(opened), "item": None if row is None else opened.item(row)}
 

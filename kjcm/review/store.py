@@ -19,6 +19,7 @@ CREATE TABLE choice (
   undone TEXT
 );
 CREATE INDEX choice_of_row ON choice (row, undone);
+CREATE INDEX item_of_decision ON item (decision);
 """
 SETTLED = "EXISTS (SELECT 1 FROM choice WHERE choice.row = item.row AND undone IS NULL)"
 
@@ -60,10 +61,11 @@ class Store:
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Return decision -> its rows, and those that a person has settled."""
-        found = self.base.execute(
-            f"SELECT decision, COUNT(*), SUM({SETTLED}) FROM item GROUP BY decision ORDER BY decision"
+        rows, settled = (
+            dict(self.base.execute(f"SELECT decision, COUNT(*) FROM item {which} GROUP BY decision ORDER BY decision"))
+            for which in ("", "WHERE row IN (SELECT row FROM choice WHERE undone IS NULL)")
         )
-        return {decision: (rows, settled) for decision, rows, settled in found}
+        return {decision: (count, settled.get(decision, 0)) for decision, count in rows.items()}
 
     def item(self, row: int) -> dict[str, Any] | None:
         """Return a row's body with its number, decision, and what was chosen; None where there is none."""
