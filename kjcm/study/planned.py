@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from kjcm.study.failures import FAILURE, Failure
 from kjcm.study.inputs import Config
-from kjcm.study.ledger import Entry, entry_of, given_by
+from kjcm.study.lease import holder_of
+from kjcm.study.ledger import Entry, entry_of, given_by, state_of
 from kjcm.study.run_folder import RunFolder
 
 log = logging.getLogger("kjcm")
@@ -65,6 +66,14 @@ class Job:
     def ended(self) -> bool:
         """Whether its run has ended since the launch."""
         return self.failure is not None or (self.marked() != self.mark and any(self.marked()))
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether its run has not ended, and the process of this machine that had it is gone without giving it back."""
+        if self.ended or self.folder is None or state_of(self.folder.path)[0] not in ("new", "resumable"):
+            return False
+        holder = holder_of(self.folder.path)
+        return holder is not None and not holder.released
 
 
 def say(jobs: Sequence[Job]) -> None:

@@ -123,7 +123,8 @@ class Sweep:
     def launch(self, inner: Launcher, jobs: list[Job]) -> None:
         """Run jobs, whatever becomes of the launcher's processes.
 
-        A launcher that breaks is given what it left: first the jobs that were under way, one by one, then the others.
+        A launcher that breaks is given what it left: first the jobs that were under way, one by one, then the others. Jobs
+        that another launcher had, which was killed meanwhile, are launched at the end.
 
         Raises:
             Interrupted: a signal came; what was under way is saved.
@@ -131,17 +132,23 @@ class Sweep:
         for job in jobs:
             job.mark = job.marked()
         with _named_launch(), self._signals(inner) as asked:
-            while jobs and (error := self._broken(inner, jobs)) and not asked:
-                log.warning("the launcher broke (%s): what it left is launched again", type(error).__name__)
-                left = _left(jobs)
-                under_way = [job for job in left if job.folder and state_of(job.folder.path)[0] == "resumable"] or left
-                for job in under_way:
-                    error = None if asked else self._broken(inner, [job])
-                    if error and not asked and _left([job]):
-                        self._keep(job, _killed(error))
-                jobs = [job for job in left if job not in under_way]
+            self._launch(inner, jobs, asked)
+            if not asked and (orphans := [job for job in jobs if job.orphaned]):
+                log.warning("%d left to a process that is gone by now: launched again", len(orphans))
+                self._launch(inner, orphans, asked)
             if asked:
                 leave(asked[0])
+
+    def _launch(self, inner: Launcher, jobs: Sequence[Job], asked: Sequence[int]) -> None:
+        while jobs and (error := self._broken(inner, jobs)) and not asked:
+            log.warning("the launcher broke (%s): what it left is launched again", type(error).__name__)
+            left = _left(jobs)
+            under_way = [job for job in left if job.folder and state_of(job.folder.path)[0] == "resumable"] or left
+            for job in under_way:
+                error = None if asked else self._broken(inner, [job])
+                if error and not asked and _left([job]):
+                    self._keep(job, _killed(error))
+            jobs = [job for job in left if job not in under_way]
 
     def _broken(self, inner: Launcher, jobs: Sequence[Job]) -> Exception | None:
         """Launch jobs and keep why they failed; return what the launcher itself raised."""

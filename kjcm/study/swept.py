@@ -80,8 +80,8 @@ class SweptJob:
             print(f"kjcm {self.command}: {failure.reason}", file=sys.stderr, flush=True)
             return failure
         finally:
-            if "torch" in sys.modules:
-                gc.collect()  # cycles would keep a job's memory on the device
+            if "trainer" in cfg:
+                gc.collect()  # cycles would keep a training's memory on the device
 
     def _run(self, cfg: DictConfig) -> Failure | None:
         if self.stop.exists():

@@ -2,6 +2,8 @@
 
 import json
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import DictConfig
 
 from kjcm.errors import Interrupted
 from kjcm.study import baseline as fitting
 from kjcm.study.failures import FAILURE, failure_of, read_failure
 from kjcm.study.lease import leased
 from kjcm.study.ledger import state_of
+from kjcm.study.swept import SweptJob
 from tests.conftest import command
 
 Out = pytest.CaptureFixture[str]
@@ -152,6 +156,31 @@ def test_a_run_that_is_under_way_is_left_to_who_does_it(here: Path, capfd: Out) 
     said = capfd.readouterr().out
     assert "3 jobs: 1 running, 1 finished, skipped, 1 new" in said
     assert "3 jobs: 1 running, 2 finished" in said and not (folder / "DONE").exists()
+
+
+def test_a_job_left_to_a_process_that_is_killed_meanwhile_is_taken_up(
+    here: Path, capfd: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command(*JOBS, "seed=0,1") == 0
+    folder = Path(table(here)["folder"][0])
+    (folder / "DONE").unlink()
+    hold = "import sys; from pathlib import Path; from kjcm.study.lease import leased\n"
+    hold += f"with leased(Path({str(folder)!r})): print('held', flush=True); sys.stdin.read()"
+    original = SweptJob.__call__
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdout.readline() == b"held\n"
+
+        def run(job: SweptJob, cfg: DictConfig) -> object:
+            done = original(job, cfg)
+            other.kill()
+            other.wait()
+            return done
+
+        monkeypatch.setattr(SweptJob, "__call__", run)
+        assert command(*JOBS, "seed=0,1") == 0
+    said = capfd.readouterr().out
+    assert "left to it" in said and "1 left to a process that is gone by now" in said
+    assert said.count("2 jobs: 2 finished") == 2
 
 
 def test_a_sweep_in_batches_ends_with_one_table(here: Path, capfd: Out) -> None:
