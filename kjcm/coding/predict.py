@@ -125,10 +125,16 @@ def _triage(config: Mapping[str, Any], run: Path, settings: Settings) -> tuple[T
     """
     options = Options(**config["triage"])
     calibration, held = calibration_of(run / "model"), held_rows(run / "model", settings)
+    if held is not None and options.managers == "column" and not settings.columns.get("manages"):
+        raise ConfigError(
+            "triage.managers=column: the run was trained without data.columns.manages, so its validation rows do not say who "
+            "manages, and no threshold or list from them holds. Train it with that column, or use words."
+        )
     temperature = float(calibration["temperature"]) if calibration and options.calibrated else 1.0
     triage = Triage(options, Tree(settings.classes, settings.ancestors, settings.n_train), held, temperature)
     outlook = triage.outlook(held)
-    return triage, {**outlook, "chosen_by_validation": bool(calibration and calibration.get("chosen_by_validation"))}
+    about = calibration or {}
+    return triage, {**outlook, **{name: bool(about.get(name)) for name in ("chosen_by_validation", "clustered")}}
 
 
 def _code(
@@ -175,14 +181,19 @@ def _warn(outlook: Mapping[str, Any]) -> None:
     """Say what the decisions cannot be trusted with."""
     if not outlook["validation_rows"]:
         log.warning(
-            "the run was trained without validation rows: its probabilities are not calibrated and its pick lists are the "
-            "first %d codes, which promises nothing. Train with data.validation=0.3.",
+            "the run was trained without validation rows to set rules by: its probabilities are not calibrated and its pick "
+            "lists are the first %d codes, which promises nothing. Train with data.validation=0.3.",
             outlook["k"],
         )
     elif outlook["chosen_by_validation"]:
         log.warning(
             "early stopping has chosen the run's weights by the rows that set its thresholds: what they promise is a little "
             "too good. Train with trainer.patience=null."
+        )
+    if outlook["clustered"]:
+        log.warning(
+            "the run's validation rows come in clusters, whose answers are alike: what the thresholds and lists promise is for "
+            "rows that are independent, and is too good for these."
         )
     if outlook["target_error"] is not None and outlook["threshold"] is None:
         log.warning(
@@ -209,12 +220,13 @@ def _say(record: Mapping[str, Any], target: Path) -> None:
             100 * outlook["confidence"],
             f"{outlook['validation_rows']:,}",
         )
-    elif (expected := outlook["expected"]) and expected["accepted_rows"]:
+    elif outlook["target_error"] is None and (expected := outlook["expected"]) and expected["accepted_rows"]:
         log.info(
-            "of %s validation rows accepted so, %s were wrong (at most %.0f %%)",
+            "of %s validation rows accepted so, %s were wrong (at most %.0f %%, %.0f %% confidence)",
             f"{expected['accepted_rows']:,}",
             f"{expected['accepted_errors']:,}",
             100 * expected["accepted_error_at_most"],
+            100 * outlook["confidence"],
         )
     if record["synthetic"]:
         log.info("the model is trained on SYNTHETIC data: its codes are for trying things out, not for use")

@@ -59,6 +59,7 @@ def calibrate(folder: Path, rows: pd.DataFrame, found: Scored, settings: "Settin
         "n": int(first.sum()),
         "n_held": len(held.labels),
         "chosen_by_validation": stopped,
+        "clustered": "cluster" in rows,
     }
     if len(held.labels):
         for when, at in (("before", 1.0), ("after", temperature)):
@@ -90,7 +91,13 @@ def held_rows(folder: Path, settings: "Settings") -> Scored | None:
     """Return the rows that set thresholds of a model folder, None where it has none.
 
     Raises:
-        KjcmError: the file is damaged or of another model.
+        KjcmError: the file is damaged, of another model, or one of calibration and rows is missing.
     """
-    file = folder / HELD
-    return load_scored(file, len(settings.classes), settings.classes_hash) if file.is_file() else None
+    files = [folder / CALIBRATION, folder / HELD]
+    if not any(file.exists() for file in files):
+        return None
+    for file in files:
+        if not file.is_file():  # a pipe would be waited for
+            raise KjcmError(f"{file}: missing, or no file. Use an unchanged copy of the run.")
+    held = load_scored(folder / HELD, len(settings.classes), settings.classes_hash)
+    return held if len(held.labels) else None

@@ -23,8 +23,8 @@ def particle(word: str) -> str:
 
 
 def without_workplace(text: str) -> str:
-    """Return what an input text says of the person: all after the workplace."""
-    return text.rpartition(f"{AT} ")[2]
+    """Return what an input text says of the person: all after the workplace, '' where it is a workplace alone."""
+    return "" if text.endswith(AT) else text.rpartition(f"{AT} ")[2]
 
 
 def sentence(workplace: str = "", position: str = "", task: str = "") -> str:

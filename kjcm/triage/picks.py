@@ -38,14 +38,16 @@ def pools(majors: Sequence[str], n_train: Sequence[int], rows: int, alpha: float
 def cuts(probability: Probabilities, labels: Labels, groups: Sequence[str], alpha: float) -> Mapping[str, float]:
     """Return the least probability with which a code of each group is on a list; 0 where the group has too few rows.
 
+    A row whose own code has no probability left (the managers' rule took it) is none that a list could serve.
+
     Args:
         probability: [rows, classes].
         labels: [rows], class indices.
         groups: [classes], the group of each class.
         alpha: share of the lists of a group's rows that may miss the right code.
     """
-    known = labels < len(groups)
-    own, of_row = probability_of(probability, labels)[known], np.array(groups, dtype=object)[labels[known]]
+    own = probability_of(probability, labels)
+    own, of_row = own[own > 0], np.array(groups, dtype=object)[labels[own > 0]]
     found = {}
     for group in sorted(set(groups)):
         rising = np.sort(own[of_row == group])
@@ -56,7 +58,14 @@ def cuts(probability: Probabilities, labels: Labels, groups: Sequence[str], alph
 
 
 def on_list(probability: Probabilities, groups: Sequence[str], cut: Mapping[str, float]) -> NDArray[np.bool_]:
-    """Return which classes are on each row's list: [rows, classes]."""
+    """Return which classes are on each row's list: [rows, classes]; none that has no probability."""
     least = np.array([cut[group] for group in groups])
-    listed: NDArray[np.bool_] = np.greater_equal(probability, least)
+    listed: NDArray[np.bool_] = np.greater_equal(probability, least) & np.greater(probability, 0)
     return listed
+
+
+def holds(listed: NDArray[np.bool_], labels: Labels) -> NDArray[np.bool_]:
+    """Return which lists [rows, classes] hold their row's label: [rows]; a label that is no class is on none."""
+    classes = listed.shape[1]
+    found: NDArray[np.bool_] = listed[np.arange(len(labels)), np.minimum(labels, classes - 1)] & (labels < classes)
+    return found

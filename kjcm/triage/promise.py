@@ -35,16 +35,6 @@ class Tried:
     passed: bool
 
 
-def fewest_rows(target: float, level: float, errors: int) -> int:
-    """Return how many rows it takes to pass with so many errors among them."""
-    from scipy.stats import binom
-
-    rows = errors + 1
-    while binom.cdf(errors, rows, target) > level:
-        rows += 1
-    return rows
-
-
 def fixed_sequence(
     confidence: NDArray[np.float64],
     right: NDArray[np.bool_],
@@ -67,14 +57,13 @@ def fixed_sequence(
 
     tried: list[Tried] = []
     falling = np.sort(confidence)[::-1]
-    least = fewest_rows(target, level, errors=1)
     for share in shares:
         wanted = int(share * len(confidence))
         # the rows above the next one: given its confidence they are a random sample of all rows above it
         threshold = float(falling[wanted]) if wanted < len(falling) else -1.0
         accepted = confidence > threshold
         rows, errors = int(accepted.sum()), int((accepted & ~right).sum())
-        if rows < least:
+        if binom.cdf(1, rows, target) > level:
             continue
         p = float(binom.cdf(errors, rows, target))
         tried.append(Tried(share, threshold, rows, errors, p, passed=p <= level))

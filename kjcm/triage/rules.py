@@ -11,7 +11,7 @@ from kjcm.errors import ConfigError
 from kjcm.ksco.classification import MANAGERS
 from kjcm.triage import managers
 from kjcm.triage.calibration import Probabilities, probabilities
-from kjcm.triage.picks import cuts, on_list, pools
+from kjcm.triage.picks import cuts, holds, on_list, pools
 from kjcm.triage.promise import SHARES, Tried, fixed_sequence, last_passed
 from kjcm.triage.scored import Scored
 
@@ -108,6 +108,7 @@ class Triage:
         parents: codes that rows can back off to.
         threshold: a row is accepted if its first probability is greater; None: none is.
         tried: acceptance shares that were tried, [] for a fixed threshold.
+        tried_parents: the same for each level of `back_off`.
 
     Raises:
         ConfigError: a rule needs what the model does not have.
@@ -128,7 +129,7 @@ class Triage:
         self._levels = [tree.above(level) for level in options.back_off]
         self.parents = [code for codes, _ in self._levels for code in codes]
         self.tried: list[Tried] = []
-        self.tried_parents: list[list[Tried]] = []
+        self.tried_parents: list[list[Tried]] = [[] for _ in options.back_off]
         self._groups: list[str] = []
         self._cuts: Mapping[str, float] = {}
         fixed = float(np.nextafter(options.threshold, 0))
@@ -171,7 +172,7 @@ class Triage:
             sums = probability[left] @ under
             true = self._parent_labels(held, codes, number)[left]
             tried = fixed_sequence(sums.max(axis=1), sums.argmax(axis=1) == true, options.target_error, level)
-            self.tried_parents.append(tried)
+            self.tried_parents[number] = tried
             best = last_passed(tried)
             self._parent_thresholds[number] = best.threshold if best else None
             if best:
@@ -187,7 +188,8 @@ class Triage:
     def _accepted(self, probability: Probabilities) -> NDArray[np.bool_]:
         if self.threshold is None:
             return np.zeros(len(probability), dtype=bool)
-        accepted: NDArray[np.bool_] = np.greater(probability.max(axis=1, initial=0), self.threshold)
+        # a threshold near 1 is no float32
+        accepted: NDArray[np.bool_] = np.greater(probability.max(axis=1, initial=0).astype(np.float64), self.threshold)
         return accepted
 
     def decide(self, probability: Probabilities) -> Decided:
@@ -237,14 +239,16 @@ class Triage:
         record: dict[str, Any] = {
             "rule": "fixed threshold" if options.target_error is None else "target error",
             "target_error": options.target_error,
-            "confidence": options.confidence if options.target_error is not None else None,
+            "confidence": options.confidence,
             "threshold": options.threshold if options.target_error is None else self.threshold,
             "temperature": self.temperature,
             "managers": options.managers,
             "tried": [vars(one) for one in self.tried],
             "back_off": [
-                {"level": level, "threshold": threshold}
-                for level, threshold in zip(options.back_off, self._parent_thresholds, strict=True)
+                {"level": level, "threshold": threshold, "tried": [vars(one) for one in tried]}
+                for level, threshold, tried in zip(
+                    options.back_off, self._parent_thresholds, self.tried_parents, strict=True
+                )
             ],
             "k": options.k,
             "alpha": options.alpha if self._groups else None,
@@ -264,16 +268,14 @@ class Triage:
         found = self.decide(probability)
         wrong = (probability.argmax(axis=1) != held.labels) & (found.decision == ACCEPT)
         rows, errors = int((found.decision == ACCEPT).sum()), int(wrong.sum())
-        coverage = self.listed(probability)[
-            np.arange(len(held.labels)), np.minimum(held.labels, len(self.tree.classes) - 1)
-        ]
-        coverage &= held.labels < len(self.tree.classes)
+        # a threshold that these rows chose has the promise itself, and no bound besides
+        at_most = None
+        if self.options.target_error is None:
+            at_most = float(beta.ppf(self.options.confidence, errors + 1, rows - errors)) if errors < rows else 1.0
         return {
             **{name: float((found.decision == place).mean()) for place, name in enumerate(DECISIONS[:INVALID])},
             "accepted_rows": rows,
             "accepted_errors": errors,
-            "accepted_error_at_most": float(beta.ppf(self.options.confidence, errors + 1, rows - errors))
-            if errors < rows
-            else 1.0,
-            "right_code_on_list": float(coverage.mean()),
+            "accepted_error_at_most": at_most,
+            "right_code_on_list": float(holds(self.listed(probability), held.labels).mean()),
         }

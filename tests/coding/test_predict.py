@@ -226,16 +226,20 @@ def twin_rows(scale: float) -> Path:
     return Path("twin/cohort.parquet")
 
 
-def test_managers_by_a_column(calibrated: Path, rows: pd.DataFrame, capfd: pytest.CaptureFixture[str]) -> None:
-    test = pd.read_parquet(calibrated / "predictions.parquet")
+def test_managers_by_a_column(
+    finished: Path, calibrated: Path, rows: pd.DataFrame, capfd: pytest.CaptureFixture[str]
+) -> None:
+    test = pd.read_parquet(finished / "predictions.parquet")
     names = [f"code_{k}" for k in range(1, 11)]
     one = test["id"][test[names].apply(lambda code: code.str.startswith("1")).any(axis=1)].iloc[0]
-    texts = pd.read_parquet(twin_rows(0.04)).set_index("id")["text"]
+    texts = pd.read_parquet(twin_rows(0.02)).set_index("id")["text"]
     rows = pd.concat([rows.assign(boss=answer, workplace="", task=texts[one]) for answer in ("예", "아니오")])
     rows.to_csv("in.csv", index=False)
-    words = (f"run={calibrated}", "input=in.csv", "triage.managers=column", "top_k=10")
+    words = (f"run={finished}", "input=in.csv", "triage.managers=column", "top_k=10")
     assert command("predict", *words, "output=out.csv") == 2
     assert "columns.manages" in capfd.readouterr().err
+    assert command("predict", f"run={calibrated}", *words[1:], "output=out.csv", "columns.manages=boss") == 2
+    assert "trained without data.columns.manages" in capfd.readouterr().err  # its validation rows all answer no
     assert command("predict", *words, "output=out.csv", "columns.manages=boss") == 0
     coded = pd.read_csv("out.csv", dtype={"code_1": str})
     managers = coded[names].astype(str).apply(lambda code: code.str.startswith("1"))

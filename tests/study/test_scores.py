@@ -36,6 +36,7 @@ def test_halves_are_drawn_by_seed_and_keep_clusters_together() -> None:
 def test_the_persons_words_are_what_follows_the_workplace() -> None:
     assert without_workplace(sentence("건물 관리 회사", "부장", "총괄")) == "부장(으로) 총괄"
     assert without_workplace(sentence("", "부장", "총괄")) == "부장(으로) 총괄" and without_workplace("") == ""
+    assert without_workplace(sentence("대표 식당")) == ""
 
 
 def test_calibration_is_measured_on_rows_that_did_not_make_it(calibrated: Path) -> None:

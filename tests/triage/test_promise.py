@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from kjcm.triage.promise import SHARES, fewest_rows, fixed_sequence, last_passed
+from kjcm.triage.promise import SHARES, fixed_sequence, last_passed
 
 DRAWS = 1500
 
@@ -82,6 +82,8 @@ def test_equal_confidences_are_accepted_together_or_not_at_all() -> None:
 
 
 def test_how_many_rows_it_takes() -> None:
-    for target in (0.05, 0.1, 0.3):
-        rows = fewest_rows(target, 0.05, errors=1)
-        assert binom.cdf(1, rows, target) <= 0.05 < binom.cdf(1, rows - 1, target)
+    for target, rows in ((0.05, 93), (0.1, 46)):
+        confidence, right = np.random.default_rng(0).random(rows), np.ones(rows, bool)
+        (one,) = fixed_sequence(confidence, right, target)
+        assert one.rows == rows and one.passed
+        assert fixed_sequence(confidence[1:], right[1:], target) == []
