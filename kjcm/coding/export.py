@@ -77,7 +77,7 @@ def _texts(config: Mapping[str, Any], run: Path) -> list[str]:
         source = require_file(config["input"], "input file")
         model = load_settings(run / "model")
         frame = next(read_chunks(source, config["rows"]))
-        columns = {role: model.columns[role] for role in TEXT_COLUMNS}
+        columns = {role: model.columns.get(role) for role in TEXT_COLUMNS}
         if missing := [name for name in columns.values() if name and name not in frame]:
             raise KjcmError(
                 f"{source}: has no column {missing[0]!r}, which the run's texts come from. Rename its columns."

@@ -35,9 +35,9 @@ def _parquet_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=rows):
-                yield batch.to_pandas(types_mapper=pd.ArrowDtype)
+                yield batch.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)  # an index is a column too
             if not file.metadata.num_rows:
-                yield file.schema_arrow.empty_table().to_pandas(types_mapper=pd.ArrowDtype)
+                yield file.schema_arrow.empty_table().to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
     except pa.ArrowInvalid as error:
         raise KjcmError(f"{path}: not a readable Parquet file ({first_line(error)}).") from None
 

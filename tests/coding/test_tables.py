@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from kjcm.coding.tables import writer
+from kjcm.coding.tables import read_chunks, writer
 
 
 @pytest.mark.parametrize(("suffix", "separator"), [(".csv", ","), (".tsv", "\t")])
@@ -53,3 +53,10 @@ def test_a_line_end_within_a_cell_ends_no_row(tmp_path: Path) -> None:
         out.write(frame)
     with (tmp_path / "out.csv").open(encoding="utf-8-sig", newline="") as stream:
         assert list(csv.reader(stream)) == [["task"], *([cell] for cell in frame["task"])]
+
+
+def test_what_pandas_had_as_an_index_stays_a_column(tmp_path: Path) -> None:
+    file = tmp_path / "in.parquet"
+    pd.DataFrame({"id": ["a", "b"], "task": ["용접", "농사"]}).set_index("id").to_parquet(file)
+    (frame,) = read_chunks(file, 10)
+    assert sorted(frame) == ["id", "task"] and frame["id"].tolist() == ["a", "b"]
