@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,7 @@ COMMANDS = {
 
 SWEPT = ("train", "baseline")  # commands whose multiruns have a ledger: each job fills a run folder
 MULTIRUN = {"-m", "--multirun"}
+FILE_NAME = re.compile(r"[^'\"{}]+\.(csv|tsv|txt|xlsx|parquet|z?sav|dta|sqlite)", re.I)
 
 HELP = """kjcm {version}: free text to occupation codes
 
@@ -201,7 +203,7 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
     if debug:
         os.environ["HYDRA_FULL_ERROR"] = "1"
     words = [
-        *map(_quote_hangul, map(_quote_number, _checked(arguments))),
+        *(_quote_text(_quote_number(word), swept=bool(MULTIRUN & set(arguments))) for word in _checked(arguments)),
         f"hydra.help.template={schema.quoted(text)}",
         "hydra.help.app_name=kjcm",
     ]
@@ -254,11 +256,16 @@ def _quote_number(word: str) -> str:
     return f"{key}=" + ",".join(f'"{choice}"' if choice.isdigit() else choice for choice in value.split(","))
 
 
-def _quote_hangul(word: str) -> str:
-    """Quote plain values that are not ASCII, as in `data.path=조사.csv`: Hydra takes such letters in quotes only."""
+def _quote_text(word: str, *, swept: bool) -> str:
+    """Quote what Hydra takes in quotes only: values that are not ASCII, and files' names with marks of its own, as `가(1).csv`.
+
+    In a sweep such marks are the sweep's.
+    """
     from kjcm.schema import quoted
 
     key, _, value = word.partition("=")
+    if not swept and FILE_NAME.fullmatch(value):
+        return f"{key}={quoted(value)}"
     if value.isascii() or any(mark in value for mark in "'\"[]{}()$"):
         return word
     return f"{key}=" + ",".join(part if part.isascii() else quoted(part) for part in value.split(","))

@@ -1,13 +1,14 @@
 """Reading tables of any common kind, writing files whole or not at all, and keeping what was costly to make."""
 
+import csv
 import hashlib
 import json
 import math
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -15,9 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.errors import KjcmError, first_line
+from kjcm.errors import KjcmError, first_line, some
 
 ENCODINGS = ("utf-8-sig", "cp949")
+EXACT = 2**53  # whole numbers below it are exact as decimals
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 T = TypeVar("T")
@@ -92,42 +94,72 @@ def require_file(path: str | Path, what: str = "file") -> Path:
 
 
 def text_chunks(path: Path, rows: int | None) -> Iterator[pd.DataFrame]:
-    """Yield a CSV or TSV file as frames of at most `rows` rows (None: one frame), every cell a str as it stands."""
-    options: dict[str, Any] = {
-        "sep": SEPARATORS[path.suffix.lower()],
-        "dtype": str,
-        "keep_default_na": False,
-        "index_col": False,
-    }
-    encoding = encoding_of(path)
+    """Yield a CSV or TSV file as frames of at most `rows` rows (None: one frame), every cell a str as it stands.
+
+    A blank line is a row of empty cells, but at the file's end no row; where a row ends early its last cells are empty.
+
+    Raises:
+        KjcmError: the file is empty or not well formed, or its header does not give every column a name of its own.
+    """
+    with path.open(encoding=encoding_of(path), newline="") as stream:
+        lines = _lines(path, csv.reader(stream, delimiter=SEPARATORS[path.suffix.lower()], strict=True))
+        header = next(lines, None)
+        if header is None:
+            raise KjcmError(f"{path}: the file is empty.")
+        names = column_names(path, header)
+        chunk = list(islice(lines, rows))
+        yield pd.DataFrame(chunk, columns=names, dtype=str)  # a header alone is a frame too
+        while rows and (chunk := list(islice(lines, rows))):
+            yield pd.DataFrame(chunk, columns=names, dtype=str)
+
+
+def _lines(path: Path, reader: Any) -> Iterator[list[str]]:
+    """Yield the cells of the header and of each row, as many as the header has."""
+    kind, width, blanks, begin = path.suffix[1:].upper(), 0, 0, 1
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # cells beyond the header's would be dropped
-            with pd.read_csv(path, encoding=encoding, chunksize=rows or 1 << 40, **options) as reader:
-                for chunk in reader:
-                    if options["sep"] == "\t":
-                        _require_quotes_match(path, chunk)
-                    yield chunk
-    except pd.errors.ParserWarning:
+        for cells in reader:
+            if not cells:
+                blanks += 1
+                continue
+            if width:
+                yield from ([""] * width for _ in range(blanks))
+            width, blanks = width or len(cells), 0
+            if len(cells) > width:
+                raise KjcmError(
+                    f"{path}, line {begin:,}: the row has {len(cells)} cells, and the header names {width} columns. Name them "
+                    "all in the header, or quote the cell that holds the separator."
+                )
+            if begin < reader.line_num and kind != "CSV" and _holds_rows(cells, width):
+                raise KjcmError(
+                    f'{path}, line {begin:,}: a cell begins with a quote mark (") that does not end with it, and takes in the '
+                    "rows after it. Double the mark and quote the cell, or remove it."
+                )
+            yield cells if len(cells) == width else cells + [""] * (width - len(cells))
+            begin = reader.line_num + 1
+    except csv.Error as error:
         raise KjcmError(
-            f"{path}: rows have more cells than the header names columns. Name them all in the header."
+            f"{path}, the row from line {begin:,} on: not a well-formed {kind} file ({error}). A cell that begins with a quote "
+            'mark (") must end with one; marks within it are doubled.'
         ) from None
-    except pd.errors.EmptyDataError:
-        raise KjcmError(f"{path}: the file is empty.") from None
-    except pd.errors.ParserError as error:
-        raise KjcmError(f"{path}: not a well-formed {path.suffix[1:].upper()} file ({error}).") from None
 
 
-def _require_quotes_match(path: Path, chunk: pd.DataFrame) -> None:
-    """Raise KjcmError if a cell has swallowed rows: a TSV that does not quote may have a cell that begins with a quote."""
-    for column in chunk:
-        swallowed = chunk[column].str.contains("\n", regex=False) & chunk[column].str.contains("\t", regex=False)
-        if swallowed.any():
-            raise KjcmError(
-                f"{path}, column {str(column)!r}, data row {chunk.index[swallowed.to_numpy()][0] + 1:,}: a cell begins with a "
-                'quote mark (") that does not end with it, and takes in the rows after it. Double the mark and quote the '
-                "cell, or remove it."
-            )
+def _holds_rows(cells: list[str], width: int) -> bool:
+    """Tell whether a tab-separated cell has swallowed rows: such files often do not quote, and a cell may begin with a quote."""
+    return width > 1 and any(
+        line.count("\t") == width - 1 for cell in cells if "\n" in cell for line in cell.split("\n")[1:-1]
+    )
+
+
+def column_names(path: Path, header: Sequence[object]) -> list[str]:
+    """Return the names of a header's cells.
+
+    Raises:
+        KjcmError: two columns have one name.
+    """
+    names = ["" if cell is None or cell is pd.NA or cell != cell else str(cell) for cell in header]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise KjcmError(f"{path}: several columns are named {some(twice)}. Give every column a name of its own.")
+    return names
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -139,35 +171,52 @@ def read_table(path: str | Path) -> pd.DataFrame:
     path = require_file(path)
     suffix = path.suffix.lower()
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        ".xlsx": lambda p: pd.read_excel(p, dtype=object, keep_default_na=False, na_values=[""], engine="openpyxl"),
+        ".xlsx": _read_excel,
         ".parquet": lambda p: pd.read_parquet(p),
         ".sav": _read_labelled,
         ".zsav": _read_labelled,
         ".dta": _read_labelled,
     }
     if suffix in SEPARATORS:
-        frames = list(text_chunks(path, None))
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        return next(text_chunks(path, None))
     if suffix not in readers:
         kinds = " ".join([*SEPARATORS, *readers])
         raise KjcmError(f"{path}: files of kind {suffix or '(none)'} cannot be read; the kinds are {kinds}.")
     try:
         return readers[suffix](path)
+    except KjcmError:
+        raise
     except Exception as error:  # each reader has exceptions of its own; all mean that the file is broken
         raise KjcmError(
             f"{path}: not a readable {suffix[1:].upper()} file ({type(error).__name__}: {error})."
         ) from None
 
 
+def _read_excel(path: Path) -> pd.DataFrame:
+    whole = pd.read_excel(path, header=None, dtype=object, keep_default_na=False, na_values=[""], engine="openpyxl")
+    if not len(whole):
+        raise KjcmError(f"{path}: the file is empty.")
+    return whole.iloc[1:].reset_index(drop=True).set_axis(column_names(path, whole.iloc[0].tolist()), axis=1)
+
+
 def _read_labelled(path: Path) -> pd.DataFrame:
     """Read SPSS or Stata without value labels; whole numbers, which SPSS keeps as decimals, become whole again."""
+    frame = read_labelled(path)[0]
+    decimals = frame.select_dtypes("float")
+    whole = {
+        str(name): decimals[name].astype("Int64")
+        for name in decimals
+        if (decimals[name].isna() | ((decimals[name] % 1 == 0) & (decimals[name].abs() < EXACT))).all()
+    }
+    return frame.assign(**whole)
+
+
+def read_labelled(path: Path, **options: Any) -> tuple[pd.DataFrame, Any]:
+    """Return what pyreadstat reads of an SPSS or Stata file: its values, and what it says about its columns."""
     import pyreadstat
 
     reader = pyreadstat.read_dta if path.suffix.lower() == ".dta" else pyreadstat.read_sav
-    frame: pd.DataFrame = reader(str(path), apply_value_formats=False)[0]
-    decimals = frame.select_dtypes("float")
-    whole = {str(name): decimals[name].astype("Int64") for name in decimals if (decimals[name].dropna() % 1 == 0).all()}
-    return frame.assign(**whole)
+    return reader(str(path), apply_value_formats=False, **options)
 
 
 @contextmanager

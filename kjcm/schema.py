@@ -347,6 +347,7 @@ class Export:
     rows: int = MISSING
     tolerance: float = MISSING
     agreement: float = MISSING
+    narrow: bool | None = MISSING
     overwrite: bool = MISSING
 
 

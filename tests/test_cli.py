@@ -295,9 +295,12 @@ def test_doctor_says_what_works(here: Path, capfd: pytest.CaptureFixture[str]) -
 
 
 def test_hangul_needs_no_quotes(here: Path) -> None:
-    for name in ("조사 5차.csv", "가.csv"):
+    marked = ["조사(5차).csv", "가,나.csv", "[최종] 답.csv", "a(1),b.csv"]
+    for name in ("조사 5차.csv", "가.csv", *marked):
         answers().to_csv(name, index=False)
     assert command("prepare", "data=table", "data.path=조사 5차.csv", "out=결과") == 0
+    for number, name in enumerate(marked):
+        assert command("prepare", "data=table", f"data.path={name}", f"out={number}") == 0
     assert (here / "결과" / "cohort.json").is_file()
     words = ("data=table", *SMALL[1:], "trainer.max_epochs=1")
     assert command("train", "-m", "data.path=조사 5차.csv,가.csv", *words, "sweep.dry_run=true") == 0

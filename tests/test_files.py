@@ -88,6 +88,37 @@ def test_text_cells_stay_as_they_stand(tmp_path: Path) -> None:
     assert [len(chunk) for chunk in text_chunks(path, 2)] == [2, 1]
 
 
+def test_blank_lines_are_rows_but_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("\ufefftask,n\n용접,1\n\n농사\n,\n\n\n", encoding="utf-8")
+    assert read_table(path).to_numpy().tolist() == [["용접", "1"], ["", ""], ["농사", ""], ["", ""]]
+    path.write_text('task\n\n용접\n""\n\n', encoding="utf-8")
+    assert read_table(path)["task"].tolist() == ["", "용접", ""]
+    assert [chunk["task"].tolist() for chunk in text_chunks(path, 2)] == [["", "용접"], [""]]
+    path.write_text("task,,n\n", encoding="utf-8")  # one column may be without a name
+    assert [list(chunk) for chunk in text_chunks(path, 2)] == [["task", "", "n"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("t.csv", 'n,task\n1,"낚시\n2,택시\n3,"운전"\n', "row from line 2 on: not a well-formed CSV"),
+        ("t.csv", 'n,task\n1,일\n2,"낚시\n3,택시\n', "row from line 3 on: not a well-formed CSV"),
+        ("t.tsv", 'n\ttask\n1\t"긴급 출동\n2\t택시\n3\t모니터 19"\n', "line 2: a cell begins with a quote mark"),
+    ],
+)
+def test_a_stray_quote_takes_in_no_rows(tmp_path: Path, name: str, content: str, words: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(KjcmError, match=words):
+        read_table(tmp_path / name)
+
+
+def test_a_quoted_cell_may_hold_tabs_and_lines(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text('n\ttask\n1\t"낚시\t바다\n배"\n', encoding="utf-8")
+    assert read_table(path)["task"].tolist() == ["낚시\t바다\n배"]
+
+
 def test_atomic_writes_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "out.csv"
     with atomic(path) as temporary:

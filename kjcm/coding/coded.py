@@ -15,7 +15,7 @@ from kjcm.triage.calibration import Probabilities
 from kjcm.triage.rules import ACCEPT, BACK_OFF, DECISIONS, INVALID, NONE, Triage
 
 ADDED = ("decision", "decision_code", "decision_title", "pick_list", "reason")
-MOST_KNOWN = 500_000  # texts remembered; some 100 bytes each
+MOST_KNOWN = 500_000  # texts remembered, some 170 bytes each, before all are forgotten
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,13 @@ class Decider:
     @property
     def columns(self) -> list[str]:
         """The columns that are added to a file."""
-        return [*(f"{name}_{k + 1}" for name in ("code", "title", "prob") for k in range(self.top_k)), *ADDED]
+        first = [f"{name}_{k + 1}" for name in ("code", "title") for k in range(self.top_k)]
+        return [*first, *self.probabilities, *ADDED]
+
+    @property
+    def probabilities(self) -> list[str]:
+        """Those of them that hold probabilities."""
+        return [f"prob_{k + 1}" for k in range(self.top_k)]
 
     def coded(self, probability: Probabilities, manages: NDArray[np.bool_]) -> Coded:
         """Return rows coded; probability: [rows, classes], manages: [rows]."""

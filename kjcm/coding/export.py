@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.coding.coder import Coder
-from kjcm.coding.onnx import INPUTS, make_onnx, versions
+from kjcm.coding.onnx import INPUTS, make_onnx, saturates, versions
 from kjcm.coding.tables import read_chunks
 from kjcm.errors import KjcmError
 from kjcm.files import digest, require_file, write_json
@@ -39,23 +39,28 @@ def export(cfg: DictConfig) -> None:
         raise KjcmError(
             f"{out} exists. Choose another out=DIR, or add overwrite=true to replace an export that is there."
         )
-    made_with = versions(f"format={kind}")
+    made_with, int8 = versions(f"format={kind}"), kind == "onnx-int8"
+    narrow = int8 and (saturates() if config["narrow"] is None else config["narrow"])
     texts = _texts(config, run)
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
         part.mkdir(parents=True)
         model, _, _ = load_model(run / "model")
-        make_onnx(model, part / MODEL, int8=kind == "onnx-int8")
+        make_onnx(model, part / MODEL, int8=int8, narrow=narrow)
         found = checked(run, part / MODEL, texts)
         _require_same(found, config)
         for file in (run / "model").iterdir():
             if file.is_file() and file.name not in NOT_COPIED:
                 shutil.copyfile(file, part / file.name)
         note = {"format": kind, "model": digest(run / "model"), "onnx": digest(part / MODEL), "versions": made_with}
-        write_json(part / NOTE, {**note, "check": found})
-        shutil.rmtree(out, ignore_errors=True)
+        write_json(part / NOTE, {**note, "check": found, **({"narrow": narrow} if int8 else {})})
+        before = out.with_name(f".{out.name}.before")
+        shutil.rmtree(before, ignore_errors=True)
+        if out.exists():
+            out.rename(before)
         part.rename(out)
+        shutil.rmtree(before, ignore_errors=True)
     except OSError as error:
         raise KjcmError(f"{out}: cannot be written ({error.strerror}).") from None
     finally:
@@ -64,6 +69,8 @@ def export(cfg: DictConfig) -> None:
         "%s rows: equal first codes %.2f %%, logits differ by at most %.2g, probabilities by %.2g on average",
         f"{found['rows']:,}", 100 * found["equal_codes"], found["logit_difference"], found["probability_difference"],
     )  # fmt: skip
+    if int8 and not narrow:
+        log.info("its weights have 8 bits, right on ARM and on x86 with VNNI; for other processors add narrow=true")
     log.info("exported: %s", out)
 
 

@@ -74,14 +74,14 @@ def int8_file(run: Path, model: "MeanPooled | FirstToken") -> Path:
     made_of = {
         "model": digest(run / "model"),
         "recipe": RECIPE,
-        "narrow": _saturates(),
+        "narrow": saturates(),
         "versions": versions("precision=int8"),
     }
     with suppress(KjcmError):  # no note, or a damaged one: it is made again
         if read_json(note) == {**made_of, "sha256": digest(file)}:
             return file
     with atomic(file) as temporary:
-        make_onnx(model, temporary, int8=True)
+        make_onnx(model, temporary, int8=True, narrow=saturates())
         made = digest(temporary)
     write_json(note, {**made_of, "sha256": made})
     return file
@@ -105,7 +105,7 @@ def versions(wanted: str) -> dict[str, str]:
     return found
 
 
-def _saturates() -> bool:
+def saturates() -> bool:
     """Tell whether this processor adds products of bytes in 16 bits, where they overflow unless weights have 7 bits."""
     import torch
 
@@ -113,10 +113,17 @@ def _saturates() -> bool:
     return platform.machine() in ("x86_64", "AMD64") and not (has.get("avx512_vnni") or has.get("avx_vnni"))
 
 
-def make_onnx(model: "MeanPooled | FirstToken", target: Path, *, int8: bool) -> None:
+def make_onnx(model: "MeanPooled | FirstToken", target: Path, *, int8: bool, narrow: bool = False) -> None:
     """Write the model, which is changed, as ONNX: in float32, or the weights of its linear layers in int8, a scale an output.
 
+    Args:
+        model: the encoder with its head.
+        target: the file.
+        int8: whether in int8.
+        narrow: weights of 7 bits, which are right on every processor, also where `saturates`.
+
     Raises:
+        OSError: the file cannot be written.
         ConfigError: an encoder of this kind cannot be exported.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -134,10 +141,12 @@ def make_onnx(model: "MeanPooled | FirstToken", target: Path, *, int8: bool) -> 
                 ready,
                 target,
                 per_channel=True,
-                reduce_range=_saturates(),
+                reduce_range=narrow,
                 weight_type=QuantType.QInt8,
                 op_types_to_quantize=["MatMul", "Gemm"],  # embeddings are looked up, not multiplied
             )
+        except OSError:
+            raise
         except Exception as error:  # what an exporter cannot do it says in as many ways as it has layers
             raise ConfigError(
                 f"{'precision=int8' if int8 else 'format=onnx'}: an encoder of the kind {model.config.model_type} cannot be made "

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from kjcm import __version__
 from kjcm.coding.coded import MOST_KNOWN, Coded, Decider, Known
-from kjcm.coding.coder import Coder, Ready, ahead
+from kjcm.coding.coder import Coder, Ready, ahead, resolve_precision
 from kjcm.coding.reading import Reading, manages_of, reasons_of, require_columns
-from kjcm.coding.tables import OUTPUTS, read_chunks, writer
+from kjcm.coding.tables import OUTPUTS, read_chunks, require_fits, writer
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic, digest, read_json, require_file, write_json
 from kjcm.study.lease import leased
+from kjcm.study.lightning import on_gpu
 from kjcm.study.model_folder import Settings, finished_run, load_settings
 from kjcm.study.scores import calibration_of, held_rows
 from kjcm.survey.responses import text_cells
@@ -52,10 +53,15 @@ def predict(cfg: DictConfig) -> None:
     note = target.with_name(target.name + ".json")
     what = _what(run, source, config, columns)
     with _parts(target, note, what, config["overwrite"]) as parts:
-        record = _code(config, run, source, settings, columns, parts, parts / f"output{target.suffix}")
-        write_json(parts / "note.json", {"run": str(run), **record, "made_by": what})
-        (parts / f"output{target.suffix}").replace(target)
-        (parts / "note.json").replace(note)
+        whole, about = parts / f"output{target.suffix}", parts / "note.json"
+        if not about.is_file():  # else it was all coded, and killed before it was in its place
+            require_fits(source, target)
+            record = _code(config, run, source, settings, columns, parts, whole)
+            write_json(about, {"run": str(run), **record, "made_by": what})
+        record = read_json(about)
+        if whole.is_file():
+            whole.replace(target)
+        about.replace(note)
     _say(record, target)
 
 
@@ -71,13 +77,15 @@ def _columns(settings: Settings, config: Mapping[str, Any]) -> dict[str, str | N
 
 def _what(run: Path, source: Path, config: Mapping[str, Any], columns: Mapping[str, str | None]) -> dict[str, Any]:
     """Return what coded rows depend on: rows coded under other values are not gone on from."""
-    keys = ("top_k", "chunk_rows", "precision", "accelerator", "batch_size", "triage")
+    gpu = on_gpu(config["accelerator"])
     return {
         "kjcm": __version__,
         "input": digest(source),
         "model": digest(run / "model"),
         "columns": dict(columns),
-        **{key: config[key] for key in keys},
+        "precision": resolve_precision(config["precision"], gpu),
+        "accelerator": "gpu" if gpu else "cpu",
+        **{key: config[key] for key in ("top_k", "chunk_rows", "batch_size", "triage")},
     }
 
 
@@ -89,10 +97,13 @@ def _parts(target: Path, note: Path, what: Mapping[str, Any], overwrite: bool) -
         KjcmError: the output exists, or another input or config was being coded into it; or another process is at it.
     """
     parts = target.with_name(f".{target.name}.parts")
-    began = parts / "what.json"
-    mine = began.is_file() and read_json(began) == what
+    began, whole, about = parts / "what.json", parts / f"output{target.suffix}", parts / "note.json"
+    mine = False
+    with suppress(KjcmError):  # none, or a damaged one
+        mine = read_json(began) == what
+    placed = mine and about.is_file() and not whole.is_file()  # killed between the output and its note
     there = [path for path in (target, note) if path.exists()]
-    if there and not (overwrite or mine):
+    if there and not (overwrite or placed):
         raise KjcmError(f"{there[0]} exists. Choose another output, or add overwrite=true.")
     if began.is_file() and not (overwrite or mine):
         raise KjcmError(
@@ -105,13 +116,13 @@ def _parts(target: Path, note: Path, what: Mapping[str, Any], overwrite: bool) -
         raise KjcmError(f"{target.parent}: cannot be written ({error.strerror}).") from None
     with leased(parts):
         if not mine:
-            for file in (*parts.glob("*.npz"), *parts.glob("output.*")):
-                file.unlink()
+            for file in (*parts.glob("*.npz"), *parts.glob("output.*"), about):
+                file.unlink(missing_ok=True)
             write_json(began, what)
         try:
             yield parts
         except BaseException:
-            if not any(parts.glob("[0-9]*.npz")):  # nothing to go on from
+            if not about.is_file() and not any(parts.glob("[0-9]*.npz")):  # nothing to go on from
                 shutil.rmtree(parts)
             raise
     shutil.rmtree(parts)
@@ -155,12 +166,12 @@ def _code(
     counts = np.zeros(len(DECISIONS), np.int64)
     reading = Reading(source, columns, config["triage"]["managers"], settings.manager_words, decider.columns)
     chunks = ahead(_chunks(reading, config["chunk_rows"], coder, parts))
-    with closing(chunks), writer(output, source) as out:
+    with closing(chunks), writer(output, source, decider.probabilities) as out:
         for chunk in chunks:
             coded = _coded(chunk, coder, decider)
             added = decider.frame(coded, chunk.reasons)
             out.write(pd.concat([chunk.frame.reset_index(drop=True), added], axis=1))
-            rows, resumed = rows + len(added), resumed + (len(added) if chunk.ready is None else 0)
+            rows, resumed = rows + len(added), resumed + (len(added) if chunk.stored else 0)
             counts += np.bincount(coded.decision, minlength=len(DECISIONS))
             if sys.stderr.isatty():
                 print(f"\r{rows:,} rows", end="", file=sys.stderr, flush=True)
@@ -243,7 +254,8 @@ class Chunk:
         known: the texts that were met.
         numbers: [valid rows], their numbers in `known`.
         new: [new texts], places among the valid rows.
-        ready: the new texts, None where the chunk was coded by an earlier process.
+        ready: the new texts; none where the chunk was coded by an earlier process.
+        stored: the rows coded by an earlier process.
         file: what keeps the coded rows.
     """
 
@@ -253,7 +265,8 @@ class Chunk:
     known: Known
     numbers: NDArray[np.int64]
     new: NDArray[np.int64]
-    ready: Ready | None
+    ready: Ready
+    stored: Coded | None
     file: Path
 
 
@@ -261,32 +274,35 @@ def _chunks(reading: Reading, rows: int, coder: Coder, parts: Path) -> Iterator[
     """Yield the input in chunks that are ready to be coded.
 
     Raises:
-        KjcmError: a column is missing or would be overwritten, or an answer on managing is neither yes nor no.
+        KjcmError: a column is missing or would be overwritten.
     """
     known = Known()
     for number, frame in enumerate(read_chunks(reading.source, rows)):
         require_columns(frame, reading)
         cells = text_cells(frame, reading.columns, str(reading.source))
         texts = list(map(sentence, *cells))
-        reasons = reasons_of(frame, reading.columns, cells, texts)
-        manages = manages_of(frame, texts, reading)
+        manages, unclear = manages_of(frame, texts, reading)
+        reasons = [
+            reason or other
+            for reason, other in zip(reasons_of(frame, reading.columns, cells, texts), unclear, strict=True)
+        ]
         valid = np.array([not reason for reason in reasons], dtype=bool)
         if len(known) > MOST_KNOWN:
             known = Known()
         those = [texts[row] for row in np.flatnonzero(valid)]
         numbers, new = known.meet(those, manages[valid])
         file = parts / f"{number:08}.npz"
-        ready = None if file.is_file() else coder.ready([those[row] for row in new])
-        yield Chunk(frame, reasons, manages[valid][new], known, numbers, new, ready, file)
+        stored = _read_part(file, len(frame))
+        ready = coder.ready([] if stored else [those[row] for row in new])
+        yield Chunk(frame, reasons, manages[valid][new], known, numbers, new, ready, stored, file)
 
 
 def _coded(chunk: Chunk, coder: Coder, decider: Decider) -> Coded:
     """Return a chunk's rows coded, new texts by the model, and keep them in its file."""
     invalid = np.array([bool(reason) for reason in chunk.reasons], dtype=bool)
-    if chunk.ready is None:
-        whole = _read_part(chunk.file)
-        chunk.known.add(whole.take(np.flatnonzero(~invalid)[chunk.new]))
-        return whole
+    if chunk.stored:
+        chunk.known.add(chunk.stored.take(np.flatnonzero(~invalid)[chunk.new]))
+        return chunk.stored
     chunk.known.add(decider.coded(coder.probabilities(chunk.ready), chunk.manages))
     whole = chunk.known.take(chunk.numbers).with_invalid(invalid)
     with atomic(chunk.file) as temporary, temporary.open("wb") as stream:
@@ -294,6 +310,10 @@ def _coded(chunk: Chunk, coder: Coder, decider: Decider) -> Coded:
     return whole
 
 
-def _read_part(file: Path) -> Coded:
-    with np.load(file, allow_pickle=False) as stored:
-        return Coded(**{field.name: stored[field.name] for field in fields(Coded)})
+def _read_part(file: Path, rows: int) -> Coded | None:
+    """Return the coded rows that a file keeps; None where there is none, or a damaged one."""
+    if file.is_file():
+        with suppress(Exception), np.load(file, allow_pickle=False) as stored:
+            found = Coded(**{field.name: stored[field.name] for field in fields(Coded)})
+            return found if all(len(value) == rows for value in vars(found).values()) else None
+    return None

@@ -14,6 +14,8 @@ from kjcm.survey.responses import TEXT_COLUMNS
 from kjcm.survey.wording import without_workplace
 from kjcm.triage.managers import says_words, yes_or_no
 
+CELLS = str | int | float | None | type(pd.NA)
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -48,30 +50,45 @@ def reasons_of(
     written = np.array([any(map(str.isalpha, "".join(row))) for row in zip(*cells, strict=True)], dtype=bool)
     strange = np.zeros(len(frame), bool)
     for name in filter(None, (columns[role] for role in TEXT_COLUMNS)):
-        if frame[name].dtype == object:  # a worksheet's dates, lists of a Parquet file
-            strange |= np.array([not isinstance(cell, str | int | float | None) for cell in frame[name]], dtype=bool)
+        strange |= _no_texts(frame[name])
     return [
         "empty" if not text else "" if fine else "not text"
         for text, fine in zip(texts, (written & ~strange).tolist(), strict=True)
     ]
 
 
-def manages_of(frame: pd.DataFrame, texts: Sequence[str], reading: Reading) -> NDArray[np.bool_]:
-    """Return which rows say that they manage; all of one kind where no rule asks."""
+def _no_texts(column: pd.Series) -> NDArray[np.bool_]:
+    """Return which cells [rows] are neither text nor a number nor empty: a worksheet's dates, lists of a Parquet file."""
+    import pyarrow.types as arrow
+
+    if column.dtype == object:
+        return np.array([isinstance(cell, bool) or not isinstance(cell, CELLS) for cell in column], dtype=bool)
+    if not isinstance(column.dtype, pd.ArrowDtype):
+        return np.zeros(len(column), bool)
+    kind = column.dtype.pyarrow_dtype
+    kind = kind.value_type if arrow.is_dictionary(kind) else kind
+    tests = (
+        arrow.is_string,
+        arrow.is_large_string,
+        arrow.is_string_view,
+        arrow.is_integer,
+        arrow.is_floating,
+        arrow.is_decimal,
+    )
+    return np.zeros(len(column), bool) if any(test(kind) for test in tests) else column.notna().to_numpy(bool)
+
+
+def manages_of(frame: pd.DataFrame, texts: Sequence[str], reading: Reading) -> tuple[NDArray[np.bool_], list[str]]:
+    """Return which rows say that they manage (all of one kind where no rule asks), and why a row cannot be coded, else ''."""
+    fine = [""] * len(frame)
     if reading.managers == "words":
-        return says_words([without_workplace(text) for text in texts], reading.words)
+        return says_words([without_workplace(text) for text in texts], reading.words), fine
     if reading.managers == "none":
-        return np.zeros(len(frame), bool)
+        return np.zeros(len(frame), bool), fine
     name = reading.columns["manages"]
-    cells = code_texts(frame[name])
-    answers = [yes_or_no(cell) for cell in cells]
-    neither = [cell for cell, answer in zip(cells, answers, strict=True) if answer is None]
-    if neither:
-        raise KjcmError(
-            f"{reading.source}, column {name!r}: {some(dict.fromkeys(neither))} are neither yes nor no. Write 1 and 0, yes and "
-            "no, or 예 and 아니오; empty is no."
-        )
-    return np.array(answers, dtype=bool)
+    answers = [yes_or_no(cell) for cell in code_texts(frame[name])]
+    reasons = [f"{name}: neither yes nor no" if answer is None else "" for answer in answers]
+    return np.array([bool(answer) for answer in answers], dtype=bool), reasons
 
 
 def require_columns(frame: pd.DataFrame, reading: Reading) -> None:

@@ -1,18 +1,30 @@
 """Tables in chunks: read as a stream where the kind allows, and written in the kind that a path's ending names."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
-from kjcm.errors import KjcmError, first_line
-from kjcm.files import SEPARATORS, code_text, read_table, text_chunks
+from kjcm.errors import CUT, KjcmError, first_line
+from kjcm.files import EXACT, SEPARATORS, code_text, column_names, read_labelled, read_table, text_chunks
 
-EXCEL_ROWS = 1_048_575  # below the header
+EXCEL_ROWS, EXCEL_LETTERS, EXCEL_DIGITS = 1_048_575, 32_767, 10**15  # rows below the header; letters of a cell
 LABELLED = (".sav", ".dta")
+STREAMED = (*SEPARATORS, ".parquet")
 OUTPUTS = (".csv", ".tsv", ".parquet", ".xlsx", *LABELLED)
+
+
+def require_fits(source: Path, target: Path) -> None:
+    """Raise KjcmError if the rows of a file are more than the target's kind holds, before they have cost anything."""
+    if target.suffix.lower() == ".xlsx" and source.suffix.lower() in STREAMED:
+        rows = sum(len(frame) for frame in read_chunks(source, 1 << 16))
+        if rows > EXCEL_ROWS:
+            raise KjcmError(
+                f"{source}: has {rows:,} rows, and a worksheet holds {EXCEL_ROWS:,}. Write .csv, .tsv or .parquet."
+            )
 
 
 def read_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
@@ -34,6 +46,7 @@ def _parquet_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 
     try:
         with pq.ParquetFile(path) as file:
+            column_names(path, file.schema_arrow.names)
             for batch in file.iter_batches(batch_size=rows):
                 yield batch.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)  # an index is a column too
             if not file.metadata.num_rows:
@@ -56,9 +69,9 @@ class Writer(Protocol):
 
 
 class _TextWriter:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rounded: Collection[str]) -> None:
         self.stream = path.open("w", encoding="utf-8-sig", newline="")  # spreadsheet programs want the BOM for Hangul
-        self.separator, self.header = SEPARATORS[path.suffix.lower()], True
+        self.separator, self.header, self.rounded = SEPARATORS[path.suffix.lower()], True, rounded
 
     def write(self, frame: pd.DataFrame) -> None:
         import pyarrow.compute as pc
@@ -67,9 +80,11 @@ class _TextWriter:
             frame[:0].to_csv(self.stream, sep=self.separator, index=False)
             self.header = False
         if len(frame):
-            lines = pc.binary_join_element_wise(
-                *(_shown(frame[name], self.separator) for name in frame), self.separator
+            columns = (
+                frame[name].map("{:.6f}".format, na_action="ignore") if name in self.rounded else frame[name]
+                for name in frame
             )
+            lines = pc.binary_join_element_wise(*(_shown(column, self.separator) for column in columns), self.separator)
             self.stream.write("\n".join(lines.to_pylist()) + "\n")
 
     def close(self) -> None:
@@ -84,9 +99,7 @@ def _shown(column: pd.Series, separator: str) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if str(column.name).startswith("prob_") and pd.api.types.is_float_dtype(column.dtype):
-        column = column.map("{:.6f}".format, na_action="ignore")
-    elif column.dtype.kind in "biufcmM":  # numbers, dates
+    if column.dtype.kind in "biufcmM":  # numbers, dates
         lines = column.to_csv(index=False, header=False).splitlines()
         return pa.array(["" if line == '""' else line for line in lines], pa.string())  # a missing one is quoted
     if not isinstance(column.dtype, pd.StringDtype):
@@ -109,7 +122,7 @@ class _ParquetWriter:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pa.Table.from_pandas(_of_one_type(frame), schema=self.schema, preserve_index=False)
+        table = pa.Table.from_pandas(frame, schema=self.schema, preserve_index=False)
         if self.file is None:
             self.schema = _without_null_types(table.schema)
             table = table.cast(self.schema)
@@ -137,27 +150,75 @@ class _WholeWriter:
         self.frames.clear()
 
 
-class _ExcelWriter(_WholeWriter):
+class _WholeParquetWriter(_WholeWriter):
+    """For worksheets and the like, where only all cells of a column tell its type."""
+
     def close(self) -> None:
-        from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
-
-        frame = pd.concat(self.frames)
-        if len(frame) > EXCEL_ROWS:
-            raise KjcmError(f"{len(frame):,} rows are more than a worksheet holds. Write .csv, .tsv or .parquet.")
-        # a worksheet cannot hold control characters
-        frame.map(lambda cell: ILLEGAL_CHARACTERS_RE.sub("", cell) if isinstance(cell, str) else cell).to_excel(
-            self.path, index=False
-        )
+        file = _ParquetWriter(self.path)
+        file.write(pd.concat(self.frames).apply(_of_one_type))
+        file.close()
 
 
-def _of_one_type(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with columns of numbers and words together (as a worksheet may have them) as text."""
-    mixed = {
-        str(name): frame[name].map(code_text, na_action="ignore")
-        for name in frame
-        if frame[name].dtype == object and len({type(cell) for cell in frame[name].dropna()}) > 1
-    }
-    return frame.assign(**mixed)
+def _of_one_type(column: pd.Series) -> pd.Series:
+    """Return a column of cells of several types (as a worksheet may have them) as numbers, or else as text."""
+    kinds = {type(cell) for cell in column.dropna()} if column.dtype == object else set()
+    if len(kinds) < 2:
+        return column
+    return pd.to_numeric(column) if kinds == {int, float} else column.map(_text, na_action="ignore")
+
+
+def _text(cell: object) -> str:
+    """Return a cell as text, what is text as it stands."""
+    return cell if isinstance(cell, str) else code_text(cell)
+
+
+class _ExcelWriter:
+    def __init__(self, path: Path) -> None:
+        from openpyxl import Workbook
+
+        self.path, self.rows = path, 0
+        self.book = Workbook(write_only=True)
+        self.sheet = self.book.create_sheet("Sheet1")
+
+    def write(self, frame: pd.DataFrame) -> None:
+        if not self.rows:
+            self.sheet.append([self._cell(name, "its header", 0) for name in frame])
+        columns = [[self._cell(cell, name, row) for row, cell in enumerate(frame[name].tolist(), 1)] for name in frame]
+        for cells in zip(*columns, strict=True):
+            self.sheet.append(cells)
+        self.rows += len(frame)
+
+    def _cell(self, value: Any, name: object, row: int) -> Any:
+        """Return what a worksheet has of a value: numbers and dates as they are if it can hold them, all else as text."""
+        from openpyxl.cell import WriteOnlyCell
+        from openpyxl.cell.cell import ERROR_CODES, ILLEGAL_CHARACTERS_RE, TIME_TYPES
+
+        if code_text(value) == "":
+            return value if isinstance(value, str) else None
+        if isinstance(value, TIME_TYPES) and getattr(value, "tzinfo", None) is None:
+            return value
+        if isinstance(value, bool) or (isinstance(value, int) and abs(value) < EXCEL_DIGITS):
+            return value
+        if isinstance(value, float) and math.isfinite(value):
+            return value
+        text = ILLEGAL_CHARACTERS_RE.sub("", str(value))  # a worksheet cannot hold control characters
+        if len(text) > EXCEL_LETTERS:
+            raise KjcmError(
+                f"column {name!r}, data row {self.rows + row:,}: {text[:CUT]!r}... has {len(text):,} characters, and a cell of "
+                f"a worksheet holds {EXCEL_LETTERS:,}. Write .csv or .parquet."
+            )
+        if not text.startswith("=") and text not in ERROR_CODES:
+            return text
+        cell = WriteOnlyCell(self.sheet, text)  # what looks like a formula is none
+        cell.data_type = "s"
+        return cell
+
+    def close(self) -> None:
+        self.book.save(self.path)
+
+    def abandon(self) -> None:
+        if not self.sheet.closed:
+            self.sheet.close()  # else its rows are written when they are collected, and complain
 
 
 def _without_null_types(schema: Any) -> Any:
@@ -169,62 +230,81 @@ def _without_null_types(schema: Any) -> Any:
 
 
 class _LabelledWriter(_WholeWriter):
-    """SPSS or Stata; labels and formats of the input's own columns are kept where it is of such a kind."""
+    """SPSS or Stata; what the input has stays as it is there, labels and missing values too, if it is of such a kind."""
 
     def __init__(self, path: Path, source: Path | None) -> None:
         super().__init__(path)
-        self.source = source
+        self.source = source if source and source.suffix.lower() in (*LABELLED, ".zsav") else None
+
+    def write(self, frame: pd.DataFrame) -> None:
+        if not self.frames:
+            self._save(frame[:0].apply(_as_labelled), {})  # names that the kind does not allow are found at once
+        super().write(frame)
 
     def close(self) -> None:
+        frame, about = pd.concat(self.frames, ignore_index=True), dict[str, Any]()
+        own = pd.DataFrame(index=frame.index)
+        if self.source:
+            ending = self.source.suffix.lower().replace(".zsav", ".sav")
+            same = ending == self.path.suffix.lower()  # neither can hold the missing values of the other
+            own, found = read_labelled(self.source, user_missing=same)
+            about = {
+                "column_labels": found.column_names_to_labels,
+                "variable_value_labels": found.variable_value_labels,
+            }
+            if same and ending == ".sav":
+                about["missing_ranges"], about["variable_measure"] = found.missing_ranges, found.variable_measure
+                about["variable_format"] = found.original_variable_types
+            elif same:
+                about["missing_user_values"] = found.missing_user_values
+        added = frame[[name for name in frame if name not in own]].apply(_as_labelled)
+        self._save(pd.concat([own, added], axis=1), about)
+
+    def _save(self, frame: pd.DataFrame, about: dict[str, Any]) -> None:
         import pyreadstat
 
-        frame = pd.concat(self.frames)
-        for name in frame:
-            if pd.api.types.is_numeric_dtype(frame[name]) and not pd.api.types.is_bool_dtype(frame[name]):
-                frame[name] = frame[name].astype("float64")
-            else:
-                frame[name] = frame[name].map(code_text)
         try:
             if self.path.suffix.lower() == ".sav":
-                pyreadstat.write_sav(frame, str(self.path), **self._labels("variable_measure", "variable_format"))
+                pyreadstat.write_sav(frame, str(self.path), **about)
             else:
-                pyreadstat.write_dta(frame, str(self.path), version=15, **self._labels())
+                pyreadstat.write_dta(frame, str(self.path), version=15, **about)
         except Exception as error:  # names of columns that the kind does not allow, texts too long: each in its own way
             raise KjcmError(
                 f"{self.path.suffix[1:].upper()} cannot hold this table ({first_line(error)}). Write .csv or .parquet."
             ) from None
 
-    def _labels(self, *more: str) -> dict[str, Any]:
-        """Return the input's labels of columns and values, and `more` of what pyreadstat tells of its columns."""
-        import pyreadstat
 
-        if self.source is None or self.source.suffix.lower() not in (".sav", ".zsav", ".dta"):
-            return {}
-        reader = pyreadstat.read_dta if self.source.suffix.lower() == ".dta" else pyreadstat.read_sav
-        about = reader(str(self.source), metadataonly=True)[1]
-        found = {"column_labels": about.column_names_to_labels, "variable_value_labels": about.variable_value_labels}
-        if self.source.suffix.lower() != ".dta":
-            found |= {"variable_measure": about.variable_measure, "variable_format": about.original_variable_types}
-        return {
-            name: value for name, value in found.items() if name in ("column_labels", "variable_value_labels", *more)
-        }
+def _as_labelled(column: pd.Series) -> pd.Series:
+    """Return a column as SPSS and Stata can hold it: decimals, times, or text."""
+    types = pd.api.types
+    if types.is_datetime64_dtype(column.dtype):
+        return column
+    numbers = types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype)
+    if numbers and not (types.is_integer_dtype(column.dtype) and (column.abs() > EXACT).any()):
+        return column.astype("float64")
+    return column.map(_text).astype(object)
 
 
 @contextmanager
-def writer(path: Path, source: Path | None = None) -> Iterator[Writer]:
-    """Give the writer of the kind that the path's ending names; after an error the file is not finished.
+def writer(path: Path, source: Path | None = None, rounded: Collection[str] = ()) -> Iterator[Writer]:
+    """Give the writer of the kind that the path's ending names; after an error the file holds some of the rows, or none.
 
     Args:
         path: what to write.
-        source: the file that the rows come from; SPSS and Stata files keep its labels.
+        source: the file that the rows come from: all of them, in its order, with its columns.
+        rounded: columns of which a text file shows six decimals.
+
+    Raises:
+        KjcmError: the kind cannot hold the table.
     """
+    streamed = source is None or source.suffix.lower() in STREAMED
     kinds: dict[str, Callable[[], Writer]] = {
-        ".parquet": lambda: _ParquetWriter(path),
+        ".parquet": lambda: _ParquetWriter(path) if streamed else _WholeParquetWriter(path),
         ".xlsx": lambda: _ExcelWriter(path),
         ".sav": lambda: _LabelledWriter(path, source),
         ".dta": lambda: _LabelledWriter(path, source),
     }
-    made = kinds.get(path.suffix.lower(), lambda: _TextWriter(path))()
+    made = kinds.get(path.suffix.lower(), lambda: _TextWriter(path, rounded))()
     try:
         yield made
         made.close()

@@ -14,6 +14,7 @@ from kjcm.files import digest, read_json
 from tests.conftest import ROOT, command
 
 pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
 TEXTS = [
     "은행(에서) 예금 상담",
     "택시 운전",
@@ -89,12 +90,26 @@ def test_a_model_that_comes_out_otherwise_is_not_written(
 def test_what_is_there_stays_and_rows_may_come_from_a_file(
     calibrated: Path, here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    from onnx import TensorProto, load, numpy_helper
+
     pd.DataFrame({"workplace": "", "position": "", "task": TEXTS}).to_csv("in.csv", index=False)
     words = ("export", f"run={calibrated}", "out=out", "input=in.csv")
     assert command(*words) == 0
     assert read_json(here / "out" / "export.json")["check"]["rows"] == len(TEXTS)
     assert command(*words) == 1 and "overwrite=true" in capfd.readouterr().err
     assert command(*words, "overwrite=true") == 0
+    assert [file.name for file in here.iterdir() if file.name.startswith(".")] == []
+    int8 = ("format=onnx-int8", "out=int8", "agreement=0.1", "overwrite=true")
+    for narrow in ("true", "false"):
+        assert command(*words, *int8, f"narrow={narrow}") == 0
+        assert read_json(here / "int8" / "export.json")["narrow"] is (narrow == "true")
+        weights = [
+            numpy_helper.to_array(tensor)
+            for tensor in load(here / "int8" / "model.onnx").graph.initializer
+            if tensor.data_type == TensorProto.INT8
+        ]
+        assert (max(int(abs(each.astype(int)).max()) for each in weights) > 64) == (narrow == "false")
+        assert ("narrow=true" in capfd.readouterr().out) == (narrow == "false")
     (here / "mine").mkdir()
     (here / "mine" / "thesis.txt").write_text("years of work")
     assert command("export", f"run={calibrated}", "out=mine", "input=in.csv", "overwrite=true") == 1

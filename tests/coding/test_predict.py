@@ -40,7 +40,7 @@ def test_order_is_kept_over_chunks_and_the_note_tells_the_precision(
     assert command("predict", *words, "output=out.csv", "chunk_rows=7") == 0
     coded = pd.read_csv("out.csv", dtype={"code_1": str})
     assert coded["n"].tolist() == rows["n"].tolist() and coded["task"].tolist() == rows["task"].tolist()
-    assert (coded.groupby("task")["prob_1"].agg(np.ptp) < 0.02).all()  # a chunk is a batch of its own
+    assert coded.groupby("task")["code_1"].nunique().eq(1).all() and coded["prob_1"].between(0.001, 1).all()
     used = read_json(Path("out.csv.json"))["precision"]
     assert used == precision if precision != "auto" else used in ("32-true", "bf16")
 
@@ -142,6 +142,56 @@ def test_a_killed_coding_goes_on_without_a_lost_or_doubled_row(finished: Path, h
     assert Path("out.csv").read_bytes() == Path("once.csv").read_bytes()
 
 
+def killed(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Run a command that is killed when the file is put in its place, after `times` of two files are."""
+    replace, done = Path.replace, []
+
+    def dies(self: Path, target: Path) -> Path:
+        if self.parent.name == ".out.csv.parts" and self.name in ("output.csv", "note.json"):
+            if len(done) == times:
+                raise KeyboardInterrupt
+            done.append(target)
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dies)
+        assert command(*words) == 130
+
+
+@pytest.mark.parametrize("times", [0, 1])
+def test_killed_while_the_file_was_put_in_place_it_goes_on_there(
+    finished: Path, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    words = ("predict", f"run={finished}", "input=in.csv", "output=out.csv", "accelerator=cpu")
+    killed(words, monkeypatch, times)
+    assert Path("out.csv").exists() == bool(times) and not Path("out.csv.json").exists()
+    met = spied(monkeypatch)
+    assert command(*words) == 0
+    assert met == [] and len(pd.read_csv("out.csv")) == 40 and read_json(Path("out.csv.json"))["rows"] == 40
+    assert not Path(".out.csv.parts").exists()
+
+
+def test_what_was_put_there_meanwhile_is_not_replaced_and_a_torn_part_is_coded_again(
+    finished: Path, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("predict", f"run={finished}", "input=in.csv", "output=out.csv", "accelerator=cpu", "chunk_rows=10")
+    killed(words, monkeypatch, 0)
+    Path("out.csv").write_text("mine")
+    assert command(*words) == 1 and "out.csv exists" in capfd.readouterr().err
+    assert Path("out.csv").read_text() == "mine"
+    Path("out.csv").unlink()
+    Path(".out.csv.parts/note.json").unlink()
+    Path(".out.csv.parts/00000001.npz").write_bytes(b"PK")
+    assert command(*words) == 0
+    assert len(pd.read_csv("out.csv")) == 40 and read_json(Path("out.csv.json"))["rows_resumed"] == 30
+    Path("out.csv").unlink()
+    Path("out.csv.json").unlink()
+    killed(words, monkeypatch, 0)
+    Path(".out.csv.parts/what.json").write_text("{")
+    assert command(*words) == 1 and "unfinished coding" in capfd.readouterr().err
+    assert command(*words, "overwrite=true") == 0
+
+
 def test_two_processes_do_not_write_one_output(
     finished: Path, rows: pd.DataFrame, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,6 +212,13 @@ def test_a_bad_row_is_said_and_the_rest_is_coded(finished: Path, here: Path) -> 
     assert (invalid == (coded["reason"] != "")).all() and (coded["code_1"].isna() == invalid).all()
     assert (coded.loc[invalid, ["decision_code", "pick_list"]] == "").all(axis=None)
     assert read_json(Path("out.parquet.json"))["decisions"]["invalid"] == 6
+    lists = pd.DataFrame({"workplace": ["", "", ""], "position": "", "task": [["용접"], None, ["농사"]]})
+    lists.assign(yes=True).to_parquet("lists.parquet")
+    words = ("predict", f"run={finished}", "input=lists.parquet", "output=lists.csv")
+    assert command(*words) == 0
+    assert pd.read_csv("lists.csv")["reason"].tolist() == ["not text", "empty", "not text"]
+    assert command(*words, "columns.task=yes", "overwrite=true") == 0
+    assert pd.read_csv("lists.csv")["reason"].tolist() == ["not text"] * 3
     pd.DataFrame({"workplace": ["", ""], "position": "", "task": ["", "1"]}).to_csv("none.csv", index=False)
     assert command("predict", f"run={finished}", "input=none.csv", "output=none_out.csv") == 0
     assert pd.read_csv("none_out.csv")["decision"].tolist() == ["invalid"] * 2
@@ -244,9 +301,10 @@ def test_managers_by_a_column(
     coded = pd.read_csv("out.csv", dtype={"code_1": str})
     managers = coded[names].astype(str).apply(lambda code: code.str.startswith("1"))
     assert managers[coded["boss"] == "예"].any(axis=None) and not managers[coded["boss"] == "아니오"].any(axis=None)
-    rows.assign(boss="글쎄").to_csv("in.csv", index=False)
-    assert command("predict", *words, "output=b.csv", "columns.manages=boss") == 1
-    assert "'글쎄'" in capfd.readouterr().err
+    rows.assign(boss=["글쎄", *["예"] * (len(rows) - 1)]).to_csv("in.csv", index=False)
+    assert command("predict", *words, "output=b.csv", "columns.manages=boss") == 0
+    unclear = pd.read_csv("b.csv", keep_default_na=False)
+    assert unclear["reason"].tolist() == ["boss: neither yes nor no"] + [""] * (len(rows) - 1)
 
 
 @pytest.mark.parametrize("kind", ["sav", "dta"])
@@ -267,11 +325,34 @@ def test_labelled_files_keep_their_labels(finished: Path, here: Path, kind: str)
     assert pd.read_csv("out.csv", dtype=str)["code_1"].tolist() == coded["code_1"].tolist()
 
 
+def test_a_labelled_files_own_columns_stay_as_they_are(finished: Path, here: Path) -> None:
+    rows = pd.DataFrame(
+        {
+            "n": [1.0, 9.0, np.nan],
+            "task": [" 예금 상담 ", "99", "농사"],
+            "day": [datetime(2020, 1, 1).date(), None, datetime(2021, 1, 1).date()],
+            "large": [1e20, 2.5, 1.0],
+        }
+    )
+    missing = {"n": [{"lo": 9.0, "hi": 9.0}], "task": [{"lo": "99", "hi": "99"}]}
+    pyreadstat.write_sav(rows, "in.sav", missing_ranges=missing)
+    words = ("predict", f"run={finished}", "input=in.sav", "columns.workplace=null", "columns.position=null")
+    assert command(*words, "output=out.sav") == 0
+    before, _ = pyreadstat.read_sav("in.sav", user_missing=True)
+    after, about = pyreadstat.read_sav("out.sav", user_missing=True)
+    pd.testing.assert_frame_equal(after[list(rows)], before)
+    assert about.missing_ranges == missing and after["reason"].tolist() == ["", "empty", ""]
+    assert command(*words, "output=out.parquet", "chunk_rows=1") == 0
+    assert pd.read_parquet("out.parquet")["large"].tolist() == [1e20, 2.5, 1.0]
+
+
 def test_a_kind_that_cannot_hold_the_table_says_so(
-    finished: Path, rows: pd.DataFrame, capfd: pytest.CaptureFixture[str]
+    finished: Path, rows: pd.DataFrame, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows.rename(columns={"n": "1 bad name"}).to_csv("in.csv", index=False)
-    assert command("predict", f"run={finished}", "input=in.csv", "output=out.sav") == 1
+    met = spied(monkeypatch)
+    assert command("predict", f"run={finished}", "input=in.csv", "output=out.sav", "chunk_rows=10") == 1
+    assert len(met) <= 24  # said before all is coded
     assert "SAV cannot hold this table" in capfd.readouterr().err and not Path("out.sav").exists()
 
 

@@ -186,7 +186,7 @@ def test_weights_and_clusters_are_checked(ksco: Classification, role: str, value
          "has no column 'workplace', 'position'; its columns are 'id', 'task', 'code'. Set data.columns.workplace="),
         ("a.csv", f"{HEADER}\n", {}, "has a header but no rows"),
         ("a.csv", "", {}, "the file is empty"),
-        ("a.csv", f"{HEADER}\n{GOOD}\n2,a,b,c,320,more\n", {}, "not a well-formed CSV file"),
+        ("a.csv", f"{HEADER}\n{GOOD}\n2,a,b,c,320,more\n", {}, "line 3: the row has 6 cells"),
         ("a.xlsx", "no workbook", {}, "not a readable XLSX file"),
         ("a.parquet", "no table", {}, "not a readable PARQUET file"),
         ("a.sav", "no data", {}, "not a readable SAV file"),
