@@ -1,11 +1,11 @@
 """A coded file into a review, and the reviewed file out of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from kjcm.coding.tables import OUTPUTS, read_chunks, writer
-from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.errors import CUT, ConfigError, KjcmError, some
 from kjcm.files import atomic, code_text, code_texts, digest, read_json
 from kjcm.ksco.classification import Classification
 from kjcm.review.store import Store, create
@@ -26,13 +26,9 @@ def opened(coded: Path, file: Path, settings: Settings) -> Store:
     """
     sha = digest(coded)
     if not file.exists():
-        note = coded.with_name(coded.name + ".json")
-        of = read_json(note).get("classes_hash") if note.is_file() else settings.classes_hash
-        if of != settings.classes_hash:
-            raise KjcmError(
-                f"{coded}: was coded by a model of other classes. Give run=DIR of the run that coded it ({note})."
-            )
-        create(file, {"input": sha, "classes": settings.classes_hash}, _items(coded, settings))
+        columns = _columns(coded.with_name(coded.name + ".json"), coded, settings)
+        mode = coded.stat().st_mode & 0o666
+        create(file, {"input": sha, "classes": settings.classes_hash}, _items(coded, settings, columns), mode)
     store = Store(file)
     if (store.about.get("input"), store.about.get("classes")) != (sha, settings.classes_hash):
         store.close()
@@ -40,52 +36,88 @@ def opened(coded: Path, file: Path, settings: Settings) -> Store:
     return store
 
 
-def _items(coded: Path, settings: Settings) -> Iterator[tuple[int, str, dict[str, Any]]]:
+def _columns(note: Path, coded: Path, settings: Settings) -> dict[str, str]:
+    """Return role -> column of the texts: those that the coding's note names, else the run's.
+
+    Raises:
+        KjcmError: the note is damaged, or of a model of other classes.
+    """
+    columns: dict[str, str | None] = settings.columns
+    if note.is_file():
+        told = read_json(note)
+        try:
+            of, columns = told["classes_hash"], told.get("made_by", {}).get("columns", columns)
+            columns = {role: columns.get(role) for role in TEXT_COLUMNS}
+        except (AttributeError, KeyError, TypeError):
+            raise KjcmError(
+                f"{note}: is not what `kjcm predict` wrote beside {coded.name}. Remove or mend it."
+            ) from None
+        if of != settings.classes_hash:
+            raise KjcmError(
+                f"{coded}: was coded by a model of other classes. Give run=DIR of the run that coded it ({note})."
+            )
+    return {role: name for role in TEXT_COLUMNS if (name := columns.get(role))}
+
+
+def _items(coded: Path, settings: Settings, names: Mapping[str, str]) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Yield row number, decision and what the page shows of each row."""
     begin = 0
-    names = {role: name for role in TEXT_COLUMNS if (name := settings.columns.get(role))}
     for frame in read_chunks(coded, ROWS):
-        if missing := [name for name in NEEDED if name not in frame]:
+        shown = [k for k in range(1, SHOWN + 1) if f"code_{k}" in frame]
+        needed = [*NEEDED, *names.values(), *(f"{kind}_{k}" for k in shown for kind in ("title", "prob"))]
+        if missing := [name for name in needed if name not in frame]:
             raise KjcmError(f"{coded}: has no column {some(missing)}. Give a file that `kjcm predict` has written.")
         if twice := [name for name in REVIEWED if name in frame]:
             raise KjcmError(f"{coded}: has columns {some(twice)} already. Review the file that `kjcm predict` wrote.")
-        shown = [k for k in range(1, SHOWN + 1) if f"code_{k}" in frame]
-        columns = [
-            "decision",
-            "decision_code",
-            "pick_list",
-            *(f"{kind}_{k}" for k in shown for kind in ("code", "title", "prob")),
-        ]
-        cells = {
-            name: code_texts(frame[name]) for name in [*columns, *(name for name in names.values() if name in frame)]
-        }
+        cells = {name: code_texts(frame[name]) for name in {*needed, *(f"code_{k}" for k in shown)}}
         for place in range(len(frame)):
             cell = {name: values[place] for name, values in cells.items()}
             first = [
-                {"code": cell[f"code_{k}"], "title": cell[f"title_{k}"], "prob": float(cell[f"prob_{k}"])}
+                {"code": cell[f"code_{k}"], "title": cell[f"title_{k}"], "prob": probability}
                 for k in shown
                 if cell[f"code_{k}"]
+                for probability in [
+                    _number(cell[f"prob_{k}"], f"{coded}, column 'prob_{k}', data row {begin + place + 1:,}")
+                ]
             ]
+            picks = cell["pick_list"].split()
+            further = [code for code in picks if code not in {one["code"] for one in first}]
             body = {
-                "text": {role: cell.get(name, "") for role, name in names.items()},
+                "text": {role: cell[name] for role, name in names.items()},
                 "first": first,
-                "picks": cell["pick_list"].split(),
+                "further": [{"code": code, "title": settings.titles.get(code, "")} for code in further],
+                "picks": picks,
                 "given": cell["decision_code"],
             }
             yield begin + place, cell["decision"], body
         begin += len(frame)
 
 
+def _number(cell: str, place: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        raise KjcmError(
+            f"{place}: {cell[:CUT]!r} is no probability. Give the file as `kjcm predict` wrote it."
+        ) from None
+
+
 def export(coded: Path, target: Path, store: Store, classification: Classification, overwrite: bool) -> dict[str, int]:
     """Write the coded file with what was decided of each row, and return what became of the settled rows.
 
     Raises:
-        KjcmError: the target exists, or cannot hold the table.
-        ConfigError: there is no such kind of file.
+        KjcmError: the target exists, or cannot hold the table, or the coded file has changed since its review began.
+        ConfigError: there is no such kind of file, or the target is the coded or the review's file.
     """
+    if target.resolve() in (coded.resolve(), store.file.resolve()):
+        raise ConfigError(f"export={target}: is the file under review. Name another.")
+    if digest(coded) != store.about["input"]:
+        raise KjcmError(
+            f"{coded}: has changed since its review began, so decisions are of other rows. Put the former file back."
+        )
     if target.suffix.lower() not in OUTPUTS:
         raise ConfigError(f"export={target}: write one of {', '.join(OUTPUTS)}.")
-    choices = {row: choice for row, _, choice in store.choices()}
+    choices = dict(store.choices())
     begin = agreed = 0
     with atomic(target, overwrite) as temporary, writer(temporary, coded) as out:
         for frame in read_chunks(coded, ROWS):

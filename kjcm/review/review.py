@@ -2,9 +2,13 @@
 
 import getpass
 import logging
+import re
 import secrets
 import signal
+import threading
+import time
 import webbrowser
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,8 @@ from kjcm.ksco.classification import Classification, load_classification
 from kjcm.review import LOOPBACK
 from kjcm.review.files import export, opened
 from kjcm.review.store import Store
-from kjcm.study.model_folder import finished_run, load_settings
+from kjcm.study.model_folder import Settings, finished_run, load_settings
+from kjcm.triage.rules import DECISIONS
 
 log = logging.getLogger("kjcm")
 
@@ -32,8 +37,11 @@ def review(cfg: DictConfig) -> None:
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     run, coded = finished_run(config["run"]), require_file(config["input"], "coded file")
     db = Path(config["db"]) if config["db"] else coded.with_name(coded.name + ".review.sqlite")
-    named = _classification(run)
-    store = opened(coded, db, load_settings(run / "model"))
+    if strange := [name for name in config["decisions"] if name not in DECISIONS]:
+        raise ConfigError(f"decisions={strange[0]}: there is no such decision; they are {', '.join(DECISIONS)}.")
+    settings = load_settings(run / "model")
+    named = _classification(run, settings)
+    store = opened(coded, db, settings)
     try:
         if config["export"] is not None:
             found = export(coded, Path(config["export"]), store, named, config["overwrite"])
@@ -42,17 +50,21 @@ def review(cfg: DictConfig) -> None:
                 f"{found['rows']:,}", f"{found['settled']:,}", f"{found['as_the_model']:,}", config["export"],
             )  # fmt: skip
             return
-        _serve(config, coded, db, named, load_settings(run / "model").level)
+        _serve(config, coded, db, named, settings.level)
         _say_left(store, config["decisions"])
     finally:
         store.close()
 
 
-def _classification(run: Path) -> Classification:
+def _classification(run: Path, settings: Settings) -> Classification:
+    """Return the run's classification, with the model's own codes and titles."""
     trained: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
     node = trained["classification"]
     path = node["path"] if node["path"] and Path(node["path"]).is_file() else None
-    return load_classification(node["name"], path)
+    if node["path"] and not path:
+        log.warning("%s is not here: only the model's own codes and titles can be chosen", node["path"])
+    named = load_classification(node["name"], path)
+    return replace(named, titles={**dict.fromkeys(settings.classes, ""), **settings.titles, **named.titles})
 
 
 def _serve(config: dict[str, Any], coded: Path, db: Path, named: Classification, level: int | None) -> None:
@@ -62,7 +74,11 @@ def _serve(config: dict[str, Any], coded: Path, db: Path, named: Classification,
 
     from kjcm.review.app import Review, make_app
 
-    host, port = config["host"], config["port"]
+    host, port = config["host"].lower(), config["port"]
+    if host in ("0.0.0.0", "::"):
+        raise ConfigError(f"host={host}: give the very name or address of this machine that people will type.")
+    if config["token"] and not re.fullmatch(r"[A-Za-z0-9_-]{8,}", config["token"]):
+        raise ConfigError("token: use at least 8 letters, digits, - and _; or leave it out, and one is made.")
     token = None if host in LOOPBACK else config["token"] or secrets.token_urlsafe(24)
     who = config["who"] or getpass.getuser()
     app = make_app(Review(coded, db, named, level, config["decisions"], who, config["language"], host, token))
@@ -76,17 +92,23 @@ def _serve(config: dict[str, Any], coded: Path, db: Path, named: Classification,
     )
     log.info("review: %s (Ctrl-C ends it; every decision is kept at once in %s)", address, db)
     if config["open_browser"]:
-        webbrowser.open(address)
+        threading.Thread(target=_open_when_it_listens, args=(server, address), daemon=True).start()
     try:
         server.run()
     except SystemExit:
-        raise KjcmError(f"{host}:{port} cannot be listened on. Choose another port=NUMBER.") from None
+        raise KjcmError(f"{host}:{port} cannot be listened on. Check host, or choose another port=NUMBER.") from None
+
+
+def _open_when_it_listens(server: Any, address: str) -> None:
+    while not server.started:
+        time.sleep(0.05)
+    webbrowser.open(address)
 
 
 def _say_left(store: Store, decisions: list[str]) -> None:
     counts = store.counts()
     left = {name: rows - settled for name, (rows, settled) in counts.items() if name in decisions and rows > settled}
-    settled = sum(done for _, done in counts.values())
+    settled = sum(done for name, (_, done) in counts.items() if name in decisions)
     log.info(
         "%s settled; left: %s",
         f"{settled:,}",

@@ -1,7 +1,9 @@
 """What is to be reviewed and what was decided: one SQLite file, one transaction a decision, nothing ever overwritten."""
 
 import json
+import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,8 +28,9 @@ SETTLED = "EXISTS (SELECT 1 FROM choice WHERE choice.row = item.row AND undone I
 
 @dataclass(frozen=True)
 class Choice:
-    """What a person decided of a row: code, who, and when (ISO, UTC)."""
+    """What a person decided of a row: the decision's number, code, who, and when (ISO, UTC)."""
 
+    id: int
     code: str
     who: str
     at: str
@@ -46,7 +49,9 @@ class Store:
     def __init__(self, file: Path) -> None:
         self.file = file
         try:
-            self.base = sqlite3.connect(file, isolation_level=None, timeout=30)
+            self.base = sqlite3.connect(
+                f"{file.absolute().as_uri()}?mode=rw", isolation_level=None, timeout=30, uri=True
+            )
             self.base.execute("PRAGMA journal_mode=WAL")
             self.base.execute("PRAGMA synchronous=FULL")
             self.about: dict[str, str] = dict(self.base.execute("SELECT name, value FROM about"))
@@ -78,18 +83,17 @@ class Store:
     def choice(self, row: int) -> Choice | None:
         """Return what was decided of a row last, None where nothing was."""
         found = self.base.execute(
-            "SELECT code, who, at FROM choice WHERE row = ? AND undone IS NULL ORDER BY id DESC LIMIT 1", (row,)
+            "SELECT id, code, who, at FROM choice WHERE row = ? AND undone IS NULL ORDER BY id DESC LIMIT 1", (row,)
         ).fetchone()
         return Choice(*found) if found else None
 
-    def choices(self) -> Iterator[tuple[int, str, Choice]]:
-        """Yield row, the model's decision and what was chosen of each settled row, in order."""
-        found = self.base.execute(
-            "SELECT item.row, decision, code, who, at FROM item JOIN choice ON choice.id = (SELECT MAX(id) FROM choice "
-            "WHERE choice.row = item.row AND undone IS NULL) ORDER BY item.row"
-        )
-        for row, decision, *choice in found:
-            yield row, decision, Choice(*choice)
+    def choices(self) -> Iterator[tuple[int, Choice]]:
+        """Yield row and what was chosen of each settled row, in order."""
+        for row, *choice in self.base.execute(
+            "SELECT row, id, code, who, at FROM choice "
+            "WHERE id IN (SELECT MAX(id) FROM choice WHERE undone IS NULL GROUP BY row) ORDER BY row"
+        ):
+            yield row, Choice(*choice)
 
     def next_row(self, after: int, decisions: Sequence[str], *, back: bool = False) -> int | None:
         """Return the next open row of some decisions after a row, or the one before it; None without one."""
@@ -101,9 +105,21 @@ class Store:
         ).fetchone()
         return None if found is None else int(found[0])
 
-    def choose(self, row: int, code: str, who: str) -> None:
-        """Keep a decision: on the disk when this returns."""
-        self.base.execute("INSERT INTO choice (row, code, who, at) VALUES (?, ?, ?, ?)", (row, code, who, _now()))
+    def choose(self, row: int, code: str, who: str, seen: int | None = None) -> bool:
+        """Keep a decision, on the disk when this returns; false and nothing kept where another came meanwhile.
+
+        Args:
+            row: the row.
+            code: what was chosen.
+            who: by whom.
+            seen: number of the row's last decision that the person saw, None where there was none.
+        """
+        kept = self.base.execute(
+            "INSERT INTO choice (row, code, who, at) SELECT ?, ?, ?, ? WHERE "
+            "(SELECT MAX(id) FROM choice WHERE row = ? AND undone IS NULL) IS ?",
+            (row, code, who, _now(), row, seen),
+        )
+        return kept.rowcount == 1
 
     def undo(self, who: str) -> int | None:
         """Take a person's last decision back, and return its row; None where there is none."""
@@ -114,16 +130,22 @@ class Store:
         return None if found is None else int(found[0])
 
 
-def create(file: Path, about: Mapping[str, str], items: Iterator[tuple[int, str, dict[str, Any]]]) -> None:
-    """Make a review's file, whole or not at all.
+def create(file: Path, about: Mapping[str, str], items: Iterator[tuple[int, str, dict[str, Any]]], mode: int) -> None:
+    """Make a review's file, whole or not at all; one that another process makes meanwhile stays.
 
     Args:
         file: the file.
         about: what it is of.
         items: row, decision and body of each row.
+        mode: who may read and write it.
+
+    Raises:
+        KjcmError: it cannot be written.
+        OSError: its folder cannot be written.
     """
-    part = file.with_name(f".{file.name}.part")
-    part.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    os.close(handle)
+    part = Path(name)
     try:
         with closing(sqlite3.connect(part, isolation_level=None)) as base:
             base.executescript(TABLES)
@@ -132,7 +154,13 @@ def create(file: Path, about: Mapping[str, str], items: Iterator[tuple[int, str,
             rows = ((row, decision, json.dumps(body, ensure_ascii=False)) for row, decision, body in items)
             base.executemany("INSERT INTO item VALUES (?, ?, ?)", rows)
             base.execute("COMMIT")
-        part.rename(file)
+        part.chmod(mode)
+        try:
+            os.link(part, file)
+        except FileExistsError:
+            pass
+        except OSError:  # no such links on this file system
+            part.rename(file)
     except sqlite3.Error as error:
         raise KjcmError(f"{file}: cannot be written ({first_line(error)}).") from None
     finally:

@@ -56,6 +56,60 @@ def test_it_goes_around_and_ends(page: TestClient) -> None:
     assert page.get("/api/next?after=5&back=true").json()["item"] is None
 
 
+def test_two_people_get_different_rows_and_none_settles_over_another(page: TestClient) -> None:
+    rows = [page.get("/api/next", params={"who": who}).json()["item"]["row"] for who in ("kim", "lee", "kim")]
+    assert rows == [0, 1, 0]
+    assert page.post("/api/rows/0", json={"code": "111", "who": "kim"}).json()["item"]["row"] == 2
+    late = page.post("/api/rows/0", json={"code": "320", "who": "lee"})
+    assert late.status_code == 409
+    seen = page.post("/api/undo", json={"who": "lee"}).json()["item"]
+    assert seen is None
+    chosen = page.post("/api/undo", json={"who": "kim"}).json()["item"]
+    assert chosen["row"] == 0 and chosen["chosen"] is None
+    for row in (0, 2, 3, 4, 5, 7):
+        assert page.post(f"/api/rows/{row}", json={"code": "111", "who": "kim"}).status_code == 200
+    assert page.get("/api/next", params={"who": "kim"}).json()["item"]["row"] == 1  # lee is at it, but it is the last
+
+
+def test_a_file_that_has_changed_is_not_exported(
+    coded: Path, finished: Path, tmp_path: Path, ksco: Classification
+) -> None:
+    import tempfile
+
+    copy = tmp_path / "coded.csv"
+    copy.write_bytes(coded.read_bytes())
+    page = client(copy, finished, tmp_path / "db", ksco)
+    before = set(Path(tempfile.gettempdir()).iterdir())
+    copy.write_bytes(coded.read_bytes().replace("벼농사".encode(), "밭농사".encode()))
+    answer = page.get("/api/export")
+    assert answer.status_code == 409 and "has changed" in answer.json()["detail"]
+    copy.unlink()
+    assert page.get("/api/export").status_code == 409
+    assert {
+        path for path in set(Path(tempfile.gettempdir()).iterdir()) - before if any(path.glob("*_reviewed.csv"))
+    } == set()
+
+
+def test_rows_beyond_counting_are_no_rows(page: TestClient) -> None:
+    for path in (f"/api/next?after={10**30}", "/api/next?after=-2", f"/api/next?who={'x' * 61}"):
+        assert page.get(path).status_code == 422
+    assert page.post(f"/api/rows/{10**30}", json={"code": "111", "who": "kim"}).status_code == 422
+    assert (
+        page.post("/api/undo", content=iter([b"{}"]), headers={"content-type": "application/json"}).status_code == 411
+    )
+
+
+def test_codes_without_titles_can_be_chosen(coded: Path, finished: Path, tmp_path: Path) -> None:
+    opened(coded, tmp_path / "db", load_settings(finished / "model")).close()
+    named = Classification("from_data", {"A1": ""})
+    page = TestClient(
+        make_app(Review(coded, tmp_path / "db", named, None, ("choose",), "kim", "ko", "127.0.0.1", None)),
+        base_url=HERE,
+        headers={"origin": HERE},
+    )
+    assert page.post("/api/rows/0", json={"code": "A1", "who": "kim"}).status_code == 200
+
+
 def test_only_its_own_page_may_change_anything(page: TestClient) -> None:
     body = {"code": "111", "who": "kim"}
     for headers in (
@@ -80,6 +134,8 @@ def test_the_page_loads_nothing_from_elsewhere(page: TestClient) -> None:
         answer = page.get(path)
         policy = answer.headers["content-security-policy"]
         assert answer.status_code == 200 and "default-src 'none'" in policy and "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy and answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer" and answer.headers["cache-control"] == "no-store"
         assert "http://" not in answer.text and "https://" not in answer.text and "innerHTML" not in answer.text
     assert page.get("/").headers["content-type"].startswith("text/html")
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +25,9 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which 
 
 
 @contextmanager
-def server(port: int, *words: object) -> Iterator["subprocess.Popen[str]"]:
+def server(port: int, *words: object, host: str = "127.0.0.1") -> Iterator["subprocess.Popen[str]"]:
     child = subprocess.Popen(
-        [sys.executable, "-m", "kjcm", "review", f"port={port}", "who=kim", *map(str, words)], text=True,
+        [sys.executable, "-m", "kjcm", "review", f"port={port}", f"host={host}", "who=kim", *map(str, words)], text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
@@ -34,7 +35,9 @@ def server(port: int, *words: object) -> Iterator["subprocess.Popen[str]"]:
         while time.monotonic() < deadline:
             assert child.poll() is None, child.communicate()
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/state", timeout=5).read()
+                urllib.request.urlopen(f"http://{host}:{port}/api/state", timeout=5).read()
+                break
+            except urllib.error.HTTPError:
                 break
             except OSError:
                 time.sleep(0.05)
@@ -44,13 +47,27 @@ def server(port: int, *words: object) -> Iterator["subprocess.Popen[str]"]:
         child.communicate()
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def test_the_server_demands_a_token_on_any_other_host(coded: Path, finished: Path, tmp_path: Path) -> None:
+    port, host = free_port(), "127.0.0.2"
+    with server(port, f"run={finished}", f"input={coded}", f"db={tmp_path / 'db'}", host=host) as child:
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"http://{host}:{port}/api/next", timeout=5)
+        child.send_signal(signal.SIGTERM)
+        said, _ = child.communicate(timeout=30)
+    assert "travel unencrypted" in said and f"http://{host}:{port}/?token=" in said
+
+
 @pytest.mark.slow
 def test_a_person_works_through_a_file(coded: Path, finished: Path, tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = (f"run={finished}", f"input={coded}", f"db={tmp_path / 'db'}")
     asked: list[str] = []
     with sync_playwright() as playwright:
@@ -77,18 +94,32 @@ def test_a_person_works_through_a_file(coded: Path, finished: Path, tmp_path: Pa
             page.get_by_text("벼농사").wait_for()
             page.keyboard.press("u")
             page.get_by_text("<script>").wait_for()
-            page.keyboard.press("s")
+            page.wait_for_timeout(400)
+            for _ in range(5):  # a key that is held settles one row
+                page.keyboard.down("1")
+            page.keyboard.up("1")
             page.get_by_text("벼농사").wait_for()
+            page.keyboard.press("u")
+            page.get_by_text("<script>").wait_for()
+            page.evaluate(
+                "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'ㄴ', code: 'KeyS', bubbles: true}))"
+            )
+            page.get_by_text("벼농사").wait_for()
+            page.locator("#who").fill("lee")
+            page.reload()
+            page.get_by_text("7행 중 2행 처리 · 남음: 고르기 5").wait_for()
+            assert page.locator("#who").input_value() == "lee"
+            page.locator("#who").fill("kim")
             page.get_by_role("button", name="English").click()
             page.get_by_text("2 of 7 settled").wait_for()
         page.keyboard.press("1")  # the server has been killed
         page.get_by_text("Not saved").wait_for()
         with server(port, *words) as child:
             page.reload()
-            page.get_by_text("7행 중 2행 처리").wait_for()
+            page.get_by_text("2 of 7 settled").wait_for()  # the language is kept
             page.get_by_text("<script>").wait_for()
             with page.expect_download() as download:
-                page.get_by_role("link", name="내보내기").click()
+                page.get_by_role("link", name="Export").click()
             download.value.save_as(tmp_path / "out.csv")
             child.send_signal(signal.SIGTERM)
             said, _ = child.communicate(timeout=30)

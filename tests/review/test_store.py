@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kjcm.errors import KjcmError
+from kjcm.errors import ConfigError, KjcmError
 from kjcm.ksco.classification import Classification
 from kjcm.review.files import export, opened
 from kjcm.review.store import Store
@@ -34,13 +34,13 @@ def test_rows_come_in_order_and_around(store: Store) -> None:
 
 
 def test_a_decision_stands_until_its_own_maker_undoes_it(store: Store) -> None:
-    store.choose(0, "111", "kim")
-    store.choose(1, "320", "lee")
-    store.choose(0, "312", "kim")
+    assert store.choose(0, "111", "kim") and store.choose(1, "320", "lee")
+    assert not store.choose(0, "312", "kim") and not store.choose(0, "312", "kim", 2)  # another decision came meanwhile
+    assert store.choose(0, "312", "kim", 1)
     assert store.choice(0).code == "312" and store.counts()["choose"] == (7, 2)  # type: ignore[union-attr]
     assert store.next_row(-1, OPEN) == 2
     other = Store(store.file)  # another process sees it, for it is on the disk
-    assert [(row, choice.code, choice.who) for row, _, choice in other.choices()] == [
+    assert [(row, choice.code, choice.who) for row, choice in other.choices()] == [
         (0, "312", "kim"),
         (1, "320", "lee"),
     ]
@@ -65,6 +65,63 @@ def test_export_keeps_all_and_adds_who_and_when(
     assert after["reviewed_title"][6] == ksco.title("942") and after["reviewed_at"][6].endswith("+00:00")
     with pytest.raises(KjcmError, match="overwrite=true"):
         export(coded, tmp_path / "out.csv", store, ksco, overwrite=False)
+    with pytest.raises(ConfigError, match="under review"):
+        export(coded, coded, store, ksco, overwrite=True)
+
+
+def test_an_accepted_code_stands_where_nobody_settled_the_row(
+    coded: Path, finished: Path, tmp_path: Path, ksco: Classification
+) -> None:
+    frame = pd.read_csv(coded, dtype=str, keep_default_na=False)
+    frame.loc[0, ["decision", "decision_code", "pick_list"]] = ["accept", "312", ""]
+    settings = load_settings(finished / "model")
+    frame.loc[1, ["decision", "pick_list"]] = ["choose", " ".join(settings.classes)]
+    frame.to_csv(tmp_path / "coded.csv", index=False)
+    store = opened(tmp_path / "coded.csv", tmp_path / "db", load_settings(finished / "model"))
+    store.choose(1, "111", "kim")
+    export(tmp_path / "coded.csv", tmp_path / "out.csv", store, ksco, overwrite=False)
+    out = pd.read_csv(tmp_path / "out.csv", dtype=str, keep_default_na=False)
+    assert out["final_code"].tolist() == ["312", "111"] + [""] * 6
+    item = store.item(1)
+    assert item and set(settings.classes) == {one["code"] for one in [*item["first"], *item["further"]]}
+    assert all(one["title"] == settings.titles[one["code"]] for one in item["further"])
+    frame[::-1].to_csv(tmp_path / "coded.csv", index=False)
+    with pytest.raises(KjcmError, match="has changed since"):
+        export(tmp_path / "coded.csv", tmp_path / "late.csv", store, ksco, overwrite=False)
+    frame.assign(prob_2="예금 상담 " * 10).to_csv(tmp_path / "bad.csv", index=False)
+    with pytest.raises(KjcmError, match="column 'prob_2', data row 1") as caught:
+        opened(tmp_path / "bad.csv", tmp_path / "bad", load_settings(finished / "model"))
+    assert "예금 상담 " * 7 not in str(caught.value)
+
+
+def test_the_columns_are_those_of_the_coding(finished: Path, here: Path) -> None:
+    pd.DataFrame({"q1": ["은행"], "q2": ["직원"], "q3": ["예금 상담"]}).to_csv("in.csv", index=False)
+    words = (f"run={finished}", "input=in.csv", "output=coded.csv", "accelerator=cpu")
+    names = ("columns.workplace=q1", "columns.position=q2", "columns.task=q3")
+    assert command("predict", *words, *names) == 0
+    item = opened(here / "coded.csv", here / "db", load_settings(finished / "model")).item(0)
+    assert item and item["text"] == {"workplace": "은행", "position": "직원", "task": "예금 상담"}
+    (here / "coded.csv.json").write_text("[]")
+    with pytest.raises(KjcmError, match="is not what"):
+        opened(here / "coded.csv", here / "other", load_settings(finished / "model"))
+    (here / "coded.csv.json").unlink()
+    with pytest.raises(KjcmError, match="has no column 'workplace'"):
+        opened(here / "coded.csv", here / "other", load_settings(finished / "model"))
+
+
+def test_what_cannot_be_is_refused(coded: Path, finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("fastapi")
+    words = ("review", f"run={finished}", f"input={coded}", f"db={here / 'db'}")
+    for more, said in (
+        ("decisions=[chose]", "no such decision"),
+        ("host=0.0.0.0", "the very name or address"),
+        ("token=비밀", "at least 8 letters"),
+        (f"export={coded}", "is the file under review"),
+    ):
+        assert command(*words, "overwrite=true", more) == 2
+        assert said in capfd.readouterr().err
+    assert command(*words, "export=out.csv") == 0 and command(*words, "export=out.csv") == 1
+    assert "overwrite=true" in capfd.readouterr().err
 
 
 def test_a_review_is_of_one_file_and_model(store: Store, coded: Path, finished: Path, tmp_path: Path) -> None:

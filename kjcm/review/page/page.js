@@ -2,30 +2,32 @@
 const WORDS = {
   ko: {
     who: "검토자", export: "내보내기 (CSV)", search: "분류 항목 찾기 ( / )", undo: "되돌리기 (u)", back: "이전 (p)", skip: "건너뛰기 (s)",
-    workplace: "일하는 곳", position: "직위", task: "하는 일", other: "English", done: "남은 행이 없습니다.", left: "남음", of: "중",
-    settled: "처리", decisions: { choose: "고르기", search: "찾기", "back off": "상위 분류", accept: "수락", invalid: "코딩 불가" },
+    workplace: "일하는 곳", position: "직위", task: "하는 일", other: "English", done: "남은 행이 없습니다.", left: "남음",
+    decisions: { choose: "고르기", search: "찾기", "back off": "상위 분류", accept: "수락", invalid: "코딩 불가" },
     why: {
       choose: "모형이 확신하지 못합니다. 파란 테두리의 항목 가운데 맞는 것이 있을 가능성이 높습니다.",
       search: "짧은 목록으로는 부족합니다. 아래 항목이 아니면 찾아보세요.", "back off": "상위 분류만 확실합니다: ",
       accept: "모형이 받아들인 코드입니다: ", invalid: "모형이 코딩할 수 없는 행입니다." },
-    chosen: "정함", failed: "저장하지 못했습니다. 서버가 켜져 있는지 확인하세요.", nothing: "되돌릴 것이 없습니다.",
-    keys: [["1–5", "코드 고르기"], ["/", "모든 분류 항목 찾기 (↑ ↓ Enter, Esc)"], ["u", "되돌리기"], ["s n →", "다음"], ["p ←", "이전"], ["?", "도움말"]],
+    chosen: "정함", shown: "개 중 처음 50개", listed: "후보", failed: "저장하지 못했습니다. 서버가 켜져 있는지 확인하세요.", refused: "서버가 거부했습니다: ",
+    meanwhile: "그사이 다른 사람이 이 행을 처리했습니다. 다음 행입니다.", nothing: "되돌릴 것이 없습니다.",
+    keys: [["1–9", "코드 고르기"], ["/", "모든 분류 항목 찾기 (↑ ↓ Enter, Esc)"], ["u", "되돌리기"], ["s n →", "다음"], ["p ←", "이전"], ["?", "도움말"]],
   },
   en: {
     who: "Reviewer", export: "Export (CSV)", search: "Search all titles ( / )", undo: "Undo (u)", back: "Previous (p)", skip: "Skip (s)",
-    workplace: "Workplace", position: "Position", task: "Task", other: "한국어", done: "No row is left.", left: "left", of: "of",
-    settled: "settled", decisions: { choose: "choose", search: "search", "back off": "back off", accept: "accept", invalid: "invalid" },
+    workplace: "Workplace", position: "Position", task: "Task", other: "한국어", done: "No row is left.", left: "left",
+    decisions: { choose: "choose", search: "search", "back off": "back off", accept: "accept", invalid: "invalid" },
     why: {
       choose: "The model is not sure. The right one is likely to be among those with a blue border.",
       search: "No short list is likely to hold it. Search if it is none of these.", "back off": "Only the parent is sure: ",
       accept: "The model's code was accepted: ", invalid: "The model cannot code this row." },
-    chosen: "chosen", failed: "Not saved. Is the server running?", nothing: "There is nothing to undo.",
-    keys: [["1–5", "choose a code"], ["/", "search all titles (↑ ↓ Enter, Esc)"], ["u", "undo"], ["s n →", "next"], ["p ←", "previous"], ["?", "help"]],
+    chosen: "chosen", shown: "found, the first 50 shown", listed: "listed", failed: "Not saved. Is the server running?", refused: "The server refused: ",
+    meanwhile: "Somebody else settled that row meanwhile. This is the next one.", nothing: "There is nothing to undo.",
+    keys: [["1–9", "choose a code"], ["/", "search all titles (↑ ↓ Enter, Esc)"], ["u", "undo"], ["s n →", "next"], ["p ←", "previous"], ["?", "help"]],
   },
 };
 const $ = (id) => document.getElementById(id);
 const make = (tag, text, name) => Object.assign(document.createElement(tag), { textContent: text ?? "", className: name ?? "" });
-let words = WORDS.ko, state = null, item = null, titles = [], marked = 0, busy = false;
+let words = WORDS.ko, state = null, item = null, titles = [], marked = 0, busy = false, last = { code: "", at: 0 };
 
 async function ask(path, body) {
   const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
@@ -34,7 +36,7 @@ async function ask(path, body) {
   return answer.json();
 }
 
-// one request at a time: a key that is pressed twice does not settle the row after it
+// one request at a time; what two keys ask for at once is asked for once
 async function go(path, body) {
   if (busy) return null;
   busy = true;
@@ -42,9 +44,9 @@ async function go(path, body) {
     const found = await ask(path, body);
     $("message").textContent = "";
     return found;
-  } catch {
-    $("message").textContent = words.failed;
-    return null;
+  } catch (error) {
+    $("message").textContent = error.message === "409" ? words.meanwhile : /^\d+$/.test(error.message) ? words.refused + error.message : words.failed;
+    return error.message === "409" ? await ask(next(false)).catch(() => null) : null;
   } finally {
     busy = false;
   }
@@ -77,6 +79,8 @@ function draw() {
   drawItem();
 }
 
+const shownCodes = () => [...item.first, ...(item.further ?? [])];
+
 function drawItem() {
   const answer = $("answer"), codes = $("codes");
   answer.replaceChildren();
@@ -92,23 +96,28 @@ function drawItem() {
   const chosen = item.chosen ? ` · ${words.chosen}: ${item.chosen.code} (${item.chosen.who})` : "";
   const why = (words.why[item.decision] ?? item.decision) + (["back off", "accept"].includes(item.decision) ? item.given : "");
   answer.append(list, make("p", `#${item.row + 1} · ${why}${chosen}`));
-  item.first.forEach((code, place) => {
-    const line = make("li"), button = make("button", "", item.picks.includes(code.code) ? "listed" : "");
+  shownCodes().forEach((code, place) => {
+    const listed = item.picks.includes(code.code);
+    const line = make("li"), button = make("button", "", listed ? "listed" : "");
     if (item.chosen?.code === code.code) button.className += " chosen";
+    button.title = [listed ? words.listed : "", item.chosen?.code === code.code ? words.chosen : ""].filter(Boolean).join(", ");
     button.type = "button";
     const bar = make("i");
-    bar.style.width = `${100 * code.prob}%`;
-    button.append(bar, make("kbd", place + 1), make("b", code.code), make("span", code.title), make("span", `${(100 * code.prob).toFixed(1)} %`, "prob"));
+    bar.style.width = `${100 * (code.prob ?? 0)}%`;
+    const share = code.prob === undefined ? "" : `${(100 * code.prob).toFixed(1)} %`;  // further codes of the list come without
+    button.append(bar, make("kbd", place < 9 ? place + 1 : ""), make("b", code.code), make("span", code.title), make("span", share, "prob"));
     button.addEventListener("click", () => choose(code.code));
     line.append(button);
     codes.append(line);
   });
 }
 
+const next = (back) => `api/next?after=${item ? item.row : -1}&back=${back}&who=${encodeURIComponent($("who").value.trim())}`;
+
 async function choose(code) {
   const who = $("who").value.trim();
   if (!who) { $("who").focus(); return; }
-  if (item) show(await go(`api/rows/${item.row}`, { code, who }));
+  if (item) show(await go(`api/rows/${item.row}`, { code, who, seen: item.chosen?.id ?? null }));
 }
 
 async function undo() {
@@ -116,18 +125,19 @@ async function undo() {
   if (found && !found.item) { state = found.state; draw(); $("message").textContent = words.nothing; } else show(found);
 }
 
-const move = async (back) => show(await go(`api/next?after=${item ? item.row : -1}&back=${back}`));
+const move = async (back) => show(await go(next(back)));
 
 function search() {
   const parts = $("query").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-  const found = parts.length
-    ? titles.filter((one) => parts.every((part) => one.some((text) => text.toLowerCase().includes(part)))).slice(0, 50)
-    : [];
+  const all = parts.length ? titles.filter((one) => parts.every((part) => one.some((text) => text.toLowerCase().includes(part)))) : [];
+  const found = all.slice(0, 50);
   marked = 0;
+  $("many").textContent = all.length > found.length ? `${all.length} ${words.shown}` : "";
   $("query").setAttribute("aria-expanded", String(found.length > 0));
   $("found").replaceChildren(...found.map(([code, title, english], place) => {
     const line = make("li"), text = make("span", title);
     line.setAttribute("role", "option");
+    line.id = `found-${place}`;
     line.setAttribute("aria-selected", String(place === 0));
     line.dataset.code = code;
     if (english) text.append(make("small", english));
@@ -135,18 +145,20 @@ function search() {
     line.addEventListener("click", () => choose(code));
     return line;
   }));
+  mark(0);
 }
 
 function mark(step) {
   const lines = [...$("found").children];
-  if (!lines.length) return;
+  if (!lines.length) { $("query").removeAttribute("aria-activedescendant"); return; }
   marked = Math.min(lines.length - 1, Math.max(0, marked + step));
   lines.forEach((line, place) => line.setAttribute("aria-selected", String(place === marked)));
+  $("query").setAttribute("aria-activedescendant", lines[marked].id);
   lines[marked].scrollIntoView({ block: "nearest" });
 }
 
 function searching(event) {
-  if (event.isComposing) return;  // Enter ends a Hangul syllable
+  if (event.isComposing || event.repeat && event.key === "Enter") return;  // Enter ends a Hangul syllable
   const line = $("found").children[marked];
   if (event.key === "Enter" && line) choose(line.dataset.code).then(() => $("query").blur());
   else if (event.key === "Escape") { $("query").value = ""; search(); $("query").blur(); }
@@ -158,12 +170,16 @@ function searching(event) {
 
 function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input")) return;
-  const code = item?.first[Number(event.key) - 1];
-  if (/^[1-5]$/.test(event.key)) { if (code) choose(code.code); }
+  // a key that is held, or pressed twice, settles no row that nobody has read
+  const again = event.repeat || event.code === last.code && event.timeStamp - last.at < 300;
+  last = { code: event.code, at: event.timeStamp };
+  const code = item && shownCodes()[Number(event.key) - 1];
+  const letter = event.code.replace("Key", "");  // of the key, also where the layout is Hangul
+  if (/^[1-9]$/.test(event.key)) { if (code && !again) choose(code.code); }
   else if (event.key === "/") $("query").focus();
-  else if (event.key === "u") undo();
-  else if (["s", "n", "ArrowRight"].includes(event.key)) move(false);
-  else if (["p", "ArrowLeft"].includes(event.key)) move(true);
+  else if (letter === "U") { if (!again) undo(); }
+  else if (["S", "N", "ArrowRight"].includes(letter)) move(false);
+  else if (["P", "ArrowLeft"].includes(letter)) move(true);
   else if (event.key === "?") help();
   else return;
   event.preventDefault();
@@ -174,6 +190,11 @@ function help() {
   $("help").setAttribute("aria-expanded", String(!$("keys").hidden));
 }
 
+function keep() {
+  sessionStorage.setItem("who", $("who").value);
+  sessionStorage.setItem("language", words === WORDS.ko ? "ko" : "en");
+}
+
 async function begin() {
   document.addEventListener("keydown", pressed);
   $("query").addEventListener("keydown", searching);
@@ -182,11 +203,13 @@ async function begin() {
   $("back").addEventListener("click", () => move(true));
   $("skip").addEventListener("click", () => move(false));
   $("help").addEventListener("click", help);
-  $("language").addEventListener("click", () => { words = words === WORDS.ko ? WORDS.en : WORDS.ko; draw(); });
-  const found = await go("api/next");
+  $("language").addEventListener("click", () => { words = words === WORDS.ko ? WORDS.en : WORDS.ko; draw(); keep(); });
+  $("who").addEventListener("input", keep);
+  $("who").value = sessionStorage.getItem("who") ?? "";
+  const found = await go(next(false));
   if (!found) return;
-  words = WORDS[found.state.language];
-  $("who").value = found.state.who;
+  words = WORDS[sessionStorage.getItem("language") ?? found.state.language];
+  $("who").value ||= found.state.who;
   show(found);
   titles = await ask("api/titles");
 }
