@@ -55,7 +55,8 @@ def write_card(path: Path, config: Config, rows: Rows, report: Mapping[str, Any]
         "batch": data["batch_size"],
         "majors": _majors(path, rows.classification) if report["metrics"] else [],
         "calibration": calibration_of(path / "model"),
-        "never": report.get("groups_never_predicted", "an unknown number"),
+        "korean": data["source"] != "table",  # of any other table the language is not known
+        "transformers": model["pooling"] == "cls",  # its own head, which transformers can load
         "learnt": config["tokenizer"]["kind"] == "trained",
     }
     template = (files("kjcm.study") / TEMPLATE).read_text(encoding="utf-8")

@@ -40,6 +40,7 @@ def test_a_run_without_test_or_calibration_says_so(here: Path) -> None:
     assert command("train", *SMALL, "trainer.max_epochs=1", "evaluate=false", "run_dir=run", "cutoff=100") == 0
     card = card_of(here / "run")
     assert "It was not tested" in card and "data.validation=0.3" in card and "groups cannot be" in card
+    assert "seldom predicted.\n" in card  # how many never are, no test has told
 
 
 def test_weights_of_a_folder_keep_its_path_to_themselves(finished: Path, here: Path) -> None:
