@@ -4,6 +4,7 @@ import importlib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -191,9 +192,13 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
             from kjcm.study.failures import UNEXPECTED, failure_of
 
             failure = failure_of(error)
-            if debug or failure.kind == UNEXPECTED:
+            if debug:
                 raise
-            print(f"kjcm {command}: {failure.reason}", file=sys.stderr, flush=True)
+            reason = failure.reason
+            if failure.kind == UNEXPECTED:
+                print("".join(traceback.format_tb(error.__traceback__)), end="", file=sys.stderr)
+                reason = f"{type(error).__name__}, a fault of kjcm. Its message may hold an answer: --debug shows it."
+            print(f"kjcm {command}: {reason}", file=sys.stderr, flush=True)
             codes.append(failure.exit_code)
             return None
 

@@ -60,13 +60,15 @@ def test_precision_that_is_not_there_is_refused(
 
 
 def test_an_error_before_anything_is_coded_leaves_nothing(
-    finished: Path, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+    finished: Path, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fails(self: Coder, ready: object) -> None:
-        raise RuntimeError("the device is gone")
+        raise RuntimeError(f"cannot convert {rows['task'][0]}")
 
     monkeypatch.setattr(Coder, "probabilities", fails)
     assert command("predict", f"run={finished}", "input=in.csv", "output=out.csv", "chunk_rows=4") == 1
+    said = capfd.readouterr().err
+    assert "in fails" in said and "RuntimeError" in said and "--debug" in said and "예금" not in said
     assert sorted(path.name for path in Path().iterdir()) == ["in.csv"]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
 
