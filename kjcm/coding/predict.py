@@ -23,7 +23,7 @@ from kjcm import __version__
 from kjcm.coding.coded import MOST_KNOWN, Coded, Decider, Known
 from kjcm.coding.coder import Coder, Ready, ahead, resolve_precision
 from kjcm.coding.reading import Reading, manages_of, reasons_of, require_columns
-from kjcm.coding.tables import OUTPUTS, read_chunks, require_fits, writer
+from kjcm.coding.tables import OUTPUTS, read_chunks, writer
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic, digest, read_json, require_file, write_json
 from kjcm.study.lease import leased
@@ -54,8 +54,8 @@ def predict(cfg: DictConfig) -> None:
     what = _what(run, source, config, columns)
     with _parts(target, note, what, config["overwrite"]) as parts:
         whole, about = parts / f"output{target.suffix}", parts / "note.json"
-        if not about.is_file():  # else it was all coded, and killed before it was in its place
-            require_fits(source, target)
+        # else it was all coded, and killed before it, or its note, was in its place
+        if not (about.is_file() and (whole.is_file() or target.is_file())):
             record = _code(config, run, source, settings, columns, parts, whole)
             write_json(about, {"run": str(run), **record, "made_by": what})
         record = read_json(about)

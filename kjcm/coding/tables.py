@@ -19,7 +19,7 @@ OUTPUTS = (".csv", ".tsv", ".parquet", ".xlsx", *LABELLED)
 
 def require_fits(source: Path, target: Path) -> None:
     """Raise KjcmError if the rows of a file are more than the target's kind holds, before they have cost anything."""
-    if target.suffix.lower() == ".xlsx" and source.suffix.lower() in STREAMED:
+    if target.suffix.lower() == ".xlsx" != source.suffix.lower():
         rows = sum(len(frame) for frame in read_chunks(source, 1 << 16))
         if rows > EXCEL_ROWS:
             raise KjcmError(
@@ -297,6 +297,8 @@ def writer(path: Path, source: Path | None = None, rounded: Collection[str] = ()
     Raises:
         KjcmError: the kind cannot hold the table.
     """
+    if source is not None:
+        require_fits(source, path)
     streamed = source is None or source.suffix.lower() in STREAMED
     kinds: dict[str, Callable[[], Writer]] = {
         ".parquet": lambda: _ParquetWriter(path) if streamed else _WholeParquetWriter(path),

@@ -170,6 +170,11 @@ def test_killed_while_the_file_was_put_in_place_it_goes_on_there(
     met = spied(monkeypatch)
     assert command(*words) == 0
     assert met == [] and len(pd.read_csv("out.csv")) == 40 and read_json(Path("out.csv.json"))["rows"] == 40
+    for file in ("out.csv", "out.csv.json"):
+        Path(file).unlink()
+    killed(words, monkeypatch, 1)
+    Path("out.csv").unlink()  # what was in its place is gone again
+    assert command(*words) == 0 and len(pd.read_csv("out.csv")) == 40
     assert not Path(".out.csv.parts").exists()
 
 

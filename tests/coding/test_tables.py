@@ -122,6 +122,11 @@ def test_too_many_rows_for_a_worksheet_are_found_first(tmp_path: Path, monkeypat
     require_fits(tmp_path / "in.csv", Path("out.csv"))
     with pytest.raises(KjcmError, match="has 3 rows"):
         require_fits(tmp_path / "in.csv", Path("out.xlsx"))
+    with pytest.raises(KjcmError, match="has 3 rows"), writer(tmp_path / "out.xlsx", tmp_path / "in.csv"):
+        pytest.fail("it is written")
+    read_table(tmp_path / "in.csv").to_stata(tmp_path / "in.dta", write_index=False)
+    with pytest.raises(KjcmError, match="has 3 rows"):
+        require_fits(tmp_path / "in.dta", Path("out.xlsx"))
 
 
 def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ function pressed(event) {
   const again = event.repeat || event.code === last.code && event.timeStamp - last.at < 300;
   last = { code: event.code, at: event.timeStamp };
   const code = item && shownCodes()[Number(event.key) - 1];
-  const letter = event.code.replace("Key", "");  // of the key, also where the layout is Hangul
+  const letter = /^[a-z]$/i.test(event.key) ? event.key.toUpperCase() : event.code.replace("Key", "");  // the key's, where the layout is Hangul
   if (/^[1-9]$/.test(event.key)) { if (code && !again) choose(code.code); }
   else if (event.key === "/") $("query").focus();
   else if (letter === "U") { if (!again) undo(); }
