@@ -92,7 +92,7 @@ COMMANDS = {
 }  # fmt: skip
 
 SWEPT = ("train", "baseline")  # commands whose multiruns have a ledger: each job fills a run folder
-MULTIRUN = {"-m", "--multirun"}
+MULTIRUN = {"-m", "--multirun", "hydra.mode=MULTIRUN"}  # what makes a command one
 FILE_NAME = re.compile(r"[^'\"{}]+\.(csv|tsv|txt|xlsx|parquet|z?sav|dta|sqlite)", re.I)
 
 HELP = """kjcm {version}: free text to occupation codes
@@ -240,6 +240,13 @@ def _checked(arguments: list[str]) -> list[str]:
     """Refuse a multirun that Hydra would take without a word, and that would go wrong."""
     if not MULTIRUN & set(arguments):
         return arguments
+    if any(word.partition("=")[0] in ("-c", "--cfg") for word in arguments):
+        print(
+            "kjcm: --cfg prints the config of one run and -m makes many; leave -m out and give each key one value, or list "
+            "the jobs with sweep.dry_run=true.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     if any(word.lstrip("+").startswith("run_dir=") for word in arguments):
         print("kjcm: run_dir names one run's folder and -m makes many; give runs=DIR instead.", file=sys.stderr)
         sys.exit(2)

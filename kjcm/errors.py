@@ -42,6 +42,11 @@ def some(values: Iterable[object]) -> str:
     return ", ".join(texts[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number and its noun, which takes an s in the plural."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, cut to 200 characters."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -26,10 +26,10 @@ from kjcm.coding.reading import Reading, manages_of, reasons_of, require_columns
 from kjcm.coding.tables import OUTPUTS, read_chunks, writer
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic, digest, read_json, require_file, write_json
+from kjcm.study.calibrated import calibration_of, held_rows
 from kjcm.study.lease import leased
 from kjcm.study.lightning import on_gpu
 from kjcm.study.model_folder import Settings, finished_run, load_settings
-from kjcm.study.scores import calibration_of, held_rows
 from kjcm.survey.responses import text_cells
 from kjcm.survey.wording import sentence
 from kjcm.triage.rules import DECISIONS, Options, Tree, Triage

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
+from openpyxl import Workbook
+from openpyxl.cell import WriteOnlyCell
+from openpyxl.cell.cell import ERROR_CODES, ILLEGAL_CHARACTERS_RE, TIME_TYPES
 
 from kjcm.errors import CUT, KjcmError, first_line
 from kjcm.files import EXACT, SEPARATORS, code_text, column_names, read_labelled, read_table, text_chunks
@@ -174,8 +177,6 @@ def _text(cell: object) -> str:
 
 class _ExcelWriter:
     def __init__(self, path: Path) -> None:
-        from openpyxl import Workbook
-
         self.path, self.rows = path, 0
         self.book = Workbook(write_only=True)
         self.sheet = self.book.create_sheet("Sheet1")
@@ -190,9 +191,6 @@ class _ExcelWriter:
 
     def _cell(self, value: Any, name: object, row: int) -> Any:
         """Return what a worksheet has of a value: numbers and dates as they are if it can hold them, all else as text."""
-        from openpyxl.cell import WriteOnlyCell
-        from openpyxl.cell.cell import ERROR_CODES, ILLEGAL_CHARACTERS_RE, TIME_TYPES
-
         if code_text(value) == "":
             return value if isinstance(value, str) else None
         if isinstance(value, TIME_TYPES) and getattr(value, "tzinfo", None) is None:

@@ -1,5 +1,6 @@
 """A Classifier that takes many steps a Lightning call, its data on the device and its step in a CUDA graph."""
 
+import time
 from typing import Any
 
 import torch
@@ -63,7 +64,9 @@ class CapturedClassifier(Classifier):
         laid, rows = self._resident.lay_out(batch["rows"]), len(batch["rows"])
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         if self._steps is None:
+            begin = time.perf_counter()
             self._steps = self._prepared({name: laid[name][0].clone() for name in READ}, optimizer)
+            self.capture_seconds = time.perf_counter() - begin
         done, count = self.current_epoch * self._an_epoch + self.step, len(laid["n_rows"])
         self._total.zero_()
         for step in range(count):

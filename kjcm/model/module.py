@@ -101,6 +101,7 @@ class Classifier(pl.LightningModule):
         self.predicted: list[Predictions] = []  # of the last test
         self.validated: list[Predictions] = []  # of the last validation that is no part of a training
         self.epoch, self.step = 0, 0  # the next step: its epoch, and its number in it
+        self.capture_seconds = 0.0  # that compiling and capturing a step took
         self._seeds: tuple[int, list[int]] = (-1, [])  # an epoch and the seeds of its steps
 
     def forward(self, batch: Batch) -> Tensor:

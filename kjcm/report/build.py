@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from kjcm.errors import KjcmError
+from kjcm.errors import KjcmError, counted
 from kjcm.files import atomic, read_json, write_json, write_text
 from kjcm.report import experiments, further, review, tables, triage
 from kjcm.report.content import Column, Estimate, Figure, Table
@@ -177,7 +177,7 @@ def _lead(study: Study) -> list[str]:
     return [
         f"Data: {data}; {flow['cohort']:,} rows in {flow['groups']} groups, {flow['train']:,} to train and "
         f"{flow['test']:,} to test.",
-        f"{sum(runs)} runs of {len(runs)} models, at most {max(runs)} seed{'s' if max(runs) > 1 else ''} each; "
+        f"{counted(sum(runs), 'run')} of {counted(len(runs), 'model')}, at most {counted(max(runs), 'seed')} each; "
         f"{intervals}; cohort {hashes['cohort'][:12]}, split {hashes['split'][:12]}.",
     ]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm.errors import KjcmError, first_line
+from kjcm.errors import KjcmError, counted, first_line
 from kjcm.ksco.classification import load_classification
 from kjcm.report import review
 from kjcm.report.build import PAGE, build, require_free
@@ -100,15 +100,17 @@ def _judged(given: str | None, out: Path) -> Path | None:
 
 def _show(study: Study, whole: Table, out: Path) -> None:
     """Say on the screen what was used, what was not, and where the report is."""
+    aside: dict[str, list[Path]] = {}
     for one in study.listed:
         if one.state != "used":
-            log.info("%s: %s", one.path, one.state)
+            aside.setdefault(one.state, []).append(one.path)
+    for why, paths in aside.items():
+        log.info("%s%s: %s", paths[0], f" and {len(paths) - 1:,} more" if paths[1:] else "", why)
     if missing := study.missing(study.models):
         log.info("not run (the report has their commands): %s", ", ".join(label for label, _ in missing))
     counts = counts_of_verdicts(whole)
-    log.info(
-        "%d runs used; %s", len(study.all_runs), ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    )
+    verdicts = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    log.info("%s used; %s", counted(len(study.all_runs), "run"), verdicts)
     if study.synthetic:
         log.info("SYNTHETIC twin: these figures say nothing of real answers, and are not comparable with the article's")
     log.info("report in %s", out / PAGE)

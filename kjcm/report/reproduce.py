@@ -1,6 +1,7 @@
 """`kjcm reproduce`: train what is missing of the article's models, then build the report."""
 
 import logging
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from kjcm.report.experiments import folder, load_experiments
 from kjcm.report.report import build_report
 from kjcm.report.review import read_verdicts
 from kjcm.report.runs import Model, key_of, load_models, study_hash, words_for
+from kjcm.study.failures import UNEXPECTED, failure_of
 from kjcm.study.inputs import Config, input_digests
 from kjcm.study.lightning import global_rank
 from kjcm.study.run_folder import default_path, identity_of
@@ -51,8 +53,11 @@ def reproduce(cfg: DictConfig) -> None:
         for seed in range(config["seed"], config["seed"] + (config["repeats"] if model.command == "train" else 1)):
             try:
                 _train(model, base, seed, config)
-            except KjcmError as error:
-                log.error("%s, seed %d: %s", model.label, seed, error)
+            except Exception as error:  # whatever it is, the other models can be trained
+                failure = failure_of(error)
+                if failure.kind == UNEXPECTED:
+                    log.error("%s", "".join(traceback.format_tb(error.__traceback__)).rstrip())
+                log.error("%s, seed %d: %s", model.label, seed, failure.reason)
                 failed.append(f"{model.label}, seed {seed}")
     if global_rank() != 0:  # further processes of a training that was started from outside
         return

@@ -68,11 +68,13 @@ class Fitted:
         epochs: epochs trained.
         seconds: seconds of training (of its last part, if it was interrupted).
         precision: as Lightning names it.
+        capture: of these seconds, those of compiling and capturing the step.
     """
 
     epochs: int
     seconds: float
     precision: str
+    capture: float = 0.0
 
 
 @contextmanager
@@ -189,7 +191,8 @@ def _fit(
         begin = time.perf_counter()
         with signals.held():
             trainer.fit(module, datamodule=prepared.data, ckpt_path=str(file) if file else None, weights_only=True)
-        fitted = Fitted(trainer.current_epoch, round(time.perf_counter() - begin, 3), str(trainer.precision))
+        seconds = round(time.perf_counter() - begin, 3)
+        fitted = Fitted(trainer.current_epoch, seconds, str(trainer.precision), round(module.capture_seconds, 3))
         weights = saving.best_weights
         if global_rank() == 0 and store.last:
             write_json(note, {**vars(fitted), "checkpoint": store.last.name})

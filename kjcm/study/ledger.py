@@ -75,10 +75,17 @@ def run_paths(folder: Path) -> list[Path]:
     return sorted(file.parent for depth in DEPTHS for file in folder.glob(f"{depth}identity.json"))
 
 
-def entry_of(path: Path) -> Entry:
-    """Return what the folder of a run tells; of a file that is missing or damaged, nothing."""
+def entry_of(path: Path, config: Mapping[str, Any] | None = None, words: Sequence[str] | None = None) -> Entry:
+    """Return what the folder of a run tells; of a file that is missing or damaged, nothing.
+
+    Args:
+        path: the folder.
+        config: of the run, where it is known already.
+        words: of its command line, where they are known already.
+    """
     state, reason = state_of(path)
-    config, words = _yaml(path / "config.yaml", {}), _yaml(path / "hydra" / "overrides.yaml", [])
+    config = _yaml(path / "config.yaml", {}) if config is None else config
+    words = _yaml(path / "hydra" / "overrides.yaml", []) if words is None else words
     report = {}
     if state == "finished":
         try:

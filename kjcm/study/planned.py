@@ -10,6 +10,7 @@ from pathlib import Path
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from kjcm.errors import counted
 from kjcm.study.failures import FAILURE, Failure
 from kjcm.study.inputs import Config
 from kjcm.study.lease import holder_of
@@ -48,10 +49,9 @@ class Job:
     @property
     def entry(self) -> Entry:
         """What has become of it."""
-        given = given_by(self.words)
         if self.folder is None:
-            return Entry(Path(), "failed", self.reason, given=given)
-        found = replace(entry_of(self.folder.path), name=str(self.config["name"]), given=given)
+            return Entry(Path(), "failed", self.reason, given=given_by(self.words))
+        found = entry_of(self.folder.path, self.config, self.words)
         if self.failure and found.state in ("new", "resumable"):
             return replace(found, state="failed", reason=self.failure.reason)
         return found
@@ -94,7 +94,7 @@ def say(jobs: Sequence[Job]) -> None:
         parts = [f"{key}={own[key]}" for key in telling if key in own]
         parts += [str(job.folder.path)] if job.folder else []
         log.info("%4d  %s: %s%s", job.number, what, "  ".join(parts), f" ({job.reason})" if job.reason else "")
-    log.info("%d jobs: %s", len(jobs), ", ".join(f"{count} {what}" for what, count in counts.items()))
+    log.info("%s: %s", counted(len(jobs), "job"), ", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
 class Composer:

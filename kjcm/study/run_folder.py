@@ -25,7 +25,7 @@ RESULTS_VERSION = 5
 
 LAUNCH = "KJCM_LAUNCH"  # names a sweep to the processes that run its jobs
 
-State = Literal["new", "unfinished", "done", "other"]
+Contents = Literal["new", "unfinished", "done", "other"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class RunFolder:
     lease: Lease | None = None
 
     @property
-    def state(self) -> State:
+    def contents(self) -> Contents:
         """new (absent or empty), unfinished or done (of this identity), or other."""
         if not self.path.exists() or (self.path.is_dir() and not _names(self.path)):
             return "new"
@@ -78,21 +78,21 @@ class RunFolder:
             return "other"
         return "done" if (self.path / "DONE").is_file() else "unfinished"
 
-    def require_mine(self, overwrite: bool) -> State:
-        """Return the state of the folder.
+    def require_mine(self, overwrite: bool) -> Contents:
+        """Return what the folder holds.
 
         Raises:
             KjcmError: it holds something else and `overwrite` is false, or it is no run folder at all.
         """
-        state = self.state
-        if state == "other" and not overwrite:
+        contents = self.contents
+        if contents == "other" and not overwrite:
             raise KjcmError(
                 f"{self.path} holds another run, one of other input files, or files of another kind. Choose another "
                 "run_dir, or add overwrite=true to replace the run that is there."
             )
-        if state == "other" and not (self.path / "identity.json").is_file():
+        if contents == "other" and not (self.path / "identity.json").is_file():
             raise KjcmError(f"{self.path} is not a run folder, so overwrite=true does not clear it. Empty it yourself.")
-        return state
+        return contents
 
     @contextmanager
     def claimed(self, overwrite: bool) -> Iterator[None]:
@@ -110,10 +110,10 @@ class RunFolder:
                 self.lease = stack.enter_context(leased(self.path))
             except OSError as error:
                 raise KjcmError(f"{self.path}: the run folder cannot be written ({error.strerror}).") from None
-            state = self.require_mine(overwrite)
-            if state == "done" and not overwrite:
+            contents = self.require_mine(overwrite)
+            if contents == "done" and not overwrite:
                 raise FinishedMeanwhile(f"{self.path}: another process has finished this run meanwhile.")
-            if state != "new" and overwrite and not self._is_of_this_launch():
+            if contents != "new" and overwrite and not self._is_of_this_launch():
                 self._clear()
             self._identify()
             (self.path / FAILURE).unlink(missing_ok=True)
@@ -156,7 +156,7 @@ class RunFolder:
     def _is_of_this_launch(self) -> bool:
         """Tell whether the folder was begun by this very launch, which goes on: overwrite=true cleared it then."""
         launch = this_launch()
-        return launch is not None and self.state == "unfinished" and _identity(self.path).get("launch") == launch
+        return launch is not None and self.contents == "unfinished" and _identity(self.path).get("launch") == launch
 
     def _clear(self) -> None:
         """Remove everything but the lease; DONE first, so that no half-removed run looks finished."""

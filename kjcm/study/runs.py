@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from kjcm.errors import KjcmError
+from kjcm.errors import KjcmError, counted
 from kjcm.files import atomic
 from kjcm.study.job import resolved
 from kjcm.study.ledger import entry_of, run_paths
@@ -25,7 +25,7 @@ def runs(cfg: DictConfig) -> None:
     entries = [entry_of(path) for path in run_paths(Path(config["runs"]))]
     found = chosen(entries, config["where"] or {})
     if not found:
-        raise KjcmError(f"runs={config['runs']}: {len(entries)} runs, and none of them is such a one.")
+        raise KjcmError(f"runs={config['runs']}: {counted(len(entries), 'run')}, and none of them is such a one.")
     more = config["columns"]
     frame = ordered((over_seeds if config["group"] else frame_of)(found, more), config["sort"])
     if frame.empty:
@@ -35,7 +35,7 @@ def runs(cfg: DictConfig) -> None:
     states = ", ".join(
         f"{sum(one.state == state for one in found)} {state}" for state in sorted({one.state for one in found})
     )
-    show(frame, f"{len(found)} runs: {states}", more)
+    show(frame, f"{counted(len(found), 'run')}: {states}", more)
     if config["out"]:
         with atomic(Path(config["out"]).expanduser(), config["overwrite"]) as file:
             frame.to_csv(file, index=False)

@@ -21,7 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm import schema
-from kjcm.errors import ConfigError, KjcmError, first_line, of_the_system
+from kjcm.errors import ConfigError, KjcmError, counted, first_line, of_the_system
 from kjcm.files import atomic, write_text
 from kjcm.study.failures import Failure, failure_of, read_failure
 from kjcm.study.inputs import Config
@@ -213,7 +213,8 @@ class Sweep:
         except ConfigError as error:
             log.warning("%s", error)
         counts = Counter(entry.state for entry in entries)
-        show(frame, f"{len(entries)} jobs: {', '.join(f'{count} {state}' for state, count in counts.items())}")
+        states = ", ".join(f"{count} {state}" for state, count in counts.items())
+        show(frame, f"{counted(len(entries), 'job')}: {states}")
         with suppress(KjcmError, OSError), atomic(self._folder / "jobs.csv") as file:
             frame.to_csv(file, index=False)
             log.info("the table as CSV: %s", self._folder / "jobs.csv")

@@ -15,17 +15,17 @@ from omegaconf import DictConfig
 
 from kjcm import __version__
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.study.card import write_card
+from kjcm.study.calibrated import TEST, calibrate, scored
 from kjcm.study.engine import choose_engine
 from kjcm.study.failures import failure_of, write_failure
 from kjcm.study.fit import Fitted, Prepared, fitted_and_measured
 from kjcm.study.inputs import Config
 from kjcm.study.job import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
 from kjcm.study.lightning import global_rank, quiet
+from kjcm.study.model_card import write_card
 from kjcm.study.model_folder import Settings, save_model
 from kjcm.study.results import Outcome
 from kjcm.study.run_folder import RunFolder
-from kjcm.study.scores import TEST, calibrate, scored
 from kjcm.study.sharing import share
 from kjcm.study.signals import signals
 from kjcm.text.tokenizer import holds_kobert
@@ -85,7 +85,8 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
             write_card(folder.path, config, rows, report, __version__)
             if config["logger"]["kind"] == "wandb":
                 share(loggers[0], config, folder.path, rows, report)
-        seconds = {"prepare": ready - begin, "fit": fitted.seconds, "total": time.perf_counter() - begin}
+        total = time.perf_counter() - begin
+        seconds = {"prepare": ready - begin, "fit": fitted.seconds, "capture": fitted.capture, "total": total}
         finish(folder, report, seconds)
 
 

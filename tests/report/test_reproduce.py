@@ -69,6 +69,21 @@ def test_where_every_training_fails_no_other_study_is_reported(here: Path, capfd
     assert not (here / "out").exists()
 
 
+def test_whatever_one_training_raises_the_others_are_trained(
+    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = "고객의 답"
+
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError(answer)
+
+    monkeypatch.setattr("kjcm.study.train.rows_of", fails)
+    assert command("reproduce", *SMALL, "models=[k_jcm,majority]", "replicates=0", "only=[table_3]") == 1
+    said = "".join(capfd.readouterr())
+    assert "K-JCM, seed 0: ValueError" in said and "train.py" in said and answer not in said
+    assert len(list(here.glob("runs/majority/*/DONE"))) == 1
+
+
 def test_a_training_that_fails_is_named_and_the_rest_is_reported(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = [
         *SMALL,

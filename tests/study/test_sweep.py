@@ -205,6 +205,20 @@ def test_a_multirun_under_torchrun_is_refused(here: Path, capfd: Out, monkeypatc
     assert "one process" in capfd.readouterr().err and not list(here.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("run_dir=one",), "runs=DIR"), (("--cfg", "job"), "sweep.dry_run=true"), (("--cfg=job",), "sweep.dry_run=true")],
+)
+def test_what_names_one_run_is_refused_of_many(here: Path, capfd: Out, words: tuple[str, ...], said: str) -> None:
+    assert command(*JOBS, "seed=0,1", *words) == 2
+    assert said in capfd.readouterr().err and not list(here.iterdir())
+
+
+def test_a_multirun_by_its_mode_is_one_too(here: Path, capfd: Out) -> None:
+    assert command("baseline", *JOBS[2:], "hydra.mode=MULTIRUN", "seed=0") == 0
+    assert "1 job: 1 new" in capfd.readouterr().out and list(table(here)["state"]) == ["finished"]
+
+
 def test_runs_are_filtered_grouped_over_seeds_and_written(here: Path, capfd: Out) -> None:
     assert command("baseline", "-m", *TWIN, "kind=svm,majority", "seed=0,1,2", "data.split_seed=0,1") == 0
     capfd.readouterr()

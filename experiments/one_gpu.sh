@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# What docs/performance.md says of one GPU, measured anew on the synthetic twin: bash experiments/one_gpu.sh OUT [PART ...]
+#   OUT     folder for what is made; a part whose output is there already stops with kjcm's own words
+#   PART    checks, bench, train, predict, seeds, reproduce, trials: all of them, in this order, where none is named
+#   KJCM    the command, "kjcm" where unset
+#   KOBERT  folder of KoBERT's tokenizer; where unset one is trained
+#   WORDS   further words of every command that trains, as data.scale=0.1
+# A part that fails or takes longer than its limit does not keep the next from running; the exit code tells of it.
+set -uo pipefail
+out=$(mkdir -p "${1:?say where: one_gpu.sh OUT [PART ...]}" && cd "$1" && pwd) || exit 2
+shift
+(($#)) || set -- checks bench train predict seeds reproduce trials
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+
+kjcm=(${KJCM:-kjcm})
+words=(preset=full model.pretrained=null optim.lr=2e-4 engine.attention_dropout=none "cache=$out/cache" ${WORDS:-})
+if [[ ${KOBERT:-} ]]; then words+=(tokenizer=kobert "tokenizer.path=$KOBERT"); else words+=(tokenizer=trained); fi
+export TORCHINDUCTOR_CACHE_DIR=$out/kernels
+failed=0
+
+run() { # run LIMIT NAME COMMAND ...: its output goes to OUT/NAME.log, its time to OUT/seconds.tsv
+  local limit=$1 name=$2 begin code
+  shift 2
+  begin=$(date +%s.%N)
+  timeout "$limit" "$@" >"$out/$name.log" 2>&1
+  code=$?
+  printf '%s\t%s\t%.1f\n' "$name" "$code" "$(bc -l <<<"$(date +%s.%N) - $begin")" | tee -a "$out/seconds.tsv"
+  ((code)) && failed=1 && tail -n 3 "$out/$name.log"
+  return $code
+}
+
+for part; do
+  case $part in
+    checks) run 150 checks python3 -m pytest -q -m gpu -p no:cacheprovider ;;
+    bench)
+      run 240 bench "${kjcm[@]}" bench train "${words[@]}" "out=$out/bench" steps=320 warmup=64 repeats=3 ;;
+    train) # cold, then with the kernels of the first
+      rm -rf "$TORCHINDUCTOR_CACHE_DIR"
+      for which in cold warm; do
+        run 150 "train_$which" "${kjcm[@]}" train "${words[@]}" "run_dir=$out/$which"
+      done ;;
+    predict) # the run of `train`
+      run 60 prepare "${kjcm[@]}" prepare "${words[@]}" "out=$out/cohort"
+      cat "$out"/cohort/twin/wave5.csv <(tail -n +2 "$out/cohort/twin/wave6.csv") >"$out/answers.csv"
+      for which in first second; do
+        run 90 "predict_$which" "${kjcm[@]}" predict "run=$out/warm" "input=$out/answers.csv" "output=$out/coded_$which.csv"
+      done
+      run 120 bench_predict "${kjcm[@]}" bench predict "run=$out/warm" "input=$out/answers.csv" "out=$out/bench_predict" ;;
+    seeds) # the two loops over three seeds, three at a time
+      run 400 seeds "${kjcm[@]}" train -m "${words[@]}" engine=reference,auto engine.attention_dropout=none seed=0,1,2 \
+        data.validation=0.1 "runs=$out/seeds" hydra/launcher=joblib hydra.launcher.n_jobs=3 ;;
+    reproduce) # from an empty folder
+      rm -rf "$out/reproduce"
+      run 240 reproduce "${kjcm[@]}" reproduce "${words[@]}" 'models=[k_jcm,k_jcm_half,model_2,model_3,model_4]' \
+        "runs=$out/reproduce" "cache=$out/reproduce/cache" "out=$out/reproduce/report" ;;
+    trials) # four trainings, one after another and at once; first one more, for the kernels
+      run 150 trials_before "${kjcm[@]}" train "${words[@]}" seed=9 "run_dir=$out/trials_before"
+      for jobs in 1 4; do
+        run 200 "trials_$jobs" "${kjcm[@]}" train -m "${words[@]}" seed=10,11,12,13 "runs=$out/trials_$jobs" \
+          hydra/launcher=joblib "hydra.launcher.n_jobs=$jobs"
+      done ;;
+    *) echo "no part $part" >&2 && exit 2 ;;
+  esac
+done
+exit $failed
