@@ -77,6 +77,19 @@ def test_bfloat16_is_near_float32(finished: Path) -> None:
     assert half.dtype == np.float32 and (half != whole).any()
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize(("precision", "most"), [("32-true", 1e-4), ("bf16", 0.02)])
+def test_a_card_codes_as_the_processor_does(finished: Path, precision: str, most: float) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    expected = Coder(finished, None, "cpu", "32-true").code(TEXTS)
+    for size in (None, 1):
+        found = Coder(finished, size, "gpu", precision).code(TEXTS)
+        assert np.abs(found - expected).max(axis=1).mean() < most
+
+
 def test_what_auto_means(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 

@@ -97,12 +97,13 @@ def trained(
     optimisation: Optimisation = ADAM,
     resume: bool = False,
     more: Sequence[pl.Callback] = (),
+    accelerator: str = "cpu",
     **options: Any,
 ) -> tuple[pl.Trainer, Classifier]:
     module = module_of(engine, encoder, optimisation, **options)
     last = folder / "last.ckpt"
     trainer = pl.Trainer(
-        accelerator="cpu", max_epochs=epochs, precision=precision, logger=False, enable_progress_bar=False,
+        accelerator=accelerator, devices=1, max_epochs=epochs, precision=precision, logger=False, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=folder, use_distributed_sampler=False,
         callbacks=[ModelCheckpoint(folder, filename="last", every_n_epochs=1, save_on_train_epoch_end=True,
                                    enable_version_counter=False), *more],
@@ -423,3 +424,20 @@ def test_captured_steps_on_a_card_are_those_of_the_reference(
     distance = float((found[1][0] - found[0][0]).norm() / (found[0][0] - start).norm())
     assert distance < (0.02 if precision == "32-true" else 0.2)
     assert found[1][1] == pytest.approx(found[0][1], rel=1e-3 if precision == "32-true" else 3e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("first", "then"), [("gpu", "gpu"), ("cpu", "gpu"), ("gpu", "cpu")])
+def test_a_captured_training_goes_on_on_another_device(first: str, then: str, tmp_path: Path) -> None:
+    """The optimiser's state and learning rate lie on the device in a captured step, and on a CPU they do not."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    optimisation = Optimisation("adamw", 2e-3, 0.01, 0.2, "linear")
+    encoder = without_dropout(encoder_of("distilbert"))
+    how: dict[str, Any] = {"epochs": 3, "optimisation": optimisation}
+    whole = trained("captured", copy.deepcopy(encoder), tmp_path / "whole", accelerator=then, **how)[1]
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        trained("captured", copy.deepcopy(encoder), tmp_path / "cut", accelerator=first, more=[Stop()], **how)
+    trainer, found = trained("captured", copy.deepcopy(encoder), tmp_path / "cut", accelerator=then, resume=True, **how)
+    assert trainer.global_step == 24 and float(trainer.callback_metrics["lr"]) == pytest.approx(0)
+    torch.testing.assert_close(weights(found).cpu(), weights(whole).cpu(), atol=1e-3, rtol=1e-2)
