@@ -4,7 +4,8 @@
 #   PART    checks, bench, train, predict, seeds, reproduce, trials: all of them, in this order, where none is named
 #   KJCM    the command, "kjcm" where unset
 #   KOBERT  folder of KoBERT's tokenizer; where unset one is trained
-#   WORDS   further words of every command that trains, as data.scale=0.1
+#   SCALE   of the twin, 1 where unset
+#   WORDS   further words of every command that trains
 # A part that fails or takes longer than its limit does not keep the next from running; the exit code tells of it.
 set -uo pipefail
 out=$(mkdir -p "${1:?say where: one_gpu.sh OUT [PART ...]}" && cd "$1" && pwd) || exit 2
@@ -13,18 +14,20 @@ shift
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 kjcm=(${KJCM:-kjcm})
-words=(preset=full model.pretrained=null optim.lr=2e-4 engine.attention_dropout=none "cache=$out/cache" ${WORDS:-})
+scale=data.scale=${SCALE:-1}
+words=(preset=full model.pretrained=null optim.lr=2e-4 engine.attention_dropout=none "$scale" "cache=$out/cache" ${WORDS:-})
 if [[ ${KOBERT:-} ]]; then words+=(tokenizer=kobert "tokenizer.path=$KOBERT"); else words+=(tokenizer=trained); fi
 export TORCHINDUCTOR_CACHE_DIR=$out/kernels
 failed=0
 
-run() { # run LIMIT NAME COMMAND ...: its output goes to OUT/NAME.log, its time to OUT/seconds.tsv
+run() { # run LIMIT NAME COMMAND ...: its output goes to OUT/NAME.log; name, exit code and seconds to OUT/seconds.tsv
   local limit=$1 name=$2 begin code
   shift 2
   begin=$(date +%s.%N)
   timeout "$limit" "$@" >"$out/$name.log" 2>&1
   code=$?
-  printf '%s\t%s\t%.1f\n' "$name" "$code" "$(bc -l <<<"$(date +%s.%N) - $begin")" | tee -a "$out/seconds.tsv"
+  awk -v "name=$name" -v "code=$code" -v "begin=$begin" -v "end=$(date +%s.%N)" \
+    'BEGIN { printf "%s\t%s\t%.1f\n", name, code, end - begin }' | tee -a "$out/seconds.tsv"
   ((code)) && failed=1 && tail -n 3 "$out/$name.log"
   return $code
 }
@@ -40,14 +43,14 @@ for part; do
         run 150 "train_$which" "${kjcm[@]}" train "${words[@]}" "run_dir=$out/$which"
       done ;;
     predict) # the run of `train`
-      run 60 prepare "${kjcm[@]}" prepare "${words[@]}" "out=$out/cohort"
+      run 60 prepare "${kjcm[@]}" prepare "$scale" "out=$out/cohort"
       cat "$out"/cohort/twin/wave5.csv <(tail -n +2 "$out/cohort/twin/wave6.csv") >"$out/answers.csv"
       for which in first second; do
         run 90 "predict_$which" "${kjcm[@]}" predict "run=$out/warm" "input=$out/answers.csv" "output=$out/coded_$which.csv"
       done
       run 120 bench_predict "${kjcm[@]}" bench predict "run=$out/warm" "input=$out/answers.csv" "out=$out/bench_predict" ;;
-    seeds) # the two loops over three seeds, three at a time
-      run 400 seeds "${kjcm[@]}" train -m "${words[@]}" engine=reference,auto engine.attention_dropout=none seed=0,1,2 \
+    seeds) # the two loops over three seeds, three at a time, with the attention's dropout, which the reference always has
+      run 400 seeds "${kjcm[@]}" train -m "${words[@]}" engine=reference,auto engine.attention_dropout=exact seed=0,1,2 \
         data.validation=0.1 "runs=$out/seeds" hydra/launcher=joblib hydra.launcher.n_jobs=3 ;;
     reproduce) # from an empty folder
       rm -rf "$out/reproduce"

@@ -1,7 +1,9 @@
 """Every command that README and docs show is run, or composed where it needs files or hardware of the reader's own."""
 
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,20 @@ def test_every_command_of_a_page_works(page: Path, here: Path, capfd: pytest.Cap
                 code = command(*words[1:])
             out, error = capfd.readouterr()
             assert code == 0, f"{line}\n{out}\n{error}"
+
+
+def test_every_command_of_the_gpu_script_composes(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    said, kjcm = here / "said", here / "kjcm"
+    kjcm.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" END >> {said}\n')
+    kjcm.chmod(0o755)
+    parts = ["bench", "train", "predict", "seeds", "reproduce", "trials"]
+    script = subprocess.run(
+        ["bash", ROOT / "experiments" / "one_gpu.sh", here / "out", *parts],
+        env={**os.environ, "KJCM": str(kjcm), "KOBERT": "kobert", "WORDS": "trainer=cpu"}, capture_output=True, check=True,
+    )  # fmt: skip
+    lines = [words.split("\n") for words in said.read_text().split("\nEND\n")[:-1]]
+    assert len(lines) == 12 == script.stdout.count(b"\t0\t")
+    for words in lines:
+        code = command(*words, *(["sweep.dry_run=true"] if "-m" in words else ["--cfg", "job"]))
+        out, error = capfd.readouterr()
+        assert code == 0, f"{words}\n{out}\n{error}"
