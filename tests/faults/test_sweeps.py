@@ -6,12 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from kjcm.study.failures import read_failure
 from kjcm.study.lease import holder_of, seems_held
@@ -232,36 +232,42 @@ def test_a_folder_that_is_read_only_is_said_in_a_line(disk: Path, tmp_path: Path
 def test_the_ledger_costs_little(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """200 trivial jobs, with the ledger and in Hydra alone, and once more when all are finished."""
-    from contextlib import nullcontext
-    from types import SimpleNamespace
+    """CPU time of the ledger's own code over 200 trivial jobs: of the whole, without Hydra's launcher and the jobs in it."""
+    from hydra.core.plugins import Plugins
 
-    from kjcm.study import sweep
+    from kjcm.study import baseline
+    from kjcm.study.sweep import Sweep
+    from kjcm.study.swept import SweptJob
 
     monkeypatch.chdir(tmp_path)
-    words = ("baseline", "-m", "kind=majority", "data.scale=0.02")
-    assert command("baseline", *words[2:], "runs=warm") == 0
+    parts: Counter[str] = Counter()
 
-    def seconds(*more: str) -> NDArray[np.float64]:
-        """Return wall time and this process's CPU time, which other work on the machine does not change."""
-        begin = np.array([time.perf_counter(), time.process_time()])
-        assert command(*words, *more) == 0
-        return np.array([time.perf_counter(), time.process_time()]) - begin
+    def timed(owner: Any, name: str, part: str, sign: int = 1) -> None:
+        original = getattr(owner, name)
 
-    def without(where: str) -> NDArray[np.float64]:
-        with monkeypatch.context() as patched:
-            patched.setattr(sweep, "sweeping", lambda *_: nullcontext(SimpleNamespace(end=lambda: 0)))
-            return seconds(JOBS_200, f"runs={where}")
+        def call(*args: Any, **kwargs: Any) -> Any:
+            begin = time.process_time()
+            try:
+                return original(*args, **kwargs)
+            finally:
+                parts[part] += sign * (time.process_time() - begin)
 
-    alone, ledger = [], []
-    for name in ("alone_0", "ledger_0", "ledger_1", "alone_1"):  # a process slows with its jobs: here that cancels out
-        (alone if "alone" in name else ledger).append(
-            without(name) if "alone" in name else seconds(JOBS_200, f"runs={name}")
-        )
-    again = seconds(JOBS_200, "runs=ledger_0")
-    wall, cpu = 1000 * (sum(ledger) - sum(alone)) / 400
-    with capfd.disabled():
-        for name, found in (("in Hydra alone", alone), ("with the ledger", ledger), ("all finished", [again])):
-            print(f"200 jobs {name}: {', '.join(f'{one[0]:.1f} s ({one[1]:.1f} s of CPU)' for one in found)}")
-        print(f"the ledger adds {wall:.0f} ms a job, {cpu:.0f} ms of CPU")
-    assert cpu < 50
+        monkeypatch.setattr(owner, name, call)
+
+    timed(Sweep, "listed", "listing")
+    timed(Sweep, "launch", "launching")
+    # Hydra's own import of it is another class than an import here would give
+    launcher = Plugins.instance().class_name_to_class["hydra._internal.core_plugins.basic_launcher.BasicLauncher"]
+    timed(launcher, "launch", "launching", -1)
+    timed(SweptJob, "__call__", "each job")
+    timed(baseline, "baseline", "each job", -1)
+    timed(Sweep, "end", "ending")
+    for what in ("new", "finished"):
+        parts.clear()
+        begin = time.process_time()
+        assert command("baseline", "-m", "kind=majority", "data.scale=0.02", JOBS_200) == 0
+        whole, cpu = time.process_time() - begin, 1000 * parts.total() / 200
+        with capfd.disabled():
+            each = ", ".join(f"{part} {1000 * seconds:.0f} ms" for part, seconds in parts.items())
+            print(f"200 jobs, all {what}: {whole:.1f} s of CPU, of which the ledger {cpu:.1f} ms a job ({each} in all)")
+        assert cpu < 50
