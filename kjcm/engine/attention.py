@@ -56,7 +56,7 @@ class Layout:
 
 
 class _Gather(torch.autograd.Function):
-    """The tokens at some places; no place is asked for twice, so the derivative is a copy and no sum."""
+    """The tokens at some places; no place of a text is asked for twice, so the derivative is a copy and no sum."""
 
     @staticmethod
     def forward(ctx: Any, padded: Tensor, places: Tensor) -> Tensor:

@@ -50,7 +50,8 @@ class Resident:
     """Tokens and labels that stay on a device, and batches of one size laid out there.
 
     Every batch has the same shapes whatever its texts, so that one CUDA graph serves all: `capacity` tokens, of which the
-    last are filler; `size` texts, of which the last may be empty; and further texts that the filler makes.
+    last are filler; `size` texts, of which the last may be empty; and what the filler makes: one further text, or where
+    attention is `varlen_attn` as many as it takes for none to be longer than the longest real one.
 
     Attributes:
         ids: [all tokens].
@@ -60,6 +61,7 @@ class Resident:
         size: rows a batch.
         capacity: tokens a batch, filler included.
         longest: tokens of the longest text, rounded up to 8, as attention kernels like it.
+        varlen: whether attention is `varlen_attn`.
     """
 
     ids: Tensor
@@ -69,19 +71,21 @@ class Resident:
     size: int
     capacity: int
     longest: int
+    varlen: bool
 
     @classmethod
     def of(
-        cls, tokens: Tokens, labels: Rows, *, pad: int, size: int, capacity: int, device: torch.device
+        cls, tokens: Tokens, labels: Rows, *, pad: int, size: int, capacity: int, device: torch.device, varlen: bool
     ) -> "Resident":
         """Bring tokens and labels to a device."""
         ids, starts, marks = (torch.from_numpy(array).to(device) for array in (tokens.ids, tokens.starts, labels))
-        return cls(ids.long(), starts, marks, pad, size, capacity, -(-int(tokens.lengths.max()) // 8) * 8)
+        longest = -(-int(tokens.lengths.max()) // 8) * 8
+        return cls(ids.long(), starts, marks, pad, size, capacity, longest, varlen)
 
     @property
     def fillers(self) -> int:
-        """Texts that filler may make: none is longer than the longest real one, which attention relies on."""
-        return -(-self.capacity // self.longest)
+        """Texts that the filler makes. Padded, each would cost what a real one costs: there all filler is one text."""
+        return -(-self.capacity // self.longest) if self.varlen else 1
 
     def lay_out(self, rows: Tensor) -> dict[str, Tensor]:
         """Return consecutive batches of rows [n], stacked: what `pack` returns, with a first dimension [batches].
@@ -113,7 +117,7 @@ class Resident:
         return {
             "input_ids": ids,
             "positions": positions * real,
-            "places": text * self.longest + positions,
+            "places": text * self.longest + positions.clamp(max=self.longest - 1),  # where one text, filler overlaps
             "starts": starts.int(),
             "valid": valid[:, :, None, None, :],
             "labels": labels,

@@ -43,7 +43,7 @@ class Steps:
                 for _ in range(WARM_UP):
                     self.step()
             torch.cuda.current_stream(device).wait_stream(side)
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, stream=side):  # torch's own stream is of the card that captured first
                 self.step()
         restore(weights, values, optimizer, state)
         return graph.replay

@@ -1,11 +1,18 @@
 """A Classifier that takes many steps a Lightning call, its data on the device and its step in a CUDA graph."""
 
+import gc
+import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo import config as dynamo
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+from torch._functorch import config as functorch
 from torch.nn import functional
 
 from kjcm.engine.attention import Layout
@@ -14,6 +21,10 @@ from kjcm.engine.steps import Steps
 from kjcm.errors import KjcmError, first_line
 from kjcm.model.data import Batch
 from kjcm.model.module import Classifier
+
+SHAPES = 256  # of steps that one process compiles: after eight, torch would run further ones uncompiled, without a word
+
+log = logging.getLogger("kjcm")
 
 READ = ("input_ids", "positions", "places", "starts", "valid", "labels", "n_rows")  # what a step reads of a batch
 
@@ -26,12 +37,13 @@ class CapturedClassifier(Classifier):
 
     Args:
         compiled: let torch.compile make the step's kernels.
+        strict: where it cannot, raise an error instead of going on uncompiled.
     """
 
-    def __init__(self, *args: Any, compiled: bool = True, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, compiled: bool = True, strict: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, fused=True, **kwargs)
         self.automatic_optimization = False  # Lightning's own loop takes one step a call
-        self.compiled = compiled
+        self.compiled, self.strict, self.varlen = compiled, strict, False
         self._resident: Resident | None = None
         self._steps: Steps | None = None
 
@@ -46,10 +58,13 @@ class CapturedClassifier(Classifier):
         if self.device.type == "cuda":  # a graph reads the learning rate of each step from the device
             for group in optimizer.param_groups:
                 group.update(lr=torch.tensor(group["lr"], device=self.device), capturable=True)
+            # as coding has it: older cards emulate bfloat16, and have no such kernel
+            able = self.trainer.precision == "bf16-mixed" and torch.cuda.is_bf16_supported(including_emulation=False)
+            self.varlen = able and not self.attention_dropout
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         epochs = self.trainer.max_epochs
         assert epochs is not None
-        self._resident, self._steps = data.resident(epochs, self.device), None
+        self._resident, self._steps = data.resident(epochs, self.device, varlen=self.varlen), None
         self._total = torch.zeros((), device=self.device)
         self._an_epoch = data.steps_per_epoch
         self._planned = data.steps_per_epoch * epochs
@@ -67,61 +82,70 @@ class CapturedClassifier(Classifier):
             begin = time.perf_counter()
             self._steps = self._prepared({name: laid[name][0].clone() for name in READ}, optimizer)
             self.capture_seconds = time.perf_counter() - begin
-        done, count = self.current_epoch * self._an_epoch + self.step, len(laid["n_rows"])
+        count = len(laid["n_rows"])
         self._total.zero_()
         for step in range(count):
-            set_rate(optimizer, self._rate(done + step))
+            set_rate(optimizer, self.next_rate)
             self.seed_dropout()
             self._steps.run({name: laid[name][step] for name in READ})
             self.step += 1
-        set_rate(optimizer, self._rate(done + count))  # as Lightning leaves it: the next step's
+        set_rate(optimizer, self.next_rate)  # as Lightning leaves it: the next step's
         self._count(count)
-        loss = self._total / rows
-        self.train_loss.update(loss, rows)
-        self.log("train_loss_step", loss, prog_bar=True, batch_size=rows)
+        self.train_loss.update(self._total, rows)
+        self.log("train_loss_step", self._total / rows, prog_bar=True, batch_size=rows)
 
-    def _rate(self, step: int) -> float:
+    @property
+    def compiles(self) -> bool:
+        """Whether torch.compile makes the step's kernels: where it is captured alone."""
+        return self.compiled and self.device.type == "cuda"
+
+    @property
+    def next_rate(self) -> float:
+        """The learning rate of the step to come; the optimiser's may lie on the device, which would be waited for."""
         assert self.optimisation is not None
+        step = self.current_epoch * self._an_epoch + self.step
         return self.optimisation.lr * self.optimisation.factor(step, self._planned)
 
     def _prepared(self, inputs: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Steps:
         """Return the step over `inputs`, compiled and captured where that is possible.
 
         Raises:
-            KjcmError: torch.compile cannot make its kernels, for want of a C compiler or of Triton.
+            KjcmError: torch.compile cannot make its kernels, for want of a C compiler or of Triton, and has to.
         """
+        gc.collect()  # a training before this one that failed may have left its graph, and its memory
+        if self.compiles:
+            loss_of = torch.compile(self.total_loss, dynamic=False)
+            try:
+                with _compiling():
+                    return Steps(partial(self._step, loss_of, inputs, optimizer), inputs, optimizer)
+            except (TorchDynamoException, FailOnRecompileLimitHit) as error:
+                problem = f"torch.compile failed ({first_line(error)}). It needs a C compiler and Triton"
+            if self.strict:
+                raise KjcmError(
+                    f"{problem}: install them, or add engine.compile=false, which trains the same run a little slower."
+                )
+            log.warning("%s: the same steps run uncompiled, a little slower", problem)
+        return Steps(partial(self._step, self.total_loss, inputs, optimizer), inputs, optimizer)
+
+    def _step(
+        self, loss_of: Callable[[Batch], Tensor], inputs: dict[str, Tensor], optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Take one step over `inputs`, and add its loss to the block's."""
         assert self.optimisation is not None
-        weights, clip = list(self.encoder.parameters()), self.optimisation.clip
-        captured = self.device.type == "cuda"
-        loss_of = torch.compile(self.total_loss, dynamic=False) if self.compiled and captured else self.total_loss
-        kind = self.device.type
-
-        def step() -> None:
-            optimizer.zero_grad()
-            # weights change from step to step: what autocast keeps of them would be of an earlier one
-            with torch.autocast(
-                kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind), cache_enabled=False
-            ):
-                total = loss_of(inputs)
-            (total / inputs["n_rows"]).backward()  # type: ignore[no-untyped-call]
-            if clip is not None:
-                torch.nn.utils.clip_grad_norm_(weights, clip, foreach=captured)
-            optimizer.step()
-            self._total.add_(total.detach())
-
-        try:
-            return Steps(step, inputs, optimizer)
-        except TorchDynamoException as error:
-            raise KjcmError(
-                f"torch.compile failed ({first_line(error)}). It needs a C compiler and Triton: install them, or add "
-                "engine.compile=false, which trains the same run a little slower."
-            ) from None
+        kind, clip = self.device.type, self.optimisation.clip
+        optimizer.zero_grad()
+        # weights change from step to step: what autocast keeps of them would be of an earlier one
+        with torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind), cache_enabled=False):
+            total = loss_of(inputs)
+        (total / inputs["n_rows"]).backward()  # type: ignore[no-untyped-call]
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), clip, foreach=kind == "cuda")
+        optimizer.step()
+        self._total.add_(total.detach())
 
     def total_loss(self, batch: Batch) -> Tensor:
         """Return the summed cross-entropy of a batch as `Resident.lay_out` makes them; texts that are none have none."""
-        half = torch.is_autocast_enabled(self.device.type)
-        varlen = not self.attention_dropout and half and self.device.type == "cuda"
-        layout = Layout(batch["starts"], batch["places"], batch["valid"], self.attention_dropout, varlen)
+        layout = Layout(batch["starts"], batch["places"], batch["valid"], self.attention_dropout, self.varlen)
         logits = self.encoder.packed(batch["input_ids"], batch["positions"], layout)  # type: ignore[operator]
         return functional.cross_entropy(logits.float(), batch["labels"], ignore_index=-100, reduction="sum")
 
@@ -133,6 +157,17 @@ class CapturedClassifier(Classifier):
             progress.ready += steps
             progress.completed += steps
         loop._batches_that_stepped += steps - 1
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """Let torch.compile make kernels for many shapes in one process, and keep the traces of our own functions."""
+    with dynamo.patch(recompile_limit=SHAPES, fail_on_recompile_limit_hit=True):
+        if hasattr(functorch, "autograd_cache_allow_custom_autograd_functions"):
+            with functorch.patch(autograd_cache_allow_custom_autograd_functions=True):
+                yield
+        else:
+            yield
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

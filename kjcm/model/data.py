@@ -161,12 +161,13 @@ class TokenData(pl.LightningDataModule):
         """Optimiser steps an epoch."""
         return -(-len(self.sides["train"].labels) // self.batch_size)
 
-    def resident(self, epochs: int, device: torch.device) -> Resident:
+    def resident(self, epochs: int, device: torch.device, *, varlen: bool = False) -> Resident:
         """Return the training rows on a device, with room for the largest batch of `epochs` epochs."""
         tokens, labels = self.sides["train"].tokens, self.sides["train"].labels
         orders = (epoch_order(len(labels), self.seed, epoch) for epoch in range(epochs))
         room = capacity(tokens.lengths, orders, self.batch_size)
-        return Resident.of(tokens, labels, pad=self.pad, size=self.batch_size, capacity=room, device=device)
+        size, pad = self.batch_size, self.pad
+        return Resident.of(tokens, labels, pad=pad, size=size, capacity=room, device=device, varlen=varlen)
 
     def _loader(self, side: str, training: bool = False) -> DataLoader[Batch]:
         data = self.sides[side]

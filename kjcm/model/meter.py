@@ -57,7 +57,7 @@ class Meter(pl.Callback):
         values: dict[str, Any] = {
             "rows_per_second": (last - first) / seconds,
             "tokens_per_second": (self._read[last] - self._read[first]) / seconds,
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "lr": cast(Classifier, pl_module).next_rate,
         }
         if pl_module.device.type == "cuda":
             values["gpu_memory_gib"] = torch.cuda.max_memory_allocated(pl_module.device) / 2**30

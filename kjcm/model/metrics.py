@@ -17,6 +17,34 @@ from torchmetrics.classification import (
 TOP = (2, 3, 4, 5)
 
 
+class MeanLoss(Metric):
+    """The mean loss of rows, summed without waiting for the device; one that is no number makes the mean none.
+
+    torchmetrics' MeanMetric asks the device at each update whether there was such a one.
+
+    Attributes:
+        total: sum of the rows' losses.
+        rows: their number.
+    """
+
+    total: Tensor
+    rows: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "rows"):
+            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, total: Tensor, rows: int) -> None:
+        """Add the summed loss of some rows."""
+        self.total += total
+        self.rows += rows
+
+    def compute(self) -> Tensor:
+        """Return the mean."""
+        return self.total / self.rows
+
+
 class Scores(MetricCollection):
     """Accuracy, weighted and macro precision, recall and F1, Top-2 to Top-5, and the counts of each class.
 

@@ -15,7 +15,7 @@ from torchmetrics import MeanMetric
 from kjcm.engine.attention import Layout
 from kjcm.errors import KjcmError
 from kjcm.model.data import Batch
-from kjcm.model.metrics import Scores
+from kjcm.model.metrics import MeanLoss, Scores
 from kjcm.model.resuming import Position, loops_at
 
 SHOWN_CODES = 10  # codes and probabilities kept of each row
@@ -96,8 +96,9 @@ class Classifier(pl.LightningModule):
         self.validation_scores, self.test_scores = (
             Scores(len(classes), (unseen or {}).get(side, 0)) for side in ("validation", "test")
         )
+        self.train_loss = MeanLoss()
         # a loss that is not a number counts as infinite: torchmetrics would leave it out of the mean
-        self.train_loss, self.validation_loss = MeanMetric(nan_strategy=math.inf), MeanMetric(nan_strategy=math.inf)
+        self.validation_loss = MeanMetric(nan_strategy=math.inf)
         self.predicted: list[Predictions] = []  # of the last test
         self.validated: list[Predictions] = []  # of the last validation that is no part of a training
         self.epoch, self.step = 0, 0  # the next step: its epoch, and its number in it
@@ -139,6 +140,12 @@ class Classifier(pl.LightningModule):
             torch.manual_seed(seed)
 
     @property
+    def next_rate(self) -> float:
+        """The learning rate of the step to come."""
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        return float(optimizer.param_groups[0]["lr"])
+
+    @property
     def _steps_per_epoch(self) -> int:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         return int(data.steps_per_epoch)
@@ -150,9 +157,8 @@ class Classifier(pl.LightningModule):
             return 0.0 * torch.stack([weight.sum() for weight in self.encoder.parameters()]).sum()
         total = functional.cross_entropy(self(batch), batch["labels"], reduction="sum")
         rows = len(batch["labels"])
-        loss = total.detach() / rows
-        self.train_loss.update(loss, rows)
-        self.log("train_loss_step", loss, prog_bar=True, batch_size=rows)
+        self.train_loss.update(total.detach(), rows)
+        self.log("train_loss_step", total.detach() / rows, prog_bar=True, batch_size=rows)
         return total * (self.trainer.world_size / batch["of_rows"])
 
     def on_train_epoch_end(self) -> None:
@@ -167,7 +173,7 @@ class Classifier(pl.LightningModule):
                 f"The training loss is {loss} in epoch {self.current_epoch + 1}: the training diverged. Lower optim.lr "
                 f"(now {self.optimisation.lr if self.optimisation else 0:g}), or set optim.clip=1.0."
             )
-        self.log_dict({"train_loss": self.train_loss, "lr": self.optimizers().param_groups[0]["lr"]})  # type: ignore[union-attr]
+        self.log_dict({"train_loss": self.train_loss, "lr": self.next_rate})
 
     def on_validation_epoch_start(self) -> None:
         """Forget the rows of an earlier validation."""
@@ -242,7 +248,7 @@ class Classifier(pl.LightningModule):
         The position takes the place of Lightning's counters, whose unit is an engine's batch.
         """
         over = self.step == self._steps_per_epoch
-        sums = torch.stack([self.train_loss.mean_value, self.train_loss.weight])
+        sums = torch.stack([self.train_loss.total, self.train_loss.rows])
         checkpoint["loops"] = {}
         checkpoint["kjcm"] = {
             "classes": list(self.classes),
@@ -265,8 +271,8 @@ class Classifier(pl.LightningModule):
         position = Position(self.epoch, self.step, data.steps_per_epoch, data.block or 1)
         checkpoint["loops"] = {"fit_loop": loops_at(self.trainer.fit_loop.state_dict(), position)}
         if self.step and self.global_rank == 0:
-            self.train_loss.update(torch.tensor(0.0), 0.0)  # else it warns that it holds nothing
-            self.train_loss.mean_value, self.train_loss.weight = place["losses"].to(self.train_loss.device).unbind()
+            self.train_loss.update(torch.tensor(0.0), 0)  # else it warns that it holds nothing
+            self.train_loss.total, self.train_loss.rows = place["losses"].to(self.train_loss.device).unbind()
 
     def require_same_classes(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of other classes.

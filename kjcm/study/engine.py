@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kjcm.errors import ConfigError
-from kjcm.study.lightning import on_gpu
+from kjcm.study.lightning import device_count, global_rank, on_gpu
 
 if TYPE_CHECKING:
     from kjcm.model.encoder import FirstToken, MeanPooled
@@ -22,12 +22,14 @@ class Engine:
         attention_dropout: whether the attention's dropout applies.
         compiled: whether torch.compile makes a captured step's kernels.
         block: steps a call, None where each is a call of its own.
+        strict: whether it was asked for by name, so that what it lacks is an error.
     """
 
     name: str
     attention_dropout: bool
     compiled: bool
     block: int | None
+    strict: bool = False
 
 
 def choose_engine(node: dict[str, Any], trainer: dict[str, Any], encoder: "MeanPooled | FirstToken") -> Engine:
@@ -45,7 +47,9 @@ def choose_engine(node: dict[str, Any], trainer: dict[str, Any], encoder: "MeanP
         kind = encoder.config.model_type
         if name != "auto":
             raise ConfigError(f"engine={name} runs no encoder of the kind {kind}. Use engine=auto or engine=reference.")
-        log.warning("no packed batches for encoders of the kind %s: engine=reference trains it", kind)
+        if global_rank() == 0:
+            also = "" if node["attention_dropout"] == "exact" else ", with the attention's dropout"
+            log.warning("no packed batches for encoders of the kind %s: engine=reference trains it%s", kind, also)
         return Engine("reference", True, False, None)
     able = _one_process(trainer) and trainer["precision"] != "16-mixed"
     if name == "captured" and not able:
@@ -59,6 +63,7 @@ def choose_engine(node: dict[str, Any], trainer: dict[str, Any], encoder: "MeanP
         node["attention_dropout"] == "exact",
         node["compile"],
         node["block"] if captured else None,
+        name == "captured",
     )
 
 
@@ -66,8 +71,7 @@ def _one_process(trainer: dict[str, Any]) -> bool:
     """Tell whether a trainer node means one process on one device."""
     import torch
 
-    devices = trainer["devices"]
-    if devices in ("auto", -1, "-1"):
-        devices = torch.cuda.device_count() if on_gpu(trainer["accelerator"]) else 1
-    count = len(devices) if isinstance(devices, list) else int(devices)
+    count = device_count(trainer["devices"])
+    if count is None:
+        count = torch.cuda.device_count() if on_gpu(trainer["accelerator"]) else 1
     return count == 1 and trainer["num_nodes"] == 1 and trainer["strategy"] == "auto"

@@ -160,7 +160,8 @@ def module_for(config: Config, prepared: Prepared) -> Any:
         {side: len(codes) for side, codes in prepared.unseen.items()},
     )
     if engine.name == "captured":
-        return CapturedClassifier(*arguments, attention_dropout=engine.attention_dropout, compiled=engine.compiled)
+        how = {"attention_dropout": engine.attention_dropout, "compiled": engine.compiled, "strict": engine.strict}
+        return CapturedClassifier(*arguments, **how)
     # with 16-mixed a fused optimiser would unscale the gradients itself, after they are clipped
     fused = engine.name != "reference" and config["trainer"]["precision"] != "16-mixed"
     return Classifier(*arguments, attention_dropout=engine.attention_dropout, fused=fused)

@@ -34,6 +34,23 @@ def on_gpu(accelerator: str) -> bool:
     return accelerator != "cpu" and torch.cuda.is_available()
 
 
+def device_count(devices: Any) -> int | None:
+    """Return how many devices `trainer.devices` asks for, None where it is all that there are.
+
+    Raises:
+        ConfigError: Lightning understands it neither.
+    """
+    if isinstance(devices, list):
+        return len(devices)
+    text = str(devices).strip()
+    if text in ("auto", "-1"):
+        return None
+    numbers = [part for part in text.split(",") if part.strip()]
+    if not numbers or not all(part.strip().isdigit() for part in numbers):
+        raise ConfigError(f"trainer.devices={devices}: give a number, a list as [0,1] or '0,1', or auto.")
+    return len(numbers) if "," in text else int(text)
+
+
 def resolve_precision(precision: str, accelerator: str) -> str:
     """Return what 'auto' means on this device: bf16-mixed where it computes in bfloat16 itself, else 32-true."""
     if precision == "16-mixed" and accelerator == "cpu":

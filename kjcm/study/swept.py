@@ -10,7 +10,6 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGINT, SIGTERM
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -23,7 +22,7 @@ from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, resolved
 from kjcm.study.lease import Busy, is_held, machine
 from kjcm.study.ledger import state_of
-from kjcm.study.lightning import global_rank
+from kjcm.study.lightning import device_count, global_rank
 from kjcm.study.run_folder import RunFolder
 from kjcm.study.signals import handled
 from kjcm.study.train import SWEEP
@@ -147,11 +146,7 @@ def _has_processes(config: Config) -> bool:
     trainer = config.get("trainer")  # a baseline has none
     if trainer is None:
         return False
-    devices = trainer["devices"]
-    if isinstance(devices, str) and not devices.isdigit():
-        devices = devices.split(",") if "," in devices else -1
-    several: Any = len(devices) > 1 if isinstance(devices, list) else int(devices) not in (0, 1)
-    return bool(several) or trainer["num_nodes"] > 1
+    return device_count(trainer["devices"]) not in (0, 1) or trainer["num_nodes"] > 1
 
 
 def _cards_wanted(config: Config) -> int:

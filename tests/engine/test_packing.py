@@ -1,6 +1,7 @@
 """Packed batches hold every token once, in its text and at its position."""
 
 import numpy as np
+import pytest
 import torch
 
 from kjcm.engine.packing import Resident, capacity, pack
@@ -29,13 +30,14 @@ def test_pack_of_no_rows_is_empty() -> None:
     assert len(batch["input_ids"]) == 0 and batch["starts"].tolist() == [0] and len(batch["valid"]) == 0
 
 
-def test_resident_batches_hold_the_rows_in_order_and_filler_apart() -> None:
+@pytest.mark.parametrize("varlen", [True, False])
+def test_resident_batches_hold_the_rows_in_order_and_filler_apart(varlen: bool) -> None:
     random = np.random.default_rng(0)
     texts = [[2, *random.integers(10, 99, random.integers(0, 9)).tolist(), 3] for _ in range(53)]
     tokens, labels = tokens_of(texts), random.integers(0, 5, 53)
     order = random.permutation(53)
     room = capacity(tokens.lengths, [order], 8, multiple=16)
-    resident = Resident.of(tokens, labels, pad=1, size=8, capacity=room, device=torch.device("cpu"))
+    resident = Resident.of(tokens, labels, pad=1, size=8, capacity=room, device=torch.device("cpu"), varlen=varlen)
     laid = resident.lay_out(torch.from_numpy(order))
     assert laid["n_rows"].tolist() == [8] * 6 + [5]
     for batch in range(7):
@@ -47,8 +49,14 @@ def test_resident_batches_hold_the_rows_in_order_and_filler_apart() -> None:
         assert torch.equal(ids[:real], expected["input_ids"][:real]) and (ids[real:] == 1).all()
         assert torch.equal(laid["positions"][batch][:real], expected["positions"][:real])
         assert torch.equal(starts[: len(rows) + 1], expected["starts"]) and starts[-1] == room
-        assert int(starts.diff().min()) >= 0 and int(starts.diff().max()) <= resident.longest  # filler too
-        assert laid["places"][batch].unique().numel() == room  # no place twice
+        assert int(starts.diff().min()) >= 0
+        places = laid["places"][batch]
+        assert places[:real].unique().numel() == real and int(places[:real].max()) < 8 * resident.longest
+        assert (places[real:] >= 8 * resident.longest).all() and int(places.max()) < laid["valid"][batch].numel()
+        if varlen:
+            assert int(starts.diff().max()) <= resident.longest and places.unique().numel() == room
+        else:
+            assert resident.fillers == 1  # padded, a text of filler costs as much as a real one
         assert laid["labels"][batch].tolist() == [*labels[rows], *[-100] * (8 + resident.fillers - len(rows))]
         valid = laid["valid"][batch].squeeze()
         assert valid.any(1).all()  # a softmax over nothing is no number

@@ -37,7 +37,7 @@ def test_auto_captures_on_one_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_an_engine_asked_for_by_name_runs_or_is_refused() -> None:
-    assert chosen("captured").block == 16  # on a CPU too
+    assert chosen("captured") == Engine("captured", True, True, 16, strict=True)  # on a CPU too
     assert chosen("packed") == Engine("packed", True, True, None)
     assert chosen("reference") == Engine("reference", True, False, None)
     for wrong in ({"devices": 2}, {"precision": "16-mixed"}):
@@ -47,9 +47,24 @@ def test_an_engine_asked_for_by_name_runs_or_is_refused() -> None:
         chosen("packed", "deberta")
 
 
-def test_other_kinds_of_encoders_are_trained_by_the_reference_and_it_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_devices_as_lightning_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for one in ("1", "0,", "3,", [2]):
+        assert chosen(devices=one).name == "captured", one
+    for several in ("2", "0,1", [0, 1]):
+        assert chosen(devices=several).name == "packed", several
+    for wrong in ("two", "", ","):
+        with pytest.raises(ConfigError, match=f"trainer.devices={wrong}: give a number"):
+            chosen(devices=wrong)
+
+
+def test_other_kinds_of_encoders_are_trained_by_the_reference_and_it_says_so(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with caplog.at_level("WARNING", "kjcm"):
+        for dropout in ("exact", "none"):
+            assert chosen(kind="deberta", dropout=dropout) == Engine("reference", True, False, None)
+        monkeypatch.setenv("RANK", "1")  # one process says so for all
         assert chosen(kind="deberta").name == "reference"
-    assert [record.getMessage() for record in caplog.records] == [
-        "no packed batches for encoders of the kind deberta: engine=reference trains it"
-    ]
+    said = "no packed batches for encoders of the kind deberta: engine=reference trains it"
+    assert caplog.messages == [said, f"{said}, with the attention's dropout"]
