@@ -144,7 +144,7 @@ def test_a_job_that_fails_before_it_has_a_folder_leaves_its_reason(here: Path, c
     assert command("baseline", "-m", *words, "sweep.dry_run=true") == 0
     assert "2 jobs: 2 failed, skipped" in capfd.readouterr().out
     assert command("runs", "where={seed: 1}") == 0
-    assert "1 runs: 1 failed" in capfd.readouterr().out
+    assert "1 run: 1 failed" in capfd.readouterr().out
 
 
 def test_a_run_that_is_under_way_is_left_to_who_does_it(here: Path, capfd: Out) -> None:
