@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
@@ -73,28 +74,51 @@ class Writer(Protocol):
 
 class _TextWriter:
     def __init__(self, path: Path, rounded: Collection[str]) -> None:
-        self.stream = path.open("w", encoding="utf-8-sig", newline="")  # spreadsheet programs want the BOM for Hangul
+        self.stream = path.open("wb")
         self.separator, self.header, self.rounded = SEPARATORS[path.suffix.lower()], True, rounded
 
     def write(self, frame: pd.DataFrame) -> None:
         import pyarrow.compute as pc
 
-        if self.header:
-            frame[:0].to_csv(self.stream, sep=self.separator, index=False)
+        if self.header:  # spreadsheet programs want the BOM for Hangul
+            frame[:0].to_csv(self.stream, sep=self.separator, index=False, encoding="utf-8-sig")
             self.header = False
         if len(frame):
-            columns = (
-                frame[name].map("{:.6f}".format, na_action="ignore") if name in self.rounded else frame[name]
-                for name in frame
-            )
-            lines = pc.binary_join_element_wise(*(_shown(column, self.separator) for column in columns), self.separator)
-            self.stream.write("\n".join(lines.to_pylist()) + "\n")
+            cells = [
+                _rounded(frame[name]) if name in self.rounded else _shown(frame[name], self.separator) for name in frame
+            ]
+            lines = pc.binary_join_element_wise(*cells, self.separator)
+            self.stream.write(_bytes(pc.binary_join_element_wise(lines, "", "\n")))
 
     def close(self) -> None:
         self.stream.close()
 
     def abandon(self) -> None:
         self.stream.close()
+
+
+def _bytes(texts: Any) -> memoryview:
+    """Return the bytes of an Arrow array of texts, one after another."""
+    import pyarrow as pa
+
+    whole = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    offsets = np.frombuffer(whole.buffers()[1], np.int32)[whole.offset : whole.offset + len(whole) + 1]
+    return memoryview(whole.buffers()[2])[offsets[0] : offsets[-1]]
+
+
+def _rounded(column: pd.Series) -> Any:
+    """Return an Arrow array of probabilities with six digits; of a missing one nothing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = column.to_numpy(np.float64, na_value=np.nan)
+    missing = np.isnan(values)
+    millionths = np.rint(np.where(missing, 0, values) * 1e6).astype(np.int64)  # exact: float32 has few enough digits
+    digits = pc.utf8_lpad(pc.cast(pa.array(millionths), pa.string()), 7, "0")
+    shown = pc.binary_join_element_wise(
+        pc.utf8_slice_codeunits(digits, 0, -6), pc.utf8_slice_codeunits(digits, -6), "."
+    )
+    return pc.if_else(pa.array(missing), "", shown)
 
 
 def _shown(column: pd.Series, separator: str) -> Any:

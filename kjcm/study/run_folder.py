@@ -16,7 +16,7 @@ import yaml
 from kjcm.errors import KjcmError
 from kjcm.files import write_json, write_text
 from kjcm.schema import WHERE_AND_HOW
-from kjcm.study.failures import FAILURE, Failure, failure_of, write_failure
+from kjcm.study.failures import FAILURE, Failure, failure_of, read_failure, write_failure
 from kjcm.study.inputs import input_digests
 from kjcm.study.lease import LEASE, FinishedMeanwhile, Lease, leased
 
@@ -125,18 +125,20 @@ class RunFolder:
                     write_failure(self.path, failure_of(error), error)
                 raise
 
-    def record_failure(self, config: dict[str, Any], words: Sequence[str], failure: Failure) -> None:
-        """Keep why a run failed whose process could not: it had not come to its folder, or was killed.
+    def keep_failure(self, config: dict[str, Any], words: Sequence[str], failure: Failure) -> None:
+        """Keep why a run failed whose process did not: it had not come to its folder, or was killed.
+
+        Nothing is written where the run is finished or the folder says so already, nor where it holds another run, a
+        process is at work in it, or it cannot be written.
 
         Args:
             config: the run's.
             words: of its command, after `kjcm COMMAND`.
             failure: why.
-
-        Raises:
-            KjcmError: the folder cannot be written, holds another run, or a process is at work in it.
         """
-        with self.claimed(overwrite=False):
+        if (self.path / "DONE").is_file() or read_failure(self.path) == failure:
+            return
+        with suppress(KjcmError, OSError), self.claimed(overwrite=False):
             if not (self.path / "config.yaml").is_file():
                 for name, value in (("config.yaml", config), ("hydra/overrides.yaml", list(words))):
                     write_text(self.path / name, yaml.safe_dump(value, allow_unicode=True, sort_keys=False))

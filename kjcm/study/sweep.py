@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm import schema
 from kjcm.errors import ConfigError, KjcmError, counted, first_line, of_the_system
 from kjcm.files import atomic, write_text
-from kjcm.study.failures import Failure, failure_of, read_failure
+from kjcm.study.failures import Failure, failure_of
 from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, resolved
 from kjcm.study.lease import is_held
@@ -172,9 +172,7 @@ class Sweep:
         """Keep why a job failed, in its folder where that does not say so already and can be written."""
         assert job.folder is not None
         job.failure = failure
-        if state_of(job.folder.path)[0] != "finished" and read_failure(job.folder.path) != failure:
-            with suppress(KjcmError, OSError):
-                job.folder.record_failure(job.config, job.words, failure)
+        job.folder.keep_failure(job.config, job.words, failure)
 
     @contextmanager
     def _signals(self, inner: Launcher) -> Iterator[list[int]]:

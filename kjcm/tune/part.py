@@ -17,19 +17,19 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from kjcm.errors import ConfigError, KjcmError
+from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import read_json
 from kjcm.study.failures import failure_of
 from kjcm.study.inputs import Config
-from kjcm.study.job import rows_of
+from kjcm.study.job import folder_of, rows_of
 from kjcm.study.lease import Busy
 from kjcm.study.run_folder import identity_of
 from kjcm.study.signals import signals
 from kjcm.tune.results import About, best_of, conclude, value_text, write_all, write_results
-from kjcm.tune.samplers import AGAIN, SAME, Grid, pruner_of, sampler_of
-from kjcm.tune.search import REASON, RUN, TAKEN, Search, open_study, storage_of
-from kjcm.tune.space import distributions_of, ends, values_of, word
-from kjcm.tune.words import base_words, composed, require_searchable, trial_words
+from kjcm.tune.samplers import AGAIN, SAME, pruner_of, sampler_of
+from kjcm.tune.search import REASON, RUN, TAKEN, Search, open_study, storage_of, told
+from kjcm.tune.space import combinations, distributions_of, ends, values_of, word
+from kjcm.tune.words import Composed, base_words, composed, require_searchable, trial_words
 from kjcm.tune.work import worker
 
 # What defines a study, beside its base config, its space and the contents of its input files.
@@ -66,11 +66,11 @@ def take_part(config: Config, words: Sequence[str]) -> None:
     definition = definition_of(config, first, distributions)
     name = config["study"] or f"tune-{definition[:12]}"
     folder = _folder(Path(config["runs"]) / name)
-    trials = min(config["trials"], len(sampler)) if isinstance(sampler, Grid) else config["trials"]
+    trials = min(config["trials"], combinations(distributions) or config["trials"])
     searched = ends(distributions[MAX_EPOCHS]) if MAX_EPOCHS in distributions else [first["trainer"]["max_epochs"]]
     most = max(int(epochs) for epochs in searched if epochs is not None)
     pruner = pruner_of(config["pruner"], most, config["prune_after"], config["prune_from"])
-    with signals():
+    with signals(), told(config["storage"]):
         study = open_study(
             storage_of(config["storage"], folder), name, definition, config["direction"], sampler, pruner
         )
@@ -88,6 +88,13 @@ def take_part(config: Config, words: Sequence[str]) -> None:
             while (trial := part.search.next()) is not None:
                 part.run(trial)
                 write_results(about)
+            if strays := part.search.strays():
+                log.warning(
+                    "trials %s are of processes that have no folder in %s: whether they are still at work cannot be told. "
+                    "Where they are gone, choose another study=NAME.",
+                    some(strays),
+                    part.search.workers,
+                )
         write_all(about)
     conclude(about)
 
@@ -147,6 +154,7 @@ class Part:
         study, metric = self.about.study, self.about.how["metric"]
         values = values_of(trial)
         log.info("trial %d: %s", trial.number, " ".join(word(key, value) for key, value in values.items()))
+        made: Composed | None = None
         try:
             made = composed(trial_words(self.about.base, values), study.study_name)
             trial.set_user_attr(RUN, made.path.name)
@@ -164,7 +172,7 @@ class Part:
         except UpdateFinishedTrialError:
             log.warning(TAKEN, trial.number)
         except Exception as error:  # whatever it is, it is of this trial
-            self._fail(trial, error)
+            self._fail(trial, error, made)
         gc.collect()  # cycles would keep a trial's memory on the device
 
     def _known(self, trial: Trial) -> set[int]:
@@ -188,10 +196,14 @@ class Part:
             how = self.about.how
             raise Pruned(f"ended after epoch {epoch} by pruner={how['pruner']}: {how['metric']} {value_text(value)}")
 
-    def _fail(self, trial: Trial, error: Exception) -> None:
-        reason = failure_of(error).reason
-        log.error("trial %d failed: %s", trial.number, reason)
-        self.search.drop(trial, REASON, reason)
+    def _fail(self, trial: Trial, error: Exception, made: Composed | None) -> None:
+        """Keep why a trial failed, in the study and in its run's folder."""
+        failure = failure_of(error)
+        log.error("trial %d failed: %s", trial.number, failure.reason)
+        if made is not None:
+            words = [str(one) for one in made.whole.hydra.overrides.task]
+            folder_of(made.config).keep_failure(made.config, words, failure)
+        self.search.drop(trial, REASON, failure.reason)
 
 
 def _each_epoch(metric: str, tell: Any) -> Any:

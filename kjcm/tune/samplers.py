@@ -41,9 +41,10 @@ def _every(study: Study) -> list[FrozenTrial]:
 
 
 class Numbered(BaseSampler):
-    """A sampler made anew for each trial from the study's seed and the trial's number.
+    """A sampler made anew for each trial from the study's seed and the number of draws before it.
 
-    So two processes never draw alike, and a study that goes on draws as one that never stopped.
+    So two processes never draw alike, and a study that goes on draws as one that never stopped: a trial that repeats one
+    that was left is no draw.
 
     Args:
         make: gives the sampler of a seed.
@@ -56,7 +57,9 @@ class Numbered(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Make the trial's own sampler."""
-        seed = np.random.SeedSequence([self._seed, trial.number]).generate_state(1)[0]
+        first = origin(study, trial.number)
+        draws = sum(AGAIN not in other.user_attrs for other in _every(study)[:first])
+        seed = np.random.SeedSequence([self._seed, draws]).generate_state(1)[0]
         self._now = self._make(int(seed))
         self._now.before_trial(study, trial)
 
@@ -93,9 +96,6 @@ class Grid(BaseSampler):
         order = np.random.default_rng(seed).permutation(len(found))
         self._points: list[tuple[Value, ...]] = [found[place] for place in order]
 
-    def __len__(self) -> int:
-        return len(self._points)
-
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Nothing: each key is looked up."""
         return {}
@@ -110,7 +110,7 @@ class Grid(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Return the key's value in the combination whose turn it is."""
-        return self._points[rank(study, origin(study, trial.number)) % len(self)][self._keys.index(param_name)]
+        return self._points[rank(study, origin(study, trial.number)) % len(self._points)][self._keys.index(param_name)]
 
 
 def sampler_of(name: str, seed: int, startup: int, distributions: Mapping[str, BaseDistribution]) -> BaseSampler:

@@ -1,9 +1,11 @@
 """A study that processes share: opened in a journal file or a database, its trials given out one by one."""
 
+import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +13,7 @@ from typing import Any, Literal
 import optuna
 from optuna import Study, Trial
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.storages.journal._file import get_lock_file
@@ -23,6 +25,7 @@ from kjcm.tune.samplers import AGAIN, SAME, SURPLUS, is_new, rank
 from kjcm.tune.work import is_gone
 
 DEFINITION, WORKER, REASON, RUN = "definition", "worker", "reason", "run"  # attributes of a study, and of its trials
+ENTRY = b'{"op_code":'  # how every line of Optuna's journal begins
 NAMELESS = 10.0  # seconds that a process has to give its name to a trial that it has begun
 TAKEN = "trial %d was taken over by another process, for this one gave no sign of life"
 WAITS = (0.1, 0.3, 0.6, 1.0)  # seconds between attempts to open a database
@@ -50,8 +53,39 @@ def storage_of(storage: str | None, folder: Path) -> BaseStorage:
         # a URL may hold a password and is not shown
         raise KjcmError(f"storage={storage.partition('://')[0]}://...: cannot be opened ({first_line(last)}).")
     file = Path(storage).expanduser() if storage else folder / "journal.log"
+    _require_journal(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(_Journal(file))
+
+
+def _require_journal(file: Path) -> None:
+    """Raise KjcmError if a file is there that is no journal: an unfinished last line would be cut off from it."""
+    begin = b""
+    if file.exists() and file.is_file():
+        with file.open("rb") as stream:
+            begin = stream.read(len(ENTRY))
+    if not ENTRY.startswith(begin) or (file.exists() and not file.is_file()):
+        raise KjcmError(
+            f"storage={file}: holds no journal of a study. Choose another file, or null for the study's own."
+        )
+
+
+@contextmanager
+def told(storage: str | None) -> Iterator[None]:
+    """Tell what breaks of an open storage while the context lasts as an error of the surroundings.
+
+    Raises:
+        KjcmError: it is damaged, read-only or out of reach.
+    """
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError, json.JSONDecodeError) as error:
+        # a URL may hold a password, and an entry or a statement values
+        shown = f"{storage.partition('://')[0]}://..." if storage and "://" in storage else storage
+        raise KjcmError(
+            f"storage={shown or 'null'}: damaged, read-only or out of reach ({type(error).__name__}). Mend it and start the "
+            "same command again."
+        ) from None
 
 
 def _database(url: str) -> RDBStorage:
@@ -96,13 +130,19 @@ def open_study(
     """Return the study of a name, a new one where there is none.
 
     Raises:
-        ConfigError: there is one of another definition.
+        ConfigError: there is one of another definition, or of another program.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=storage, study_name=name, direction=direction, sampler=sampler, pruner=pruner, load_if_exists=True
     )
     theirs = study.user_attrs.get(DEFINITION)
+    if theirs is None and (study.get_trials(deepcopy=False) or study.direction.name.lower() != direction):
+        theirs = study.user_attrs.get(DEFINITION)  # another process may have begun it this very moment
+        if theirs is None:
+            raise ConfigError(
+                f"study={name}: the storage holds a study of this name that kjcm tune did not begin. Choose another study=NAME."
+            )
     if theirs is None:
         study.set_user_attr(DEFINITION, definition)
     elif theirs != definition:
@@ -182,6 +222,15 @@ class Search:
             if is_run and other.number not in before and other.params == trial.params:
                 return other.number
         return None
+
+    def strays(self) -> list[int]:
+        """Return the running trials whose processes have no folder here, so that it cannot be told whether they live."""
+        found = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [
+            trial.number
+            for trial in found
+            if WORKER in trial.user_attrs and not (self.workers / trial.user_attrs[WORKER]).is_dir()
+        ]
 
     def retry(self) -> None:
         """Let trials that failed be begun again with the same values."""

@@ -1,5 +1,6 @@
 """A search space: config keys and what each may be."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -61,7 +62,10 @@ def _distribution(key: str, entry: Any) -> BaseDistribution:
     if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
         raise ConfigError(f"space, {key}: low, high and step are numbers; found {some(numbers)}.")
     if not isinstance(log, bool) or not low < high or (step is not None and step <= 0) or (log and low <= 0):
-        raise ConfigError(f"space, {key}: low is less than high, step above 0, and with log: true low above 0.")
+        given = ", ".join(f"{name}: {value}" for name, value in entry.items())
+        raise ConfigError(
+            f"space, {key}: low is less than high, step above 0, and with log: true low above 0; found {{{given}}}."
+        )
     if log and step is not None:
         raise ConfigError(f"space, {key}: a log range has no step. Leave one of them out, or give choices.")
     if all(isinstance(number, int) for number in numbers):
@@ -100,6 +104,14 @@ def points(key: str, distribution: BaseDistribution) -> list[Value]:
         raise ConfigError(f"sampler=grid needs choices or a step for {key}. Give them, or use sampler=tpe.")
     count = round((distribution.high - distribution.low) / step) + 1  # Optuna has moved `high` onto a step
     return [distribution.low + place * step for place in range(count)]
+
+
+def combinations(distributions: Mapping[str, BaseDistribution]) -> int | None:
+    """Return how many different trials a space has, None where they cannot be counted."""
+    try:
+        return math.prod(len(points(key, one)) for key, one in distributions.items())
+    except ConfigError:
+        return None
 
 
 def values_of(trial: Trial | FrozenTrial) -> dict[str, Value]:

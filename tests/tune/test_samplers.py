@@ -40,6 +40,13 @@ def test_a_study_that_goes_on_draws_as_one_that_never_stopped(name: str) -> None
         parts += proposals(study, count)
     assert parts == whole
     assert len({params["x"] for params in whole}) == 12
+    # stopped within a trial, which another then repeats
+    study = optuna.create_study(sampler=sampler_of(name, 3, 4, SPACE))
+    parts = proposals(study, 5)
+    left = study.ask(dict(SPACE))
+    study.tell(left, state=TrialState.FAIL)
+    study.enqueue_trial(left.params, user_attrs={AGAIN: left.number})
+    assert parts + proposals(study, 7) == whole
     assert proposals(optuna.create_study(sampler=sampler_of(name, 4, 4, SPACE)), 12) != whole
 
 

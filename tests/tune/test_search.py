@@ -2,18 +2,20 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from optuna import create_study
 from optuna.trial import TrialState
 
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.study.lease import LEASE
 from kjcm.tune.samplers import AGAIN, SAME, pruner_of, sampler_of
-from kjcm.tune.search import REASON, RUN, WORKER, Search, is_left, open_study, storage_of
+from kjcm.tune.search import DEFINITION, REASON, RUN, WORKER, Search, is_left, open_study, storage_of, told
 from kjcm.tune.space import distributions_of
 from kjcm.tune.work import worker
 from tests.conftest import ROOT
@@ -169,6 +171,46 @@ def test_a_study_of_another_definition_is_refused(tmp_path: Path) -> None:
     study = opened(tmp_path, "").study
     with pytest.raises(ConfigError, match="study=s is of another config"):
         open_study(study._storage, "s", "1" * 64, "maximize", study.sampler, study.pruner)
+
+
+def test_a_study_that_something_else_has_begun_is_refused(tmp_path: Path) -> None:
+    storage = storage_of(None, tmp_path)
+    theirs = create_study(storage=storage, study_name="s", direction="maximize")
+    theirs.tell(theirs.ask({"x": SPACE["x"]}), 0.3)
+    create_study(storage=storage, study_name="t", direction="minimize")
+    for name in ("s", "t"):
+        with pytest.raises(ConfigError, match=f"study={name}: the storage holds .* did not begin"):
+            open_study(storage, name, "0" * 64, "maximize", theirs.sampler, theirs.pruner)
+    assert DEFINITION not in theirs.user_attrs
+
+
+@pytest.mark.parametrize("content", ["my only notes", '{"a": 1}', "id,답\n1,가"])
+def test_a_file_that_is_no_journal_is_left_as_it_is(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(KjcmError, match=r"notes.txt: holds no journal of a study"):
+        storage_of(str(file), tmp_path)
+    assert file.read_text(encoding="utf-8") == content
+
+
+def test_a_storage_that_breaks_is_told_without_what_it_holds(tmp_path: Path) -> None:
+    study = opened(tmp_path, "").study
+    study.ask().set_user_attr(RUN, "a")
+    file = tmp_path / "journal.log"
+    file.write_text(file.read_text() + '{"op_code": secret\n')
+    for storage, shown in ((str(file), str(file)), (None, "null"), ("sqlite:///secret@base", "sqlite://...")):
+        with pytest.raises(KjcmError, match=f"storage={re.escape(shown)}: damaged") as caught, told(storage):
+            opened(tmp_path, "")
+        assert "secret" not in str(caught.value)
+
+
+def test_a_running_trial_whose_process_cannot_be_asked_for_is_named(tmp_path: Path) -> None:
+    search = opened(tmp_path, "elsewhere")
+    assert search.strays() == []
+    trial = search.next()
+    assert trial is not None and search.strays() == [trial.number]
+    (tmp_path / "workers" / "elsewhere").mkdir(parents=True)
+    assert search.strays() == []
 
 
 def test_an_entry_that_was_not_written_whole_is_cut_off(tmp_path: Path) -> None:

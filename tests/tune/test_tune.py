@@ -81,6 +81,7 @@ def test_a_failed_trial_has_its_reason_and_the_others_go_on(made: Path) -> None:
     assert [row["state"] for row in rows] == ["complete"] * 2 + ["failed"] * 2
     for row in rows[2:]:
         assert row["model.max_length"] == "4096" and "max_length" in row["reason"] and row["f1_weighted"] == ""
+        assert state_of(made / row["run"]) == ("failed", row["reason"])
 
 
 def test_what_the_study_says_of_itself(made: Path) -> None:
