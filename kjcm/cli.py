@@ -6,11 +6,12 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from kjcm import __version__
-from kjcm.errors import Interrupted
+from kjcm.errors import Interrupted, some
 
 # command -> (module and function, what it does, example)
 COMMANDS = {
@@ -93,6 +94,8 @@ COMMANDS = {
 
 SWEPT = ("train", "baseline")  # commands whose multiruns have a ledger: each job fills a run folder
 MULTIRUN = {"-m", "--multirun", "hydra.mode=MULTIRUN"}  # what makes a command one
+PART = re.compile(r"[^\s\[\]{}(),:]+(?: +[^\s\[\]{}(),:]+)*")  # what stands between a value's marks
+PLACES = ("runs", "run_dir", "cache", "out", "output", "run", "input")  # keys of one place each, never swept
 FILE_NAME = re.compile(r"[^'\"{}]+\.(csv|tsv|txt|xlsx|parquet|z?sav|dta|sqlite)", re.I)
 
 HELP = """kjcm {version}: free text to occupation codes
@@ -175,7 +178,9 @@ def _split(arguments: list[str]) -> tuple[str, list[str]]:
 def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
     """Run `command` through Hydra and return the exit code; its errors have been shown."""
     import hydra
+    from hydra.errors import HydraException
     from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
 
     from kjcm import schema
 
@@ -187,6 +192,7 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
         # an error is kept here rather than raised, so that no traceback shows
         try:
             schema.check(cfg)
+            _require_multirun(cfg)
             return _load(target)(cfg)
         except Exception as error:
             from kjcm.study.failures import UNEXPECTED, failure_of
@@ -205,8 +211,7 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
     config = command.replace(" ", "_")
     text = COMMAND_HELP.format(command=command, purpose=purpose, example=example, groups=_groups(config))
     before = sys.argv
-    if debug:
-        os.environ["HYDRA_FULL_ERROR"] = "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall not print and exit
     words = [
         *(_quote_text(_quote_number(word), swept=bool(MULTIRUN & set(arguments))) for word in _checked(arguments)),
         f"hydra.help.template={schema.quoted(text)}",
@@ -219,9 +224,38 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
             codes.append(_sweep(run, command, target, debug))
         else:
             run()
+    except (HydraException, OmegaConfBaseException) as error:
+        if debug:
+            raise
+        print(f"kjcm {command}: {_said(error, config)}", file=sys.stderr, flush=True)
+        codes.append(2)
     finally:
         sys.argv = before
     return max(codes)
+
+
+def _said(error: Exception, config: str) -> str:
+    """Return what Hydra says of words that make no config, without what would not help, and the keys that may be meant."""
+    unhelpful = ("To append to your config", "Config search path", "\tprovider=", "    ")
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(unhelpful)]
+    if error.__cause__ is not None:
+        lines += str(error.__cause__).splitlines()[:1]
+    if unknown := re.match(r"Could not override '([^']+)'", lines[0]):
+        near = get_close_matches(unknown[1], _keys(config), n=3)
+        lines = [f"there is no key {unknown[1]}. {f'Near it are {some(near)}. ' if near else ''}--help lists all."]
+    return "\n".join(lines)
+
+
+def _keys(config: str) -> list[str]:
+    """Return the keys of a command's config, those of groups too."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from kjcm.study.ledger import leaves
+
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        cfg = OmegaConf.to_container(compose(config))
+    return sorted({*(key for key, _ in leaves(cfg)), *_group_names(config_folder(), config)})
 
 
 def _sweep(run: Callable[[], Any], command: str, target: str, debug: bool) -> int:
@@ -234,6 +268,19 @@ def _sweep(run: Callable[[], Any], command: str, target: str, debug: bool) -> in
         finally:
             code = sweep.end()
     return code
+
+
+def _require_multirun(cfg: Any) -> None:
+    """Raise ConfigError if a single run is given what is of a multirun alone: it would go unheeded."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from kjcm.errors import ConfigError
+
+    if OmegaConf.select(cfg, "sweep.dry_run"):
+        raise ConfigError("sweep.dry_run=true lists the jobs of a multirun: add -m, or leave it out.")
+    if swept := OmegaConf.select(HydraConfig.get().sweeper, "params"):
+        raise ConfigError(f"{', '.join(map(str, swept))}: the config sweeps over these keys: add -m, or leave it out.")
 
 
 def _checked(arguments: list[str]) -> list[str]:
@@ -250,7 +297,9 @@ def _checked(arguments: list[str]) -> list[str]:
     if any(word.lstrip("+").startswith("run_dir=") for word in arguments):
         print("kjcm: run_dir names one run's folder and -m makes many; give runs=DIR instead.", file=sys.stderr)
         sys.exit(2)
-    if any(int(os.environ.get(name, "1")) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS")):
+    from kjcm.study.lightning import one_of_several
+
+    if one_of_several():
         print(
             "kjcm: -m under torchrun or several Slurm tasks would have each process launch all jobs. Start the sweep in one "
             "process: trainer.devices=N starts those of a job, hydra/launcher=submitit_slurm takes machines for each.",
@@ -265,6 +314,8 @@ def _quote_number(word: str) -> str:
     key, _, value = word.partition("=")
     if not value or not (config_folder() / key).is_dir():
         return word
+    if swept := re.fullmatch(r"choice\((.*)\)", value):
+        value = swept[1]  # the same; of a group's choices in brackets Hydra loses the quotes
     return f"{key}=" + ",".join(f'"{choice}"' if choice.isdigit() else choice for choice in value.split(","))
 
 
@@ -275,12 +326,12 @@ def _quote_text(word: str, *, swept: bool) -> str:
     """
     from kjcm.schema import quoted
 
-    key, _, value = word.partition("=")
-    if not swept and FILE_NAME.fullmatch(value):
-        return f"{key}={quoted(value)}"
-    if value.isascii() or any(mark in value for mark in "'\"[]{}()$"):
+    key, equals, value = word.partition("=")
+    if not equals or any(mark in value for mark in "'\"$"):
         return word
-    return f"{key}=" + ",".join(part if part.isascii() else quoted(part) for part in value.split(","))
+    if (not swept and FILE_NAME.fullmatch(value)) or (key in PLACES and any(mark in value for mark in "[]{}(),")):
+        return f"{key}={quoted(value)}"
+    return f"{key}=" + PART.sub(lambda part: part[0] if part[0].isascii() else quoted(part[0]), value)
 
 
 def _is_flag(word: str) -> bool:

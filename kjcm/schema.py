@@ -627,6 +627,11 @@ def check(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if value is not None and not (least <= value <= most and (included or value > least)):
             raise ConfigError(f"{key}={value}: use {'at least' if included else 'more than'} {least}, at most {most}.")
+    name = OmegaConf.select(cfg, "name")
+    if name is not None and (not name.strip() or name.startswith(".") or {"/", "\\"} & set(name)):
+        raise ConfigError(
+            f"name={name}: it names a folder in `runs`; use a text without / and \\ that begins with no dot."
+        )
     validation = OmegaConf.select(cfg, "data.validation")
     if validation is not None and not 0 <= validation < 1:
         raise ConfigError(f"data.validation={validation}: use a share of at least 0 and below 1.")

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from kjcm.cli import _quote_number, _quote_text
 from tests.conftest import ROOT, SMALL, Run, command
 
 GROUPS = {
@@ -71,14 +72,61 @@ def test_every_group_choice_composes() -> None:
 def test_a_misspelt_key_fails_at_compose_and_names_itself(
     key: str, here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert command("train", f"{key}=1") == 1
+    assert command("train", f"{key}=1") == 2
     assert key.rpartition(".")[2] in capfd.readouterr().err
     assert not list(here.iterdir())
 
 
+def test_what_hydra_does_not_understand_is_told_in_a_line_or_two(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for word, said in (("sed=1", "Near it are 'seed'"), ("data.scal=1", "'data.scale'"), ("optim.lr=abc", "to Float")):
+        assert command("train", word) == 2
+        error = capfd.readouterr().err
+        assert said in error and len(error.splitlines()) <= 2 and "+" not in error
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("sweep.dry_run=true",), "add -m"),
+        (("experiment=search",), "add -m"),
+        (("name=a/b",), "name=a/b: it names a folder"),
+        (("name=' '",), "it names a folder"),
+        (("name=..",), "it names a folder"),
+    ],
+)
+def test_what_would_go_unheeded_or_astray_is_refused(
+    words: tuple[str, ...], said: str, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command("train", *SMALL, *words) == 2
+    assert said in capfd.readouterr().err and not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("word", "quoted"),
+    [
+        ("-m", "-m"),
+        ("where={name: 실험 가, state: failed}", "where={name: '실험 가', state: failed}"),
+        ("logger.tags=[가,b]", "logger.tags=['가',b]"),
+        ("runs=결과 (1)", "runs='결과 (1)'"),
+        ("runs=a,b", "runs='a,b'"),
+        ("input=조사(5차).csv", "input='조사(5차).csv'"),
+        ("data.columns.task=하는 일", "data.columns.task='하는 일'"),
+        ("where={state: failed}", "where={state: failed}"),
+        ("name='가'", "name='가'"),
+    ],
+)
+def test_what_needs_quotes_gets_them(word: str, quoted: str) -> None:
+    assert _quote_text(word, swept=False) == quoted
+
+
+def test_a_groups_numbers_may_be_a_choice() -> None:
+    assert _quote_number("cutoff=choice(10,100)") == _quote_number("cutoff=10,100") == 'cutoff="10","100"'
+    assert _quote_number("seed=10") == "seed=10"
+
+
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_misspelt_choice_fails_and_names_itself(group: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert command("train", f"{group}=nonesuch") == 1
+    assert command("train", f"{group}=nonesuch") == 2
     assert "nonesuch" in capfd.readouterr().err
     assert not list(here.iterdir())
 

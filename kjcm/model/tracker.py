@@ -1,6 +1,7 @@
 """A run of Weights & Biases that no failure of theirs can stop or hold up."""
 
 import logging
+import shlex
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -105,7 +106,10 @@ class Tracker(Logger):
         try:
             run.finish(exit_code=exit_code)
             if run._finish_timed_out:
-                log.warning("W&B: not everything could be sent in time; later: wandb sync %s", run.settings.sync_dir)
+                log.warning(
+                    "W&B: not everything could be sent in time; later: wandb sync %s",
+                    shlex.quote(str(run.settings.sync_dir)),
+                )
         except Exception as error:
             self._say(f"{first_line(error)}; what it has is in {run.settings.sync_dir}")
             _forget()
@@ -132,7 +136,7 @@ def _begun(begin: Mapping[str, Any], wait: float) -> Run:
     if begin["mode"] == "online":
         log.info("W&B: %s", run.url)
     elif begin["mode"] == "offline":
-        log.info("W&B, offline; later: wandb sync %s", run.settings.sync_dir)
+        log.info("W&B, offline; later: wandb sync %s", shlex.quote(str(run.settings.sync_dir)))
     return run
 
 

@@ -41,7 +41,8 @@ def evaluate(cfg: DictConfig) -> None:
     there = [file for file in FILES if (out / file).exists()]
     if (out / "identity.json").exists():
         raise KjcmError(f"{out} is a run folder. Choose another out=DIR.")
-    if there and not config["overwrite"]:
+    interrupted = there and "metrics.json" not in there and not config["out"]  # nobody else writes into that folder
+    if there and not config["overwrite"] and not interrupted:
         found = read_json(out / "metrics.json") if "metrics.json" in there else {}
         if found.get("evaluation") != name:
             raise KjcmError(
@@ -91,6 +92,7 @@ def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) ->
     outcome = measure(trainer, module, data)
     synthetic = settings.synthetic or cohort.synthetic
     note = "synthetic" if synthetic else ""
+    (out / "metrics.json").unlink(missing_ok=True)  # else another evaluation's would stand beside these rows
     write_parquet(out / "predictions.parquet", prediction_frame(rows, outcome.predictions, settings.classes), note)
     write_json(out / "cohort.json", cohort_record(cohort, classification))
     n_train = {group["code"]: group["train"] for group in trained["groups"]}

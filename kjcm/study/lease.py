@@ -166,6 +166,14 @@ def seems_held(folder: Path) -> bool:
     return bool(numbers) and _here(folder / LEASE / str(numbers[-1])) is not False
 
 
+def silent_for(folder: Path) -> float:
+    """Return the seconds since the last sign of life of a folder's holder, 0 without one; clocks may differ, so for showing."""
+    numbers = _numbers(folder / LEASE)
+    with suppress(OSError):
+        return time.time() - (folder / LEASE / str(numbers[-1])).stat().st_mtime if numbers else 0.0
+    return 0.0
+
+
 def is_held(folder: Path) -> bool:
     """Tell whether a folder's lease is held; a holder elsewhere is watched for a sign of life, SILENCE seconds at most."""
     while numbers := _numbers(folder / LEASE):

@@ -12,7 +12,7 @@ from kjcm.errors import KjcmError
 from kjcm.files import read_json
 from kjcm.schema import WHERE_AND_HOW
 from kjcm.study.failures import read_failure
-from kjcm.study.lease import holder_of, seems_held
+from kjcm.study.lease import SILENCE, holder_of, seems_held, silent_for
 from kjcm.study.run_folder import read_identity
 
 DEPTHS = ("", "*/", "*/*/")  # where run folders are looked for
@@ -56,7 +56,9 @@ def state_of(path: Path) -> tuple[State, str]:
         return "finished", ""
     holder = holder_of(path)
     if seems_held(path):
-        return "running", str(holder or "another process")
+        quiet = silent_for(path)
+        since = f", no sign of life for {quiet / 3600:.1f} h" if quiet > SILENCE else ""
+        return "running", f"{holder or 'another process'}{since}"
     if failure := read_failure(path):
         return ("pruned" if failure.kind == "pruned" else "failed"), failure.reason
     if read_identity(path) is None:
@@ -90,6 +92,11 @@ def entry_of(path: Path, config: Mapping[str, Any] | None = None, words: Sequenc
     if state == "finished":
         try:
             report = read_json(path / "report.json")
+            if not isinstance(report, dict) or not all(
+                isinstance(report.get(name, {}), dict) for name in ("metrics", "validation", "seconds")
+            ):
+                report = {}
+                raise KjcmError(f"{path / 'report.json'}: damaged: no run's report.")
         except KjcmError as error:
             reason = str(error)
     name = str(config.get("name", path.parent.name))

@@ -27,6 +27,11 @@ def global_rank() -> int:
     return 0
 
 
+def one_of_several() -> bool:
+    """Tell whether a launcher outside (torchrun, Slurm) has started this process as one of several."""
+    return any(int(os.environ.get(name) or 1) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+
+
 def on_gpu(accelerator: str) -> bool:
     """Tell whether 'auto', 'cpu' or 'gpu' means a GPU here."""
     import torch

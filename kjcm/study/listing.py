@@ -1,21 +1,27 @@
 """Runs as a table: for the screen, and as CSV; one line a run, or one a setting with mean and SD over its seeds."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
-from kjcm.errors import ConfigError, some
-from kjcm.study.ledger import Entry, leaves, same_but_seeds
+from kjcm.errors import ConfigError, counted, some
+from kjcm.study.ledger import Entry, State, leaves, same_but_seeds
 from kjcm.study.results import SHOWN
+from kjcm.study.run_folder import read_identity
 
 LOWEST_FIRST = ("loss", "seconds")  # in the names of what is better the less there is of it
 ON_SCREEN = ("accuracy", "f1_weighted", "top_5_accuracy", "validation_loss", "validation_accuracy")
 METRIC = re.compile(r"(validation_)?(loss|accuracy|(precision|recall|f1)_[a-z]+|top_\d+_accuracy)(_mean|_sd)?")
+STATES: tuple[str, ...] = get_args(State)
 NOT_A_SETTING = ("state", "name", "seconds", "folder", "reason")
+
+log = logging.getLogger("kjcm")
 
 
 def frame_of(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFrame:
@@ -37,7 +43,7 @@ def frame_of(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFrame
         {
             "state": entry.state,
             "name": entry.name,
-            **{key: entry.given.get(key, own.get(key)) for key in keys},
+            **{key: own.get(key, entry.given.get(key)) for key in keys},
             **{name: entry.metrics.get(name) for name in metrics},
             "seconds": entry.seconds,
             "folder": "" if entry.path == Path() else str(entry.path),
@@ -45,7 +51,8 @@ def frame_of(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFrame
         }
         for entry, own in zip(entries, flat, strict=True)
     ]
-    return pd.DataFrame(rows, columns=["state", "name", *keys, *metrics, "seconds", "folder", "reason"])
+    frame = pd.DataFrame(rows, columns=["state", "name", *keys, *metrics, "seconds", "folder", "reason"], dtype=object)
+    return frame.astype(dict.fromkeys([*metrics, "seconds"], float))
 
 
 def _require_known(keys: Iterable[str], entries: Sequence[Entry], flat: Sequence[Mapping[str, Any]]) -> None:
@@ -67,6 +74,9 @@ def chosen(entries: Sequence[Entry], where: Mapping[str, Any]) -> list[Entry]:
             f"where={where}: give keys and values, as 'where={{state: failed, data.batch_size: [32, 64]}}'."
         )
     _require_known(where, entries, [dict(leaves(entry.config)) for entry in entries])
+    states = where.get("state", [])
+    if unknown := [state for state in (states if isinstance(states, list) else [states]) if state not in STATES]:
+        raise ConfigError(f"where: no state {some(unknown)}; choose among {', '.join(STATES)}.")
     return [entry for entry in entries if all(_has(entry, key, value) for key, value in where.items())]
 
 
@@ -81,19 +91,22 @@ def _has(entry: Entry, key: str, wanted: Any) -> bool:
 def over_seeds(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFrame:
     """Return a table with a line for all finished runs that differ in their seeds alone: n, and each metric's mean and SD.
 
-    The SD is that of a sample (n - 1), empty for one run.
+    The SD is that of a sample (n - 1), empty for one run. A run that is there twice, under two names, counts once.
     """
-    done = [entry for entry in entries if entry.state == "finished"]
+    finished = [entry for entry in entries if entry.state == "finished"]
+    done = list({read_identity(entry.path): entry for entry in reversed(finished)}.values())[::-1]
+    if copies := len(finished) - len(done):
+        log.info("%s of a run under another name or in another place left out", counted(copies, "copy", "copies"))
     frame = frame_of(done, more).drop(columns=["state", "folder", "reason"])
     group = pd.Series([same_but_seeds(entry.path, entry.config) for entry in done], dtype=str)
     lines = []
     for _, rows in frame.groupby(group, sort=False):
         line: dict[str, Any] = {"name": rows["name"].iloc[0]}
         for column in rows.columns[1:]:
-            if pd.api.types.is_numeric_dtype(frame[column]) and column not in more:
+            if is_measured(column):
                 line |= {f"{column}_mean": rows[column].mean(), f"{column}_sd": rows[column].std()}
-            elif not column.startswith("seed"):
-                line[column] = rows[column].iloc[0]
+            elif not column.startswith("seed"):  # where and how they ran may differ
+                line[column] = rows[column].iloc[0] if rows[column].astype(str).nunique() == 1 else None
         lines.append({**line, "n": len(rows)})
     return pd.DataFrame(lines)
 
@@ -106,12 +119,29 @@ def ordered(frame: pd.DataFrame, key: str | None) -> pd.DataFrame:
     """
     if key is None or frame.empty:
         return frame
-    column = key if key in frame else f"{key}_mean"
-    if column not in frame:
-        raise ConfigError(f"sort={key}: no such column. There are {some(frame.columns)}.")
-    values = frame[column]
-    best_first = pd.api.types.is_numeric_dtype(values) and not any(part in column for part in LOWEST_FIRST)
-    return frame.sort_values(column, ascending=not best_first, na_position="last", kind="stable")
+    column = column_of(frame, key)
+    if column is None:
+        near = get_close_matches(key, map(str, frame.columns), n=3, cutoff=0.5)
+        meant = f"Near it are {', '.join(near)}. " if near else ""
+        raise ConfigError(f"sort={key}: no such column. {meant}There are {', '.join(frame.columns)}.")
+    best_first = is_measured(column) and not any(part in column for part in LOWEST_FIRST)
+    return frame.sort_values(column, ascending=not best_first, na_position="last", kind="stable", key=_comparable)
+
+
+def column_of(frame: pd.DataFrame, key: str | None) -> str | None:
+    """Return the column that a sort key names, a metric's mean over seeds by the metric's name; None where there is none."""
+    return next((name for name in (key, f"{key}_mean") if name in frame), None)
+
+
+def is_measured(column: str) -> bool:
+    """Tell whether a column holds what runs came to, rather than what they were given."""
+    return METRIC.fullmatch(column) is not None or column.startswith("seconds")
+
+
+def _comparable(values: pd.Series) -> pd.Series:
+    """Return a column's values as numbers, or all as texts where some are no numbers."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    return numbers if numbers.notna().equals(values.notna()) else values.astype(str).where(values.notna())
 
 
 def for_a_screen(frame: pd.DataFrame, keep: Sequence[str] = ()) -> pd.DataFrame:
@@ -120,7 +150,7 @@ def for_a_screen(frame: pd.DataFrame, keep: Sequence[str] = ()) -> pd.DataFrame:
     metrics = {f"{name}{end}" for name in ON_SCREEN for end in ("", "_mean", "_sd")}
 
     def is_shown(name: str) -> bool:
-        if METRIC.fullmatch(name):
+        if METRIC.fullmatch(name) and name not in always:
             return name in metrics and bool(frame[name].notna().any())
         return name in always or (name != "reason" and frame[name].astype(str).nunique() > 1)
 
@@ -196,6 +226,8 @@ def _cell(line: "pd.Series[Any]", name: str) -> str:
         return ""
     if not isinstance(value, float):
         return str(value)
+    if not is_measured(name):
+        return f"{value:g}"
     text = f"{value:,.1f}" if name.startswith("seconds") else f"{value:.4f}"
     spread = line.get(f"{name.removesuffix('_mean')}_sd") if name.endswith("_mean") else None
     return text if spread is None or pd.isna(spread) else f"{text} ± {spread:.4f}"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from kjcm.errors import KjcmError, counted
+from kjcm.errors import ConfigError, KjcmError, counted
 from kjcm.files import atomic
 from kjcm.study.job import resolved
 from kjcm.study.ledger import entry_of, run_paths
-from kjcm.study.listing import chosen, frame_of, ordered, over_seeds, show
+from kjcm.study.listing import chosen, column_of, frame_of, ordered, over_seeds, show
 
 log = logging.getLogger("kjcm")
 
@@ -22,10 +22,13 @@ def runs(cfg: DictConfig) -> None:
         ConfigError: a key or column that no run has.
     """
     config = resolved(cfg)
+    if config["out"] and Path(config["out"]).suffix.lower() != ".csv":
+        raise ConfigError(f"out={config['out']}: the table is written as CSV; name a file that ends in .csv.")
     entries = [entry_of(path) for path in run_paths(Path(config["runs"]))]
     found = chosen(entries, config["where"] or {})
     if not found:
-        raise KjcmError(f"runs={config['runs']}: {counted(len(entries), 'run')}, and none of them is such a one.")
+        such = "none of them is such a one" if entries else "kjcm train, baseline or tune make some"
+        raise KjcmError(f"runs={config['runs']}: {counted(len(entries), 'run')}; {such}.")
     more = config["columns"]
     frame = ordered((over_seeds if config["group"] else frame_of)(found, more), config["sort"])
     if frame.empty:
@@ -35,8 +38,9 @@ def runs(cfg: DictConfig) -> None:
     states = ", ".join(
         f"{sum(one.state == state for one in found)} {state}" for state in sorted({one.state for one in found})
     )
-    show(frame, f"{counted(len(found), 'run')}: {states}", more)
+    shown = column_of(frame, config["sort"])
+    show(frame, f"{counted(len(found), 'run')}: {states}", [*more, *([shown] if shown else [])])
     if config["out"]:
         with atomic(Path(config["out"]).expanduser(), config["overwrite"]) as file:
-            frame.to_csv(file, index=False)
+            frame.to_csv(file, index=False, encoding="utf-8-sig")  # spreadsheet programs want the BOM for Hangul
         log.info("the table as CSV: %s", config["out"])

@@ -1,5 +1,6 @@
 """What a W&B run is given beside its curves: summary, tables and pictures of the test, and artifacts; texts only on wish."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,6 +91,13 @@ def _panels(share_text: bool, path: Path, rows: Rows, report: Mapping[str, Any])
     return {f"test/{name}": panel for name, panel in shown.items()}
 
 
+def artifact_name(experiment: str) -> str:
+    """Return model-EXPERIMENT in the letters that W&B allows; where some are others, with the name's hash, to tell them apart."""
+    wanted = f"model-{experiment}"
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", wanted)[:110]
+    return name if name == wanted else f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
+
+
 def _model_of(config: Config, path: Path, report: Mapping[str, Any]) -> "Artifact":
     """Return the model folder as an artifact; a tokenizer that may be learnt from answers only where texts are shared."""
     import wandb
@@ -100,7 +108,7 @@ def _model_of(config: Config, path: Path, report: Mapping[str, Any]) -> "Artifac
         "share_text"
     ]  # an earlier run's may be local
     about = {"run": report["hashes"]["run"], "cohort": report["hashes"]["cohort"], "synthetic": report["synthetic"]}
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"model-{config['name']}")[:128]
+    name = artifact_name(config["name"])
     artifact = wandb.Artifact(name, "model", metadata={**about, **summary_of(report), "tokenizer": not learnt})
     for file in sorted((path / "model").iterdir()):
         if file.is_file() and not (learnt and file.name not in WEIGHTS):

@@ -28,7 +28,7 @@ from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, resolved
 from kjcm.study.lease import is_held
 from kjcm.study.ledger import state_of
-from kjcm.study.listing import frame_of, ordered, show
+from kjcm.study.listing import column_of, frame_of, ordered, show
 from kjcm.study.planned import Composer, Job, say
 from kjcm.study.run_folder import LAUNCH
 from kjcm.study.signals import handled, leave
@@ -57,6 +57,7 @@ class Sweep:
         self.jobs: list[Job] = []
         self._node: Config = {}
         self._folder = Path()
+        self._new: list[Path] = []  # folders that were not there
         self._speak: Callable[[], None] = lambda: None  # launchers leave only warnings to be heard
 
     def instantiate_launcher(
@@ -69,6 +70,7 @@ class Sweep:
         self._folder = Path(config.hydra.sweep.dir).resolve()
         self._speak = partial(configure_log, config.hydra.job_logging, config.hydra.verbose)
         self._speak()
+        self._new = [folder for folder in (self._folder, *self._folder.parents) if not folder.exists()]
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:  # Hydra would show its traceback
@@ -94,9 +96,9 @@ class Sweep:
     def listed(self, overrides: Sequence[Sequence[str]], first: int, compose: Composer) -> list[Job]:
         """Return the jobs of some overrides that are to be launched; say what is finished, resumable, failed and new."""
         jobs = [self._job(number, tuple(words), compose) for number, words in enumerate(overrides, first)]
-        known = {job.folder.identity.hash: job.number for job in self.jobs if job.folder}
+        known = {job.folder.path: job.number for job in self.jobs if job.folder}
         for job in jobs:
-            if job.folder and (same := known.setdefault(job.folder.identity.hash, job.number)) != job.number:
+            if job.folder and (same := known.setdefault(job.folder.path, job.number)) != job.number:
                 job.state, job.reason, job.starts = "repeated", f"the same run as job {same}", False
         self.jobs += jobs
         self._speak()
@@ -201,7 +203,8 @@ class Sweep:
         if self._node["dry_run"]:
             (self._folder / "multirun.yaml").unlink(missing_ok=True)
             with suppress(OSError):
-                self._folder.rmdir()
+                for folder in self._new:
+                    folder.rmdir()
             return 2 if invalid else 0
         self._speak()
         entries = [job.entry for job in self.jobs if job.state != "repeated"]
@@ -212,9 +215,10 @@ class Sweep:
             log.warning("%s", error)
         counts = Counter(entry.state for entry in entries)
         states = ", ".join(f"{count} {state}" for state, count in counts.items())
-        show(frame, f"{counted(len(entries), 'job')}: {states}")
+        sort = column_of(frame, self._node["sort"])
+        show(frame, f"{counted(len(entries), 'job')}: {states}", [sort] if sort else [])
         with suppress(KjcmError, OSError), atomic(self._folder / "jobs.csv") as file:
-            frame.to_csv(file, index=False)
+            frame.to_csv(file, index=False, encoding="utf-8-sig")
             log.info("the table as CSV: %s", self._folder / "jobs.csv")
         codes = [job.failure.exit_code for job in self.jobs if job.failure] + [2 for _ in invalid]
         return max([*codes, int(any(state not in ("finished", "running") for state in counts))])

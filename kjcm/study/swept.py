@@ -22,13 +22,12 @@ from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, resolved
 from kjcm.study.lease import Busy, is_held, machine
 from kjcm.study.ledger import state_of
-from kjcm.study.lightning import device_count, global_rank
+from kjcm.study.lightning import device_count, global_rank, one_of_several
 from kjcm.study.run_folder import RunFolder
 from kjcm.study.signals import handled
 from kjcm.study.train import SWEEP
 
 INTERRUPTED = "interrupted"
-EXTERNAL = ("WORLD_SIZE", "SLURM_NTASKS")  # more than one where a launcher outside has started the processes of a job
 
 log = logging.getLogger("kjcm")
 
@@ -97,7 +96,7 @@ class SweptJob:
             log.info("%s works on %s: left to it", reason, folder.path)
             return None
         wanted = _cards_wanted(config)
-        outside = any(int(os.environ.get(name) or 1) > 1 for name in EXTERNAL)
+        outside = one_of_several()
         if this_process() != self.home and not outside and wanted and self.cards == "auto":
             take_cards(wanted)
         if _has_processes(config) and not outside:

@@ -1,12 +1,12 @@
 """`kjcm tune`: a search for hyperparameters by validation rows; each trial is an ordinary run."""
 
-import os
 from importlib.util import find_spec
 
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.study.inputs import Config
+from kjcm.study.lightning import one_of_several
 
 
 def tune(cfg: DictConfig) -> None:
@@ -18,7 +18,7 @@ def tune(cfg: DictConfig) -> None:
     """
     if find_spec("optuna") is None:
         raise KjcmError("kjcm tune needs the extra: pip install 'kjcm[tune]'.")
-    if any(int(os.environ.get(name, "1")) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS")):
+    if one_of_several():
         raise ConfigError(
             "kjcm tune trains each trial in one process. Start it as several jobs of one process each, not as ranks of "
             "one: they share the study."

@@ -246,6 +246,31 @@ def test_runs_are_filtered_grouped_over_seeds_and_written(here: Path, capfd: Out
     assert command("runs", "where={sed: 1}") == 2 and "sed: no run has such a key" in capfd.readouterr().err
     assert command("runs", "where={seed: 7}") == 1 and command("runs", "sort=acuracy") == 2
     assert command("runs", "runs=nowhere") == 1
+    capfd.readouterr()
+    for words, said in (
+        (("sort=acuracy",), "Near it are accuracy"),
+        (("where={state: finnished}",), "no state 'finnished'"),
+        (("out=t.xlsx",), "ends in .csv"),
+    ):
+        assert command("runs", *words) == 2 and said in capfd.readouterr().err
+
+
+def test_runs_sorts_numbers_as_numbers_and_shows_what_it_sorts_by(here: Path, capfd: Out) -> None:
+    assert command("baseline", *JOBS[2:]) == 0 and command(*JOBS, "seed=2,10") == 0
+    assert command("runs", "sort=seed", "out=all.csv") == 0
+    assert pd.read_csv("all.csv")["seed"].tolist() == [0, 2, 10]
+    capfd.readouterr()
+    assert command("runs", "columns=[data.train_share]", "sort=recall_macro") == 0
+    said = capfd.readouterr().out
+    assert "recall_macro" in said and "0.7 " in said and "0.7000" not in said
+
+
+def test_a_run_that_is_there_twice_counts_once_over_seeds(here: Path, capfd: Out) -> None:
+    assert command(*JOBS, "seed=0,1") == 0 and command("baseline", *JOBS[2:], "name=other", "seed=0") == 0
+    capfd.readouterr()
+    assert command("runs", "group=seed", "out=all.csv") == 0
+    assert "1 copy of a run under another name" in capfd.readouterr().out
+    assert pd.read_csv("all.csv")["n"].tolist() == [2]
 
 
 def test_runs_shows_damaged_runs_too(here: Path, capfd: Out) -> None:
