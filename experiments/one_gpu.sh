@@ -15,7 +15,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 kjcm=(${KJCM:-kjcm})
 scale=data.scale=${SCALE:-1}
-words=(preset=full model.pretrained=null optim.lr=2e-4 engine.attention_dropout=none "$scale" "cache=$out/cache" ${WORDS:-})
+words=(preset=full model.pretrained=null optim.lr=2e-4 "$scale" "cache=$out/cache" ${WORDS:-})
+none=engine.attention_dropout=none
 if [[ ${KOBERT:-} ]]; then words+=(tokenizer=kobert "tokenizer.path=$KOBERT"); else words+=(tokenizer=trained); fi
 export TORCHINDUCTOR_CACHE_DIR=$out/kernels
 failed=0
@@ -35,29 +36,34 @@ run() { # run LIMIT NAME COMMAND ...: its output goes to OUT/NAME.log; name, exi
 for part; do
   case $part in
     checks) run 150 checks python3 -m pytest -q -m gpu -p no:cacheprovider ;;
-    bench)
-      run 240 bench "${kjcm[@]}" bench train "${words[@]}" "out=$out/bench" steps=320 warmup=64 repeats=3 ;;
-    train) # cold, then with the kernels of the first
+    bench) # as it is by default, against all; and without the attention's dropout, which the others keep
+      run 240 bench "${kjcm[@]}" bench train "${words[@]}" "out=$out/bench" steps=320 warmup=64 repeats=3
+      run 120 bench_none "${kjcm[@]}" bench train "${words[@]}" $none "out=$out/bench_none" steps=320 warmup=64 repeats=3 \
+        'alternatives=[trainer_bf16]' ;;
+    train) # cold, with the kernels of the first, uncompiled, and without the attention's dropout
       rm -rf "$TORCHINDUCTOR_CACHE_DIR"
       for which in cold warm; do
         run 150 "train_$which" "${kjcm[@]}" train "${words[@]}" "run_dir=$out/$which"
-      done ;;
+      done
+      run 150 train_uncompiled "${kjcm[@]}" train "${words[@]}" engine.compile=false "run_dir=$out/uncompiled"
+      run 150 train_none "${kjcm[@]}" train "${words[@]}" $none "run_dir=$out/none" ;;
     predict) # the run of `train`
       run 60 prepare "${kjcm[@]}" prepare "$scale" "out=$out/cohort"
       cat "$out"/cohort/twin/wave5.csv <(tail -n +2 "$out/cohort/twin/wave6.csv") >"$out/answers.csv"
       for which in first second; do
         run 90 "predict_$which" "${kjcm[@]}" predict "run=$out/warm" "input=$out/answers.csv" "output=$out/coded_$which.csv"
       done
-      run 120 bench_predict "${kjcm[@]}" bench predict "run=$out/warm" "input=$out/answers.csv" "out=$out/bench_predict" ;;
-    seeds) # the two loops over three seeds, three at a time, with the attention's dropout, which the reference always has
-      run 400 seeds "${kjcm[@]}" train -m "${words[@]}" engine=reference,auto engine.attention_dropout=exact seed=0,1,2 \
+      run 120 bench_predict "${kjcm[@]}" bench predict "run=$out/warm" "input=$out/answers.csv" "out=$out/bench_predict" \
+        rows=null repeats=3 'precisions=[32-true,bf16]' ;;
+    seeds) # the two loops over three seeds, three at a time
+      run 400 seeds "${kjcm[@]}" train -m "${words[@]}" engine=reference,auto seed=0,1,2 \
         data.validation=0.1 "runs=$out/seeds" hydra/launcher=joblib hydra.launcher.n_jobs=3 ;;
     reproduce) # from an empty folder
       rm -rf "$out/reproduce"
       run 240 reproduce "${kjcm[@]}" reproduce "${words[@]}" 'models=[k_jcm,k_jcm_half,model_2,model_3,model_4]' \
         "runs=$out/reproduce" "cache=$out/reproduce/cache" "out=$out/reproduce/report" ;;
-    trials) # four trainings, one after another and at once; first one more, for the kernels
-      run 150 trials_before "${kjcm[@]}" train "${words[@]}" seed=9 "run_dir=$out/trials_before"
+    trials) # four trainings, one after another and at once; first the same four once, for their kernels
+      run 200 trials_before "${kjcm[@]}" train -m "${words[@]}" seed=10,11,12,13 "runs=$out/trials_before"
       for jobs in 1 4; do
         run 200 "trials_$jobs" "${kjcm[@]}" train -m "${words[@]}" seed=10,11,12,13 "runs=$out/trials_$jobs" \
           hydra/launcher=joblib "hydra.launcher.n_jobs=$jobs"

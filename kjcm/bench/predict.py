@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm.bench.device import clear, machine, peak_memory
 from kjcm.bench.measuring import Measured, Measurement, alternate
 from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
-from kjcm.coding.coder import Coder
+from kjcm.coding.coder import Coder, resolve_precision
 from kjcm.coding.tables import read_chunks
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import require_file
@@ -25,6 +25,7 @@ from kjcm.survey.responses import TEXT_COLUMNS, sentences
 EXACT = "32-true"  # what the others are held against
 PRECISIONS = (EXACT, "bf16", "int8")
 BATCH = 64  # of the pipeline
+TOKENS = "kjcm from tokens"  # the side that is timed without its tokenizer
 WARM_UP = 64  # texts coded before the clock starts: a device's first work is slow
 
 
@@ -59,12 +60,20 @@ def bench_predict(cfg: DictConfig) -> None:
         f"kjcm {precision}": partial(_measured, partial(_kjcm, run, config, precision), texts, gpu)
         for precision in precisions
     }
+    usual = resolve_precision("auto", gpu)
+    if usual in precisions:
+        sides[TOKENS] = partial(_from_tokens, run, config, usual, texts, gpu)
     sides["pipeline"] = partial(_measured, partial(_pipeline, run, settings, gpu), texts, gpu)
     measured = alternate(sides, config["repeats"])
     about = {name: f"kjcm predict, precision={name.removeprefix('kjcm ')}" for name in sides} | {
         "pipeline": f"Hugging Face pipeline, float32, batch_size={BATCH}, in the file's order"
     }
-    comparisons = [Comparison(name, "pipeline", agreement(measured, name)) for name in sides if name != "pipeline"]
+    if TOKENS in sides:
+        about[TOKENS] = f"the same, precision={usual}, once its texts are tokens in batches"
+    whole = [
+        name for name in sides if name not in ("pipeline", TOKENS)
+    ]  # the pipeline's time has the tokenizer's in it
+    comparisons = [Comparison(name, "pipeline", agreement(measured, name)) for name in whole]
     compared = (
         f"kjcm bench predict: {len(texts):,} texts, {len(set(texts)):,} of them different, {config['repeats']} repeats"
     )
@@ -128,6 +137,24 @@ def _kjcm(run: Path, config: dict[str, Any], precision: str) -> Callable[[list[s
         return First(classes[probability.argmax(axis=1)], probability.max(axis=1).astype(np.float64))
 
     return code
+
+
+def _from_tokens(run: Path, config: dict[str, Any], precision: str, texts: list[str], gpu: bool) -> Measurement:
+    """Time a coder on texts that are tokens in batches already; equal texts are one."""
+    begin = time.perf_counter()
+    clear(gpu)
+    coder = _coder(run, config, precision)
+    coder.code(texts[:WARM_UP])
+    ready = coder.ready(list(dict.fromkeys(texts)))
+    prepared = time.perf_counter()
+    probability = coder.probabilities(ready)
+    return Measurement(
+        seconds=time.perf_counter() - prepared,
+        rows=len(probability),
+        setup_seconds=prepared - begin,
+        peak_memory=peak_memory(gpu),
+        made=None,
+    )
 
 
 def _pipeline(run: Path, settings: Settings, gpu: bool) -> Callable[[list[str]], First]:

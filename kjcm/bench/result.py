@@ -170,6 +170,7 @@ def draw(record: Mapping[str, Any]) -> "Figure":
 
     sides, comparisons = record["sides"], record["comparisons"]
     ours = {one["ours"] for one in comparisons} or set(sides)
+    theirs = {one["alternative"] for one in comparisons}
     notes = {}  # how many times as fast: beside what there are several of
     for one in comparisons:
         if len(ours) > 1:
@@ -184,7 +185,7 @@ def draw(record: Mapping[str, Any]) -> "Figure":
             middle = side["rows_per_second"]
             each = [one["rows"] / one["seconds"] for one in side["measurements"]]
             whiskers = [[middle - min(each)], [max(each) - middle]]
-            axes.barh(place, middle, height=0.62, color=BLUE if name in ours else "#b9c3cc")
+            axes.barh(place, middle, height=0.62, color="#b9c3cc" if name in theirs else BLUE)
             axes.errorbar(middle, place, xerr=whiskers, color=INK, capsize=3, linewidth=1)
             label = "   ".join(filter(None, (_figure(middle), notes.get(name))))
             axes.annotate(label, (max(each), place), (7, 0), textcoords="offset points", va="center")

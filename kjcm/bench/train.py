@@ -43,6 +43,8 @@ def bench_train(cfg: DictConfig) -> None:
     precision = resolve_precision(config["trainer"]["precision"], accelerator)
     measured = alternate(loops(config, ours, plain, plan, names), config["repeats"])
     about = {"kjcm": f"kjcm train, engine {ours.engine.name}, {precision}"}
+    if not ours.engine.attention_dropout:  # the others drop it as the model's configuration says
+        about["kjcm"] += ", attention's dropout left out"
     about |= {name: ABOUT[name].format(precision=precision) for name in names}
     comparisons = [Comparison("kjcm", name, agreement(measured, name, plan)) for name in names]
     compared = (

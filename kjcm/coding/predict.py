@@ -43,6 +43,7 @@ def predict(cfg: DictConfig) -> None:
     Raises:
         KjcmError: the run is not finished, the input is not usable, or the output exists.
     """
+    began = time.perf_counter()
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     run, source, target = finished_run(config["run"]), Path(config["input"]).expanduser(), Path(config["output"])
     if target.suffix.lower() not in OUTPUTS:
@@ -57,6 +58,7 @@ def predict(cfg: DictConfig) -> None:
         # else it was all coded, and killed before it, or its note, was in its place
         if not (about.is_file() and (whole.is_file() or target.is_file())):
             record = _code(config, run, source, settings, columns, parts, whole)
+            record["seconds_with_loading"] = round(time.perf_counter() - began, 3)
             write_json(about, {"run": str(run), **record, "made_by": what})
         record = read_json(about)
         if whole.is_file():
@@ -218,7 +220,8 @@ def _warn(outlook: Mapping[str, Any]) -> None:
 def _say(record: Mapping[str, Any], target: Path) -> None:
     """Show what came of it."""
     rows, outlook = record["rows"], record["triage"]
-    log.info("%s rows coded in %.1f s: %s", f"{rows:,}", record["seconds"], target)
+    spent = f"{record['seconds']:.1f} s ({record['seconds_with_loading']:.1f} s with loading)"
+    log.info("%s rows coded in %s: %s", f"{rows:,}", spent, target)
     if record["rows_resumed"]:
         log.info("%s of them were coded before", f"{record['rows_resumed']:,}")
     shares = [f"{name} {count:,} ({count / rows:.0%})" for name, count in record["decisions"].items() if count]

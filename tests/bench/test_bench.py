@@ -146,6 +146,7 @@ def test_pipeline_and_coder_give_the_same_codes(finished: Path, here: Path, capf
     assert exact["equal_codes_ours"] == exact["equal_codes_alternative"] == 1.0
     assert exact["probability_difference_ours"] == 0.0 and exact["probability_difference_alternative"] < 1e-5
     assert half["equal_codes_ours"] > 0.9 and 0 < half["probability_difference_ours"] < 0.02
+    assert list(record["sides"]) == ["kjcm 32-true", "kjcm bf16", "kjcm from tokens", "pipeline"]
     assert {each["rows"] for side in record["sides"].values() for each in side["measurements"]} == {150}
     assert command(*words, f"run={finished}") == 1
     assert "overwrite=true" in capfd.readouterr().err
