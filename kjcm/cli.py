@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kjcm import __version__
-from kjcm.errors import Interrupted, some
+from kjcm.errors import Interrupted, of_the_system, some
 
 # command -> (module and function, what it does, example)
 COMMANDS = {
@@ -95,7 +95,7 @@ COMMANDS = {
 SWEPT = ("train", "baseline")  # commands whose multiruns have a ledger: each job fills a run folder
 MULTIRUN = {"-m", "--multirun", "hydra.mode=MULTIRUN"}  # what makes a command one
 PART = re.compile(r"[^\s\[\]{}(),:]+(?: +[^\s\[\]{}(),:]+)*")  # what stands between a value's marks
-PLACES = ("runs", "run_dir", "cache", "out", "output", "run", "input")  # keys of one place each, never swept
+PLACES = ("runs", "run_dir", "cache", "out", "output", "run", "input")  # keys of one place each
 FILE_NAME = re.compile(r"[^'\"{}]+\.(csv|tsv|txt|xlsx|parquet|z?sav|dta|sqlite)", re.I)
 
 HELP = """kjcm {version}: free text to occupation codes
@@ -186,13 +186,14 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
 
     schema.register()
     target, purpose, example = COMMANDS[command]
-    codes = [0]
+    codes, multirun = [0], bool(MULTIRUN & set(arguments))
 
     def job(cfg: DictConfig) -> Any:
         # an error is kept here rather than raised, so that no traceback shows
         try:
             schema.check(cfg)
-            _require_multirun(cfg)
+            if not multirun:
+                _require_multirun(command, cfg)
             return _load(target)(cfg)
         except Exception as error:
             from kjcm.study.failures import UNEXPECTED, failure_of
@@ -211,16 +212,17 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
     config = command.replace(" ", "_")
     text = COMMAND_HELP.format(command=command, purpose=purpose, example=example, groups=_groups(config))
     before = sys.argv
+    full = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall not print and exit
     words = [
-        *(_quote_text(_quote_number(word), swept=bool(MULTIRUN & set(arguments))) for word in _checked(arguments)),
+        *(_quote_text(_quote_number(word), swept=multirun) for word in _checked(arguments)),
         f"hydra.help.template={schema.quoted(text)}",
         "hydra.help.app_name=kjcm",
     ]
     sys.argv = [before[0], *sorted(words, key=_is_flag)]  # argparse wants the overrides together
     run = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)(job)
     try:
-        if command in SWEPT and MULTIRUN & set(arguments):
+        if command in SWEPT and multirun:
             codes.append(_sweep(run, command, target, debug))
         else:
             run()
@@ -229,8 +231,16 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
             raise
         print(f"kjcm {command}: {_said(error, config)}", file=sys.stderr, flush=True)
         codes.append(2)
+    except OSError as error:  # as where Hydra's own folder cannot be made
+        if debug:
+            raise
+        print(f"kjcm {command}: {of_the_system(error)}", file=sys.stderr, flush=True)
+        codes.append(1)
     finally:
         sys.argv = before
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if full is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full
     return max(codes)
 
 
@@ -270,7 +280,7 @@ def _sweep(run: Callable[[], Any], command: str, target: str, debug: bool) -> in
     return code
 
 
-def _require_multirun(cfg: Any) -> None:
+def _require_multirun(command: str, cfg: Any) -> None:
     """Raise ConfigError if a single run is given what is of a multirun alone: it would go unheeded."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
@@ -278,9 +288,12 @@ def _require_multirun(cfg: Any) -> None:
     from kjcm.errors import ConfigError
 
     if OmegaConf.select(cfg, "sweep.dry_run"):
-        raise ConfigError("sweep.dry_run=true lists the jobs of a multirun: add -m, or leave it out.")
-    if swept := OmegaConf.select(HydraConfig.get().sweeper, "params"):
-        raise ConfigError(f"{', '.join(map(str, swept))}: the config sweeps over these keys: add -m, or leave it out.")
+        remedy = "add -m, or leave it out" if command in SWEPT else "leave it out"
+        raise ConfigError(f"sweep.dry_run=true lists the jobs of a multirun: {remedy}.")
+    given = {word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task}
+    swept = [str(key) for key in OmegaConf.select(HydraConfig.get().sweeper, "params") or () if key not in given]
+    if command in SWEPT and swept:
+        raise ConfigError(f"{', '.join(swept)}: the config sweeps over these keys. Add -m, or give each one value.")
 
 
 def _checked(arguments: list[str]) -> list[str]:
@@ -329,9 +342,14 @@ def _quote_text(word: str, *, swept: bool) -> str:
     key, equals, value = word.partition("=")
     if not equals or any(mark in value for mark in "'\"$"):
         return word
-    if (not swept and FILE_NAME.fullmatch(value)) or (key in PLACES and any(mark in value for mark in "[]{}(),")):
+    marked = any(mark in value for mark in "[]{}()")
+    place = key in PLACES and (marked or not value.isascii())
+    if not swept and (FILE_NAME.fullmatch(value) or place or (key in PLACES and "," in value)):
         return f"{key}={quoted(value)}"
-    return f"{key}=" + PART.sub(lambda part: part[0] if part[0].isascii() else quoted(part[0]), value)
+    if swept and key in ("runs", "cache") and place:  # a sweep has one of each
+        return f"{key}={quoted(value)}"
+    parts = PART if marked else re.compile("[^,]+")
+    return f"{key}=" + parts.sub(lambda part: part[0] if part[0].isascii() else quoted(part[0]), value)
 
 
 def _is_flag(word: str) -> bool:

@@ -88,7 +88,7 @@ def test_what_hydra_does_not_understand_is_told_in_a_line_or_two(here: Path, cap
     ("words", "said"),
     [
         (("sweep.dry_run=true",), "add -m"),
-        (("experiment=search",), "add -m"),
+        (("experiment=search",), "Add -m"),
         (("name=a/b",), "name=a/b: it names a folder"),
         (("name=' '",), "it names a folder"),
         (("name=..",), "it names a folder"),
@@ -112,11 +112,31 @@ def test_what_would_go_unheeded_or_astray_is_refused(
         ("input=조사(5차).csv", "input='조사(5차).csv'"),
         ("data.columns.task=하는 일", "data.columns.task='하는 일'"),
         ("where={state: failed}", "where={state: failed}"),
+        ("storage=sqlite:///결과.db", "storage='sqlite:///결과.db'"),
+        ("data.columns.task=직업: 하는 일", "data.columns.task='직업: 하는 일'"),
+        ("run=runs/가:1", "run='runs/가:1'"),
+        ("data.path=가.txt,나,c", "data.path='가.txt','나',c"),
         ("name='가'", "name='가'"),
     ],
 )
 def test_what_needs_quotes_gets_them(word: str, quoted: str) -> None:
     assert _quote_text(word, swept=False) == quoted
+
+
+def test_in_a_sweep_marks_are_the_sweeps() -> None:
+    assert _quote_text("run=가,b", swept=True) == "run='가',b"
+    assert _quote_text("run=glob(*)", swept=True) == "run=glob(*)"
+    assert _quote_text("runs=결과 (1)", swept=True) == "runs='결과 (1)'"
+
+
+def test_a_job_of_the_search_is_a_run_too(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    job = (
+        "data.batch_size=32",
+        "optim.lr=0.001",
+        "trainer.max_epochs=1",
+    )  # as a sweep starts a job of several processes
+    assert command("train", *SMALL, "experiment=search", *job, "run_dir=run") == 0
+    assert (here / "run" / "DONE").is_file()
 
 
 def test_a_groups_numbers_may_be_a_choice() -> None:

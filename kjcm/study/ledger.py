@@ -57,7 +57,7 @@ def state_of(path: Path) -> tuple[State, str]:
     holder = holder_of(path)
     if seems_held(path):
         quiet = silent_for(path)
-        since = f", no sign of life for {quiet / 3600:.1f} h" if quiet > SILENCE else ""
+        since = f" (no sign of life for {quiet / 60:,.0f} minutes)" if quiet > 10 * SILENCE else ""
         return "running", f"{holder or 'another process'}{since}"
     if failure := read_failure(path):
         return ("pruned" if failure.kind == "pruned" else "failed"), failure.reason
@@ -110,9 +110,10 @@ def given_by(words: Sequence[str]) -> dict[str, str]:
 
 
 def metrics_of(report: Mapping[str, Any]) -> dict[str, float]:
-    """Return the metrics of a report.json."""
+    """Return the metrics of a report.json, numbers all."""
     validation = {f"validation_{name}": value for name, value in report.get("validation", {}).items()}
-    return {**report.get("metrics", {}), **validation}
+    found = {**report.get("metrics", {}), **validation}
+    return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
 
 
 def setting_of(config: Mapping[str, Any], inputs: Mapping[str, str], results_version: int) -> dict[str, Any]:

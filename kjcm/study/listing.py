@@ -94,7 +94,7 @@ def over_seeds(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFra
     The SD is that of a sample (n - 1), empty for one run. A run that is there twice, under two names, counts once.
     """
     finished = [entry for entry in entries if entry.state == "finished"]
-    done = list({read_identity(entry.path): entry for entry in reversed(finished)}.values())[::-1]
+    done = list({read_identity(entry.path) or entry.path: entry for entry in reversed(finished)}.values())[::-1]
     if copies := len(finished) - len(done):
         log.info("%s of a run under another name or in another place left out", counted(copies, "copy", "copies"))
     frame = frame_of(done, more).drop(columns=["state", "folder", "reason"])

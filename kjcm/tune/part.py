@@ -96,7 +96,7 @@ def take_part(config: Config, words: Sequence[str]) -> None:
                     part.search.workers,
                 )
         write_all(about)
-    conclude(about)
+        conclude(about)
 
 
 def _require_sound(config: Config) -> None:

@@ -79,7 +79,7 @@ def told(storage: str | None) -> Iterator[None]:
     """
     try:
         yield
-    except (StorageInternalError, SQLAlchemyError, json.JSONDecodeError) as error:
+    except (StorageInternalError, SQLAlchemyError, json.JSONDecodeError, UnicodeDecodeError) as error:
         # a URL may hold a password, and an entry or a statement values
         shown = f"{storage.partition('://')[0]}://..." if storage and "://" in storage else storage
         raise KjcmError(
@@ -137,7 +137,9 @@ def open_study(
         storage=storage, study_name=name, direction=direction, sampler=sampler, pruner=pruner, load_if_exists=True
     )
     theirs = study.user_attrs.get(DEFINITION)
-    if theirs is None and (study.get_trials(deepcopy=False) or study.direction.name.lower() != direction):
+    if theirs is None and (
+        study.get_trials(deepcopy=False) or [one.name.lower() for one in study.directions] != [direction]
+    ):
         theirs = study.user_attrs.get(DEFINITION)  # another process may have begun it this very moment
         if theirs is None:
             raise ConfigError(

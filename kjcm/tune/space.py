@@ -97,21 +97,28 @@ def points(key: str, distribution: BaseDistribution) -> list[Value]:
     """
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
-    if isinstance(distribution, IntDistribution) and not distribution.log:
-        return list(range(distribution.low, distribution.high + 1, distribution.step))
-    step = getattr(distribution, "step", None)
-    if not isinstance(distribution, FloatDistribution) or step is None:
+    count = _count(distribution)
+    if count is None:
         raise ConfigError(f"sampler=grid needs choices or a step for {key}. Give them, or use sampler=tpe.")
-    count = round((distribution.high - distribution.low) / step) + 1  # Optuna has moved `high` onto a step
-    return [distribution.low + place * step for place in range(count)]
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return [distribution.low + place * (distribution.step or 1) for place in range(count)]
 
 
 def combinations(distributions: Mapping[str, BaseDistribution]) -> int | None:
     """Return how many different trials a space has, None where they cannot be counted."""
-    try:
-        return math.prod(len(points(key, one)) for key, one in distributions.items())
-    except ConfigError:
-        return None
+    counts = [_count(one) for one in distributions.values()]
+    return None if None in counts else math.prod(count for count in counts if count is not None)
+
+
+def _count(distribution: BaseDistribution) -> int | None:
+    """Return how many values there are, None where they cannot be counted."""
+    if isinstance(distribution, CategoricalDistribution):
+        return len(distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return None if distribution.log else len(range(distribution.low, distribution.high + 1, distribution.step))
+    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+        return round((distribution.high - distribution.low) / distribution.step) + 1  # `high` is moved onto a step
+    return None
 
 
 def values_of(trial: Trial | FrozenTrial) -> dict[str, Value]:

@@ -214,6 +214,11 @@ def test_what_names_one_run_is_refused_of_many(here: Path, capfd: Out, words: tu
     assert said in capfd.readouterr().err and not list(here.iterdir())
 
 
+def test_a_list_alone_leaves_no_file(here: Path, capfd: Out) -> None:
+    assert command(*JOBS, "seed=0,1", "sweep.dry_run=true") == 0
+    assert "2 jobs: 2 new" in capfd.readouterr().out and not list(here.iterdir())
+
+
 def test_a_multirun_by_its_mode_is_one_too(here: Path, capfd: Out) -> None:
     assert command("baseline", *JOBS[2:], "hydra.mode=MULTIRUN", "seed=0") == 0
     assert "1 job: 1 new" in capfd.readouterr().out and list(table(here)["state"]) == ["finished"]

@@ -197,8 +197,13 @@ def test_a_storage_that_breaks_is_told_without_what_it_holds(tmp_path: Path) -> 
     study = opened(tmp_path, "").study
     study.ask().set_user_attr(RUN, "a")
     file = tmp_path / "journal.log"
-    file.write_text(file.read_text() + '{"op_code": secret\n')
-    for storage, shown in ((str(file), str(file)), (None, "null"), ("sqlite:///secret@base", "sqlite://...")):
+    whole = file.read_bytes()
+    for storage, shown, damage in (
+        (str(file), str(file), b'{"op_code": secret'),
+        (None, "null", b"\xff"),
+        ("sqlite:///secret@base", "sqlite://...", b"{"),
+    ):
+        file.write_bytes(whole + damage + b"\n")
         with pytest.raises(KjcmError, match=f"storage={re.escape(shown)}: damaged") as caught, told(storage):
             opened(tmp_path, "")
         assert "secret" not in str(caught.value)

@@ -6,7 +6,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from kjcm.errors import ConfigError
-from kjcm.tune.space import distributions_of, ends, points, word
+from kjcm.tune.space import combinations, distributions_of, ends, points, word
 
 
 def test_keys_may_stand_one_within_another_or_dotted() -> None:
@@ -74,3 +74,10 @@ def test_values_are_words_that_hydra_reads_back(value: Any) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     assert OverridesParser.create().parse_override(word("key", value)).value() == value
+
+
+def test_combinations_are_counted_not_made() -> None:
+    space = {"seed": {"low": 0, "high": 2**31 - 1}, "a": [1, 2, 3], "b": {"low": 0.0, "high": 1.0, "step": 0.25}}
+    assert combinations(distributions_of(space)) == 2**31 * 3 * 5
+    assert combinations(distributions_of({**space, "x": {"low": 0.0, "high": 1.0}})) is None
+    assert combinations(distributions_of({"n": {"low": 1, "high": 8, "log": True}})) is None
