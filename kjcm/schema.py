@@ -149,6 +149,7 @@ class Trainer:
     deterministic: bool = MISSING
     num_workers: int = MISSING
     save_every: float = MISSING
+    keep_checkpoints: bool = MISSING
     progress: bool = MISSING
 
 
@@ -494,8 +495,8 @@ NODES: dict[str, dict[str, type]] = {
 WHERE_AND_HOW = (
     "name", "runs", "run_dir", "cache", "overwrite", "logger", "preset", "sweep",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.num_workers",
-    "trainer.progress", "trainer.save_every", "engine.compile", "engine.block", "data.higher_cutoff", "model.name",
-    "model.lr", "seed",
+    "trainer.progress", "trainer.save_every", "trainer.keep_checkpoints", "engine.compile", "engine.block",
+    "data.higher_cutoff", "model.name", "model.lr", "seed",
 )  # fmt: skip
 # Keys that name input files or folders: their contents, not their places, make the identity.
 INPUTS = (

@@ -19,6 +19,7 @@ DEPTHS = ("", "*/", "*/*/")  # where run folders are looked for
 # Words of a run's command that say what it is called, and where and how it runs.
 ELSEWHERE = (
     "name", "runs", "run_dir", "overwrite", "cache", "logger", "sweep", "hydra", "trainer.progress", "trainer.save_every",
+    "trainer.keep_checkpoints",
 )  # fmt: skip
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

@@ -88,6 +88,9 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
         total = time.perf_counter() - begin
         seconds = {"prepare": ready - begin, "fit": fitted.seconds, "capture": fitted.capture, "total": total}
         finish(folder, report, seconds)
+        if not config["trainer"]["keep_checkpoints"]:
+            for file in (folder.path / "checkpoints").glob("step-*.ckpt"):
+                file.unlink(missing_ok=True)
 
 
 def _sweep() -> str | None:

@@ -20,6 +20,7 @@ from tests.conftest import ROOT, SMALL, command
 WORDS = (
     *SMALL, "trainer.max_epochs=4", "data.batch_size=32", "optim=adamw", "optim.lr=0.003", "optim.schedule=linear",
     "optim.warmup=0.1", "data.validation=0.1", "trainer.patience=3", "trainer.save_every=0",
+    "trainer.keep_checkpoints=true",
 )  # fmt: skip
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.deterministic=true",
        "trainer.precision=32-true", "trainer.num_workers=1")  # fmt: skip

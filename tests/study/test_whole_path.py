@@ -26,6 +26,7 @@ def test_run_folder_is_whole_and_its_metrics_are_those_of_its_predictions(finish
     report, cohort = load(finished / "report.json"), load(finished / "cohort.json")
     for record, name in ((report, "report"), (cohort, "cohort")):
         validate(record, load(ROOT / "docs" / "schemas" / f"{name}.schema.json"))
+    assert not list((finished / "checkpoints").glob("step-*"))  # nothing reads them any more
     for name in ("config.yaml", "identity.json", "predictions.parquet", "checkpoints/fitted.json", "model/model.safetensors",
                  "model/tokenizer.json", "model/kjcm.json", "hydra/overrides.yaml", "train.log", "DONE"):  # fmt: skip
         assert (finished / name).is_file(), name
