@@ -4,7 +4,6 @@ import importlib
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -196,17 +195,11 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
                 _require_multirun(command, cfg)
             return _load(target)(cfg)
         except Exception as error:
-            from kjcm.study.failures import UNEXPECTED, failure_of
-
-            failure = failure_of(error)
             if debug:
                 raise
-            reason = failure.reason
-            if failure.kind == UNEXPECTED:
-                print("".join(traceback.format_tb(error.__traceback__)), end="", file=sys.stderr)
-                reason = f"{type(error).__name__}, a fault of kjcm. Its message may hold an answer: --debug shows it."
-            print(f"kjcm {command}: {reason}", file=sys.stderr, flush=True)
-            codes.append(failure.exit_code)
+            from kjcm.study.failures import tell
+
+            codes.append(tell(f"kjcm {command}", error).exit_code)
             return None
 
     config = command.replace(" ", "_")
@@ -286,11 +279,12 @@ def _require_multirun(command: str, cfg: Any) -> None:
     from omegaconf import OmegaConf
 
     from kjcm.errors import ConfigError
+    from kjcm.schema import word_key
 
     if OmegaConf.select(cfg, "sweep.dry_run"):
         remedy = "add -m, or leave it out" if command in SWEPT else "leave it out"
         raise ConfigError(f"sweep.dry_run=true lists the jobs of a multirun: {remedy}.")
-    given = {word.lstrip("+~").partition("=")[0] for word in HydraConfig.get().overrides.task}
+    given = {word_key(word) for word in HydraConfig.get().overrides.task}
     swept = [str(key) for key in OmegaConf.select(HydraConfig.get().sweeper, "params") or () if key not in given]
     if command in SWEPT and swept:
         raise ConfigError(f"{', '.join(swept)}: the config sweeps over these keys. Add -m, or give each one value.")
@@ -343,10 +337,8 @@ def _quote_text(word: str, *, swept: bool) -> str:
     if not equals or any(mark in value for mark in "'\"$"):
         return word
     marked = any(mark in value for mark in "[]{}()")
-    place = key in PLACES and (marked or not value.isascii())
-    if not swept and (FILE_NAME.fullmatch(value) or place or (key in PLACES and "," in value)):
-        return f"{key}={quoted(value)}"
-    if swept and key in ("runs", "cache") and place:  # a sweep has one of each
+    place = key in (("runs", "cache") if swept else PLACES)  # a sweep has one of each of these
+    if (not swept and FILE_NAME.fullmatch(value)) or (place and (marked or "," in value or not value.isascii())):
         return f"{key}={quoted(value)}"
     parts = PART if marked else re.compile("[^,]+")
     return f"{key}=" + parts.sub(lambda part: part[0] if part[0].isascii() else quoted(part[0]), value)

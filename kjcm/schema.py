@@ -603,6 +603,11 @@ def quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def word_key(word: str) -> str:
+    """Return the key that a word of a command line sets."""
+    return word.lstrip("+~").partition("=")[0]
+
+
 def scaled_cutoff(cutoff: int, scale: float, least: int = 11) -> int:
     """Return the cutoff that removes at `scale` about the groups that `cutoff` removes at scale 1.
 

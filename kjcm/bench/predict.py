@@ -57,22 +57,21 @@ def bench_predict(cfg: DictConfig) -> None:
         _coder(run, config, precision)
     measured_on = machine(gpu)
     sides: dict[str, Callable[[], Measurement]] = {
-        f"kjcm {precision}": partial(_measured, partial(_kjcm, run, config, precision), texts, gpu)
+        f"kjcm {precision}": partial(_measured, partial(_kjcm, run, config, precision, texts), len(texts), gpu)
         for precision in precisions
     }
     usual = resolve_precision("auto", gpu)
     if usual in precisions:
-        sides[TOKENS] = partial(_from_tokens, run, config, usual, texts, gpu)
-    sides["pipeline"] = partial(_measured, partial(_pipeline, run, settings, gpu), texts, gpu)
+        sides[TOKENS] = partial(_measured, partial(_from_tokens, run, config, usual, texts), len(set(texts)), gpu)
+    sides["pipeline"] = partial(_measured, partial(_pipeline, run, settings, gpu, texts), len(texts), gpu)
     measured = alternate(sides, config["repeats"])
     about = {name: f"kjcm predict, precision={name.removeprefix('kjcm ')}" for name in sides} | {
         "pipeline": f"Hugging Face pipeline, float32, batch_size={BATCH}, in the file's order"
     }
     if TOKENS in sides:
         about[TOKENS] = f"the same, precision={usual}, once its texts are tokens in batches"
-    whole = [
-        name for name in sides if name not in ("pipeline", TOKENS)
-    ]  # the pipeline's time has the tokenizer's in it
+    # the pipeline's time has the tokenizer's in it
+    whole = [name for name in sides if name not in ("pipeline", TOKENS)]
     comparisons = [Comparison(name, "pipeline", agreement(measured, name)) for name in whole]
     compared = (
         f"kjcm bench predict: {len(texts):,} texts, {len(set(texts)):,} of them different, {config['repeats']} repeats"
@@ -107,20 +106,19 @@ def _texts(source: Path, rows: int | None, settings: Settings) -> list[str]:
     return texts
 
 
-def _measured(make: Callable[[], Callable[[list[str]], First]], texts: list[str], gpu: bool) -> Measurement:
-    """Make a side's coder, let it code a few texts, and time it on all."""
+def _measured(make: Callable[[], Callable[[], First | None]], rows: int, gpu: bool) -> Measurement:
+    """Have a side made ready, which codes a few texts, and time its work on all `rows`."""
     begin = time.perf_counter()
     clear(gpu)
-    code = make()
-    code(texts[:WARM_UP])
+    work = make()
     ready = time.perf_counter()
-    first = code(texts)  # on the CPU when it returns
+    made = work()  # on the CPU when it returns
     return Measurement(
         seconds=time.perf_counter() - ready,
-        rows=len(texts),
+        rows=rows,
         setup_seconds=ready - begin,
         peak_memory=peak_memory(gpu),
-        made=first,
+        made=made,
     )
 
 
@@ -128,47 +126,43 @@ def _coder(run: Path, config: dict[str, Any], precision: str) -> Coder:
     return Coder(run, config["batch_size"], config["accelerator"], precision)
 
 
-def _kjcm(run: Path, config: dict[str, Any], precision: str) -> Callable[[list[str]], First]:
+def _kjcm(run: Path, config: dict[str, Any], precision: str, texts: list[str]) -> Callable[[], First]:
     coder = _coder(run, config, precision)
     classes = np.array(coder.settings.classes, dtype=object)
+    coder.code(texts[:WARM_UP])
 
-    def code(texts: list[str]) -> First:
+    def work() -> First:
         probability = coder.code(texts)
         return First(classes[probability.argmax(axis=1)], probability.max(axis=1).astype(np.float64))
 
-    return code
+    return work
 
 
-def _from_tokens(run: Path, config: dict[str, Any], precision: str, texts: list[str], gpu: bool) -> Measurement:
-    """Time a coder on texts that are tokens in batches already; equal texts are one."""
-    begin = time.perf_counter()
-    clear(gpu)
+def _from_tokens(run: Path, config: dict[str, Any], precision: str, texts: list[str]) -> Callable[[], None]:
+    """As `_kjcm`, with the texts, equal ones once, tokens in batches already."""
     coder = _coder(run, config, precision)
     coder.code(texts[:WARM_UP])
     ready = coder.ready(list(dict.fromkeys(texts)))
-    prepared = time.perf_counter()
-    probability = coder.probabilities(ready)
-    return Measurement(
-        seconds=time.perf_counter() - prepared,
-        rows=len(probability),
-        setup_seconds=prepared - begin,
-        peak_memory=peak_memory(gpu),
-        made=None,
-    )
+
+    def work() -> None:
+        coder.probabilities(ready)
+
+    return work
 
 
-def _pipeline(run: Path, settings: Settings, gpu: bool) -> Callable[[list[str]], First]:
+def _pipeline(run: Path, settings: Settings, gpu: bool, texts: list[str]) -> Callable[[], First]:
     """Return transformers' pipeline over the run's model folder, which is one that transformers loads by itself."""
     from transformers import pipeline
 
     classify: Any = pipeline("text-classification", model=str(run / "model"), device=0 if gpu else -1)
 
-    def code(texts: list[str]) -> First:
-        given = [settings.prefix + text for text in texts]
+    def code(some: list[str]) -> First:
+        given = [settings.prefix + text for text in some]
         found = classify(given, batch_size=BATCH, truncation=True, max_length=settings.max_length)
         return First(np.array([one["label"] for one in found], dtype=object), np.array([one["score"] for one in found]))
 
-    return code
+    code(texts[:WARM_UP])
+    return partial(code, texts)
 
 
 def agreement(measured: Measured, ours: str) -> dict[str, float]:

@@ -20,7 +20,8 @@ TOP = (2, 3, 4, 5)
 class MeanLoss(Metric):
     """The mean loss of rows, summed without waiting for the device; one that is no number makes the mean none.
 
-    torchmetrics' MeanMetric asks the device at each update whether there was such a one.
+    torchmetrics' MeanMetric asks the device at each update whether there was such a one, or with nan_strategy="disable"
+    forgets the weights (1.9).
 
     Attributes:
         total: sum of the rows' losses.

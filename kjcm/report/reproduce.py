@@ -1,7 +1,6 @@
 """`kjcm reproduce`: train what is missing of the article's models, then build the report."""
 
 import logging
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,8 +13,9 @@ from kjcm.report.build import require_free
 from kjcm.report.experiments import folder, load_experiments
 from kjcm.report.report import build_report
 from kjcm.report.review import read_verdicts
-from kjcm.report.runs import Model, key_of, load_models, study_hash, words_for
-from kjcm.study.failures import UNEXPECTED, failure_of
+from kjcm.report.runs import Model, load_models, study_hash, words_for
+from kjcm.schema import word_key
+from kjcm.study.failures import tell
 from kjcm.study.inputs import Config, input_digests
 from kjcm.study.lightning import global_rank
 from kjcm.study.run_folder import default_path, identity_of
@@ -54,10 +54,7 @@ def reproduce(cfg: DictConfig) -> None:
             try:
                 _train(model, base, seed, config)
             except Exception as error:  # whatever it is, the other models can be trained
-                failure = failure_of(error)
-                if failure.kind == UNEXPECTED:
-                    log.error("%s", "".join(traceback.format_tb(error.__traceback__)).rstrip())
-                log.error("%s, seed %d: %s", model.label, seed, failure.reason)
+                tell(f"{model.label}, seed {seed}", error)
                 failed.append(f"{model.label}, seed {seed}")
     if global_rank() != 0:  # further processes of a training that was started from outside
         return
@@ -98,11 +95,11 @@ def _base_words(words: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: one of them is a key that reproduce sets itself.
     """
-    if own := [word for word in words if key_of(word) in CHOSEN]:
+    if own := [word for word in words if word_key(word) in CHOSEN]:
         raise ConfigError(
             f"{some(own)}: reproduce gives each training these itself. Leave them out, or use `kjcm train`."
         )
-    return [word for word in words if key_of(word) not in (*OWN, *GIVEN)]
+    return [word for word in words if word_key(word) not in (*OWN, *GIVEN)]
 
 
 def _composed(model: Model, base: Sequence[str], seed: int, config: Config) -> tuple[DictConfig, Path]:

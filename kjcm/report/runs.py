@@ -16,7 +16,7 @@ import yaml
 from kjcm.errors import KjcmError, some
 from kjcm.files import read_json
 from kjcm.report.scores import Answers, answers_of
-from kjcm.schema import INPUTS, quoted
+from kjcm.schema import INPUTS, quoted, word_key
 from kjcm.study.ledger import leaves, run_paths, setting_of
 
 # Words of a run's command that say which model it is or where it goes, not what it is like.
@@ -340,13 +340,8 @@ def _one_a_seed(group: Sequence[Run]) -> list[Run]:
 
 def base_words(anchor: Run, model: Model) -> tuple[str, ...]:
     """Return the words of the anchor's command that all models of its study share; `model` is the anchor's."""
-    own = {*OWN_WORDS, *map(key_of, model.words)}
-    return tuple(word for word in anchor.words if key_of(word) not in own)
-
-
-def key_of(word: str) -> str:
-    """Return the key that a word of a command line sets."""
-    return word.lstrip("+~").partition("=")[0]
+    own = {*OWN_WORDS, *map(word_key, model.words)}
+    return tuple(word for word in anchor.words if word_key(word) not in own)
 
 
 def words_for(model: Model, base: Sequence[str], scale: float | None) -> list[str]:
@@ -357,14 +352,14 @@ def words_for(model: Model, base: Sequence[str], scale: float | None) -> list[st
         base: words that all models of the study share.
         scale: preset.scale of the study, for commands that have no presets; None where its data are no twin.
     """
-    own = {key_of(word) for word in model.words}
+    own = {word_key(word) for word in model.words}
     rest = [
         word
         for word in base
-        if key_of(word) not in own and not any(f"{key_of(word)}.".startswith(f"{key}.") for key in model.without)
+        if word_key(word) not in own and not any(f"{word_key(word)}.".startswith(f"{key}.") for key in model.without)
     ]
     if model.command == "baseline":
-        rest = [word for word in rest if key_of(word).split(".")[0] in FOR_BASELINES]
+        rest = [word for word in rest if word_key(word).split(".")[0] in FOR_BASELINES]
         if scale is not None:
             rest.append(f"preset.scale={scale}")
     return [*model.words, *rest]

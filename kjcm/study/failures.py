@@ -1,5 +1,6 @@
 """Why a run failed: told by its error, and kept in its folder."""
 
+import sys
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +40,18 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, OSError):
         return Failure(KjcmError.kind, str(of_the_system(error)))
     return Failure(UNEXPECTED, f"{type(error).__name__} (its places in the code are in {FAILURE})")
+
+
+def tell(who: str, error: Exception, *, debug: bool = False) -> Failure:
+    """Say on stderr what an error means, and return it; of an unexpected one its places, and its message with `debug` alone."""
+    failure, reason = failure_of(error), ""
+    if debug:
+        traceback.print_exception(error)
+    elif failure.kind == UNEXPECTED:
+        print("".join(traceback.format_tb(error.__traceback__)), end="", file=sys.stderr)
+        reason = f"{type(error).__name__}, a fault of kjcm. Its message may hold an answer: --debug shows it."
+    print(f"{who}: {reason or failure.reason}", file=sys.stderr, flush=True)
+    return failure
 
 
 def _says_out_of_memory(error: BaseException) -> bool:

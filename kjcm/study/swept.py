@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGINT, SIGTERM
@@ -17,7 +16,7 @@ from omegaconf import DictConfig
 from kjcm import schema
 from kjcm.errors import Interrupted
 from kjcm.study.cards import take_cards
-from kjcm.study.failures import UNEXPECTED, Failure, failure_of, read_failure
+from kjcm.study.failures import Failure, read_failure, tell
 from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, resolved
 from kjcm.study.lease import Busy, is_held, machine
@@ -72,11 +71,7 @@ class SweptJob:
             log.info("%s", busy)
             return None
         except Exception as error:
-            failure = failure_of(error)
-            if self.debug or failure.kind == UNEXPECTED:
-                traceback.print_exception(error)
-            print(f"kjcm {self.command}: {failure.reason}", file=sys.stderr, flush=True)
-            return failure
+            return tell(f"kjcm {self.command}", error, debug=self.debug)
         finally:
             if "trainer" in cfg:
                 gc.collect()  # cycles would keep a training's memory on the device

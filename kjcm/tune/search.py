@@ -60,14 +60,13 @@ def storage_of(storage: str | None, folder: Path) -> BaseStorage:
 
 def _require_journal(file: Path) -> None:
     """Raise KjcmError if a file is there that is no journal: an unfinished last line would be cut off from it."""
-    begin = b""
-    if file.exists() and file.is_file():
+    if not file.exists():
+        return
+    if file.is_file():  # a pipe would be waited for
         with file.open("rb") as stream:
-            begin = stream.read(len(ENTRY))
-    if not ENTRY.startswith(begin) or (file.exists() and not file.is_file()):
-        raise KjcmError(
-            f"storage={file}: holds no journal of a study. Choose another file, or null for the study's own."
-        )
+            if ENTRY.startswith(stream.read(len(ENTRY))):
+                return
+    raise KjcmError(f"storage={file}: holds no journal of a study. Choose another file, or null for the study's own.")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution
 
 from kjcm import schema
 from kjcm.errors import ConfigError, first_line, some
-from kjcm.report.runs import key_of
+from kjcm.schema import word_key
 from kjcm.study.inputs import Config
 from kjcm.study.run_folder import default_path, identity_of
 from kjcm.tune.space import Value, ends, word
@@ -52,10 +52,10 @@ def base_words(config: Config, words: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: one of them is a key that the search sets itself.
     """
-    if own := [one for one in words if key_of(one) in CHOSEN]:
+    if own := [one for one in words if word_key(one) in CHOSEN]:
         raise ConfigError(f"{some(own)}: tune gives each trial these itself. Leave them out.")
     validation = f"data.validation={config['data']['validation']}"
-    rest = [one for one in words if key_of(one).split(".")[0] not in OWN and key_of(one) != "data.validation"]
+    rest = [one for one in words if word_key(one).split(".")[0] not in OWN and word_key(one) != "data.validation"]
     return [*rest, validation]
 
 
@@ -93,7 +93,7 @@ def require_searchable(base: Sequence[str], distributions: Mapping[str, BaseDist
         ConfigError: a key is both given and searched, a value of the space makes no config, or a trial would need more
             than one process.
     """
-    if both := [one for one in base if key_of(one) in distributions]:
+    if both := [one for one in base if word_key(one) in distributions]:
         raise ConfigError(f"{some(both)}: given and searched too. Leave it out, or add ~space.KEY.")
     first = composed(base, "tune").config
     trainer = first["trainer"]
