@@ -1,6 +1,5 @@
 """What a coded file says of a row: its first codes, and what is to be done with it; texts seen before are known."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -15,7 +14,7 @@ from kjcm.triage.calibration import Probabilities
 from kjcm.triage.rules import ACCEPT, BACK_OFF, DECISIONS, INVALID, NONE, Triage
 
 ADDED = ("decision", "decision_code", "decision_title", "pick_list", "reason")
-MOST_KNOWN = 500_000  # texts remembered, some 170 bytes each, before all are forgotten
+MOST_KNOWN = 500_000  # texts remembered, some 300 bytes each, before all are forgotten
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Known:
     """
 
     def __init__(self) -> None:
-        self._place: dict[bytes, int] = {}
+        self._place: dict[str, int] = {}
         self._coded: list[Coded] = []
 
     def __len__(self) -> int:
@@ -77,17 +76,13 @@ class Known:
             texts: rows' texts.
             manages: [texts]; the same text of one who manages and of one who does not are two.
         """
-        before = len(self._place)
-        numbers = np.empty(len(texts), np.int64)
-        new: list[int] = []
-        for row, (text, says) in enumerate(zip(texts, manages.tolist(), strict=True)):
-            key = hashlib.blake2b(
-                text.encode("utf-8", "surrogatepass"), digest_size=16, key=b"1" if says else b"0"
-            ).digest()
-            numbers[row] = self._place.setdefault(key, len(self._place))
-            if numbers[row] == before + len(new):
-                new.append(row)
-        return numbers, np.array(new, np.int64)
+        place = self._place
+        before = len(place)
+        # a text holds no line break: of one who manages it has a key of its own
+        keys = (f"{text}\n" if says else text for text, says in zip(texts, manages.tolist(), strict=True))
+        numbers = np.fromiter((place.setdefault(key, len(place)) for key in keys), np.int64, len(texts))
+        highest = np.maximum.accumulate(np.append(before - 1, numbers))
+        return numbers, np.flatnonzero(numbers > highest[:-1])
 
     def add(self, coded: Coded) -> None:
         """Keep the next texts as coded."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -197,11 +198,11 @@ def token_batches(lengths: Rows, budget: int) -> Iterator[Rows]:
         begin += count
 
 
-def ahead(items: Iterable[T]) -> Generator[T, None, None]:
-    """Yield items; a thread makes the next one meanwhile. What is raised in it is raised here, and closing ends it."""
-    iterator, end = iter(items), object()
-    with ThreadPoolExecutor(1, "ahead") as thread:
-        coming = thread.submit(next, iterator, end)
+def ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
+    """Yield items; a thread makes the next one meanwhile. What is raised in it is raised here, and closing ends both."""
+    end = object()
+    with closing(items), ThreadPoolExecutor(1, "ahead") as thread:
+        coming = thread.submit(next, items, end)
         while (item := coming.result()) is not end:
-            coming = thread.submit(next, iterator, end)
+            coming = thread.submit(next, items, end)
             yield item  # type: ignore[misc]

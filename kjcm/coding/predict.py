@@ -8,7 +8,7 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -167,10 +167,11 @@ def _code(
     begin, rows, resumed = time.perf_counter(), 0, 0
     counts = np.zeros(len(DECISIONS), np.int64)
     reading = Reading(source, columns, config["triage"]["managers"], settings.manager_words, decider.columns)
-    chunks = ahead(_chunks(reading, config["chunk_rows"], coder, parts))
+    # a thread reads while another tokenises, most of which is no work of Python, and this one codes and writes
+    chunks = ahead(_with_batches(ahead(_chunks(reading, config["chunk_rows"], parts)), coder))
     with closing(chunks), writer(output, source, decider.probabilities) as out:
-        for chunk in chunks:
-            coded = _coded(chunk, coder, decider)
+        for chunk, ready in chunks:
+            coded = _coded(chunk, ready, coder, decider)
             added = decider.frame(coded, chunk.reasons)
             out.write(pd.concat([chunk.frame.reset_index(drop=True), added], axis=1))
             rows, resumed = rows + len(added), resumed + (len(added) if chunk.stored else 0)
@@ -248,7 +249,7 @@ def _say(record: Mapping[str, Any], target: Path) -> None:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Rows of the input, ready to be coded.
+    """Rows of the input.
 
     Attributes:
         frame: the rows as read.
@@ -257,7 +258,7 @@ class Chunk:
         known: the texts that were met.
         numbers: [valid rows], their numbers in `known`.
         new: [new texts], places among the valid rows.
-        ready: the new texts; none where the chunk was coded by an earlier process.
+        texts: [new texts]; none where the chunk was coded by an earlier process.
         stored: the rows coded by an earlier process.
         file: what keeps the coded rows.
     """
@@ -268,13 +269,13 @@ class Chunk:
     known: Known
     numbers: NDArray[np.int64]
     new: NDArray[np.int64]
-    ready: Ready
+    texts: list[str]
     stored: Coded | None
     file: Path
 
 
-def _chunks(reading: Reading, rows: int, coder: Coder, parts: Path) -> Iterator[Chunk]:
-    """Yield the input in chunks that are ready to be coded.
+def _chunks(reading: Reading, rows: int, parts: Path) -> Generator[Chunk, None, None]:
+    """Yield the input in chunks.
 
     Raises:
         KjcmError: a column is missing or would be overwritten.
@@ -296,17 +297,24 @@ def _chunks(reading: Reading, rows: int, coder: Coder, parts: Path) -> Iterator[
         numbers, new = known.meet(those, manages[valid])
         file = parts / f"{number:08}.npz"
         stored = _read_part(file, len(frame))
-        ready = coder.ready([] if stored else [those[row] for row in new])
-        yield Chunk(frame, reasons, manages[valid][new], known, numbers, new, ready, stored, file)
+        to_code = [] if stored else [those[row] for row in new]
+        yield Chunk(frame, reasons, manages[valid][new], known, numbers, new, to_code, stored, file)
 
 
-def _coded(chunk: Chunk, coder: Coder, decider: Decider) -> Coded:
+def _with_batches(chunks: Generator[Chunk, None, None], coder: Coder) -> Generator[tuple[Chunk, Ready], None, None]:
+    """Yield each chunk with the batches of its new texts."""
+    with closing(chunks):
+        for chunk in chunks:
+            yield chunk, coder.ready(chunk.texts)
+
+
+def _coded(chunk: Chunk, ready: Ready, coder: Coder, decider: Decider) -> Coded:
     """Return a chunk's rows coded, new texts by the model, and keep them in its file."""
     invalid = np.array([bool(reason) for reason in chunk.reasons], dtype=bool)
     if chunk.stored:
         chunk.known.add(chunk.stored.take(np.flatnonzero(~invalid)[chunk.new]))
         return chunk.stored
-    chunk.known.add(decider.coded(coder.probabilities(chunk.ready), chunk.manages))
+    chunk.known.add(decider.coded(coder.probabilities(ready), chunk.manages))
     whole = chunk.known.take(chunk.numbers).with_invalid(invalid)
     with atomic(chunk.file) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **vars(whole))

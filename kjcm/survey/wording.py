@@ -1,6 +1,7 @@
 """One sentence from the three answers: `작업장(에서) 직위(으로) 일` (the article, Table 1)."""
 
 import unicodedata
+from functools import lru_cache
 
 AT = "(에서)"
 LIEUL = 8  # index of ㄹ among the 28 final consonants of a Hangul syllable; 0 is none
@@ -14,6 +15,7 @@ def tidy(answer: str) -> str:
     return " ".join(unicodedata.normalize("NFC", answer).split())
 
 
+@lru_cache(1 << 14)  # few words name most positions
 def particle(word: str) -> str:
     """Return '로' after a vowel or ㄹ and '으로' after any other consonant, judged by the last letter or digit."""
     last = next((char for char in reversed(word) if char.isalnum()), "")
@@ -30,5 +32,5 @@ def without_workplace(text: str) -> str:
 def sentence(workplace: str = "", position: str = "", task: str = "") -> str:
     """Return the model's input text; absent (empty) parts are left out, all absent gives ''."""
     workplace, position, task = tidy(workplace), tidy(position), tidy(task)
-    parts = [f"{workplace}{AT}" if workplace else "", f"{position}({particle(position)})" if position else "", task]
-    return " ".join(part for part in parts if part)
+    parts = (f"{workplace}{AT}" if workplace else "", f"{position}({particle(position)})" if position else "", task)
+    return " ".join(filter(None, parts))

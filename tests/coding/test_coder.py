@@ -117,7 +117,7 @@ def test_what_a_thread_makes_comes_in_order_and_so_does_its_error() -> None:
             seen.append(number)
             assert thread != threading.current_thread().name
     assert seen == [0, 1, 2]
-    assert list(ahead([])) == []
+    assert list(ahead(item for item in ())) == []
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
 
 
