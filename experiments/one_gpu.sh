@@ -53,8 +53,12 @@ for part; do
       for which in first second; do
         run 90 "predict_$which" "${kjcm[@]}" predict "run=$out/warm" "input=$out/answers.csv" "output=$out/coded_$which.csv"
       done
-      run 120 bench_predict "${kjcm[@]}" bench predict "run=$out/warm" "input=$out/answers.csv" "out=$out/bench_predict" \
-        rows=null repeats=3 'precisions=[32-true,bf16]' ;;
+      run 90 predict_compiled "${kjcm[@]}" predict "run=$out/warm" "input=$out/answers.csv" \
+        "output=$out/coded_compiled.csv" compile=true
+      for compile in false true; do
+        run 120 "bench_predict_$compile" "${kjcm[@]}" bench predict "run=$out/warm" "input=$out/answers.csv" \
+          "out=$out/bench_predict_$compile" rows=null repeats=3 'precisions=[32-true,bf16]' "compile=$compile"
+      done ;;
     seeds) # the two loops over three seeds, three at a time
       run 400 seeds "${kjcm[@]}" train -m "${words[@]}" engine=reference,auto seed=0,1,2 \
         data.validation=0.1 "runs=$out/seeds" hydra/launcher=joblib hydra.launcher.n_jobs=3 ;;

@@ -219,10 +219,10 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
             codes.append(_sweep(run, command, target, debug))
         else:
             run()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # a job's own errors are kept in it
         if debug:
             raise
-        print(f"kjcm {command}: {_said(error, config)}", file=sys.stderr, flush=True)
+        print(f"kjcm {command}: {_said(error, config, arguments)}", file=sys.stderr, flush=True)
         codes.append(2)
     except OSError as error:  # as where Hydra's own folder cannot be made
         if debug:
@@ -237,8 +237,11 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
     return max(codes)
 
 
-def _said(error: Exception, config: str) -> str:
+def _said(error: Exception, config: str, arguments: list[str]) -> str:
     """Return what Hydra says of words that make no config, without what would not help, and the keys that may be meant."""
+    if str(error).startswith("Config group override"):
+        words = [word for word in arguments if (config_folder() / word.partition("=")[0]).is_dir()]
+        return f"{some(words)}: a group takes one of its choices (--help lists them). For its default leave it out."
     unhelpful = ("To append to your config", "Config search path", "\tprovider=", "    ")
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(unhelpful)]
     if error.__cause__ is not None:

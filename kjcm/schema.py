@@ -316,6 +316,7 @@ class Predict:
     chunk_rows: int = MISSING
     accelerator: str = MISSING
     precision: str = MISSING
+    compile: bool = MISSING
     overwrite: bool = MISSING
 
 
@@ -431,6 +432,7 @@ class BenchPredict:
     input: str = MISSING
     rows: int | None = MISSING
     precisions: list[str] | None = MISSING
+    compile: bool = MISSING
     batch_size: int | None = MISSING
     accelerator: str = MISSING
     repeats: int = MISSING

@@ -78,7 +78,12 @@ def test_a_misspelt_key_fails_at_compose_and_names_itself(
 
 
 def test_what_hydra_does_not_understand_is_told_in_a_line_or_two(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for word, said in (("sed=1", "Near it are 'seed'"), ("data.scal=1", "'data.scale'"), ("optim.lr=abc", "to Float")):
+    for word, said in (
+        ("sed=1", "Near it are 'seed'"),
+        ("data.scal=1", "'data.scale'"),
+        ("optim.lr=abc", "to Float"),
+        ("preset=null", "'preset=null': a group takes one"),
+    ):
         assert command("train", word) == 2
         error = capfd.readouterr().err
         assert said in error and len(error.splitlines()) <= 2 and "+" not in error

@@ -10,9 +10,10 @@ log = logging.getLogger("kjcm")
 
 
 def clear(gpu: bool) -> None:
-    """Begin to count the memory that is held on the device."""
+    """Begin to count the memory that is held on the device, with nothing left of what was compiled before."""
     import torch
 
+    torch.compiler.reset()  # it compiles only so many models of one code, and runs further ones uncompiled
     if gpu:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

@@ -224,7 +224,6 @@ def _begin(config: Config, encoder: "FirstToken | MeanPooled", plan: Plan) -> "t
     """Return a clock that runs and a copy of the encoder's first weights, with nothing of the loop before left."""
     import torch
 
-    torch.compiler.reset()  # it compiles only so many models of one code, and runs further ones uncompiled
     torch.use_deterministic_algorithms(False)  # Lightning's Trainer sets it for the whole process
     gpu = on_gpu(config["trainer"]["accelerator"])
     clear(gpu)

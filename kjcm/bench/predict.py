@@ -65,11 +65,13 @@ def bench_predict(cfg: DictConfig) -> None:
         sides[TOKENS] = partial(_measured, partial(_from_tokens, run, config, usual, texts), len(set(texts)), gpu)
     sides["pipeline"] = partial(_measured, partial(_pipeline, run, settings, gpu, texts), len(texts), gpu)
     measured = alternate(sides, config["repeats"])
-    about = {name: f"kjcm predict, precision={name.removeprefix('kjcm ')}" for name in sides} | {
-        "pipeline": f"Hugging Face pipeline, float32, batch_size={BATCH}, in the file's order"
+    compiled = ", compile=true" if config["compile"] else ""
+    about = {
+        f"kjcm {name}": f"kjcm predict, precision={name}{compiled if name != 'int8' else ''}" for name in precisions
     }
     if TOKENS in sides:
-        about[TOKENS] = f"the same, precision={usual}, once its texts are tokens in batches"
+        about[TOKENS] = f"the same, precision={usual}{compiled}, once its texts are tokens in batches"
+    about["pipeline"] = f"Hugging Face pipeline, float32, batch_size={BATCH}, in the file's order"
     # the pipeline's time has the tokenizer's in it
     whole = [name for name in sides if name not in ("pipeline", TOKENS)]
     comparisons = [Comparison(name, "pipeline", agreement(measured, name)) for name in whole]
@@ -123,7 +125,8 @@ def _measured(make: Callable[[], Callable[[], First | None]], rows: int, gpu: bo
 
 
 def _coder(run: Path, config: dict[str, Any], precision: str) -> Coder:
-    return Coder(run, config["batch_size"], config["accelerator"], precision)
+    compiled = config["compile"] and precision != "int8"
+    return Coder(run, config["batch_size"], config["accelerator"], precision, compiled=compiled)
 
 
 def _kjcm(run: Path, config: dict[str, Any], precision: str, texts: list[str]) -> Callable[[], First]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.errors import ConfigError
+from kjcm.errors import ConfigError, KjcmError, first_line
 from kjcm.study.lightning import has_bf16, on_gpu, quiet
 from kjcm.study.model_folder import load_model
 from kjcm.text.tokens import Tokens, tokenize
@@ -61,10 +61,11 @@ class Coder:
         accelerator: 'auto', 'cpu' or 'gpu'.
         precision: '32-true', 'bf16', 'int8' (ONNX Runtime on a CPU) or 'auto'; the attribute says what 'auto' means.
         temperature: that logits are divided by.
+        compiled: let torch.compile make the model's kernels, once for batches of whatever size.
 
     Raises:
         KjcmError: the run's model cannot be loaded.
-        ConfigError: there is no such device, or it has no such precision.
+        ConfigError: there is no such device, it has no such precision, or what would be compiled is not PyTorch's.
     """
 
     def __init__(
@@ -74,6 +75,8 @@ class Coder:
         accelerator: str = "auto",
         precision: str = "auto",
         temperature: float = 1.0,
+        *,
+        compiled: bool = False,
     ) -> None:
         import torch
 
@@ -82,6 +85,8 @@ class Coder:
             raise ConfigError(f"accelerator={accelerator}: use auto, cpu, or gpu where there is one (`kjcm doctor`).")
         gpu = on_gpu(accelerator)
         self.precision, self.temperature = resolve_precision(precision, gpu), temperature
+        if compiled and self.precision == "int8":
+            raise ConfigError("compile=true is for PyTorch, and precision=int8 runs in ONNX Runtime. Leave one out.")
         model, self.tokenizer, self.settings = load_model(run / "model")
         pad = int(self.tokenizer.pad_token_id)
         if self.precision == "int8":
@@ -91,7 +96,7 @@ class Coder:
             fitting = BATCH_INT8
         else:
             device = torch.device("cuda" if gpu else "cpu")
-            self.forward = Torch(model, pad, device, half=self.precision == "bf16", packed=gpu)
+            self.forward = Torch(model, pad, device, half=self.precision == "bf16", packed=gpu, compiled=compiled)
             fitting = BATCH_ON_GPU if gpu else BATCH_ON_CPU
         self.budget = (batch_size or fitting) * self.settings.max_length
 
@@ -136,10 +141,18 @@ class Torch:
         device: where it runs.
         half: in bfloat16.
         packed: batches without padding, where the encoder's kind can.
+        compiled: by torch.compile, when the first batch comes.
     """
 
     def __init__(
-        self, model: "MeanPooled | FirstToken", pad: int, device: "torch.device", *, half: bool, packed: bool
+        self,
+        model: "MeanPooled | FirstToken",
+        pad: int,
+        device: "torch.device",
+        *,
+        half: bool,
+        packed: bool,
+        compiled: bool = False,
     ) -> None:
         import torch
 
@@ -149,7 +162,9 @@ class Torch:
         if not self.packs:
             for_padded_coding(model)
         self.varlen = half and device.type == "cuda" and has_bf16(gpu=True)
-        self.model = model.to(device, torch.bfloat16 if half else torch.float32)
+        model = model.to(device, torch.bfloat16 if half else torch.float32)
+        run: Any = model.packed if self.packs else model
+        self.run = torch.compile(run, dynamic=True) if compiled else run
 
     def batch(self, tokens: Tokens, rows: Rows) -> "dict[str, Tensor]":
         """Return a packed or padded batch; for a GPU in memory that it can fetch from while others are computed."""
@@ -163,13 +178,20 @@ class Torch:
         return map(self._logits, batches)
 
     def _logits(self, batch: "dict[str, Tensor]") -> "Tensor":
+        from torch._dynamo.exc import TorchDynamoException
+
         from kjcm.engine.attention import Layout
 
         there = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
-        if not self.packs:
-            return self.model(**there)  # type: ignore[no-any-return]
-        layout = Layout(there["starts"], there["places"], there["valid"], dropout=False, varlen=self.varlen)
-        return self.model.packed(there["input_ids"], there["positions"], layout)
+        try:
+            if not self.packs:
+                return self.run(**there)  # type: ignore[no-any-return]
+            layout = Layout(there["starts"], there["places"], there["valid"], dropout=False, varlen=self.varlen)
+            return self.run(there["input_ids"], there["positions"], layout)  # type: ignore[no-any-return]
+        except TorchDynamoException as error:
+            raise KjcmError(
+                f"compile=true: torch.compile cannot make this model ({first_line(error)}). Leave it out."
+            ) from None
 
 
 def resolve_precision(precision: str, gpu: bool) -> str:

@@ -87,7 +87,7 @@ def _what(run: Path, source: Path, config: Mapping[str, Any], columns: Mapping[s
         "columns": dict(columns),
         "precision": resolve_precision(config["precision"], gpu),
         "accelerator": "gpu" if gpu else "cpu",
-        **{key: config[key] for key in ("top_k", "chunk_rows", "batch_size", "triage")},
+        **{key: config[key] for key in ("top_k", "chunk_rows", "batch_size", "compile", "triage")},
     }
 
 
@@ -162,7 +162,8 @@ def _code(
     """Write the coded file and return what is known of it."""
     triage, outlook = _triage(config, run, settings)
     _warn(outlook)
-    coder = Coder(run, config["batch_size"], config["accelerator"], config["precision"], triage.temperature)
+    words = (config["batch_size"], config["accelerator"], config["precision"], triage.temperature)
+    coder = Coder(run, *words, compiled=config["compile"])
     decider = Decider(settings, triage, min(config["top_k"], len(settings.classes)))
     begin, rows, resumed = time.perf_counter(), 0, 0
     counts = np.zeros(len(DECISIONS), np.int64)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each text: [texts]."""
         return np.diff(self.starts)
@@ -43,9 +44,15 @@ class Tokens:
         """Return the ids of some texts as one array [rows, longest], padded on the right with `pad`."""
         lengths = self.lengths[rows]
         out = np.full((len(rows), int(lengths.max(initial=1))), pad, np.int64)
-        for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-            out[place, :length] = self.ids[self.starts[row] : self.starts[row] + length]
+        out[np.arange(out.shape[1]) < lengths[:, None]] = self.ids[self.places(rows)]
         return out
+
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where the tokens of some texts lie in `ids`, one text after another."""
+        lengths = self.lengths[rows]
+        before = np.cumsum(lengths) - lengths
+        found: NDArray[np.int64] = np.arange(int(lengths.sum())) + np.repeat(self.starts[rows] - before, lengths)
+        return found
 
 
 def tokenize(

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from kjcm.coding.coder import Coder, Torch, ahead, resolve_precision, token_batches
-from kjcm.errors import ConfigError
+from kjcm.errors import ConfigError, KjcmError
 from kjcm.study.model_folder import load_model
 
 TEXTS = [
@@ -77,16 +78,52 @@ def test_bfloat16_is_near_float32(finished: Path) -> None:
     assert half.dtype == np.float32 and (half != whole).any()
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_compiled_it_codes_the_same_and_once_for_batches_of_all_sizes(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # in a third of the time
+    torch.compiler.reset()  # what other tests have compiled counts
+    coder = Coder(finished, 3, "cpu", "32-true", compiled=True)
+    expected = Coder(finished, 3, "cpu", "32-true").code(TEXTS)
+    if packed:  # as on a GPU
+        model, *_ = load_model(finished / "model")
+        coder.forward = Torch(model, 1, torch.device("cpu"), half=False, packed=True, compiled=True)
+    np.testing.assert_allclose(coder.code(TEXTS), expected, atol=1e-5)
+    coder.code(["택시 운전"])  # torch has a shape of its own for a single text
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for length in (3, 20):
+            texts = [f"{'벼농사 ' * length}{number}" for number in range(7)]
+            assert coder.code(texts).shape == (7, expected.shape[1])
+
+
+def test_what_cannot_be_compiled_is_said(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from torch._dynamo.exc import InternalTorchDynamoError
+
+    def fails(*_: object, **__: object) -> None:
+        raise InternalTorchDynamoError("Failed to find C compiler.")
+
+    with pytest.raises(ConfigError, match="precision=int8 runs in ONNX Runtime"):
+        Coder(finished, None, "cpu", "int8", compiled=True)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
+    with pytest.raises(KjcmError, match=r"compile=true: .*C compiler.*Leave it out"):
+        Coder(finished, None, "cpu", "32-true", compiled=True).code(TEXTS)
+
+
 @pytest.mark.gpu
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize(("precision", "most"), [("32-true", 1e-4), ("bf16", 0.02)])
-def test_a_card_codes_as_the_processor_does(finished: Path, precision: str, most: float) -> None:
+def test_a_card_codes_as_the_processor_does(finished: Path, precision: str, most: float, compiled: bool) -> None:
     import torch
 
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     expected = Coder(finished, None, "cpu", "32-true").code(TEXTS)
     for size in (None, 1):
-        found = Coder(finished, size, "gpu", precision).code(TEXTS)
+        found = Coder(finished, size, "gpu", precision, compiled=compiled).code(TEXTS)
         assert np.abs(found - expected).max(axis=1).mean() < most
 
 
