@@ -36,10 +36,12 @@ run() { # run LIMIT NAME COMMAND ...: its output goes to OUT/NAME.log; name, exi
 for part; do
   case $part in
     checks) run 150 checks python3 -m pytest -q -m gpu -p no:cacheprovider ;;
-    bench) # as it is by default, against all; and without the attention's dropout, which the others keep
+    bench) # as it is by default, against all; without the attention's dropout, which the others keep; and where a step's time goes
       run 240 bench "${kjcm[@]}" bench train "${words[@]}" "out=$out/bench" steps=320 warmup=64 repeats=3
       run 120 bench_none "${kjcm[@]}" bench train "${words[@]}" $none "out=$out/bench_none" steps=320 warmup=64 repeats=3 \
-        'alternatives=[trainer_bf16]' ;;
+        'alternatives=[trainer_bf16]'
+      run 90 profile "${kjcm[@]}" bench train "${words[@]}" "out=$out/profile" steps=64 warmup=64 repeats=1 profile=true \
+        'alternatives=[]' ;;
     train) # cold, with the kernels of the first, uncompiled, and without the attention's dropout
       rm -rf "$TORCHINDUCTOR_CACHE_DIR"
       for which in cold warm; do
@@ -57,7 +59,7 @@ for part; do
         "output=$out/coded_compiled.csv" compile=true
       for compile in false true; do
         run 120 "bench_predict_$compile" "${kjcm[@]}" bench predict "run=$out/warm" "input=$out/answers.csv" \
-          "out=$out/bench_predict_$compile" rows=null repeats=3 'precisions=[32-true,bf16]' "compile=$compile"
+          "out=$out/bench_predict_$compile" rows=30000 repeats=3 'precisions=[32-true,bf16]' "compile=$compile"
       done ;;
     seeds) # the two loops over three seeds, three at a time
       run 400 seeds "${kjcm[@]}" train -m "${words[@]}" engine=reference,auto seed=0,1,2 \

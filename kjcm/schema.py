@@ -420,6 +420,7 @@ class BenchTrain(Train):
     steps: int = MISSING
     warmup: int = MISSING
     alternatives: list[str] | None = MISSING
+    profile: bool = MISSING
     repeats: int = MISSING
     out: str = MISSING
 

@@ -66,7 +66,7 @@ def test_every_command_of_the_gpu_script_composes(here: Path, capfd: pytest.Capt
         env={**os.environ, "KJCM": str(kjcm), "KOBERT": "kobert", "WORDS": "trainer=cpu"}, capture_output=True, check=True,
     )  # fmt: skip
     lines = [words.split("\n") for words in said.read_text().split("\nEND\n")[:-1]]
-    assert len(lines) == 17 == script.stdout.count(b"\t0\t")
+    assert len(lines) == 18 == script.stdout.count(b"\t0\t")
     for words in lines:
         code = command(*words, *(["sweep.dry_run=true"] if "-m" in words else ["--cfg", "job"]))
         out, error = capfd.readouterr()

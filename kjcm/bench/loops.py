@@ -117,8 +117,8 @@ def plan_of(data: "TokenData", warmup: int, steps: int) -> Plan:
     return Plan(warmup, warmup + steps, rows, tokens.lengths[rows], size)
 
 
-def with_lightning(config: Config, prepared: Prepared, plan: Plan) -> Measurement:
-    """Train by kjcm's Trainer, module and data module with the engine of `prepared`."""
+def with_lightning(config: Config, prepared: Prepared, plan: Plan, profiler: Any = None) -> Measurement:
+    """Train by kjcm's Trainer, module and data module with the engine of `prepared`; a profiler watches the timed steps."""
     import lightning.pytorch as pl
 
     clock, encoder = _begin(config, prepared.encoder, plan)
@@ -130,7 +130,11 @@ def with_lightning(config: Config, prepared: Prepared, plan: Plan) -> Measuremen
 
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, number: int) -> None:
             seen.append(batch["rows"])
+            if profiler and trainer.global_step == plan.warmup:
+                profiler.start()
             clock.at(trainer.global_step)
+            if profiler and trainer.global_step == plan.last:
+                profiler.stop()
             trainer.should_stop = trainer.global_step >= plan.last
 
     with tempfile.TemporaryDirectory() as folder:

@@ -46,6 +46,7 @@ class Benchmark:
         sides: side -> what it is, in words.
         measured: side -> its measurements.
         comparisons: which sides are compared, and how well they agree.
+        profile: of one of kjcm's steps, where it was asked for.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Benchmark:
     sides: Mapping[str, str]
     measured: Measured
     comparisons: Sequence[Comparison]
+    profile: Mapping[str, Any] | None = None
 
 
 def folder_to_fill(config: Mapping[str, Any]) -> Path:
@@ -113,6 +115,7 @@ def record_of(benchmark: Benchmark, measured_on: Mapping[str, Any]) -> dict[str,
             }
             for name, about in benchmark.sides.items()
         },
+        "profile": benchmark.profile,
         "machine": dict(measured_on),
         "versions": {"kjcm": __version__, "python": platform.python_version(), **_versions()},
         "config": dict(benchmark.config),
@@ -153,7 +156,29 @@ def show(record: Mapping[str, Any], out: Path) -> None:
         ratios.add_row(one["name"], f"{one['ratio']:.2f}", f"{low:.2f} to {high:.2f}", agreement)
     if record["comparisons"]:
         console.print(ratios)
+    if record["profile"]:
+        console.print(*_profile(record["profile"]), sep="\n")
     console.print(f"results in {out}", soft_wrap=True)
+
+
+def _profile(found: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return the table of a step's operations, and what the step could be at best."""
+    from rich.table import Table
+
+    table = Table(title=f"a profile of one step, the mean of {found['steps']}", title_justify="left")
+    for head in ("operation", "calls", "ms", "share"):
+        table.add_column(head, justify="left" if head == "operation" else "right")
+    whole = sum(one["milliseconds"] for one in found["operations"])
+    for one in found["operations"]:
+        spent = one["milliseconds"]
+        table.add_row(one["name"], f"{one['calls']:,.0f}", f"{spent:,.2f}", f"{spent / (whole or 1):.0%}")
+    best = found["floor"]
+    return table, (
+        f"{found['milliseconds_per_step']:,.1f} ms a step under the profiler. At the rates measured here "
+        f"{best['flop'] / 1e9:,.1f} GFLOP of matrix products ({best['flop_per_second'] / 1e9:,.0f} GFLOP/s) and "
+        f"{best['bytes'] / 1e9:.2f} GB of the optimiser's memory ({best['bytes_per_second'] / 1e9:,.0f} GB/s) take "
+        f"{best['milliseconds_per_step']:,.1f} ms."
+    )
 
 
 def _figure(value: float | None) -> str:

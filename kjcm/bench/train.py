@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm.bench.device import machine
 from kjcm.bench.loops import TRAINERS, Plan, loops, plan_of, require_accelerate
 from kjcm.bench.measuring import Measured, alternate
+from kjcm.bench.profile import profile
 from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
 from kjcm.errors import ConfigError, some
 from kjcm.study.inputs import Config
@@ -17,6 +18,7 @@ from kjcm.study.lightning import on_gpu, resolve_precision
 from kjcm.study.train import prepared_for
 
 ALTERNATIVES = (*TRAINERS, "lightning")
+PROFILED = 5  # steps, or a block
 ABOUT = {
     "trainer": "Hugging Face Trainer, float32, dynamic padding",
     "trainer_bf16": "Hugging Face Trainer, bf16, dynamic padding",
@@ -51,7 +53,8 @@ def bench_train(cfg: DictConfig) -> None:
         f"kjcm bench train: {plan.last - plan.warmup} steps of {plan.batch_size} rows, {plan.lengths.mean():.1f} tokens a "
         f"row, {config['repeats']} repeats"
     )
-    benchmark = Benchmark("train", compared, rows.cohort.synthetic, config, about, measured, comparisons)
+    profiled = profile(config, ours, plan_of(ours.data, config["warmup"], PROFILED)) if config["profile"] else None
+    benchmark = Benchmark("train", compared, rows.cohort.synthetic, config, about, measured, comparisons, profiled)
     write(out, benchmark, measured_on)
 
 
