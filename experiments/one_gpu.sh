@@ -58,7 +58,7 @@ for part; do
       run 90 predict_compiled "${kjcm[@]}" predict "run=$out/warm" "input=$out/answers.csv" \
         "output=$out/coded_compiled.csv" compile=true
       for compile in false true; do
-        run 120 "bench_predict_$compile" "${kjcm[@]}" bench predict "run=$out/warm" "input=$out/answers.csv" \
+        run 240 "bench_predict_$compile" "${kjcm[@]}" bench predict "run=$out/warm" "input=$out/answers.csv" \
           "out=$out/bench_predict_$compile" rows=30000 repeats=3 'precisions=[32-true,bf16]' "compile=$compile"
       done ;;
     seeds) # the two loops over three seeds, three at a time

@@ -92,6 +92,7 @@ COMMANDS = {
 }  # fmt: skip
 
 SWEPT = ("train", "baseline")  # commands whose multiruns have a ledger: each job fills a run folder
+NO_CHOICE = "Config group override"  # so begins the ValueError that Hydra raises for group=null
 MULTIRUN = {"-m", "--multirun", "hydra.mode=MULTIRUN"}  # what makes a command one
 PART = re.compile(r"[^\s\[\]{}(),:]+(?: +[^\s\[\]{}(),:]+)*")  # what stands between a value's marks
 PLACES = ("runs", "run_dir", "cache", "out", "output", "run", "input")  # keys of one place each
@@ -219,8 +220,10 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
             codes.append(_sweep(run, command, target, debug))
         else:
             run()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # a job's own errors are kept in it
-        if debug:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if debug or not (
+            isinstance(error, HydraException | OmegaConfBaseException) or str(error).startswith(NO_CHOICE)
+        ):
             raise
         print(f"kjcm {command}: {_said(error, config, arguments)}", file=sys.stderr, flush=True)
         codes.append(2)
@@ -239,8 +242,8 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
 
 def _said(error: Exception, config: str, arguments: list[str]) -> str:
     """Return what Hydra says of words that make no config, without what would not help, and the keys that may be meant."""
-    if str(error).startswith("Config group override"):
-        words = [word for word in arguments if (config_folder() / word.partition("=")[0]).is_dir()]
+    if str(error).startswith(NO_CHOICE):
+        words = [word for word in arguments if "null" in re.split("[=,]", word)]
         return f"{some(words)}: a group takes one of its choices (--help lists them). For its default leave it out."
     unhelpful = ("To append to your config", "Config search path", "\tprovider=", "    ")
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(unhelpful)]

@@ -131,6 +131,7 @@ def with_lightning(config: Config, prepared: Prepared, plan: Plan, profiler: Any
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, number: int) -> None:
             seen.append(batch["rows"])
             if profiler and trainer.global_step == plan.warmup:
+                wait(clock.gpu)
                 profiler.start()
             clock.at(trainer.global_step)
             if profiler and trainer.global_step == plan.last:

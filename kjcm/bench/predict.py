@@ -129,10 +129,16 @@ def _coder(run: Path, config: dict[str, Any], precision: str) -> Coder:
     return Coder(run, config["batch_size"], config["accelerator"], precision, compiled=compiled)
 
 
-def _kjcm(run: Path, config: dict[str, Any], precision: str, texts: list[str]) -> Callable[[], First]:
+def _warm(run: Path, config: dict[str, Any], precision: str, texts: list[str]) -> Coder:
     coder = _coder(run, config, precision)
+    for first in (texts[:WARM_UP], texts[:1]):  # compiled, a single text has a shape of its own
+        coder.code(first)
+    return coder
+
+
+def _kjcm(run: Path, config: dict[str, Any], precision: str, texts: list[str]) -> Callable[[], First]:
+    coder = _warm(run, config, precision, texts)
     classes = np.array(coder.settings.classes, dtype=object)
-    coder.code(texts[:WARM_UP])
 
     def work() -> First:
         probability = coder.code(texts)
@@ -143,8 +149,7 @@ def _kjcm(run: Path, config: dict[str, Any], precision: str, texts: list[str]) -
 
 def _from_tokens(run: Path, config: dict[str, Any], precision: str, texts: list[str]) -> Callable[[], None]:
     """As `_kjcm`, with the texts, equal ones once, tokens in batches already."""
-    coder = _coder(run, config, precision)
-    coder.code(texts[:WARM_UP])
+    coder = _warm(run, config, precision, texts)
     ready = coder.ready(list(dict.fromkeys(texts)))
 
     def work() -> None:

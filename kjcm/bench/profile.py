@@ -1,10 +1,11 @@
-"""Where a step of kjcm's training spends its time, and what its arithmetic and its memory allow at best on this device."""
+"""Where a step of kjcm's training spends its time, and the least that its arithmetic and its memory take on this device."""
 
 import copy
 import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kjcm.bench.device import wait
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     import torch
 
 SHOWN = 15  # operations by name; the rest is one sum
-TRIES = 10  # of which the fastest is a device's rate
+TRIES, CALLS = (
+    5,
+    20,
+)  # a device's rate is that of the fastest try, of several calls: of one alone the launch would be measured
 ADAM = 28  # bytes a weight: it, its gradient and two moments are read, three of them written, in float32
-CAST = 6  # bytes a weight that is read in float32 and written in half precision
-COPIED = 1 << 26  # numbers of the copy that measures memory: beyond every cache
+CAST = 6  # bytes a weight of a linear layer that is read in float32 and written in half precision
+COPIED = 1 << 26  # floats that are copied to measure memory: beyond every cache
 
 
 def profile(config: Config, prepared: Prepared, plan: Plan) -> dict[str, Any]:
@@ -63,10 +67,10 @@ def _operations(profiler: Any, steps: int, gpu: bool) -> list[dict[str, Any]]:
 
 
 def floor(config: Config, prepared: Prepared, plan: Plan) -> dict[str, float]:
-    """Return the least time of a step: its multiplications and its optimiser's memory at the rates measured here.
+    """Return the least time of a step: its multiplications and its optimiser's memory at the best rates measured here.
 
-    Matrix products and attention are counted by `torch.utils.flop_counter` on one batch; the rate is that of the product of
-    a batch's tokens with a layer of four times the encoder's width, in the training's precision; memory's that of a copy.
+    Matrix products and attention are counted by `torch.utils.flop_counter` on one batch; the rate is the best of the
+    products of a batch's tokens with layers of the encoder's shapes, in the training's precision; memory's that of a copy.
     """
     import torch
 
@@ -74,15 +78,19 @@ def floor(config: Config, prepared: Prepared, plan: Plan) -> dict[str, float]:
     gpu, precision = on_gpu(accelerator), resolve_precision(precision, accelerator)
     device = torch.device("cuda" if gpu else "cpu")
     kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision, torch.float32)
-    rows = plan.rows[: plan.batch_size]
     tokens, width = int(plan.lengths[: plan.batch_size].sum()), prepared.encoder.config.hidden_size
-    left, right = (torch.randn(shape, device=device, dtype=kind) for shape in ((tokens, width), (width, 4 * width)))
-    multiplied = 2 * tokens * width * 4 * width / _fastest(lambda: left @ right, gpu)
+    multiplied = 0.0
+    for inner, outer in ((width, width), (width, 4 * width), (4 * width, width)):
+        left, right = (torch.randn(shape, device=device, dtype=kind) for shape in ((tokens, inner), (outer, inner)))
+        seconds = _fastest(partial(torch.nn.functional.linear, left, right), gpu)
+        multiplied = max(multiplied, 2 * tokens * inner * outer / seconds)
     source = torch.zeros(COPIED, device=device)
-    target = torch.empty_like(source)
-    copied = 2 * source.nbytes / _fastest(lambda: target.copy_(source), gpu)
+    copied = 2 * source.nbytes / _fastest(partial(torch.empty_like(source).copy_, source), gpu)
     weights = sum(weight.numel() for weight in prepared.encoder.parameters())
-    work, moved = _multiplications(config, prepared, rows), weights * (ADAM + (CAST if kind != torch.float32 else 0))
+    layers = [module for module in prepared.encoder.modules() if isinstance(module, torch.nn.Linear)]
+    cast = sum(weight.numel() for layer in layers for weight in layer.parameters()) if kind != torch.float32 else 0
+    work = _multiplications(config, prepared, plan.rows[: plan.batch_size])
+    moved = ADAM * weights + CAST * cast
     return {
         "flop": work,
         "flop_per_second": multiplied,
@@ -110,12 +118,13 @@ def _multiplications(config: Config, prepared: Prepared, rows: Any) -> int:
 
 
 def _fastest(work: "Callable[[], torch.Tensor]", gpu: bool) -> float:
-    """Return the seconds of the fastest of several tries."""
+    """Return the seconds of a call in the fastest of several tries."""
     seconds = []
     for _ in range(TRIES):
         wait(gpu)
         begin = time.perf_counter()
-        work()
+        for _ in range(CALLS):
+            work()
         wait(gpu)
-        seconds.append(time.perf_counter() - begin)
+        seconds.append((time.perf_counter() - begin) / CALLS)
     return min(seconds)

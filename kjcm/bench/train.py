@@ -18,7 +18,7 @@ from kjcm.study.lightning import on_gpu, resolve_precision
 from kjcm.study.train import prepared_for
 
 ALTERNATIVES = (*TRAINERS, "lightning")
-PROFILED = 5  # steps, or a block
+PROFILED = 5  # steps at most, but for whole blocks
 ABOUT = {
     "trainer": "Hugging Face Trainer, float32, dynamic padding",
     "trainer_bf16": "Hugging Face Trainer, bf16, dynamic padding",
@@ -42,6 +42,7 @@ def bench_train(cfg: DictConfig) -> None:
     ours = prepared_for(config, rows)
     plain = prepared_for({**config, "engine": {**config["engine"], "name": "reference"}}, rows)
     plan = plan_of(ours.data, config["warmup"], config["steps"])
+    few = plan_of(ours.data, config["warmup"], min(config["steps"], PROFILED))
     precision = resolve_precision(config["trainer"]["precision"], accelerator)
     measured = alternate(loops(config, ours, plain, plan, names), config["repeats"])
     about = {"kjcm": f"kjcm train, engine {ours.engine.name}, {precision}"}
@@ -53,7 +54,7 @@ def bench_train(cfg: DictConfig) -> None:
         f"kjcm bench train: {plan.last - plan.warmup} steps of {plan.batch_size} rows, {plan.lengths.mean():.1f} tokens a "
         f"row, {config['repeats']} repeats"
     )
-    profiled = profile(config, ours, plan_of(ours.data, config["warmup"], PROFILED)) if config["profile"] else None
+    profiled = profile(config, ours, few) if config["profile"] else None
     benchmark = Benchmark("train", compared, rows.cohort.synthetic, config, about, measured, comparisons, profiled)
     write(out, benchmark, measured_on)
 

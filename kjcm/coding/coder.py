@@ -61,7 +61,7 @@ class Coder:
         accelerator: 'auto', 'cpu' or 'gpu'.
         precision: '32-true', 'bf16', 'int8' (ONNX Runtime on a CPU) or 'auto'; the attribute says what 'auto' means.
         temperature: that logits are divided by.
-        compiled: let torch.compile make the model's kernels, once for batches of whatever size.
+        compiled: let torch.compile make the model's kernels, for batches of whatever size.
 
     Raises:
         KjcmError: the run's model cannot be loaded.
@@ -190,7 +190,8 @@ class Torch:
             return self.run(there["input_ids"], there["positions"], layout)  # type: ignore[no-any-return]
         except TorchDynamoException as error:
             raise KjcmError(
-                f"compile=true: torch.compile cannot make this model ({first_line(error)}). Leave it out."
+                f"compile=true: torch.compile failed ({first_line(error)}). It needs a C compiler, on a GPU Triton too: install "
+                "them, or leave it out."
             ) from None
 
 

@@ -31,7 +31,7 @@ def pack(tokens: Tokens, rows: Rows) -> dict[str, Tensor]:
     lengths = tokens.lengths[rows]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
-    ids = tokens.ids[tokens.places(rows)]
+    ids = tokens.ids[np.repeat(tokens.starts[rows], lengths) + positions]
     longest = int(lengths.max(initial=1))
     places = np.repeat(np.arange(len(rows)) * longest, lengths) + positions
     valid = np.arange(longest)[None, :] < lengths[:, None]

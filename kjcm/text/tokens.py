@@ -43,16 +43,11 @@ class Tokens:
     def padded(self, rows: NDArray[np.int64], pad: int) -> NDArray[np.int64]:
         """Return the ids of some texts as one array [rows, longest], padded on the right with `pad`."""
         lengths = self.lengths[rows]
-        out = np.full((len(rows), int(lengths.max(initial=1))), pad, np.int64)
-        out[np.arange(out.shape[1]) < lengths[:, None]] = self.ids[self.places(rows)]
+        columns = np.arange(int(lengths.max(initial=1)))
+        real = columns < lengths[:, None]
+        out = np.full(real.shape, pad, np.int64)
+        out[real] = self.ids[(self.starts[rows][:, None] + columns)[real]]
         return out
-
-    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return where the tokens of some texts lie in `ids`, one text after another."""
-        lengths = self.lengths[rows]
-        before = np.cumsum(lengths) - lengths
-        found: NDArray[np.int64] = np.arange(int(lengths.sum())) + np.repeat(self.starts[rows] - before, lengths)
-        return found
 
 
 def tokenize(

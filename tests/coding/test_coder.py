@@ -79,12 +79,18 @@ def test_bfloat16_is_near_float32(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_compiled_it_codes_the_same_and_once_for_batches_of_all_sizes(
+def test_it_is_compiled_once_for_batches_of_all_sizes_and_codes_the_same(
     finished: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
     import torch
 
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # in a third of the time
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> object:
+        graphs.append(graph)
+        return graph.forward  # as it is: in a third of the time
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     torch.compiler.reset()  # what other tests have compiled counts
     coder = Coder(finished, 3, "cpu", "32-true", compiled=True)
     expected = Coder(finished, 3, "cpu", "32-true").code(TEXTS)
@@ -93,6 +99,7 @@ def test_compiled_it_codes_the_same_and_once_for_batches_of_all_sizes(
         coder.forward = Torch(model, 1, torch.device("cpu"), half=False, packed=True, compiled=True)
     np.testing.assert_allclose(coder.code(TEXTS), expected, atol=1e-5)
     coder.code(["택시 운전"])  # torch has a shape of its own for a single text
+    assert len(graphs) == 2
     with torch.compiler.set_stance("fail_on_recompile"):
         for length in (3, 20):
             texts = [f"{'벼농사 ' * length}{number}" for number in range(7)]
@@ -109,7 +116,7 @@ def test_what_cannot_be_compiled_is_said(finished: Path, monkeypatch: pytest.Mon
     with pytest.raises(ConfigError, match="precision=int8 runs in ONNX Runtime"):
         Coder(finished, None, "cpu", "int8", compiled=True)
     monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
-    with pytest.raises(KjcmError, match=r"compile=true: .*C compiler.*Leave it out"):
+    with pytest.raises(KjcmError, match=r"compile=true: .*C compiler.*leave it out"):
         Coder(finished, None, "cpu", "32-true", compiled=True).code(TEXTS)
 
 
@@ -156,6 +163,28 @@ def test_what_a_thread_makes_comes_in_order_and_so_does_its_error() -> None:
     assert seen == [0, 1, 2]
     assert list(ahead(item for item in ())) == []
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_closing_ends_what_the_items_come_from() -> None:
+    ended = []
+
+    def source() -> Iterator[int]:
+        try:
+            yield from range(100)
+        finally:
+            ended.append("source")
+
+    def doubled(items: Iterator[int]) -> Iterator[int]:
+        for item in items:
+            yield 2 * item
+
+    first = source()
+    second = ahead(first)
+    third = ahead(doubled(second))
+    assert next(third) == 0
+    third.close()
+    second.close()
+    assert ended == ["source"] and next(first, None) is None
 
 
 def test_no_more_than_one_item_is_made_ahead_and_closing_ends_the_thread() -> None:
