@@ -401,6 +401,7 @@ class Tune(Train):
 
     space: dict[str, Any] = MISSING
     trials: int = MISSING
+    hours: float | None = MISSING
     sampler: str = MISSING
     sampler_seed: int = MISSING
     startup: int = MISSING
@@ -572,6 +573,7 @@ RANGES: dict[str, tuple[float, bool, float]] = {
     "replicates": (0, True, 10**6),
     "bootstrap_seed": (0, True, 2**32 - 1),
     "trials": (1, True, 10**6),
+    "hours": (0, False, 10**5),
     "sampler_seed": (0, True, 2**32 - 1),
     "startup": (0, True, 10**6),
     "prune_after": (0, True, 10**6),

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -57,6 +58,7 @@ def take_part(config: Config, words: Sequence[str]) -> None:
         KjcmError: the data or the storage are not usable, or no trial was completed.
     """
     _require_sound(config)
+    began = time.monotonic()
     base, distributions = base_words(config, words), distributions_of(config["space"])
     sampler = sampler_of(config["sampler"], config["sampler_seed"], config["startup"], distributions)
     first = require_searchable(base, distributions)
@@ -88,6 +90,9 @@ def take_part(config: Config, words: Sequence[str]) -> None:
             while (trial := part.search.next()) is not None:
                 part.run(trial)
                 write_results(about)
+                if config["hours"] is not None and time.monotonic() - began > 3600 * config["hours"]:
+                    log.info("hours=%g are over: this process begins no further trial", config["hours"])
+                    break
             if strays := part.search.strays():
                 log.warning(
                     "trials %s are of processes that have no folder in %s: whether they are still at work cannot be told. "

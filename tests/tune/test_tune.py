@@ -129,6 +129,19 @@ def test_a_study_that_has_its_trials_trains_nothing_more(
     assert "kjcm train experiment=k_jcm" in capfd.readouterr().out
 
 
+def test_no_trial_is_begun_after_its_hours_and_the_same_command_goes_on(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for done in (1, 2):
+        search("study=s", "+space.seed=[0,1]", "hours=1e-9")
+        assert "hours=1e-09 are over" in capfd.readouterr().out
+        assert summary(here / "runs" / "s")["trials"]["complete"] == done
+    search("study=s", "+space.seed=[0,1]", "hours=1e-9")
+    assert "are over" not in capfd.readouterr().out
+    search("study=s", "+space.seed=[0,1]", "hours=0", code=2)
+    assert "hours=0" in capfd.readouterr().err
+
+
 def test_an_unpromising_trial_is_ended_early(here: Path) -> None:
     search(
         "study=s", "trainer.max_epochs=3", "pruner=median", "prune_after=1", "prune_from=2", "sampler_seed=1",
