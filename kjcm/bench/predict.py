@@ -142,7 +142,7 @@ def _kjcm(run: Path, config: dict[str, Any], precision: str, texts: list[str]) -
 
     def work() -> First:
         probability = coder.code(texts)
-        return First(classes[probability.argmax(axis=1)], probability.max(axis=1).astype(np.float64))
+        return First(classes[probability.argmax(axis=1)], probability.max(axis=1))
 
     return work
 

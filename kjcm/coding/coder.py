@@ -100,7 +100,7 @@ class Coder:
             fitting = BATCH_ON_GPU if gpu else BATCH_ON_CPU
         self.budget = (batch_size or fitting) * self.settings.max_length
 
-    def code(self, texts: list[str]) -> NDArray[np.float32]:
+    def code(self, texts: list[str]) -> NDArray[np.float64]:
         """Return each text's probabilities [texts, classes]; of equal texts one is coded."""
         which, different = pd.factorize(np.array(texts, dtype=object))
         return self.probabilities(self.ready(list(different)))[which]
@@ -112,8 +112,8 @@ class Coder:
         rows = list(token_batches(tokens.lengths, self.budget))
         return Ready(rows, [self.forward.batch(tokens, batch) for batch in rows])
 
-    def probabilities(self, ready: Ready) -> NDArray[np.float32]:
-        """Return the probabilities [texts, classes] of texts made ready.
+    def probabilities(self, ready: Ready) -> NDArray[np.float64]:
+        """Return the probabilities [texts, classes] of texts made ready, in float64 as those that set the thresholds.
 
         The device is waited for once, at the end: until then the results stay on it and batches follow one another.
         """
@@ -121,11 +121,11 @@ class Coder:
 
         with torch.inference_mode():
             found = [
-                (logits.float() / self.temperature).softmax(dim=1) for logits in self.forward.logits(ready.batches)
+                (logits.double() / self.temperature).softmax(dim=1) for logits in self.forward.logits(ready.batches)
             ]
             if not found:
-                return np.empty((0, len(self.settings.classes)), np.float32)
-            values: NDArray[np.float32] = torch.cat(found).cpu().numpy()
+                return np.empty((0, len(self.settings.classes)))
+            values: NDArray[np.float64] = torch.cat(found).cpu().numpy()
         return values[np.argsort(np.concatenate(ready.rows))]
 
 

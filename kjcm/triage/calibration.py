@@ -3,13 +3,11 @@
 Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 Logits = NDArray[np.float32]
-Probabilities = NDArray[np.floating[Any]]
+Probabilities = NDArray[np.float64]  # near 1, where thresholds lie, float32 has no numbers
 Labels = NDArray[np.int64]
 
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are looked at

@@ -188,8 +188,7 @@ class Triage:
     def _accepted(self, probability: Probabilities) -> NDArray[np.bool_]:
         if self.threshold is None:
             return np.zeros(len(probability), dtype=bool)
-        # a threshold near 1 is no float32
-        accepted: NDArray[np.bool_] = np.greater(probability.max(axis=1, initial=0).astype(np.float64), self.threshold)
+        accepted: NDArray[np.bool_] = np.greater(probability.max(axis=1, initial=0), self.threshold)
         return accepted
 
     def decide(self, probability: Probabilities) -> Decided:

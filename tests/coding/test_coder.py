@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kjcm.coding.coder import Coder, Torch, ahead, resolve_precision, token_batches
+from kjcm.coding.coder import Coder, Ready, Torch, ahead, resolve_precision, token_batches
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.study.model_folder import load_model
+from kjcm.triage.calibration import probabilities
 
 TEXTS = [
     "은행(에서) 예금 상담",
@@ -60,6 +61,19 @@ def test_a_temperature_divides_the_logits(finished: Path) -> None:
     np.testing.assert_allclose(warm, np.sqrt(plain) / np.sqrt(plain).sum(axis=1, keepdims=True), atol=1e-6)
 
 
+def test_probabilities_near_one_are_told_apart_as_by_what_sets_the_thresholds(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    coder = Coder(finished, None, "cpu", "32-true")
+    logits = np.array([[20, 0, 1], [19, 0, 1]], np.float32)
+    monkeypatch.setattr(coder.forward, "logits", lambda batches: iter([torch.from_numpy(logits)]))
+    found = coder.probabilities(Ready([np.array([1, 0])], [None]))
+    np.testing.assert_allclose(found, probabilities(logits)[::-1], rtol=1e-12)
+    assert 0 < found[0, 0] < found[1, 0] < 1 and found.astype(np.float32)[:, 0].tolist() == [1, 1]
+
+
 def test_packed_and_padded_batches_give_the_same(finished: Path) -> None:
     import torch
 
@@ -75,7 +89,7 @@ def test_packed_and_padded_batches_give_the_same(finished: Path) -> None:
 def test_bfloat16_is_near_float32(finished: Path) -> None:
     half, whole = (Coder(finished, None, "cpu", precision).code(TEXTS) for precision in ("bf16", "32-true"))
     assert np.abs(half - whole).max(axis=1).mean() < 0.02
-    assert half.dtype == np.float32 and (half != whole).any()
+    assert half.dtype == np.float64 and (half != whole).any()
 
 
 @pytest.mark.parametrize("packed", [False, True])
