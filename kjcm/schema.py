@@ -613,6 +613,11 @@ def word_key(word: str) -> str:
     return word.lstrip("+~").partition("=")[0]
 
 
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """Return a composed config without Hydra's own node."""
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
 def scaled_cutoff(cutoff: int, scale: float, least: int = 11) -> int:
     """Return the cutoff that removes at `scale` about the groups that `cutoff` removes at scale 1.
 

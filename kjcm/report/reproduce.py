@@ -109,12 +109,8 @@ def _composed(model: Model, base: Sequence[str], seed: int, config: Config) -> t
     scale = config["preset"]["scale"] if config["data"]["source"] == "synthetic" else None
     where = [f"seed={seed}", f"runs={schema.quoted(config['runs'])}", f"overwrite={str(config['overwrite']).lower()}"]
     cfg = compose(model.command, [*words_for(model, base, scale), *where], return_hydra_config=True)
-    resolved: Config = OmegaConf.to_container(_without_hydra(cfg), resolve=True)  # type: ignore[assignment]
+    resolved: Config = OmegaConf.to_container(schema.without_hydra(cfg), resolve=True)  # type: ignore[assignment]
     return cfg, default_path(resolved["runs"], resolved["name"], identity_of(resolved))
-
-
-def _without_hydra(cfg: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
 def _train(model: Model, base: Sequence[str], seed: int, config: Config) -> None:
@@ -126,7 +122,7 @@ def _train(model: Model, base: Sequence[str], seed: int, config: Config) -> None
 
     composed, _ = _composed(model, base, seed, config)
     HydraConfig.instance().set_config(composed)  # the job of which the run's own folder tells
-    cfg = _without_hydra(composed)
+    cfg = schema.without_hydra(composed)
     schema.check(cfg)
     log.info("%s, seed %d", model.label, seed)
     {"train": train, "baseline": baseline}[model.command](cfg)

@@ -8,9 +8,10 @@ from itertools import chain
 from pathlib import Path
 
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from kjcm.errors import counted
+from kjcm.schema import without_hydra
 from kjcm.study.failures import FAILURE, Failure
 from kjcm.study.inputs import Config
 from kjcm.study.lease import holder_of
@@ -127,5 +128,4 @@ class Composer:
 
     def __call__(self, words: Sequence[str]) -> DictConfig:
         """Return the config of a job's overrides, without Hydra's own node."""
-        cfg = self._loader.load_sweep_config(self._config, list(words))
-        return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+        return without_hydra(self._loader.load_sweep_config(self._config, list(words)))

@@ -78,7 +78,7 @@ def composed(words: Sequence[str], study: str) -> Composed:
     own = ["evaluate=false", f"name={schema.quoted(study)}"]
     try:
         whole = compose("train", [*words, *own], return_hydra_config=True)
-        cfg = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
+        cfg = schema.without_hydra(whole)
         schema.check(cfg)
         config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     except (HydraException, OmegaConfBaseException) as error:
