@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 SHOWN = 15  # operations by name; the rest is one sum
-TRIES, CALLS = (
-    5,
-    20,
-)  # a device's rate is that of the fastest try, of several calls: of one alone the launch would be measured
+TRIES = 5  # of which the fastest is a device's rate
+CALLS = 20  # in each: of one alone the launch would be measured
 ADAM = 28  # bytes a weight: it, its gradient and two moments are read, three of them written, in float32
 CAST = 6  # bytes a weight of a linear layer that is read in float32 and written in half precision
 COPIED = 1 << 26  # floats that are copied to measure memory: beyond every cache
