@@ -175,7 +175,7 @@ def _profile(found: Mapping[str, Any]) -> tuple[Any, str]:
     best = found["floor"]
     return table, (
         f"{found['milliseconds_per_step']:,.1f} ms a step under the profiler. At the rates measured here "
-        f"{best['flop'] / 1e9:,.1f} GFLOP of matrix products ({best['flop_per_second'] / 1e9:,.0f} GFLOP/s) and "
+        f"{best['flop'] / 1e9:,.2f} GFLOP of matrix products ({best['flop_per_second'] / 1e9:,.0f} GFLOP/s) and "
         f"{best['bytes'] / 1e9:.2f} GB of the optimiser's memory ({best['bytes_per_second'] / 1e9:,.0f} GB/s) take "
         f"{best['milliseconds_per_step']:,.1f} ms."
     )
