@@ -92,7 +92,7 @@ COMMANDS = {
 }  # fmt: skip
 
 SWEPT = ("train", "baseline")  # commands whose multiruns have a ledger: each job fills a run folder
-NO_CHOICE = "Config group override"  # so begins the ValueError that Hydra raises for group=null
+NO_CHOICE = "Config group override"  # so begins the ValueError that Hydra raises for group=null or group=1.5
 MULTIRUN = {"-m", "--multirun", "hydra.mode=MULTIRUN"}  # what makes a command one
 PART = re.compile(r"[^\s\[\]{}(),:]+(?: +[^\s\[\]{}(),:]+)*")  # what stands between a value's marks
 PLACES = ("runs", "run_dir", "cache", "out", "output", "run", "input")  # keys of one place each
@@ -243,7 +243,7 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
 def _said(error: Exception, config: str, arguments: list[str]) -> str:
     """Return what Hydra says of words that make no config, without what would not help, and the keys that may be meant."""
     if str(error).startswith(NO_CHOICE):
-        words = [word for word in arguments if "null" in re.split("[=,]", word)]
+        words = [word for word in arguments if _is_no_choice(word)]
         return f"{some(words)}: a group takes one of its choices (--help lists them). For its default leave it out."
     unhelpful = ("To append to your config", "Config search path", "\tprovider=", "    ")
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(unhelpful)]
@@ -253,6 +253,12 @@ def _said(error: Exception, config: str, arguments: list[str]) -> str:
         near = get_close_matches(unknown[1], _keys(config), n=3)
         lines = [f"there is no key {unknown[1]}. {f'Near it are {some(near)}. ' if near else ''}--help lists all."]
     return "\n".join(lines)
+
+
+def _is_no_choice(word: str) -> bool:
+    key, equals, value = word.partition("=")
+    folder = config_folder() / key
+    return bool(equals) and folder.is_dir() and not all((folder / f"{one}.yaml").is_file() for one in value.split(","))
 
 
 def _keys(config: str) -> list[str]:

@@ -86,8 +86,9 @@ def test_what_hydra_does_not_understand_is_told_in_a_line_or_two(here: Path, cap
         assert command("train", word) == 2
         error = capfd.readouterr().err
         assert said in error and len(error.splitlines()) <= 2 and "+" not in error
-    assert command("train", "model=tiny", "preset=null") == 2
-    assert capfd.readouterr().err.startswith("kjcm train: 'preset=null': a group takes one of its choices")
+    for word in ("preset=null", "cutoff=1.5"):
+        assert command("train", "model=tiny", word) == 2
+        assert capfd.readouterr().err.startswith(f"kjcm train: '{word}': a group takes one of its choices")
 
 
 @pytest.mark.parametrize(

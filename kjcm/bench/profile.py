@@ -2,13 +2,11 @@
 
 import copy
 import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kjcm.bench.device import wait
 from kjcm.bench.loops import Plan, with_lightning
 from kjcm.study.fit import Prepared, module_for
 from kjcm.study.inputs import Config
@@ -18,8 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 SHOWN = 15  # operations by name; the rest is one sum
-TRIES = 5  # of which the fastest is a device's rate
-CALLS = 20  # in each: of one alone the launch would be measured
+SECONDS = 0.3  # that a device's rate is tried for
 ADAM = 28  # bytes a weight: it, its gradient and two moments are read, three of them written, in float32
 CAST = 6  # bytes a weight of a linear layer that is read in float32 and written in half precision
 COPIED = 1 << 26  # floats that are copied to measure memory: beyond every cache
@@ -80,10 +77,10 @@ def floor(config: Config, prepared: Prepared, plan: Plan) -> dict[str, float]:
     multiplied = 0.0
     for inner, outer in ((width, width), (width, 4 * width), (4 * width, width)):
         left, right = (torch.randn(shape, device=device, dtype=kind) for shape in ((tokens, inner), (outer, inner)))
-        seconds = _fastest(partial(torch.nn.functional.linear, left, right), gpu)
+        seconds = _fastest(partial(torch.nn.functional.linear, left, right))
         multiplied = max(multiplied, 2 * tokens * inner * outer / seconds)
     source = torch.zeros(COPIED, device=device)
-    copied = 2 * source.nbytes / _fastest(partial(torch.empty_like(source).copy_, source), gpu)
+    copied = 2 * source.nbytes / _fastest(partial(torch.empty_like(source).copy_, source))
     weights = sum(weight.numel() for weight in prepared.encoder.parameters())
     layers = [module for module in prepared.encoder.modules() if isinstance(module, torch.nn.Linear)]
     cast = sum(weight.numel() for layer in layers for weight in layer.parameters()) if kind != torch.float32 else 0
@@ -115,14 +112,10 @@ def _multiplications(config: Config, prepared: Prepared, rows: Any) -> int:
     return int(counter.get_total_flops())
 
 
-def _fastest(work: "Callable[[], torch.Tensor]", gpu: bool) -> float:
-    """Return the seconds of a call in the fastest of several tries."""
-    seconds = []
-    for _ in range(TRIES):
-        wait(gpu)
-        begin = time.perf_counter()
-        for _ in range(CALLS):
-            work()
-        wait(gpu)
-        seconds.append((time.perf_counter() - begin) / CALLS)
-    return min(seconds)
+def _fastest(work: "Callable[[], torch.Tensor]") -> float:
+    """Return the seconds of a call at best; several go in a row, so that not their launch is measured."""
+    import torch
+    from torch.utils.benchmark import Timer
+
+    timer = Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
+    return float(min(timer.blocked_autorange(min_run_time=SECONDS).times))

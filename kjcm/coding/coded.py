@@ -14,7 +14,7 @@ from kjcm.triage.calibration import Probabilities
 from kjcm.triage.rules import ACCEPT, BACK_OFF, DECISIONS, INVALID, NONE, Triage
 
 ADDED = ("decision", "decision_code", "decision_title", "pick_list", "reason")
-MOST_KNOWN = 500_000  # texts remembered, two bytes a character and some 200 more each, before all are forgotten
+MOST_KNOWN = 500_000  # texts remembered, two bytes a character and some 250 more each, before all are forgotten
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Known:
     """
 
     def __init__(self) -> None:
-        self._place: dict[str, int] = {}
+        self._place: dict[tuple[str, bool], int] = {}
         self._coded: list[Coded] = []
 
     def __len__(self) -> int:
@@ -78,8 +78,7 @@ class Known:
         """
         place = self._place
         before = len(place)
-        # a text holds no line break: of one who manages it has a key of its own
-        keys = [f"{text}\n" if says else text for text, says in zip(texts, manages.tolist(), strict=True)]
+        keys = zip(texts, manages.tolist(), strict=True)
         numbers = np.array([place.setdefault(key, len(place)) for key in keys], np.int64)
         highest = np.maximum.accumulate(np.append(before - 1, numbers))
         return numbers, np.flatnonzero(numbers > highest[:-1])

@@ -89,6 +89,11 @@ class Checkpoints:
             log.warning("%s: NO CHECKPOINT IS WHOLE: the run starts from the beginning", self.folder)
         return None
 
+    def drop(self) -> None:
+        """Remove them all."""
+        for _, file in self._files():
+            file.unlink(missing_ok=True)
+
     def _files(self) -> list[tuple[int, Path]]:
         """Return steps and files, the newest first."""
         found = ((NAME.fullmatch(file.name), file) for file in self.folder.glob("*.ckpt"))

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from kjcm import __version__
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.study.calibrated import TEST, calibrate, scored
+from kjcm.study.checkpoints import Checkpoints
 from kjcm.study.engine import choose_engine
 from kjcm.study.failures import failure_of, write_failure
 from kjcm.study.fit import Fitted, Prepared, fitted_and_measured
@@ -89,8 +90,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
         seconds = {"prepare": ready - begin, "fit": fitted.seconds, "capture": fitted.capture, "total": total}
         finish(folder, report, seconds)
         if not config["trainer"]["keep_checkpoints"]:
-            for file in (folder.path / "checkpoints").glob("step-*.ckpt"):
-                file.unlink(missing_ok=True)
+            Checkpoints(folder.path / "checkpoints").drop()
 
 
 def _sweep() -> str | None:
