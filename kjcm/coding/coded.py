@@ -14,7 +14,7 @@ from kjcm.triage.calibration import Probabilities
 from kjcm.triage.rules import ACCEPT, BACK_OFF, DECISIONS, INVALID, NONE, Triage
 
 ADDED = ("decision", "decision_code", "decision_title", "pick_list", "reason")
-MOST_KNOWN = 500_000  # texts remembered, two bytes a character and some 250 more each, before all are forgotten
+MOST_KNOWN = 500_000  # texts remembered, two bytes a character and some 300 more each, before all are forgotten
 
 
 @dataclass(frozen=True)
