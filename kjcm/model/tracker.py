@@ -1,7 +1,6 @@
 """A run of Weights & Biases that no failure of theirs can stop or hold up."""
 
 import logging
-import shlex
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,6 +11,7 @@ from lightning.pytorch.loggers.logger import Logger
 from wandb.sdk.wandb_run import Run
 
 from kjcm.errors import first_line
+from kjcm.shell import quote
 
 CONNECT = 20  # seconds within which the server must have answered
 OF_A_STEP = ("train_loss_step", "lr", "rows_per_second", "tokens_per_second", "gpu_memory_gib")
@@ -108,7 +108,7 @@ class Tracker(Logger):
             if run._finish_timed_out:
                 log.warning(
                     "W&B: not everything could be sent in time; later: wandb sync %s",
-                    shlex.quote(str(run.settings.sync_dir)),
+                    quote(str(run.settings.sync_dir)),
                 )
         except Exception as error:
             self._say(f"{first_line(error)}; what it has is in {run.settings.sync_dir}")
@@ -136,7 +136,7 @@ def _begun(begin: Mapping[str, Any], wait: float) -> Run:
     if begin["mode"] == "online":
         log.info("W&B: %s", run.url)
     elif begin["mode"] == "offline":
-        log.info("W&B, offline; later: wandb sync %s", shlex.quote(str(run.settings.sync_dir)))
+        log.info("W&B, offline; later: wandb sync %s", quote(str(run.settings.sync_dir)))
     return run
 
 

@@ -15,6 +15,7 @@ from kjcm.report.report import build_report
 from kjcm.report.review import read_verdicts
 from kjcm.report.runs import Model, load_models, study_hash, words_for
 from kjcm.schema import word_key
+from kjcm.shell import command_line
 from kjcm.study.failures import tell
 from kjcm.study.inputs import Config, input_digests
 from kjcm.study.lightning import global_rank
@@ -75,7 +76,7 @@ def _chosen(config: Config, models: dict[str, Model]) -> list[Model]:
         raise ConfigError(f"models={some(unknown)}: choose among {', '.join(models)}, or all.")
     if sweeps := [key for key in wanted if key in models and models[key].is_sweep]:
         raise ConfigError(
-            f"models={some(sweeps)}: a sweep is started with `kjcm train {' '.join(models[sweeps[0]].words)}`."
+            f"models={some(sweeps)}: start this sweep with `{command_line(['kjcm', 'train', *models[sweeps[0]].words])}`."
         )
     barred = [key for key in wanted if key in models and models[key].sources and source not in models[key].sources]
     if barred:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from kjcm.errors import KjcmError, some
 from kjcm.files import read_json
 from kjcm.report.scores import Answers, answers_of
 from kjcm.schema import INPUTS, quoted, word_key
+from kjcm.shell import command_line
 from kjcm.study.ledger import leaves, run_paths, setting_of
 
 # Words of a run's command that say which model it is or where it goes, not what it is like.
@@ -368,4 +368,4 @@ def words_for(model: Model, base: Sequence[str], scale: float | None) -> list[st
 def command_for(model: Model, base: Sequence[str], scale: float | None, runs: Path) -> str:
     """Return the command line that makes a model's run."""
     folder = str(runs) if PLAIN.fullmatch(str(runs)) else quoted(str(runs))
-    return shlex.join(["kjcm", model.command, *words_for(model, base, scale), f"runs={folder}"])
+    return command_line(["kjcm", model.command, *words_for(model, base, scale), f"runs={folder}"])

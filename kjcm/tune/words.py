@@ -1,6 +1,5 @@
 """From a study's command to the configs of its trials: composed as `kjcm train` would with the same words."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from optuna.distributions import BaseDistribution
 from kjcm import schema
 from kjcm.errors import ConfigError, first_line, some
 from kjcm.schema import word_key
+from kjcm.shell import command_line
 from kjcm.study.inputs import Config
 from kjcm.study.run_folder import default_path, identity_of
 from kjcm.tune.space import Value, ends, word
@@ -66,7 +66,7 @@ def trial_words(base: Sequence[str], values: Mapping[str, Value]) -> list[str]:
 
 def train_command(base: Sequence[str], values: Mapping[str, Value]) -> str:
     """Return the command that trains with a trial's values and evaluates on the test rows."""
-    return shlex.join(["kjcm", "train", *trial_words(base, values)])
+    return command_line(["kjcm", "train", *trial_words(base, values)])
 
 
 def composed(words: Sequence[str], study: str) -> Composed:

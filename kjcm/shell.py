@@ -1,0 +1,17 @@
+"""Commands as a person pastes them into a shell."""
+
+import re
+import shlex
+from collections.abc import Iterable
+
+EQUALS = re.compile(r"(^|[=:])=")  # zsh replaces `=NAME` by the path of the command NAME
+
+
+def quote(word: str) -> str:
+    """Return one word of a command so that sh, bash and zsh read it back unchanged."""
+    return f"'{word}'" if EQUALS.search(word) and shlex.quote(word) == word else shlex.quote(word)
+
+
+def command_line(words: Iterable[str]) -> str:
+    """Return a command's words as one line that sh, bash and zsh read back unchanged."""
+    return " ".join(map(quote, words))
