@@ -12,19 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import (
-    atomic,
-    cached,
-    code_text,
-    code_texts,
-    digest,
-    encoding_of,
-    key_of,
-    read_table,
-    text_chunks,
-    write_json,
-    write_parquet,
-)
+from kjcm.files import atomic, cached, digest, key_of, write_json, write_parquet
+from kjcm.read.cells import code_text, code_texts
+from kjcm.read.table import read_table
+from kjcm.read.text import encoding_of, text_chunks
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from kjcm.bench.device import clear, machine, peak_memory
 from kjcm.bench.measuring import Measured, Measurement, alternate
 from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
 from kjcm.coding.coder import Coder, resolve_precision
-from kjcm.coding.tables import read_chunks
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import require_file
+from kjcm.read.table import read_chunks
 from kjcm.study.lightning import on_gpu
 from kjcm.study.model_folder import Settings, finished_run, load_settings
 from kjcm.survey.responses import TEXT_COLUMNS, sentences

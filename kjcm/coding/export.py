@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from kjcm.coding.coder import Coder
 from kjcm.coding.onnx import INPUTS, make_onnx, saturates, versions
-from kjcm.coding.tables import read_chunks
 from kjcm.errors import KjcmError
 from kjcm.files import digest, require_file, write_json
+from kjcm.read.table import read_chunks
 from kjcm.study.inputs import Config, classification_of, cohort_of
 from kjcm.study.model_folder import finished_run, load_model, load_settings
 from kjcm.survey.responses import TEXT_COLUMNS, sentences

@@ -23,9 +23,10 @@ from kjcm import __version__
 from kjcm.coding.coded import MOST_KNOWN, Coded, Decider, Known
 from kjcm.coding.coder import Coder, Ready, ahead, resolve_precision
 from kjcm.coding.reading import Reading, manages_of, reasons_of, require_columns
-from kjcm.coding.tables import OUTPUTS, read_chunks, writer
+from kjcm.coding.tables import OUTPUTS, writer
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic, digest, read_json, require_file, write_json
+from kjcm.read.table import read_chunks
 from kjcm.study.calibrated import calibration_of, held_rows
 from kjcm.study.lease import leased
 from kjcm.study.lightning import on_gpu

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import code_texts
+from kjcm.read.cells import code_texts
 from kjcm.survey.responses import TEXT_COLUMNS
 from kjcm.survey.wording import without_workplace
 from kjcm.triage.managers import says_words, yes_or_no

@@ -1,4 +1,4 @@
-"""Tables in chunks: read as a stream where the kind allows, and written in the kind that a path's ending names."""
+"""Tables written in chunks, in the kind that a path's ending names."""
 
 import math
 from collections.abc import Callable, Collection, Iterator
@@ -13,7 +13,10 @@ from openpyxl.cell import WriteOnlyCell
 from openpyxl.cell.cell import ERROR_CODES, ILLEGAL_CHARACTERS_RE, TIME_TYPES
 
 from kjcm.errors import CUT, KjcmError, first_line
-from kjcm.files import EXACT, SEPARATORS, code_text, column_names, read_labelled, read_table, text_chunks
+from kjcm.read.cells import code_text
+from kjcm.read.labelled import EXACT, read_labelled
+from kjcm.read.table import read_chunks
+from kjcm.read.text import SEPARATORS
 
 EXCEL_ROWS, EXCEL_LETTERS, EXCEL_DIGITS = 1_048_575, 32_767, 10**15  # rows below the header; letters of a cell
 LABELLED = (".sav", ".dta")
@@ -29,34 +32,6 @@ def require_fits(source: Path, target: Path) -> None:
             raise KjcmError(
                 f"{source}: has {rows:,} rows, and a worksheet holds {EXCEL_ROWS:,}. Write .csv, .tsv or .parquet."
             )
-
-
-def read_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    """Yield a file in frames of at most `rows` rows: CSV, TSV and Parquet as a stream, other kinds read whole."""
-    suffix = path.suffix.lower()
-    if suffix in SEPARATORS:
-        yield from text_chunks(path, rows)
-    elif suffix == ".parquet":
-        yield from _parquet_chunks(path, rows)
-    else:
-        table = read_table(path)
-        yield from (table.iloc[begin : begin + rows] for begin in range(0, max(len(table), 1), rows))
-
-
-def _parquet_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    """Yield frames of Arrow types, in which whole numbers with gaps stay whole numbers."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            column_names(path, file.schema_arrow.names)
-            for batch in file.iter_batches(batch_size=rows):
-                yield batch.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)  # an index is a column too
-            if not file.metadata.num_rows:
-                yield file.schema_arrow.empty_table().to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
-    except pa.ArrowInvalid as error:
-        raise KjcmError(f"{path}: not a readable Parquet file ({first_line(error)}).") from None
 
 
 class Writer(Protocol):

@@ -13,7 +13,8 @@ from types import MappingProxyType
 import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError, some
-from kjcm.files import code_texts, read_table
+from kjcm.read.cells import code_texts
+from kjcm.read.table import read_table
 
 MANAGERS = "1"  # KSCO's major group of them
 UNIT_GROUPS = 4  # the finest level of the package's own KSCO-7

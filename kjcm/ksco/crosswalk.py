@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import code_texts
 from kjcm.ksco.classification import Classification, spellings
+from kjcm.read.cells import code_texts
 
 
 @dataclass(frozen=True)

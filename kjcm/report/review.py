@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import code_text, read_table
+from kjcm.read.cells import code_text
+from kjcm.read.table import read_table
 from kjcm.report.content import Column, Table, Value
 from kjcm.report.experiments import Experiment
 from kjcm.report.formats import FORMULA

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kjcm.coding.tables import OUTPUTS, read_chunks, writer
+from kjcm.coding.tables import OUTPUTS, writer
 from kjcm.errors import CUT, ConfigError, KjcmError, some
-from kjcm.files import atomic, code_text, code_texts, digest, read_json
+from kjcm.files import atomic, digest, read_json
 from kjcm.ksco.classification import Classification
+from kjcm.read.cells import code_text, code_texts
+from kjcm.read.table import read_chunks
 from kjcm.review.store import Store, create
 from kjcm.study.model_folder import Settings
 from kjcm.survey.responses import TEXT_COLUMNS

@@ -23,6 +23,7 @@ Config = dict[str, Any]
 PACKAGE = Path(__file__).parents[1]
 MADE_BY = (
     "files.py",
+    "read/*.py",
     "ksco/*.py",
     "ksco/*.tsv",
     "study/inputs.py",

@@ -5,8 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 import pandas as pd
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import code_texts, read_table
 from kjcm.ksco.classification import Classification
+from kjcm.read.cells import code_texts
+from kjcm.read.table import read_table
 from kjcm.survey.responses import TEXT_COLUMNS, sentences
 from kjcm.survey.wording import tidy
 

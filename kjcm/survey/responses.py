@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError, some
-from kjcm.files import code_texts, read_table
+from kjcm.read.cells import code_texts
+from kjcm.read.table import read_table
 from kjcm.survey.wording import sentence, tidy
 from kjcm.triage.managers import yes_or_no
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from openpyxl import load_workbook
 
-from kjcm.coding.tables import read_chunks, require_fits, writer
+from kjcm.coding.tables import require_fits, writer
 from kjcm.errors import KjcmError
-from kjcm.files import read_table
+from kjcm.read.table import read_chunks, read_table
 
 
 @pytest.mark.parametrize(("suffix", "separator"), [(".csv", ","), (".tsv", "\t")])

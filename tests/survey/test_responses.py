@@ -10,8 +10,8 @@ import pyreadstat
 import pytest
 
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.files import read_table
 from kjcm.ksco.classification import Classification, load_classification
+from kjcm.read.table import read_table
 from kjcm.survey.responses import kwcs_source, table_source
 from tests.conftest import COLUMNS
 from tests.survey.making import answers, from_file, from_frame
