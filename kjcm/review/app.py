@@ -158,7 +158,7 @@ def make_app(review: Review) -> FastAPI:
             raise HTTPException(422, "no such row or code")
         if not opened.choose(row, code, chosen.who, chosen.seen):
             raise HTTPException(409, "settled meanwhile by another")
-        return following(opened, after=row, who=chosen.who)
+        return {**following(opened, after=row, who=chosen.who), "kept": code}
 
     @app.post("/api/undo")
     def undo(whose: Person, opened: Opened) -> dict[str, Any]:

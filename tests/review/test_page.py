@@ -4,19 +4,21 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+import unicodedata
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, command
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -129,3 +131,76 @@ def test_a_person_works_through_a_file(coded: Path, finished: Path, tmp_path: Pa
     assert out["reviewed_code"].tolist() == [first, wanted[:3] if wanted else "", "", "", "", "", "", ""]
     assert out["reviewed_by"].tolist()[:3] == ["kim", "kim", ""]
     assert asked and all(url.startswith((f"http://127.0.0.1:{port}/", "data:")) for url in asked) and not problems
+
+
+def last_choice(db: Path) -> tuple[int, str] | None:
+    with closing(sqlite3.connect(db)) as base:
+        row: tuple[int, str] | None = base.execute(
+            "SELECT row, code FROM choice WHERE undone IS NULL ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+    return row
+
+
+@pytest.mark.slow
+def test_what_is_typed_is_what_is_stored(coded: Path, finished: Path, tmp_path: Path) -> None:
+    from playwright.sync_api import Page, Route, sync_playwright
+
+    port, db = free_port(), tmp_path / "db"
+
+    def search(page: Page, text: str, key: str = "Enter") -> None:
+        page.keyboard.press("/")
+        page.keyboard.type(text)
+        page.keyboard.press(key)
+
+    def listed(page: Page, text: str) -> list[str | None]:
+        page.locator("#query").fill(text)
+        return [line.get_attribute("data-code") for line in page.locator("#found li").all()]
+
+    with sync_playwright() as playwright, server(port, f"run={finished}", f"input={coded}", f"db={db}"):
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page()
+        waiting: list[Route] = []
+        page.route("**/api/titles", lambda route: waiting.append(route))
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.get_by_text("예금 상담").wait_for()
+        search(page, "94")  # before the titles have come
+        page.wait_for_timeout(100)
+        assert last_choice(db) is None
+        waiting.pop().continue_()
+        page.locator("#found li").first.wait_for()
+        page.keyboard.press("Enter")
+        for row, (typed, stored) in enumerate(
+            [("94", "94"), ("311", "311"), ("９ ４", "94"), (" a01", "A01"), ("9421", "942")]
+        ):
+            if row:
+                search(page, typed)
+            page.locator("#kept", has_text=f"#{row + 1} → {stored}").wait_for()
+            assert last_choice(db) == (row, stored)
+        codes = listed(page, "11")
+        assert codes[:6] == ["11", "111", "1110", "112", "1120", "1211"]
+        assert listed(page, unicodedata.normalize("NFD", "청소")) == listed(page, "청소")
+        first = page.locator("#found li span").first.inner_text()
+        assert first.startswith("청소")
+        listed(page, "00")  # only within codes: none is chosen unless an arrow marks it
+        page.keyboard.press("Enter")
+        assert page.locator("#found li[aria-selected=true]").count() == 0 and last_choice(db) == (4, "942")
+        page.keyboard.press("Escape")
+
+        page.route("**/api/rows/*", lambda route: waiting.append(route))
+        page.keyboard.press("1")  # its answer is late, and the page moves on while a code is typed
+        page.keyboard.press("/")
+        page.keyboard.type("9")
+        waiting.pop().continue_()
+        page.locator("#kept", has_text="#6").wait_for()
+        page.unroute("**/api/rows/*")
+        page.keyboard.type("4")
+        page.keyboard.press("Enter")
+        page.get_by_text("다른 행으로 넘어갔습니다").wait_for()
+        assert last_choice(db)[0] == 5 and page.locator("#query").input_value() == "94"  # type: ignore[index]
+        page.keyboard.press("Enter")
+        page.get_by_text("남은 행이 없습니다").wait_for()
+        assert last_choice(db) == (7, "94")
+        browser.close()
+    assert command("review", f"run={finished}", f"input={coded}", f"db={db}", f"export={tmp_path / 'out.csv'}") == 0
+    out = pd.read_csv(tmp_path / "out.csv", dtype=str, keep_default_na=False)
+    assert out["reviewed_code"].tolist()[:5] == ["94", "311", "94", "A01", "942"]

@@ -9,7 +9,8 @@ const WORDS = {
       search: "짧은 목록으로는 부족합니다. 아래 항목이 아니면 찾아보세요.", "back off": "상위 분류만 확실합니다: ",
       accept: "모형이 받아들인 코드입니다: ", invalid: "모형이 코딩할 수 없는 행입니다." },
     chosen: "정함", shown: "개 중 처음 50개", listed: "후보", failed: "저장하지 못했습니다. 서버가 켜져 있는지 확인하세요.", refused: "서버가 거부했습니다: ",
-    meanwhile: "그사이 다른 사람이 이 행을 처리했습니다. 다음 행입니다.", nothing: "되돌릴 것이 없습니다.",
+    meanwhile: "그사이 다른 사람이 이 행을 처리했습니다. 다음 행입니다.", nothing: "되돌릴 것이 없습니다.", none: "찾은 항목이 없습니다.", no_titles: "분류 항목을 불러오지 못했습니다. 페이지를 다시 여세요.",
+    other_row: "검색하는 동안 다른 행으로 넘어갔습니다. 이 행의 코드가 맞으면 한 번 더 고르세요.",
     keys: [["1–9", "코드 고르기"], ["/", "모든 분류 항목 찾기 (↑ ↓ Enter, Esc)"], ["u", "되돌리기"], ["s n →", "다음"], ["p ←", "이전"], ["?", "도움말"]],
   },
   en: {
@@ -21,19 +22,23 @@ const WORDS = {
       search: "No short list is likely to hold it. Search if it is none of these.", "back off": "Only the parent is sure: ",
       accept: "The model's code was accepted: ", invalid: "The model cannot code this row." },
     chosen: "chosen", shown: "found, the first 50 shown", listed: "listed", failed: "Not saved. Is the server running?", refused: "The server refused: ",
-    meanwhile: "Somebody else settled that row meanwhile. This is the next one.", nothing: "There is nothing to undo.",
+    meanwhile: "Somebody else settled that row meanwhile. This is the next one.", nothing: "There is nothing to undo.", none: "Nothing found.", no_titles: "The titles could not be loaded. Reload the page.",
+    other_row: "The page has moved to another row since you began to search. Choose once more if the code is for this row.",
     keys: [["1–9", "choose a code"], ["/", "search all titles (↑ ↓ Enter, Esc)"], ["u", "undo"], ["s n →", "next"], ["p ←", "previous"], ["?", "help"]],
   },
 };
 const $ = (id) => document.getElementById(id);
 const make = (tag, text, name) => Object.assign(document.createElement(tag), { textContent: text ?? "", className: name ?? "" });
-let words = WORDS.ko, state = null, item = null, titles = [], marked = 0, busy = false, last = { code: "", at: 0 };
+const fold = (text) => text.normalize("NFKC").toLowerCase().trim();  // full-width digits, decomposed Hangul, capitals
+let words = WORDS.ko, state = null, item = null, titles = [], hits = [], marked = -1, busy = false, last = { code: "", at: 0 };
+let query = { text: "", row: null };  // what was searched last, and the row that was on the page when its first letter was typed
 
 async function ask(path, body) {
   const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   const answer = await fetch(path, options);
-  if (!answer.ok) throw new Error(String(answer.status));
-  return answer.json();
+  const found = await answer.json();
+  if (!answer.ok) throw Object.assign(new Error(found.detail), { status: answer.status });
+  return found;
 }
 
 // one request at a time; what two keys ask for at once is asked for once
@@ -45,8 +50,8 @@ async function go(path, body) {
     $("message").textContent = "";
     return found;
   } catch (error) {
-    $("message").textContent = error.message === "409" ? words.meanwhile : /^\d+$/.test(error.message) ? words.refused + error.message : words.failed;
-    return error.message === "409" ? await ask(next(false)).catch(() => null) : null;
+    $("message").textContent = error.status === 409 ? words.meanwhile : error.status ? words.refused + error.message : words.failed;
+    return error.status === 409 ? await ask(next(false)).catch(() => null) : null;
   } finally {
     busy = false;
   }
@@ -56,8 +61,6 @@ function show(found) {
   if (!found) return;
   state = found.state;
   item = found.item;
-  $("query").value = "";
-  search();
   draw();
 }
 
@@ -117,53 +120,88 @@ const next = (back) => `api/next?after=${item ? item.row : -1}&back=${back}&who=
 async function choose(code) {
   const who = $("who").value.trim();
   if (!who) { $("who").focus(); return; }
-  if (item) show(await go(`api/rows/${item.row}`, { code, who, seen: item.chosen?.id ?? null }));
+  if (!item) return;
+  const row = item.row, found = await go(`api/rows/${row}`, { code, who, seen: item.chosen?.id ?? null });
+  show(found);
+  if (found?.kept) $("kept").textContent = `#${row + 1} → ${found.kept} ${titles.find((one) => one.code === found.kept)?.title ?? ""}`;
 }
 
 async function undo() {
-  const found = await go("api/undo", { who: $("who").value.trim() || "-" });
+  if (!$("who").value.trim()) { $("who").focus(); return; }
+  const found = await go("api/undo", { who: $("who").value.trim() });
+  if (found) $("kept").textContent = "";
   if (found && !found.item) { state = found.state; draw(); $("message").textContent = words.nothing; } else show(found);
 }
 
 const move = async (back) => show(await go(next(back)));
 
-function search() {
-  const parts = $("query").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-  const all = parts.length ? titles.filter((one) => parts.every((part) => one.some((text) => text.toLowerCase().includes(part)))) : [];
-  const found = all.slice(0, 50);
-  marked = 0;
-  $("many").textContent = all.length > found.length ? `${all.length} ${words.shown}` : "";
-  $("query").setAttribute("aria-expanded", String(found.length > 0));
-  $("found").replaceChildren(...found.map(([code, title, english], place) => {
-    const line = make("li"), text = make("span", title);
-    line.setAttribute("role", "option");
-    line.id = `found-${place}`;
-    line.setAttribute("aria-selected", String(place === 0));
-    line.dataset.code = code;
-    if (english) text.append(make("small", english));
-    line.append(make("b", code), text);
-    line.addEventListener("click", () => choose(code));
-    return line;
-  }));
-  mark(0);
+// how well a title answers a query: 0 is its code, 1 begins its code, 2 begins a title, 3 is in a title, 4 is in its code
+function rank(one, text, parts) {
+  const code = text.replace(/\s/g, "");
+  if (one.key === code) return 0;
+  if (one.key.startsWith(code)) return 1;
+  if (one.texts.some((title) => title.startsWith(text))) return 2;
+  if (parts.every((part) => one.key.startsWith(part) || one.texts.some((title) => title.includes(part)))) return 3;
+  return parts.every((part) => one.key.includes(part) || one.texts.some((title) => title.includes(part))) ? 4 : null;
 }
 
-function mark(step) {
+function search() {
+  const text = fold($("query").value).replace(/\s+/g, " "), parts = text.split(" ");
+  if (!text) query.row = null;
+  else query.row ??= item?.row ?? null;
+  query.text = $("query").value;
+  const ranked = text ? titles.map((one) => ({ one, rank: rank(one, text, parts) })).filter((hit) => hit.rank !== null) : [];
+  ranked.sort((a, b) => a.rank - b.rank);  // equals stay in the order of their codes
+  hits = ranked.slice(0, 50).map((hit) => hit.one);
+  $("many").textContent = ranked.length > hits.length ? `${ranked.length} ${words.shown}` : text && !hits.length && titles.length ? words.none : "";
+  $("query").setAttribute("aria-expanded", String(hits.length > 0));
+  $("found").replaceChildren(...hits.map((one, place) => {
+    const line = make("li"), title = make("span", one.title);
+    line.setAttribute("role", "option");
+    line.id = `found-${place}`;
+    line.dataset.code = one.code;
+    if (one.english) title.append(make("small", one.english));
+    line.append(make("b", one.code), title);
+    line.addEventListener("click", () => pick(one.code));
+    return line;
+  }));
+  mark(hits.length && ranked[0].rank < 4 ? 0 : -1);  // a code that only contains what was typed is chosen by hand
+}
+
+function mark(place) {
   const lines = [...$("found").children];
-  if (!lines.length) { $("query").removeAttribute("aria-activedescendant"); return; }
-  marked = Math.min(lines.length - 1, Math.max(0, marked + step));
-  lines.forEach((line, place) => line.setAttribute("aria-selected", String(place === marked)));
+  marked = Math.min(lines.length - 1, place);
+  lines.forEach((line, at) => line.setAttribute("aria-selected", String(at === marked)));
+  if (marked < 0) { $("query").removeAttribute("aria-activedescendant"); return; }
   $("query").setAttribute("aria-activedescendant", lines[marked].id);
   lines[marked].scrollIntoView({ block: "nearest" });
 }
 
+// a query that was begun on another row settles this one only when asked for again
+function pick(code) {
+  if (busy || !item) return;
+  if (query.row !== item.row) {
+    query.row = item.row;
+    $("message").textContent = words.other_row;
+    return;
+  }
+  clear();
+  choose(code);
+}
+
+function clear() {
+  $("query").value = "";
+  search();
+  $("query").blur();
+}
+
 function searching(event) {
   if (event.isComposing || event.repeat && event.key === "Enter") return;  // Enter ends a Hangul syllable
-  const line = $("found").children[marked];
-  if (event.key === "Enter" && line) choose(line.dataset.code).then(() => $("query").blur());
-  else if (event.key === "Escape") { $("query").value = ""; search(); $("query").blur(); }
-  else if (event.key === "ArrowDown") mark(1);
-  else if (event.key === "ArrowUp") mark(-1);
+  if ($("query").value !== query.text) search();
+  if (event.key === "Enter") { if (marked >= 0) pick(hits[marked].code); }
+  else if (event.key === "Escape") clear();
+  else if (event.key === "ArrowDown") mark(marked + 1);
+  else if (event.key === "ArrowUp") mark(Math.max(0, marked - 1));
   else return;
   event.preventDefault();
 }
@@ -211,6 +249,8 @@ async function begin() {
   words = WORDS[sessionStorage.getItem("language") ?? found.state.language];
   $("who").value ||= found.state.who;
   show(found);
-  titles = await ask("api/titles");
+  const all = await ask("api/titles").catch(() => { $("message").textContent = words.no_titles; return []; });
+  titles = all.map(([code, title, english]) => ({ code, title, english, key: fold(code).replace(/\s/g, ""), texts: [fold(title), fold(english)] }));
+  search();  // of what was typed meanwhile
 }
 begin();
