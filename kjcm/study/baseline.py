@@ -58,7 +58,7 @@ def baseline(cfg: DictConfig) -> None:
 
 def _fitted(config: Config, rows: Rows) -> Scorer:
     if config["kind"] == "majority":
-        return majority(rows.cohort.side("train")["code"].tolist(), rows.cohort.classes)
+        return majority(rows.learnt, rows.cohort.classes)
     first, last = config["ngrams"]
     texts = rows.sides["train"]["text"].tolist()
     return svm(texts, rows.labels["train"], ngrams=(first, last), strength=config["C"], seed=config["seeds"]["svm"])

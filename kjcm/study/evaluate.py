@@ -95,7 +95,7 @@ def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) ->
     (out / "metrics.json").unlink(missing_ok=True)  # else another evaluation's would stand beside these rows
     write_parquet(out / "predictions.parquet", prediction_frame(rows, outcome.predictions, settings.classes), note)
     write_json(out / "cohort.json", cohort_record(cohort, classification))
-    n_train = {group["code"]: group["train"] for group in trained["groups"]}
+    n_train = dict(zip(settings.classes, settings.n_train, strict=True))
     return {
         "run": read_json(run / "identity.json")["hash"],
         "synthetic": synthetic,

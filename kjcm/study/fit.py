@@ -40,6 +40,7 @@ class Prepared:
         classification: what its codes are of.
         sides: the rows (text, code) of 'train' (with augmentation), 'validation' and 'test', where there are any.
         n_augmented: rows of augmentation among them.
+        learnt: codes of the training rows, augmentation not counted.
         data: their tokens.
         tokenizer: what made the tokens.
         unknown_share: share of [UNK] among the training pieces.
@@ -52,6 +53,7 @@ class Prepared:
     classification: Classification
     sides: dict[str, pd.DataFrame]
     n_augmented: int
+    learnt: list[str]
     data: "TokenData"
     tokenizer: "PreTrainedTokenizerFast"
     unknown_share: float

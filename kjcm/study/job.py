@@ -2,9 +2,10 @@
 
 import logging
 import platform
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm import __version__
-from kjcm.errors import ConfigError, KjcmError
+from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import write_json, write_parquet, write_text
 from kjcm.ksco.classification import Classification
 from kjcm.study.inputs import Config, cached_cohort, classification_of, with_absolute_inputs
@@ -45,9 +46,10 @@ class Rows:
     """The rows of a run.
 
     Attributes:
-        cohort: the cohort.
+        cohort: the cohort; its classes include the groups that reviewed rows alone have.
         classification: what its codes are of.
-        sides: the rows (text, code) of 'train' (with augmentation), 'validation' and 'test', where there are any.
+        sides: the rows (text, code) of 'train' (survey rows, reviewed rows, then augmentation), 'validation' and 'test',
+            where there are any.
         n_augmented: rows of augmentation among them.
         n_reviewed: rows that a person has reviewed among them.
         reviewed_left: reason -> reviewed rows that were left out.
@@ -63,6 +65,12 @@ class Rows:
     reviewed_left: Mapping[str, int]
     labels: Mapping[str, NDArray[np.int64]]
     unseen: Mapping[str, list[str]]
+
+    @property
+    def learnt(self) -> list[str]:
+        """Return the codes of the training rows, survey and reviewed ones, augmentation not counted."""
+        train = self.sides["train"]["code"].tolist()
+        return train[: len(train) - self.n_augmented]
 
 
 def resolved(cfg: DictConfig) -> Config:
@@ -101,9 +109,10 @@ def rows_of(config: Config, *, test: bool) -> Rows:
     """
     classification = classification_of(config)
     cohort = cached_cohort(config["data"], classification, config.get("cache"))  # a baseline has none
+    reviewed, left = _reviewed(config["data"], cohort, classification)
+    cohort = replace(cohort, classes=tuple(sorted({*cohort.classes, *reviewed["code"]})))
     cohort.require_trainable()
     more = augmentation(classification, cohort.classes, **config["augment"])
-    reviewed, left = _reviewed(config["data"], cohort)
     sides = {
         "train": pd.concat([cohort.side("train")[["text", "code"]], reviewed, more], ignore_index=True),
         "validation": cohort.side("validation"),
@@ -125,12 +134,11 @@ def rows_of(config: Config, *, test: bool) -> Rows:
     )
 
 
-def _reviewed(data: Config, cohort: Cohort) -> tuple[pd.DataFrame, Mapping[str, int]]:
-    """Return reviewed rows (text, code) to learn from, and the others by reason; test texts are read to leave them out."""
+def _reviewed(data: Config, cohort: Cohort, classification: Classification) -> tuple[pd.DataFrame, Mapping[str, int]]:
+    """Return the reviewed rows (text, code) to learn from, and reason -> number of those left out."""
     if data["reviewed"] is None:
         return pd.DataFrame({"text": [], "code": []}, dtype=object), {}
-    texts = set(cohort.rows["text"][cohort.rows["side"].isin(["validation", "test"])])
-    return reviewed_rows(data["reviewed"], data["columns"], cohort.classes, texts)
+    return reviewed_rows(data["reviewed"], data["columns"], cohort, classification)
 
 
 def _require_test(rows: pd.DataFrame, train_share: float) -> None:
@@ -165,10 +173,10 @@ def _say(config: Config, rows: Rows) -> None:
     if rows.n_augmented:
         log.info("  + %s rows of augmentation from %s", f"{rows.n_augmented:,}", rows.classification.name)
     if rows.n_reviewed or rows.reviewed_left:
-        log.info("  + %s reviewed rows", f"{rows.n_reviewed:,}")
+        new = sorted(set(rows.learnt) - set(rows.cohort.side("train")["code"]))
+        log.info("  + %s reviewed rows%s", f"{rows.n_reviewed:,}", f" (new groups: {some(new)})" if new else "")
         for reason, count in rows.reviewed_left.items():
-            if count:
-                log.info("    (%s others left out: %s)", f"{count:,}", reason)
+            log.info("    (%s others left out: %s)", f"{count:,}", reason)
     if config["augment"]["descriptions"] and not rows.classification.descriptions:
         log.warning(
             "augment=manual found no descriptions: titles alone join the training rows. Descriptions come with "
@@ -215,7 +223,6 @@ def report_record(
 ) -> dict[str, Any]:
     """Return what report.json says of every run; `packages` are those that the result depends on."""
     cohort = rows.cohort
-    n_train = {str(code): int(count) for code, count in cohort.side("train")["code"].value_counts().items()}
     return {
         "experiment": config["name"],
         "kind": kind,
@@ -224,7 +231,12 @@ def report_record(
         "data": config["data"]["source"],
         "level": cohort.level,
         **outcome_record(
-            outcome, rows.sides.get("test"), cohort.classes, rows.unseen.get("test", []), rows.classification, n_train
+            outcome,
+            rows.sides.get("test"),
+            cohort.classes,
+            rows.unseen.get("test", []),
+            rows.classification,
+            Counter(rows.learnt),
         ),
         "validation": outcome.validation,
         "n_train": len(cohort.side("train")),

@@ -4,6 +4,7 @@ import itertools
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -159,6 +160,7 @@ def prepared_for(config: Config, rows: Rows) -> Prepared:
         classification=rows.classification,
         sides=dict(rows.sides),
         n_augmented=rows.n_augmented,
+        learnt=rows.learnt,
         data=TokenData(
             {side: Labelled(tokens[side], rows.labels[side]) for side in rows.sides},
             int(tokenizer.pad_token_id),
@@ -219,7 +221,7 @@ def _tokenizer_path(config: Config) -> str | None:
 def _model_settings(config: Config, prepared: Prepared) -> Settings:
     cohort, model, title = prepared.cohort, config["model"], prepared.classification.title
     ancestors = [prepared.classification.ancestors(code) for code in cohort.classes]
-    n_train = cohort.side("train")["code"].value_counts()
+    n_train = Counter(prepared.learnt)
     return Settings(
         classes=cohort.classes,
         classes_hash=cohort.classes_hash,
@@ -232,6 +234,6 @@ def _model_settings(config: Config, prepared: Prepared) -> Settings:
         columns=config["data"]["columns"],
         synthetic=cohort.synthetic,
         ancestors=tuple(ancestors),
-        n_train=tuple(int(n_train.get(code, 0)) for code in cohort.classes),
+        n_train=tuple(n_train[code] for code in cohort.classes),
         manager_words=tuple(config["data"]["manager_words"]),
     )

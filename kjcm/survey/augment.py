@@ -1,6 +1,7 @@
 """Further training rows: the classification's own words (Models 3 and 4 of the article), and what a person has reviewed."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -8,6 +9,7 @@ from kjcm.errors import KjcmError, some
 from kjcm.ksco.classification import Classification
 from kjcm.read.cells import code_texts
 from kjcm.read.table import read_table
+from kjcm.survey.cohort import Cohort, to_level
 from kjcm.survey.responses import TEXT_COLUMNS, sentences
 from kjcm.survey.wording import tidy
 
@@ -17,8 +19,8 @@ def augmentation(
 ) -> pd.DataFrame:
     """Return training rows (text, code) from the titles and descriptions of each class and all codes beneath it.
 
-    The same text under one class is taken once. Only classes that the cohort trains on get rows, so that the class
-    list does not depend on augmentation.
+    The same text under one class is taken once. Only classes with training rows get rows, so that the class list does not
+    depend on augmentation.
     """
     rows: dict[tuple[str, str], None] = {}  # a dict keeps the order and drops what is said twice
     for code in classes:
@@ -30,15 +32,18 @@ def augmentation(
 
 
 def reviewed_rows(
-    path: str, columns: Mapping[str, str | None], classes: Collection[str], held: Collection[str]
+    path: str, columns: Mapping[str, str | None], cohort: Cohort, classification: Classification
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return text and code of the rows that a person has settled, and how many others were left out by reason.
+    """Return text and code of the reviewed rows to learn from, and how many others were left out by reason.
+
+    A code that the cohort has no training rows of is learnt if its rows pass the cohort's cutoff: its reviewed rows and
+    the cohort's own outside the test. The text of a validation or test row is never learnt.
 
     Args:
         path: what `kjcm review` exported: the text columns and reviewed_code.
         columns: role -> column.
-        classes: codes that a model can learn; rows of others are left out.
-        held: texts of test and validation rows, which are not learnt from.
+        cohort: the rows that the reviewed rows join.
+        classification: what their codes are of.
 
     Raises:
         KjcmError: the file or a column is missing.
@@ -50,16 +55,15 @@ def reviewed_rows(
             f"data.reviewed={path}: has no column {some(missing)}; its columns are {some(table.columns)}. Give a file that "
             "`kjcm review` exported, with the names of data.columns."
         )
-    frame = pd.DataFrame({"text": sentences(table, mapped, path), "code": code_texts(table["reviewed_code"])})
-    frame = frame[frame["code"] != ""]
-    left = {
-        "empty text": frame["text"] == "",
-        "code is no class": ~frame["code"].isin(list(classes)),
-        "text of a test or validation row": frame["text"].isin(list(held)),
-    }
-    out = pd.Series(False, index=frame.index)
-    counts = {}
-    for reason, rows in left.items():
-        counts[reason] = int((rows & ~out).sum())
-        out |= rows
-    return frame[~out].reset_index(drop=True), counts
+    frame = pd.DataFrame({"text": sentences(table, mapped, path), "raw": code_texts(table["reviewed_code"])})
+    frame = frame[frame["raw"] != ""].assign(reason="")
+    frame.loc[frame["text"] == "", "reason"] = "empty text"
+    to_level(frame, classification, cohort.level)
+    held = cohort.rows["text"][cohort.rows["side"].isin(["validation", "test"])]
+    frame.loc[(frame["reason"] == "") & frame["text"].isin(held), "reason"] = "text of a test or validation row"
+    new = frame["code"][(frame["reason"] == "") & ~frame["code"].isin(cohort.classes)]
+    sizes = pd.concat([new, cohort.rows["code"][cohort.rows["side"] != "test"]]).value_counts()
+    cutoff = cohort.flow["cutoff"]
+    frame.loc[new.index[new.map(sizes) <= cutoff], "reason"] = f"group of {cutoff} rows or fewer"
+    left = Counter(frame["reason"][frame["reason"] != ""])
+    return frame.loc[frame["reason"] == "", ["text", "code"]].reset_index(drop=True), dict(left)

@@ -163,7 +163,7 @@ def _converted(
         if survey.ksco6:
             waiting.append(_from_ksco6(frame, survey, source, classification, level))
         else:
-            _to_level(frame, classification, level)
+            to_level(frame, classification, level)
         if not drop_invalid:
             require_valid(frame.assign(code=frame["raw"])[frame["reason"] != "unresolved"], survey, source.columns)
         frames.append(frame)
@@ -177,7 +177,7 @@ def _converted(
     return answers, pd.concat(waiting, ignore_index=True).astype(str)
 
 
-def _to_level(frame: pd.DataFrame, classification: Classification, level: int | None) -> None:
+def to_level(frame: pd.DataFrame, classification: Classification, level: int | None) -> None:
     """Set the column code to the classification's code at `level`, or give the row a reason."""
     codes = {raw: classification.resolve(raw) for raw in frame["raw"].unique()}
     at = {raw: classification.at_level(code, level) if code else None for raw, code in codes.items()}

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from kjcm.errors import ConfigError, KjcmError
+from kjcm.files import read_json
 from kjcm.ksco.classification import Classification
 from kjcm.review.files import export, opened
 from kjcm.review.store import Store
 from kjcm.study.model_folder import load_settings
-from tests.conftest import SMALL, command
+from tests.conftest import LEARNS, SMALL, command
 from tests.review.conftest import TASKS
 
 OPEN = ("choose", "search", "back off")
@@ -152,20 +153,63 @@ def test_reviewed_rows_are_learnt_from_and_never_tested_on(here: Path, capsys: p
     assert command("train", *words, "run_dir=plain") == 0
     cohort = pd.read_parquet(prepared(words))
     tested = cohort["text"][cohort["side"] == "test"].iloc[0]
-    reviewed = pd.DataFrame({"workplace": "", "position": "", "task": ["새로운 일", tested, "", "다른 일", "남은 일"]})
-    reviewed["reviewed_code"] = ["111", "111", "320", "942", ""]
+    texts = ["새로운 일", tested, "", "다른 일", "아무 일", "어떤 일", "남은 일"]
+    reviewed = pd.DataFrame({"workplace": "", "position": "", "task": texts})
+    reviewed["reviewed_code"] = ["111", "111", "320", "942", "94", "995", ""]
     reviewed.to_csv("reviewed.csv", index=False)
     assert command("train", *words, "data.reviewed=reviewed.csv", "run_dir=more") == 0
     assert "1 reviewed rows" in capsys.readouterr().out
     plain, more = (pd.read_json(here / name / "report.json", typ="series") for name in ("plain", "more"))
     assert (plain["n_reviewed"], more["n_reviewed"]) == (0, 1) and more["n_test"] == plain["n_test"]
     assert more["n_reviewed_left"] == {
-        "empty text": 1, "code is no class": 1, "text of a test or validation row": 1,
+        "empty text": 1, "text of a test or validation row": 1, "group of 10 rows or fewer": 1,
+        "code with fewer digits than data.level": 1, "unknown code": 1,
     }  # fmt: skip
     assert plain["hashes"]["split"] == more["hashes"]["split"] and plain["hashes"]["run"] != more["hashes"]["run"]
     assert command("baseline", "kind=svm", *words[:3], "data.reviewed=reviewed.csv", "run_dir=svm") == 0
     reviewed.drop(columns="reviewed_code").to_csv("reviewed.csv", index=False)
     assert command("train", *words, "data.reviewed=reviewed.csv", "run_dir=no") == 1
+
+
+def test_a_reviewed_group_that_is_new_is_learnt(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Code, review with a group that the model lacks, train again, and the next coding gives that group."""
+    words = (
+        "data=table",
+        "data.path=in.csv",
+        "data.columns.id=null",
+        *LEARNS[1:],
+        "trainer.accelerator=cpu",
+        "data.batch_size=4",
+    )
+    known = pd.DataFrame({"code": ["111", "320", "630"] * 20, "workplace": "", "position": ""})
+    known["task"] = [f"{name} {n}" for n in range(20) for name in ("기업 경영", "은행 예금 상담", "논 벼농사")]
+    known.to_csv("in.csv", index=False)
+    fresh = pd.DataFrame({"workplace": "", "position": "", "task": [f"아파트 계단 청소 {n}" for n in range(30, 46)]})
+    fresh.to_csv("new.csv", index=False)
+    assert command("train", *words, "run_dir=first") == 0
+    coding = ("predict", "input=new.csv", "accelerator=cpu", "triage.threshold=0.999")
+    assert command(*coding, "run=first", "output=coded.csv") == 0
+    store = opened(here / "coded.csv", here / "coded.csv.review.sqlite", load_settings(here / "first" / "model"))
+    assert all(store.choose(row, "942" if row < 13 else "941", "kim") for row in range(16))
+    store.close()
+    assert command("review", "run=first", "input=coded.csv", "export=reviewed.csv") == 0
+    for cutoff, classes, left in (
+        (10, ["111", "320", "630", "942"], {"group of 10 rows or fewer": 3}),
+        (2, ["111", "320", "630", "941", "942"], {}),
+        (20, None, None),
+    ):
+        more = (f"data.cutoff={cutoff}", "data.reviewed=reviewed.csv", f"run_dir=at_{cutoff}")
+        assert command("train", *words, *more) == (0 if classes else 1)
+        if classes:
+            report, cohort = (read_json(here / f"at_{cutoff}" / f"{name}.json") for name in ("report", "cohort"))
+            assert cohort["classes"] == classes and report["n_reviewed_left"] == left
+            assert {group["code"]: group["n_train"] for group in report["per_class"]}["942"] == 13
+    assert "new groups: '941', '942'" in capfd.readouterr().out
+    assert command(*coding, "run=at_10", "output=again.csv") == 0
+    assert set(pd.read_csv("again.csv", dtype=str)["code_1"]) == {"942"}
+    assert load_settings(here / "at_10" / "model").n_train[3] == 13
+    assert command("evaluate", "run=at_10", "trainer.accelerator=cpu", "out=measured") == 0
+    assert command("baseline", "kind=majority", *words[:3], "data.reviewed=reviewed.csv", "run_dir=majority") == 0
 
 
 def prepared(words: tuple[str, ...]) -> Path:
