@@ -64,6 +64,9 @@ class Kwcs(Data):
     crosswalk: str | None = MISSING
     resolutions: str | None = MISSING
     train_wave: int | None = MISSING
+    encoding: str | None = MISSING
+    sheet: str | None = MISSING
+    header_row: int | None = MISSING
 
 
 @dataclass
@@ -72,6 +75,9 @@ class Table(Data):
 
     path: str | None = MISSING
     test_path: str | None = MISSING
+    encoding: str | None = MISSING
+    sheet: str | None = MISSING
+    header_row: int | None = MISSING
 
 
 @dataclass
@@ -309,6 +315,9 @@ class Predict:
     run: str = MISSING
     input: str = MISSING
     output: str = MISSING
+    encoding: str | None = MISSING
+    sheet: str | None = MISSING
+    header_row: int | None = MISSING
     columns: CodingColumns = field(default_factory=CodingColumns)
     triage: TriageNode = field(default_factory=TriageNode)
     top_k: int = MISSING
@@ -507,6 +516,8 @@ INPUTS = (
     "data.path", "data.test_path", "data.wave5", "data.wave6", "data.crosswalk", "data.resolutions", "data.reviewed",
     "classification.path", "tokenizer.path", "model.pretrained",
 )  # fmt: skip
+# Keys that are younger than some runs: with these values they change nothing, and stay out of a run's identity.
+YOUNGER: dict[str, Any] = {"data.encoding": None, "data.sheet": None, "data.header_row": None}
 
 CHOICES: dict[str, tuple[str | int, ...]] = {
     "kind": ("svm", "majority"),
@@ -542,6 +553,8 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
 RANGES: dict[str, tuple[float, bool, float]] = {
     "data.cutoff": (0, True, 10**9),
     "data.level": (1, True, 10),
+    "data.header_row": (1, True, 10**6),
+    "header_row": (1, True, 10**6),
     "data.train_share": (0, False, 1),
     "data.train_fraction": (0, False, 1),
     "data.batch_size": (1, True, 10**6),

@@ -15,12 +15,11 @@ from kjcm.bench.device import clear, machine, peak_memory
 from kjcm.bench.measuring import Measured, Measurement, alternate
 from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
 from kjcm.coding.coder import Coder, resolve_precision
+from kjcm.coding.reading import first_texts
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import require_file
-from kjcm.read.table import read_chunks
 from kjcm.study.lightning import on_gpu
 from kjcm.study.model_folder import Settings, finished_run, load_settings
-from kjcm.survey.responses import TEXT_COLUMNS, sentences
 
 EXACT = "32-true"  # what the others are held against
 PRECISIONS = (EXACT, "bf16", "int8")
@@ -97,15 +96,10 @@ def _texts(source: Path, rows: int | None, settings: Settings) -> list[str]:
     Raises:
         KjcmError: a column is missing, or there is no text.
     """
-    frame = next(read_chunks(require_file(source, "input file"), rows or 10**9))
-    columns = {role: settings.columns[role] for role in TEXT_COLUMNS}
-    missing = [name for name in columns.values() if name and name not in frame]
-    if missing:
-        raise KjcmError(f"{source}: has no column {some(missing)}, as the run's data had. Rename its columns.")
-    texts = [text for text in sentences(frame, columns, str(source)) if text]
-    if not texts:
-        raise KjcmError(f"{source}: there is no text to code in it. Check its columns {some(columns.values())}.")
-    return texts
+    texts = first_texts(require_file(source, "input file"), rows, settings.columns)
+    if not any(texts):
+        raise KjcmError(f"{source}: there is no text to code in it. Check the columns that the run's texts come from.")
+    return list(filter(None, texts))
 
 
 def _measured(make: Callable[[], Callable[[], First | None]], rows: int, gpu: bool) -> Measurement:

@@ -12,12 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from kjcm.coding.coder import Coder
 from kjcm.coding.onnx import INPUTS, make_onnx, saturates, versions
+from kjcm.coding.reading import first_texts
 from kjcm.errors import KjcmError
 from kjcm.files import digest, require_file, write_json
-from kjcm.read.table import read_chunks
 from kjcm.study.inputs import Config, classification_of, cohort_of
 from kjcm.study.model_folder import finished_run, load_model, load_settings
-from kjcm.survey.responses import TEXT_COLUMNS, sentences
 
 MODEL, NOTE = "model.onnx", "export.json"
 NOT_COPIED = ("model.safetensors", "config.json", "triage.safetensors")  # what only PyTorch and `kjcm predict` read
@@ -83,13 +82,7 @@ def _texts(config: Mapping[str, Any], run: Path) -> list[str]:
     if config["input"] is not None:
         source = require_file(config["input"], "input file")
         model = load_settings(run / "model")
-        frame = next(read_chunks(source, config["rows"]))
-        columns = {role: model.columns.get(role) for role in TEXT_COLUMNS}
-        if missing := [name for name in columns.values() if name and name not in frame]:
-            raise KjcmError(
-                f"{source}: has no column {missing[0]!r}, which the run's texts come from. Rename its columns."
-            )
-        texts = sentences(frame, columns, str(source))
+        texts = first_texts(source, config["rows"], model.columns)
     else:
         trained: Config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))  # type: ignore[assignment]
         try:

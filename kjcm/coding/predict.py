@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,21 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm import __version__
 from kjcm.coding.coded import MOST_KNOWN, Coded, Decider, Known
 from kjcm.coding.coder import Coder, Ready, ahead, resolve_precision
-from kjcm.coding.reading import Reading, manages_of, reasons_of, require_columns
+from kjcm.coding.reading import Reading, manages_of, own_columns, require_readable
 from kjcm.coding.tables import OUTPUTS, writer
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic, digest, read_json, require_file, write_json
+from kjcm.read.labelled import value_labels
+from kjcm.read.options import read_options
 from kjcm.read.table import read_chunks
 from kjcm.study.calibrated import calibration_of, held_rows
 from kjcm.study.lease import leased
 from kjcm.study.lightning import on_gpu
 from kjcm.study.model_folder import Settings, finished_run, load_settings
-from kjcm.survey.responses import text_cells
-from kjcm.survey.wording import sentence
+from kjcm.survey.texts import texts_of
 from kjcm.triage.rules import DECISIONS, Options, Tree, Triage
+
+READING = ("encoding", "sheet", "header_row")  # keys that say how the input is read
 
 log = logging.getLogger("kjcm")
 
@@ -88,7 +92,7 @@ def _what(run: Path, source: Path, config: Mapping[str, Any], columns: Mapping[s
         "columns": dict(columns),
         "precision": resolve_precision(config["precision"], gpu),
         "accelerator": "gpu" if gpu else "cpu",
-        **{key: config[key] for key in ("top_k", "chunk_rows", "batch_size", "compile", "triage")},
+        **{key: config[key] for key in (*READING, "top_k", "chunk_rows", "batch_size", "compile", "triage")},
     }
 
 
@@ -161,6 +165,8 @@ def _code(
     output: Path,
 ) -> dict[str, Any]:
     """Write the coded file and return what is known of it."""
+    options = read_options(config, "", [source], columns)
+    labels = value_labels(source, options)
     triage, outlook = _triage(config, run, settings)
     _warn(outlook)
     words = (config["batch_size"], config["accelerator"], config["precision"], triage.temperature)
@@ -168,10 +174,11 @@ def _code(
     decider = Decider(settings, triage, min(config["top_k"], len(settings.classes)))
     begin, rows, resumed = time.perf_counter(), 0, 0
     counts = np.zeros(len(DECISIONS), np.int64)
-    reading = Reading(source, columns, config["triage"]["managers"], settings.manager_words, decider.columns)
+    managers = config["triage"]["managers"]
+    reading = Reading(source, columns, managers, settings.manager_words, decider.columns, labels, options)
     # a thread reads while another tokenises, most of which is no work of Python, and this one codes and writes
     chunks = ahead(_with_batches(ahead(_chunks(reading, config["chunk_rows"], parts)), coder))
-    with closing(chunks), writer(output, source, decider.probabilities) as out:
+    with closing(chunks), writer(output, source, decider.probabilities, options) as out:
         for chunk, ready in chunks:
             coded = _coded(chunk, ready, coder, decider)
             added = decider.frame(coded, chunk.reasons)
@@ -283,19 +290,16 @@ def _chunks(reading: Reading, rows: int, parts: Path) -> Generator[Chunk, None, 
         KjcmError: a column is missing or would be overwritten.
     """
     known = Known()
-    for number, frame in enumerate(read_chunks(reading.source, rows)):
-        require_columns(frame, reading)
-        cells = text_cells(frame, reading.columns, str(reading.source))
-        texts = list(map(sentence, *cells))
-        manages, unclear = manages_of(frame, texts, reading)
-        reasons = [
-            reason or other
-            for reason, other in zip(reasons_of(frame, reading.columns, cells, texts), unclear, strict=True)
-        ]
+    check = partial(require_readable, reading=reading)
+    for number, frame in enumerate(read_chunks(reading.source, rows, reading.options, check)):
+        columns = own_columns(frame, reading)
+        texts = texts_of(frame, columns, str(reading.source), reading.labels)
+        manages, unclear = manages_of(frame, texts, columns, reading)
+        reasons = [reason or other for reason, other in zip(texts.reasons, unclear, strict=True)]
         valid = np.array([not reason for reason in reasons], dtype=bool)
         if len(known) > MOST_KNOWN:
             known = Known()
-        those = [texts[row] for row in np.flatnonzero(valid)]
+        those = [texts.sentences[row] for row in np.flatnonzero(valid)]
         numbers, new = known.meet(those, manages[valid])
         file = parts / f"{number:08}.npz"
         stored = _read_part(file, len(frame))

@@ -9,12 +9,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kjcm.errors import KjcmError, some
-from kjcm.read.cells import code_texts
-from kjcm.survey.responses import TEXT_COLUMNS
+from kjcm.read.columns import meant_columns
+from kjcm.read.labelled import value_labels
+from kjcm.read.options import ReadOptions
+from kjcm.read.table import read_chunks, table_columns
+from kjcm.survey.responses import manages_in
+from kjcm.survey.texts import TEXT_COLUMNS, Labels, Texts, require_texts, texts_of
 from kjcm.survey.wording import without_workplace
-from kjcm.triage.managers import says_words, yes_or_no
+from kjcm.triage.managers import says_words
 
-CELLS = str | int | float | None | type(pd.NA)
+COLUMN_KEY = "columns."
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Reading:
         managers: triage.managers.
         words: a manager's key words.
         added: columns that will be added.
+        labels: value labels of the columns.
+        options: how the file is opened.
     """
 
     source: Path
@@ -34,74 +40,59 @@ class Reading:
     managers: str
     words: Sequence[str]
     added: Sequence[str]
+    labels: Labels
+    options: ReadOptions
 
 
-def reasons_of(
-    frame: pd.DataFrame, columns: Mapping[str, str | None], cells: Sequence[Sequence[str]], texts: Sequence[str]
-) -> list[str]:
-    """Return why each row cannot be coded, '' where it can: nothing is written in it, or what is written is no text.
-
-    Args:
-        frame: the rows as read.
-        columns: role -> column.
-        cells: workplace, position and task as text, each [rows].
-        texts: the sentences made of them.
-    """
-    written = np.array([any(map(str.isalpha, "".join(row))) for row in zip(*cells, strict=True)], dtype=bool)
-    strange = np.zeros(len(frame), bool)
-    for name in filter(None, (columns[role] for role in TEXT_COLUMNS)):
-        strange |= _no_texts(frame[name])
-    return [
-        "empty" if not text else "" if fine else "not text"
-        for text, fine in zip(texts, (written & ~strange).tolist(), strict=True)
-    ]
-
-
-def _no_texts(column: pd.Series) -> NDArray[np.bool_]:
-    """Return which cells [rows] are neither text nor a number nor empty: a worksheet's dates, lists of a Parquet file."""
-    import pyarrow.types as arrow
-
-    if column.dtype == object:
-        return np.array([isinstance(cell, bool) or not isinstance(cell, CELLS) for cell in column], dtype=bool)
-    if not isinstance(column.dtype, pd.ArrowDtype):
-        return np.zeros(len(column), bool)
-    kind = column.dtype.pyarrow_dtype
-    kind = kind.value_type if arrow.is_dictionary(kind) else kind
-    tests = (
-        arrow.is_string,
-        arrow.is_large_string,
-        arrow.is_string_view,
-        arrow.is_integer,
-        arrow.is_floating,
-        arrow.is_decimal,
-    )
-    return np.zeros(len(column), bool) if any(test(kind) for test in tests) else column.notna().to_numpy(bool)
-
-
-def manages_of(frame: pd.DataFrame, texts: Sequence[str], reading: Reading) -> tuple[NDArray[np.bool_], list[str]]:
+def manages_of(
+    frame: pd.DataFrame, texts: Texts, columns: Mapping[str, str], reading: Reading
+) -> tuple[NDArray[np.bool_], list[str]]:
     """Return which rows say that they manage (all of one kind where no rule asks), and why a row cannot be coded, else ''."""
     fine = [""] * len(frame)
     if reading.managers == "words":
-        return says_words([without_workplace(text) for text in texts], reading.words), fine
+        return says_words([without_workplace(text) for text in texts.sentences], reading.words), fine
     if reading.managers == "none":
         return np.zeros(len(frame), bool), fine
-    name = reading.columns["manages"]
-    answers = [yes_or_no(cell) for cell in code_texts(frame[name])]
+    name = columns["manages"]
+    answers = manages_in(frame[name], reading.labels)
     reasons = [f"{name}: neither yes nor no" if answer is None else "" for answer in answers]
     return np.array([bool(answer) for answer in answers], dtype=bool), reasons
 
 
-def require_columns(frame: pd.DataFrame, reading: Reading) -> None:
-    """Raise KjcmError if a column is not there, or a column that the codes would overwrite is."""
-    missing = {role: name for role, name in reading.columns.items() if name and name not in frame}
-    if missing:
-        role = next(iter(missing))
-        raise KjcmError(
-            f"{reading.source}: has no column {some(missing.values())}; its columns are {some(frame.columns)}. Set "
-            f"columns.{role}=NAME, or columns.{role}=null if there is none."
-        )
+def require_readable(frame: pd.DataFrame, reading: Reading) -> None:
+    """Raise KjcmError if a column is not there or holds no text, or a column that the codes would overwrite is there.
+
+    Args:
+        frame: the whole table, or its first rows where every column has one type.
+        reading: how it is read.
+    """
+    require_texts(frame, own_columns(frame, reading), str(reading.source), COLUMN_KEY)
     twice = [name for name in reading.added if name in frame]
     if twice:
         raise KjcmError(
             f"{reading.source}: has columns {some(twice)} already, which the codes would overwrite. Rename them."
         )
+
+
+def own_columns(frame: pd.DataFrame, reading: Reading) -> dict[str, str]:
+    """Return role -> column, as the file spells it.
+
+    Raises:
+        KjcmError: a column is missing.
+    """
+    remedy = f"Set {COLUMN_KEY}{{role}}=NAME, or {COLUMN_KEY}{{role}}=null if there is none."
+    return table_columns(str(reading.source), frame.columns, reading.columns, reading.options, remedy)
+
+
+def first_texts(source: Path, rows: int | None, columns: Mapping[str, str | None]) -> list[str]:
+    """Return the texts of a file's first rows (None: of all), read as a run's own data; '' for rows without text.
+
+    Raises:
+        KjcmError: a column that the run's texts come from is missing.
+    """
+    frame = next(read_chunks(source, rows))
+    wanted = {role: columns.get(role) for role in TEXT_COLUMNS}
+    own = meant_columns(
+        frame.columns, wanted, str(source), "The run's texts come from these columns. Rename the file's."
+    )
+    return texts_of(frame, own, str(source), value_labels(source)).sentences

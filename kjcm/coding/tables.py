@@ -15,6 +15,7 @@ from openpyxl.cell.cell import ERROR_CODES, ILLEGAL_CHARACTERS_RE, TIME_TYPES
 from kjcm.errors import CUT, KjcmError, first_line
 from kjcm.read.cells import code_text
 from kjcm.read.labelled import EXACT, read_labelled
+from kjcm.read.options import PLAIN, ReadOptions
 from kjcm.read.table import read_chunks
 from kjcm.read.text import SEPARATORS
 
@@ -24,10 +25,10 @@ STREAMED = (*SEPARATORS, ".parquet")
 OUTPUTS = (".csv", ".tsv", ".parquet", ".xlsx", *LABELLED)
 
 
-def require_fits(source: Path, target: Path) -> None:
+def require_fits(source: Path, target: Path, options: ReadOptions = PLAIN) -> None:
     """Raise KjcmError if the rows of a file are more than the target's kind holds, before they have cost anything."""
     if target.suffix.lower() == ".xlsx" != source.suffix.lower():
-        rows = sum(len(frame) for frame in read_chunks(source, 1 << 16))
+        rows = sum(len(frame) for frame in read_chunks(source, 1 << 16, options))
         if rows > EXCEL_ROWS:
             raise KjcmError(
                 f"{source}: has {rows:,} rows, and a worksheet holds {EXCEL_ROWS:,}. Write .csv, .tsv or .parquet."
@@ -229,8 +230,9 @@ def _without_null_types(schema: Any) -> Any:
 class _LabelledWriter(_WholeWriter):
     """SPSS or Stata; what the input has stays as it is there, labels and missing values too, if it is of such a kind."""
 
-    def __init__(self, path: Path, source: Path | None) -> None:
+    def __init__(self, path: Path, source: Path | None, options: ReadOptions) -> None:
         super().__init__(path)
+        self.options = options
         self.source = source if source and source.suffix.lower() in (*LABELLED, ".zsav") else None
 
     def write(self, frame: pd.DataFrame) -> None:
@@ -244,7 +246,7 @@ class _LabelledWriter(_WholeWriter):
         if self.source:
             ending = self.source.suffix.lower().replace(".zsav", ".sav")
             same = ending == self.path.suffix.lower()  # neither can hold the missing values of the other
-            own, found = read_labelled(self.source, user_missing=same)
+            own, found = read_labelled(self.source, self.options, user_missing=same)
             about = {
                 "column_labels": found.column_names_to_labels,
                 "variable_value_labels": found.variable_value_labels,
@@ -283,25 +285,28 @@ def _as_labelled(column: pd.Series) -> pd.Series:
 
 
 @contextmanager
-def writer(path: Path, source: Path | None = None, rounded: Collection[str] = ()) -> Iterator[Writer]:
+def writer(
+    path: Path, source: Path | None = None, rounded: Collection[str] = (), options: ReadOptions = PLAIN
+) -> Iterator[Writer]:
     """Give the writer of the kind that the path's ending names; after an error the file holds some of the rows, or none.
 
     Args:
         path: what to write.
         source: the file that the rows come from: all of them, in its order, with its columns.
         rounded: columns of which a text file shows six decimals.
+        options: how the source is read.
 
     Raises:
         KjcmError: the kind cannot hold the table.
     """
     if source is not None:
-        require_fits(source, path)
+        require_fits(source, path, options)
     streamed = source is None or source.suffix.lower() in STREAMED
     kinds: dict[str, Callable[[], Writer]] = {
         ".parquet": lambda: _ParquetWriter(path) if streamed else _WholeParquetWriter(path),
         ".xlsx": lambda: _ExcelWriter(path),
-        ".sav": lambda: _LabelledWriter(path, source),
-        ".dta": lambda: _LabelledWriter(path, source),
+        ".sav": lambda: _LabelledWriter(path, source, options),
+        ".dta": lambda: _LabelledWriter(path, source, options),
     }
     made = kinds.get(path.suffix.lower(), lambda: _TextWriter(path, rounded))()
     try:

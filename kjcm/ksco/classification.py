@@ -13,7 +13,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError, some
-from kjcm.read.cells import code_texts
+from kjcm.read.cells import code_texts, tidy, without_decimals
 from kjcm.read.table import read_table
 
 MANAGERS = "1"  # KSCO's major group of them
@@ -80,8 +80,8 @@ class Classification:
         return tuple(sorted(found))
 
     def resolve(self, text: str) -> str | None:
-        """Return the code that `text` stands for, None where it is none: here, any text is a code."""
-        return text or None
+        """Return the code that `text` stands for, None where it is none: here, any text is a code, in one spelling."""
+        return tidy(text) or None
 
     def require_level(self, level: int | None) -> None:
         """Raise ConfigError if there are no codes at `level`: here, any level will do, and None for codes as they stand."""
@@ -128,7 +128,7 @@ def spellings(text: str) -> tuple[str, ...]:
 
     Public Korean panel data pads minor groups with a zero (`0111`), and writes soldiers in digits (`1001` for A01).
     """
-    text = text.upper()
+    text = without_decimals(tidy(text)).upper()
     others = (text[1:] if text.startswith("0") else "", f"A{text[2:]}" if text.startswith("10") else "")
     return (text, *filter(None, others))
 
@@ -181,11 +181,11 @@ def read_classification(path: str | Path, above: Iterable[str] = ()) -> Classifi
         KjcmError: no such file, a column or title missing, a code given twice.
     """
     table = read_table(path)
-    table.columns = table.columns.astype(str).str.strip().str.lower()
+    table.columns = [tidy(str(name)).lower() for name in table.columns]
     title = next((name for name in ("title", "title_ko") if name in table), None)
     if "code" not in table or title is None:
         raise KjcmError(f"{path}: needs the columns 'code' and 'title'; it has {some(table.columns)}.")
-    table["code"] = code_texts(table["code"])
+    table["code"] = list(map(tidy, code_texts(table["code"])))
     table = table[table["code"] != ""]
     twice = table["code"][table["code"].duplicated()]
     if len(twice):
@@ -194,9 +194,13 @@ def read_classification(path: str | Path, above: Iterable[str] = ()) -> Classifi
     prefixes = known | set(above)
 
     def column(name: str) -> dict[str, str]:
-        return dict(zip(table["code"], code_texts(table[name]), strict=True)) if name in table else {}
+        return dict(zip(table["code"], map(tidy, code_texts(table[name])), strict=True)) if name in table else {}
 
-    given_parents, given_levels = column("parent"), column("level")
+    # a program that writes numbers with gaps as text has 11.0 for 11
+    given_parents = {
+        code: parent if parent in prefixes else without_decimals(parent) for code, parent in column("parent").items()
+    }
+    given_levels = {code: without_decimals(level) for code, level in column("level").items()}
     bad = [value for value in given_levels.values() if not value.isdigit()]
     if bad:
         raise KjcmError(f"{path}, column 'level': {some(bad)} are not whole numbers.")

@@ -7,7 +7,8 @@ import pandas as pd
 
 from kjcm.errors import KjcmError, some
 from kjcm.ksco.classification import Classification, spellings
-from kjcm.read.cells import code_texts
+from kjcm.read.cells import code_texts, tidy, without_decimals
+from kjcm.read.columns import meant_columns
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ def crosswalk_of(table: pd.DataFrame, classification: Classification, name: str)
     Raises:
         KjcmError: a column is missing, or a ksco7 code is none of the classification.
     """
-    require_columns(table, ("ksco6", "ksco7"), name)
-    rows = list(zip(code_texts(table["ksco6"]), code_texts(table["ksco7"]), strict=True))
+    own = meant_columns(table.columns, {"ksco6": "ksco6", "ksco7": "ksco7"}, name)
+    rows = list(zip(code_texts(table[own["ksco6"]]), code_texts(table[own["ksco7"]]), strict=True))
     six, seven = ([row[place] for row in rows if any(row)] for place in (0, 1))
     resolved = {code: classification.resolve(code) for code in set(seven)}
     unknown = [code for code in seven if resolved[code] is None]
@@ -64,9 +65,10 @@ def resolutions_of(table: pd.DataFrame, classification: Classification, name: st
     Raises:
         KjcmError: a column is missing, an id is given twice, or a code is none of the classification.
     """
-    require_columns(table, ("id", "ksco7"), name)
+    own = meant_columns(table.columns, {"id": "id", "ksco7": "ksco7"}, name)
+    ids = [tidy(without_decimals(row)) for row in code_texts(table[own["id"]])]
     found: dict[str, str] = {}
-    for row, seven in zip(code_texts(table["id"]), code_texts(table["ksco7"]), strict=True):
+    for row, seven in zip(ids, code_texts(table[own["ksco7"]]), strict=True):
         if not seven:
             continue
         code = classification.resolve(seven)
@@ -78,10 +80,3 @@ def resolutions_of(table: pd.DataFrame, classification: Classification, name: st
             raise KjcmError(f"{name}, column 'id': {some([row])} stands more than once. Keep one row an id.")
         found[row] = code
     return found
-
-
-def require_columns(table: pd.DataFrame, columns: tuple[str, ...], name: str) -> None:
-    """Raise KjcmError if `table` lacks one of `columns`."""
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise KjcmError(f"{name}: has no column {some(missing)}; its columns are {some(table.columns)}.")

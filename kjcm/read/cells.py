@@ -1,21 +1,114 @@
-"""Cells of any stored type as text."""
+"""Cells of any stored type as text: the one rule of what is text, for training and for coding."""
 
 import math
+import re
+import unicodedata
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
+NOTHING: Mapping[Any, str] = {}
+
+# Characters that show nothing (Unicode's Cf), and letters that look like blanks (Hangul fillers, an empty Braille cell).
+_INVISIBLE = re.compile(
+    "[\u00ad\u0600-\u0605\u061c\u06dd\u070f\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0001-\U000e007f\u115f\u1160]"
+)
+_BLANK = re.compile("[\u2800\u3164\uffa0]")
+
+
+def tidy(text: str) -> str:
+    """Return text in NFC without invisible characters, its white space (line breaks too) folded to single blanks."""
+    if not text.isascii():
+        text = _BLANK.sub(" ", _INVISIBLE.sub("", unicodedata.normalize("NFC", text)))
+    return " ".join(text.split())
 
 
 def code_text(value: object) -> str:
-    """Return a cell as text, whatever its stored type: '' for missing, `111` for 111, 111.0 and '111.0'."""
-    if not isinstance(value, str):
-        if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
-            return ""
-        value = str(value)
-    text = value.strip()
-    head, point, zeros = text.partition(".")
-    return head if point and head.isdigit() and not zeros.strip("0") else text
+    """Return a cell as text, whatever its stored type: '' for missing, `111` for 111 and 111.0; text is not cut."""
+    text = _text(value)
+    return str(value).strip() if text is None else text
 
 
 def code_texts(cells: pd.Series) -> list[str]:
     """Return each cell of a column as `code_text` has it; a list is read much faster than a column of strings."""
     return list(map(code_text, cells.tolist()))
+
+
+def without_decimals(text: str) -> str:
+    """Return `111` for '111.0' and '111.00', as programs write whole numbers; all else unchanged."""
+    head, point, zeros = text.partition(".")
+    return head if point and head.isdigit() and not zeros.strip("0") else text
+
+
+def text_cells(column: pd.Series, labels: Mapping[Any, str] = NOTHING) -> tuple[list[str], NDArray[np.bool_]]:
+    """Return a column's cells as text, '' where there is none, and which cells are neither text nor a number nor missing.
+
+    Args:
+        column: the cells [rows]; UTF-8 in binary cells is decoded.
+        labels: value -> what is read in its place.
+    """
+    if _never_text(column.dtype):
+        return [""] * len(column), column.notna().to_numpy(bool)
+    found = [_text(cell) for cell in column.tolist()]
+    strange = np.array([text is None for text in found], dtype=bool)
+    if labels:
+        found = [
+            text and (labels.get(cell) or labels.get(text) or text)
+            for cell, text in zip(column.tolist(), found, strict=True)
+        ]
+    return [text or "" for text in found], strange
+
+
+def type_name(column: pd.Series) -> str:
+    """Return what a column without text holds, as the file's kind calls it."""
+    if column.dtype != object:
+        return str(getattr(column.dtype, "pyarrow_dtype", column.dtype))
+    return ", ".join(sorted({type(cell).__name__ for cell in column.tolist() if _text(cell) is None}))
+
+
+def _text(cell: object) -> str | None:
+    """Return a cell as text, '' where it is missing, None where it is neither text nor a number."""
+    if isinstance(cell, str):
+        return cell.strip()
+    if cell is None or cell is pd.NA or cell is pd.NaT:
+        return ""
+    if isinstance(cell, bool | np.bool_):
+        return None
+    if isinstance(cell, int | float | Decimal | np.number):
+        return "" if math.isnan(cell) else without_decimals(str(cell))
+    if isinstance(cell, bytes | bytearray | memoryview):
+        try:
+            return bytes(cell).decode("utf-8-sig").strip("\0").strip()
+        except UnicodeDecodeError:
+            return None
+    return None
+
+
+@lru_cache
+def _never_text(dtype: Any) -> bool:
+    """Tell whether no cell of a column of this type is text or a number; cells of type object may be anything."""
+    import pyarrow.types as arrow
+
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _never_text(dtype.categories.dtype)
+    if not isinstance(dtype, pd.ArrowDtype):
+        types = pd.api.types
+        return not (
+            types.is_object_dtype(dtype)
+            or types.is_string_dtype(dtype)
+            or (types.is_numeric_dtype(dtype) and not types.is_bool_dtype(dtype))
+        )
+    kind = dtype.pyarrow_dtype
+    kind = kind.value_type if arrow.is_dictionary(kind) else kind
+    tests = (
+        arrow.is_string, arrow.is_large_string, arrow.is_string_view, arrow.is_binary, arrow.is_large_binary,
+        arrow.is_binary_view, arrow.is_fixed_size_binary, arrow.is_integer, arrow.is_floating, arrow.is_decimal,
+        arrow.is_null,
+    )  # fmt: skip
+    return not any(test(kind) for test in tests)

@@ -1,20 +1,88 @@
-"""Which columns a table has."""
+"""Which columns a table has, and which of them is meant by a name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from kjcm.errors import KjcmError, some
+from kjcm.read.cells import code_text, tidy
+from kjcm.read.options import ReadOptions
+
+ROWS_SEEN = 30  # rows at the top of a file among which the header is looked for
 
 
-def column_names(path: Path, header: Sequence[object]) -> list[str]:
-    """Return the names of a header's cells.
+def header_names(path: Path, header: Sequence[object], hint: Callable[[], str] = str) -> list[str]:
+    """Return the names of a header's cells; one column may be without a name.
 
     Raises:
-        KjcmError: two columns have one name.
+        KjcmError: two columns have one name; what `hint` returns ends the message.
     """
-    names = ["" if cell is None or cell is pd.NA or cell != cell else str(cell) for cell in header]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise KjcmError(f"{path}: several columns are named {some(twice)}. Give every column a name of its own.")
+    names = [code_text(cell) if not isinstance(cell, str) else cell for cell in header]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        wrong = f"several columns are named {some(twice)}" if any(twice) else f"{names.count('')} columns have no name"
+        raise KjcmError(f"{path}: {wrong}.{hint() or ' Give every column a name of its own.'}")
     return names
+
+
+def meant_columns(
+    columns: Iterable[object],
+    wanted: Mapping[str, str | None],
+    place: str,
+    remedy: str = "",
+    hint: Callable[[], str] = str,
+) -> dict[str, str]:
+    """Return role -> name of the column that is meant, as the table spells it; roles without a name are left out.
+
+    A name means the column that is spelt so, else the one that differs only in Unicode form or white space.
+
+    Args:
+        columns: the table's.
+        wanted: role -> name.
+        place: the file, for messages.
+        remedy: ends the message where a column is missing, {role} in it being the role.
+        hint: what it returns stands before the remedy.
+
+    Raises:
+        KjcmError: there is no such column, or several.
+    """
+    own = [str(name) for name in columns]
+    spelt: dict[str, list[str]] = {}
+    for name in own:
+        spelt.setdefault(tidy(name), []).append(name)
+    found = {role: [name] if name in own else spelt.get(tidy(name), []) for role, name in wanted.items() if name}
+    if missing := {role: str(wanted[role]) for role, names in found.items() if not names}:
+        advice = remedy.replace("{role}", next(iter(missing)))
+        raise KjcmError(
+            f"{place}: has no column {some(missing.values())}; its columns are {some(own)}.{hint()}"
+            f"{f' {advice}' if advice else ''}"
+        )
+    if several := [names for names in found.values() if len(names) > 1]:
+        raise KjcmError(f"{place}: several columns are named {some(several[0])}. Give every column a name of its own.")
+    return {role: names[0] for role, names in found.items()}
+
+
+def likely_header(rows: Sequence[Sequence[object]], wanted: Iterable[str]) -> int | None:
+    """Return the number (1 at the top) of the row that looks like the header, None where none does.
+
+    The row with most of the wanted names is likeliest; where no row has any, the first one full of different texts.
+
+    Args:
+        rows: the first rows of a file.
+        wanted: names of columns.
+    """
+    names = {tidy(name) for name in wanted}
+    texts = [[tidy(cell) for cell in row if isinstance(cell, str)] for row in rows[:ROWS_SEEN]]
+    most = max(range(len(texts)), key=lambda row: len(names.intersection(texts[row])), default=None)
+    if most is None or names.intersection(texts[most]):
+        return None if most is None else most + 1
+    width = max(map(len, rows[:ROWS_SEEN]))
+    full = [number for number, cells in enumerate(texts, 1) if len({*cells} - {""}) == width > 1]
+    return full[0] if full else None
+
+
+def header_hint(rows: Sequence[Sequence[object]], used: int, options: ReadOptions) -> str:
+    """Return ' Row N looks like the header...' where that is another than the one in use, else ''."""
+    likely = likely_header(rows, options.wanted)
+    if likely is None or likely == used or options.keys is None:
+        return ""
+    return f" Row {likely} looks like the header:{options.advice('header_row', likely).lower()}"

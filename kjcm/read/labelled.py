@@ -1,16 +1,70 @@
-"""SPSS and Stata files."""
+"""SPSS and Stata files: their values, their labels, and in which encoding their text is."""
 
+import codecs
+import mmap
+import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from kjcm.errors import KjcmError
+from kjcm.read.options import PLAIN, ReadOptions
+
 EXACT = 2**53  # whole numbers below it are exact as decimals
+SUFFIXES = (".sav", ".zsav", ".dta")
+STATA_DECLARES = 118  # from this format on Stata's text is UTF-8; older formats say nothing of its encoding
+ASCII = (0, 1, 2, 3)  # character codes of SPSS that name no encoding
 
 
-def read_whole(path: Path) -> pd.DataFrame:
+def read_labelled(path: Path, options: ReadOptions = PLAIN, **more: Any) -> tuple[pd.DataFrame, Any]:
+    """Return what pyreadstat reads of an SPSS or Stata file: its values, and what it says about its columns.
+
+    Text is read in the given encoding, else in the one that the file declares, else in UTF-8, else in CP949.
+
+    Raises:
+        KjcmError: the text is in none of these, or the file is damaged.
+    """
+    import pyreadstat
+    from pyreadstat import ReadstatError
+
+    reader = pyreadstat.read_dta if path.suffix.lower() == ".dta" else pyreadstat.read_sav
+    errors = []
+    for encoding in _encodings(path, options):
+        try:
+            return reader(str(path), apply_value_formats=False, encoding=encoding, **more)
+        except (ReadstatError, UnicodeDecodeError) as error:
+            errors.append(str(error))
+    if all("character set" in error for error in errors) and options.encoding is not None:
+        raise KjcmError(
+            f"{path}: SPSS and Stata files cannot be read in {options.keys}encoding={options.encoding}. Save the file as CSV, "
+            "and give its encoding then."
+        )
+    if not any("encoding" in error or "character set" in error or "decode" in error for error in errors):
+        raise KjcmError(f"{path}: not a readable {path.suffix[1:].upper()} file ({errors[-1]}).")
+    where = f"{options.keys}encoding={options.encoding}" if options.encoding else None
+    if where is None:
+        where = (
+            "the encoding that the file declares" if len(errors) == 1 else "UTF-8 or CP949, and the file declares none"
+        )
+    raise KjcmError(f"{path}: its text is not in {where}.{options.advice('encoding', 'NAME, as latin-1')}")
+
+
+def value_labels(path: Path, options: ReadOptions = PLAIN) -> Mapping[str, Mapping[Any, str]]:
+    """Return column -> value -> label of an SPSS or Stata file, {} for files of other kinds."""
+    if path.suffix.lower() not in SUFFIXES:
+        return {}
+    found = read_labelled(path, options, metadataonly=True)[1].variable_value_labels
+    return {
+        name: {value.strip() if isinstance(value, str) else value: label.strip() for value, label in labels.items()}
+        for name, labels in found.items()
+    }
+
+
+def read_whole(path: Path, options: ReadOptions = PLAIN) -> pd.DataFrame:
     """Read SPSS or Stata without value labels; whole numbers, which SPSS keeps as decimals, become whole again."""
-    frame = read_labelled(path)[0]
+    frame = read_labelled(path, options)[0]
     decimals = frame.select_dtypes("float")
     whole = {
         str(name): decimals[name].astype("Int64")
@@ -20,9 +74,36 @@ def read_whole(path: Path) -> pd.DataFrame:
     return frame.assign(**whole)
 
 
-def read_labelled(path: Path, **options: Any) -> tuple[pd.DataFrame, Any]:
-    """Return what pyreadstat reads of an SPSS or Stata file: its values, and what it says about its columns."""
-    import pyreadstat
+def _encodings(path: Path, options: ReadOptions) -> list[str | None]:
+    """Return the encodings to try, None for the one that the file declares; one encoding has several spellings."""
+    if options.encoding is not None:
+        own, python = options.encoding, codecs.lookup(options.encoding).name
+        return list(dict.fromkeys((own, python, python.replace("_", "-"), python.replace("-", ""))))
+    stata = path.suffix.lower() == ".dta"
+    declared = _stata_format(path) >= STATA_DECLARES if stata else _spss_declares(path)
+    return [None] if declared else ["UTF-8", "CP949"]
 
-    reader = pyreadstat.read_dta if path.suffix.lower() == ".dta" else pyreadstat.read_sav
-    return reader(str(path), apply_value_formats=False, **options)
+
+def _stata_format(path: Path) -> int:
+    """Return the format's number, which old files have as their first byte; a large one for what is no Stata file."""
+    with path.open("rb") as stream:
+        begin = stream.read(64)
+    if begin.startswith(b"<stata_dta>"):
+        number = begin.partition(b"<release>")[2][:3]
+        return int(number) if number.isdigit() else STATA_DECLARES
+    return begin[0] if begin else STATA_DECLARES
+
+
+def _spss_declares(path: Path) -> bool:
+    """Tell whether an SPSS file names its encoding: in record 7.20, or by its character code in record 7.3."""
+    if not path.stat().st_size:
+        return True
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        for order in "<>":
+            if whole.find(struct.pack(f"{order}3i", 7, 20, 1)) >= 0:
+                return True
+            record = struct.pack(f"{order}4i", 7, 3, 4, 8)
+            at = whole.find(record) + len(record)
+            if at >= len(record) and at + 32 <= len(whole):
+                return struct.unpack(f"{order}i", whole[at + 28 : at + 32])[0] not in ASCII
+    return False

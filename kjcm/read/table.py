@@ -1,77 +1,134 @@
-"""Tables of any common kind."""
+"""Tables of any common kind, whole or in chunks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from kjcm.errors import KjcmError, first_line
 from kjcm.files import require_file
-from kjcm.read.columns import column_names
-from kjcm.read.labelled import read_whole
-from kjcm.read.text import SEPARATORS, text_chunks
+from kjcm.read.columns import header_hint, meant_columns
+from kjcm.read.excel import first_excel_rows, read_excel
+from kjcm.read.labelled import SUFFIXES, read_whole
+from kjcm.read.options import PLAIN, ReadOptions
+from kjcm.read.parquet import parquet_chunks
+from kjcm.read.text import SEPARATORS, first_text_rows, text_chunks
+
+STREAMED = (*SEPARATORS, ".parquet")
+WHOLE: Mapping[str, Callable[[Path, ReadOptions], pd.DataFrame]] = {
+    ".xlsx": read_excel,
+    **dict.fromkeys(SUFFIXES, read_whole),
+}
+MAGIC = {  # how files of a kind begin
+    b"PK\x03\x04": (".xlsx",),
+    b"PAR1": (".parquet",),
+    b"$FL2": (".sav",),
+    b"$FL3": (".zsav", ".sav"),
+    b"<stata_dta>": (".dta",),
+}
+OTHERS = {  # how files begin that cannot be read
+    b"\xd0\xcf\x11\xe0": "a workbook with a password, or of the old kind .xls. Save it as .xlsx without a password",
+    b"\x1f\x8b": "compressed. Unpack it",
+    b"%PDF": "a PDF. Save its table as CSV",
+    b"{\\rtf": "a text document. Save its table as CSV",
+}
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path, options: ReadOptions = PLAIN) -> pd.DataFrame:
     """Read CSV, TSV, XLSX, Parquet, SPSS (.sav) or Stata (.dta); values, never value labels.
 
     Raises:
         KjcmError: no such file, an unknown kind, an unreadable or empty file.
     """
-    path = require_file(path)
+    return next(read_chunks(require_file(path), None, options))
+
+
+def read_chunks(
+    path: Path,
+    rows: int | None,
+    options: ReadOptions = PLAIN,
+    check: Callable[[pd.DataFrame], None] = lambda frame: None,
+) -> Iterator[pd.DataFrame]:
+    """Yield a file in frames of at most `rows` rows (None: one): CSV, TSV and Parquet as a stream, other kinds read whole.
+
+    Args:
+        path: the file.
+        rows: of a frame.
+        options: how it is read.
+        check: called once, with the whole table of a kind that is read whole, else with the first frame.
+
+    Raises:
+        KjcmError: an unknown kind, an unreadable or empty file.
+    """
     suffix = path.suffix.lower()
-    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        ".xlsx": _read_excel,
-        ".parquet": lambda p: pd.read_parquet(p),
-        ".sav": read_whole,
-        ".zsav": read_whole,
-        ".dta": read_whole,
-    }
+    _require_kind(path, suffix)
+    chunks = _chunks(path, suffix, rows, options)
+    first = True
+    while True:
+        try:
+            frame = next(chunks, None)
+        except KjcmError:
+            raise
+        except Exception as error:  # each reader has exceptions of its own; all mean that the file is broken
+            raise KjcmError(
+                f"{path}: not a readable {suffix[1:].upper()} file ({type(error).__name__}: {first_line(error)})."
+            ) from None
+        if frame is None:
+            return
+        if first:
+            check(frame)
+        if first and suffix in WHOLE and rows:
+            yield from (frame.iloc[begin : begin + rows] for begin in range(0, max(len(frame), 1), rows))
+        else:
+            yield frame
+        first = False
+
+
+def _chunks(path: Path, suffix: str, rows: int | None, options: ReadOptions) -> Iterator[pd.DataFrame]:
     if suffix in SEPARATORS:
-        return next(text_chunks(path, None))
-    if suffix not in readers:
-        kinds = " ".join([*SEPARATORS, *readers])
-        raise KjcmError(f"{path}: files of kind {suffix or '(none)'} cannot be read; the kinds are {kinds}.")
-    try:
-        return readers[suffix](path)
-    except KjcmError:
-        raise
-    except Exception as error:  # each reader has exceptions of its own; all mean that the file is broken
-        raise KjcmError(
-            f"{path}: not a readable {suffix[1:].upper()} file ({type(error).__name__}: {error})."
-        ) from None
-
-
-def _read_excel(path: Path) -> pd.DataFrame:
-    whole = pd.read_excel(path, header=None, dtype=object, keep_default_na=False, na_values=[""], engine="openpyxl")
-    if not len(whole):
-        raise KjcmError(f"{path}: the file is empty.")
-    return whole.iloc[1:].reset_index(drop=True).set_axis(column_names(path, whole.iloc[0].tolist()), axis=1)
-
-
-def read_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    """Yield a file in frames of at most `rows` rows: CSV, TSV and Parquet as a stream, other kinds read whole."""
-    suffix = path.suffix.lower()
-    if suffix in SEPARATORS:
-        yield from text_chunks(path, rows)
+        yield from text_chunks(path, rows, options)
     elif suffix == ".parquet":
-        yield from _parquet_chunks(path, rows)
+        yield from parquet_chunks(path, rows)
     else:
-        table = read_table(path)
-        yield from (table.iloc[begin : begin + rows] for begin in range(0, max(len(table), 1), rows))
+        yield WHOLE[suffix](path, options)
 
 
-def _parquet_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    """Yield frames of Arrow types, in which whole numbers with gaps stay whole numbers."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _require_kind(path: Path, suffix: str) -> None:
+    """Raise KjcmError if a file cannot be read by the ending of its name, or its content is of another kind."""
+    if suffix not in (*STREAMED, *WHOLE):
+        kinds = " ".join([*STREAMED, *WHOLE])
+        raise KjcmError(f"{path}: files of kind {suffix or '(none)'} cannot be read; the kinds are {kinds}.")
+    with path.open("rb") as stream:
+        begin = stream.read(16)
+    for magic, what in OTHERS.items():
+        if begin.startswith(magic):
+            raise KjcmError(f"{path}: is {what}.")
+    for magic, own in MAGIC.items():
+        if begin.startswith(magic) and suffix not in own:
+            raise KjcmError(f"{path}: its content is of kind {own[0]}, not {suffix}. Rename the file.")
 
-    try:
-        with pq.ParquetFile(path) as file:
-            column_names(path, file.schema_arrow.names)
-            for batch in file.iter_batches(batch_size=rows):
-                yield batch.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)  # an index is a column too
-            if not file.metadata.num_rows:
-                yield file.schema_arrow.empty_table().to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
-    except pa.ArrowInvalid as error:
-        raise KjcmError(f"{path}: not a readable Parquet file ({first_line(error)}).") from None
+
+def first_rows(path: Path, options: ReadOptions) -> list[list[Any]]:
+    """Return the cells of a file's first rows, where its header may be another than its first row; else none."""
+    suffix = path.suffix.lower()
+    if suffix in SEPARATORS:
+        return [list(row) for row in first_text_rows(path, options)]
+    return first_excel_rows(path, options) if suffix == ".xlsx" else []
+
+
+def table_columns(
+    path: str, columns: pd.Index, wanted: Mapping[str, str | None], options: ReadOptions, remedy: str
+) -> dict[str, str]:
+    """Return role -> name of the column of a survey file that is meant, see `meant_columns`.
+
+    Raises:
+        KjcmError: there is no such column; the message names the row that looks like the header.
+    """
+
+    def hint() -> str:
+        rows, names = first_rows(Path(path).expanduser(), options), [str(name) for name in columns]
+        used = next((number for number, row in enumerate(rows, 1) if [str(cell) for cell in row] == names), 0)
+        return header_hint(rows, used, options)
+
+    return meant_columns(columns, wanted, path, remedy, hint)

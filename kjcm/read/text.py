@@ -1,7 +1,8 @@
 """CSV and TSV files."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -9,26 +10,33 @@ from typing import Any, BinaryIO
 import pandas as pd
 
 from kjcm.errors import KjcmError
-from kjcm.read.columns import column_names
+from kjcm.read.columns import ROWS_SEEN, header_hint, header_names
+from kjcm.read.options import PLAIN, ReadOptions
 
 ENCODINGS = ("utf-8-sig", "cp949")
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+LONGEST = 2**31 - 1  # characters of a cell; Python's own limit is 131,072
 
 
-def encoding_of(path: Path) -> str:
-    """Return the encoding of a text file: UTF-8 (with or without BOM), else CP949.
+def encoding_of(path: Path, options: ReadOptions = PLAIN) -> str:
+    """Return the encoding of a text file: the given one, else UTF-8 (with or without BOM), else CP949.
 
     Raises:
-        KjcmError: it is neither; the message names the first line that is not CP949 either.
+        KjcmError: the text is in none of these; the message names the first line that is not.
     """
-    for encoding in ENCODINGS:
+    for encoding in ENCODINGS if options.encoding is None else (options.encoding,):
         try:
             with path.open(encoding=encoding, newline="") as stream:
                 for _ in iter(lambda: stream.read(1 << 20), ""):
                     pass
             return encoding
-        except UnicodeDecodeError:
+        except UnicodeError:
             continue
+    if options.encoding is not None:
+        raise KjcmError(
+            f"{path}: the text is not in {options.keys}encoding={options.encoding}. Give the file's own encoding, or leave the "
+            "key out for UTF-8 and CP949."
+        )
     with path.open("rb") as raw:
         wrong = [
             {number for number, line in enumerate(raw, 1) if not _decodes(line, encoding)}
@@ -37,7 +45,10 @@ def encoding_of(path: Path) -> str:
     both = min(wrong[0] & wrong[1], default=None)
     mixed = f"line {min(wrong[0])} is not UTF-8 and line {min(wrong[1])} not CP949"
     place = f"line {both}" if both else mixed
-    raise KjcmError(f"{path}, {place}: the text is neither UTF-8 nor CP949. Save the whole file as UTF-8.")
+    raise KjcmError(
+        f"{path}, {place}: the text is neither UTF-8 nor CP949. Save the whole file as UTF-8."
+        f"{options.advice('encoding', 'NAME').replace('Add', 'Or add')}"
+    )
 
 
 def _rewinding(stream: BinaryIO) -> Iterator[str]:
@@ -55,7 +66,7 @@ def _decodes(line: bytes, encoding: str) -> bool:
     return True
 
 
-def text_chunks(path: Path, rows: int | None) -> Iterator[pd.DataFrame]:
+def text_chunks(path: Path, rows: int | None, options: ReadOptions = PLAIN) -> Iterator[pd.DataFrame]:
     """Yield a CSV or TSV file as frames of at most `rows` rows (None: one frame), every cell a str as it stands.
 
     A blank line is a row of empty cells, but at the file's end no row; where a row ends early its last cells are empty.
@@ -63,21 +74,43 @@ def text_chunks(path: Path, rows: int | None) -> Iterator[pd.DataFrame]:
     Raises:
         KjcmError: the file is empty or not well formed, or its header does not give every column a name of its own.
     """
-    with path.open(encoding=encoding_of(path), newline="") as stream:
-        lines = _lines(path, csv.reader(stream, delimiter=SEPARATORS[path.suffix.lower()], strict=True))
+    encoding = encoding_of(path, options)
+    with path.open(encoding=encoding, newline="") as stream:
+        lines = _lines(path, _reader(path, stream), options)
         header = next(lines, None)
         if header is None:
             raise KjcmError(f"{path}: the file is empty.")
-        names = column_names(path, header)
+        names = header_names(path, header, lambda: _hint(path, options))
         chunk = list(islice(lines, rows))
         yield pd.DataFrame(chunk, columns=names, dtype=str)  # a header alone is a frame too
         while rows and (chunk := list(islice(lines, rows))):
             yield pd.DataFrame(chunk, columns=names, dtype=str)
 
 
-def _lines(path: Path, reader: Any) -> Iterator[list[str]]:
+def first_text_rows(path: Path, options: ReadOptions) -> list[list[str]]:
+    """Return the cells of a file's first rows, whatever they are."""
+    with path.open(encoding=encoding_of(path, options), newline="") as stream, suppress(csv.Error):
+        return list(islice(_reader(path, stream), ROWS_SEEN))
+    return []
+
+
+def _reader(path: Path, stream: Iterable[str]) -> Any:
+    csv.field_size_limit(LONGEST)
+    return csv.reader(stream, delimiter=SEPARATORS[path.suffix.lower()], strict=True)
+
+
+def _hint(path: Path, options: ReadOptions) -> str:
+    rows = first_text_rows(path, options)
+    used = options.header_row or next((number for number, row in enumerate(rows, 1) if row), 1)
+    return header_hint(rows, used, options)
+
+
+def _lines(path: Path, reader: Any, options: ReadOptions) -> Iterator[list[str]]:
     """Yield the cells of the header and of each row, as many as the header has."""
-    kind, width, blanks, begin = path.suffix[1:].upper(), 0, 0, 1
+    kind, width, blanks = path.suffix[1:].upper(), 0, 0
+    for _ in islice(reader, (options.header_row or 1) - 1):
+        pass
+    begin = reader.line_num + 1
     try:
         for cells in reader:
             if not cells:
@@ -88,8 +121,8 @@ def _lines(path: Path, reader: Any) -> Iterator[list[str]]:
             width, blanks = width or len(cells), 0
             if len(cells) > width:
                 raise KjcmError(
-                    f"{path}, line {begin:,}: the row has {len(cells)} cells, and the header names {width} columns. Name them "
-                    "all in the header, or quote the cell that holds the separator."
+                    f"{path}, line {begin:,}: the row has {len(cells)} cells, and the header names {width} columns."
+                    f"{_hint(path, options) or ' Name them all in the header, or quote the cell that holds the separator.'}"
                 )
             if begin < reader.line_num and kind != "CSV" and _holds_rows(cells, width):
                 raise KjcmError(

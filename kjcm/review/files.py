@@ -12,7 +12,7 @@ from kjcm.read.cells import code_text, code_texts
 from kjcm.read.table import read_chunks
 from kjcm.review.store import Store, create
 from kjcm.study.model_folder import Settings
-from kjcm.survey.responses import TEXT_COLUMNS
+from kjcm.survey.texts import TEXT_COLUMNS
 
 ROWS = 8192  # read at a time
 NEEDED = ("decision", "decision_code", "pick_list", "code_1", "title_1", "prob_1")

@@ -12,6 +12,7 @@ import pandas as pd
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import cached, digest, key_of
 from kjcm.ksco.classification import Classification, load_classification
+from kjcm.read.options import read_options
 from kjcm.schema import INPUTS
 from kjcm.survey.cohort import Cohort, build_cohort
 from kjcm.survey.responses import Source, kwcs_source, table_source
@@ -30,6 +31,7 @@ MADE_BY = (
     "survey/*.py",
     "survey/*.tsv",
 )  # what makes a cohort
+SURVEYS = ("path", "test_path", "wave5", "wave6")  # keys of the data node that name files of answers
 NOT_OF_THE_ROWS = (
     "batch_size",
     "higher_cutoff",
@@ -45,6 +47,7 @@ def source_of(data: Config, classification: Classification) -> Source:
         KjcmError: a file is missing or unreadable, or data.train_wave is set and a wave is missing.
     """
     columns = data["columns"]
+    options = read_options(data, "data.", [data.get(name) for name in SURVEYS], columns)
     if data["source"] == "synthetic":
         return synthetic_source(data["scale"], data["twin_seed"], columns, classification)
     if data["source"] == "kwcs":
@@ -53,8 +56,9 @@ def source_of(data: Config, classification: Classification) -> Source:
                 f"data.train_wave={data['train_wave']} trains on one wave and tests on the other: give data.wave5=FILE and "
                 "data.wave6=FILE, or data.train_wave=null."
             )
-        return kwcs_source(data["wave5"], data["wave6"], data["crosswalk"], data["resolutions"], columns)
-    return table_source(data["path"], data["test_path"], columns)
+        files = data["wave5"], data["wave6"], data["crosswalk"], data["resolutions"]
+        return kwcs_source(*files, columns, options)
+    return table_source(data["path"], data["test_path"], columns, options)
 
 
 def cohort_of(data: Config, classification: Classification, source: Source | None = None) -> Cohort:

@@ -15,7 +15,7 @@ import yaml
 
 from kjcm.errors import KjcmError
 from kjcm.files import write_json, write_text
-from kjcm.schema import WHERE_AND_HOW
+from kjcm.schema import WHERE_AND_HOW, YOUNGER
 from kjcm.study.failures import FAILURE, Failure, failure_of, read_failure, write_failure
 from kjcm.study.inputs import input_digests
 from kjcm.study.lease import LEASE, FinishedMeanwhile, Lease, leased
@@ -46,13 +46,19 @@ def identity_of(config: dict[str, Any]) -> Identity:
     """Return the identity of a resolved config; an input file counts by its content, not by its place."""
     inputs = input_digests(config)
     left: dict[str, Any] = json.loads(json.dumps(config))
-    for key in (*WHERE_AND_HOW, *inputs):
+    neutral = [key for key, value in YOUNGER.items() if _value(left, key) == value]
+    for key in (*WHERE_AND_HOW, *inputs, *neutral):
         node, _, name = key.partition(".")
         if not name:
             left.pop(node, None)
         elif isinstance(left.get(node), dict):
             left[node].pop(name, None)
     return Identity(left, inputs)
+
+
+def _value(config: dict[str, Any], key: str) -> Any:
+    node, _, name = key.partition(".")
+    return (config.get(node) or {}).get(name)
 
 
 @dataclass

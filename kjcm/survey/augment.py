@@ -5,13 +5,16 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from kjcm.errors import KjcmError, some
+from kjcm.files import require_file
 from kjcm.ksco.classification import Classification
-from kjcm.read.cells import code_texts
+from kjcm.read.cells import code_texts, tidy
+from kjcm.read.columns import meant_columns
+from kjcm.read.labelled import value_labels
 from kjcm.read.table import read_table
 from kjcm.survey.cohort import Cohort, to_level
-from kjcm.survey.responses import TEXT_COLUMNS, sentences
-from kjcm.survey.wording import tidy
+from kjcm.survey.texts import EMPTY, TEXT_COLUMNS, texts_of
+
+CODE = "reviewed_code"  # column of a reviewed file
 
 
 def augmentation(
@@ -49,15 +52,13 @@ def reviewed_rows(
         KjcmError: the file or a column is missing.
     """
     table = read_table(path)
-    mapped = {role: name for role, name in columns.items() if role in TEXT_COLUMNS and name is not None}
-    if missing := [name for name in (*mapped.values(), "reviewed_code") if name not in table]:
-        raise KjcmError(
-            f"data.reviewed={path}: has no column {some(missing)}; its columns are {some(table.columns)}. Give a file that "
-            "`kjcm review` exported, with the names of data.columns."
-        )
-    frame = pd.DataFrame({"text": sentences(table, mapped, path), "raw": code_texts(table["reviewed_code"])})
-    frame = frame[frame["raw"] != ""].assign(reason="")
-    frame.loc[frame["text"] == "", "reason"] = "empty text"
+    wanted = {role: columns.get(role) for role in TEXT_COLUMNS}
+    remedy = "Give a file that `kjcm review` exported, with the names of data.columns."
+    mapped = meant_columns(table.columns, {**wanted, CODE: CODE}, f"data.reviewed={path}", remedy)
+    texts = texts_of(table, mapped, path, value_labels(require_file(path)))
+    frame = pd.DataFrame({"text": texts.sentences, "raw": code_texts(table[mapped[CODE]])})
+    frame = frame.assign(reason=texts.reasons)[frame["raw"] != ""]
+    frame["reason"] = frame["reason"].replace(EMPTY, "empty text")
     to_level(frame, classification, cohort.level)
     held = cohort.rows["text"][cohort.rows["side"].isin(["validation", "test"])]
     frame.loc[(frame["reason"] == "") & frame["text"].isin(held), "reason"] = "text of a test or validation row"

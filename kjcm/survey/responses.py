@@ -6,21 +6,25 @@ cluster and manages (whether the person says so) where they are mapped; every va
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError, some
-from kjcm.read.cells import code_texts
-from kjcm.read.table import read_table
-from kjcm.survey.wording import sentence, tidy
+from kjcm.files import require_file
+from kjcm.read.cells import code_texts, text_cells, tidy, without_decimals
+from kjcm.read.labelled import value_labels
+from kjcm.read.options import PLAIN, ReadOptions
+from kjcm.read.table import read_table, table_columns
+from kjcm.survey.texts import EMPTY, NO_LABELS, TEXT_COLUMNS, Labels, require_texts, texts_of
 from kjcm.triage.managers import yes_or_no
 
 TWIN_IDS = "synthetic-"  # how the twin's ids begin: they say what its rows are wherever they go
-TEXT_COLUMNS = ("workplace", "position", "task")
+COLUMN_KEY = "data.columns."
 REASONS = {  # why a row cannot be used -> the column it is about
     "empty text": "text",
+    "not text": "text",
     "empty code": "code",
     "unknown code": "code",
     "code with fewer digits than data.level": "code",
@@ -42,6 +46,8 @@ class Survey:
         wave: '5', '6', or '' where there are no waves.
         ksco6: codes are KSCO-6 and need the crosswalk.
         test: its rows are test rows given as such, not drawn.
+        labels: value labels of its columns.
+        options: how the file was read.
     """
 
     table: pd.DataFrame
@@ -49,6 +55,8 @@ class Survey:
     wave: str = ""
     ksco6: bool = False
     test: bool = False
+    labels: Labels = field(default_factory=lambda: NO_LABELS)
+    options: ReadOptions = PLAIN
 
     @property
     def label(self) -> str:
@@ -69,14 +77,22 @@ class Source:
     synthetic: bool = False
 
 
-def table_source(path: str | None, test_path: str | None, columns: Mapping[str, str | None]) -> Source:
+def table_source(
+    path: str | None, test_path: str | None, columns: Mapping[str, str | None], options: ReadOptions = PLAIN
+) -> Source:
     """Return the source of `data=table`: one file to split, or a file to train on and one to test on, or a test alone."""
     if path is None and test_path is None:
         raise ConfigError("data=table needs data.path=FILE (and, for test rows of their own, data.test_path=FILE).")
-    surveys = [Survey(read_table(path), path)] if path else []
+    surveys = [_read(path, options)] if path else []
     if test_path:
-        surveys.append(Survey(read_table(test_path), test_path, test=True))
+        surveys.append(replace(_read(test_path, options), test=True))
     return Source(tuple(surveys), columns)
+
+
+def _read(path: str, options: ReadOptions) -> Survey:
+    """Return the survey in a file."""
+    table = read_table(path, options)
+    return Survey(table, path, labels=value_labels(require_file(path), options), options=options)
 
 
 def kwcs_source(
@@ -85,6 +101,7 @@ def kwcs_source(
     crosswalk: str | None,
     resolutions: str | None,
     columns: Mapping[str, str | None],
+    options: ReadOptions = PLAIN,
 ) -> Source:
     """Return the source of `data=kwcs`: wave 5 (KSCO-6, with its crosswalk) and wave 6 (KSCO-7)."""
     if wave5 is None and wave6 is None:
@@ -93,9 +110,9 @@ def kwcs_source(
         raise ConfigError(
             "data.wave5 is coded in KSCO-6: give data.crosswalk=FILE (columns ksco6, ksco7, a row a pair)."
         )
-    surveys = [Survey(read_table(wave5), wave5, "5", ksco6=True)] if wave5 else []
+    surveys = [replace(_read(wave5, options), wave="5", ksco6=True)] if wave5 else []
     if wave6:
-        surveys.append(Survey(read_table(wave6), wave6, "6"))
+        surveys.append(replace(_read(wave6, options), wave="6"))
     return Source(
         tuple(surveys),
         columns,
@@ -110,35 +127,31 @@ def answers_of(survey: Survey, columns: Mapping[str, str | None]) -> pd.DataFram
     """Return the answer frame of one survey table.
 
     Raises:
-        KjcmError: a mapped column is missing or no text column is mapped.
+        KjcmError: a mapped column is missing, no text column is mapped, or one holds no text at all.
     """
-    mapped = {role: name for role, name in columns.items() if name is not None}
-    missing = {role: name for role, name in mapped.items() if name not in survey.table}
-    if missing:
-        role = next(iter(missing))
-        raise KjcmError(
-            f"{survey.name}: has no column {some(missing.values())}; its columns are {some(survey.table.columns)}. "
-            f"Set data.columns.{role}=NAME, or data.columns.{role}=null if there is none."
-        )
+    mapped = _mapped(survey, columns)
     if not len(survey.table):
         raise KjcmError(f"{survey.name}: has a header but no rows.")
-    frame = pd.DataFrame({"text": sentences(survey.table, columns, survey.name)})
+    require_texts(survey.table, mapped, survey.name, COLUMN_KEY)
+    texts = texts_of(survey.table, mapped, survey.name, survey.labels)
+    frame = pd.DataFrame({"text": texts.sentences})
     frame["wave"] = survey.wave
     frame["code"] = code_texts(survey.table[mapped["code"]]) if "code" in mapped else ""
     frame["id"] = _ids(survey, mapped.get("id"), frame)
-    frame["reason"] = ""
-    frame.loc[frame["text"] == "", "reason"] = "empty text"
-    frame.loc[frame["code"] == "", "reason"] = "empty code"
+    frame["reason"] = [{EMPTY: "empty text"}.get(reason, reason) for reason in texts.reasons]
+    if "code" in mapped:
+        frame.loc[text_cells(survey.table[mapped["code"]])[1], "reason"] = "unknown code"  # a date, a list
+    frame.loc[frame["code"].map(tidy) == "", "reason"] = "empty code"
     if "weight" in mapped:
         frame["weight"] = pd.to_numeric(survey.table[mapped["weight"]], errors="coerce").to_numpy(float)
         frame.loc[~((frame["weight"] >= 0) & np.isfinite(frame["weight"])), "reason"] = (
             "weight is no number of 0 or more"
         )
     if "cluster" in mapped:
-        frame["cluster"] = code_texts(survey.table[mapped["cluster"]])
+        frame["cluster"] = list(map(without_decimals, code_texts(survey.table[mapped["cluster"]])))
         frame.loc[frame["cluster"] == "", "reason"] = "empty cluster"
     if "manages" in mapped:
-        answers = [yes_or_no(cell) for cell in code_texts(survey.table[mapped["manages"]])]
+        answers = manages_in(survey.table[mapped["manages"]], survey.labels)
         frame["manages"] = [bool(answer) for answer in answers]
         frame.loc[[answer is None for answer in answers], "reason"] = "neither yes nor no"
     frame.loc[frame["id"] == "", "reason"] = "empty id"
@@ -146,26 +159,19 @@ def answers_of(survey: Survey, columns: Mapping[str, str | None]) -> pd.DataFram
     return frame
 
 
-def sentences(table: pd.DataFrame, columns: Mapping[str, str | None], name: str) -> list[str]:
-    """Return one input sentence a row from the mapped workplace, position and task columns.
-
-    Raises:
-        ConfigError: none of the three is mapped.
-    """
-    return list(map(sentence, *text_cells(table, columns, name)))
+def _mapped(survey: Survey, columns: Mapping[str, str | None]) -> dict[str, str]:
+    """Return role -> column of a survey table, as the table spells it."""
+    remedy = f"Set {COLUMN_KEY}{{role}}=NAME, or {COLUMN_KEY}{{role}}=null if there is none."
+    return table_columns(survey.name, survey.table.columns, columns, survey.options, remedy)
 
 
-def text_cells(table: pd.DataFrame, columns: Mapping[str, str | None], name: str) -> list[list[str]]:
-    """Return the cells of workplace, position and task, each [rows]; '' where the column is not mapped.
-
-    Raises:
-        ConfigError: none of the three is mapped.
-    """
-    parts = [columns.get(role) for role in TEXT_COLUMNS]
-    if not any(parts):
-        raise ConfigError(f"{name}: map at least one of the columns {', '.join(TEXT_COLUMNS)}; all are null.")
-    blank = [""] * len(table)
-    return [code_texts(table[part]) if part else blank for part in parts]
+def manages_in(column: pd.Series, labels: Labels) -> list[bool | None]:
+    """Return whether each row's author says that they manage, None where a cell says neither; a label counts first."""
+    answers = list(map(yes_or_no, code_texts(column)))
+    if not (own := labels.get(str(column.name))):
+        return answers
+    by_label = map(yes_or_no, text_cells(column, own)[0])
+    return [answer if labelled is None else labelled for answer, labelled in zip(answers, by_label, strict=True)]
 
 
 def _ids(survey: Survey, column: str | None, frame: pd.DataFrame) -> list[str]:
@@ -175,7 +181,8 @@ def _ids(survey: Survey, column: str | None, frame: pd.DataFrame) -> list[str]:
     """
     lead = f"{survey.wave}-" if survey.wave else ""
     if column is not None:
-        return [f"{lead}{tidy(text)}" if text else "" for text in code_texts(survey.table[column])]
+        texts = [tidy(without_decimals(text)) for text in code_texts(survey.table[column])]
+        return [f"{lead}{text}" if text else "" for text in texts]
     contents = frame["text"] + "\t" + frame["code"]
     seen = contents.groupby(contents).cumcount()
     side = "test-" if survey.test else ""
@@ -190,13 +197,15 @@ def require_valid(frame: pd.DataFrame, survey: Survey, columns: Mapping[str, str
     bad = frame[frame["reason"] != ""]
     if not len(bad):
         return
+    columns = _mapped(survey, columns)
     reason = bad["reason"].iloc[0]
     bad = bad[bad["reason"] == reason]
     role = REASONS[reason]
     names = [columns[part] for part in TEXT_COLUMNS if columns.get(part)] if role == "text" else [columns[role]]
     seen = survey.table[columns[role]].iloc[bad.index].astype(str) if role in ("weight", "manages") else bad[role]
     shown = some(dict.fromkeys(seen)) if (seen != "").any() else f"ids {some(bad['id'])}"
-    lines = ", ".join(f"{index + 2:,}" for index in bad.index[:3])
+    first = (survey.options.header_row or 1) + 1
+    lines = ", ".join(f"{index + first:,}" for index in bad.index[:3])
     raise KjcmError(
         f"{survey.name}, column {some(names)}: {reason} in {len(bad):,} of {len(frame):,} rows: {shown} (first at lines "
         f"{lines}). Correct them, or add data.drop_invalid=true to leave such rows out and count them."

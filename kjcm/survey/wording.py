@@ -1,18 +1,14 @@
 """One sentence from the three answers: `작업장(에서) 직위(으로) 일` (the article, Table 1)."""
 
-import unicodedata
 from functools import lru_cache
+
+from kjcm.read.cells import tidy
 
 AT = "(에서)"
 LIEUL = 8  # index of ㄹ among the 28 final consonants of a Hangul syllable; 0 is none
 # Digits and Latin letters end as their Korean names do: 1 일, 7 칠, 8 팔, l 엘, r 알 in ㄹ; 0 영, 3 삼, 6 육, m 엠, n 엔
 # in another consonant; the rest in a vowel.
 OTHER_CONSONANT = frozenset("036mn")
-
-
-def tidy(answer: str) -> str:
-    """Return an answer in NFC with its white space (line breaks too) folded to single blanks."""
-    return " ".join(unicodedata.normalize("NFC", answer).split())
 
 
 @lru_cache(1 << 14)  # few words name most positions

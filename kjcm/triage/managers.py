@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kjcm.read.cells import without_decimals
 from kjcm.triage.calibration import Probabilities
 
 YES = frozenset({"1", "y", "yes", "true", "o", "예", "네", "있음", "유"})
@@ -18,7 +19,7 @@ def says_words(texts: Sequence[str], words: Sequence[str]) -> NDArray[np.bool_]:
 
 def yes_or_no(cell: str) -> bool | None:
     """Return what a cell answers; empty is no, None is neither."""
-    text = cell.strip().lower()
+    text = without_decimals(cell.strip().lower())
     return True if text in YES else False if text in NO else None
 
 

@@ -209,7 +209,7 @@ def test_two_processes_do_not_write_one_output(
     assert "is at work" in capfd.readouterr().err
 
 
-def test_a_bad_row_is_said_and_the_rest_is_coded(finished: Path, here: Path) -> None:
+def test_a_bad_row_is_said_and_the_rest_is_coded(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     tasks = ["용접", None, "  ", "123", "??? - !", datetime(2020, 1, 1), "벼농사", 5, "ㅇㅇ"]
     pd.DataFrame({"workplace": "", "position": None, "task": tasks}).to_excel("in.xlsx", index=False)
     assert command("predict", f"run={finished}", "input=in.xlsx", "output=out.parquet", "chunk_rows=4") == 0
@@ -222,10 +222,10 @@ def test_a_bad_row_is_said_and_the_rest_is_coded(finished: Path, here: Path) -> 
     lists = pd.DataFrame({"workplace": ["", "", ""], "position": "", "task": [["용접"], None, ["농사"]]})
     lists.assign(yes=True).to_parquet("lists.parquet")
     words = ("predict", f"run={finished}", "input=lists.parquet", "output=lists.csv")
-    assert command(*words) == 0
-    assert pd.read_csv("lists.csv")["reason"].tolist() == ["not text", "empty", "not text"]
-    assert command(*words, "columns.task=yes", "overwrite=true") == 0
-    assert pd.read_csv("lists.csv")["reason"].tolist() == ["not text"] * 3
+    for more, kind in (("columns.task=task", "list<"), ("columns.task=yes", "bool")):
+        assert command(*words, more) == 1 and not Path("lists.csv").exists()
+        said = capfd.readouterr().err
+        assert "lists.parquet" in said and repr(more.partition("=")[2]) in said and kind in said
     pd.DataFrame({"workplace": ["", ""], "position": "", "task": ["", "1"]}).to_csv("none.csv", index=False)
     assert command("predict", f"run={finished}", "input=none.csv", "output=none_out.csv") == 0
     assert pd.read_csv("none_out.csv")["decision"].tolist() == ["invalid"] * 2

@@ -1,0 +1,116 @@
+"""XLSX files."""
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kjcm.errors import KjcmError, some
+from kjcm.read.cells import tidy
+from kjcm.read.columns import ROWS_SEEN, header_hint, header_names
+from kjcm.read.options import PLAIN, ReadOptions
+
+LARGE, DENSE = (
+    2**30,
+    100,
+)  # an XLSX file that unpacks to more bytes, and to more than so many times its size, is refused
+
+
+def read_excel(path: Path, options: ReadOptions = PLAIN) -> pd.DataFrame:
+    """Return a worksheet: values of formulas, error values as missing.
+
+    Raises:
+        KjcmError: there is no such worksheet, it is empty, or its header does not give every column a name of its own.
+    """
+    with _worksheet(path, options) as sheet:
+        rows = list(_rows(sheet))
+    top = options.header_row or next((number for number, row in enumerate(rows, 1) if _filled(row)), 1)
+    if len(rows) < top:
+        raise KjcmError(
+            f"{path}: the worksheet has no row {top}." if options.header_row else f"{path}: the file is empty."
+        )
+    while not _filled(rows[-1]):
+        rows.pop()
+    width = max(len(row) for row in rows[top - 1 :])
+    while width and all(len(row) < width or row[width - 1] is None for row in rows[top - 1 :]):
+        width -= 1
+    cells = [row[:width] + [None] * (width - len(row)) for row in rows[top - 1 :]]
+    names = header_names(path, cells[0], lambda: header_hint(rows, top, options))
+    return pd.DataFrame(cells[1:], columns=names, dtype=object)
+
+
+def first_excel_rows(path: Path, options: ReadOptions) -> list[list[Any]]:
+    """Return the cells of a worksheet's first rows."""
+    with _worksheet(path, options) as sheet:
+        return list(islice(_rows(sheet), ROWS_SEEN))
+
+
+@contextmanager
+def _worksheet(path: Path, options: ReadOptions) -> Iterator[Any]:
+    """Open the worksheet of a file that is asked for, or the first with cells."""
+    from openpyxl.reader.excel import ExcelReader
+
+    class Reader(ExcelReader):  # type: ignore[misc]
+        def read_chartsheet(self, sheet: Any, rel: Any) -> None:
+            """Leave sheets that are charts out: they have no cells."""
+
+    _require_reasonable(path)
+    reader = Reader(path, read_only=True, data_only=True, keep_links=False)
+    try:
+        reader.read()
+        sheets = reader.wb.worksheets
+        for sheet in sheets:
+            sheet.reset_dimensions()  # what a file says of them may be wrong
+        titles = [sheet.title for sheet in sheets]
+        if options.sheet is not None:
+            found = [sheet for sheet in sheets if tidy(sheet.title) == tidy(options.sheet)]
+            if not found:
+                raise KjcmError(f"{path}: has no worksheet {options.sheet!r}; it has {some(titles)}.")
+        else:
+            found = [sheet for sheet in sheets if any(map(_filled, _rows(sheet)))] if len(sheets) > 1 else list(sheets)
+            if not found:
+                raise KjcmError(f"{path}: no worksheet has cells.")
+        yield found[0]
+    finally:
+        reader.archive.close()
+
+
+def _require_reasonable(path: Path) -> None:
+    """Raise KjcmError if a file would fill the memory when it is unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(part.file_size for part in archive.infolist())
+    if unpacked > LARGE and unpacked > DENSE * path.stat().st_size:
+        raise KjcmError(
+            f"{path}: unpacks to {unpacked / 2**30:,.0f} GiB, as no usual worksheet does. Save its cells as CSV if it is yours."
+        )
+
+
+def _rows(sheet: Any) -> Iterator[list[Any]]:
+    """Yield the values of each row."""
+    for row in sheet.iter_rows():
+        yield [_value(cell) for cell in row]
+
+
+def _value(cell: Any) -> Any:
+    """Return a cell's value: whole numbers as int, escaped characters (_x000D_) as themselves, errors as None."""
+    value = cell.value
+    if isinstance(value, str):
+        if cell.data_type == "e" or not value:
+            return None
+        return _unescaped(value) if "_x" in value else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _unescaped(text: str) -> str:
+    from openpyxl.utils.escape import unescape
+
+    # two escapes may be the halves of one character
+    return str(unescape(text)).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _filled(row: list[Any]) -> bool:
+    return any(value is not None for value in row)

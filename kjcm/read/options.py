@@ -1,0 +1,71 @@
+"""What a command's keys say about its input files, where no rule can know."""
+
+import codecs
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kjcm.errors import ConfigError
+
+TEXT, EXCEL, LABELLED = (".csv", ".tsv", ".txt"), (".xlsx",), (".sav", ".zsav", ".dta")
+KINDS = {"encoding": (*TEXT, *LABELLED), "sheet": EXCEL, "header_row": (*TEXT, *EXCEL)}  # which files a key is for
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How input files are read.
+
+    Attributes:
+        encoding: of CSV, TSV, SPSS and Stata; None: as the file says, else UTF-8, else CP949.
+        sheet: name of an XLSX file's worksheet; None: the first one with cells.
+        header_row: row of CSV, TSV and XLSX that names the columns, 1 at the top; None: the first row with cells.
+        keys: what stands before these names in the command's keys, as 'data.'; None: the command has no such keys.
+        wanted: names of columns that the header should have, to find the header by.
+    """
+
+    encoding: str | None = None
+    sheet: str | None = None
+    header_row: int | None = None
+    keys: str | None = None
+    wanted: tuple[str, ...] = ()
+
+    def advice(self, name: str, value: object) -> str:
+        """Return ' Add KEY=VALUE.', '' where the command has no such key."""
+        return "" if self.keys is None else f" Add {self.keys}{name}={value}."
+
+
+PLAIN = ReadOptions()
+
+
+def read_options(
+    node: Mapping[str, Any], keys: str, files: Iterable[str | Path | None], columns: Mapping[str, str | None]
+) -> ReadOptions:
+    """Return the options of a config node for files with these columns (role -> name).
+
+    Raises:
+        ConfigError: there is no such encoding, or a key is for none of the files' kinds.
+    """
+    options = ReadOptions(
+        **{name: node.get(name) for name in KINDS}, keys=keys, wanted=tuple(filter(None, columns.values()))
+    )
+    suffixes = {Path(file).suffix.lower() for file in files if file}
+    for name, kinds in KINDS.items():
+        value = getattr(options, name)
+        if value is not None and suffixes.isdisjoint(kinds):
+            raise ConfigError(
+                f"{keys}{name}={value}: is for {', '.join(kinds)} files, and none is given. Leave it out."
+            )
+    if options.encoding is not None:
+        _require_encoding(options.encoding, f"{keys}encoding")
+    return options
+
+
+def _require_encoding(name: str, key: str) -> None:
+    try:
+        "".encode(codecs.lookup(name).name)  # codecs that make no text of bytes (as hex) are refused here
+    except (LookupError, UnicodeError, ValueError):
+        raise ConfigError(
+            f"{key}={name}: no encoding has this name. Use one that Python knows, as utf-8, cp949, euc-kr, shift_jis or "
+            "latin-1."
+        ) from None

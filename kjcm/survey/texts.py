@@ -1,0 +1,84 @@
+"""The three answers of each row as text: one rule for training and for coding."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kjcm.errors import ConfigError, KjcmError
+from kjcm.read.cells import NOTHING, text_cells, tidy, type_name
+from kjcm.survey.wording import sentence
+
+TEXT_COLUMNS = ("workplace", "position", "task")
+EMPTY, NO_TEXT = "empty", "not text"
+
+Labels = Mapping[str, Mapping[Any, str]]  # column -> value -> label, of files that have them
+NO_LABELS: Labels = {}
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of rows.
+
+    Attributes:
+        cells: workplace, position and task, each [rows]; '' where the column is not mapped.
+        sentences: [rows], a model's input texts.
+        reasons: [rows], EMPTY where nothing is written, NO_TEXT where what is written is no text, else ''.
+    """
+
+    cells: list[list[str]]
+    sentences: list[str]
+    reasons: list[str]
+
+
+def texts_of(frame: pd.DataFrame, columns: Mapping[str, str | None], place: str, labels: Labels = NO_LABELS) -> Texts:
+    """Return the texts of a frame's rows.
+
+    Without a letter nothing is text (numbers, `-`); nor is a row with a date, a list or the like in a text column.
+
+    Args:
+        frame: the rows as read.
+        columns: role -> column.
+        place: the file, for messages.
+        labels: read in place of the values that have one.
+
+    Raises:
+        ConfigError: none of the three columns is mapped.
+    """
+    names = [columns.get(role) for role in TEXT_COLUMNS]
+    if not any(names):
+        raise ConfigError(f"{place}: map at least one of the columns {', '.join(TEXT_COLUMNS)}; all are null.")
+    strange = np.zeros(len(frame), bool)
+    cells = [[""] * len(frame) for _ in names]
+    for number, name in enumerate(names):
+        if name:
+            found, odd = text_cells(frame[name], labels.get(name, NOTHING))
+            cells[number] = list(map(tidy, found))
+            strange |= odd
+    sentences = list(map(sentence, *cells))
+    reasons = [
+        NO_TEXT if odd else EMPTY if not text else "" if any(map(str.isalpha, text)) else NO_TEXT
+        for text, odd in zip(map("".join, zip(*cells, strict=True)), strange.tolist(), strict=True)
+    ]
+    return Texts(cells, sentences, reasons)
+
+
+def require_texts(frame: pd.DataFrame, columns: Mapping[str, str | None], place: str, key: str) -> None:
+    """Raise KjcmError if a text column of a whole table holds no text, but dates, lists or the like.
+
+    Args:
+        frame: the whole table, or its first rows where every column has one type.
+        columns: role -> column.
+        place: the file, for messages.
+        key: what stands before the role in the key that names its column.
+    """
+    for role in TEXT_COLUMNS:
+        if name := columns.get(role):
+            found, strange = text_cells(frame[name])
+            if strange.any() and not any(found):
+                raise KjcmError(
+                    f"{place}, column {name!r}: holds no text, but {type_name(frame[name])}. Save it as text, or set "
+                    f"{key}{role}=null to leave it out."
+                )
