@@ -15,12 +15,13 @@ from optuna import Study, Trial
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import get_lock_file
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from kjcm.errors import ConfigError, KjcmError, first_line
+from kjcm.tune.journal_lock import JournalLock
 from kjcm.tune.samplers import AGAIN, SAME, SURPLUS, is_new, rank
 from kjcm.tune.work import is_gone
 
@@ -52,7 +53,7 @@ def storage_of(storage: str | None, folder: Path) -> BaseStorage:
                 break
         # a URL may hold a password and is not shown
         raise KjcmError(f"storage={storage.partition('://')[0]}://...: cannot be opened ({first_line(last)}).")
-    file = Path(storage).expanduser() if storage else folder / "journal.log"
+    file = (Path(storage).expanduser() if storage else folder / "journal.log").resolve()
     _require_journal(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(_Journal(file))
@@ -96,8 +97,7 @@ class _Journal(JournalFileBackend):
     """Optuna's journal file; an entry that a full disk or a kill kept from being whole is cut off: the next would join it."""
 
     def __init__(self, file: Path) -> None:
-        # this lock holds on a network's file system too, and is freed where its holder died
-        self._path, self._own_lock = file, JournalFileSymlinkLock(str(file))
+        self._path, self._own_lock = file, JournalLock(file)
         super().__init__(str(file), self._own_lock)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

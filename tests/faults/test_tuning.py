@@ -1,13 +1,19 @@
 """A study whose processes are really killed, again and again: every trial once, with the values of an undisturbed study."""
 
+import os
 import random
 import signal
+import subprocess
+import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.tune.test_tune import rows_in, run_folders, started, summary
+from kjcm.tune.journal_lock import GRACE
+from tests.conftest import ROOT
+from tests.tune.test_tune import WORDS, rows_in, run_folders, started, summary
 
 pytestmark = pytest.mark.fault
 
@@ -55,3 +61,42 @@ def test_killed_again_and_again_it_ends_as_an_undisturbed_study(storage: str, tm
         outcomes.append((sorted(tuple(row[key] for key in kept) for row in rows), weights))
     assert outcomes[0] == outcomes[1]
     assert summary(tmp_path / "cut" / "runs" / "s")["trials"]["left"] > 0
+
+
+# a command line that is killed while it writes to the journal for the nth time, with the lock in its hands
+KILLED = """
+import os, signal, sys
+from optuna.storages.journal import _file
+sync, count = os.fsync, [0]
+def fsync(handle):
+    count[0] += "journal.log" in os.readlink(f"/proc/self/fd/{handle}")
+    if count[0] == 12:
+        os.kill(os.getpid(), signal.SIGKILL)
+    sync(handle)
+_file.os.fsync = fsync
+from kjcm.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_killed_with_the_lock_of_the_journal_the_next_takes_it_over(moved: bool, tmp_path: Path) -> None:
+    """With `runs` as it is by default, relative; also where the study's folder is moved before it goes on."""
+    words, place = [*WORDS, *STUDY[:2], "trainer.max_epochs=1"], tmp_path / "before"
+    place.mkdir()
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *words], cwd=place, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    lock = place / "runs" / "s" / "journal.log.lock"
+    assert killed.returncode == -signal.SIGKILL and lock.is_symlink(), killed
+    if moved:
+        place = place.rename(tmp_path / "after")
+    begin = time.monotonic()
+    child = started(place, *STUDY[:2], "trainer.max_epochs=1")
+    said = child.communicate(timeout=120)
+    assert child.returncode == 0 and "journal.log.lock: removed" in said[0], said
+    assert time.monotonic() - begin > GRACE
+    states = Counter(row["state"] for row in rows_in(place / "runs" / "s"))
+    assert states["complete"] == 3 and set(states) <= {"complete", "left"}
+    assert not list(place.glob("runs/s/journal.log.*"))
