@@ -1,6 +1,7 @@
 """The review's server: a page, and what it asks for; for this machine alone unless it is told otherwise."""
 
 import hmac
+import re
 import shutil
 import tempfile
 import time
@@ -12,14 +13,16 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as InPath
-from fastapi.responses import FileResponse, RedirectResponse
-from pydantic import BaseModel, Field, StringConstraints
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.background import BackgroundTask
 
-from kjcm.errors import KjcmError
+from kjcm.errors import KjcmError, of_the_system
 from kjcm.ksco.classification import Classification
 from kjcm.review import LOOPBACK
 from kjcm.review.files import export
+from kjcm.review.names import LONGEST, reviewer
 from kjcm.review.store import Store
 
 PAGE = {
@@ -28,6 +31,9 @@ PAGE = {
     "page.js": ("page.js", "text/javascript"),
 }
 MOST_BYTES = 4096  # of a request's body
+LENGTH = 10  # digits of a Content-Length that are read
+MOST_PORT = 65535
+HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[\w.-]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
 LAST = 2**63 - 1  # row that SQLite can count to
 CLAIM = 600.0  # seconds for which a row that a person is shown is not shown to others
 HEADERS = {
@@ -73,17 +79,21 @@ class Review:
         return named.at_level(code, self.level) or code
 
 
+Reviewer = Annotated[str, AfterValidator(reviewer)]
+
+
 class Person(BaseModel):
     """Who decides, or whose last decision is taken back."""
 
-    who: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
+    model_config = ConfigDict(strict=True)
+    who: Reviewer
 
 
 class Chosen(Person):
     """A person's decision."""
 
-    code: str = Field(max_length=20)
-    seen: int | None = Field(None, le=LAST)  # number of the row's last decision that the page shows
+    code: str
+    seen: int | None = Field(None, ge=1, le=LAST)  # number of the row's last decision that the page shows
 
 
 def make_app(review: Review) -> FastAPI:
@@ -99,22 +109,32 @@ def make_app(review: Review) -> FastAPI:
 
     Row = Annotated[int, InPath(ge=0, le=LAST)]
     After = Annotated[int, Query(ge=-1, le=LAST)]
-    Who = Annotated[str, Query(max_length=60)]
     claims: dict[str, tuple[int, float]] = {}  # person -> the row that they were shown last, and when
+    Who = Annotated[str | None, Query(max_length=LONGEST), AfterValidator(_name)]
     Opened = Annotated[Store, Depends(store)]
 
     @app.middleware("http")
     async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
         refused = _refused(request, review)
-        response = refused or await go_on(request)
+        response = _error(*refused) if refused else await go_on(request)
         response.headers.update(HEADERS)
         return response
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        said = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()]
+        return _error(422, "; ".join(said))  # what was sent is not repeated: it may not be text
+
+    @app.exception_handler(KjcmError)
+    @app.exception_handler(OSError)
+    async def unkept(request: Request, error: KjcmError | OSError) -> Response:
+        return _error(503, str(of_the_system(error) if isinstance(error, OSError) else error))
 
     @app.get("/")
     def index(request: Request) -> Response:
         if request.query_params.get("token"):  # kept in a cookie, so that the address does not show it
             answer = RedirectResponse("/", 303)
-            answer.set_cookie(_cookie(request), review.token or "", httponly=True, samesite="strict")
+            answer.set_cookie(_cookie(request.headers["host"]), review.token or "", httponly=True, samesite="strict")
             return answer
         return _static("")
 
@@ -132,16 +152,18 @@ def make_app(review: Review) -> FastAPI:
         return [[code, title, named.title(code, "en")] for code, title in sorted(named.titles.items())]
 
     @app.get("/api/next")
-    def following(opened: Opened, after: After = -1, back: bool = False, who: Who = "") -> dict[str, Any]:
-        row = _open_row(opened, after, back, who.strip())
-        if row is not None:
-            claims[who.strip()] = (row, time.monotonic())
+    def following(opened: Opened, after: After = -1, back: bool = False, who: Who = None) -> dict[str, Any]:
+        row = _open_row(opened, after, back, who)
+        if row is not None and who is not None:
+            claims[who] = (row, time.monotonic())
         return {"state": _state(opened), "item": None if row is None else opened.item(row)}
 
-    def _open_row(opened: Store, after: int, back: bool, who: str) -> int | None:
+    def _open_row(opened: Store, after: int, back: bool, who: str | None) -> int | None:
         """Return the next open row that nobody else is at, once around; if there is none, one that somebody is at."""
         since = time.monotonic() - CLAIM
-        taken = {row for other, (row, at) in claims.items() if other != who and at > since}
+        for other in [other for other, (_, at) in list(claims.items()) if at <= since]:
+            claims.pop(other, None)
+        taken = {row for other, (row, _) in list(claims.items()) if other != who}
         at_all = None
         for row in (after, LAST if back else -1):
             found = opened.next_row(row, review.decisions, back=back)
@@ -171,10 +193,12 @@ def make_app(review: Review) -> FastAPI:
         target = folder / f"{review.coded.stem}_reviewed.csv"
         try:
             export(review.coded, target, opened, review.classification, overwrite=False)
-        except (KjcmError, OSError) as error:
+        except KjcmError as error:
             shutil.rmtree(folder)
-            reason = str(error) if isinstance(error, KjcmError) else f"{review.coded}: cannot be read"
-            raise HTTPException(409, reason) from None
+            raise HTTPException(409, str(error)) from None
+        except OSError:
+            shutil.rmtree(folder)
+            raise
         return FileResponse(target, filename=target.name, background=BackgroundTask(_remove, target))
 
     def _state(opened: Store) -> dict[str, Any]:
@@ -196,8 +220,20 @@ def _remove(target: Path) -> None:
     target.parent.rmdir()
 
 
-def _cookie(request: Request) -> str:
-    return f"kjcm_token_{request.url.port}"  # a host's cookies are those of all its ports
+def _name(who: str | None) -> str | None:
+    """Return a reviewer's name; None where it is none yet, as while somebody types it."""
+    try:
+        return reviewer(who or "")
+    except ValueError:
+        return None
+
+
+def _error(status: int, detail: str) -> Response:
+    return JSONResponse({"detail": detail}, status)
+
+
+def _cookie(host: str) -> str:
+    return f"kjcm_token_{host.rpartition(':')[2]}"  # a host's cookies are those of all its ports
 
 
 def _static(name: str) -> Response:
@@ -207,22 +243,33 @@ def _static(name: str) -> Response:
     return Response((files("kjcm.review") / "page" / file).read_bytes(), media_type=kind)
 
 
-def _refused(request: Request, review: Review) -> Response | None:
+def _refused(request: Request, review: Review) -> tuple[int, str] | None:
     """Return the answer to who may not ask: another site's page, another machine, or somebody without the token."""
-    name = request.url.hostname or ""
-    if name not in (review.host, *(LOOPBACK if review.host in LOOPBACK else ())):
-        return Response("this host name is not served", 403)  # a site may have its name point here
-    origin = request.headers.get("origin")
-    if request.method != "GET" and origin != f"{request.url.scheme}://{request.url.netloc}":
-        return Response("of another origin", 403)
-    length = request.headers.get("content-length", "" if request.method == "POST" else "0")
-    if not length.isdigit():
-        return Response("how long is it?", 411)
-    if int(length) > MOST_BYTES:
-        return Response("too large", 413)
-    if request.method == "POST" and request.headers.get("content-type", "").split(";")[0] != "application/json":
-        return Response("JSON only", 415)
+    host = request.headers.get("host", "").lower()
+    named = HOST.fullmatch(host)
+    if not named or int(named["port"] or 80) > MOST_PORT:
+        return 400, "The Host header is malformed."
+    if named["name"].strip("[]") not in (review.host, *(LOOPBACK if review.host in LOOPBACK else ())):
+        return 403, "This host name is not served."  # a site may have its name point here
+    if request.method not in ("GET", "POST"):
+        return 405, "Method not allowed."
+    if request.method == "POST" and (refused := _refused_body(request, host)):
+        return refused
     if review.token is None:
         return None
-    given = request.query_params.get("token") or request.cookies.get(_cookie(request)) or ""
-    return None if hmac.compare_digest(given.encode(), review.token.encode()) else Response("give ?token=", 401)
+    given = request.query_params.get("token") or request.cookies.get(_cookie(host)) or ""
+    return None if hmac.compare_digest(given.encode(), review.token.encode()) else (401, "Give ?token=.")
+
+
+def _refused_body(request: Request, host: str) -> tuple[int, str] | None:
+    """Return the answer to a change that is not the page's own, or whose body is no small JSON."""
+    if request.headers.get("origin", "").lower() != f"{request.scope['scheme']}://{host}":
+        return 403, "Only the page of this server may change anything."
+    length = request.headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit()):
+        return 411, "Send a Content-Length."
+    if len(length) > LENGTH or int(length) > MOST_BYTES:
+        return 413, f"The body is longer than {MOST_BYTES} bytes."
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        return 415, "Send application/json."
+    return None

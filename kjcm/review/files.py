@@ -1,15 +1,17 @@
 """A coded file into a review, and the reviewed file out of it."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from kjcm.coding.tables import OUTPUTS, writer
 from kjcm.errors import CUT, ConfigError, KjcmError, some
-from kjcm.files import atomic, digest, read_json
+from kjcm.files import atomic, digest, read_json, require_file
 from kjcm.ksco.classification import Classification
 from kjcm.read.cells import code_text, code_texts
 from kjcm.read.table import read_chunks
+from kjcm.review.records import require_alone
 from kjcm.review.store import Store, create
 from kjcm.study.model_folder import Settings
 from kjcm.survey.texts import TEXT_COLUMNS
@@ -27,11 +29,17 @@ def opened(coded: Path, file: Path, settings: Settings) -> Store:
         KjcmError: the file is not one that `kjcm predict` wrote with this model, or the review is of another file.
     """
     sha = digest(coded)
+    require_alone(file)
     if not file.exists():
         columns = _columns(coded.with_name(coded.name + ".json"), coded, settings)
         mode = coded.stat().st_mode & 0o666
         create(file, {"input": sha, "classes": settings.classes_hash}, _items(coded, settings, columns), mode)
     store = Store(file)
+    try:
+        store.check()
+    except KjcmError:
+        store.close()
+        raise
     if (store.about.get("input"), store.about.get("classes")) != (sha, settings.classes_hash):
         store.close()
         raise KjcmError(f"{file}: is the review of another file or model. Name a new one with db=FILE.")
@@ -97,11 +105,12 @@ def _items(coded: Path, settings: Settings, names: Mapping[str, str]) -> Iterato
 
 def _number(cell: str, place: str) -> float:
     try:
-        return float(cell)
+        value = float(cell)
     except ValueError:
-        raise KjcmError(
-            f"{place}: {cell[:CUT]!r} is no probability. Give the file as `kjcm predict` wrote it."
-        ) from None
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise KjcmError(f"{place}: {cell[:CUT]!r} is no probability. Give the file as `kjcm predict` wrote it.")
+    return value
 
 
 def export(coded: Path, target: Path, store: Store, classification: Classification, overwrite: bool) -> dict[str, int]:
@@ -113,7 +122,7 @@ def export(coded: Path, target: Path, store: Store, classification: Classificati
     """
     if target.resolve() in (coded.resolve(), store.file.resolve()):
         raise ConfigError(f"export={target}: is the file under review. Name another.")
-    if digest(coded) != store.about["input"]:
+    if digest(require_file(coded, "coded file")) != store.about["input"]:
         raise KjcmError(
             f"{coded}: has changed since its review began, so decisions are of other rows. Put the former file back."
         )

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import webbrowser
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,11 +16,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm.errors import ConfigError, KjcmError
+from kjcm.errors import CUT, ConfigError, KjcmError
 from kjcm.files import require_file
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.review import LOOPBACK
 from kjcm.review.files import export, opened
+from kjcm.review.names import reviewer
 from kjcm.review.store import Store
 from kjcm.study.model_folder import Settings, finished_run, load_settings
 from kjcm.triage.rules import DECISIONS
@@ -50,6 +52,7 @@ def review(cfg: DictConfig) -> None:
                 f"{found['rows']:,}", f"{found['settled']:,}", f"{found['as_the_model']:,}", config["export"],
             )  # fmt: skip
             return
+        store.require_writable()
         _serve(config, coded, db, named, settings.level)
         _say_left(store, config["decisions"])
     finally:
@@ -70,9 +73,8 @@ def _classification(run: Path, settings: Settings) -> Classification:
 def _serve(config: dict[str, Any], coded: Path, db: Path, named: Classification, level: int | None) -> None:
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise ConfigError("kjcm review needs FastAPI and uvicorn: pip install 'kjcm[review]'.")
-    import uvicorn
-
     from kjcm.review.app import Review, make_app
+    from kjcm.review.server import server_of
 
     host, port = config["host"].lower(), config["port"]
     if host in ("0.0.0.0", "::"):
@@ -80,16 +82,14 @@ def _serve(config: dict[str, Any], coded: Path, db: Path, named: Classification,
     if config["token"] and not re.fullmatch(r"[A-Za-z0-9_-]{8,}", config["token"]):
         raise ConfigError("token: use at least 8 letters, digits, - and _; or leave it out, and one is made.")
     token = None if host in LOOPBACK else config["token"] or secrets.token_urlsafe(24)
-    who = config["who"] or getpass.getuser()
+    who = _who(config["who"])
     app = make_app(Review(coded, db, named, level, config["decisions"], who, config["language"], host, token))
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/" + (f"?token={token}" if token else "")
     if token:
         log.warning("who is on the network and has this address can read the answers; they travel unencrypted")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises them again once it has ended
-    server = uvicorn.Server(
-        uvicorn.Config(app, host=host, port=port, log_level="error", access_log=False, server_header=False)
-    )
+    server = server_of(app, host, port)
     log.info("review: %s (Ctrl-C ends it; every decision is kept at once in %s)", address, db)
     if config["open_browser"]:
         threading.Thread(target=_open_when_it_listens, args=(server, address), daemon=True).start()
@@ -97,6 +97,18 @@ def _serve(config: dict[str, Any], coded: Path, db: Path, named: Classification,
         server.run()
     except SystemExit:
         raise KjcmError(f"{host}:{port} cannot be listened on. Check host, or choose another port=NUMBER.") from None
+
+
+def _who(given: str | None) -> str:
+    """Return the name that decisions are kept under unless the page says otherwise; '' where the system has none."""
+    if given is None:
+        with suppress(KeyError, OSError, ValueError):  # the user has no name here, or one that is none of a reviewer
+            return reviewer(getpass.getuser())
+        return ""
+    try:
+        return reviewer(given)
+    except ValueError as error:
+        raise ConfigError(f"who={given[:CUT]!r}: {error}.") from None
 
 
 def _open_when_it_listens(server: Any, address: str) -> None:

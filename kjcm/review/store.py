@@ -5,13 +5,14 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kjcm.errors import KjcmError, first_line
+from kjcm.errors import KjcmError, first_line, some
+from kjcm.review.records import Choice, choice_of, item_of, require_alone
 
 TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -23,21 +24,19 @@ CREATE TABLE choice (
 CREATE INDEX choice_of_row ON choice (row, undone);
 CREATE INDEX item_of_decision ON item (decision);
 """
+VERSION = 1  # of the tables; files of before they had a version say 0
+SCHEMA = "SELECT name, sql FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'"
+MOST_BYTES = 2**26  # of one cell
+TIMEOUT = 10.0  # seconds to wait for another process
+SURROUNDINGS = {  # codes of errors that say nothing about the file's content
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM,
+}  # fmt: skip
 SETTLED = "EXISTS (SELECT 1 FROM choice WHERE choice.row = item.row AND undone IS NULL)"
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What a person decided of a row: the decision's number, code, who, and when (ISO, UTC)."""
-
-    id: int
-    code: str
-    who: str
-    at: str
-
-
 class Store:
-    """A review's file; each thread opens its own.
+    """A review's file; each request opens its own.
 
     Args:
         file: the file.
@@ -48,17 +47,77 @@ class Store:
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        require_alone(file)
+        with self._told():
+            self.base = _connect(f"{file.absolute().as_uri()}?mode=rw")
         try:
-            self.base = sqlite3.connect(
-                f"{file.absolute().as_uri()}?mode=rw", isolation_level=None, timeout=30, uri=True
-            )
-            self.base.execute("PRAGMA journal_mode=WAL")
-            self.base.execute("PRAGMA synchronous=FULL")
-            self.about: dict[str, str] = dict(self.base.execute("SELECT name, value FROM about"))
+            with self._told():
+                self.base.execute("PRAGMA synchronous=EXTRA")
+                self._require_schema()
+                self.about: dict[str, str] = dict(self.base.execute("SELECT name, value FROM about"))
+        except KjcmError:
+            self.close()
+            raise
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raise KjcmError, which names the file and the remedy, for whatever SQLite or a damaged cell raises."""
+        try:
+            yield
         except sqlite3.Error as error:
+            what = first_line(error).partition(" with text ")[0]  # what follows is an answer
+            if getattr(error, "sqlite_errorcode", None) is not None and error.sqlite_errorcode & 0xFF in SURROUNDINGS:
+                raise KjcmError(
+                    f"{self.file}: cannot be read or written ({what}). Check the disk, the permissions and other programs "
+                    "that have it open; nothing that was kept before is lost."
+                ) from None
+            raise self._damaged(what) from None
+        except (ValueError, TypeError, RecursionError) as error:
+            raise self._damaged(first_line(error)) from None
+
+    def _damaged(self, what: str) -> KjcmError:
+        return KjcmError(
+            f"{self.file}: not a review's file, or damaged ({what}). Put a copy of it back, save what is left with "
+            "`sqlite3 FILE .recover`, or begin another review with db=FILE."
+        )
+
+    def _require_schema(self) -> None:
+        """Raise KjcmError if a newer kjcm made the file, and ValueError if its tables are others than a review's."""
+        (version,) = self.base.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
             raise KjcmError(
-                f"{file}: not a review's file, or damaged ({first_line(error)}). Name another with db=FILE."
-            ) from None
+                f"{self.file}: a newer kjcm made it (version {version}, here {VERSION}). Update kjcm, or name another with "
+                "db=FILE."
+            )
+        expected, found = _schema(), dict(self.base.execute(SCHEMA))
+        if strange := [name for name in {**expected, **found} if expected.get(name) != found.get(name)]:
+            raise ValueError(f"{some(strange)} are not as a review has them")
+
+    def check(self) -> None:
+        """Read the whole file once, and keep its journal as this version does.
+
+        Raises:
+            KjcmError: any part of it is damaged.
+        """
+        with self._told():
+            self.base.execute("PRAGMA journal_mode=DELETE")  # a copy of the file alone is then complete
+            (found,) = self.base.execute("PRAGMA integrity_check(1)").fetchone()
+            if found != "ok" or self.base.execute("PRAGMA foreign_key_check").fetchone():
+                raise ValueError("tables and indexes disagree" if found == "ok" else found)
+            for row, decision, body in self.base.execute("SELECT row, decision, body FROM item"):
+                item_of(row, decision, body)
+            for choice in self.base.execute("SELECT id, code, who, at, row, undone FROM choice"):
+                choice_of(*choice)
+
+    def require_writable(self) -> None:
+        """Raise KjcmError if no decision could be kept."""
+        with self._told():
+            self.base.execute("BEGIN IMMEDIATE")
+            try:
+                self.base.execute("UPDATE about SET value = value")
+            finally:
+                if self.base.in_transaction:
+                    self.base.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close the file."""
@@ -66,43 +125,51 @@ class Store:
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Return decision -> its rows, and those that a person has settled."""
-        rows, settled = (
-            dict(self.base.execute(f"SELECT decision, COUNT(*) FROM item {which} GROUP BY decision ORDER BY decision"))
-            for which in ("", "WHERE row IN (SELECT row FROM choice WHERE undone IS NULL)")
-        )
+        query = "SELECT decision, COUNT(*) FROM item {} GROUP BY decision ORDER BY decision"
+        with self._told():
+            rows, settled = (
+                dict(self.base.execute(query.format(which)))
+                for which in ("", "WHERE row IN (SELECT row FROM choice WHERE undone IS NULL)")
+            )
         return {decision: (count, settled.get(decision, 0)) for decision, count in rows.items()}
 
     def item(self, row: int) -> dict[str, Any] | None:
         """Return a row's body with its number, decision, and what was chosen; None where there is none."""
-        found = self.base.execute("SELECT decision, body FROM item WHERE row = ?", (row,)).fetchone()
-        if found is None:
-            return None
+        with self._told():
+            found = self.base.execute("SELECT row, decision, body FROM item WHERE row = ?", (row,)).fetchone()
+            if found is None:
+                return None
+            body = item_of(*found)
         choice = self.choice(row)
-        return {"row": row, "decision": found[0], **json.loads(found[1]), "chosen": vars(choice) if choice else None}
+        return {"row": row, "decision": found[1], **body, "chosen": vars(choice) if choice else None}
 
     def choice(self, row: int) -> Choice | None:
         """Return what was decided of a row last, None where nothing was."""
-        found = self.base.execute(
-            "SELECT id, code, who, at FROM choice WHERE row = ? AND undone IS NULL ORDER BY id DESC LIMIT 1", (row,)
-        ).fetchone()
-        return Choice(*found) if found else None
+        with self._told():
+            found = self.base.execute(
+                "SELECT id, code, who, at FROM choice WHERE row = ? AND undone IS NULL ORDER BY id DESC LIMIT 1", (row,)
+            ).fetchone()
+            return choice_of(*found) if found else None
 
     def choices(self) -> Iterator[tuple[int, Choice]]:
         """Yield row and what was chosen of each settled row, in order."""
-        for row, *choice in self.base.execute(
-            "SELECT row, id, code, who, at FROM choice "
-            "WHERE id IN (SELECT MAX(id) FROM choice WHERE undone IS NULL GROUP BY row) ORDER BY row"
-        ):
-            yield row, Choice(*choice)
+        with self._told():
+            found = self.base.execute(
+                "SELECT row, id, code, who, at FROM choice "
+                "WHERE id IN (SELECT MAX(id) FROM choice WHERE undone IS NULL GROUP BY row) ORDER BY row"
+            ).fetchall()
+            choices = [(row, choice_of(*choice)) for row, *choice in found]
+        yield from choices
 
     def next_row(self, after: int, decisions: Sequence[str], *, back: bool = False) -> int | None:
         """Return the next open row of some decisions after a row, or the one before it; None without one."""
         marks = ",".join("?" * len(decisions))
         way, order = ("<", "DESC") if back else (">", "ASC")
-        found = self.base.execute(
-            f"SELECT row FROM item WHERE row {way} ? AND decision IN ({marks}) AND NOT {SETTLED} ORDER BY row {order} LIMIT 1",
-            (after, *decisions),
-        ).fetchone()
+        query = (
+            f"SELECT row FROM item WHERE row {way} ? AND decision IN ({marks}) AND NOT {SETTLED} ORDER BY row {order}"
+        )
+        with self._told():
+            found = self.base.execute(f"{query} LIMIT 1", (after, *decisions)).fetchone()
         return None if found is None else int(found[0])
 
     def choose(self, row: int, code: str, who: str, seen: int | None = None) -> bool:
@@ -114,19 +181,21 @@ class Store:
             who: by whom.
             seen: number of the row's last decision that the person saw, None where there was none.
         """
-        kept = self.base.execute(
-            "INSERT INTO choice (row, code, who, at) SELECT ?, ?, ?, ? WHERE "
-            "(SELECT MAX(id) FROM choice WHERE row = ? AND undone IS NULL) IS ?",
-            (row, code, who, _now(), row, seen),
-        )
+        with self._told():
+            kept = self.base.execute(
+                "INSERT INTO choice (row, code, who, at) SELECT ?, ?, ?, ? WHERE "
+                "(SELECT MAX(id) FROM choice WHERE row = ? AND undone IS NULL) IS ?",
+                (row, code, who, _now(), row, seen),
+            )
         return kept.rowcount == 1
 
     def undo(self, who: str) -> int | None:
         """Take a person's last decision back, and return its row; None where there is none."""
-        found = self.base.execute(
-            "UPDATE choice SET undone = ? WHERE id = (SELECT MAX(id) FROM choice WHERE who = ? AND undone IS NULL) RETURNING row",
-            (_now(), who),
-        ).fetchone()
+        last = "SELECT MAX(id) FROM choice WHERE who = ? AND undone IS NULL"
+        with self._told():
+            found = self.base.execute(
+                f"UPDATE choice SET undone = ? WHERE id = ({last}) RETURNING row", (_now(), who)
+            ).fetchone()
         return None if found is None else int(found[0])
 
 
@@ -143,12 +212,14 @@ def create(file: Path, about: Mapping[str, str], items: Iterator[tuple[int, str,
         KjcmError: it cannot be written.
         OSError: its folder cannot be written.
     """
+    require_alone(file)
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     os.close(handle)
     part = Path(name)
     try:
-        with closing(sqlite3.connect(part, isolation_level=None)) as base:
+        with closing(_connect(part.absolute().as_uri())) as base:
             base.executescript(TABLES)
+            base.execute(f"PRAGMA user_version={VERSION}")
             base.execute("BEGIN")
             base.executemany("INSERT INTO about VALUES (?, ?)", about.items())
             rows = ((row, decision, json.dumps(body, ensure_ascii=False)) for row, decision, body in items)
@@ -165,6 +236,21 @@ def create(file: Path, about: Mapping[str, str], items: Iterator[tuple[int, str,
         raise KjcmError(f"{file}: cannot be written ({first_line(error)}).") from None
     finally:
         part.unlink(missing_ok=True)
+
+
+@cache
+def _schema() -> dict[str, str]:
+    """Return name -> definition of a review's tables and indexes."""
+    with closing(sqlite3.connect(":memory:")) as model:
+        model.executescript(TABLES)
+        return dict(model.execute(SCHEMA))
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    # a request is served by several threads, one after another
+    base = sqlite3.connect(uri, isolation_level=None, timeout=TIMEOUT, uri=True, check_same_thread=False)
+    base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
+    return base
 
 
 def _now() -> str:

@@ -9,7 +9,7 @@ const WORDS = {
       search: "짧은 목록으로는 부족합니다. 아래 항목이 아니면 찾아보세요.", "back off": "상위 분류만 확실합니다: ",
       accept: "모형이 받아들인 코드입니다: ", invalid: "모형이 코딩할 수 없는 행입니다." },
     chosen: "정함", shown: "개 중 처음 50개", listed: "후보", failed: "저장하지 못했습니다. 서버가 켜져 있는지 확인하세요.", refused: "서버가 거부했습니다: ",
-    meanwhile: "그사이 다른 사람이 이 행을 처리했습니다. 다음 행입니다.", nothing: "되돌릴 것이 없습니다.", none: "찾은 항목이 없습니다.", no_titles: "분류 항목을 불러오지 못했습니다. 페이지를 다시 여세요.",
+    meanwhile: "그사이 다른 사람이 이 행을 처리했습니다. 다음 행입니다.", nothing: "되돌릴 것이 없습니다.", name: "검토자 이름은 1~64자이고 = + - @ 로 시작하지 않아야 합니다.", none: "찾은 항목이 없습니다.", no_titles: "분류 항목을 불러오지 못했습니다. 페이지를 다시 여세요.",
     other_row: "검색하는 동안 다른 행으로 넘어갔습니다. 이 행의 코드가 맞으면 한 번 더 고르세요.",
     keys: [["1–9", "코드 고르기"], ["/", "모든 분류 항목 찾기 (↑ ↓ Enter, Esc)"], ["u", "되돌리기"], ["s n →", "다음"], ["p ←", "이전"], ["?", "도움말"]],
   },
@@ -22,7 +22,7 @@ const WORDS = {
       search: "No short list is likely to hold it. Search if it is none of these.", "back off": "Only the parent is sure: ",
       accept: "The model's code was accepted: ", invalid: "The model cannot code this row." },
     chosen: "chosen", shown: "found, the first 50 shown", listed: "listed", failed: "Not saved. Is the server running?", refused: "The server refused: ",
-    meanwhile: "Somebody else settled that row meanwhile. This is the next one.", nothing: "There is nothing to undo.", none: "Nothing found.", no_titles: "The titles could not be loaded. Reload the page.",
+    meanwhile: "Somebody else settled that row meanwhile. This is the next one.", nothing: "There is nothing to undo.", name: "A reviewer's name has 1 to 64 characters and does not begin with = + - or @.", none: "Nothing found.", no_titles: "The titles could not be loaded. Reload the page.",
     other_row: "The page has moved to another row since you began to search. Choose once more if the code is for this row.",
     keys: [["1–9", "choose a code"], ["/", "search all titles (↑ ↓ Enter, Esc)"], ["u", "undo"], ["s n →", "next"], ["p ←", "previous"], ["?", "help"]],
   },
@@ -50,7 +50,8 @@ async function go(path, body) {
     $("message").textContent = "";
     return found;
   } catch (error) {
-    $("message").textContent = error.status === 409 ? words.meanwhile : error.status ? words.refused + error.message : words.failed;
+    $("message").textContent = error.status === 409 ? words.meanwhile : !error.status ? words.failed
+      : error.message.startsWith("who:") ? words.name : words.refused + error.message;
     return error.status === 409 ? await ask(next(false)).catch(() => null) : null;
   } finally {
     busy = false;

@@ -1,0 +1,89 @@
+"""What a review's file holds, checked when it is read: rows, decisions, and the journal beside the file."""
+
+import json
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from kjcm.errors import KjcmError, of_the_system
+
+BODY = {"text", "first", "picks", "given"}  # of an item; "further" too, but in files of earlier versions
+WAL = b"\x02\x02"  # bytes 18 and 19 of a database that keeps a write-ahead log
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a person decided of a row: the decision's number, code, who, and when (ISO, UTC)."""
+
+    id: int
+    code: str
+    who: str
+    at: str
+
+
+def item_of(row: int, decision: object, body: object) -> dict[str, Any]:
+    """Return what the page shows of a row.
+
+    Raises:
+        ValueError: it is not what a review keeps.
+    """
+    wrong = ValueError(f"item {row} is not what a review keeps")
+    if not (isinstance(decision, str) and isinstance(body, str)):
+        raise wrong
+    try:
+        found: dict[str, Any] = json.loads(body)
+        codes = [*found["first"], *found.get("further", [])]
+        texts = [*found["text"].values(), *found["picks"], found["given"]]
+        texts += [one[name] for one in codes for name in ("code", "title")]
+        fine = set(found) - {"further"} == BODY and all(math.isfinite(one["prob"]) for one in found["first"])
+        "".join(texts).encode()  # lone surrogates are no text
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        raise wrong from None
+    if not fine or not isinstance(found["picks"], list):
+        raise wrong
+    return found
+
+
+def choice_of(number: int, code: object, who: object, at: object, row: object = 0, undone: object = None) -> Choice:
+    """Return a decision.
+
+    Raises:
+        ValueError: it is not what a review keeps.
+    """
+    if not (isinstance(code, str) and isinstance(who, str) and isinstance(at, str) and isinstance(row, int)):
+        raise ValueError(f"decision {number} is not what a review keeps")
+    if not code or not _is_time(at) or not (undone is None or (isinstance(undone, str) and _is_time(undone))):
+        raise ValueError(f"decision {number} is not what a review keeps")
+    return Choice(number, code, who, at)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return bool(datetime.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def require_alone(file: Path) -> None:
+    """Raise KjcmError if `file` is there but no file, or has a journal that is not its own: SQLite would apply that to it."""
+    wal = False
+    if file.is_file():
+        try:
+            with file.open("rb") as stream:
+                wal = stream.read(20)[18:] == b"\x02\x02"
+        except OSError as error:
+            raise of_the_system(error) from None
+    elif file.exists() or file.is_symlink():
+        raise KjcmError(f"{file}: is no file. Name another with db=FILE.")
+    own = ("-wal" if wal else "-journal") if file.is_file() else None
+    for kind in ("-wal", "-journal"):
+        beside = file.with_name(file.name + kind)
+        if beside.is_file() and (kind == own or not beside.stat().st_size):
+            continue
+        if beside.exists() or beside.is_symlink():
+            raise KjcmError(
+                f"{beside}: is not of {file.name}, and may hold decisions of the review that it is of. Move it to that review's "
+                "file, or elsewhere."
+            )

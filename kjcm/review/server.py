@@ -1,0 +1,96 @@
+"""uvicorn's HTTP/1.1 with a limit on how long a request may take to arrive, and on connections that only wait."""
+
+import asyncio
+import json
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+PATIENCE = 10.0  # seconds for a request to arrive
+MOST_HEADERS = 16384  # bytes of a request before its body
+WAITING = 100  # connections that may wait for one
+
+
+def server_of(app: Any, host: str, port: int) -> uvicorn.Server:
+    """Return the server of an ASGI app; it writes no log of requests."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=MOST_HEADERS,
+    )
+    return uvicorn.Server(config)
+
+
+class Connection(H11Protocol):
+    """A connection that is answered in JSON, also where its request is malformed or late."""
+
+    _late: asyncio.TimerHandle | None = None
+    _since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request; of too many connections that wait, the oldest ends."""
+        super().connection_made(transport)
+        self._watch()
+        waiting = [one for one in self.connections if isinstance(one, Connection) and one._waits()]
+        if len(waiting) > WAITING:
+            min(waiting, key=lambda one: one._since)._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; the clock runs until they are a whole request."""
+        super().data_received(data)
+        self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that is not HTTP."""
+        self._refuse(400, msg)
+
+    def _waits(self) -> bool:
+        return not self.transport.is_closing() and self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+
+    def _watch(self) -> None:
+        if not self._waits():
+            self._stop()
+        elif self._late is None:
+            self._since = self.loop.time()
+            self._late = self.loop.call_later(PATIENCE, self._end)
+
+    def _stop(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _end(self) -> None:
+        self._refuse(408, "The request did not arrive in time.")
+
+    def _refuse(self, status: int, text: str) -> None:
+        """Answer with an error, unless an answer is under way, and close."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None:  # what is answering already must not answer too
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        body = json.dumps({"detail": text}).encode()
+        headers = [
+            ("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close"),
+        ]  # fmt: skip
+        try:
+            answer = h11.Response(status_code=status, headers=headers, reason="Refused")
+            for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        except h11.LocalProtocolError:
+            pass  # its answer has begun
+        self.transport.close()
