@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from kjcm.study.model_folder import Settings
 from kjcm.triage.calibration import Probabilities
-from kjcm.triage.rules import ACCEPT, BACK_OFF, DECISIONS, INVALID, NONE, Triage
+from kjcm.triage.picks import NONE, ranking
+from kjcm.triage.rules import ACCEPT, BACK_OFF, DECISIONS, INVALID, Triage
 
 ADDED = ("decision", "decision_code", "decision_title", "pick_list", "reason")
 MOST_KNOWN = 500_000  # texts remembered, two bytes a character and some 300 more each, before all are forgotten
@@ -128,10 +129,7 @@ class Decider:
     def coded(self, probability: Probabilities, manages: NDArray[np.bool_]) -> Coded:
         """Return rows coded; probability: [rows, classes], manages: [rows]."""
         gated = self.triage.gated(probability, manages)
-        some = np.argpartition(-gated, self.top_k - 1, axis=1)[:, : self.top_k]
-        some.sort(axis=1)  # equals in class order
-        order = np.argsort(-np.take_along_axis(gated, some, axis=1), axis=1, kind="stable")
-        top = np.take_along_axis(some, order, axis=1)
+        top = ranking(gated, self.top_k)
         found = self.triage.decide(gated)
         return Coded(
             top=top.astype(np.int16),

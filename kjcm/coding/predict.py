@@ -24,18 +24,18 @@ from kjcm import __version__
 from kjcm.coding.coded import MOST_KNOWN, Coded, Decider, Known
 from kjcm.coding.coder import Coder, Ready, ahead, resolve_precision
 from kjcm.coding.reading import Reading, manages_of, own_columns, require_readable
+from kjcm.coding.rules import basis_of, say, warn
 from kjcm.coding.tables import OUTPUTS, writer
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic, digest, read_json, require_file, write_json
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import read_options
 from kjcm.read.table import read_chunks
-from kjcm.study.calibrated import calibration_of, held_rows
 from kjcm.study.lease import leased
 from kjcm.study.lightning import on_gpu
 from kjcm.study.model_folder import Settings, finished_run, load_settings
 from kjcm.survey.texts import texts_of
-from kjcm.triage.rules import DECISIONS, Options, Tree, Triage
+from kjcm.triage.rules import DECISIONS, VERSION
 
 READING = ("encoding", "sheet", "header_row")  # keys that say how the input is read
 
@@ -87,6 +87,7 @@ def _what(run: Path, source: Path, config: Mapping[str, Any], columns: Mapping[s
     gpu = on_gpu(config["accelerator"])
     return {
         "kjcm": __version__,
+        "rules": VERSION,
         "input": digest(source),
         "model": digest(run / "model"),
         "columns": dict(columns),
@@ -135,26 +136,6 @@ def _parts(target: Path, note: Path, what: Mapping[str, Any], overwrite: bool) -
     shutil.rmtree(parts)
 
 
-def _triage(config: Mapping[str, Any], run: Path, settings: Settings) -> tuple[Triage, dict[str, Any]]:
-    """Return the rules of a run, and what they promise.
-
-    Raises:
-        ConfigError: a rule needs what the run does not have.
-    """
-    options = Options(**config["triage"])
-    calibration, held = calibration_of(run / "model"), held_rows(run / "model", settings)
-    if held is not None and options.managers == "column" and not settings.columns.get("manages"):
-        raise ConfigError(
-            "triage.managers=column: the run was trained without data.columns.manages, so its validation rows do not say who "
-            "manages, and no threshold or list from them holds. Train it with that column, or use words."
-        )
-    temperature = float(calibration["temperature"]) if calibration and options.calibrated else 1.0
-    triage = Triage(options, Tree(settings.classes, settings.ancestors, settings.n_train), held, temperature)
-    outlook = triage.outlook(held)
-    about = calibration or {}
-    return triage, {**outlook, **{name: bool(about.get(name)) for name in ("chosen_by_validation", "clustered")}}
-
-
 def _code(
     config: Mapping[str, Any],
     run: Path,
@@ -167,8 +148,10 @@ def _code(
     """Write the coded file and return what is known of it."""
     options = read_options(config, "", [source], columns)
     labels = value_labels(source, options)
-    triage, outlook = _triage(config, run, settings)
-    _warn(outlook)
+    basis = basis_of(config["triage"], run, settings)
+    triage = basis.triage()
+    outlook = basis.outlook(triage)
+    warn(outlook)
     words = (config["batch_size"], config["accelerator"], config["precision"], triage.temperature)
     coder = Coder(run, *words, compiled=config["compile"])
     decider = Decider(settings, triage, min(config["top_k"], len(settings.classes)))
@@ -200,36 +183,9 @@ def _code(
     }
 
 
-def _warn(outlook: Mapping[str, Any]) -> None:
-    """Say what the decisions cannot be trusted with."""
-    if not outlook["validation_rows"]:
-        log.warning(
-            "the run was trained without validation rows to set rules by: its probabilities are not calibrated and its pick "
-            "lists are the first %d codes, which promises nothing. Train with data.validation=0.3.",
-            outlook["k"],
-        )
-    elif outlook["chosen_by_validation"]:
-        log.warning(
-            "early stopping has chosen the run's weights by the rows that set its thresholds: what they promise is a little "
-            "too good. Train with trainer.patience=null."
-        )
-    if outlook["clustered"]:
-        log.warning(
-            "the run's validation rows come in clusters, whose answers are alike: what the thresholds and lists promise is for "
-            "rows that are independent, and is too good for these."
-        )
-    if outlook["target_error"] is not None and outlook["threshold"] is None:
-        log.warning(
-            "triage.target_error=%g: no share of the %s validation rows passed, so nothing is accepted. Raise it, or train "
-            "with more validation rows.",
-            outlook["target_error"],
-            f"{outlook['validation_rows']:,}",
-        )
-
-
 def _say(record: Mapping[str, Any], target: Path) -> None:
     """Show what came of it."""
-    rows, outlook = record["rows"], record["triage"]
+    rows = record["rows"]
     spent = f"{record['seconds']:.1f} s ({record['seconds_with_loading']:.1f} s with loading)"
     log.info("%s rows coded in %s: %s", f"{rows:,}", spent, target)
     if record["rows_resumed"]:
@@ -237,21 +193,7 @@ def _say(record: Mapping[str, Any], target: Path) -> None:
     shares = [f"{name} {count:,} ({count / rows:.0%})" for name, count in record["decisions"].items() if count]
     if shares:
         log.info("decisions: %s", ", ".join(shares))
-    if outlook["target_error"] is not None and outlook["threshold"] is not None:
-        log.info(
-            "of the accepted rows at most %.0f %% are wrong (%.0f %% confidence), if these rows are like the %s that set it",
-            100 * outlook["target_error"],
-            100 * outlook["confidence"],
-            f"{outlook['validation_rows']:,}",
-        )
-    elif outlook["target_error"] is None and (expected := outlook["expected"]) and expected["accepted_rows"]:
-        log.info(
-            "of %s validation rows accepted so, %s were wrong (at most %.0f %%, %.0f %% confidence)",
-            f"{expected['accepted_rows']:,}",
-            f"{expected['accepted_errors']:,}",
-            100 * expected["accepted_error_at_most"],
-            100 * outlook["confidence"],
-        )
+    say(record["triage"])
     if record["synthetic"]:
         log.info("the model is trained on SYNTHETIC data: its codes are for trying things out, not for use")
 

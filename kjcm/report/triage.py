@@ -19,12 +19,12 @@ from kjcm.report.tables import Content
 from kjcm.study.calibrated import TEST, calibration_of, held_rows
 from kjcm.study.findings import calibration_error, reliability_of
 from kjcm.study.model_folder import load_settings
-from kjcm.triage.calibration import Probabilities, brier, probabilities
-from kjcm.triage.picks import holds
+from kjcm.triage.calibration import Labels, Probabilities, brier, probabilities
+from kjcm.triage.picks import on_list, ranking, sizes
 from kjcm.triage.rules import ACCEPT, CHOOSE, SEARCH, Options, Tree, Triage
 from kjcm.triage.scored import Scored, load_scored
 
-PLAIN = Options(None, 0.8, 0.95, 0.1, 5, (), "none", True)  # as conf/predict.yaml has them
+PLAIN = Options(None, 0.8, 0.95, 0.25, 7, (), "none", True)  # as conf/predict.yaml has them
 TARGETS = (0.05, 0.1, 0.2, 0.3, 0.4)
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
 NEEDS = "Needs a run with validation rows: train with data.validation=0.3."
@@ -217,7 +217,7 @@ def _promises(study: Study, this: Experiment) -> Table:
         "A target is promised with 95 % confidence, for rows like the validation rows. Runs whose accepted test rows had no more "
         "errors, out of all runs: chance alone takes some past a promise that is kept. Errors are a mean over the runs that "
         "accepted a row.",
-        "What is not accepted: a list of 1 to 5 codes to choose from, or a search where the list would be longer.",
+        f"Rows that are not accepted get a pick list of 1 to {PLAIN.k} codes, or are left to search for.",
     )
     return _table(study, this, this.key, this.heading, columns, rows, notes)
 
@@ -286,9 +286,10 @@ def _curve(study: Study, this: Experiment) -> Sequence[Content]:
 
 def _lists(study: Study, this: Experiment) -> Table:
     columns = (
-        Column("Groups by size"), Column("Test rows", "count"), Column("Right code on the list", "percent"),
-        Column("Mean codes", "number"), Column("Lists of 1 to 5 codes", "percent"), Column("Right code on those", "percent"),
-        Column("Right code in the Top-5", "percent"),
+        Column("Groups by size"), Column("Undecided rows", "count"), Column("With a list", "percent"),
+        Column("Mean codes", "number"),
+        Column("Right code on the list", "percent"), Column("Right code in a top-n of equal mean length", "percent"),
+        Column("Right code in the Top-5 without a list", "percent"),
     )  # fmt: skip
 
     def rows(found: Sequence[Scorings]) -> Sequence[Sequence[Value]]:
@@ -298,33 +299,46 @@ def _lists(study: Study, this: Experiment) -> Table:
         return [(name, *values) for name, classes in parts.items() if (values := _covered(found, classes)) is not None]
 
     notes = (
-        f"Lists are made to hold the right code of {1 - PLAIN.alpha:.0%} of the rows of every major group before they are cut: "
-        "one of more than 5 codes is not shown, and the row is to be searched for. Major groups of few rows are pooled, and held "
-        "to it together. A row whose code the model does not know counts among all, as a miss.",
+        f"Undecided rows are those whose probability is below {PLAIN.threshold:.2f}. A list has 1 to {PLAIN.k} codes. It is "
+        f"shown where the test promises that at most {PLAIN.alpha:.0%} of the shown lists miss the right code, with 95 % "
+        "confidence, for all groups together. Right codes are counted among the shown lists; a code that the model does not know "
+        "is a miss.",
     )
     return _table(study, this, "pick_lists", "Pick lists", columns, rows, notes)
 
 
 def _covered(found: Sequence[Scorings], classes: NDArray[np.int64] | None) -> Sequence[Value] | None:
-    """Return what the lists of the test rows of some classes (None: all rows) hold: means over runs; None without rows."""
+    """Return what the undecided test rows of some classes (None: all) get: means over runs; None where no run has such rows."""
     cells: list[list[float]] = []
-    rows = 0
     for one in found:
-        listed = one.triage(PLAIN).listed(one.calibrated)
         own = np.ones(len(one.test.labels), bool) if classes is None else np.isin(one.test.labels, classes)
-        if not own.any():
-            return None
-        rows, labels = int(own.sum()), one.test.labels[own]
-        hit, size = holds(listed[own], labels), listed[own].sum(axis=1)
-        short = (size >= 1) & (size <= PLAIN.k)
-        top = np.argsort(-one.calibrated[own], axis=1, kind="stable")[:, : PLAIN.k]
+        decided = one.triage(PLAIN).decide(one.calibrated[own])
+        labels = one.test.labels[own]
+        listed, searched = decided.decision == CHOOSE, decided.decision == SEARCH
+        if not (listed | searched).any():
+            continue
+        hit = on_list(decided.picks[listed], labels[listed])
+        length = float(sizes(decided.picks[listed]).mean()) if listed.any() else np.nan
+        shown = one.calibrated[own][listed], labels[listed]
+        top = on_list(ranking(one.calibrated[own][searched], 5).astype(np.int16), labels[searched])
         cells.append(
             [
-                float(hit.mean()), float(size.mean()), float(short.mean()),
-                float(hit[short].mean()) if short.any() else np.nan, float((top == labels[:, None]).any(axis=1).mean()),
+                float((listed | searched).sum()), float(listed.sum() / (listed | searched).sum()), length,
+                float(hit.mean()) if listed.any() else np.nan, plain_top_n(*shown, length) if listed.any() else np.nan,
+                float(top.mean()) if searched.any() else np.nan,
             ]
         )  # fmt: skip
-    return [rows, *map(_mean_or_none, zip(*cells, strict=True))]
+    if not cells:
+        return None
+    count, *shares = zip(*cells, strict=True)
+    return [round(float(np.mean(count))), *map(_mean_or_none, shares)]
+
+
+def plain_top_n(probability: Probabilities, labels: Labels, length: float) -> float:
+    """Return how often the right code is among the first n, n averaging `length`: between the two whole numbers around it."""
+    n = int(length)
+    fewer, more = (float(on_list(ranking(probability, k).astype(np.int16), labels).mean()) for k in (n, n + 1))
+    return fewer + (length - n) * (more - fewer)
 
 
 def _managers(study: Study, this: Experiment) -> Table:

@@ -1,29 +1,52 @@
-"""A threshold that keeps a promise: among the rows above it, no more than a given share is wrong.
+"""A threshold that keeps a promise: of the rows above it, at most a target share is wrong.
 
-Fixed-sequence testing (Angelopoulos et al., Learn then Test, 2021): the acceptance shares are fixed before a label is seen,
-are tried strictest first, and the first one that fails ends it. So the chance that the promise is broken is at most
-1 - confidence, however many shares are tried. The lowest threshold that passes a bound by itself has no such guarantee.
+The fallback procedure (Wiens, A fixed sequence Bonferroni procedure for testing multiple endpoints, 2003) tests the
+acceptance shares in a fixed order, strictest first. Each start brings an equal part of the level, and a share that passes
+hands all of its level to the next one. The chance that any untrue hypothesis is rejected is at most the level.
+
+Shares, order and starts depend on the number of rows alone, and p-values fall as the target rises. So whatever passes
+under a target also passes under every looser one, with at least as high a level.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-SHARES = tuple(share / 20 for share in range(1, 21))  # acceptance shares that are tried
+SHARES = tuple(share / 20 for share in range(1, 21))  # acceptance shares
+STARTS = (40, 80, 160)  # rows from which a test has power: for targets of about 0.2, 0.1 and 0.05
+LEAST_LEFT = 80  # rows of a further set that is worth a test of its own
+
+
+@dataclass(frozen=True)
+class Point:
+    """What would be accepted at one share; it depends on no target.
+
+    Attributes:
+        share: of the rows, that would be accepted.
+        threshold: a row is accepted if its confidence is greater.
+        counts: rows and errors of each set of rows for which the promise must hold, the accepted rows first.
+        weight: part of the level that starts here.
+    """
+
+    share: float
+    threshold: float
+    counts: tuple[tuple[int, int], ...]
+    weight: float
 
 
 @dataclass(frozen=True)
 class Tried:
-    """One acceptance share that was tried.
+    """One share that was tested.
 
     Attributes:
-        share: of the rows, that was to be accepted.
+        share: of the rows, that would be accepted.
         threshold: a row is accepted if its confidence is greater.
-        rows: accepted rows, of those that the test was made on.
+        rows: accepted rows, or of the set with the greatest p where there are several.
         errors: wrong rows among them.
-        p: the chance of so few errors if the promise were broken.
+        level: at which it was tested, 0 where no level reached it.
+        p: the chance of so few errors if the error rate were the target.
         passed: whether the promise can be made.
     """
 
@@ -31,44 +54,63 @@ class Tried:
     threshold: float
     rows: int
     errors: int
+    level: float
     p: float
     passed: bool
 
 
-def fixed_sequence(
+def points(
     confidence: NDArray[np.float64],
-    right: NDArray[np.bool_],
-    target: float,
-    level: float = 0.05,
-    shares: Sequence[float] = SHARES,
-) -> list[Tried]:
-    """Return the shares that were tried, strictest first; all but perhaps the last one passed.
-
-    Shares that could not pass even with one error are left out beforehand: which ones depends on no label.
+    right_at: Callable[[float], NDArray[np.bool_]],
+    subsets: Sequence[NDArray[np.bool_]] = (),
+) -> list[Point]:
+    """Return what each share would accept, strictest first.
 
     Args:
         confidence: [rows], of rows that neither trained nor calibrated the model.
-        right: [rows], whether what would be accepted is right.
-        target: the greatest share of errors.
-        level: 1 - the promise's confidence.
-        shares: rising.
+        right_at: threshold -> [rows], whether the code that each row would get at that threshold is right.
+        subsets: [rows] each; the promise must also hold for the accepted rows among them, where there are LEAST_LEFT.
+    """
+    falling = np.sort(confidence)[::-1]
+    found = []
+    for share, weight in zip(SHARES, weights(len(confidence)), strict=True):
+        wanted = int(share * len(confidence))
+        # the rows above the next one: given its confidence they are a random sample of all rows above it
+        threshold = float(falling[wanted]) if wanted < len(falling) else -1.0
+        accepted, wrong = confidence > threshold, ~right_at(threshold)
+        sets = [accepted, *(own for subset in subsets if (own := accepted & subset).sum() >= LEAST_LEFT)]
+        counts = tuple((int(own.sum()), int((own & wrong).sum())) for own in sets)
+        found.append(Point(share, threshold, counts, weight))
+    return found
+
+
+def weights(rows: int) -> list[float]:
+    """Return the part of the level that starts at each share: equal parts at the first shares of so many rows as STARTS."""
+    first: list[int] = []
+    for least in STARTS:
+        place = next((place for place, share in enumerate(SHARES) if int(share * rows) >= least), len(SHARES))
+        place = max(place, first[-1] + 1 if first else 0)
+        first += [place] if place < len(SHARES) else []
+    first = first or [len(SHARES) - 1]  # too few rows for any start: all of them at once
+    return [first.count(place) / len(first) for place in range(len(SHARES))]
+
+
+def fallback(candidates: Sequence[Point], target: float, level: float = 0.05) -> list[Tried]:
+    """Test shares for an error rate of at most `target` in each of their sets; level: 1 - the promise's confidence.
+
+    A share passes where all of its sets pass. That needs no lower level: it is untrue if one set breaks the promise, and
+    then that set's test passes with at most the level's chance.
     """
     from scipy.stats import binom
 
     tried: list[Tried] = []
-    falling = np.sort(confidence)[::-1]
-    for share in shares:
-        wanted = int(share * len(confidence))
-        # the rows above the next one: given its confidence they are a random sample of all rows above it
-        threshold = float(falling[wanted]) if wanted < len(falling) else -1.0
-        accepted = confidence > threshold
-        rows, errors = int(accepted.sum()), int((accepted & ~right).sum())
-        if binom.cdf(1, rows, target) > level:
-            continue
-        p = float(binom.cdf(errors, rows, target))
-        tried.append(Tried(share, threshold, rows, errors, p, passed=p <= level))
-        if p > level:
-            break
+    counts = np.array([count for one in candidates for count in one.counts])
+    chances = iter(binom.cdf(counts[:, 1], counts[:, 0], target).tolist())
+    for one in candidates:
+        handed = tried[-1].level if tried and tried[-1].passed else 0.0
+        own = handed + one.weight * level
+        p, (rows, errors) = max((next(chances), count) for count in one.counts)
+        tried.append(Tried(one.share, one.threshold, rows, errors, own, p, passed=p <= own))
     return tried
 
 

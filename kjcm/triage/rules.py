@@ -1,8 +1,7 @@
-"""What is to be done with each row: accept its first code, choose from a short list, back off to a parent, or search."""
+"""Decide each row: accept its top-1 code, choose from a short list, back off to a parent, or search."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +10,13 @@ from kjcm.errors import ConfigError
 from kjcm.ksco.classification import MANAGERS
 from kjcm.triage import managers
 from kjcm.triage.calibration import Probabilities, probabilities
-from kjcm.triage.picks import cuts, holds, on_list, pools
-from kjcm.triage.promise import SHARES, Tried, fixed_sequence, last_passed
+from kjcm.triage.picks import LEAST, NONE, Picks, first_codes, on_list
+from kjcm.triage.promise import Tried, fallback, last_passed, points
 from kjcm.triage.scored import Scored
 
 DECISIONS = ("accept", "choose", "search", "back off", "invalid")
 ACCEPT, CHOOSE, SEARCH, BACK_OFF, INVALID = range(len(DECISIONS))
-NONE = -1  # no class, no parent
+VERSION = 2  # of the rules: coded rows are resumed under the same version only
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class Options:
     Attributes:
         target_error: share of the accepted rows that may be wrong; None: the fixed threshold.
         threshold: probability from which a first code is accepted (the article: 0.8), where there is no target.
-        confidence: of the promise that target_error is kept.
-        alpha: share of the pick lists that may miss the right code.
+        confidence: of the promises that target_error and alpha are kept.
+        alpha: share of the shown pick lists that may miss the right code.
         k: most codes of a pick list that a person is given.
         back_off: levels (digits) of parents to back off to, finest first.
         managers: 'none', 'words' or 'column': who can be coded into major group 1.
@@ -92,11 +91,11 @@ class Decided:
 
     decision: NDArray[np.int8]
     parent: NDArray[np.int16]
-    picks: NDArray[np.int16]
+    picks: Picks
 
 
 class Triage:
-    """Rules made ready for a model.
+    """Rules for a model, with the thresholds that its held-out rows set.
 
     Args:
         options: the keys.
@@ -106,9 +105,12 @@ class Triage:
 
     Attributes:
         parents: codes that rows can back off to.
-        threshold: a row is accepted if its first probability is greater; None: none is.
-        tried: acceptance shares that were tried, [] for a fixed threshold.
-        tried_parents: the same for each level of `back_off`.
+        threshold: a row is accepted if its top-1 probability is greater; None: no row is.
+        parent_threshold: a row backs off to the finest parent whose probability is greater; None: no row does.
+        list_threshold: a list is shown if its codes' probability is greater; None: no list is.
+        tried: tests that set `threshold`, [] for a fixed threshold.
+        tried_parents: tests that set `parent_threshold`, [] for a fixed threshold.
+        tried_lists: tests that set `list_threshold`, [] without validation rows.
 
     Raises:
         ConfigError: a rule needs what the model does not have.
@@ -129,14 +131,18 @@ class Triage:
         self._levels = [tree.above(level) for level in options.back_off]
         self.parents = [code for codes, _ in self._levels for code in codes]
         self.tried: list[Tried] = []
-        self.tried_parents: list[list[Tried]] = [[] for _ in options.back_off]
-        self._groups: list[str] = []
-        self._cuts: Mapping[str, float] = {}
+        self.tried_parents: list[Tried] = []
+        self.tried_lists: list[Tried] = []
+        self._least = LEAST if held is not None else 0.0
         fixed = float(np.nextafter(options.threshold, 0))
         self.threshold: float | None = fixed
-        self._parent_thresholds: list[float | None] = [fixed] * len(self._levels)
+        self.parent_threshold: float | None = fixed if self._levels else None
+        self.list_threshold: float | None = -1.0
         if held is not None:
-            self._learn(held)
+            probability = self.probability(held)
+            if options.target_error is not None:
+                self._promise(probability, held, options.target_error)
+            self._show(probability, held)
 
     def gated(self, probability: Probabilities, manages: NDArray[np.bool_]) -> Probabilities:
         """Return probabilities [rows, classes] with the managers' rule applied; manages: [rows]."""
@@ -152,129 +158,69 @@ class Triage:
         """Return the probabilities of scored rows that the rules go by: [rows, classes]."""
         return self.gated(probabilities(rows.logits, self.temperature), self.manages(rows))
 
-    def _learn(self, held: Scored) -> None:
-        """Set thresholds and lists by rows with labels."""
-        options, probability = self.options, self.probability(held)
-        self._groups = pools(self.tree.majors, self.tree.n_train, len(held.labels), options.alpha)
-        self._cuts = cuts(probability, held.labels, self._groups, options.alpha)
-        if options.target_error is None:
-            return
-        level = 1 - options.confidence
-        right = probability.argmax(axis=1) == held.labels
-        self.tried = fixed_sequence(probability.max(axis=1), right, options.target_error, level)
+    def _promise(self, probability: Probabilities, held: Scored, target: float) -> None:
+        """Set the thresholds of accepted rows and of parents for a target."""
+        level = 1 - self.options.confidence
+        confidence, right = probability.max(axis=1), probability.argmax(axis=1) == held.labels
+        candidates = points(confidence, lambda _: right)
+        self.tried = fallback(candidates, target, level)
         best = last_passed(self.tried)
         self.threshold = best.threshold if best else None
-        left = ~self._accepted(probability)
-        for number, (codes, under) in enumerate(self._levels):
-            # which rows are left was chosen by the same labels, from as many choices as there are shares and one: for
-            # each of them the test must hold
-            level /= len(SHARES) + 1
-            sums = probability[left] @ under
-            true = self._parent_labels(held, codes, number)[left]
-            tried = fixed_sequence(sums.max(axis=1), sums.argmax(axis=1) == true, options.target_error, level)
-            self.tried_parents[number] = tried
-            best = last_passed(tried)
-            self._parent_thresholds[number] = best.threshold if best else None
-            if best:
-                left[np.flatnonzero(left)[sums.max(axis=1) > best.threshold]] = False
+        if not self._levels:
+            return
+        sums = [probability @ under for _, under in self._levels]
+        sure = [one.max(axis=1) for one in sums]
+        fitting = [one.argmax(axis=1) == self.parent_labels(held, place) for place, one in enumerate(sums)]
 
-    def _parent_labels(self, held: Scored, codes: Sequence[str], number: int) -> NDArray[np.int64]:
-        """Return the place in `codes` of what stands above each row's label, NONE where its code is no class."""
-        level = self.options.back_off[number]
-        place = np.array([codes.index(above[level - 1]) for above in self.tree.ancestors])
-        known = held.labels < len(place)
-        return np.where(known, place[np.where(known, held.labels, 0)], NONE)
+        def right_at(threshold: float) -> NDArray[np.bool_]:
+            found = np.zeros(len(right), dtype=bool)
+            for one, fits in zip(reversed(sure), reversed(fitting), strict=True):
+                found = np.where(one > threshold, fits, found)
+            return found
 
-    def _accepted(self, probability: Probabilities) -> NDArray[np.bool_]:
-        if self.threshold is None:
-            return np.zeros(len(probability), dtype=bool)
-        accepted: NDArray[np.bool_] = np.greater(probability.max(axis=1, initial=0), self.threshold)
-        return accepted
+        # The promise must hold whichever threshold of acceptance is in use: each leaves another set to back off.
+        left = [confidence < one.threshold for one in candidates]
+        self.tried_parents = fallback(points(sure[-1], right_at, left), target, level)
+        best = last_passed(self.tried_parents)
+        self.parent_threshold = best.threshold if best else None
+
+    def _show(self, probability: Probabilities, held: Scored) -> None:
+        """Set the threshold of shown lists by the held rows that are neither accepted nor backed off."""
+        undecided = self._coded(probability)[0] == SEARCH
+        picks, sure = first_codes(probability[undecided], self.options.k)
+        hit = on_list(picks, held.labels[undecided])
+        self.tried_lists = fallback(points(sure, lambda _: hit), self.options.alpha, 1 - self.options.confidence)
+        best = last_passed(self.tried_lists)
+        self.list_threshold = best.threshold if best else None
+
+    def parent_labels(self, rows: Scored, place: int) -> NDArray[np.int64]:
+        """Return each row's right parent of `back_off[place]`, as its place among that level's codes; NONE for no class."""
+        under = self._levels[place][1]
+        known = rows.labels < len(under)
+        found: NDArray[np.int64] = np.where(known, under.argmax(axis=1)[np.where(known, rows.labels, 0)], NONE)
+        return found
+
+    def _coded(self, probability: Probabilities) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
+        """Return decisions [rows], SEARCH for all that are not coded, and parents [rows]."""
+        decision = np.full(len(probability), SEARCH, np.int8)
+        parent = np.full(len(probability), NONE, np.int16)
+        if self.threshold is not None:
+            decision[probability.max(axis=1, initial=0) > self.threshold] = ACCEPT
+        first = 0
+        for codes, under in self._levels if self.parent_threshold is not None else ():
+            sums = probability @ under  # of all rows: a product of other rows may differ in its last bit
+            sure = (decision == SEARCH) & (sums.max(axis=1, initial=0) > self.parent_threshold)
+            decision[sure], parent[sure] = BACK_OFF, first + sums[sure].argmax(axis=1)
+            first += len(codes)
+        return decision, parent
 
     def decide(self, probability: Probabilities) -> Decided:
         """Return what is to be done with rows of these probabilities [rows, classes], the managers' rule applied."""
-        rows = np.arange(len(probability))
-        accepted = self._accepted(probability)
-        decision = np.where(accepted, ACCEPT, SEARCH).astype(np.int8)
-        parent = np.full(len(rows), NONE, np.int16)
-        first = 0
-        for (codes, under), threshold in zip(self._levels, self._parent_thresholds, strict=True):
-            open_ = rows[decision == SEARCH]
-            if threshold is not None and len(open_):
-                sums = probability[open_] @ under
-                sure = sums.max(axis=1) > threshold
-                decision[open_[sure]] = BACK_OFF
-                parent[open_[sure]] = first + sums[sure].argmax(axis=1)
-            first += len(codes)
-        picks = np.full((len(rows), self.options.k), NONE, np.int16)
-        open_ = rows[decision == SEARCH]
-        short, lists = self._lists(probability[open_])
-        decision[open_[short]], picks[open_[short]] = CHOOSE, lists
+        decision, parent = self._coded(probability)
+        picks = np.full((len(probability), self.options.k), NONE, np.int16)
+        if self.list_threshold is not None:
+            open_ = np.flatnonzero(decision == SEARCH)
+            lists, sure = first_codes(probability[open_], self.options.k, self._least)
+            shown = sure > self.list_threshold
+            decision[open_[shown]], picks[open_[shown]] = CHOOSE, lists[shown]
         return Decided(decision, parent, picks)
-
-    def listed(self, probability: Probabilities) -> NDArray[np.bool_]:
-        """Return which classes are on each row's list, however long: [rows, classes]; without validation rows the first k."""
-        if self._groups:
-            return on_list(probability, self._groups, self._cuts)
-        k = min(self.options.k, probability.shape[1])
-        listed = np.zeros(probability.shape, dtype=bool)
-        np.put_along_axis(listed, np.argsort(-probability, axis=1, kind="stable")[:, :k], True, axis=1)
-        return listed
-
-    def _lists(self, probability: Probabilities) -> tuple[NDArray[np.bool_], NDArray[np.int16]]:
-        """Return which rows have a list of 1 to k codes [rows], and those rows' lists [short rows, k]."""
-        listed = self.listed(probability)
-        sizes = listed.sum(axis=1)
-        short = (sizes >= 1) & (sizes <= self.options.k)
-        k = min(self.options.k, probability.shape[1])
-        order = np.argsort(np.where(listed[short], -probability[short], 1), axis=1, kind="stable")[:, :k]
-        lists = np.full((int(short.sum()), self.options.k), NONE, np.int16)
-        lists[:, :k] = np.where(np.arange(k) < sizes[short][:, None], order, NONE)
-        return short, lists
-
-    def outlook(self, held: Scored | None) -> dict[str, Any]:
-        """Return what the rules are, what they promise, and what they did on the rows that set them: plain values."""
-        options = self.options
-        record: dict[str, Any] = {
-            "rule": "fixed threshold" if options.target_error is None else "target error",
-            "target_error": options.target_error,
-            "confidence": options.confidence,
-            "threshold": options.threshold if options.target_error is None else self.threshold,
-            "temperature": self.temperature,
-            "managers": options.managers,
-            "tried": [vars(one) for one in self.tried],
-            "back_off": [
-                {"level": level, "threshold": threshold, "tried": [vars(one) for one in tried]}
-                for level, threshold, tried in zip(
-                    options.back_off, self._parent_thresholds, self.tried_parents, strict=True
-                )
-            ],
-            "k": options.k,
-            "alpha": options.alpha if self._groups else None,
-            "pick_list_cuts": dict(self._cuts),
-            "validation_rows": 0 if held is None else len(held.labels),
-            "expected": None,
-        }
-        if held is not None and len(held.labels):
-            record["expected"] = self._expected(held)
-        return record
-
-    def _expected(self, held: Scored) -> dict[str, Any]:
-        """Return the shares of each decision and the errors of what was coded, on the rows that set the rules."""
-        from scipy.stats import beta
-
-        probability = self.probability(held)
-        found = self.decide(probability)
-        wrong = (probability.argmax(axis=1) != held.labels) & (found.decision == ACCEPT)
-        rows, errors = int((found.decision == ACCEPT).sum()), int(wrong.sum())
-        # a threshold that these rows chose has the promise itself, and no bound besides
-        at_most = None
-        if self.options.target_error is None:
-            at_most = float(beta.ppf(self.options.confidence, errors + 1, rows - errors)) if errors < rows else 1.0
-        return {
-            **{name: float((found.decision == place).mean()) for place, name in enumerate(DECISIONS[:INVALID])},
-            "accepted_rows": rows,
-            "accepted_errors": errors,
-            "accepted_error_at_most": at_most,
-            "right_code_on_list": float(holds(self.listed(probability), held.labels).mean()),
-        }

@@ -239,7 +239,7 @@ def test_the_articles_rule_without_validation_rows_promises_nothing(
     first = np.unique(pd.read_csv("first.csv")["prob_1"])
     least = first[len(first) // 2] - 1e-4  # which probabilities there are depends on the processor's rounding
     capfd.readouterr()
-    assert command(*words, "output=out.csv", f"triage.threshold={least:.6f}") == 0
+    assert command(*words, "output=out.csv", f"triage.threshold={least:.6f}", "top_k=7") == 0
     shown = capfd.readouterr()
     assert "not calibrated" in shown.out + shown.err
     coded = pd.read_csv("out.csv", dtype=str, keep_default_na=False)
@@ -247,13 +247,15 @@ def test_the_articles_rule_without_validation_rows_promises_nothing(
     assert 0 < sure.sum() < len(coded)
     assert coded["decision"].tolist() == ["accept" if one else "choose" for one in sure]
     assert (coded["decision_code"] == coded["code_1"].where(sure, "")).all()
-    firsts = coded[[f"code_{k}" for k in range(1, 6)]].agg(" ".join, axis=1)
+    firsts = coded[[f"code_{k}" for k in range(1, 8)]].agg(" ".join, axis=1)
     assert (coded["pick_list"] == firsts.where(~sure, "")).all()
     assert command("predict", f"run={finished}", "input=in.csv", "output=b.csv", "triage.target_error=0.1") == 2
     assert "data.validation=0.3" in capfd.readouterr().err
 
 
-def test_a_calibrated_run_decides_by_its_promise(calibrated: Path, here: Path) -> None:
+def test_a_calibrated_run_decides_by_its_promise(
+    calibrated: Path, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     test = pd.read_parquet(calibrated / "predictions.parquet")
     cohort = pd.read_parquet(twin_rows(0.04))
     texts = cohort.set_index("id").loc[test["id"], "text"]
@@ -276,6 +278,12 @@ def test_a_calibrated_run_decides_by_its_promise(calibrated: Path, here: Path) -
     assert accepted.mean() == pytest.approx(outlook["expected"]["accept"], abs=0.1) and accepted.sum() > 50
     true = test["code"].to_numpy()
     assert (coded["decision_code"] != true)[accepted].mean() < 0.4
+    assert len(outlook["summary"]) == 3 and 0 < outlook["expected"]["accepted_error_at_most"] <= 0.4
+    assert all(one["title"] for one in outlook["expected"]["by_major_group"])
+    shown = capfd.readouterr().out
+    assert (
+        all(sentence in shown for sentence in outlook["summary"]) and "promise: " in shown and "major group: " in shown
+    )
     backed = coded["decision"] == "back off"
     assert coded["decision_code"][backed].str.len().isin([1, 2]).all() and (coded["decision_title"][backed] != "").all()
     assert (coded["pick_list"] != "").equals(coded["decision"] == "choose")

@@ -1,0 +1,154 @@
+"""The triage rules of a finished run: read from its stored validation scores, warned about and shown."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kjcm.errors import ConfigError
+from kjcm.study.calibrated import calibration_of, held_rows
+from kjcm.study.model_folder import Settings
+from kjcm.triage.outlook import outlook
+from kjcm.triage.rules import Options, Tree, Triage
+from kjcm.triage.scored import Scored
+
+log = logging.getLogger("kjcm")
+FEW = 40  # validation rows: with fewer no test has power
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What the rules of a run are made from.
+
+    Attributes:
+        options: the keys.
+        tree: the model's classes.
+        held: validation rows that chose nothing, with their logits; None for a run without validation rows.
+        temperature: that logits are divided by.
+        about: what the run's calibration says of these rows: chosen_by_validation, clustered.
+        titles: code -> title.
+    """
+
+    options: Options
+    tree: Tree
+    held: Scored | None
+    temperature: float
+    about: Mapping[str, bool]
+    titles: Mapping[str, str]
+
+    def triage(self) -> Triage:
+        """Return the rules."""
+        return Triage(self.options, self.tree, self.held, self.temperature)
+
+    def outlook(self, triage: Triage) -> dict[str, Any]:
+        """Return what the rules promise, and what they do with the validation rows."""
+        record = outlook(triage, self.held)
+        for group in (record["expected"] or {}).get("by_major_group", ()):
+            group["title"] = self.titles.get(group["code"], "")
+        return {**record, **self.about}
+
+
+def basis_of(keys: Mapping[str, Any], run: Path, settings: Settings) -> Basis:
+    """Return what the rules of a run are made from; keys: those of `triage`.
+
+    Raises:
+        ConfigError: a rule needs what the run does not have.
+        KjcmError: a file of the run is damaged.
+    """
+    options = Options(**keys)
+    calibration, held = calibration_of(run / "model"), held_rows(run / "model", settings)
+    if held is not None and options.managers == "column" and not settings.columns.get("manages"):
+        raise ConfigError(
+            "triage.managers=column: the run was trained without data.columns.manages, so its validation rows do not say who "
+            "manages, and no threshold or list from them holds. Train it with that column, or use words."
+        )
+    temperature = float(calibration["temperature"]) if calibration and options.calibrated else 1.0
+    about = {name: bool((calibration or {}).get(name)) for name in ("chosen_by_validation", "clustered")}
+    tree = Tree(settings.classes, settings.ancestors, settings.n_train)
+    return Basis(options, tree, held, temperature, about, settings.titles)
+
+
+def warn(record: Mapping[str, Any]) -> None:
+    """Log what the decisions cannot be trusted with."""
+    rows, target, lists = record["validation_rows"], record["target_error"], record["pick_list"]
+    if not rows:
+        log.warning(
+            "The run was trained without validation rows: its probabilities are not calibrated, and its pick lists are the "
+            "first %d codes, which promises nothing. Train with data.validation=0.3.",
+            lists["k"],
+        )
+    warn_of_rows(record)
+    if target is not None and record["threshold"] is None:
+        log.warning(
+            "triage.target_error=%g: no share of the %s validation rows passed the test, so no row is accepted. `kjcm triage` "
+            "shows what other targets accept; more validation rows (data.validation) help too.",
+            target,
+            f"{rows:,}",
+        )
+    if rows and lists["threshold"] is None:
+        log.warning(
+            "triage.alpha=%g: too few of the validation rows' lists have the right code, so no pick list is shown. Raise "
+            "triage.alpha or triage.k, or train with more validation rows.",
+            lists["alpha"],
+        )
+
+
+def warn_of_rows(record: Mapping[str, Any]) -> None:
+    """Log why the validation rows may make a promise too good."""
+    if 0 < record["validation_rows"] < FEW:
+        log.warning(
+            "Only %d validation rows set the rules: too few for most targets. Train with a larger data.validation.",
+            record["validation_rows"],
+        )
+    if record["chosen_by_validation"]:
+        log.warning(
+            "Early stopping chose the run's weights by the rows that set its thresholds, so their promise is a little too "
+            "good. Train with trainer.patience=null."
+        )
+    if record["clustered"]:
+        log.warning(
+            "The run's validation rows come in clusters, whose answers are alike. The thresholds and lists promise their rates "
+            "for independent rows, which is too good for these."
+        )
+
+
+def say(record: Mapping[str, Any]) -> None:
+    """Log what to expect of the decisions: promises, sentences and a table by major group."""
+    confidence = f"{100 * record['confidence']:.4g} % confidence"
+    if record["target_error"] is not None and record["threshold"] is not None:
+        log.info(
+            "promise: of the accepted rows at most %.4g %% are wrong (%s), if the input is like the %s validation rows",
+            100 * record["target_error"],
+            confidence,
+            f"{record['validation_rows']:,}",
+        )
+    elif record["expected"] and record["expected"]["accepted_rows"]:
+        log.info(
+            "bound: of the accepted rows at most %.1f %% are wrong (%s), if the input is like the %s validation rows",
+            100 * record["expected"]["accepted_error_at_most"],
+            confidence,
+            f"{record['validation_rows']:,}",
+        )
+    for sentence in record.get("summary", ()):
+        log.info("%s", sentence)
+    if record["expected"]:
+        for line in _groups(record["expected"]["by_major_group"]):
+            log.info("%s", line)
+
+
+def _groups(groups: list[Mapping[str, Any]]) -> list[str]:
+    """Return the figures by major group as lines of a table."""
+    lines = ["major group: validation rows, accepted, wrong of those (interval); pick lists, right code on those"]
+    for one in groups:
+        wrong = right = "-"
+        if one["accepted_rows"]:
+            low, high = one["accepted_error_interval"]
+            wrong = f"{100 * one['accepted_error']:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
+        if one["lists"]:
+            right = f"{100 * one['right_code_on_list']:.0f} %"
+        counts = (
+            f"  {one['code']:<3}{one['rows']:>6,}{one['accepted_rows']:>7,}  {wrong:<16}{one['lists']:>7,}  {right:>5}"
+        )
+        lines.append(f"{counts}  {one['title']}")
+    return lines
