@@ -49,6 +49,11 @@ COMMANDS = {
         "a finished run on its own or on other test rows",
         "kjcm evaluate run=RUN_DIR data=table data.test_path=FILE data.columns.code=ksco7",
     ),
+    "triage": (
+        "kjcm.coding.triage:triage",
+        "what a run accepts under each target error, before anything is coded",
+        "kjcm triage run=RUN_DIR",
+    ),
     "predict": (
         "kjcm.coding.predict:predict",
         "code a file with a finished run",

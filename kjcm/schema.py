@@ -295,10 +295,9 @@ class CodingColumns:
 
 
 @dataclass
-class TriageNode:
+class TriageRules:
     """What is done with a coded row."""
 
-    target_error: float | None = MISSING
     threshold: float = MISSING
     confidence: float = MISSING
     alpha: float = MISSING
@@ -306,6 +305,24 @@ class TriageNode:
     back_off: list[int] = MISSING
     managers: str = MISSING
     calibrated: bool = MISSING
+
+
+@dataclass
+class TriageNode(TriageRules):
+    """The same, with a target."""
+
+    target_error: float | None = MISSING
+
+
+@dataclass
+class Triage:
+    """`kjcm triage`."""
+
+    run: str = MISSING
+    targets: list[float] = MISSING
+    triage: TriageRules = field(default_factory=TriageRules)
+    out: str | None = MISSING
+    overwrite: bool = MISSING
 
 
 @dataclass
@@ -481,6 +498,7 @@ NODES: dict[str, dict[str, type]] = {
         "baseline": Baseline,
         "evaluate": Evaluate,
         "predict": Predict,
+        "triage": Triage,
         "review": Review,
         "export": Export,
         "doctor": Doctor,
@@ -675,6 +693,9 @@ def check(cfg: DictConfig) -> None:
     levels = list(OmegaConf.select(cfg, "triage.back_off") or [])
     if levels != sorted(set(levels), reverse=True) or any(level < 1 for level in levels):
         raise ConfigError(f"triage.back_off={levels}: give levels above the codes', the finest first, as [2,1], or [].")
+    targets = OmegaConf.select(cfg, "targets")
+    if targets is not None and not (targets and all(0 < target <= 0.99 for target in targets)):
+        raise ConfigError(f"targets={list(targets)}: give error rates of more than 0, at most 0.99, as [0.05,0.1].")
     ngrams = OmegaConf.select(cfg, "ngrams")
     if ngrams is not None and not (len(ngrams) == 2 and 1 <= ngrams[0] <= ngrams[1]):
         raise ConfigError(f"ngrams={ngrams}: give the fewest and the most characters of an n-gram, as ngrams=[1,4].")

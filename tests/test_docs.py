@@ -59,6 +59,7 @@ def section(heading: str) -> str:
 TAKEN_OVER = {
     "reproduce": ("train", "report"),
     "tune": ("train",),
+    "triage": ("predict",),
     "bench_train": ("train",),
 }  # command -> commands of which it has every key
 

@@ -12,7 +12,7 @@ FLOOR = {"errors", "files", "read", "shell"}  # known to all
 COMPOSITION_ROOTS = {"cli.py", "schema.py", "study/job.py", "study/train.py", "study/baseline.py", "study/evaluate.py",
                      "study/prepare.py", "study/doctor.py", "study/sweep.py", "study/swept.py", "study/planned.py",
                      "study/runs.py", "report/report.py", "report/reproduce.py",
-                     "coding/predict.py", "coding/export.py", "review/review.py",
+                     "coding/predict.py", "coding/triage.py", "coding/export.py", "review/review.py",
                      "bench/train.py", "bench/predict.py", "bench/prepare.py",
                      "tune/tune.py", "tune/words.py", "tune/part.py"}  # fmt: skip
 HEAVY = {"torch", "lightning", "transformers", "torchmetrics", "wandb"}
