@@ -2,15 +2,14 @@
 
 import importlib
 import os
-import re
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kjcm import __version__
-from kjcm.errors import Interrupted, of_the_system, some
+from kjcm.errors import ConfigError, Interrupted, of_the_system, some
+from kjcm.streams import use_hangul, use_outlets
 
 # command -> (module and function, what it does, example)
 COMMANDS = {
@@ -97,12 +96,7 @@ COMMANDS = {
 }  # fmt: skip
 
 SWEPT = ("train", "baseline")  # commands whose multiruns have a ledger: each job fills a run folder
-NO_CHOICE = "Config group override"  # so begins the ValueError that Hydra raises for group=null or group=1.5
 MULTIRUN = {"-m", "--multirun", "hydra.mode=MULTIRUN"}  # what makes a command one
-PART = re.compile(r"[^\s\[\]{}(),:]+(?: +[^\s\[\]{}(),:]+)*")  # what stands between a value's marks
-PLACES = ("runs", "run_dir", "cache", "out", "output", "run", "input")  # keys of one place each
-FILE_NAME = re.compile(r"[^'\"{}]+\.(csv|tsv|txt|xlsx|parquet|z?sav|dta|sqlite)", re.I)
-
 HELP = """kjcm {version}: free text to occupation codes
 
 usage: kjcm COMMAND [KEY=VALUE ...] [-m] [--cfg job] [--debug]
@@ -133,15 +127,11 @@ Keys and their values now (override with KEY=VALUE; what each means stands in co
 $CONFIG"""
 
 
-def config_folder() -> Path:
-    """Return the folder of configs: inside the package in a wheel, beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run one command; the exit code is 0, or 1 (input, surroundings) or 2 (config) with one message on stderr."""
+    if argv is None:
+        use_hangul()
+        use_outlets()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
@@ -176,7 +166,9 @@ def _split(arguments: list[str]) -> tuple[str, list[str]]:
         print("\n".join(f"kjcm {name}: {COMMANDS[name][1]}" for name in several))
         sys.exit(0)
     given = " ".join(arguments[:2]) if several else first
-    print(f"kjcm: no command {given!r}; the commands are {', '.join(several or COMMANDS)}.", file=sys.stderr)
+    near = get_close_matches(given, COMMANDS, n=1)
+    meant = f" Do you mean `kjcm {near[0]}`?" if near else ""
+    print(f"kjcm: no command {given!r}.{meant} The commands are {', '.join(several or COMMANDS)}.", file=sys.stderr)
     sys.exit(2)
 
 
@@ -188,6 +180,7 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from kjcm import schema
+    from kjcm.overrides import NO_CHOICE, config_folder, for_hydra, said
 
     schema.register()
     target, purpose, example = COMMANDS[command]
@@ -196,7 +189,7 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
     def job(cfg: DictConfig) -> Any:
         # an error is kept here rather than raised, so that no traceback shows
         try:
-            schema.check(cfg)
+            _require_sound(command, cfg)
             if not multirun:
                 _require_multirun(command, cfg)
             return _load(target)(cfg)
@@ -210,15 +203,15 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
 
     config = command.replace(" ", "_")
     text = COMMAND_HELP.format(command=command, purpose=purpose, example=example, groups=_groups(config))
+    try:
+        words = for_hydra(config, _checked(arguments), swept=multirun)
+    except ConfigError as error:
+        print(f"kjcm {command}: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
     before = sys.argv
     full = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall not print and exit
-    words = [
-        *(_quote_text(_quote_number(word), swept=multirun) for word in _checked(arguments)),
-        f"hydra.help.template={schema.quoted(text)}",
-        "hydra.help.app_name=kjcm",
-    ]
-    sys.argv = [before[0], *sorted(words, key=_is_flag)]  # argparse wants the overrides together
+    sys.argv = [before[0], f"hydra.help.template={schema.quoted(text)}", "hydra.help.app_name=kjcm", *words]
     run = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)(job)
     try:
         if command in SWEPT and multirun:
@@ -230,7 +223,7 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
             isinstance(error, HydraException | OmegaConfBaseException) or str(error).startswith(NO_CHOICE)
         ):
             raise
-        print(f"kjcm {command}: {_said(error, config, arguments)}", file=sys.stderr, flush=True)
+        print(f"kjcm {command}: {said(error, config, arguments)}", file=sys.stderr, flush=True)
         codes.append(2)
     except OSError as error:  # as where Hydra's own folder cannot be made
         if debug:
@@ -245,39 +238,6 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
     return max(codes)
 
 
-def _said(error: Exception, config: str, arguments: list[str]) -> str:
-    """Return what Hydra says of words that make no config, without what would not help, and the keys that may be meant."""
-    if str(error).startswith(NO_CHOICE):
-        words = [word for word in arguments if _is_no_choice(word)]
-        return f"{some(words)}: a group takes one of its choices (--help lists them). For its default leave it out."
-    unhelpful = ("To append to your config", "Config search path", "\tprovider=", "    ")
-    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(unhelpful)]
-    if error.__cause__ is not None:
-        lines += str(error.__cause__).splitlines()[:1]
-    if unknown := re.match(r"Could not override '([^']+)'", lines[0]):
-        near = get_close_matches(unknown[1], _keys(config), n=3)
-        lines = [f"there is no key {unknown[1]}. {f'Near it are {some(near)}. ' if near else ''}--help lists all."]
-    return "\n".join(lines)
-
-
-def _is_no_choice(word: str) -> bool:
-    key, equals, value = word.partition("=")
-    folder = config_folder() / key
-    return bool(equals) and folder.is_dir() and not all((folder / f"{one}.yaml").is_file() for one in value.split(","))
-
-
-def _keys(config: str) -> list[str]:
-    """Return the keys of a command's config, those of groups too."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    from kjcm.study.ledger import leaves
-
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        cfg = OmegaConf.to_container(compose(config))
-    return sorted({*(key for key, _ in leaves(cfg)), *_group_names(config_folder(), config)})
-
-
 def _sweep(run: Callable[[], Any], command: str, target: str, debug: bool) -> int:
     """Run a multirun, end it with its table, however it ends, and return the exit code."""
     from kjcm.study.sweep import sweeping
@@ -290,6 +250,20 @@ def _sweep(run: Callable[[], Any], command: str, target: str, debug: bool) -> in
     return code
 
 
+def _require_sound(command: str, cfg: Any) -> None:
+    """Raise ConfigError if the config of one run or one command has a key or value that cannot count."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import DictConfig
+
+    from kjcm import schema
+    from kjcm.unread import require_read
+
+    hydra = HydraConfig.get()
+    schema.require_known(cast(DictConfig, hydra), "hydra.", beside="hydra.env")  # Hydra's own file adds it
+    schema.check(cfg)
+    require_read(command, cfg, list(hydra.overrides.task))
+
+
 def _require_multirun(command: str, cfg: Any) -> None:
     """Raise ConfigError if a single run is given what is of a multirun alone: it would go unheeded."""
     from hydra.core.hydra_config import HydraConfig
@@ -298,10 +272,10 @@ def _require_multirun(command: str, cfg: Any) -> None:
     from kjcm.errors import ConfigError
     from kjcm.schema import word_key
 
-    if OmegaConf.select(cfg, "sweep.dry_run"):
-        remedy = "add -m, or leave it out" if command in SWEPT else "leave it out"
-        raise ConfigError(f"sweep.dry_run=true lists the jobs of a multirun: {remedy}.")
-    given = {word_key(word) for word in HydraConfig.get().overrides.task}
+    words = HydraConfig.get().overrides.task
+    if command in SWEPT and (of_sweep := [word for word in words if f"{word_key(word)}.".startswith("sweep.")]):
+        raise ConfigError(f"{some(of_sweep)}: this is a setting of multiruns: add -m, or leave it out.")
+    given = set(map(word_key, words))
     swept = [str(key) for key in OmegaConf.select(HydraConfig.get().sweeper, "params") or () if key not in given]
     if command in SWEPT and swept:
         raise ConfigError(f"{', '.join(swept)}: the config sweeps over these keys. Add -m, or give each one value.")
@@ -333,58 +307,13 @@ def _checked(arguments: list[str]) -> list[str]:
     return arguments
 
 
-def _quote_number(word: str) -> str:
-    """Quote the numbers in `cutoff=10,100`: Hydra wants a group's choices to be text."""
-    key, _, value = word.partition("=")
-    if not value or not (config_folder() / key).is_dir():
-        return word
-    if swept := re.fullmatch(r"choice\((.*)\)", value):
-        value = swept[1]  # the same; of a group's choices in brackets Hydra loses the quotes
-    return f"{key}=" + ",".join(f'"{choice}"' if choice.isdigit() else choice for choice in value.split(","))
-
-
-def _quote_text(word: str, *, swept: bool) -> str:
-    """Quote what Hydra takes in quotes only: values that are not ASCII, and files' names with marks of its own, as `가(1).csv`.
-
-    In a sweep such marks are the sweep's.
-    """
-    from kjcm.schema import quoted
-
-    key, equals, value = word.partition("=")
-    if not equals or any(mark in value for mark in "'\"$"):
-        return word
-    marked = any(mark in value for mark in "[]{}()")
-    place = key in (("runs", "cache") if swept else PLACES)  # a sweep has one of each of these
-    if (not swept and FILE_NAME.fullmatch(value)) or (place and (marked or "," in value or not value.isascii())):
-        return f"{key}={quoted(value)}"
-    parts = PART if marked else re.compile("[^,]+")
-    return f"{key}=" + parts.sub(lambda part: part[0] if part[0].isascii() else quoted(part[0]), value)
-
-
-def _is_flag(word: str) -> bool:
-    return not ("=" in word or word.startswith("~")) or word.startswith("-")
-
-
 def _groups(config: str) -> str:
     """Return the groups that the defaults list of a config names, with their choices."""
+    from kjcm.overrides import config_folder, group_names
+
     folder = config_folder()
-    choices = {
-        name: sorted(file.stem for file in (folder / name).glob("*.yaml")) for name in _group_names(folder, config)
-    }
+    choices = {name: sorted(file.stem for file in (folder / name).glob("*.yaml")) for name in group_names(config)}
     return "\n".join(f"  {name:<16}{', '.join(found)}" for name, found in choices.items()) or "  (none)"
-
-
-def _group_names(folder: Path, config: str) -> list[str]:
-    """Return the groups in the defaults list of a config and of the plain configs in it."""
-    from omegaconf import OmegaConf
-
-    names: list[str] = []
-    for entry in OmegaConf.select(OmegaConf.load(folder / f"{config}.yaml"), "defaults", default=[]):
-        if isinstance(entry, str):
-            names += _group_names(folder, entry) if (folder / f"{entry}.yaml").is_file() else []
-        else:
-            names += [str(name) for name in entry if not str(name).startswith("override")]
-    return names
 
 
 def _load(target: str) -> Callable[[Any], Any]:

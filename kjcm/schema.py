@@ -4,13 +4,18 @@ Hydra merges the YAML into these dataclasses, so that a misspelt key or a value 
 names itself. What a type cannot say is checked by `check` before anything is read.
 """
 
-from dataclasses import dataclass, field
+import copy
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
-from kjcm.errors import ConfigError
+from kjcm.errors import ConfigError, first_line, some
 
 
 @dataclass
@@ -552,6 +557,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "logger.mode": ("online", "offline", "disabled"),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
     "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+    "accelerator": ("auto", "cpu", "gpu"),
     "precision": ("auto", "32-true", "bf16", "int8"),
     "sampler": ("tpe", "random", "grid"),
     "pruner": ("median", "hyperband", "asha", "none"),
@@ -646,7 +652,10 @@ def word_key(word: str) -> str:
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
     """Return a composed config without Hydra's own node."""
-    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    own = copy.deepcopy(cfg)  # a masked copy would lose its schema
+    with open_dict(own):
+        del own["hydra"]
+    return own
 
 
 def scaled_cutoff(cutoff: int, scale: float, least: int = 11) -> int:
@@ -657,12 +666,88 @@ def scaled_cutoff(cutoff: int, scale: float, least: int = 11) -> int:
     return max(least, round(cutoff * scale))
 
 
-def check(cfg: DictConfig) -> None:
-    """Check values that a type cannot: choices, ranges, and what needs what.
+def require_known(cfg: DictConfig, lead: str = "", beside: str = "") -> None:
+    """Compare a composed config with its schema.
+
+    Nodes of a type that is no dataclass (`model.shape`, `space`, `where`) may hold any key.
+
+    Args:
+        cfg: a composed config, or one of its nodes.
+        lead: the node's key with a dot behind it.
+        beside: a key that is known although the schema does not have it.
 
     Raises:
-        ConfigError: a value is out of its range, or a combination cannot work.
+        ConfigError: names a key that the schema does not have, and keys like it.
     """
+    keys = {**dict(_keys(cfg, lead)), beside: True}
+    if unknown := [key for key, known in keys.items() if not known]:
+        raise ConfigError(no_such_key(unknown[0], [key for key, known in keys.items() if known]))
+
+
+def known_keys(cfg: DictConfig) -> list[str]:
+    """Return the dotted keys of a composed config that its schema has."""
+    return [key for key, known in _keys(cfg, "") if known]
+
+
+def _keys(node: DictConfig, lead: str) -> Iterator[tuple[str, bool]]:
+    """Yield every dotted key of a config's typed nodes, and whether the schema has the key."""
+    kind = OmegaConf.get_type(node)
+    if kind is None or not is_dataclass(kind):
+        return
+    known = {one.name for one in fields(kind)}
+    for name in node:
+        key = f"{lead}{name!s}"
+        yield key, name in known
+        child = node._get_node(name)
+        if isinstance(child, DictConfig) and not (child._is_none() or child._is_missing() or child._is_interpolation()):
+            yield from _keys(child, f"{key}.")
+
+
+def no_such_key(key: str, known: Collection[str]) -> str:
+    """Return the message for a key that a command does not have."""
+    group, _, name = key.partition(".")
+    nodes = NODES.get(group, {}) if group else {}
+    if of := [
+        choice for choice, node in nodes.items() if choice != "any" and name in {one.name for one in fields(node)}
+    ]:
+        return f"there is no key {key} here: add {' or '.join(f'{group}={choice}' for choice in of)}, which has it."
+    near = get_close_matches(key, known, n=3)
+    return f"there is no key {key}. {f'Near it are {some(near)}. ' if near else ''}--help lists all."
+
+
+def _require_resolvable(cfg: DictConfig) -> None:
+    """Raise ConfigError if an interpolation has no value, or one of another type than its key's."""
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+    except (OmegaConfBaseException, RecursionError) as error:
+        key = getattr(error, "full_key", None)
+        why = "it refers to itself" if isinstance(error, RecursionError) else first_line(error)
+        raise ConfigError(f"{f'{key}: ' if key else ''}{why}. Give a value, or a key that is there.") from None
+
+
+def _require_names_for_wandb(node: DictConfig, name: str) -> None:
+    """Raise ConfigError if W&B would refuse a name at the first step of a training, or its server at the upload."""
+    entity, group = node.entity, node.group
+    if not 0 < len(node.project.strip()) <= 128 or set("/\\#?%:") & set(node.project):
+        raise ConfigError(f"logger.project={node.project}: use 1 to 128 characters, none of them / \\ # ? % or :.")
+    if entity is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", entity):
+        raise ConfigError(f"logger.entity={entity}: use the name of a W&B user or team: letters, digits, - and _.")
+    if group is not None and not 0 < len(group.strip()) <= 128:
+        raise ConfigError(f"logger.group={group}: use 1 to 128 characters, or null.")
+    if wrong := [tag for tag in node.tags if tag is None or not 0 < len(tag.strip()) <= 64]:
+        raise ConfigError(f"logger.tags={some(wrong)}: a tag has 1 to 64 characters. Shorten it, or leave it out.")
+    if len(name) > 115:  # W&B's name of the run has a hyphen and 12 characters more
+        raise ConfigError(f"name={name[:40]}...: with logger=wandb it has at most 115 characters.")
+
+
+def check(cfg: DictConfig) -> None:
+    """Check what a type cannot: that every key is known, choices, ranges, and what needs what.
+
+    Raises:
+        ConfigError: a key is unknown, a value is out of its range, or a combination cannot work.
+    """
+    require_known(cfg)
+    _require_resolvable(cfg)
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise ConfigError(f"Give {', '.join(f'{key}=...' for key in missing)}.")
@@ -699,5 +784,7 @@ def check(cfg: DictConfig) -> None:
     ngrams = OmegaConf.select(cfg, "ngrams")
     if ngrams is not None and not (len(ngrams) == 2 and 1 <= ngrams[0] <= ngrams[1]):
         raise ConfigError(f"ngrams={ngrams}: give the fewest and the most characters of an n-gram, as ngrams=[1,4].")
+    if OmegaConf.select(cfg, "logger.kind") == "wandb":
+        _require_names_for_wandb(cfg.logger, cfg.name)
     if OmegaConf.select(cfg, "tokenizer.kind") == "trained" and OmegaConf.select(cfg, "tokenizer.path"):
         raise ConfigError("tokenizer=trained takes no tokenizer.path: it is trained on the training rows.")

@@ -9,6 +9,8 @@ EQUALS = re.compile(r"(^|[=:])=")  # zsh replaces `=NAME` by the path of the com
 
 def quote(word: str) -> str:
     """Return one word of a command so that sh, bash and zsh read it back unchanged."""
+    if "'" in word and not set('"$`\\!') & set(word):
+        return f'"{word}"'
     return f"'{word}'" if EQUALS.search(word) and shlex.quote(word) == word else shlex.quote(word)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from kjcm.cli import _quote_number, _quote_text
+from kjcm.overrides import _quote_number, _quote_text
 from tests.conftest import ROOT, SMALL, Run, command
 
 GROUPS = {
@@ -57,7 +57,7 @@ def test_every_group_choice_composes() -> None:
     from omegaconf import OmegaConf
 
     from kjcm import schema
-    from kjcm.cli import config_folder
+    from kjcm.overrides import config_folder
 
     schema.register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
@@ -94,7 +94,74 @@ def test_what_hydra_does_not_understand_is_told_in_a_line_or_two(here: Path, cap
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("trian",), "`kjcm train`"),
+        (("bench", "trian"), "`kjcm bench train`"),
+        (("train", "--epochs", "3"), "trainer.max_epochs=VALUE"),
+        (("train", "seed=0", "1"), "'seed=0 1'"),
+        (("train", "seed", "=", "0"), "no KEY=VALUE"),
+        (("train", "=3"), "no KEY=VALUE"),
+        (("train", "data.columns.task=[일]"), "\"data.columns.task='[일]'\""),
+        (("train", "name=a, b"), "\"name='a, b'\""),
+        (("train", "data.path=x.csv"), "add data=table"),
+        (("train", "data=table", "data.wave5=x.csv"), "add data=kwcs"),
+        (("train", "logger.project=x"), "add logger=wandb"),
+        (("train", "trainer=cpuu"), "trainer=cpu?"),
+    ],
+)
+def test_a_slip_of_the_command_line_is_answered_by_what_to_write(
+    words: tuple[str, ...], said: str, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command(*words) == 2
+    error = capfd.readouterr().err
+    assert said in error and len(error.splitlines()) == 1 and not list(here.iterdir())
+
+
+def test_a_missing_gpu_is_reported_before_any_file(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without a GPU")
+    missing = ("data=table", "data.path=none.csv")
+    for words in (
+        ("train", "trainer=gpu", *missing),
+        ("tune", "trainer=gpu", *missing),
+        ("bench", "train", "trainer=gpu", *missing),
+        ("evaluate", "trainer=gpu", "run=none"),
+        ("predict", "accelerator=gpu", "run=none", "input=none.csv", "output=o.csv"),
+    ):
+        assert command(*words) == 2
+        assert "there is no GPU" in capfd.readouterr().err
+
+
+def test_hangul_paths_are_found_in_either_unicode_form(here: Path) -> None:
+    import unicodedata
+
+    answers().to_csv(unicodedata.normalize("NFD", "조사.csv"), index=False)
+    answers().to_csv(unicodedata.normalize("NFC", "답.csv"), index=False)
+    for number, name in enumerate((unicodedata.normalize("NFC", "조사.csv"), unicodedata.normalize("NFD", "답.csv"))):
+        assert command("prepare", "data=table", f"data.path={name}", f"out={number}") == 0
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "logger.tags=['']", "logger.tags=[' ']", f"logger.tags=[{'a' * 65}]", "logger.project=a/b", "logger.project=a#b",
+        "logger.project=a?b", "logger.project=''", f"logger.project={'a' * 129}", "logger.entity=a/b", "logger.entity=''",
+        f"logger.group={'a' * 129}", "logger.group=''", f"name={'a' * 116}",
+    ],
+)  # fmt: skip
+def test_names_that_wandb_refuses_are_refused_before_any_work(
+    word: str, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command("train", "logger=wandb", word) == 2
+    assert word.partition("=")[0] in capfd.readouterr().err and not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
         (("sweep.dry_run=true",), "add -m"),
+        (("sweep.retry=failed",), "add -m"),
         (("experiment=search",), "Add -m"),
         (("name=a/b",), "name=a/b: it names a folder"),
         (("name=' '",), "it names a folder"),

@@ -18,7 +18,7 @@ from kjcm.coding.coder import Coder, resolve_precision
 from kjcm.coding.reading import first_texts
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import require_file
-from kjcm.study.lightning import on_gpu
+from kjcm.study.lightning import on_gpu, require_device
 from kjcm.study.model_folder import Settings, finished_run, load_settings
 
 EXACT = "32-true"  # what the others are held against
@@ -43,6 +43,7 @@ def bench_predict(cfg: DictConfig) -> None:
         KjcmError: run or input are not usable, or `out` holds a benchmark.
     """
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    require_device("accelerator", config["accelerator"])
     out, run = folder_to_fill(config), finished_run(config["run"])
     settings, gpu = load_settings(run / "model"), on_gpu(config["accelerator"])
     if settings.pooling != "cls":

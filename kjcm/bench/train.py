@@ -14,7 +14,7 @@ from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
 from kjcm.errors import ConfigError, some
 from kjcm.study.inputs import Config
 from kjcm.study.job import rows_of
-from kjcm.study.lightning import on_gpu, resolve_precision
+from kjcm.study.lightning import on_gpu, require_device, resolve_precision
 from kjcm.study.train import prepared_for
 
 ALTERNATIVES = (*TRAINERS, "lightning")
@@ -37,6 +37,7 @@ def bench_train(cfg: DictConfig) -> None:
     out, names = folder_to_fill(config), _alternatives(config)
     _adapt(config)
     accelerator = config["trainer"]["accelerator"]
+    require_device("trainer.accelerator", accelerator)
     measured_on = machine(on_gpu(accelerator))
     rows = rows_of(config, test=False)
     ours = prepared_for(config, rows)

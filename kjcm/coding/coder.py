@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kjcm.errors import ConfigError, KjcmError, first_line
-from kjcm.study.lightning import has_bf16, on_gpu, quiet
+from kjcm.study.lightning import has_bf16, on_gpu, quiet, require_device
 from kjcm.study.model_folder import load_model
 from kjcm.text.tokens import Tokens, tokenize
 
@@ -81,8 +81,7 @@ class Coder:
         import torch
 
         quiet()
-        if accelerator not in ("auto", "cpu", "gpu") or (accelerator == "gpu" and not torch.cuda.is_available()):
-            raise ConfigError(f"accelerator={accelerator}: use auto, cpu, or gpu where there is one (`kjcm doctor`).")
+        require_device("accelerator", accelerator)
         gpu = on_gpu(accelerator)
         self.precision, self.temperature = resolve_precision(precision, gpu), temperature
         if compiled and self.precision == "int8":

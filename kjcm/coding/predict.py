@@ -32,7 +32,7 @@ from kjcm.read.labelled import value_labels
 from kjcm.read.options import read_options
 from kjcm.read.table import read_chunks
 from kjcm.study.lease import leased
-from kjcm.study.lightning import on_gpu
+from kjcm.study.lightning import on_gpu, require_device
 from kjcm.study.model_folder import Settings, finished_run, load_settings
 from kjcm.survey.texts import texts_of
 from kjcm.triage.rules import DECISIONS, VERSION
@@ -50,6 +50,7 @@ def predict(cfg: DictConfig) -> None:
     """
     began = time.perf_counter()
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    require_device("accelerator", config["accelerator"])
     run, source, target = finished_run(config["run"]), Path(config["input"]).expanduser(), Path(config["output"])
     if target.suffix.lower() not in OUTPUTS:
         raise ConfigError(f"output={target}: write one of {', '.join(OUTPUTS)}.")

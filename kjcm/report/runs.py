@@ -18,6 +18,7 @@ from kjcm.report.scores import Answers, answers_of
 from kjcm.schema import INPUTS, quoted, word_key
 from kjcm.shell import command_line
 from kjcm.study.ledger import leaves, run_paths, setting_of
+from kjcm.unread import is_read
 
 # Words of a run's command that say which model it is or where it goes, not what it is like.
 OWN_WORDS = (
@@ -359,8 +360,9 @@ def words_for(model: Model, base: Sequence[str], scale: float | None) -> list[st
         if word_key(word) not in own and not any(f"{word_key(word)}.".startswith(f"{key}.") for key in model.without)
     ]
     if model.command == "baseline":
-        rest = [word for word in rest if word_key(word).split(".")[0] in FOR_BASELINES]
-        if scale is not None:
+        keys = {word: word_key(word) for word in rest}
+        rest = [word for word, key in keys.items() if key.split(".")[0] in FOR_BASELINES and is_read("baseline", key)]
+        if scale is not None and "data.scale" not in keys.values():
             rest.append(f"preset.scale={scale}")
     return [*model.words, *rest]
 

@@ -12,7 +12,7 @@ from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import digest, read_json, write_json, write_parquet
 from kjcm.study.fit import measure
 from kjcm.study.inputs import Config, classification_of, cohort_of
-from kjcm.study.lightning import make_trainer
+from kjcm.study.lightning import make_trainer, require_device
 from kjcm.study.model_folder import finished_run, load_model
 from kjcm.study.results import cohort_record, indices_of, outcome_record, prediction_frame, require_weights, show
 from kjcm.study.run_folder import identity_of
@@ -31,6 +31,7 @@ def evaluate(cfg: DictConfig) -> None:
     config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     if config["trainer"]["devices"] != 1 or config["trainer"]["strategy"] != "auto":
         raise ConfigError("evaluate runs in one process: use trainer=cpu or trainer=gpu with trainer.devices=1.")
+    require_device("trainer.accelerator", config["trainer"]["accelerator"])
     run = finished_run(config["run"])
     trained: Config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))  # type: ignore[assignment]
     own = config["data"] is None

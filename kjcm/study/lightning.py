@@ -5,13 +5,13 @@ import os
 import platform
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kjcm.errors import ConfigError, first_line
-from kjcm.schema import quoted
+from kjcm.schema import quoted, word_key
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -37,6 +37,17 @@ def on_gpu(accelerator: str) -> bool:
     import torch
 
     return accelerator != "cpu" and torch.cuda.is_available()
+
+
+def require_device(key: str, accelerator: str) -> None:
+    """Raise ConfigError if a GPU is asked for where there is none.
+
+    Args:
+        key: of the config, which the message names.
+        accelerator: its value.
+    """
+    if accelerator == "gpu" and not on_gpu(accelerator):
+        raise ConfigError(f"{key}=gpu: there is no GPU here (`kjcm doctor` shows the devices). Use {key}=cpu.")
 
 
 def device_count(devices: Any) -> int | None:
@@ -160,7 +171,7 @@ def processes(command: str, overrides: list[str], run_dir: Path) -> Iterator[Non
     import torch
 
     argv, kept = sys.argv, {key: os.environ.get(key) for key in PROCESS_KEYS}
-    sys.argv = [argv[0], command, *overrides, "run_dir=" + quoted(str(run_dir))]
+    sys.argv = [argv[0], command, *without_sweep(overrides), "run_dir=" + quoted(str(run_dir))]
     try:
         yield
     finally:
@@ -172,6 +183,11 @@ def processes(command: str, overrides: list[str], run_dir: Path) -> Iterator[Non
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
+
+
+def without_sweep(overrides: Iterable[str]) -> list[str]:
+    """Return the overrides of a multirun's job for a command of its own, which takes no `sweep` keys."""
+    return [override for override in overrides if word_key(override).split(".")[0] != "sweep"]
 
 
 def gathered(own: list[Any]) -> list[Any]:

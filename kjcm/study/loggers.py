@@ -150,7 +150,7 @@ def tags_of(config: Config) -> list[str]:
     data = config["data"]
     level = f"{data['level']} digits" if data["level"] else "codes as they stand"
     own = (config["name"], data["source"], level, config["model"]["name"])
-    return list(dict.fromkeys(str(tag)[:TAG] for tag in (*own, *config["logger"]["tags"])))
+    return list(dict.fromkeys(str(tag)[:TAG] for tag in (*own, *config["logger"]["tags"]) if str(tag).strip()))
 
 
 def about(folder: RunFolder, cohort: Cohort) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from kjcm.study.planned import Composer, Job, say
 from kjcm.study.run_folder import LAUNCH
 from kjcm.study.signals import handled, leave
 from kjcm.study.swept import INTERRUPTED, SweptJob, this_process
+from kjcm.unread import require_read
 
 ORDER = ("resumable", "new", "failed", "pruned", "finished", "running")  # what others work on comes last
 STOP = "stop"  # the file that tells jobs not yet begun that the sweep is to end
@@ -111,6 +112,7 @@ class Sweep:
         try:
             cfg = compose(words)
             schema.check(cfg)
+            require_read(self._command, cfg, words)
             config = resolved(cfg)
             folder = folder_of(config)
         except Exception as error:

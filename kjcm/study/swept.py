@@ -21,7 +21,7 @@ from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, resolved
 from kjcm.study.lease import Busy, is_held, machine
 from kjcm.study.ledger import state_of
-from kjcm.study.lightning import device_count, global_rank, one_of_several
+from kjcm.study.lightning import device_count, global_rank, one_of_several, without_sweep
 from kjcm.study.run_folder import RunFolder
 from kjcm.study.signals import handled
 from kjcm.study.train import SWEEP
@@ -102,7 +102,7 @@ class SweptJob:
 
     def _as_a_command(self, config: Config, folder: RunFolder) -> Failure | None:
         """Run a job of several processes as a command of its own: where one of them dies, all are killed, the first too."""
-        words = list(HydraConfig.get().overrides.task)
+        words = without_sweep(HydraConfig.get().overrides.task)
         command = [sys.executable, "-m", "kjcm", self.command, *words, *(["--debug"] if self.debug else [])]
         # one task of Slurm's is no sign of processes started by it
         own = {name: value for name, value in os.environ.items() if name not in ("SLURM_NTASKS", "SLURM_PROCID")}

@@ -23,7 +23,7 @@ from kjcm.study.failures import failure_of, write_failure
 from kjcm.study.fit import Fitted, Prepared, fitted_and_measured
 from kjcm.study.inputs import Config
 from kjcm.study.job import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
-from kjcm.study.lightning import global_rank, quiet
+from kjcm.study.lightning import global_rank, quiet, require_device
 from kjcm.study.model_card import write_card
 from kjcm.study.model_folder import Settings, save_model
 from kjcm.study.results import Outcome
@@ -61,6 +61,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
     if wanted is None:
         return
     config, folder = wanted
+    require_device("trainer.accelerator", config["trainer"]["accelerator"])
     begin = time.perf_counter()
     _require_fitting_tokenizer(config)
     rows = rows_of(config, test=config["evaluate"])

@@ -24,6 +24,7 @@ from kjcm.study.failures import failure_of
 from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, rows_of
 from kjcm.study.lease import Busy
+from kjcm.study.lightning import require_device
 from kjcm.study.run_folder import identity_of
 from kjcm.study.signals import signals
 from kjcm.tune.results import About, best_of, conclude, value_text, write_all, write_results
@@ -62,6 +63,7 @@ def take_part(config: Config, words: Sequence[str]) -> None:
     base, distributions = base_words(config, words), distributions_of(config["space"])
     sampler = sampler_of(config["sampler"], config["sampler_seed"], config["startup"], distributions)
     first = require_searchable(base, distributions)
+    require_device("trainer.accelerator", first["trainer"]["accelerator"])
     rows = rows_of(first, test=False)  # what is wrong with the data is better said before the first trial
     if "validation" not in rows.sides:
         raise ConfigError("No validation row is there to judge trials by: set data.validation=0.1, or give more rows.")

@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution
 
 from kjcm import schema
 from kjcm.errors import ConfigError, first_line, some
+from kjcm.overrides import group_names
 from kjcm.schema import word_key
 from kjcm.shell import command_line
 from kjcm.study.inputs import Config
@@ -95,7 +96,12 @@ def require_searchable(base: Sequence[str], distributions: Mapping[str, BaseDist
     """
     if both := [one for one in base if word_key(one) in distributions]:
         raise ConfigError(f"{some(both)}: given and searched too. Leave it out, or add ~space.KEY.")
-    first = composed(base, "tune").config
+    made = composed(base, "tune")
+    known = schema.known_keys(made.cfg)
+    for key in distributions:
+        if key not in (*known, *group_names("train")) and not key.startswith("model.shape."):
+            raise ConfigError(f"space: {schema.no_such_key(key, known)}")
+    first = made.config
     trainer = first["trainer"]
     devices = trainer["devices"]
     if trainer["num_nodes"] != 1 or (len(devices) if isinstance(devices, list) else str(devices)) not in (1, "1"):

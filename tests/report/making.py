@@ -21,9 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from kjcm import schema
-from kjcm.cli import config_folder
 from kjcm.files import write_json, write_parquet
 from kjcm.ksco.classification import load_classification
+from kjcm.overrides import config_folder
 from kjcm.study.baseline import PACKAGES as BASELINE_PACKAGES
 from kjcm.study.job import Rows, at_work, report_record, rows_of
 from kjcm.study.results import Outcome, about_texts

@@ -17,8 +17,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from kjcm import schema
-from kjcm.cli import config_folder
 from kjcm.errors import KjcmError
+from kjcm.overrides import config_folder
 from tests.conftest import ROOT, command
 from tests.report.conftest import MADE
 from tests.report.making import make_run, survey_words, write_survey

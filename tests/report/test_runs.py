@@ -273,9 +273,13 @@ def test_a_models_words_win_over_those_of_the_study() -> None:
     assert words_of("k_jcm", *base) == ["experiment=k_jcm", *base]
     assert words_of("klue_bert", *base) == [*MODELS["klue_bert"].words, "data=kwcs", "augment=none"]
     assert words_of("svm_manual", *base) == ["kind=svm", "augment=manual", "name=svm_manual", "data=kwcs"]
-    assert words_of("majority", "data.scale=0.1", scale=1.0) == [
-        "kind=majority", "name=majority", "data.scale=0.1", "preset.scale=1.0",
-    ]  # fmt: skip
+    assert words_of("majority", scale=1.0) == ["kind=majority", "name=majority", "preset.scale=1.0"]
+    unread = ("data.batch_size=8", "data.manager_words=[a]")  # a baseline does not read these
+    assert words_of("majority", "data.scale=0.1", *unread, scale=1.0) == [
+        "kind=majority",
+        "name=majority",
+        "data.scale=0.1",
+    ]
     assert "optim.lr=0.1" not in words_of("search", *base)
 
 

@@ -11,9 +11,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from kjcm import schema
-from kjcm.cli import config_folder
 from kjcm.errors import KjcmError
 from kjcm.ksco.classification import Classification, load_classification
+from kjcm.overrides import config_folder
 from kjcm.study import inputs
 from kjcm.study.inputs import cached_cohort, cohort_of
 from kjcm.survey.cohort import Cohort

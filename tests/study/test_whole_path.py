@@ -337,7 +337,7 @@ def test_identity_is_what_defines_the_run_not_where_it_runs(here: Path) -> None:
         from omegaconf import OmegaConf
 
         from kjcm import schema
-        from kjcm.cli import config_folder
+        from kjcm.overrides import config_folder
 
         schema.register()
         with initialize_config_dir(str(config_folder()), version_base="1.3"):

@@ -1,0 +1,207 @@
+"""Overrides as people type them: made readable for Hydra, and what Hydra says of those that it refuses."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from contextlib import suppress
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import OmegaConf
+
+from kjcm.errors import ConfigError, some
+from kjcm.schema import INPUTS, known_keys, no_such_key, quoted, word_key
+from kjcm.shell import quote
+
+NO_CHOICE = "Config group override"  # so begins the ValueError that Hydra raises for group=null or group=1.5
+PART = re.compile(r"[^\s\[\]{}(),:]+(?: +[^\s\[\]{}(),:]+)*")  # what stands between a value's brackets and commas
+PLACES = ("runs", "run_dir", "cache", "out", "output", "run", "input")  # keys of one path each
+PATHS = {*PLACES, *INPUTS, "db", "export", "like", "review", "storage", "tokenizer_path"}
+FILE_NAME = re.compile(r"[^'\"{}]+\.(csv|tsv|txt|xlsx|parquet|z?sav|dta|sqlite)", re.I)
+FULL_KEY = re.compile(r"^ *full_key: (\S+)$", re.MULTILINE)
+
+
+def config_folder() -> Path:
+    """Return the folder of configs: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def for_hydra(config: str, arguments: Sequence[str], *, swept: bool) -> list[str]:
+    """Return a command's arguments as Hydra takes them: overrides with the quotes that they need, then flags.
+
+    Args:
+        config: the command's config.
+        arguments: the words after the command.
+        swept: whether they make a multirun, whose commas and brackets are the sweep's.
+
+    Raises:
+        ConfigError: a word is neither an override nor an option.
+    """
+    _require_form(config, arguments)
+    words = [word if _is_flag(word) else _readable(word, swept=swept) for word in arguments]
+    return sorted(words, key=_is_flag)  # argparse wants the overrides together
+
+
+def _is_flag(word: str) -> bool:
+    return not ("=" in word or word.startswith("~")) or word.startswith("-")
+
+
+def _require_form(config: str, arguments: Sequence[str]) -> None:
+    """Raise ConfigError if a word is neither an option of Hydra's nor KEY=VALUE nor ~KEY."""
+    parser = get_args_parser()
+    options = {option for action in parser._actions for option in action.option_strings}
+    for word in arguments:
+        name = word.partition("=")[0]
+        if word.startswith("-") and not any(option.startswith(name) for option in options):
+            near = _keys_that_end_in(name.lstrip("-"), config)
+            example = f", as {near[0]}=VALUE" if near else ""
+            raise ConfigError(f"{word}: there is no such option. Every choice is a key, set as KEY=VALUE{example}.")
+    known, _ = parser.parse_known_args(sorted(arguments, key=_is_flag))
+    for word in known.overrides:
+        key, equals, _ = word.partition("=")
+        if not key or not (equals or word.startswith("~")):
+            before = arguments[max(arguments.index(word) - 1, 0)]
+            spaced = quote(f"{before} {word}" if "=" in before and before != word else "KEY=A VALUE")
+            raise ConfigError(
+                f"{word!r}: this is no KEY=VALUE. Leave no space around =, and quote a value with spaces: {spaced}. Several "
+                "values of a multirun are joined by commas: -m KEY=A,B."
+            )
+
+
+def _keys_that_end_in(name: str, config: str) -> list[str]:
+    """Return the keys of a command whose last part is, or is like, the name of an option."""
+    by_end = {key.rpartition(".")[2]: key for key in reversed(_keys(config))}
+    return [by_end[end] for end in get_close_matches(name.replace("-", "_"), by_end, n=1)]
+
+
+def _readable(word: str, *, swept: bool) -> str:
+    """Return an override with the quotes that Hydra needs; where it still cannot read it, with its whole value quoted."""
+    key, equals, value = word.partition("=")
+    if equals and key in PATHS and not value.isascii():
+        word = f"{key}={_as_on_disk(value)}"
+    made = _quote_text(_quote_number(word), swept=swept)
+    return made if not equals or _is_read(made) else f"{key}={quoted(value)}"
+
+
+def _is_read(word: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        return False
+    return True
+
+
+def _as_on_disk(value: str) -> str:
+    """Return a path as the disk spells it: Hangul in another Unicode form (NFC, NFD) than typed is the same name."""
+    spelled = (value, *(unicodedata.normalize(form, value) for form in ("NFC", "NFD")))
+    with suppress(OSError, RuntimeError):  # a name that is too long, or ~NAME without such a user
+        return next((one for one in spelled if Path(one).expanduser().exists()), value)
+    return value
+
+
+def _quote_number(word: str) -> str:
+    """Quote the numbers in `cutoff=10,100`: Hydra wants a group's choices to be text."""
+    key, _, value = word.partition("=")
+    if not value or not (config_folder() / key).is_dir():
+        return word
+    if swept := re.fullmatch(r"choice\((.*)\)", value):
+        value = swept[1]  # the same; of a group's choices in brackets Hydra loses the quotes
+    return f"{key}=" + ",".join(f'"{choice}"' if choice.isdigit() else choice for choice in value.split(","))
+
+
+def _quote_text(word: str, *, swept: bool) -> str:
+    """Quote what Hydra takes in quotes only: values that are not ASCII, and files' names with marks of its own, as `가(1).csv`.
+
+    In a sweep such marks are the sweep's.
+    """
+    key, equals, value = word.partition("=")
+    if not equals or any(mark in value for mark in "'\"$"):
+        return word
+    marked = any(mark in value for mark in "[]{}()")
+    place = key in (("runs", "cache") if swept else PLACES)  # a sweep has one of each of these
+    if (not swept and FILE_NAME.fullmatch(value)) or (place and (marked or "," in value or not value.isascii())):
+        return f"{key}={quoted(value)}"
+    parts = PART if marked else re.compile("[^,]+")
+    return f"{key}=" + parts.sub(lambda part: part[0] if part[0].isascii() else quoted(part[0]), value)
+
+
+def said(error: Exception, config: str, arguments: Sequence[str]) -> str:
+    """Return what Hydra says of overrides that make no config, in a line, with the keys that may be meant."""
+    text = str(error)
+    if text.startswith(NO_CHOICE):
+        words = [word for word in arguments if _is_no_choice(word)]
+        return f"{some(words)}: a group takes one of its choices (--help lists them). For its default leave it out."
+    if isinstance(error, OverrideParseException):
+        return _not_read(error.override)
+    if several := re.match(r"Ambiguous value for argument '(.+)'", text):
+        return _not_read(several[1])
+    if choice := re.search(r"Could not (?:find|load) '([^'/]+)/([^']*)'", text):
+        return _no_choice(choice[1], choice[2], re.findall(r"^\t(?!provider=)(\S+)$", text, re.MULTILINE))
+    if there := re.match(r"Could not append to config. An item is already at '([^']+)'", text):
+        return f"{there[1]} is a key of the config already: leave out the + before it."
+    cause = str(error.__cause__ or "")
+    unknown = re.match(r"(?:Could not override|Could not delete from config\.) '([^']+)'", text)
+    key = FULL_KEY.search(cause or text) if re.search(r"^Key '", cause or text, re.MULTILINE) else None
+    if key or unknown:
+        file = re.match(r"In '([^']+)'", text)
+        whole = max((found[1] for found in (key, unknown) if found), key=len)  # either may be of a node
+        return (f"{file[1]}.yaml: " if file else "") + no_such_key(whole, _keys(config))
+    unhelpful = ("To append to your config", "Config search path", "\tprovider=", "    ")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith(unhelpful)]
+    if (merged := re.match(r"Error merging override (.*)", lines[0])) and cause:
+        typed = next((word for word in arguments if word_key(word) == word_key(merged[1])), merged[1])
+        is_text = re.match(r"Cannot convert '(list|dict)' to string", cause)
+        return f"{typed}: {cause.splitlines()[0]}." + (f" As one text: {_as_text(typed)}." if is_text else "")
+    return "\n".join([*lines, *cause.splitlines()[:1]])
+
+
+def _no_choice(group: str, name: str, choices: Sequence[str]) -> str:
+    """Return the message for a choice that a group does not have."""
+    near = get_close_matches(name, choices, n=1)
+    meant = f" Do you mean {group}={near[0]}?" if near else ""
+    return f"{group}={name}: there is no such choice.{meant} Choose one of {', '.join(choices)}."
+
+
+def _not_read(override: str) -> str:
+    """Return what to write instead of an override that Hydra cannot read or takes for several values."""
+    if "," in override:
+        return f"{override!r}: these are several values. Add -m for a run of each, or quote them: {_as_text(override)}."
+    return f"{override!r}: this is no KEY=VALUE that can be read. Quote the value: {_as_text(override)}."
+
+
+def _as_text(override: str) -> str:
+    """Return an override, as a word of a shell, whose value is one text."""
+    key, _, value = override.partition("=")
+    return quote(f"{key}={quoted(value)}")
+
+
+def _is_no_choice(word: str) -> bool:
+    key, equals, value = word.partition("=")
+    folder = config_folder() / key
+    return bool(equals) and folder.is_dir() and not all((folder / f"{one}.yaml").is_file() for one in value.split(","))
+
+
+@lru_cache
+def _keys(config: str) -> tuple[str, ...]:
+    """Return the keys of a command's config and its groups."""
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return tuple(dict.fromkeys((*known_keys(compose(config)), *group_names(config))))
+
+
+def group_names(config: str) -> list[str]:
+    """Return the groups in the defaults list of a config and of the plain configs in it."""
+    names: list[str] = []
+    folder = config_folder()
+    for entry in OmegaConf.select(OmegaConf.load(folder / f"{config}.yaml"), "defaults", default=[]):
+        if isinstance(entry, str):
+            names += group_names(entry) if (folder / f"{entry}.yaml").is_file() else []
+        else:
+            names += [str(name) for name in entry if not str(name).startswith("override")]
+    return names

@@ -1,0 +1,58 @@
+"""The standard streams of a command, whose loss never fails the work, and the encoding that Hangul needs."""
+
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+
+def use_hangul() -> None:
+    """Start the process again in Python's UTF-8 mode where its locale has no Hangul, as with LC_ALL=C PYTHONUTF8=0."""
+    try:
+        "한글".encode(sys.getfilesystemencoding())
+    except UnicodeEncodeError:
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def use_outlets() -> None:
+    """Have what is printed dropped, instead of raised, once nobody reads it or it cannot be written."""
+    sys.stdout, sys.stderr = _outlet(sys.stdout, sys.__stderr__), _outlet(sys.stderr, None)
+
+
+class _Outlet(io.FileIO):
+    """A file descriptor that becomes the null device at the first write that fails.
+
+    Args:
+        descriptor: of an open file.
+        other: where a failure is reported that is no closed pipe.
+    """
+
+    def __init__(self, descriptor: int, other: TextIO | None) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self._other = other
+
+    def write(self, data: Any) -> int:
+        """Write bytes, and return how many."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
+            if self._other is not None and not isinstance(error, BrokenPipeError):
+                print(f"kjcm: the output could not be printed ({error.strerror}).", file=self._other, flush=True)
+            return len(data)
+
+
+def _outlet(stream: TextIO | None, other: TextIO | None) -> TextIO:
+    """Return a stream like `stream`; the null device for a stream that was closed before the start."""
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
+    raw = io.BufferedWriter(_Outlet(stream.fileno(), other))
+    return io.TextIOWrapper(
+        raw,
+        encoding=stream.encoding,
+        errors="backslashreplace",  # a path may have bytes that are no text
+        line_buffering=bool(stream.line_buffering),
+    )

@@ -1,0 +1,143 @@
+"""Every key that a command takes counts: unknown ones, and known ones that it does not read, are refused by name."""
+
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from kjcm import schema
+from kjcm.errors import ConfigError
+from kjcm.overrides import config_folder, for_hydra
+from kjcm.unread import OF_A_COMMAND, OF_ANY, require_read
+from tests.conftest import ROOT, SMALL, command
+from tests.test_commands_in_docs import PAGES_WITH_COMMANDS, blocks, words_of
+
+UNKNOWN = [
+    ("train", "++trainer.max_epoch=1"), ("train", "+optim.betas=[0.9,0.98]"), ("train", "+data.columns.x=a"),
+    ("train", "++loss.alpha=1"),
+    ("train", "+seeds={split: 1}"), ("predict", "+triage.beta=1"), ("predict", "topk=3"), ("runs", "+filter=a"),
+    ("doctor", "++quick=true"),
+    ("tune", "++sampler_sed=1"), ("bench train", "+step=3"), ("report", "run=x"),
+]  # fmt: skip
+UNREAD = [
+    ("prepare", "data.reviewed=MISSING.csv"), ("prepare", "name=x"), ("prepare", "+data={batch_size: 3}"),
+    ("baseline", "kind=majority C=2"), ("baseline", "data.batch_size=3"), ("baseline", "kind=majority seeds.svm=3"),
+    ("train", "data=table preset.scale=1"), ("train", "data=table data.test_path=t.csv data.train_share=0.5"),
+    ("train", "data.train_wave=5 data.train_share=0.5"), ("train", "engine=packed engine.block=3"),
+    ("train", "model=distilkobert model.shape.n_layers=1"), ("train", "data.scale=1 preset.scale=1"),
+    ("evaluate", "run=r data=table data.test_path=t.csv data.level=2"), ("evaluate", "run=r trainer.max_epochs=3"),
+    ("predict", "run=r input=i output=o columns.manages=boss"),
+    ("predict", "run=r input=i output=o triage.threshold=.5 triage.target_error=.1"),
+    ("review", "run=r input=i export=o port=80"), ("review", "run=r input=i overwrite=true"),
+    ("export", "run=r agreement=.5"), ("export", "run=r format=onnx-int8 tolerance=1"), ("reproduce", "sweep.sort=accuracy"),
+    ("tune", "sweep.sort=accuracy"), ("tune", "sampler=random startup=3"), ("bench train", "trainer.max_epochs=3"),
+    ("bench train", "logger=none"), ("bench prepare", "model.pooling=mean"),
+]  # fmt: skip
+
+
+def composed(name: str, words: list[str]) -> tuple[DictConfig, list[str]]:
+    """Return a command's config as the command line makes it, and its overrides."""
+    schema.register()
+    config = name.replace(" ", "_")
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return compose(config, overrides := for_hydra(config, words, swept=False)), overrides
+
+
+@pytest.mark.parametrize(("name", "word"), UNKNOWN, ids=lambda value: value)
+def test_an_unknown_key_is_refused_however_it_is_written(name: str, word: str) -> None:
+    with pytest.raises((ConfigError, HydraException)):
+        schema.require_known(composed(name, [word])[0])
+
+
+def test_an_unknown_key_is_named_in_one_line(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for word in ("+trainer.max_epoch=1", "trainer.max_epoch=1", "trainer={max_epoch: 1}"):
+        assert command("train", word) == 2
+        error = capfd.readouterr().err
+        assert "no key trainer.max_epoch. Near it are 'trainer.max_epochs'" in error and len(error.splitlines()) == 1
+    assert command("train", "+hydra.foo=1") == 2 and "hydra.foo" in capfd.readouterr().err
+    assert command("train", "+seed=3") == 2 and "leave out the +" in capfd.readouterr().err
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    "text", ["los: focal", "trainer: {max_epoch: 3}", "optim: {betas: [0.9]}", "data: {columns: {tesk: a}}"]
+)
+def test_an_unknown_key_of_an_experiment_file_is_refused(
+    text: str, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (here / "conf" / "experiment").mkdir(parents=True)
+    (here / "conf" / "experiment" / "mine.yaml").write_text(f"# @package _global_\nname: mine\n{text}\n")
+    assert command("train", "--config-dir", "conf", "experiment=mine") == 2
+    error = capfd.readouterr().err
+    assert "experiment/mine" in error and len(error.splitlines()) == 1
+
+
+def test_an_unknown_key_is_refused_in_a_sweep_and_in_a_space(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command("train", "-m", "seed=0,1", "+loss=focal") == 2
+    assert "no key loss" in capfd.readouterr().err
+    for key in ("loss", "optim.betas"):
+        assert command("tune", *SMALL[:-2], "tune=none", f"+space.{key}=[1,2]") == 2
+        error = capfd.readouterr().err
+        assert f"no key {key}" in error and len(error.splitlines()) == 1
+    assert not list(here.glob("runs/[!.]*"))
+
+
+def test_open_nodes_stay_open() -> None:
+    words = {"train": "+model.shape.dropout=0.2", "tune": "+space.optim.warmup=[0.0,0.1]", "runs": "where={a.b: 1}"}
+    for name, word in words.items():
+        schema.check(composed(name, [word])[0])
+
+
+@pytest.mark.parametrize(("name", "line"), UNREAD, ids=lambda value: value)
+def test_a_key_that_a_command_does_not_read_is_refused(name: str, line: str) -> None:
+    words = line.split() if "{" not in line else [line]
+    cfg, overrides = composed(name, words)
+    schema.check(cfg)
+    with pytest.raises(ConfigError, match=r"does not read") as error:
+        require_read(name, cfg, overrides)
+    assert error.value.exit_code == 2
+
+
+def test_what_counts_is_not_refused(here: Path) -> None:
+    for name, line in (
+        ("train", "preset.scale=0.2"), ("train", "data=table data.path=a.csv data.train_share=0.5"), ("baseline", "C=2"),
+        ("predict", "run=r input=i output=o columns.manages=boss triage.managers=column"), ("export", "run=r tolerance=1"),
+        ("review", "run=r input=i port=80"), ("tune", "startup=3"), ("train", "engine=captured engine.block=3"),
+    ):  # fmt: skip
+        require_read(name, *composed(name, line.split()))
+
+
+def test_keys_that_go_unread_are_keys_of_their_command() -> None:
+    for name, entries in OF_A_COMMAND.items():
+        words = ["data=table"] if name == "evaluate" else []
+        known = {*schema.known_keys(composed(name, words)[0])}
+        assert {key for one in entries for key in one.keys} <= known, name
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_COMMANDS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_command_of_a_page_sets_a_key_that_goes_unread(page: Path) -> None:
+    keys = {key for one in (*OF_ANY, *chain(*OF_A_COMMAND.values())) for key in one.keys}
+    for block in blocks(page):
+        for line in block:
+            words = words_of(line)
+            if words[:1] != ["kjcm"] or "-m" in words or not keys & set(map(schema.word_key, words)):
+                continue
+            name, rest = (" ".join(words[1:3]), words[3:]) if words[1] == "bench" else (words[1], words[2:])
+            cfg, overrides = composed(name, rest)
+            schema.require_known(cfg)
+            require_read(name, cfg, overrides)
+
+
+def test_overrides_are_read_as_they_were_typed() -> None:
+    for word, value in (
+        ("data.columns.task=하는 일(직무)", "하는 일(직무)"), ("data.columns.task=job (main)", "job (main)"),
+        ("data.columns.task=직업코드[KSCO]", "직업코드[KSCO]"), ("name=a=b", "a=b"), ("name=it's", "it's"),
+        ("name=[최종] 답", "[최종] 답"),
+        ("name=a{b", "a{b"), ("name=100%", "100%"), ("name=직위/직책", "직위/직책"),
+    ):  # fmt: skip
+        made = for_hydra("train", [word], swept=False)
+        assert OverridesParser.create().parse_override(made[0]).value() == value
