@@ -1,1 +1,1 @@
-"""Finished runs to the article's tables, figures and one page; never torch."""
+"""Finished runs to the paper's tables, figures and one page; never torch."""

@@ -5,13 +5,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from kjcm.errors import KjcmError, counted
+from kjcm.errors import KjcmError, some
 from kjcm.files import atomic, read_json, write_json, write_text
-from kjcm.report import experiments, further, review, tables, triage
-from kjcm.report.content import Column, Estimate, Figure, Table
+from kjcm.report import experiments, further, result, review, tables, triage
+from kjcm.report.content import Column, Estimate, Figure, Table, Value
 from kjcm.report.drawing import png, svg
 from kjcm.report.experiments import Experiment
-from kjcm.report.formats import as_csv, as_latex, as_markdown
+from kjcm.report.formats import as_csv, as_latex, as_markdown, show
 from kjcm.report.ours import figures_of
 from kjcm.report.page import Section, page
 from kjcm.report.paper import Printed, counts_of_verdicts, load_paper, verdict_table
@@ -25,11 +25,12 @@ ELSEWHERE = ("table_4", "supplementary_table_3.k_jcm")
 
 NAMING, NAMED = ("where", "row", "metric"), "{}. {}: {}"  # the first columns of a verdict table, and these in one
 FLOW = ("figure_1", "abstract", "methods")
+BESIDE = "_verdicts"  # how the key of a table ends that has the paper's figures next to ours
 
 Maker = Callable[[Study, Experiment], Sequence[Content]]
 
 
-def makers(verdicts: review.Verdicts) -> dict[str, Maker]:
+def makers(verdicts: review.Verdicts, paper: Mapping[str, Printed]) -> dict[str, Maker]:
     """Return the functions that an experiment may name."""
     plain: tuple[Maker, ...] = (
         tables.flow_chart, tables.wording_examples, tables.example_output, tables.evaluation_metrics, tables.precision_by_size,
@@ -41,17 +42,23 @@ def makers(verdicts: review.Verdicts) -> dict[str, Maker]:
         f"judged_{verdict.replace(' ', '_')}": partial(review.judged, verdict=verdict, verdicts=verdicts)
         for verdict in review.VERDICTS
     }
-    return {**{maker.__name__: maker for maker in plain}, **judged}
+    return {**{maker.__name__: maker for maker in plain}, **judged, "result": partial(result.result, paper=paper)}
 
 
-def require_free(out: Path, study_hash: str, overwrite: bool) -> None:
-    """Raise KjcmError unless `out` is empty, or holds a report of this very study, which is made anew.
+def require_free(out: Path, study_hash: str, overwrite: bool, only: Sequence[str]) -> None:
+    """Raise KjcmError unless `out` is empty, or contains a report of this very study that loses no section.
 
     Args:
         out: the folder to write.
         study_hash: of the data and the classification, see `kjcm.report.runs.study_hash`.
-        overwrite: replace another study's report.
+        overwrite: replace another study's report, and one with more sections.
+        only: experiments to build, () for all.
+
+    Raises:
+        ConfigError: `only` names an experiment that does not exist.
     """
+    place = experiments.folder()
+    experiments.load_experiments(place, tuple(only))
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not out.is_dir() or not (out / MANIFEST).is_file():
@@ -59,14 +66,22 @@ def require_free(out: Path, study_hash: str, overwrite: bool) -> None:
     found = read_json(out / MANIFEST)
     if not isinstance(found, dict) or "study" not in found:
         raise KjcmError(f"{out / MANIFEST} is not a report's. Choose another out=DIR.")
-    if found["study"] != study_hash and not overwrite:
+    if overwrite:
+        return
+    if found["study"] != study_hash:
         raise KjcmError(
-            f"{out} holds the report of another study. Choose another out=DIR, or add overwrite=true "
-            "(with which `kjcm reproduce` trains everything anew)."
+            f"{out} contains the report of another study. Choose another out=DIR, or add overwrite=true "
+            "(with which `kjcm reproduce` retrains everything)."
+        )
+    earlier = found.get("only") or [one.key for one in experiments.load_experiments(place)]
+    if lost := [key for key in earlier if only and key not in (experiments.ALWAYS, *only)]:
+        raise KjcmError(
+            f"{out} contains a report with {some(lost)}, which only=[{','.join(only)}] would remove. Choose another out=DIR, "
+            "or leave out only=."
         )
 
 
-def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged: Path | None) -> Table:
+def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged: Path | None, command: str) -> Table:
     """Write the report of a study into `out`; return the verdict table.
 
     Args:
@@ -75,6 +90,7 @@ def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged:
         study_hash: what names the study in the manifest.
         only: experiments to build, () for all.
         judged: a file of disagreements with a person's verdicts, or None.
+        command: what makes this report, in another folder too.
 
     Raises:
         KjcmError: predictions or verdicts are not usable; nothing is written then.
@@ -90,20 +106,71 @@ def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged:
             review.require_known(verdicts, to_judge, judged)
     ours = figures_of(study)
     whole = verdict_table(paper, ours, study.comparable)
-    functions = makers(verdicts)
+    functions = makers(verdicts, paper)
     sections = [_section(study, one, functions, paper, ours) for one in wanted]
-    sections.insert(0, _verdict_section(study, paper, ours, whole))
+    sections.insert(1, _verdict_section(study, paper, ours, whole))
+    sections += _not_run(study, wanted, sections)
     contents = {one.key: one for section in sections for one in section.content} | {whole.key: whole}
-    text = page("K-JCM: the article and this study", _lead(study), study.synthetic, sections)
+    text = page(
+        result.header(study, paper, command), study.synthetic, [one for one in map(_filled, sections) if one.content]
+    )
     _remove_others(out, set(contents))
     # first, so that a report that was interrupted can be made again in its folder
-    write_json(out / MANIFEST, {"study": study_hash, "synthetic": study.synthetic, "contents": sorted(contents)})
+    write_json(
+        out / MANIFEST,
+        {"study": study_hash, "synthetic": study.synthetic, "only": list(only), "contents": sorted(contents)},
+    )
     for one in contents.values():
         write_content(out, one)
     if to_judge:
         _write_csv(out / review.FILE, to_judge)
     write_text(out / PAGE, text)
     return whole
+
+
+def _filled(section: Section) -> Section:
+    """Return a section without the tables that have no rows; without any content where none tells of our runs."""
+    content = [one for one in section.content if isinstance(one, Figure) or one.rows_run]
+    return replace(section, content=content if any(not _is_beside(one) for one in content) else [])
+
+
+def _is_beside(content: Content) -> bool:
+    return content.key.endswith(BESIDE)
+
+
+def _not_run(study: Study, wanted: Sequence[Experiment], sections: Sequence[Section]) -> list[Section]:
+    """Return the last section: models that are not run, with their commands, and sections that have nothing to show."""
+    headings = {section.key: section.heading for section in sections}
+    rows: list[tuple[Value, ...]] = []
+    for key in study.models:
+        uses = [headings[one.key] for one in wanted if key in one.runs]
+        if uses and (missing := study.missing((key,))):
+            rows.append((missing[0][0], "; ".join(uses), missing[0][1]))
+    absent = Table(
+        "not_run",
+        "Models that are not run",
+        (Column("Model"), Column("Shown in"), Column("Command", "code")),
+        tuple(rows),
+    )
+    empty = [section for section in sections if not _filled(section).content]
+    left = tuple((section.heading, _why_empty(section)) for section in empty)
+    return [
+        Section(
+            "not_run",
+            "Not run",
+            "",
+            [absent, Table("left_out", "Sections without results", (Column("Section"), Column("Why")), left)],
+        )
+    ]
+
+
+def _why_empty(section: Section) -> str:
+    """Return what a section needs to have results."""
+    own = [one for one in section.content if isinstance(one, Table) and not _is_beside(one)]
+    labels = dict.fromkeys(label for one in own for label, _ in one.missing)
+    if labels:
+        return f"Not run: {', '.join(labels)}."
+    return " ".join(dict.fromkeys(note for one in own for note in one.notes))
 
 
 def _remove_others(out: Path, keys: set[str]) -> None:
@@ -117,7 +184,7 @@ def _remove_others(out: Path, keys: set[str]) -> None:
 
 
 def _verdict_section(study: Study, paper: Mapping[str, Printed], ours: Mapping[str, Estimate], whole: Table) -> Section:
-    """Return the first section: the figures at hand that runs give, but for those that stand again elsewhere."""
+    """Return the section of the figures that runs give, except for those that other sections show too."""
     at_hand = [
         figure
         for name, figure in paper.items()
@@ -127,12 +194,11 @@ def _verdict_section(study: Study, paper: Mapping[str, Printed], ours: Mapping[s
     short = {figure.id: figure for figure in results_first}
     counts = ", ".join(f"{count} {name}" for name, count in counts_of_verdicts(whole).items() if count)
     notes = (
-        f"All {len(whole.rows)} figures (tables/{whole.key}.csv): {counts}. Those of Table 4, and a remark "
-        "on each, stand with their tables.",
-        "match: within half of the last printed digit plus our 95 % interval; not comparable: not the article's survey.",
+        f"All {len(whole.rows)} figures of the paper (tables/{whole.key}.csv): {counts}.",
+        "match: within half of the last printed digit plus our 95 % interval; not comparable: not the paper's survey.",
     )
     shown = _beside(study, short, ours, "verdicts_short", whole.title, without=("remark",))
-    return Section("verdicts", whole.title, "", [replace(shown, notes=(*shown.notes, *notes))], "kjcm report")
+    return Section("verdicts", whole.title, "", [replace(shown, notes=(*shown.notes, *notes))])
 
 
 def _beside(
@@ -143,7 +209,10 @@ def _beside(
     title: str,
     without: Sequence[str] = (),
 ) -> Table:
-    """Return the verdicts on some printed figures: where, row and metric in one column, and none that is empty throughout."""
+    """Return the verdicts on some printed figures: where, row and metric in one column, and no column that is empty.
+
+    Where the data are not the paper's the page folds the table: its figures cannot be compared.
+    """
     table = verdict_table(printed, _only(ours, printed), study.comparable)
     keep = [
         place
@@ -156,30 +225,14 @@ def _beside(
         title=title,
         columns=(Column("figure"), *(table.columns[place] for place in keep)),
         rows=tuple((NAMED.format(*row[: len(NAMING)]), *(row[place] for place in keep)) for row in table.rows),
+        summary=""
+        if study.comparable
+        else f"The paper's figures, of another data set ({show(len(table.rows), 'count')})",
     )
 
 
 def _only(ours: Mapping[str, Estimate], printed: Mapping[str, Printed]) -> dict[str, Estimate]:
     return {name: figure for name, figure in ours.items() if name in printed}
-
-
-def _lead(study: Study) -> list[str]:
-    """Return what the page says first: of which data and runs it is."""
-    flow = study.reference.cohort["flow"]
-    runs = [len(own) for key, own in study.runs.items() if not study.models[key].is_sweep]
-    source = {
-        "synthetic": "the synthetic twin of the survey: invented answers",
-        "kwcs": "the Korean Working Conditions Survey",
-    }
-    hashes = study.anchor.hashes
-    data = source.get(study.anchor.source, "texts and codes of a table, not the article's survey")
-    intervals = f"{study.replicates:,} bootstrap resamples" if study.replicates else "no bootstrap intervals"
-    return [
-        f"Data: {data}; {flow['cohort']:,} rows in {flow['groups']} groups, {flow['train']:,} to train and "
-        f"{flow['test']:,} to test.",
-        f"{counted(sum(runs), 'run')} of {counted(len(runs), 'model')}, at most {counted(max(runs), 'seed')} each; "
-        f"{intervals}; cohort {hashes['cohort'][:12]}, split {hashes['split'][:12]}.",
-    ]
 
 
 def write_content(out: Path, content: Content) -> None:
@@ -215,8 +268,8 @@ def _section(
     content = list(functions[one.function](study, one))
     printed = {name: figure for name, figure in paper.items() if _is_of(name, one.printed)}
     if printed:
-        content.append(_beside(study, printed, ours, f"{one.key}_verdicts", "The article and this study"))
-    return Section(one.key, one.heading, one.claim, content, one.command)
+        content.append(_beside(study, printed, ours, f"{one.key}{BESIDE}", "The paper and this study"))
+    return Section(one.key, one.heading, one.claim, content)
 
 
 def _is_of(name: str, beginnings: Sequence[str]) -> bool:

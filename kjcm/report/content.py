@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-Kind = Literal["text", "count", "percent", "share", "number", "p"]
+Kind = Literal["text", "code", "figure", "count", "percent", "share", "number", "p"]
 NOT_RUN = "not run"  # what a cell of a run that is missing says
 
 
@@ -37,7 +37,8 @@ class Column:
 
     Attributes:
         name: its heading.
-        kind: how its numbers are shown: count `1,234`; percent `84.44 %` of 0.8444; share `0.83`; number `39.1`; p `<0.001`.
+        kind: how its values are shown: count `1,234`; percent `84.44 %` of 0.8444; share `0.83`; number `39.1`;
+            p `< 0.001`; text; code, a command; figure, a number that is formatted already, aligned as numbers are.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Table:
         rows: a value for each column; None is an empty cell, NOT_RUN one of a run that is missing.
         notes: sentences beneath it.
         missing: row label and the command that makes its run, for rows that are not run.
+        summary: what the page shows in place of the table until a reader opens it; '' shows the table.
     """
 
     key: str
@@ -63,6 +65,12 @@ class Table:
     rows: tuple[tuple[Value, ...], ...]
     notes: tuple[str, ...] = ()
     missing: tuple[tuple[str, str], ...] = ()
+    summary: str = ""
+
+    @property
+    def rows_run(self) -> tuple[tuple[Value, ...], ...]:
+        """The rows without those of runs that are missing."""
+        return tuple(row for row in self.rows if NOT_RUN not in row[:2])
 
 
 @dataclass(frozen=True)

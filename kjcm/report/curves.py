@@ -25,7 +25,7 @@ def reliability(tables: Mapping[str, pd.DataFrame], synthetic: bool) -> Figure:
     if synthetic:
         figure.suptitle(SYNTHETIC, x=0.01, ha="left", fontsize=8, color="#a03000")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    above.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":", label="as right as it says")
+    above.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":", label="accuracy equals probability")
     for number, (name, table) in enumerate(tables.items()):
         colour, marker = ((ORANGE, "s"), (BLUE, "o"))[number % 2]
         above.plot(table["confidence"], table["accuracy"], color=colour, marker=marker, markersize=4, label=name)
@@ -34,7 +34,7 @@ def reliability(tables: Mapping[str, pd.DataFrame], synthetic: bool) -> Figure:
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="Accuracy")
     above.grid()
     above.legend(loc="upper left")
-    below.set(xlabel="Probability of the first code", ylabel="Rows")
+    below.set(xlabel="Probability of the top-1 code", ylabel="Rows")
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     return figure
 
@@ -54,10 +54,13 @@ def acceptance(lines: Mapping[str, tuple[Array, Array]], synthetic: bool) -> Fig
         )
     lowest = min(float(accuracy.min()) for _, accuracy in lines.values())
     axes.set(
-        xlim=(0, 1), ylim=(max(0.0, lowest - 0.05), 1.005), xlabel="Rows accepted, the surest first", ylabel="Accuracy"
+        xlim=(0, 1.005),
+        ylim=(max(0.0, lowest - 0.05), 1.005),
+        xlabel="Rows accepted, the surest first",
+        ylabel="Accuracy",
     )
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.grid()
     axes.legend(loc="lower left")
     return figure

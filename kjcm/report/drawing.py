@@ -100,7 +100,7 @@ def _saved(figure: Figure, **options: Any) -> bytes:
 
 
 def name_points(axes: Axes, points: Array, names: Sequence[tuple[int, str]], most: int) -> None:
-    """Write at most so many names beside points, clear of every point and other name; one without room is left out.
+    """Write at most so many names next to points, clear of every point and text; one without room is left out.
 
     Args:
         axes: with the points drawn.
@@ -111,10 +111,11 @@ def name_points(axes: Axes, points: Array, names: Sequence[tuple[int, str]], mos
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()  # settles the layout
-    taken: list[Bbox] = []
+    written = 0
+    taken = [text.get_window_extent() for text in axes.texts]
     dots: Array = axes.transData.transform(points)
     for row, name in names:
-        if len(taken) == most:
+        if written == most:
             break
         measured = axes.text(0, 0, name, fontsize=NAME_SIZE)
         size = measured.get_window_extent()
@@ -136,6 +137,7 @@ def name_points(axes: Axes, points: Array, names: Sequence[tuple[int, str]], mos
                     fontsize=NAME_SIZE, arrowprops=line,
                 )  # fmt: skip
                 taken.append(box)
+                written += 1
                 break
 
 

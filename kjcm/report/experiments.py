@@ -10,6 +10,7 @@ from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.report.runs import with_tuples
 
 NO_EXPERIMENTS = ("paper", "models")
+ALWAYS = "result"  # what every report begins with
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,8 @@ class Experiment:
         key: the file's name without ending.
         heading: what the report calls it.
         order: its place in the report.
-        claim: what the article says, or what it left open.
+        claim: what the paper says, or what it left open.
         function: the function of kjcm.report that makes it.
-        command: what builds it alone.
         runs: keys of experiments/models.yaml that it shows.
         printed: ids of experiments/paper.yaml, or their beginnings, that it is compared with.
     """
@@ -32,7 +32,6 @@ class Experiment:
     order: int
     claim: str
     function: str
-    command: str
     runs: tuple[str, ...] = ()
     printed: tuple[str, ...] = ()
 
@@ -45,7 +44,7 @@ def folder() -> Path:
 
 
 def load_experiments(place: Path, only: tuple[str, ...] = ()) -> list[Experiment]:
-    """Return the experiments in the report's order; `only`: their keys, () for all.
+    """Return the experiments in the report's order; `only`: their keys, () for all. The result is always among them.
 
     Raises:
         ConfigError: `only` names one that there is not.
@@ -54,7 +53,9 @@ def load_experiments(place: Path, only: tuple[str, ...] = ()) -> list[Experiment
     found = {file.stem: _read(file) for file in sorted(place.glob("*.yaml")) if file.stem not in NO_EXPERIMENTS}
     if unknown := [key for key in only if key not in found]:
         raise ConfigError(f"only={some(unknown)}: choose among {', '.join(sorted(found))}.")
-    return sorted((one for one in found.values() if not only or one.key in only), key=lambda one: (one.order, one.key))
+    return sorted(
+        (one for one in found.values() if not only or one.key in (ALWAYS, *only)), key=lambda one: (one.order, one.key)
+    )
 
 
 def _read(file: Path) -> Experiment:

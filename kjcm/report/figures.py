@@ -1,5 +1,6 @@
 """The report's pictures, each drawn from its numbers alone; every one of synthetic data says so."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from kjcm.report.statistics import Regression
 COLOURS = ("#332288", "#cc6677", "#117733", "#aa4499", "#44aa99", "#882255", "#999933", "#88ccee", "#ddcc77", "#777777")
 MARKERS = "osD^vP<Xph"
 LABELLED = 6  # groups named in the scatter plot
+BAND = 0.2  # height of the band of groups with precision 0
+GOLDEN = 0.618034  # its multiples modulo 1 are spread evenly
 THRESHOLD = 0.5  # of precision: Supplementary Fig. 1
 FILES = {"wave5": "5th KWCS", "wave6": "6th KWCS", "path": "data file", "test_path": "test file"}
 SIDES = {"train": "Training rows", "validation": "Validation rows", "unused": "Rows left unused", "test": "Test rows"}
@@ -148,6 +151,7 @@ def _groups(number: int) -> str:
 def precision_by_size(points: pd.DataFrame, fit: Regression | None, *, synthetic: bool) -> Figure:
     """Draw each group's precision against its training rows (log axis) with the regression: Fig. 2.
 
+    Groups with precision 0 would hide each other: they are spread out in a band beneath 0, which says how many they are.
     The six groups farthest from the line are named, where a name finds room.
 
     Args:
@@ -155,23 +159,48 @@ def precision_by_size(points: pd.DataFrame, fit: Regression | None, *, synthetic
         fit: the line; None draws and names none.
         synthetic: of the twin.
     """
-    figure, axes = canvas(5.6, synthetic)
+    figure, axes = canvas(6.2, synthetic)
+    zero = points["precision"] == 0
+    bottom = -BAND - 0.02 if zero.any() else -0.04
+    at = points["precision"].where(~zero, _spread(points["n_train"][zero]))
     for place, (major, group) in enumerate(points.groupby("major", sort=True)):
         axes.scatter(
-            group["n_train"], group["precision"], s=30, label=str(major), linewidths=0.4, edgecolors="white",
-            color=COLOURS[place % len(COLOURS)], marker=MARKERS[place % len(MARKERS)], zorder=3,
+            group["n_train"], at[group.index], s=np.where(zero[group.index], 14, 30), label=str(major), linewidths=0.4,
+            edgecolors="white", color=COLOURS[place % len(COLOURS)], marker=MARKERS[place % len(MARKERS)], zorder=3,
         )  # fmt: skip
-    axes.set(xscale="log", ylim=(-0.04, 1.04), xlabel="Training rows of the group (log scale)", ylabel="Precision")
+    axes.set(xscale="log", ylim=(bottom, 1.04), xlabel="Training rows of the group (log scale)", ylabel="Precision")
+    axes.set_yticks(np.linspace(0, 1, 6))
     _count_rows(axes.xaxis)
     axes.grid()
-    figure.legend(title="Major group", loc="outside lower center", ncols=2, fontsize=8, handletextpad=0.2)
+    if zero.any():
+        axes.axhspan(-BAND, -0.012, color="#f0f0f0", zorder=0.5)
+        said = f"precision 0: {int(zero.sum())} of {_groups(len(points))}"
+        axes.text(
+            0.99, -BAND / 2, said, transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=8, zorder=4
+        )
+    _legend(figure)
     if fit is not None:
-        _draw_line(axes, fit)
+        _draw_line(axes, fit, points["n_train"].min(), points["n_train"].max())
         residual = points["precision"] - fit.intercept - fit.slope * np.log10(points["n_train"])
         farthest = np.argsort(-residual.abs().to_numpy(), kind="stable")[: 2 * LABELLED]
-        names = [(int(row), f"{points['code'].iloc[row]} {points['title'].iloc[row]}") for row in farthest]
-        name_points(axes, points[["n_train", "precision"]].to_numpy(float), names, LABELLED)
+        names = [(int(row), f"{points['code'].iloc[row]} {points['title'].iloc[row]}".strip()) for row in farthest]
+        dots = np.column_stack([points["n_train"], at]).astype(float)
+        name_points(axes, dots, names, LABELLED)
     return figure
+
+
+def _spread(sizes: "pd.Series[Any]") -> "pd.Series[float]":
+    """Return a height in the band for each of the groups with precision 0; groups of one size are far from each other."""
+    order = sizes.sort_values(kind="stable").index
+    return pd.Series(-BAND + 0.025 + (BAND - 0.06) * (np.arange(len(order)) * GOLDEN % 1), index=order)
+
+
+def _legend(figure: Figure) -> None:
+    """Write the major groups beneath the picture, in two columns; long titles are cut."""
+    axes = figure.axes[0]
+    marks, labels = axes.get_legend_handles_labels()
+    short = [textwrap.shorten(label, 56, placeholder="…") for label in labels]
+    figure.legend(marks, short, title="Major group", loc="outside lower center", ncols=2, fontsize=8, handletextpad=0.2)
 
 
 def _count_rows(axis: Axis) -> None:
@@ -181,14 +210,19 @@ def _count_rows(axis: Axis) -> None:
     axis.set_major_formatter(lambda value, _: show(value, "count"))
 
 
-def _draw_line(axes: Axes, fit: Regression) -> None:
-    """Draw the regression over the whole axis and say how well it fits."""
-    ends = np.array(axes.get_xlim())
-    axes.plot(ends, fit.intercept + fit.slope * np.log10(ends), color=INK, linewidth=1, zorder=2)
-    axes.set_xlim(*ends)
-    chance = show(fit.p, "p")
-    text = f"R² = {show(fit.r_squared, 'share')}, p {chance.replace('<', '< ') if '<' in chance else f'= {chance}'}"
-    axes.set_title(text, loc="right", fontsize=9)
+def _draw_line(axes: Axes, fit: Regression, least: float, most: float) -> None:
+    """Draw the regression from the smallest to the largest group, as far as it is between 0 and 1, and say how well it fits."""
+    sizes = np.geomspace(least, most, 200)
+    line = fit.intercept + fit.slope * np.log10(sizes)
+    inside = (line >= 0) & (line <= 1)
+    axes.plot(sizes[inside], line[inside], color=INK, linewidth=1, zorder=2)
+    axes.set_title(f"R² = {show(fit.r_squared, 'share')}, p {chance(fit.p)}", loc="right", fontsize=9)
+
+
+def chance(p: float) -> str:
+    """Return a p-value as it follows 'p': '= 0.012' or '< 0.001'."""
+    shown = show(p, "p")
+    return shown if shown.startswith("<") else f"= {shown}"
 
 
 @picture
@@ -226,9 +260,7 @@ def _draw_box(axes: Axes, place: int, sizes: Array, colour: str) -> None:
         sizes, positions=[place], widths=0.5, showfliers=False, manage_ticks=False,
         boxprops=line, whiskerprops=line, capprops=line, medianprops={**line, "linewidth": 2},
     )  # fmt: skip
-    spread = (
-        np.arange(len(sizes)) * 0.618034 % 1 - 0.5
-    ) * 0.4  # side by side without chance: the golden ratio's multiples
+    spread = (np.arange(len(sizes)) * GOLDEN % 1 - 0.5) * 0.4  # next to each other, without chance
     axes.scatter(place + spread, np.sort(sizes), s=10, color=colour, alpha=0.4, linewidths=0)
     third = float(np.quantile(sizes, 0.75))
     axes.annotate(f"Q3 = {show(third, 'number')}", (place + 0.29, third), va="center", fontsize=8, color=colour)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from kjcm.report.content import Column, Estimate, Kind, Table, Value
 
+WORDS: tuple[Kind, ...] = ("text", "code")  # kinds of column that are aligned to the left
 DIGITS: dict[Kind, int] = {"count": 0, "percent": 2, "share": 2, "number": 1, "p": 3}
 FORMULA = ("=", "+", "-", "@", "\t", "\n")  # what a spreadsheet program takes for the beginning of a formula
 NUMBERED = re.compile(r"^(Supplementary )?(Table|Figure) \d+\. ")  # LaTeX numbers its tables itself
@@ -49,10 +50,10 @@ def show(value: Value, kind: Kind) -> str:
 
 def _figure(number: float, kind: Kind) -> str:
     """Return a number in its kind's unit and digits, with a real minus sign and none before zero."""
-    if kind == "text":
+    if kind not in DIGITS:
         return str(number).replace("-", "−")
     if kind == "p" and number < 0.001:
-        return "<0.001"
+        return "< 0.001"
     shown = f"{number * 100 if kind == 'percent' else number:,.{DIGITS[kind]}f}"
     if kind == "number":
         shown = shown.removesuffix(".0")
@@ -97,7 +98,7 @@ def as_markdown(table: Table) -> str:
     """Return a table as Markdown: title, table (numbers to the right), notes, and the commands of runs that are missing."""
     lines = [
         [_markdown(column.name) for column in table.columns],
-        ["---" if column.kind == "text" else "---:" for column in table.columns],
+        ["---" if column.kind in WORDS else "---:" for column in table.columns],
         *([_markdown(cell) for cell in row] for row in _shown(table)),
     ]
     parts = [f"# {_markdown(table.title)}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
@@ -171,7 +172,7 @@ def _column_types(columns: Sequence[Column], rows: Sequence[Sequence[str]], line
     share = max(0.95 - _taken(columns, rows, line), LEAST) / max(sum(wraps), 1)
     long = rf">{{\raggedright\arraybackslash}}p{{{share:.2f}\linewidth}}"
     return "".join(
-        long if wrap else "l" if column.kind == "text" else "r" for column, wrap in zip(columns, wraps, strict=True)
+        long if wrap else "l" if column.kind in WORDS else "r" for column, wrap in zip(columns, wraps, strict=True)
     )
 
 
@@ -182,11 +183,11 @@ def _taken(columns: Sequence[Column], rows: Sequence[Sequence[str]], line: int) 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[tuple[int, bool]]:
     """Return of each column its widest cell in letters, and whether it breaks its lines."""
-    letters = [max(map(_letters, [column.name, *(row[place] for row in rows)])) for place, column in enumerate(columns)]
-    return [(wide, column.kind == "text" and wide > LONG_TEXT) for column, wide in zip(columns, letters, strict=True)]
+    letters = [max(map(width_of, [column.name, *(row[place] for row in rows)])) for place, column in enumerate(columns)]
+    return [(wide, column.kind in WORDS and wide > LONG_TEXT) for column, wide in zip(columns, letters, strict=True)]
 
 
-def _letters(text: str) -> int:
+def width_of(text: str) -> int:
     """Return a text's width in Latin letters; a Hangul syllable is as wide as two."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 

@@ -1,4 +1,4 @@
-"""What the article left open: comparisons, digits, unseen texts, label noise, waves, small groups, all groups, the search."""
+"""What the paper left open: comparisons, digits, unseen texts, label noise, waves, small groups, all groups, the search."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from kjcm.errors import counted
 from kjcm.report.content import NOT_RUN, Column, Estimate, Table, Value
 from kjcm.report.experiments import Experiment
 from kjcm.report.formats import show
@@ -51,16 +52,16 @@ def comparisons(study: Study, this: Experiment) -> Sequence[Content]:
         for number, ((one, other), (result, sides)) in enumerate(zip(pairs, found, strict=True))
     ]  # fmt: skip
     notes = [
-        "Difference: accuracy of the first minus that of the second, in percentage points, with its 95 % bootstrap interval.",
-        "McNemar's exact test where both models have one seed and there are no clusters, else a paired bootstrap over rows "
-        f"(or clusters) of means over seeds; p corrected for {len(tested)} comparisons after Holm.",
+        "Difference: accuracy of the first model minus the second's, in percentage points, with its 95 % bootstrap interval.",
+        "McNemar's exact test where both models have one seed and there are no clusters; otherwise a paired bootstrap over "
+        f"rows (or clusters) of means over seeds. Holm's method corrects p for {counted(len(tested), 'comparison')}.",
     ]
     drawn = sum(result.test == BOOTSTRAP for result, _ in found)
     if study.replicates and drawn:
         least = min(1.0, drawn * 2 / (study.replicates + 1))  # see `bootstrap_p`; McNemar's may all be smaller
         notes.append(
-            f"With {study.replicates:,} resamples the least corrected p of a paired bootstrap is {show(least, 'p')}; a "
-            "larger replicates=NUMBER lets it be smaller."
+            f"With {study.replicates:,} resamples the smallest corrected p of a paired bootstrap is {show(least, 'p')}. "
+            "Raise replicates=NUMBER for smaller ones."
         )
     return [Table(this.key, this.heading, columns, tuple(table_rows), tuple(notes), study.missing(this.runs))]
 
@@ -84,8 +85,8 @@ def digits(study: Study, this: Experiment) -> Sequence[Content]:
     ]
     notes = (
         UNCERTAINTY,
-        "A model is trained at its own number of digits and its codes are cut to fewer. The four-digit model has test "
-        "rows of its own.",
+        "Each model is trained at its own number of digits; its codes are cut to fewer. The four-digit model has its own test "
+        "rows.",
     )
     return [model_table(study, this, columns, row, notes)]
 
@@ -111,7 +112,7 @@ def texts(study: Study, this: Experiment) -> Sequence[Content]:
         Column("Rows seen", "count"), Column("Accuracy, text seen in training", "percent"), Column("Rows unseen", "count"),
         Column("Accuracy, text never seen", "percent"),
     ]  # fmt: skip
-    note = "A text is seen if the very same text is among the training texts of the model."
+    note = "A text is seen if the model's training texts contain exactly this text."
     return [model_table(study, this, columns, row, (note, UNCERTAINTY)), _label_noise(study, this)]
 
 
@@ -128,18 +129,18 @@ def _label_noise(study: Study, this: Experiment) -> Table:
     names = ("texts", "rows_repeated", "rows_conflicting", "ceiling")
     rows = [(side, number, *(found[name] for name in names)) for side, number, found in parts]
     note = (
-        "The ceiling is the accuracy of whoever gives every text its commonest code among these rows: no model that sees "
-        "only the text can do better on them."
+        "Ceiling: the accuracy on these rows if every text got its most frequent code. No model that sees only the text can do "
+        "better."
     )
     return Table("label_noise", "Same text, different codes", columns, tuple(rows), (note,))
 
 
 def waves(study: Study, this: Experiment) -> Sequence[Content]:
-    """Train on one wave and test on the other; both beside a model of both waves."""
+    """Train on one wave and test on the other; compare both with a model of both waves."""
     applicable = [key for key in this.runs if study.applies(key)]
     notes: tuple[str, ...] = (
         UNCERTAINTY,
-        "Each model has test rows of its own: all of the other wave, or 30 % of both.",
+        "Each model has its own test rows: all rows of the other wave, or 30 % of both waves.",
     )
     if len(applicable) < len(this.runs):
         notes = (*notes, "These data have no waves.")
@@ -149,7 +150,7 @@ def waves(study: Study, this: Experiment) -> Sequence[Content]:
 def head_and_tail(study: Study, this: Experiment) -> Sequence[Content]:
     """Accuracy and mean precision, recall and F1 of thirds of the groups by training rows."""
     columns = (
-        Column("Model"), Column("Groups by size"), Column("Groups", "count"), Column("Training rows"),
+        Column("Model"), Column("Groups by size"), Column("Groups", "count"), Column("Training rows", "figure"),
         Column("Test rows", "count"), Column("Accuracy", "percent"), Column("Mean precision", "share"),
         Column("Mean recall", "share"), Column("Mean F1", "share"),
     )  # fmt: skip
@@ -176,8 +177,8 @@ def head_and_tail(study: Study, this: Experiment) -> Sequence[Content]:
                 )
             )  # fmt: skip
     notes = (
-        f"Thirds of the groups by the training rows of {study.label(study.reference.name)}; means are over groups, each counting "
-        "once; a group that a model cannot predict counts 0, and its rows as errors.",
+        f"Thirds of the groups by the training rows of {study.label(study.reference.name)}; means are over groups, each counted "
+        "once. A group that a model cannot predict counts as 0, and its rows count as errors.",
         "Mean over seeds ± standard deviation.",
     )
     return [Table(this.key, this.heading, columns, tuple(rows), notes, study.missing(this.runs))]
@@ -204,20 +205,20 @@ def all_groups(study: Study, this: Experiment) -> Sequence[Content]:
         Column("Accuracy", "percent"), Column("F1", "share"), Column("Macro F1", "share"),
     ]  # fmt: skip
     notes = (
-        f"All {total} groups of the classification are counted; macro F1 is over all of them, those without any row included."
+        f"All {total} groups of the classification are counted; macro F1 is over all of them, including groups without rows."
         if total
-        else "The classification does not say which groups there are; macro F1 is over those that a model can predict.",
-        "Test rows of others: rows drawn for the test whose group left by the cutoff. They count as errors. No model has read "
+        else "The classification does not list its groups; macro F1 is over the groups that a model can predict.",
+        "Test rows of others: test rows whose group is below the cutoff. They count as errors. No model has read "
         "them, so they lower no group's precision, and F1 is an upper bound. Mean over seeds ± standard deviation.",
     )
     return [model_table(study, this, columns, row, notes)]
 
 
 def search(study: Study, this: Experiment) -> Sequence[Content]:
-    """The hyperparameter search: every trial on validation rows, the best first; the test rows are not looked at."""
+    """The hyperparameter search: every trial on validation rows, the best first; no test row is read."""
     (key,) = this.runs
     columns = (
-        Column("Batch size", "count"), Column("Learning rate"), Column("Epochs", "count"), Column("Seed", "count"),
+        Column("Batch size", "count"), Column("Learning rate", "figure"), Column("Epochs", "count"), Column("Seed", "count"),
         Column("Validation loss", "share"), Column("Accuracy", "percent"), Column("F1", "share"), Column("Macro F1", "share"),
     )  # fmt: skip
     missing = study.missing(this.runs)
@@ -236,13 +237,13 @@ def search(study: Study, this: Experiment) -> Sequence[Content]:
         "Ordered by weighted F1 on the validation rows, which are part of K-JCM's training rows.",
         "No trial read the test rows."
         if not looked
-        else f"{looked} trials read the test rows (evaluate=true): do not choose by them.",
+        else f"{counted(looked, 'trial')} read the test rows (evaluate=true): do not choose by them.",
     )
     return [Table(this.key, this.heading, columns, tuple(trials), notes, missing)]
 
 
 def runs_found(study: Study, this: Experiment) -> Sequence[Content]:
-    """Every run folder found, and what became of it."""
+    """Every run folder found, and its status in the report."""
     columns = (
         Column("Run"),
         Column("Model"),
@@ -254,4 +255,6 @@ def runs_found(study: Study, this: Experiment) -> Sequence[Content]:
         (one.path.as_posix(), one.name, one.seed, one.state, one.differs)
         for one in sorted(study.listed, key=lambda one: one.path.as_posix())
     ]
-    return [Table(this.key, this.heading, columns, tuple(rows), ("Every run folder found, and what became of it.",))]
+    return [
+        Table(this.key, this.heading, columns, tuple(rows), ("Every run folder found, and its status in this report.",))
+    ]

@@ -10,25 +10,26 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from kjcm.report.content import NOT_RUN, Column, Estimate, Figure, Table, Value
 from kjcm.report.drawing import svg
 from kjcm.report.font import embedded
-from kjcm.report.formats import show
+from kjcm.report.formats import WORDS, show, width_of
 
-DOI = "10.35371/aoem.2024.36.e19"  # the article's
+DOI = "10.35371/aoem.2024.36.e19"  # the paper's
 HANGUL = re.compile("[ᄀ-ᇿ㄰-㆏가-힣]")
 CHIPS = {"match": "match", "off": "off"}  # how a verdict looks; all others are of one kind
-LONG = 28  # characters beyond which a text may break its line
+LONG = 28  # Latin letters beyond whose width a text may break its line
+BLOCK = 6  # columns of a table whose rows a narrow screen may show as blocks
 PIXELS = 96  # of CSS, an inch
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: what the article says of it, and ours.
+    """A part of the page: what the paper says of it, and ours.
 
     Attributes:
         key: its address on the page.
         heading: in the contents too.
-        claim: what the article says.
+        claim: what the paper says.
         content: tables and figures, in order.
-        command: what makes it.
+        command: what makes it; '' where the whole page has one command.
     """
 
     key: str
@@ -43,18 +44,22 @@ class Cell:
     """A table's cell as the page shows it.
 
     Attributes:
+        label: its column's heading, which a narrow screen shows next to it.
         main: its text; of an estimate, the mean.
         rest: an estimate's uncertainty.
         style: its CSS classes.
         chip: the CSS class of a verdict.
         korean: it has Hangul.
+        code: it is a command.
     """
 
+    label: str
     main: str
     rest: str
     style: str
     chip: str
     korean: bool
+    code: bool
 
 
 @dataclass(frozen=True)
@@ -66,30 +71,47 @@ class Picture:
     height: int
 
 
-def page(title: str, lead: Sequence[str], synthetic: bool, sections: Sequence[Section], article: bool = True) -> str:
-    """Return the page as HTML; the same contents, the same text.
+@dataclass(frozen=True)
+class Header:
+    """What the page says before its sections.
 
-    All texts are shown as they stand: none is taken for HTML. Links go to tables/KEY.csv, .md and .tex and to
-    figures/KEY.svg and .png beside the page.
-
-    Args:
+    Attributes:
         title: of the page.
         lead: paragraphs beneath the title.
+        facts: term and description, as 'Data' and what they are.
+        command: what makes the page; '' for a page without one.
+        paper: whether to name the paper.
+    """
+
+    title: str
+    lead: Sequence[str]
+    facts: Sequence[tuple[str, str]] = ()
+    command: str = ""
+    paper: bool = True
+
+
+def page(header: Header, synthetic: bool, sections: Sequence[Section]) -> str:
+    """Return the page as HTML; the same contents, the same text.
+
+    All texts are shown verbatim: none is taken for HTML. Links go to tables/KEY.csv, .md and .tex and to
+    figures/KEY.svg and .png next to the page.
+
+    Args:
+        header: title and first paragraphs.
         synthetic: of the twin; a banner says so on screen and on every printed page.
-        sections: in order, the verdicts first.
-        article: name the article beneath the lead.
+        sections: in order.
     """
     environment = Environment(
         loader=PackageLoader("kjcm.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    environment.filters["cells"] = cells
+    environment.filters |= {"cells": cells, "is_wordy": _is_wordy}
     template = environment.get_template("page.html.j2")
     pictures = {
         item.key: _picture(item) for section in sections for item in section.content if isinstance(item, Figure)
     }
     contents = {
-        "title": title, "lead": lead, "synthetic": synthetic, "sections": sections, "pictures": pictures,
-        "doi": DOI if article else "",
+        "header": header, "synthetic": synthetic, "sections": sections, "pictures": pictures, "words": WORDS,
+        "doi": DOI if header.paper else "",
     }  # fmt: skip
     characters = set(template.render(contents, font=""))
     return template.render(contents, font=embedded(characters))
@@ -103,16 +125,23 @@ def _picture(figure: Figure) -> Picture:
 
 
 def cells(table: Table) -> Iterator[list[Cell]]:
-    """Yield a table's rows as the page shows them."""
-    for row in table.rows:
+    """Yield a table's rows as the page shows them, without those of runs that are missing."""
+    for row in table.rows_run:
         yield [_cell(value, column) for value, column in zip(row, table.columns, strict=True)]
+
+
+def _is_wordy(table: Table) -> bool:
+    """Return whether a table has few columns, with texts that need a line: a narrow screen shows each row as a block."""
+    return len(table.columns) <= BLOCK and any(cell.style == "long" for row in cells(table) for cell in row)
 
 
 def _cell(value: Value, column: Column) -> Cell:
     whole = show(value, column.kind)
     main = show(value.mean, column.kind) if isinstance(value, Estimate) else whole
-    style = "number" if column.kind != "text" else "long" if len(whole) > LONG else "short"
+    style = "number" if column.kind not in WORDS else "long" if width_of(whole) > LONG else "short"
     style += " absent" * (value == NOT_RUN)
     chip = CHIPS.get(whole, "other") if column.name.casefold() == "verdict" and whole else ""
     rest = whole.removeprefix(main).replace(" ± ", "\u00a0±\u00a0").replace(", ", ",\u00a0")  # breaks before [ only
-    return Cell(main, rest, style, chip, HANGUL.search(whole) is not None)
+    return Cell(
+        column.name, main, rest, style, chip, HANGUL.search(whole) is not None, column.kind == "code" and bool(whole)
+    )

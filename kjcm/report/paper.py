@@ -1,9 +1,10 @@
-"""What the article printed, and whether ours agrees with it.
+"""What the paper printed, and whether ours agrees with it.
 
 Source: Kim T-Y et al., Ann Occup Environ Med 2024;36:e19; its figures stand in experiments/paper.yaml, which code never
 writes.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from math import isfinite
@@ -19,44 +20,37 @@ from kjcm.report.formats import show
 VERDICTS = ("match", "off", "not comparable", NOT_RUN, "not printed", "for reference")
 ROUND_OFF = 1e-9  # what floating point may add at a border
 NOT_COMPARABLE = (
-    "Not comparable: ours come from synthetic or other data than the article's, so no difference is taken and none "
-    "of the figures says how close the models are."
+    "Not comparable: our figures come from other data than the paper's. No difference is taken, and no figure here says how "
+    "close the models are."
 )
 MANNER = (
-    "Match: the article's figure lies on ours or within our 95 % interval, give or take what its printing leaves open: "
-    "half of the last printed digit, nothing for counts.",
-    "Differences are ours less the article's; those of percentages are in percentage points.",
+    "Match: the paper's figure equals ours or is in our 95 % interval, within half of its last printed digit (counts: exactly).",
+    "Differences are ours minus the paper's; differences of percentages are in percentage points.",
 )
 COLUMNS = (
-    "where",
-    "row",
-    "metric",
-    "paper",
-    "ours",
-    "SD over seeds",
-    "95 % interval",
-    "difference",
-    "verdict",
-    "remark",
-)
+    Column("where"), Column("row"), Column("metric"), Column("paper", "figure"), Column("ours", "figure"),
+    Column("SD over seeds", "figure"), Column("95 % interval", "figure"), Column("difference", "figure"), Column("verdict"),
+    Column("remark"),
+)  # fmt: skip
+VERDICT = [column.name for column in COLUMNS].index("verdict")
 
 
 @dataclass(frozen=True)
 class Printed:
-    """A figure of the article.
+    """A figure of the paper.
 
     Attributes:
         id: its name, as `table_3.accuracy`.
         table: the table, figure or section that it belongs to.
         row: what it is a figure of.
         metric: what was counted or measured.
-        printed: as the article writes it, None where its supplement is not at hand.
+        printed: as the paper writes it, None where its supplement is not at hand.
         value: the same in plain units: 0.8444 for 84.44 %.
         places: where it stands.
         tolerance: how far from `value` agrees by the printing alone.
         why: a word on the tolerance, or on what is odd.
         kind: how it is shown.
-        bound: 'below' where the article gives an upper bound only.
+        bound: 'below' where the paper gives an upper bound only.
         compared: False where no run can give it, such as a setting.
     """
 
@@ -79,7 +73,7 @@ KNOWN = {field.name for field in fields(Printed)}
 
 
 def load_paper(path: Path) -> dict[str, Printed]:
-    """Return id -> figure of the article, in the order of the file.
+    """Return id -> figure of the paper, in the order of the file.
 
     Raises:
         KjcmError: the file is no list of figures, an id stands twice, or a figure has an unknown, missing or wrong key.
@@ -90,7 +84,7 @@ def load_paper(path: Path) -> dict[str, Printed]:
         raise KjcmError(f"{path}: cannot be read as YAML ({error}). Restore it from the repository.") from None
     entries = content.get("figures") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise KjcmError(f"{path}, key 'figures': must be a list of mappings, one a figure of the article.")
+        raise KjcmError(f"{path}, key 'figures': must be a list of mappings, one a figure of the paper.")
     paper: dict[str, Printed] = {}
     for number, entry in enumerate(entries, 1):
         figure = _printed(entry, f"{path}, {entry.get('id', f'figure {number}')}")
@@ -121,7 +115,7 @@ def _checks(entry: Mapping[str, Any]) -> list[tuple[str, bool, str]]:
     ]
     return [
         *texts,
-        ("printed", printed is None or isinstance(printed, str), "must be text as the article prints it; quote it"),
+        ("printed", printed is None or isinstance(printed, str), "must be text as the paper prints it; quote it"),
         ("value", value is None or _is_number(value), "must be a number or null"),
         ("value", (value is None) == (printed is None), "does not go with 'printed': give both, or null for both"),
         ("tolerance", _is_number(tolerance) and tolerance >= 0, "must be a number, 0 or more"),
@@ -137,9 +131,9 @@ def _is_number(value: object) -> bool:
 
 
 def verdict(printed: Printed, ours: Estimate | None, comparable: bool) -> str:
-    """Return what is to be said of our figure beside the article's: one of VERDICTS.
+    """Return what is to be said of our figure beside the paper's: one of VERDICTS.
 
-    A match is a `value` on our mean or within our interval, give or take `tolerance`; where the article gives an upper
+    A match is a `value` on our mean or within our interval, give or take `tolerance`; where the paper gives an upper
     bound only, our mean must lie below it.
     """
     if printed.value is None:
@@ -164,12 +158,12 @@ def _agrees(value: float, printed: Printed, ours: Estimate) -> bool:
 
 
 def verdict_table(paper: Mapping[str, Printed], ours: Mapping[str, Estimate], comparable: bool) -> Table:
-    """Return the article's figures beside ours, a row each, in the order of `paper`.
+    """Return the paper's figures beside ours, a row each, in the order of `paper`.
 
     Args:
-        paper: id -> figure of the article.
+        paper: id -> figure of the paper.
         ours: id -> our figure; an id that is missing is not run.
-        comparable: whether ours come from the article's data.
+        comparable: whether ours come from the paper's data.
 
     Raises:
         KjcmError: an id of `ours` that `paper` does not have.
@@ -179,8 +173,8 @@ def verdict_table(paper: Mapping[str, Printed], ours: Mapping[str, Estimate], co
     rows = tuple(_row(printed, ours.get(name), comparable) for name, printed in paper.items())
     return Table(
         key="verdicts",
-        title="The article and this study, figure by figure",
-        columns=tuple(Column(name) for name in COLUMNS),
+        title="The paper and this study, figure by figure",
+        columns=COLUMNS,
         rows=rows,
         notes=MANNER if comparable else (NOT_COMPARABLE,),
     )
@@ -197,10 +191,15 @@ def _row(printed: Printed, ours: Estimate | None, comparable: bool) -> tuple[Val
         interval = _interval(ours, printed.kind)
     if ours is not None and printed.value is not None and said in ("match", "off") and printed.bound is None:
         difference = show(ours.mean - printed.value, printed.kind)
-    as_printed = printed.printed or "not at hand"
+    as_printed = spaced(printed.printed) if printed.printed else "not at hand"
     return (
         printed.table, printed.row, printed.metric, as_printed, mine, sd, interval, difference, said, printed.why,
     )  # fmt: skip
+
+
+def spaced(printed: str) -> str:
+    """Return a figure as the paper prints it, with this report's blanks: '84.44 %', '< 0.001'."""
+    return re.sub(r"^<(?=\d)", "< ", re.sub(r"(?<=\d)%", " %", printed))
 
 
 def _interval(ours: Estimate, kind: Kind) -> str | None:
@@ -211,5 +210,5 @@ def _interval(ours: Estimate, kind: Kind) -> str | None:
 
 def counts_of_verdicts(table: Table) -> dict[str, int]:
     """Return how many rows of `verdict_table` have each verdict, in the order of VERDICTS, noughts too."""
-    said = [row[COLUMNS.index("verdict")] for row in table.rows]
+    said = [row[VERDICT] for row in table.rows]
     return {name: said.count(name) for name in VERDICTS}

@@ -1,6 +1,7 @@
-"""`kjcm report`: finished runs to the article's tables, figures and one page; nothing is trained."""
+"""`kjcm report`: finished runs to the paper's tables, figures and one page; nothing is trained."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ from kjcm.report.build import PAGE, build, require_free
 from kjcm.report.content import Table
 from kjcm.report.experiments import folder
 from kjcm.report.paper import counts_of_verdicts
-from kjcm.report.runs import Run, choose_anchor, find_runs, load_models, select, study_hash
+from kjcm.report.runs import Run, choose_anchor, find_runs, load_models, path_word, select, study_hash
 from kjcm.report.study import MAIN, Study
+from kjcm.schema import word_key
+from kjcm.shell import command_line
 from kjcm.study.inputs import Config, classification_of, cohort_of
+
+OF_A_PAGE = ("runs", "like", "only", "texts", "replicates", "bootstrap_seed")  # keys that say what a page shows
 
 log = logging.getLogger("kjcm")
 
@@ -27,20 +32,36 @@ def report(cfg: DictConfig) -> None:
     Raises:
         KjcmError: no runs to report, unusable runs or verdicts, or `out` holds something else.
     """
+    from hydra.core.hydra_config import HydraConfig
+
     config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    build_report(config)
+    build_report(config, list(HydraConfig.get().overrides.task))
 
 
-def build_report(config: Config) -> None:
-    """Read the runs, build, and say what was found; config: the keys of `kjcm report`."""
+def build_report(config: Config, words: Sequence[str]) -> None:
+    """Read the runs, build, and say what was found.
+
+    Args:
+        config: the keys of `kjcm report`.
+        words: overrides that give those which differ from their defaults; others are left aside.
+    """
     for package in ("fontTools", "matplotlib"):
         logging.getLogger(package).setLevel(logging.WARNING)  # they tell of every table of a font
     study = read_study(config)
     out = Path(config["out"])
     own = study_hash(study.anchor.config, study.anchor.inputs)
-    require_free(out, own, config["overwrite"])
-    whole = build(study, out, own, config["only"], _judged(config["review"], out))
+    require_free(out, own, config["overwrite"], config["only"])
+    judged = _judged(config["review"], out)
+    whole = build(study, out, own, config["only"], judged, _command(words, judged))
     _show(study, whole, out)
+
+
+def _command(words: Sequence[str], judged: Path | None) -> str:
+    """Return the command that makes the same page, in whatever folder: it does not name `out`."""
+    own = [word for word in words if word_key(word) in OF_A_PAGE]
+    if judged is not None and review.read_verdicts(judged):
+        own.append(f"review={path_word(judged)}")
+    return command_line(["kjcm", "report", *own])
 
 
 def read_study(config: Config) -> Study:
@@ -112,5 +133,5 @@ def _show(study: Study, whole: Table, out: Path) -> None:
     verdicts = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     log.info("%s used; %s", counted(len(study.all_runs), "run"), verdicts)
     if study.synthetic:
-        log.info("SYNTHETIC twin: these figures say nothing of real answers, and are not comparable with the article's")
+        log.info("SYNTHETIC twin: these figures say nothing of real answers, and are not comparable with the paper's")
     log.info("report in %s", out / PAGE)

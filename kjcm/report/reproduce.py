@@ -1,4 +1,4 @@
-"""`kjcm reproduce`: train what is missing of the article's models, then build the report."""
+"""`kjcm reproduce`: train what is missing of the paper's models, then build the report."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm import schema
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.report.build import require_free
-from kjcm.report.experiments import folder, load_experiments
+from kjcm.report.experiments import folder
 from kjcm.report.report import build_report
 from kjcm.report.review import read_verdicts
-from kjcm.report.runs import Model, load_models, study_hash, words_for
+from kjcm.report.runs import Model, load_models, path_word, study_hash, words_for
 from kjcm.schema import word_key
 from kjcm.shell import command_line
 from kjcm.study.failures import tell
@@ -40,13 +40,12 @@ def reproduce(cfg: DictConfig) -> None:
     config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     words = list(HydraConfig.get().overrides.task)
     models = load_models(folder() / "models.yaml")
-    chosen = _chosen(config, models)
     base = _base_words(words)
+    chosen = _chosen(config, models, base)
     # what the report would refuse is better said before the training
-    load_experiments(folder(), tuple(config["only"]))
     if config["review"] is not None:
         read_verdicts(Path(config["review"]).expanduser())
-    require_free(Path(config["out"]), study_hash(config, input_digests(config)), config["overwrite"])
+    require_free(Path(config["out"]), study_hash(config, input_digests(config)), config["overwrite"], config["only"])
     failed: list[str] = []
     for model in chosen:
         if model.command == "baseline" and global_rank() != 0:  # nothing of it is shared out
@@ -59,18 +58,21 @@ def reproduce(cfg: DictConfig) -> None:
                 failed.append(f"{model.label}, seed {seed}")
     if global_rank() != 0:  # further processes of a training that was started from outside
         return
-    paths = (_composed(model, base, config["seed"], config)[1] for model in _able(models, config["data"]["source"]))
+    paths = (
+        _composed(model, base, config["seed"], config)[1] for model in _able(models, config["data"]["source"], base)
+    )
     like = next((str(path) for path in paths if (path / "DONE").is_file()), None)
     if like or not failed:  # where all failed, `runs` holds other studies at most
-        build_report({**config, "like": like})
+        given = [word for word in words if word_key(word) != "like"]
+        build_report({**config, "like": like}, [*given, *([f"like={path_word(Path(like))}"] if like else [])])
     if failed:
         raise KjcmError(
             f"{some(failed)} could not be trained; the messages stand above. Mend it and start the same command again."
         )
 
 
-def _chosen(config: Config, models: dict[str, Model]) -> list[Model]:
-    """Return the models to train, in the order of models.yaml."""
+def _chosen(config: Config, models: dict[str, Model], base: Sequence[str]) -> list[Model]:
+    """Return the models to train, in the order of models.yaml; base: the words that all of them share."""
     wanted, source = config["models"], config["data"]["source"]
     if unknown := [key for key in wanted if key not in models and key != "all"]:
         raise ConfigError(f"models={some(unknown)}: choose among {', '.join(models)}, or all.")
@@ -81,13 +83,13 @@ def _chosen(config: Config, models: dict[str, Model]) -> list[Model]:
     barred = [key for key in wanted if key in models and models[key].sources and source not in models[key].sources]
     if barred:
         raise ConfigError(f"models={some(barred)}: data={source} does not allow it.")
-    able = _able(models, source)
+    able = _able(models, source, base)
     return able if "all" in wanted else [model for model in able if model.key in wanted]
 
 
-def _able(models: Mapping[str, Model], source: str) -> list[Model]:
-    """Return the models with a run of their own that the data allow."""
-    return [model for model in models.values() if not model.is_sweep and (not model.sources or source in model.sources)]
+def _able(models: Mapping[str, Model], source: str, base: Sequence[str]) -> list[Model]:
+    """Return the models with a run of their own that the study needs and its data allow."""
+    return [model for model in models.values() if not model.is_sweep and model.applies(source, base)]
 
 
 def _base_words(words: Sequence[str]) -> list[str]:

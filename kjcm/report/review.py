@@ -21,6 +21,10 @@ COLUMNS = (
     Column("id"), Column("text"), Column("code"), Column("title"), Column("predicted"), Column("predicted_title"),
     Column("probability", "percent"), Column("verdict"),
 )  # fmt: skip
+SHOWN_COLUMNS = (
+    Column("Text"), Column("Code"), Column("Title"), Column("Predicted"), Column("Title of the prediction"),
+    Column("Probability", "percent"),
+)  # fmt: skip
 Verdicts = Mapping[tuple[str, str, str], str]  # id, code, predicted -> verdict
 
 
@@ -103,24 +107,31 @@ def require_kept(file: Path, verdicts: Verdicts) -> None:
 
 
 def judged(study: Study, this: Experiment, verdict: str, verdicts: Verdicts) -> Sequence[Content]:
-    """Supplementary Tables 4 and 5: disagreements that a person judged to be `verdict`, the model's surest first."""
-    keep = (1, 2, 3, 4, 5, 6)
-    columns = tuple(COLUMNS[place] for place in keep)
+    """Supplementary Tables 4 and 5: disagreements that a person judged to be `verdict`, the model's surest first.
+
+    Before anything is judged, the first of them has the disagreements that are to be judged, and the others have no rows.
+    """
+    first = 2 if study.texts is None else 1  # without texts there is no column of texts
+    columns = SHOWN_COLUMNS[first - 1 :]
     if MAIN not in study.runs:
         return [Table(this.key, this.heading, columns, (), (), study.missing((MAIN,)))]
     whole = disagreements(study, verdicts)
-    rows = [tuple(row[place] for place in keep) for row in whole.rows if row[7] == verdict]
-    counts = {name: sum(row[7] == name for row in whole.rows) for name in VERDICTS}
+    counts = {name: sum(row[-1] == name for row in whole.rows) for name in VERDICTS}
     reviewed = sum(counts.values())
-    notes = [
-        f"{len(whole.rows):,} disagreements; {reviewed:,} judged"
-        + (": " + ", ".join(f"{count:,} {name}" for name, count in counts.items()) if reviewed else "")
-        + ".",
-    ]
-    if not reviewed:
-        notes.append(
-            f"Not judged yet: write {', '.join(VERDICTS)} into the column verdict of {FILE} and build the report again."
+    if reviewed:
+        rows, title = [row for row in whole.rows if row[-1] == verdict], this.heading
+        said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        notes = [f"{len(whole.rows):,} disagreements; {reviewed:,} judged: {said}."]
+    else:
+        rows, title = (
+            list(whole.rows if verdict == VERDICTS[0] else ()),
+            "Not judged yet: disagreements of K-JCM and people",
         )
+        notes = [
+            f"{len(whole.rows):,} disagreements, none judged yet. Write {', '.join(VERDICTS[:-1])} or {VERDICTS[-1]} into the "
+            f"column verdict of {FILE} and build the report again."
+        ]
     if len(rows) > SHOWN:
-        notes.append(f"The {SHOWN} surest of {len(rows):,}.")
-    return [Table(this.key, this.heading, columns, tuple(rows[:SHOWN]), (*notes, *text_notes(study)))]
+        notes.append(f"The {SHOWN} of which the model is surest; {FILE} has all.")
+    shown = tuple(row[first:-1] for row in rows[:SHOWN])
+    return [Table(this.key, title, columns, shown, (*notes, *text_notes(study)))]

@@ -40,6 +40,7 @@ class Model:
         check: what of the data must be the study's own: 'split', 'cohort' or 'files'.
         sources: data sources that allow it, () for all.
         without: keys (or nodes) that it does not take over from the study's other models.
+        unless: keys with which the study's other models are what this one is for; it is not needed then.
     """
 
     key: str
@@ -49,6 +50,16 @@ class Model:
     check: str = "split"
     sources: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
+
+    def applies(self, source: str, base: Sequence[str]) -> bool:
+        """Return whether a study needs the model, and its data allow it.
+
+        Args:
+            source: of the study's data.
+            base: words that all models of the study share.
+        """
+        return (not self.sources or source in self.sources) and not {*map(word_key, base)} & {*self.unless}
 
     @property
     def is_sweep(self) -> bool:
@@ -369,5 +380,9 @@ def words_for(model: Model, base: Sequence[str], scale: float | None) -> list[st
 
 def command_for(model: Model, base: Sequence[str], scale: float | None, runs: Path) -> str:
     """Return the command line that makes a model's run."""
-    folder = str(runs) if PLAIN.fullmatch(str(runs)) else quoted(str(runs))
-    return command_line(["kjcm", model.command, *words_for(model, base, scale), f"runs={folder}"])
+    return command_line(["kjcm", model.command, *words_for(model, base, scale), f"runs={path_word(runs)}"])
+
+
+def path_word(path: Path) -> str:
+    """Return a path as the value of an override."""
+    return str(path) if PLAIN.fullmatch(str(path)) else quoted(str(path))

@@ -16,7 +16,7 @@ from kjcm.report.scores import Answers, per_group, share
 from kjcm.report.statistics import Resamples, estimates, five_numbers, interval, quartiles, regression
 
 MAIN = "k_jcm"
-LARGE = 100  # training rows; the article finds one group of so many with precision 0
+LARGE = 100  # training rows; the paper finds one group of so many with precision 0
 WITHOUT_INTERVAL = ("p", "never_right_though_large", "below.groups", "above.groups")
 Floats = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ class Study:
 
     @property
     def comparable(self) -> bool:
-        """Whether the data are the article's own survey."""
+        """Whether the data are the paper's own survey."""
         return self.anchor.source == "kwcs" and not self.synthetic
 
     @property
@@ -67,15 +67,19 @@ class Study:
         """Return what tables call a model."""
         return self.models[key].label
 
+    @cached_property
+    def base(self) -> tuple[str, ...]:
+        """The words of a command that all models of the study share."""
+        return base_words(self.anchor, self.models[self.anchor.name])
+
     def applies(self, key: str) -> bool:
-        """Return whether the study's data allow a model."""
-        sources = self.models[key].sources
-        return not sources or self.anchor.source in sources
+        """Return whether the study needs a model, and its data allow it; one that is run always applies."""
+        return key in self.runs or self.models[key].applies(self.anchor.source, self.base)
 
     def command(self, key: str) -> str:
         """Return the command that makes a model's run."""
         scale = self.anchor.config["preset"]["scale"] if self.anchor.source == "synthetic" else None
-        return command_for(self.models[key], base_words(self.anchor, self.models[self.anchor.name]), scale, self.folder)
+        return command_for(self.models[key], self.base, scale, self.folder)
 
     def missing(self, keys: Iterable[str]) -> tuple[tuple[str, str], ...]:
         """Return label and command of the models among `keys` that are not run."""
@@ -176,7 +180,7 @@ def group_precision(answers: Answers, codes: Sequence[str], weights: NDArray[np.
 
 
 def post_hoc_figures(precision: Floats, sizes: Floats, majors: NDArray[np.str_]) -> dict[str, float]:
-    """Return the article's post-hoc analysis of one model: Fig. 2, Table 4 and Supplementary Fig. 1.
+    """Return the paper's post-hoc analysis of one model: Fig. 2, Table 4 and Supplementary Fig. 1.
 
     Args:
         precision: [groups].

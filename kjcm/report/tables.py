@@ -1,6 +1,6 @@
-"""The article's own tables and figures, each a function of a study."""
+"""The paper's own tables and figures, each a function of a study."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,8 @@ from kjcm.report.scores import Answers
 from kjcm.report.statistics import Regression
 from kjcm.report.study import LARGE, MAIN, Study, mean_of, not_run
 
-PRINTED_EXAMPLES = ("285", "320", "630", "910")  # the groups of the article's Table 1
-PRINTED_PROBABILITY = 0.4562  # the surest code's in the article's Table 2
+PRINTED_EXAMPLES = ("285", "320", "630", "910")  # the groups of the paper's Table 1
+PRINTED_PROBABILITY = 0.4562  # the surest code's in the paper's Table 2
 HIDDEN = "withheld (texts=true shows it)"
 HALF = "k_jcm_half"
 METRIC_COLUMNS = {
@@ -25,9 +25,7 @@ METRIC_COLUMNS = {
     "f1_macro": Column("Macro F1", "share"),
 }
 ROWS_AND_METRICS = (Column("Test rows", "count"), *METRIC_COLUMNS.values())
-UNCERTAINTY = (
-    "Mean over seeds ± standard deviation over seeds, with the 95 % bootstrap interval over test rows in brackets."
-)
+UNCERTAINTY = "Mean over seeds ± standard deviation over seeds; in brackets the 95 % bootstrap interval over test rows."
 SEVERAL_SEEDS = (
     "With several seeds the picture shows each group's mean precision; R², p and quartiles in the text are means of each "
     "seed's own."
@@ -88,7 +86,7 @@ def flow_chart(study: Study, this: Experiment) -> Sequence[Content]:
 
 
 def wording_examples(study: Study, this: Experiment) -> Sequence[Content]:
-    """Table 1: what the model reads, one training row of each group that the article shows."""
+    """Table 1: what the model reads, one training row of each group that the paper shows."""
     columns = (Column("Text that the model reads"), Column("Code"), Column("Title"), Column("English title"))
     known = [code for code in PRINTED_EXAMPLES if code in study.reference.trained]
     largest = sorted(study.reference.trained, key=lambda code: (-study.reference.trained[code], code))
@@ -105,9 +103,9 @@ def _example_text(study: Study, code: str) -> str:
 
 
 def text_notes(study: Study) -> tuple[str, ...]:
-    """Return what is to be said beneath a table of answers."""
+    """Return the notes beneath a table of answers."""
     if study.synthetic:
-        return ("The answers are synthetic: invented, nobody gave them.",)
+        return ("The answers are synthetic: nobody gave them.",)
     if study.texts is None:
         return ("Respondents' answers are personal and stay out of the report unless texts=true.",)
     return ()
@@ -116,7 +114,7 @@ def text_notes(study: Study) -> tuple[str, ...]:
 def example_output(study: Study, this: Experiment) -> Sequence[Content]:
     """Table 2: one test row with the model's first five codes and their probabilities.
 
-    It is the row about whose code the model is as sure as the article's was about its example.
+    The model is as sure of this row's code as the paper's model was of its example.
     """
     columns = (
         Column("Order", "count"),
@@ -138,33 +136,26 @@ def example_output(study: Study, this: Experiment) -> Sequence[Content]:
     true = answers.truth[row]
     notes = (
         f"Input: {text}",
-        f"People gave this row {true} ({study.titles.get(true, '')}).",
-        "Of all test rows it is the one whose first probability is nearest to the article's "
+        f"The row's own code is {_named(true, study.titles)}.",
+        "Of all test rows this one has the top-1 probability nearest to the paper's "
         f"{show(PRINTED_PROBABILITY, 'percent')}.",
         *text_notes(study),
     )
     return [Table(this.key, this.heading, columns, tuple(rows), notes)]
 
 
-def evaluation_metrics(study: Study, this: Experiment) -> Sequence[Content]:
-    """Table 3: accuracy and weighted precision, recall and F1, of the article's model and of others on the same split."""
+def _named(code: str, titles: Mapping[str, str]) -> str:
+    """Return a code with its title in parentheses, where it has one."""
+    return f"{code} ({titles[code]})" if titles.get(code) else code
 
+
+def evaluation_metrics(study: Study, this: Experiment) -> Sequence[Content]:
+    """Table 3: accuracy and weighted precision, recall and F1, of the paper's model and of others on the same split."""
     notes = (
         UNCERTAINTY,
         "Precision, recall and F1 are weighted by the groups' test rows; a group never predicted has precision 0.",
     )
-    table = model_table(study, this, ROWS_AND_METRICS, lambda key: rows_and_metrics(study, study.answers(key)), notes)
-    shown = [(study.label(key), study.metrics[key]["accuracy"]) for key in this.runs if key in study.runs]
-    alt = "; ".join(f"{label} {estimate.mean:.1%}" for label, estimate in shown)
-    data = Table("accuracy", "Accuracy", (Column("Model"), METRIC_COLUMNS["accuracy"]), tuple(shown))
-    picture = Figure(
-        "accuracy",
-        "Accuracy of each model with its 95 % interval",
-        lambda: figures.model_intervals(shown, synthetic=study.synthetic),
-        f"Accuracy: {alt}.",
-        data,
-    )
-    return [table, picture] if shown else [table]
+    return [model_table(study, this, ROWS_AND_METRICS, lambda key: rows_and_metrics(study, study.answers(key)), notes)]
 
 
 def top_k(study: Study, this: Experiment) -> Sequence[Content]:
@@ -198,7 +189,7 @@ def precision_by_size(study: Study, this: Experiment) -> Sequence[Content]:
             "title_en": [study.english.get(code, "") for code in codes],
             "n_train": groups["n_train"].to_numpy(),
             "precision": groups["precision"].to_numpy(),
-            "major": [study.major(code) for code in codes],
+            "major": [_major_name(study, study.major(code)) for code in codes],
         }
     )
     drawn = points[list(points)[:5]].itertuples(index=False, name=None)
@@ -207,11 +198,12 @@ def precision_by_size(study: Study, this: Experiment) -> Sequence[Content]:
     if "r_squared" in estimate:  # the mean of the seeds' lines is the line of the mean precision
         slope, intercept, r_squared, p = (estimate[name].mean for name in ("slope", "intercept", "r_squared", "p"))
         fit = Regression(slope, intercept, r_squared, p, len(points))
-    zero = int(((groups["precision"] == 0) & (groups["n_train"] >= LARGE)).sum())
+    zero = groups["precision"] == 0
+    large = int((zero & (groups["n_train"] >= LARGE)).sum())
     notes = (
         _fit_note(estimate),
-        f"{int((groups['precision'] == 0).sum())} of {len(groups)} groups have precision 0, {zero} of them with "
-        f"{LARGE} training rows or more.",
+        f"{int(zero.sum())} of {len(groups)} groups have precision 0, {large} of them with {LARGE} training rows or more. "
+        "They are spread out in the grey band.",
         *((SEVERAL_SEEDS,) if len(study.runs[MAIN]) > 1 else ()),
     )
     alt = f"Scatter plot of {len(points)} groups. {notes[0]}"
@@ -223,12 +215,18 @@ def precision_by_size(study: Study, this: Experiment) -> Sequence[Content]:
     ]  # fmt: skip
 
 
+def _major_name(study: Study, major: str) -> str:
+    """Return a major group's code with its title, the English one where there is one."""
+    title = study.classification.title(major, "en") or study.titles.get(major, "")
+    return f"{major} {title}".strip()
+
+
 def _fit_note(estimate: dict[str, Estimate]) -> str:
     if "r_squared" not in estimate:
         return "No regression: too few groups, or all alike."
     return (
         f"Regression of precision on the logarithm of training rows: R² = {show(estimate['r_squared'], 'share')}, "
-        f"p {'' if (p := show(estimate['p'].mean, 'p')).startswith('<') else '= '}{p}."
+        f"p {figures.chance(estimate['p'].mean)}."
     )
 
 
@@ -321,10 +319,10 @@ def sizes_by_precision(study: Study, this: Experiment) -> Sequence[Content]:
     ]
     notes = (
         *(_size_note(study.label(key), study.post_hoc(key)) for key in present),
-        "The article infers the training rows that a group needs from the third quartile of the groups that are coded badly; it "
-        "writes 'above 0.5', which its own Table 4 does not bear out, so both sides stand here.",
+        "The paper infers the training rows that a group needs from the third quartile of the badly coded groups. It writes "
+        "'above 0.5', which contradicts its own Table 4. Both sides are shown here.",
         *((SEVERAL_SEEDS,) if any(len(study.runs[key]) > 1 for key in present) else ()),
-        *(f"{label}: not run. {command}" for label, command in missing),
+        *((f"Not run: {', '.join(label for label, _ in missing)}.",) if missing else ()),
     )
     return [
         Figure(
@@ -343,7 +341,7 @@ def _size_note(label: str, found: dict[str, Estimate]) -> str:
         if f"{side}.q3" in found
     ]
     inferred = show(found["below.q3"].mean, "number") if "below.q3" in found else "none"
-    return f"{label}: {'; '.join(parts)}. Training rows that a group needs, by the article's rule: {inferred}."
+    return f"{label}: {'; '.join(parts)}. Training rows that a group needs, by the paper's rule: {inferred}."
 
 
 def own_common_and_all(study: Study, this: Experiment) -> Sequence[Content]:

@@ -14,7 +14,7 @@ from kjcm.report.content import Column, Estimate, Figure, Table, Value
 from kjcm.report.experiments import Experiment
 from kjcm.report.further import SIZES
 from kjcm.report.runs import Run
-from kjcm.report.study import Study, mean_of, not_run
+from kjcm.report.study import Study, mean_of
 from kjcm.report.tables import Content
 from kjcm.study.calibrated import TEST, calibration_of, held_rows
 from kjcm.study.findings import calibration_error, reliability_of
@@ -27,8 +27,9 @@ from kjcm.triage.scored import Scored, load_scored
 PLAIN = Options(None, 0.8, 0.95, 0.25, 7, (), "none", True)  # as conf/predict.yaml has them
 TARGETS = (0.05, 0.1, 0.2, 0.3, 0.4)
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
+CALIBRATED = "k_jcm_calibrated"
 NEEDS = "Needs a run with validation rows: train with data.validation=0.3."
-SEALED = "All figures are of test rows, which have set nothing."
+SEALED = "All figures are of test rows, which set no temperature and no threshold."
 
 
 @dataclass(frozen=True)
@@ -100,26 +101,23 @@ def _table(
     rows_of: Callable[[Sequence[Scorings]], Sequence[Sequence[Value]]],
     notes: Sequence[str],
 ) -> Table:
-    """Return a table with the rows that `rows_of` gives of each model's runs, under the model's label."""
+    """Return a table with the rows that `rows_of` gives of each calibrated model's runs, under the model's label.
+
+    A model without validation rows has no row; where no model has some, the table says which run it needs.
+    """
     rows: list[tuple[Value, ...]] = []
     for name in this.runs:
-        if name not in study.runs:
-            rows += [not_run(study.label(name), len(columns) + 1)] if study.applies(name) else []
-            continue
-        found = [one for run in study.runs[name] if (one := scorings(run)) is not None]
-        if found:
-            rows += [(study.label(name), *row) for row in rows_of(found)]
-        else:
-            rows.append((study.label(name), "not calibrated", *[None] * (len(columns) - 1)))
-    absent = any("not calibrated" in row for row in rows)
-    whole = (Column("Model"), *columns)
+        found = [one for run in study.runs.get(name, ()) if (one := scorings(run)) is not None]
+        rows += [(study.label(name), *row) for row in rows_of(found)] if found else []
+    calibrated = any(scorings(run) is not None for name in this.runs for run in study.runs.get(name, ()))
+    missing = () if calibrated else study.missing((CALIBRATED,))
     return Table(
-        key, title, whole, tuple(rows), (*((NEEDS,) if absent else ()), SEALED, *notes), study.missing(this.runs)
+        key, title, (Column("Model"), *columns), tuple(rows), (SEALED if calibrated else NEEDS, *notes), missing
     )
 
 
 def calibration(study: Study, this: Experiment) -> Sequence[Content]:
-    """Reliability before and after temperature scaling, and what the article's 80 % rule then accepts."""
+    """Reliability before and after temperature scaling, and what the paper's 80 % rule then accepts."""
     columns = (
         Column("Probabilities"), Column("Temperature", "share"), Column("Expected calibration error", "share"),
         Column("Brier score", "share"), Column("Rows of 0.80 or more", "percent"), Column("Right among them", "percent"),
@@ -204,12 +202,13 @@ def triage(study: Study, this: Experiment) -> Sequence[Content]:
 
 def _promises(study: Study, this: Experiment) -> Table:
     columns = (
-        Column("Rule"), Column("Accepted", "percent"), Column("Errors among them", "percent"), Column("Runs within the target"),
-        Column("To choose from a list", "percent"), Column("To search for", "percent"),
+        Column("Rule"), Column("Accepted", "percent"), Column("Errors among them", "percent"),
+        Column("Runs within the target", "figure"), Column("To choose from a list", "percent"),
+        Column("To search for", "percent"),
     )  # fmt: skip
 
     def rows(found: Sequence[Scorings]) -> Sequence[Sequence[Value]]:
-        rules = {f"at most {target:.0%} errors": replace(PLAIN, target_error=target) for target in TARGETS}
+        rules = {f"at most {100 * target:.0f} % errors": replace(PLAIN, target_error=target) for target in TARGETS}
         rules = {"probability 0.80, calibrated": PLAIN, **rules}
         return [(name, *_followed(found, options)) for name, options in rules.items()]
 
@@ -241,7 +240,7 @@ def _followed(found: Sequence[Scorings], options: Options) -> Sequence[Value]:
 
 
 def _acceptance(study: Study, this: Experiment) -> Table:
-    columns = [Column(f"{share:.0%} accepted", "percent") for share in SHARES]
+    columns = [Column(f"{100 * share:.0f} % accepted", "percent") for share in SHARES]
 
     def rows(found: Sequence[Scorings]) -> Sequence[Sequence[Value]]:
         cells = []

@@ -19,7 +19,7 @@ from kjcm.files import write_json, write_text
 from kjcm.report.build import write_content
 from kjcm.report.content import Column, Table, Value
 from kjcm.report.formats import as_csv
-from kjcm.report.page import Section, page
+from kjcm.report.page import Header, Section, page
 from kjcm.tune.figures import history, importance, unit, value_of
 from kjcm.tune.samplers import SAME, SURPLUS
 from kjcm.tune.search import REASON, RUN, is_left
@@ -216,7 +216,7 @@ def write_all(about: About) -> None:
     write_results(about, shares)
     sections = [*_of_the_best(about, shares), Section("trials", "Trials", "", [table_of(about)])]
     title = f"Search for hyperparameters: {about.study.study_name}"
-    text = page(title, _lead(about), about.synthetic, sections, article=False)
+    text = page(Header(title, _lead(about), paper=False), about.synthetic, sections)
     for section in sections:
         for content in section.content:
             write_content(about.folder, content)

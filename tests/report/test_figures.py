@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from fontTools.ttLib import TTFont
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
@@ -18,7 +19,7 @@ from PIL import Image
 from kjcm.report.content import Estimate
 from kjcm.report.drawing import SYNTHETIC, WIDTH, png, svg
 from kjcm.report.figures import flow_chart, model_intervals, precision_by_size, sizes_by_precision
-from kjcm.report.font import FAMILY
+from kjcm.report.font import FAMILY, font_path
 from kjcm.report.statistics import Regression
 
 # The article's Fig. 1.
@@ -172,13 +173,41 @@ def test_scatter_draws_every_group_and_the_line() -> None:
     axes = axes_of(figure)
     drawn = dots(axes)
     expected = frame.sort_values("major", kind="stable")[["n_train", "precision"]].to_numpy()
-    np.testing.assert_array_equal(drawn, expected)
+    zero = expected[:, 1] == 0
+    np.testing.assert_array_equal(drawn[~zero], expected[~zero])
+    np.testing.assert_array_equal(drawn[zero, 0], expected[zero, 0])
+    assert (drawn[zero, 1] < 0).all() and (drawn[zero, 1] > axes.get_ylim()[0]).all()
+    assert f"precision 0: {zero.sum()} of 60 groups" in texts(figure)
     ((x, y),) = [np.asarray(line.get_data()) for line in axes.lines]
     np.testing.assert_allclose(y, 0.1 + 0.25 * np.log10(x))
-    assert x[0] < frame["n_train"].min() and x[1] > frame["n_train"].max() and axes.get_xscale() == "log"
+    assert x[0] >= frame["n_train"].min() and x[-1] <= frame["n_train"].max() and axes.get_xscale() == "log"
+    assert y.min() >= 0 and y.max() <= 1
     assert "R² = 0.48, p < 0.001" in texts(figure)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == sorted(set(frame["major"]))
     assert "p = 0.012" in " ".join(texts(precision_by_size(frame, replace(FIT, p=0.0123), synthetic=False)))
+
+
+def test_groups_of_one_size_with_precision_zero_do_not_hide_each_other() -> None:
+    frame = points().assign(n_train=20.0, precision=0.0)
+    heights = np.sort(dots(axes_of(precision_by_size(frame, None, synthetic=False)))[:, 1])
+    assert len(heights) == 60 and np.diff(heights).min() > 0
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(0.9, -0.5), (-0.4, 1.2)])
+def test_the_line_stays_between_nothing_and_one(slope: float, intercept: float) -> None:
+    axes = axes_of(precision_by_size(points(), replace(FIT, slope=slope, intercept=intercept), synthetic=False))
+    (line,) = axes.lines
+    heights = np.asarray(line.get_ydata(), float)
+    assert len(heights) and heights.min() >= 0 and heights.max() <= 1
+
+
+def test_less_and_greater_are_drawn_as_signs_and_not_as_brackets() -> None:
+    """The typeface once had an angle bracket, higher than wide, where it has '<'."""
+    font = TTFont(font_path())
+    glyphs, names = font["glyf"], font.getBestCmap()
+    for sign in "<>":
+        shape = glyphs[names[ord(sign)]]
+        assert shape.xMax - shape.xMin > 0.9 * (shape.yMax - shape.yMin)
 
 
 def names_of(figure: Figure) -> list[Annotation]:
@@ -212,7 +241,7 @@ def test_names_of_crowded_points_leave_each_other_room() -> None:
 
 def test_scatter_without_a_line_names_none() -> None:
     figure = precision_by_size(points(2), None, synthetic=False)
-    assert not axes_of(figure).lines and not axes_of(figure).texts
+    assert not axes_of(figure).lines and not names_of(figure)
     assert not [text for text in texts(figure) if "R²" in text]
 
 

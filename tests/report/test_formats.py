@@ -44,7 +44,7 @@ SCORES = Table(
         (0.834, "share", "0.83"), (-0.05, "share", "−0.05"), (-0.001, "share", "0.00"),
         (114.0, "number", "114"), (114, "number", "114"), (76.5, "number", "76.5"), (1252, "number", "1,252"),
         (39.125, "number", "39.1"), (-0.04, "number", "0"), (99_999.96, "number", "100,000"), (10, "number", "10"),
-        (0.0004, "p", "<0.001"), (0.001, "p", "0.001"), (0.0123, "p", "0.012"), (1.0, "p", "1.000"),
+        (0.0004, "p", "< 0.001"), (0.001, "p", "0.001"), (0.0123, "p", "0.012"), (1.0, "p", "1.000"),
         (None, "count", ""), ("-not run-", "count", "-not run-"), ("", "text", ""), (-5, "text", "−5"),
         (Estimate(0.8444), "percent", "84.44 %"),
         (Estimate(0.8444, 0.0012), "percent", "84.44 % ± 0.12"),
@@ -119,7 +119,7 @@ def test_markdown_aligns_numbers_and_lists_missing_runs() -> None:
     headings, rows, html = rendered(SCORES)
     assert headings == ["Scores"]
     assert rows[1:] == [
-        ["K-JCM", "84.44 % ± 0.12 [84.02, 84.90]", "142", "<0.001"],
+        ["K-JCM", "84.44 % ± 0.12 [84.02, 84.90]", "142", "< 0.001"],
         ["SVM", "33.33 %", "142", "0.012"],
         ["Model 2", NOT_RUN, "", ""],
     ]
@@ -139,7 +139,7 @@ def test_latex_says_what_the_table_says() -> None:
         r"\toprule",
         r"Model & Accuracy & Groups & p \\",
         r"\midrule",
-        r"K-JCM & 84.44 \% $\pm$ 0.12 {[}84.02, 84.90{]} & 142 & \textless{}0.001 \\",
+        r"K-JCM & 84.44 \% $\pm$ 0.12 {[}84.02, 84.90{]} & 142 & \textless{} 0.001 \\",
         r"SVM & 33.33 \% & 142 & 0.012 \\",
         r"Model 2 & not run &  &  \\",
         r"\bottomrule",

@@ -14,7 +14,7 @@ from kjcm.report.drawing import svg
 from kjcm.report.figures import model_intervals
 from kjcm.report.font import FAMILY, embedded, font_path
 from kjcm.report.formats import show
-from kjcm.report.page import DOI, Section, page
+from kjcm.report.page import DOI, Header, Section, page
 from kjcm.survey.twin import read_vocabulary
 from tests.conftest import ROOT
 
@@ -54,14 +54,25 @@ def figure() -> Figure:
 def sections() -> list[Section]:
     return [
         Section("verdicts-section", "Verdicts", "", [VERDICTS]),
-        Section(
-            "scores", f"Scores {HOSTILE}", f"The article says {HOSTILE}.", [TABLE, figure()], "kjcm train seed=<0>"
-        ),
+        Section("scores", f"Scores {HOSTILE}", f"The paper says {HOSTILE}.", [TABLE, figure()], "kjcm train seed=<0>"),
+        Section("not_run", "Not run", "", [ABSENT]),
     ]
 
 
+ABSENT = Table(
+    "absent",
+    "Not run",
+    (Column("Model"), Column("Command", "code")),
+    (("Model 2", "kjcm train name='<b>'"),),
+    summary="1 model",
+)
+HEADER = Header(
+    "Models compared 뷁", ["First paragraph.", HOSTILE], [("Data", "three rows")], "kjcm report 'only=[<b>]'"
+)
+
+
 def html(synthetic: bool = True) -> str:
-    return page("Models compared 뷁", ["First paragraph.", HOSTILE], synthetic, sections())
+    return page(HEADER, synthetic, sections())
 
 
 class Reader(HTMLParser):
@@ -129,15 +140,19 @@ def test_page_needs_nothing_from_elsewhere() -> None:
 
 def test_every_row_of_every_table_is_there() -> None:
     read = Reader(html())
-    for table in (VERDICTS, TABLE):
+    for table in (VERDICTS, TABLE, ABSENT):
         assert table.title in read.texts("caption")
-        for row in table.rows:
+        for row in table.rows_run:
             shown = "".join(show(value, column.kind) for value, column in zip(row, table.columns, strict=True))
             assert shown in [spaced(text) for text in read.texts("tr")]
-    assert read.texts("th", scope="col") == [column.name for table in (VERDICTS, TABLE) for column in table.columns]
-    assert read.texts("th", scope="row") == [str(row[0]) for table in (VERDICTS, TABLE) for row in table.rows]
-    assert [spaced(text) for text in read.texts("td", class_="number")[-6:]] == [
-        "84.44 % ± 0.12 [84.02, 84.90]", "142", "50.00 %", "1,252", NOT_RUN, ""
+    assert read.texts("th", scope="col") == [
+        column.name for table in (VERDICTS, TABLE, ABSENT) for column in table.columns
+    ]
+    assert read.texts("th", scope="row") == [
+        str(row[0]) for table in (VERDICTS, TABLE, ABSENT) for row in table.rows_run
+    ]
+    assert [spaced(text) for text in read.texts("td", class_="number")[-4:]] == [
+        "84.44 % ± 0.12 [84.02, 84.90]", "142", "50.00 %", "1,252"
     ]  # fmt: skip
     assert "Mean over seeds." in read.texts("p", class_="note")
 
@@ -152,11 +167,43 @@ def test_verdicts_are_marked_in_their_column_only() -> None:
     ]
 
 
-def test_missing_runs_have_their_command() -> None:
+def test_missing_runs_have_no_row_but_a_link_to_the_one_list_of_them() -> None:
     read = Reader(html())
-    assert read.texts("td", class_="absent") == [NOT_RUN]
-    assert "kjcm train experiment=model_2 name='<b>'" in read.texts("code")
-    assert "kjcm train seed=<0>" in read.texts("code")
+    assert not read.texts("td", class_="absent") and NOT_RUN not in read.texts("td")
+    assert "Not run: Model 2." in read.texts("p", class_="note")
+    assert read.texts("code") == ["kjcm report 'only=[<b>]'", "kjcm train seed=<0>", "kjcm train name='<b>'"]
+
+
+def test_a_folded_table_is_in_a_details_element() -> None:
+    read = Reader(html())
+    assert read.texts("summary") == ["Contents", "1 model"]
+    (folded,) = read.texts("details", class_="folded")
+    assert "kjcm train name='<b>'" in folded
+
+
+def test_texts_of_few_columns_are_blocks_on_a_narrow_screen_and_each_cell_names_its_column() -> None:
+    read = Reader(html())
+    assert [("blocks" in table.get("class", "")) for table in read.all("table")] == [False, True, False]
+    assert [cell["data-label"] for cell in read.all("td")][-4:] == ["Accuracy", "Groups", "Title", "Command"]
+    hangul = Table(
+        "wide", "Wide", (Column("Text"), Column("Code")), (("감리회사에서 과장으로 도로 설계하는 일", "285"),)
+    )
+    shown = Reader(page(HEADER, False, [Section("one", "One", "", [hangul])]))
+    assert shown.all("table")[0]["class"].strip() == "blocks"  # a syllable is as wide as two letters
+
+
+def test_the_page_has_a_dark_look_of_every_colour() -> None:
+    text = html()
+    (light, dark) = (
+        set(re.findall(r"(--\w+): #", part)) for part in re.findall(r":root \{(.*?)\n *\}", text, re.DOTALL)
+    )
+    assert light == dark and len(light) > 8
+    style = (
+        text[text.index("</style>") - 9000 : text.index("</style>")]
+        .partition("* { box-sizing")[2]
+        .partition("@media print")[0]
+    )
+    assert not re.findall(r"background: ?#|[^-]color: #(?!fff)", style)
 
 
 def test_links_lead_to_the_files_and_the_contents_to_the_sections() -> None:
@@ -168,6 +215,7 @@ def test_links_lead_to_the_files_and_the_contents_to_the_sections() -> None:
     assert {"#verdicts-section", "#scores"} <= set(links)
     files = [f"tables/{table}.{kind}" for table in ("verdicts", "table_3") for kind in ("csv", "md", "tex")]
     files += ["figures/figure_9.svg", "figures/figure_9.png", "figures/figure_9.csv"]
+    files += [f"tables/absent.{kind}" for kind in ("csv", "md", "tex")]
     assert [link for link in links if not link.startswith(("#", "https:"))] == files
 
 
@@ -195,7 +243,7 @@ def test_figures_are_drawn_into_the_page_at_their_size() -> None:
 
 def test_same_page_twice() -> None:
     assert html() == html()
-    assert html() != page("Other", [], True, sections())
+    assert html() != page(replace(HEADER, title="Other"), True, sections())
 
 
 def typeface(data: bytes) -> TTFont:
@@ -242,6 +290,6 @@ def test_the_typeface_is_under_its_own_name_and_licence() -> None:
 
 @pytest.mark.parametrize("content", [[], [replace(TABLE, rows=(), notes=(), missing=())]])
 def test_a_section_without_rows_is_still_a_section(content: list[Table | Figure]) -> None:
-    read = Reader(page("T", [], False, [Section("empty", "Nothing yet", "", content)]))
+    read = Reader(page(Header("T", []), False, [Section("empty", "Nothing yet", "", content)]))
     assert read.texts("h2") == ["Contents", "Nothing yet"]
     assert not read.texts("td")

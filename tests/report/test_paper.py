@@ -257,15 +257,15 @@ def rows_of(table: Table) -> dict[str, dict[str, Any]]:
 def test_table_with_figures_that_can_be_compared() -> None:
     table = verdict_table(PAPER, GIVEN, True)
     rows = rows_of(table)
-    assert table.key == "verdicts" and table.title == "The article and this study, figure by figure"
+    assert table.key == "verdicts" and table.title == "The paper and this study, figure by figure"
     assert list(rows["table_3.accuracy"].values()) == [
-        "Table 3", "K-JCM", "accuracy", "84.44%", "84.61 %", "0.12 %", "84.21 % to 85.02 %", "0.17 %", "match",
+        "Table 3", "K-JCM", "accuracy", "84.44 %", "84.61 %", "0.12 %", "84.21 % to 85.02 %", "0.17 %", "match",
         "two decimals of a percentage",
     ]  # fmt: skip
     assert list(rows["figure_1.test"].values())[3:9] == ["29,899", "29,899", None, None, "0", "match"]
     assert list(rows["table_3.f1_weighted"].values())[3:9] == ["0.83", "0.81", None, "0.80 to 0.82", "−0.02", "off"]
     assert list(rows["table_4.3.average"].values())[3:9] == ["1,128", "1,127.8", None, None, "−0.2", "match"]
-    assert list(rows["figure_2.p"].values())[3:9] == ["< 0.001", "<0.001", None, None, None, "match"]
+    assert list(rows["figure_2.p"].values())[3:9] == ["< 0.001", "< 0.001", None, None, None, "match"]
     assert list(rows["supplementary_table_2.top_2"].values())[3:9] == [
         "not at hand", "91.00 %", None, None, None, "not printed",
     ]  # fmt: skip
@@ -279,8 +279,8 @@ def test_table_with_figures_that_cannot_be_compared() -> None:
     assert rows["table_3.accuracy"]["ours"] == "84.61 %" and rows["table_3.accuracy"]["SD over seeds"] == "0.12 %"
     assert {row["difference"] for row in rows.values()} == {None}
     assert {row["verdict"] for row in rows.values()} == {"not comparable", "not run", "not printed", "for reference"}
-    assert "synthetic" in table.notes[0]
-    assert "synthetic" not in " ".join(verdict_table(PAPER, GIVEN, True).notes)
+    assert "other data than the paper's" in table.notes[0]
+    assert "other data" not in " ".join(verdict_table(PAPER, GIVEN, True).notes)
 
 
 def test_counts_of_verdicts() -> None:

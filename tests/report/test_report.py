@@ -1,5 +1,6 @@
 """`kjcm report` on folders as they come: runs missing, half-written, of other data; and what a person adds to it."""
 
+import html
 import json
 import os
 import re
@@ -147,15 +148,50 @@ def test_like_another_model_shows_the_texts_of_k_jcm(copied: Copy, tmp_path: Pat
     assert "withheld" not in input_
 
 
-def test_nothing_of_an_earlier_report_is_left_that_this_one_does_not_make(copied: Copy, tmp_path: Path) -> None:
+def test_only_never_removes_another_table_unasked(
+    copied: Copy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     study, out = copied("k_jcm"), tmp_path / "out"
     assert report(study, out, "only=[table_3,figure_2]") == 0
+    before = files_of(out)
+    for words in (["only=[table_4]"], ["only=[table_3]"]):
+        assert report(study, out, *words) == 1
+        assert "figure_2" in capfd.readouterr().err and files_of(out) == before
+    assert report(study, out, "only=[figure_2,table_3]") == 0  # the same
+    assert report(study, out, "only=[table_3,figure_2,table_4]") == 0  # and more
     (out / "tables" / "own.txt").write_text("mine", encoding="utf-8")
-    assert report(study, out, "only=[table_4]") == 0
+    assert report(study, out, "only=[table_4]", "overwrite=true") == 0
     left = {file.name for file in (*out.glob("tables/*"), *out.glob("figures/*"))}
     assert {"table_4.csv", "own.txt"} <= left and not [
         name for name in left if name.startswith(("table_3", "figure_2"))
     ]
+    manifest = out / "report.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "only": []}), encoding="utf-8")
+    assert report(study, out, "only=[table_4]") == 1  # a whole report loses none
+
+
+@pytest.mark.parametrize(
+    "words", [("only=[table_1,table_4,runs]",), ("only=[table_3]", "texts=true", "replicates=5", "bootstrap_seed=3")]
+)
+@pytest.mark.usefixtures("undrawn")
+def test_the_command_of_a_page_makes_the_same_page(
+    copied: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    study = copied("k_jcm", "svm")
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out [1]"
+    own = ("report", "runs=runs", "replicates=0")
+    assert command(*own, f"out='{out}'", *words) == 0
+    rows = pd.read_csv(out / "disagreements.csv", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    rows.loc[0, "verdict"] = "model error"
+    rows.to_csv(out / "disagreements.csv", index=False)
+    assert command(*own, f"out='{out}'", *words) == 0
+    shown = html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    (said,) = re.findall(r'class="made"><code>(.*?)</code>', shown)
+    kjcm, *again = shlex.split(said)
+    assert kjcm == "kjcm" and study.runs == tmp_path / "runs"
+    assert command(*again, "out=again") == 0
+    assert files_of(tmp_path / "again") == files_of(out)
 
 
 def test_several_settings_need_like(copied: Copy, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -210,7 +246,7 @@ def test_only_builds_what_it_names(copied: Copy, tmp_path: Path, capfd: pytest.C
     study = copied("k_jcm")
     assert report(study, tmp_path / "out", "only=[table_4]") == 0
     tables = {file.stem for file in (tmp_path / "out" / "tables").iterdir()}
-    assert tables == {"table_4", "table_4_verdicts", "verdicts", "verdicts_short"}
+    assert tables == {"result", "table_4", "table_4_verdicts", "verdicts", "verdicts_short", "not_run", "left_out"}
     assert report(study, tmp_path / "out", "only=[table_9]") == 2
     assert "'table_9'" in capfd.readouterr().err
 
@@ -265,10 +301,8 @@ def test_every_experiment_names_what_there_is_and_is_built(file: Path, built: Pa
 
     entry = yaml.safe_load(file.read_text(encoding="utf-8"))
     ids = list(load_paper(ROOT / "experiments" / "paper.yaml"))
-    assert entry["function"] in makers({}) and set(entry.get("runs", [])) <= set(MODELS)
+    assert entry["function"] in makers({}, {}) and set(entry.get("runs", [])) <= set(MODELS)
     assert all(any(one == name or one.startswith(f"{name}.") for one in ids) for name in entry.get("printed", []))
-    kjcm, name, *words = shlex.split(entry["command"])
-    assert (kjcm, composed(name, *words)["only"]) == ("kjcm", [file.stem])
     assert (built / "tables" / f"{file.stem}.csv").is_file() or (built / "figures" / f"{file.stem}.png").is_file()
 
 

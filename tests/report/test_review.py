@@ -49,13 +49,15 @@ def to_judge(out: Path) -> pd.DataFrame:
 
 def judged(out: Path, verdict: str) -> list[tuple[str, str]]:
     """Return code and prediction of the rows of a verdict's table."""
-    return [(row["code"], row["predicted"]) for row in read_csv(out / "tables" / f"{TABLES[verdict]}.csv")]
+    return [(row["Code"], row["Predicted"]) for row in read_csv(out / "tables" / f"{TABLES[verdict]}.csv")]
 
 
 def test_each_verdict_has_its_table_the_surest_first(build: Build, tmp_path: Path) -> None:
     out = tmp_path / "out"
     rows = to_judge(out)
-    assert not any(judged(out, verdict) for verdict in TABLES) and set(rows["verdict"]) == {""}
+    unjudged, *others = (judged(out, verdict) for verdict in TABLES)
+    assert unjudged == [*zip(rows["code"][:20], rows["predicted"][:20], strict=True)] and not any(others)
+    assert set(rows["verdict"]) == {""}
     said = [*TABLES] * 30  # 90 in turn, and the others are left for later
     rows.loc[: len(said) - 1, "verdict"] = said
     rows.sample(frac=1, random_state=0).to_csv(out / "disagreements.csv", index=False)  # a person may sort
@@ -65,7 +67,10 @@ def test_each_verdict_has_its_table_the_surest_first(build: Build, tmp_path: Pat
         own = rows.iloc[number : 3 * 20 : 3]  # the 20 surest of 30
         assert judged(out, verdict) == [*zip(own["code"], own["predicted"], strict=True)]
         notes = (out / "tables" / f"{TABLES[verdict]}.md").read_text(encoding="utf-8")
-        assert "90 judged: 30 data error, 30 model error, 30 both defensible" in notes and "20 surest of 30" in notes
+        assert (
+            "90 judged: 30 data error, 30 model error, 30 both defensible" in notes
+            and "The 20 of which the model is surest" in notes
+        )
 
 
 def test_a_file_from_elsewhere_is_taken_in_any_form(build: Build, tmp_path: Path) -> None:

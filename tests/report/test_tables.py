@@ -51,15 +51,6 @@ def table_3(study: Study) -> list[Row]:
     return model_rows(study, "table_3", lambda _, runs: metrics_on(runs))
 
 
-def accuracy(study: Study) -> list[Row]:
-    own = [(key, study.of(key)) for key in models_of("table_3")]
-    return [
-        {"Model": label(key), **estimate("Accuracy", [scores_of(one.frame)["accuracy"] for one in runs])}
-        for key, runs in own
-        if runs
-    ]
-
-
 def top(one: Finished, k: int) -> float:
     """Return the share of rows whose code is among the first k, row by row."""
     codes = one.frame[[f"code_{place}" for place in range(1, k + 1)]].to_numpy()
@@ -222,7 +213,63 @@ def disagreements(study: Study) -> list[Row]:
     ]  # fmt: skip
 
 
-# File of the report -> its rows. No verdict is given in these runs, so that the tables of judged rows are empty.
+def not_judged(study: Study) -> list[Row]:
+    """Return the surest disagreements, which stand in the first table of judged rows until a verdict is given."""
+    return [
+        {
+            "Code": row["code"], "Title": row["title"], "Predicted": row["predicted"],
+            "Title of the prediction": row["predicted_title"], "Probability": row["probability"],
+        }
+        for row in disagreements(study)[:20]
+    ]  # fmt: skip
+
+
+RESULT = {"Accuracy": "accuracy", "F1": "f1"}
+
+
+def described(study: Study, key: str) -> str:
+    tfidf, (run, *_) = "character TF-IDF and a linear SVM", study.of(key)
+    return {
+        "majority": "the most frequent groups for every row", "svm": tfidf,
+        "svm_manual": f"{tfidf}, the classification's titles added",
+        "klue_bert": "2 layers × 256, pretrained klue/bert-base",
+        "k_jcm_half": f"2 layers × 256, random start, {run.cohort['flow']['train']:,} training rows",
+    }.get(key, "2 layers × 256, random start")  # fmt: skip
+
+
+def result(study: Study) -> list[Row]:
+    """Return the paper's figures and ours, K-JCM first and the others by accuracy."""
+
+    def ours(key: str, runs: list[Finished]) -> Row:
+        scores = [scores_of(one.frame) for one in runs]
+        cells = {name: estimate(name, [one[metric] for one in scores]) for name, metric in RESULT.items()}
+        return {
+            "Model": label(key),
+            "Description": described(study, key),
+            "Seeds": len(runs),
+            **cells["Accuracy"],
+            **cells["F1"],
+        }
+
+    rows = [ours(key, study.of(key)) for key in models_of("result") if study.of(key)]
+    first, *others = rows
+    others.sort(key=lambda row: -row["Accuracy"])
+    printed = {
+        name: PAPER[f"table_3.{metric}"]["value"] for name, metric in (("Accuracy", "accuracy"), ("F1", "f1_weighted"))
+    }
+    paper = {
+        "Model": "K-JCM, as the paper prints it", "Description": "pretrained DistilKoBERT of 3 layers × 768", "Seeds": None,
+        **{name + part: None for name in RESULT for part in (" sd", " low", " high")}, **printed,
+    }  # fmt: skip
+    return [first, paper, *others]
+
+
+def accuracy(study: Study) -> list[Row]:
+    names = ("Model", *(f"Accuracy{part}" for part in ("", " sd", " low", " high")))
+    return [{name: row[name] for name in names} for row in result(study)]
+
+
+# File of the report -> its rows. No verdict is given in these runs.
 RECOMPUTED: dict[str, Callable[[Study], list[Row]]] = {
     "tables/table_1": table_1,
     "tables/table_2": table_2,
@@ -233,13 +280,14 @@ RECOMPUTED: dict[str, Callable[[Study], list[Row]]] = {
     "tables/supplementary_table_3": supplementary_table_3,
     "tables/supplementary_table_3_common": supplementary_table_3_common,
     "tables/supplementary_table_3_all": supplementary_table_3_all,
-    "tables/supplementary_table_4": lambda _: [],
+    "tables/supplementary_table_4": not_judged,
     "tables/supplementary_table_5": lambda _: [],
     "tables/both_defensible": lambda _: [],
     "figures/figure_1": figure_1,
     "figures/figure_2": figure_2,
     "figures/supplementary_figure_1": supplementary_figure_1,
     "figures/accuracy": accuracy,
+    "tables/result": result,
     "disagreements": disagreements,
 }
 
@@ -355,7 +403,7 @@ def verdict_row(printed: dict[str, Any], figure: Estimate | None) -> Row:
     """Return the row of a verdict table; the article's survey, so that every figure is compared."""
     kind, value = printed.get("kind", "number"), printed["value"]
     row = {"where": printed["table"], "row": printed["row"], "metric": printed["metric"], "remark": printed["why"]}
-    row |= {"paper": printed["printed"] or "not at hand"} | dict.fromkeys(UNSAID)
+    row |= {"paper": (printed["printed"] or "not at hand").replace("%", " %")} | dict.fromkeys(UNSAID)
     if figure is None:
         return {**row, "verdict": "for reference" if value is not None else "not printed"}
     row |= {"ours": show(figure.mean, kind), "SD over seeds": None if figure.sd is None else show(figure.sd, kind)}

@@ -70,7 +70,7 @@ def test_acceptance(shown: Shown, test_rows: tuple[Scored, np.ndarray, np.ndarra
     right = (probability.argmax(axis=1) == rows.labels)[np.argsort(-probability.max(axis=1), kind="stable")]
     (line,) = own(shown["acceptance"]).to_dict("records")
     for share in (0.5, 0.6, 0.7, 0.8, 0.9):
-        assert float(line[f"{share:.0%} accepted"]) == pytest.approx(right[: int(share * len(right))].mean())
+        assert float(line[f"{100 * share:.0f} % accepted"]) == pytest.approx(right[: int(share * len(right))].mean())
     curve = own(shown["acceptance_curve"])
     assert curve["Accuracy"].iloc[-1] == pytest.approx(right.mean()) and curve["Accepted"].iloc[-1] == 1
     assert shown["acceptance_curve"]["Accepted"].is_monotonic_increasing
@@ -138,7 +138,7 @@ def test_runs_without_validation_rows_say_what_they_lack(finished: Path, tmp_pat
     )
     for name in ("calibration", "triage", "pick_lists", "managers", "acceptance"):
         text = (tmp_path / "r" / "tables" / f"{name}.md").read_text(encoding="utf-8")
-        assert "| K-JCM | not calibrated |" in text and "data.validation=0.3" in text
+        assert "| K-JCM |" not in text and "data.validation=0.3 name=k_jcm_calibrated" in text
     assert not list((tmp_path / "r").glob("figures/reliability*"))
 
 

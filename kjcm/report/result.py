@@ -1,0 +1,162 @@
+"""What a reader wants first: which model was measured on which data, its accuracy, and what to compare it with."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kjcm.errors import counted
+from kjcm.report import figures
+from kjcm.report.content import Column, Estimate, Figure, Table, Value
+from kjcm.report.experiments import Experiment
+from kjcm.report.formats import show
+from kjcm.report.page import Header
+from kjcm.report.paper import Printed
+from kjcm.report.runs import Run
+from kjcm.report.study import MAIN, Study
+from kjcm.report.tables import METRIC_COLUMNS, UNCERTAINTY, Content
+
+HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # a name of the Hugging Face hub
+PAPERS = "monologg/distilkobert"  # the paper's encoder
+PAPERS_MODEL = "pretrained DistilKoBERT of 3 layers × 768"
+BASELINES = {"majority": "the most frequent groups for every row", "svm": "character TF-IDF and a linear SVM"}
+LAYERS, WIDTH = ("n_layers", "num_hidden_layers"), ("dim", "hidden_size")  # as encoders call them
+
+
+def header(study: Study, paper: Mapping[str, Printed], command: str) -> Header:
+    """Return title, result, model and data of a study; `command` makes the page."""
+    facts = [("Model", _model(study)), ("Data", _data(study)), ("Runs", _runs(study))]
+    title = f"{study.label(_main(study))} on {_source(study)}"
+    return Header(title, _lead(study, paper), facts, command)
+
+
+def result(study: Study, this: Experiment, paper: Mapping[str, Printed]) -> Sequence[Content]:
+    """Accuracy of the models on the study's test rows; the paper's only where the data are the paper's."""
+    keys = sorted(
+        (key for key in this.runs if key in study.metrics),
+        key=lambda key: (key != _main(study), -study.metrics[key]["accuracy"].mean),
+    )
+    measured = [(key, study.metrics[key]["accuracy"], study.metrics[key]["f1_weighted"]) for key in keys]
+    shown: list[tuple[str, str, int | None, Estimate, Estimate]] = [
+        (study.label(key), described(study.runs[key][0]), len(study.runs[key]), accuracy, f1)
+        for key, accuracy, f1 in measured
+    ]
+    if study.comparable:
+        accuracy, f1 = (Estimate(paper[f"table_3.{name}"].value or 0.0) for name in ("accuracy", "f1_weighted"))
+        shown.insert(1, ("K-JCM, as the paper prints it", PAPERS_MODEL, None, accuracy, f1))
+    columns = (
+        Column("Model"), Column("Description"), Column("Seeds", "count"), METRIC_COLUMNS["accuracy"],
+        METRIC_COLUMNS["f1_weighted"],
+    )  # fmt: skip
+    rows: tuple[tuple[Value, ...], ...] = tuple(shown)
+    table = Table(this.key, this.heading, columns, rows, (UNCERTAINTY,), study.missing(this.runs))
+    bars = [(label, accuracy) for label, _, _, accuracy, _ in shown]
+    picture = Figure(
+        "accuracy",
+        "Accuracy of each model with its 95 % interval",
+        lambda: figures.model_intervals(bars, synthetic=study.synthetic),
+        "Accuracy: " + "; ".join(f"{label} {show(estimate.mean, 'percent')}" for label, estimate in bars) + ".",
+        Table("accuracy", "Accuracy", (columns[0], METRIC_COLUMNS["accuracy"]), tuple(bars)),
+    )
+    return [table, picture] if bars else [table]
+
+
+def _main(study: Study) -> str:
+    """Return the key of the model that the page is about."""
+    return MAIN if MAIN in study.runs else study.anchor.name
+
+
+def _lead(study: Study, paper: Mapping[str, Printed]) -> list[str]:
+    """Return the result in sentences: the model's, the best baseline's, and the paper's place next to them."""
+    lead = []
+    main, baselines = _main(study), [key for key in study.metrics if study.models[key].command == "baseline"]
+    if main in study.metrics:
+        rows = show(len(study.answers(main)[0]), "count")
+        kind = "invented test rows" if study.synthetic else "test rows"
+        lead.append(f"{study.label(main)} codes {_accuracy(study, main)} of the {rows} {kind} correctly.")
+    if others := [key for key in baselines if key != main]:
+        best = max(others, key=lambda key: study.metrics[key]["accuracy"].mean)
+        lead.append(f"The best baseline, {study.label(best)}, codes {_accuracy(study, best)} correctly.")
+    printed = show(paper["table_3.accuracy"].value, "percent")
+    lead.append(
+        f"The paper reports {printed} for its K-JCM."
+        if study.comparable
+        else f"The paper's {printed} was measured on other data, the answers of the Korean Working Conditions Survey. Do not "
+        "compare it with the figures on this page."
+    )
+    return lead
+
+
+def _accuracy(study: Study, key: str) -> str:
+    """Return a model's accuracy in words, with its interval."""
+    found = study.metrics[key]["accuracy"]
+    more = [f"mean of {len(study.runs[key])} seeds"] if len(study.runs[key]) > 1 else []
+    if found.low is not None and found.high is not None:
+        more.append(f"95 % interval {show(found.low, 'percent')} to {show(found.high, 'percent')}")
+    return show(found.mean, "percent") + (f" ({', '.join(more)})" if more else "")
+
+
+def _model(study: Study) -> str:
+    run = study.reference
+    epochs = run.report.get("epochs")
+    trained = f", trained for {counted(epochs, 'epoch')}" if epochs else ""
+    text = f"{study.label(_main(study))}: {described(run)}{trained}."
+    is_papers = "model" not in run.config or run.config["model"].get("pretrained") == PAPERS
+    return text if is_papers else f"{text} This is not the paper's model, which was {PAPERS_MODEL}."
+
+
+def described(run: Run) -> str:
+    """Return what a run trained, from its config: '2 layers × 128, random start', for instance."""
+    parts = (
+        _encoder(run.config["model"])
+        if "model" in run.config
+        else [BASELINES.get(run.config["kind"], run.config["kind"])]
+    )
+    flow, augment = run.cohort["flow"], run.config["augment"]
+    if flow["unused"] or flow["validation"]:
+        parts.append(f"{show(flow['train'], 'count')} training rows")
+    if flow["validation"]:
+        parts.append(f"{show(flow['validation'], 'count')} validation rows")
+    if added := [name for name in ("titles", "descriptions") if augment[name]]:
+        parts.append(f"the classification's {' and '.join(added)} added")
+    return ", ".join(parts)
+
+
+def _encoder(model: Mapping[str, Any]) -> list[str]:
+    """Return size and start of an encoder; a pretrained one has the size of its own config."""
+    shape = model.get("shape") or {}
+    size = [next((str(shape[name]) for name in names if name in shape), "") for names in (LAYERS, WIDTH)]
+    name = str(model.get("pretrained") or "")
+    start = f"pretrained {name if HUB.fullmatch(name) else Path(name).name}" if name else "random start"
+    return [f"{size[0]} layers × {size[1]}", start] if all(size) else [start]
+
+
+def _source(study: Study) -> str:
+    """Return what the data are called."""
+    data = study.anchor.config["data"]
+    names = {"synthetic": "the synthetic twin", "kwcs": "the Korean Working Conditions Survey"}
+    return names.get(study.anchor.source) or Path(str(data.get("path") or "a table")).name
+
+
+def _data(study: Study) -> str:
+    flow = study.reference.cohort["flow"]
+    scale = study.anchor.config["data"].get("scale")
+    about = {
+        "synthetic": f"The synthetic twin of the survey at scale {scale:g}: invented answers" if scale else "",
+        "kwcs": "The Korean Working Conditions Survey, waves 5 and 6",
+    }
+    source = about.get(study.anchor.source) or f"{_source(study)}, a table and not the paper's survey"
+    sides = [f"{show(flow['train'], 'count')} to train", f"{show(flow['test'], 'count')} to test"]
+    if flow["validation"]:
+        sides.insert(1, f"{show(flow['validation'], 'count')} to validate")
+    return f"{source}. {show(flow['cohort'], 'count')} rows in {flow['groups']} groups: {', '.join(sides)}."
+
+
+def _runs(study: Study) -> str:
+    runs = [len(own) for key, own in study.runs.items() if not study.models[key].is_sweep]
+    hashes = study.anchor.hashes
+    intervals = f"{study.replicates:,} bootstrap resamples" if study.replicates else "no bootstrap intervals"
+    return (
+        f"{counted(sum(runs), 'run')} of {counted(len(runs), 'model')}, at most {counted(max(runs, default=0), 'seed')} each; "
+        f"{intervals}; cohort {hashes['cohort'][:12]}, split {hashes['split'][:12]}."
+    )
