@@ -115,26 +115,38 @@ def warn_of_rows(record: Mapping[str, Any]) -> None:
 
 def say(record: Mapping[str, Any]) -> None:
     """Log what to expect of the decisions: promises, sentences and a table by major group."""
+    rows = f"{record['validation_rows']:,}"
     confidence = f"{100 * record['confidence']:.4g} % confidence"
-    if record["target_error"] is not None and record["threshold"] is not None:
+    if promised := _promises(record):
+        log.info("promise: %s (each with %s, if the input is like the %s validation rows)", promised, confidence, rows)
+    if record["target_error"] is None and record["expected"] and record["expected"]["accepted_rows"]:
         log.info(
-            "promise: of the accepted rows at most %.4g %% are wrong (%s), if the input is like the %s validation rows",
-            100 * record["target_error"],
-            confidence,
-            f"{record['validation_rows']:,}",
-        )
-    elif record["expected"] and record["expected"]["accepted_rows"]:
-        log.info(
-            "bound: of the accepted rows at most %.1f %% are wrong (%s), if the input is like the %s validation rows",
+            "bound: of the accepted rows at most %.1f %% are wrong (%s, if the input is like the %s validation rows)",
             100 * record["expected"]["accepted_error_at_most"],
             confidence,
-            f"{record['validation_rows']:,}",
+            rows,
         )
     for sentence in record.get("summary", ()):
         log.info("%s", sentence)
     if record["expected"]:
         for line in _groups(record["expected"]["by_major_group"]):
             log.info("%s", line)
+
+
+def _promises(record: Mapping[str, Any]) -> str:
+    """Return what the rules promise of coded rows and of lists, '' where they promise nothing."""
+    parts, lists = [], record["pick_list"]
+    if record["target_error"] is not None:
+        most = f"at most {100 * record['target_error']:.4g} %"
+        parts += [f"of the accepted rows {most} are wrong"] if record["threshold"] is not None else []
+        parts += (
+            [f"of the backed-off rows {most} have a wrong parent"]
+            if record["back_off"]["threshold"] is not None
+            else []
+        )
+    if record["validation_rows"] and lists["threshold"] is not None:
+        parts.append(f"of the pick lists at most {100 * lists['alpha']:.4g} % miss the right code")
+    return "; ".join(parts)
 
 
 def _groups(groups: list[Mapping[str, Any]]) -> list[str]:
