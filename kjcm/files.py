@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,13 +19,34 @@ from kjcm.errors import KjcmError, first_line
 T = TypeVar("T")
 
 
+def existing(path: str | Path) -> Path:
+    """Return the path that is there in another Unicode form (macOS decomposes Hangul), else the path as it is typed."""
+    typed = Path(path).expanduser()
+    if os.path.lexists(typed):
+        return typed
+    found = Path(typed.anchor)
+    for part in typed.parts[len(found.parts) :]:
+        alike = [part]
+        if not os.path.lexists(found / part):
+            with suppress(OSError):
+                alike = [entry.name for entry in found.iterdir() if _nfc(entry.name) == _nfc(part)]
+        if len(alike) != 1:
+            return typed
+        found /= alike[0]
+    return found
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
 def require_file(path: str | Path, what: str = "file") -> Path:
     """Return `path`, which must be an existing file.
 
     Raises:
         KjcmError: it is not there, or is a folder.
     """
-    found = Path(path).expanduser()
+    found = existing(path)
     if not found.is_file():
         raise KjcmError(f"{found}: no such {what} (seen from {Path.cwd()}). Check the path.")
     return found

@@ -47,6 +47,7 @@ class Data:
     validation: float = MISSING
     batch_size: int = MISSING
     drop_invalid: bool = MISSING
+    wording: str = MISSING
     manager_words: list[str] = MISSING
     reviewed: str | None = MISSING
 
@@ -540,12 +541,13 @@ INPUTS = (
     "classification.path", "tokenizer.path", "model.pretrained",
 )  # fmt: skip
 # Keys that are younger than some runs: with these values they change nothing, and stay out of a run's identity.
-YOUNGER: dict[str, Any] = {"data.encoding": None, "data.sheet": None, "data.header_row": None}
+YOUNGER: dict[str, Any] = {"data.encoding": None, "data.sheet": None, "data.header_row": None, "data.wording": "korean"}
 
 CHOICES: dict[str, tuple[str | int, ...]] = {
     "kind": ("svm", "majority"),
     "data.source": ("synthetic", "kwcs", "table"),
     "data.train_wave": (5, 6),
+    "data.wording": ("korean", "plain"),
     "classification.name": ("ksco7", "from_data"),
     "tokenizer.kind": ("trained", "kobert", "huggingface"),
     "model.pooling": ("cls", "mean"),

@@ -97,7 +97,7 @@ def _texts(source: Path, rows: int | None, settings: Settings) -> list[str]:
     Raises:
         KjcmError: a column is missing, or there is no text.
     """
-    texts = first_texts(require_file(source, "input file"), rows, settings.columns)
+    texts = first_texts(require_file(source, "input file"), rows, settings)
     if not any(texts):
         raise KjcmError(f"{source}: there is no text to code in it. Check the columns that the run's texts come from.")
     return list(filter(None, texts))

@@ -82,7 +82,7 @@ def _texts(config: Mapping[str, Any], run: Path) -> list[str]:
     if config["input"] is not None:
         source = require_file(config["input"], "input file")
         model = load_settings(run / "model")
-        texts = first_texts(source, config["rows"], model.columns)
+        texts = first_texts(source, config["rows"], model)
     else:
         trained: Config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))  # type: ignore[assignment]
         try:

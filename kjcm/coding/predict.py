@@ -51,10 +51,10 @@ def predict(cfg: DictConfig) -> None:
     began = time.perf_counter()
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     require_device("accelerator", config["accelerator"])
-    run, source, target = finished_run(config["run"]), Path(config["input"]).expanduser(), Path(config["output"])
+    run, target = finished_run(config["run"]), Path(config["output"])
     if target.suffix.lower() not in OUTPUTS:
         raise ConfigError(f"output={target}: write one of {', '.join(OUTPUTS)}.")
-    require_file(source, "input file")
+    source = require_file(config["input"], "input file")
     settings = load_settings(run / "model")
     columns = _columns(settings, config)
     note = target.with_name(target.name + ".json")
@@ -159,7 +159,9 @@ def _code(
     begin, rows, resumed = time.perf_counter(), 0, 0
     counts = np.zeros(len(DECISIONS), np.int64)
     managers = config["triage"]["managers"]
-    reading = Reading(source, columns, managers, settings.manager_words, decider.columns, labels, options)
+    reading = Reading(
+        source, columns, managers, settings.manager_words, decider.columns, labels, options, settings.wording
+    )
     # a thread reads while another tokenises, most of which is no work of Python, and this one codes and writes
     chunks = ahead(_with_batches(ahead(_chunks(reading, config["chunk_rows"], parts)), coder))
     with closing(chunks), writer(output, source, decider.probabilities, options) as out:
@@ -236,7 +238,7 @@ def _chunks(reading: Reading, rows: int, parts: Path) -> Generator[Chunk, None, 
     check = partial(require_readable, reading=reading)
     for number, frame in enumerate(read_chunks(reading.source, rows, reading.options, check)):
         columns = own_columns(frame, reading)
-        texts = texts_of(frame, columns, str(reading.source), reading.labels)
+        texts = texts_of(frame, columns, str(reading.source), reading.labels, reading.wording)
         manages, unclear = manages_of(frame, texts, columns, reading)
         reasons = [reason or other for reason, other in zip(texts.reasons, unclear, strict=True)]
         valid = np.array([not reason for reason in reasons], dtype=bool)

@@ -13,9 +13,9 @@ from kjcm.read.columns import meant_columns
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import ReadOptions
 from kjcm.read.table import read_chunks, table_columns
+from kjcm.study.model_folder import Settings
 from kjcm.survey.responses import manages_in
 from kjcm.survey.texts import TEXT_COLUMNS, Labels, Texts, require_texts, texts_of
-from kjcm.survey.wording import without_workplace
 from kjcm.triage.managers import says_words
 
 COLUMN_KEY = "columns."
@@ -33,6 +33,7 @@ class Reading:
         added: columns that will be added.
         labels: value labels of the columns.
         options: how the file is opened.
+        wording: the model's, see `worded`.
     """
 
     source: Path
@@ -42,6 +43,7 @@ class Reading:
     added: Sequence[str]
     labels: Labels
     options: ReadOptions
+    wording: str | None
 
 
 def manages_of(
@@ -50,7 +52,7 @@ def manages_of(
     """Return which rows say that they manage (all of one kind where no rule asks), and why a row cannot be coded, else ''."""
     fine = [""] * len(frame)
     if reading.managers == "words":
-        return says_words([without_workplace(text) for text in texts.sentences], reading.words), fine
+        return says_words(texts.persons, reading.words), fine
     if reading.managers == "none":
         return np.zeros(len(frame), bool), fine
     name = columns["manages"]
@@ -84,15 +86,15 @@ def own_columns(frame: pd.DataFrame, reading: Reading) -> dict[str, str]:
     return table_columns(str(reading.source), frame.columns, reading.columns, reading.options, remedy)
 
 
-def first_texts(source: Path, rows: int | None, columns: Mapping[str, str | None]) -> list[str]:
+def first_texts(source: Path, rows: int | None, settings: Settings) -> list[str]:
     """Return the texts of a file's first rows (None: of all), read as a run's own data; '' for rows without text.
 
     Raises:
         KjcmError: a column that the run's texts come from is missing.
     """
     frame = next(read_chunks(source, rows))
-    wanted = {role: columns.get(role) for role in TEXT_COLUMNS}
+    wanted = {role: settings.columns.get(role) for role in TEXT_COLUMNS}
     own = meant_columns(
         frame.columns, wanted, str(source), "The run's texts come from these columns. Rename the file's."
     )
-    return texts_of(frame, own, str(source), value_labels(source)).sentences
+    return texts_of(frame, own, str(source), value_labels(source), settings.wording).sentences

@@ -3,7 +3,7 @@
 Everything above this module asks these objects; nothing else knows how a KSCO code is built.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
@@ -86,6 +86,19 @@ class Classification:
     def require_level(self, level: int | None) -> None:
         """Raise ConfigError if there are no codes at `level`: here, any level will do, and None for codes as they stand."""
 
+    def require_zeros(self, codes: Iterable[str], level: int | None, place: str) -> None:
+        """Raise KjcmError if codes have lost leading zeros, so that different groups would be cut to one: 0110 and 1101.
+
+        Whole numbers of several lengths tell so, unless a zero leads one of them. Codes that no cut reaches do not count.
+        """
+        numbers = sorted({code for code in codes if code.isascii() and code.isdigit()}, key=len)
+        cut = [code for code in numbers if level is not None and len(code) >= level]
+        if cut and len(cut[0]) < len(cut[-1]) and not any(code.startswith("0") for code in numbers):
+            raise KjcmError(
+                f"{place}: codes of {len(cut[0])} and {len(cut[-1])} digits ({some([cut[0], cut[-1]])}) are cut to {level} "
+                "alike. Numbers lose leading zeros: store codes as text of one length, as '0110'. Leave coarser codes out."
+            )
+
     def at_level(self, code: str, level: int | None) -> str | None:
         """Return `code` cut to `level` characters (None: uncut), None where it is shorter than that."""
         return code if level is None else code[:level] if len(code) >= level else None
@@ -94,6 +107,9 @@ class Classification:
 @dataclass(frozen=True)
 class Ksco(Classification):
     """The 7th Korean Standard Classification of Occupations: only its own codes are codes."""
+
+    def require_zeros(self, codes: Iterable[str], level: int | None, place: str) -> None:
+        """Accept codes of any length: no code of KSCO begins with a zero."""
 
     def resolve(self, text: str) -> str | None:
         """Return the KSCO code that `text` stands for (see `spellings`), None where it is none."""
@@ -121,6 +137,17 @@ class Ksco(Classification):
         while at is not None and self.levels.get(at, 0) > level:
             at = self.parents[at]
         return at if at is not None and self.levels.get(at) == level else None
+
+
+def prefixes_of(classes: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the groups above each class, the top first, of a classification that names none: the beginnings of its codes.
+
+    Only codes of one length, all with a digit and of nothing but Latin letters and digits, say by a beginning what is above.
+    """
+    like = len({len(code) for code in classes}) == 1 and all(
+        code.isascii() and code.isalnum() and any(map(str.isdigit, code)) for code in classes
+    )
+    return [tuple(code[:end] for end in range(1, len(code))) if like else () for code in classes]
 
 
 def spellings(text: str) -> tuple[str, ...]:

@@ -38,4 +38,5 @@ def _frame(path: Path, table: Any) -> pd.DataFrame:
             raise KjcmError(
                 f"{path}, column {name!r}: is damaged ({first_line(error)}). Write the file anew."
             ) from None
+    table = table.replace_schema_metadata(None)  # pandas reads its note even so, and a broken one stops it
     return table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)  # type: ignore[no-any-return]

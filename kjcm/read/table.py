@@ -127,7 +127,7 @@ def table_columns(
     """
 
     def hint() -> str:
-        rows, names = first_rows(Path(path).expanduser(), options), [str(name) for name in columns]
+        rows, names = first_rows(require_file(path), options), [str(name) for name in columns]
         used = next((number for number, row in enumerate(rows, 1) if [str(cell) for cell in row] == names), 0)
         return header_hint(rows, used, options)
 

@@ -16,7 +16,6 @@ from kjcm.errors import KjcmError
 from kjcm.files import read_json, write_json
 from kjcm.study.findings import calibration_error, reliability_of
 from kjcm.survey.split import first_half
-from kjcm.survey.wording import without_workplace
 from kjcm.triage.calibration import brier, fit_temperature, probabilities
 from kjcm.triage.managers import says_words
 from kjcm.triage.scored import Scored, load_scored, save_scored
@@ -31,12 +30,12 @@ CALIBRATION, HELD, TEST = "calibration.json", "triage.safetensors", "test_logits
 def scored(
     rows: pd.DataFrame, labels: NDArray[np.int64], predictions: "Sequence[Predictions]", words: Sequence[str]
 ) -> Scored:
-    """Return rows (text, perhaps manages) with the logits of `predictions`, which come batch by batch, in the rows' order."""
+    """Return rows (text, person_at, perhaps manages) with the logits of `predictions`, batch by batch, in the rows' order."""
     numbers, logits = (
         np.concatenate([getattr(batch, name).numpy() for batch in predictions]) for name in ("rows", "logits")
     )
     answers = rows["manages"].to_numpy(bool) if "manages" in rows else np.zeros(len(rows), bool)
-    said = says_words([without_workplace(text) for text in rows["text"]], words)
+    said = says_words([text[at:] for text, at in zip(rows["text"], rows["person_at"], strict=True)], words)
     return Scored(logits[np.argsort(numbers)], labels, said, answers)
 
 

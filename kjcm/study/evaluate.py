@@ -35,7 +35,11 @@ def evaluate(cfg: DictConfig) -> None:
     run = finished_run(config["run"])
     trained: Config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))  # type: ignore[assignment]
     own = config["data"] is None
-    data = trained["data"] if own else {**config["data"], "level": trained["data"]["level"]}
+    data = (
+        trained["data"]
+        if own
+        else {**config["data"], **{name: trained["data"].get(name) for name in ("level", "wording")}}
+    )
     whole = {"data": data, "classification": trained["classification"]}
     name = _name(run, whole)
     out = Path(config["out"]) if config["out"] else run / "evaluations" / name

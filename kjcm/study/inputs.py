@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.files import cached, digest, key_of
+from kjcm.files import cached, digest, existing, key_of
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.read.options import read_options
 from kjcm.schema import INPUTS
@@ -41,11 +42,15 @@ NOT_OF_THE_ROWS = (
 
 
 def source_of(data: Config, classification: Classification) -> Source:
-    """Return the raw tables that a data node names.
+    """Return the raw tables that a data node names; the node of a run that is older than data.wording has no such key.
 
     Raises:
         KjcmError: a file is missing or unreadable, or data.train_wave is set and a wave is missing.
     """
+    return replace(_tables(data, classification), wording=data.get("wording"))
+
+
+def _tables(data: Config, classification: Classification) -> Source:
     columns = data["columns"]
     options = read_options(data, "data.", [data.get(name) for name in SURVEYS], columns)
     if data["source"] == "synthetic":
@@ -153,6 +158,6 @@ def input_files(config: Config) -> dict[str, Path]:
     for key in INPUTS:
         node, name = key.split(".")
         value = (config.get(node) or {}).get(name)
-        if value and (path := Path(value).expanduser()).exists():
+        if value and (path := existing(value)).exists():
             found[key] = path
     return found

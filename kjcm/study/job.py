@@ -138,7 +138,7 @@ def _reviewed(data: Config, cohort: Cohort, classification: Classification) -> t
     """Return the reviewed rows (text, code) to learn from, and reason -> number of those left out."""
     if data["reviewed"] is None:
         return pd.DataFrame({"text": [], "code": []}, dtype=object), {}
-    return reviewed_rows(data["reviewed"], data["columns"], cohort, classification)
+    return reviewed_rows(data["reviewed"], data["columns"], cohort, classification, data["wording"])
 
 
 def _require_test(rows: pd.DataFrame, train_share: float) -> None:

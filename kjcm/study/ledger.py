@@ -10,7 +10,7 @@ import yaml
 
 from kjcm.errors import KjcmError
 from kjcm.files import read_json
-from kjcm.schema import WHERE_AND_HOW
+from kjcm.schema import WHERE_AND_HOW, YOUNGER
 from kjcm.study.failures import read_failure
 from kjcm.study.lease import SILENCE, holder_of, seems_held, silent_for
 from kjcm.study.run_folder import read_identity
@@ -119,7 +119,7 @@ def metrics_of(report: Mapping[str, Any]) -> dict[str, float]:
 
 def setting_of(config: Mapping[str, Any], inputs: Mapping[str, str], results_version: int) -> dict[str, Any]:
     """Return dotted key -> value of all that defines a run but its seeds; input files by their digests."""
-    flat = {key: value for key, value in leaves(config) if not _is_left_out(key)}
+    flat = {key: value for key, value in leaves(config) if not _is_left_out(key, value)}
     return {**flat, **inputs, "results_version": results_version}
 
 
@@ -142,7 +142,9 @@ def same_but_seeds(path: Path, config: Mapping[str, Any]) -> str:
     return json.dumps(setting, sort_keys=True)
 
 
-def _is_left_out(key: str) -> bool:
+def _is_left_out(key: str, value: object) -> bool:
+    if key in YOUNGER and value == YOUNGER[key]:
+        return True
     return key.startswith("seeds.") or any(key == other or key.startswith(f"{other}.") for other in WHERE_AND_HOW)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import digest, read_json, write_json
+from kjcm.files import digest, existing, read_json, write_json
 from kjcm.survey.cohort import hash_of
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Settings:
         n_train: [classes], training rows, augmentation not counted.
         manager_words: by which a text says that its author manages.
         files: name -> SHA-256 of each of FILES.
+        wording: data.wording; None for a model that is older than the key.
     """
 
     classes: tuple[str, ...]
@@ -53,6 +54,7 @@ class Settings:
     n_train: tuple[int, ...]
     manager_words: tuple[str, ...]
     files: dict[str, str] = field(default_factory=dict)
+    wording: str | None = None
 
 
 def save_model(
@@ -121,6 +123,7 @@ def _require_types(settings: Settings) -> None:
         "files": isinstance(settings.files, dict) and sorted(settings.files) == sorted(FILES),
         "classes_hash": texts([settings.classes_hash]),
         "classification": texts([settings.classification]),
+        "wording": settings.wording in (None, "korean", "plain"),
         "synthetic": isinstance(settings.synthetic, bool),
     }
     if wrong := [name for name, is_fine in fine.items() if not is_fine]:
@@ -164,7 +167,7 @@ def finished_run(run: str) -> Path:
     Raises:
         KjcmError: there is none, it did not finish, or it keeps no model.
     """
-    path = Path(run).expanduser()
+    path = existing(run)
     if not path.is_dir():
         raise KjcmError(f"run={run}: no such folder. Give the folder that `kjcm train` printed.")
     if not (path / "DONE").is_file():

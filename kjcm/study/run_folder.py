@@ -21,7 +21,7 @@ from kjcm.study.inputs import input_digests
 from kjcm.study.lease import LEASE, FinishedMeanwhile, Lease, leased
 
 # Changes when the same config and inputs would give other results than before.
-RESULTS_VERSION = 5
+RESULTS_VERSION = 6
 
 LAUNCH = "KJCM_LAUNCH"  # names a sweep to the processes that run its jobs
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from kjcm import __version__
 from kjcm.errors import ConfigError, KjcmError
+from kjcm.ksco.classification import prefixes_of
 from kjcm.study.calibrated import TEST, calibrate, scored
 from kjcm.study.checkpoints import Checkpoints
 from kjcm.study.engine import choose_engine
@@ -222,6 +223,7 @@ def _tokenizer_path(config: Config) -> str | None:
 def _model_settings(config: Config, prepared: Prepared) -> Settings:
     cohort, model, title = prepared.cohort, config["model"], prepared.classification.title
     ancestors = [prepared.classification.ancestors(code) for code in cohort.classes]
+    ancestors = ancestors if any(ancestors) else prefixes_of(cohort.classes)
     n_train = Counter(prepared.learnt)
     return Settings(
         classes=cohort.classes,
@@ -237,4 +239,5 @@ def _model_settings(config: Config, prepared: Prepared) -> Settings:
         ancestors=tuple(ancestors),
         n_train=tuple(n_train[code] for code in cohort.classes),
         manager_words=tuple(config["data"]["manager_words"]),
+        wording=config["data"]["wording"],
     )

@@ -35,7 +35,7 @@ def augmentation(
 
 
 def reviewed_rows(
-    path: str, columns: Mapping[str, str | None], cohort: Cohort, classification: Classification
+    path: str, columns: Mapping[str, str | None], cohort: Cohort, classification: Classification, wording: str | None
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return text and code of the reviewed rows to learn from, and how many others were left out by reason.
 
@@ -47,6 +47,7 @@ def reviewed_rows(
         columns: role -> column.
         cohort: the rows that the reviewed rows join.
         classification: what their codes are of.
+        wording: data.wording.
 
     Raises:
         KjcmError: the file or a column is missing.
@@ -55,7 +56,7 @@ def reviewed_rows(
     wanted = {role: columns.get(role) for role in TEXT_COLUMNS}
     remedy = "Give a file that `kjcm review` exported, with the names of data.columns."
     mapped = meant_columns(table.columns, {**wanted, CODE: CODE}, f"data.reviewed={path}", remedy)
-    texts = texts_of(table, mapped, path, value_labels(require_file(path)))
+    texts = texts_of(table, mapped, path, value_labels(require_file(path)), wording)
     frame = pd.DataFrame({"text": texts.sentences, "raw": code_texts(table[mapped[CODE]])})
     frame = frame.assign(reason=texts.reasons)[frame["raw"] != ""]
     frame["reason"] = frame["reason"].replace(EMPTY, "empty text")

@@ -22,7 +22,8 @@ class Cohort:
     """The rows of a study with their sides.
 
     Attributes:
-        rows: id, wave, text, code, side (train, validation, unused, test), and weight, cluster and manages where mapped.
+        rows: id, wave, text, person_at (where in the text the workplace has ended), code, side (train, validation, unused,
+            test), and weight, cluster and manages where mapped.
         left: the rows that left: id, wave, text, code (as in the file), reason.
         to_resolve: the rows of wave 5 that wait for a person: id, text, ksco6, candidates, ksco7 (empty, to fill in).
         flow: counts at each step.
@@ -121,7 +122,7 @@ def build_cohort(
         **{name: int((kept["side"] == name).sum()) for name in SIDES},
     }
     return Cohort(
-        rows=kept[["id", "wave", "text", "code", "side", *optional]].reset_index(drop=True),
+        rows=kept[["id", "wave", "text", "person_at", "code", "side", *optional]].reset_index(drop=True),
         left=_left(answers),
         to_resolve=waiting,
         flow=flow,
@@ -158,11 +159,13 @@ def _converted(
         raise ConfigError("data.columns.code is null: name the column that holds the codes.")
     frames, waiting = [], [pd.DataFrame(columns=TO_RESOLVE)]
     for number, survey in enumerate(source.surveys):
-        frame = answers_of(survey, source.columns).assign(survey=number, given=survey.test)
+        frame = answers_of(survey, source.columns, source.wording).assign(survey=number, given=survey.test)
         frame["raw"] = frame["code"]
         if survey.ksco6:
             waiting.append(_from_ksco6(frame, survey, source, classification, level))
         else:
+            place = f"{survey.name}, column {source.columns['code']!r}"
+            classification.require_zeros(frame["raw"][frame["reason"] == ""].unique(), level, place)
             to_level(frame, classification, level)
         if not drop_invalid:
             require_valid(frame.assign(code=frame["raw"])[frame["reason"] != "unresolved"], survey, source.columns)

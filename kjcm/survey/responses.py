@@ -1,7 +1,8 @@
 """Raw survey tables to answers: mapped columns, one sentence a row, and the rows that cannot be used.
 
-An answer frame has the columns id, wave, text, code (as in the file), reason ('' for a usable row), and weight,
-cluster and manages (whether the person says so) where they are mapped; every value but weight and manages is a str.
+An answer frame has the columns id, wave, text, person_at (where in the text the workplace has ended), code (as in the
+file), reason ('' for a usable row), and weight, cluster and manages (whether the person says so) where they are mapped.
+Every value but person_at, weight and manages is a str.
 """
 
 import hashlib
@@ -66,7 +67,18 @@ class Survey:
 
 @dataclass(frozen=True)
 class Source:
-    """The tables of a study, with the tables that KSCO-6 codes need; `columns` maps roles to column names."""
+    """The tables of a study, with the tables that KSCO-6 codes need.
+
+    Attributes:
+        surveys: the tables of answers.
+        columns: role -> column name.
+        crosswalk: KSCO-6 to KSCO-7, a row a pair.
+        crosswalk_name: its file, for messages.
+        resolutions: id -> KSCO-7.
+        resolutions_name: its file, for messages.
+        synthetic: it is the synthetic twin.
+        wording: see `worded`.
+    """
 
     surveys: tuple[Survey, ...]
     columns: Mapping[str, str | None]
@@ -75,6 +87,7 @@ class Source:
     resolutions: pd.DataFrame | None = None
     resolutions_name: str = ""
     synthetic: bool = False
+    wording: str | None = "korean"
 
 
 def table_source(
@@ -123,7 +136,7 @@ def kwcs_source(
     )
 
 
-def answers_of(survey: Survey, columns: Mapping[str, str | None]) -> pd.DataFrame:
+def answers_of(survey: Survey, columns: Mapping[str, str | None], wording: str | None = "korean") -> pd.DataFrame:
     """Return the answer frame of one survey table.
 
     Raises:
@@ -133,8 +146,8 @@ def answers_of(survey: Survey, columns: Mapping[str, str | None]) -> pd.DataFram
     if not len(survey.table):
         raise KjcmError(f"{survey.name}: has a header but no rows.")
     require_texts(survey.table, mapped, survey.name, COLUMN_KEY)
-    texts = texts_of(survey.table, mapped, survey.name, survey.labels)
-    frame = pd.DataFrame({"text": texts.sentences})
+    texts = texts_of(survey.table, mapped, survey.name, survey.labels, wording)
+    frame = pd.DataFrame({"text": texts.sentences, "person_at": texts.person_at})
     frame["wave"] = survey.wave
     frame["code"] = code_texts(survey.table[mapped["code"]]) if "code" in mapped else ""
     frame["id"] = _ids(survey, mapped.get("id"), frame)

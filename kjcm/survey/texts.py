@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.read.cells import NOTHING, text_cells, tidy, type_name
-from kjcm.survey.wording import sentence
+from kjcm.survey.wording import worded
 
 TEXT_COLUMNS = ("workplace", "position", "task")
 EMPTY, NO_TEXT = "empty", "not text"
@@ -25,15 +26,28 @@ class Texts:
     Attributes:
         cells: workplace, position and task, each [rows]; '' where the column is not mapped.
         sentences: [rows], a model's input texts.
+        person_at: [rows], where in them the workplace has ended and what is said of the person begins.
         reasons: [rows], EMPTY where nothing is written, NO_TEXT where what is written is no text, else ''.
     """
 
     cells: list[list[str]]
     sentences: list[str]
+    person_at: list[int]
     reasons: list[str]
 
+    @property
+    def persons(self) -> list[str]:
+        """What each text says of the person: all after the workplace."""
+        return [text[at:] for text, at in zip(self.sentences, self.person_at, strict=True)]
 
-def texts_of(frame: pd.DataFrame, columns: Mapping[str, str | None], place: str, labels: Labels = NO_LABELS) -> Texts:
+
+def texts_of(
+    frame: pd.DataFrame,
+    columns: Mapping[str, str | None],
+    place: str,
+    labels: Labels = NO_LABELS,
+    wording: str | None = "korean",
+) -> Texts:
     """Return the texts of a frame's rows.
 
     Without a letter nothing is text (numbers, `-`); nor is a row with a date, a list or the like in a text column.
@@ -43,6 +57,7 @@ def texts_of(frame: pd.DataFrame, columns: Mapping[str, str | None], place: str,
         columns: role -> column.
         place: the file, for messages.
         labels: read in place of the values that have one.
+        wording: see `worded`.
 
     Raises:
         ConfigError: none of the three columns is mapped.
@@ -57,12 +72,12 @@ def texts_of(frame: pd.DataFrame, columns: Mapping[str, str | None], place: str,
             found, odd = text_cells(frame[name], labels.get(name, NOTHING))
             cells[number] = list(map(tidy, found))
             strange |= odd
-    sentences = list(map(sentence, *cells))
+    made = list(map(partial(worded, wording=wording), *cells))
     reasons = [
         NO_TEXT if odd else EMPTY if not text else "" if any(map(str.isalpha, text)) else NO_TEXT
         for text, odd in zip(map("".join, zip(*cells, strict=True)), strange.tolist(), strict=True)
     ]
-    return Texts(cells, sentences, reasons)
+    return Texts(cells, [text for text, _ in made], [at for _, at in made], reasons)
 
 
 def require_texts(frame: pd.DataFrame, columns: Mapping[str, str | None], place: str, key: str) -> None:

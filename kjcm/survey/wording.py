@@ -20,13 +20,30 @@ def particle(word: str) -> str:
     return "으로" if last.lower() in OTHER_CONSONANT else "로"
 
 
-def without_workplace(text: str) -> str:
-    """Return what an input text says of the person: all after the workplace, '' where it is a workplace alone."""
-    return "" if text.endswith(AT) else text.rpartition(f"{AT} ")[2]
+def sentence(workplace: str = "", position: str = "", task: str = "", wording: str | None = "korean") -> str:
+    """Return the model's input text, see `worded`."""
+    return worded(workplace, position, task, wording)[0]
 
 
-def sentence(workplace: str = "", position: str = "", task: str = "") -> str:
-    """Return the model's input text; absent (empty) parts are left out, all absent gives ''."""
+def worded(workplace: str, position: str, task: str, wording: str | None) -> tuple[str, int]:
+    """Return the model's input text, and where in it the workplace has ended; absent (empty) parts are left out.
+
+    Args:
+        workplace: an answer.
+        position: an answer.
+        task: an answer.
+        wording: 'korean': particles after Hangul; 'plain': none; None: after every word, as before there was a choice.
+    """
     workplace, position, task = tidy(workplace), tidy(position), tidy(task)
-    parts = (f"{workplace}{AT}" if workplace else "", f"{position}({particle(position)})" if position else "", task)
-    return " ".join(filter(None, parts))
+    where = f"{workplace}{AT}" if workplace and takes_particle(workplace, wording) else workplace
+    what = f"{position}({particle(position)})" if position and takes_particle(position, wording) else position
+    text = " ".join(filter(None, (where, what, task)))
+    return text, min(len(where) + bool(where), len(text))
+
+
+def takes_particle(words: str, wording: str | None) -> bool:
+    """Tell whether a particle follows: after a word in Hangul, or in numbers and signs after one."""
+    if wording != "korean":
+        return wording is None
+    last = next((word for word in reversed(words.split()) if any(map(str.isalpha, word))), "")
+    return any("가" <= char <= "힣" for char in last)

@@ -1,14 +1,16 @@
 """KSCO-7 as the package has it, spellings of codes, and classifications read from a file."""
 
 import csv
+import unicodedata
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.ksco.classification import Classification, load_classification, read_classification
+from kjcm.ksco.classification import Classification, load_classification, prefixes_of, read_classification
 
 # The article's own wordings (METHODS, Tables 1, 2 and 4).
 ENGLISH = {
@@ -210,3 +212,38 @@ def test_from_data_takes_codes_as_they_stand() -> None:
     assert [soc.at_level("0111", level) for level in (None, 4, 2, 5)] == ["0111", "0111", "01", None]
     assert soc.codes(3) == ()
     assert soc.title("0111") == ""
+
+
+@pytest.mark.parametrize(
+    ("codes", "level", "fine"),
+    [
+        (["110", "1101"], 3, False),
+        (["110", "1101"], 2, False),
+        (["11", "111"], 2, False),
+        (["0110", "1101"], 3, True),
+        (["0110", "110", "1101"], 3, True),
+        (["11", "1101"], 3, True),
+        (["110", "1101"], None, True),
+        (["A01", "1101"], 3, True),
+        (["36.00", "36.0"], 2, True),
+    ],
+)
+def test_numbers_that_lost_their_zeros_are_refused(codes: list[str], level: int | None, fine: bool) -> None:
+    other = load_classification("from_data")
+    with nullcontext() if fine else pytest.raises(KjcmError, match=r"t\.csv.*leading zeros"):
+        other.require_zeros(codes, level, "t.csv")
+    load_classification("ksco7").require_zeros(codes, level, "t.csv")
+
+
+def test_the_beginnings_of_like_codes_are_the_groups_above() -> None:
+    assert prefixes_of(["1101", "2310"]) == [("1", "11", "110"), ("2", "23", "231")]
+    for others in (["11", "111"], ["36.00", "36.11"], ["cook", "maid"], ["사무원", "조리사"], ["1", "2"]):
+        assert prefixes_of(others) == [(), ()]
+
+
+def test_labels_are_classes_in_one_spelling_and_text_is_not_cut() -> None:
+    other, ksco = load_classification("from_data"), load_classification("ksco7")
+    spelt = ["요리사 보조", unicodedata.normalize("NFD", "요리사 보조"), "요리사\u00a0보조", "요리사\u200b  보조 "]
+    assert {other.resolve(text) for text in spelt} == {"요리사 보조"}
+    assert [other.resolve(text) for text in ("36.00", "36.0", "36", "\u200b")] == ["36.00", "36.0", "36", None]
+    assert [ksco.resolve(text) for text in ("111.0", "111.00", "\u200b111")] == ["111"] * 3

@@ -12,7 +12,7 @@ from kjcm.study.calibrated import calibration_of, held_rows
 from kjcm.study.findings import calibration_error, reliability_of
 from kjcm.study.model_folder import load_settings
 from kjcm.survey.split import first_half
-from kjcm.survey.wording import sentence, without_workplace
+from kjcm.survey.wording import worded
 from kjcm.triage.calibration import brier, probabilities
 from tests.conftest import SMALL, command
 
@@ -34,9 +34,11 @@ def test_halves_are_drawn_by_seed_and_keep_clusters_together() -> None:
 
 
 def test_the_persons_words_are_what_follows_the_workplace() -> None:
-    assert without_workplace(sentence("건물 관리 회사", "부장", "총괄")) == "부장(으로) 총괄"
-    assert without_workplace(sentence("", "부장", "총괄")) == "부장(으로) 총괄" and without_workplace("") == ""
-    assert without_workplace(sentence("대표 식당")) == ""
+    for wording, person in (("korean", "부장(으로) 총괄"), ("plain", "부장 총괄")):
+        for workplace in ("건물 관리 회사", "Manager's office", ""):
+            text, at = worded(workplace, "부장", "총괄", wording)
+            assert text[at:] == person
+    assert [text[at:] for text, at in (worded("대표 식당", "", "", "korean"), worded("", "", "", "plain"))] == ["", ""]
 
 
 def test_calibration_is_measured_on_rows_that_did_not_make_it(calibrated: Path) -> None:

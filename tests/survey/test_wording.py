@@ -59,6 +59,25 @@ def test_absent_parts_and_white_space(answers: tuple[str, str, str], expected: s
     assert sentence(*answers) == expected
 
 
+@pytest.mark.parametrize(
+    ("answers", "wording", "expected"),
+    [
+        (("Cabinet Office", "A", "policy"), "korean", "Cabinet Office A policy"),
+        (("Cabinet Office", "A", "policy"), None, "Cabinet Office(에서) A(로) policy"),
+        (("은행", "교사", "수업"), "plain", "은행 교사 수업"),
+        (("LG", "매니저(PM)", ""), "korean", "LG 매니저(PM)(으로)"),
+        (("카페 Roma", "PM", ""), "korean", "카페 Roma PM"),
+        (("은행 3", "조 6", ""), "korean", "은행 3(에서) 조 6(으로)"),
+        (("-", "3", "상담"), "korean", "- 3 상담"),
+        (("식당", "", ""), "plain", "식당"),
+    ],
+)
+def test_particles_follow_hangul_alone(answers: tuple[str, str, str], wording: str | None, expected: str) -> None:
+    assert sentence(*answers, wording=wording) == expected
+
+
 def test_tidy_composes_and_keeps_what_nfkc_would_change() -> None:
     assert tidy(unicodedata.normalize("NFD", " 참다랑어 ")) == "참다랑어"
     assert tidy("㈜ ① Ａ") == "㈜ ① Ａ"
+    assert tidy("\u200b 요리\u200b사\u00a0 보조\ufeff") == "요리사 보조"
+    assert tidy("\u200b\u3164\u2060") == ""
