@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kjcm.errors import KjcmError, first_line
+
 NOTHING: Mapping[Any, str] = {}
 
 # Characters that show nothing (Unicode's Cf), and letters that look like blanks (Hangul fillers, an empty Braille cell).
@@ -36,8 +38,16 @@ def code_text(value: object) -> str:
 
 
 def code_texts(cells: pd.Series) -> list[str]:
-    """Return each cell of a column as `code_text` has it; a list is read much faster than a column of strings."""
-    return list(map(code_text, cells.tolist()))
+    """Return each cell of a column as `code_text` has it; a list is read much faster than a column of strings.
+
+    Raises:
+        KjcmError: the column holds what Python has no value for, as times after the year 9999.
+    """
+    try:
+        return list(map(code_text, cells.tolist()))
+    except Exception as error:  # each Arrow type has exceptions of its own
+        kind = f"{type_name(cells)}: {first_line(error)}"
+        raise KjcmError(f"column {cells.name!r}: its values cannot be read ({kind}). Save it as text.") from None
 
 
 def without_decimals(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from kjcm.errors import KjcmError
+from kjcm.errors import KjcmError, first_line
 from kjcm.read.options import PLAIN, ReadOptions
 
 EXACT = 2**53  # whole numbers below it are exact as decimals
@@ -27,15 +27,14 @@ def read_labelled(path: Path, options: ReadOptions = PLAIN, **more: Any) -> tupl
         KjcmError: the text is in none of these, or the file is damaged.
     """
     import pyreadstat
-    from pyreadstat import ReadstatError
 
     reader = pyreadstat.read_dta if path.suffix.lower() == ".dta" else pyreadstat.read_sav
     errors = []
     for encoding in _encodings(path, options):
         try:
             return reader(str(path), apply_value_formats=False, encoding=encoding, **more)
-        except (ReadstatError, UnicodeDecodeError) as error:
-            errors.append(str(error))
+        except Exception as error:  # of a damaged file each in its own way
+            errors.append(first_line(error))
     if all("character set" in error for error in errors) and options.encoding is not None:
         raise KjcmError(
             f"{path}: SPSS and Stata files cannot be read in {options.keys}encoding={options.encoding}. Save the file as CSV, "
