@@ -16,7 +16,15 @@ from kjcm.study.results import SHOWN
 from kjcm.study.run_folder import read_identity
 
 LOWEST_FIRST = ("loss", "seconds")  # in the names of what is better the less there is of it
-ON_SCREEN = ("accuracy", "f1_weighted", "top_5_accuracy", "validation_loss", "validation_accuracy")
+ON_SCREEN = (  # those that stay longest first
+    "validation_f1_weighted", "f1_weighted", "accuracy", "validation_loss", "top_5_accuracy", "validation_accuracy",
+)  # fmt: skip
+VALIDATED = (
+    "validation_f1_weighted",
+    "validation_accuracy",
+    "validation_loss",
+)  # what a sweep is sorted by, if it has any
+FOLDED = 24  # characters of a folder's line at least
 METRIC = re.compile(r"(validation_)?(loss|accuracy|(precision|recall|f1)_[a-z]+|top_\d+_accuracy)(_mean|_sd)?")
 STATES: tuple[str, ...] = get_args(State)
 NOT_A_SETTING = ("state", "name", "seconds", "folder", "reason")
@@ -73,6 +81,7 @@ def chosen(entries: Sequence[Entry], where: Mapping[str, Any]) -> list[Entry]:
         raise ConfigError(
             f"where={where}: give keys and values, as 'where={{state: failed, data.batch_size: [32, 64]}}'."
         )
+    where = {key_of(key, entries): value for key, value in where.items()}
     _require_known(where, entries, [dict(leaves(entry.config)) for entry in entries])
     states = where.get("state", [])
     if unknown := [state for state in (states if isinstance(states, list) else [states]) if state not in STATES]:
@@ -130,7 +139,54 @@ def ordered(frame: pd.DataFrame, key: str | None) -> pd.DataFrame:
 
 def column_of(frame: pd.DataFrame, key: str | None) -> str | None:
     """Return the column that a sort key names, a metric's mean over seeds by the metric's name; None where there is none."""
-    return next((name for name in (key, f"{key}_mean") if name in frame), None)
+    if key is None:
+        return None
+    own = [str(name) for name in frame.columns if not str(name).endswith("_sd")]
+    return next((name for name in (key, f"{key}_mean") if name in frame), None) or _meant(key, own)
+
+
+def key_of(key: str, entries: Sequence[Entry]) -> str:
+    """Return the config key or metric that a name or a heading of the table means; the name itself where it means none.
+
+    Raises:
+        ConfigError: several keys have this last part.
+    """
+    first = {name: None for entry in entries for name in (*entry.given, *entry.metrics)}
+    others = {name: None for entry in entries for name, _ in leaves(entry.config)}
+    if key in first or key in others:
+        return key
+    return _meant(key, list(first)) or _meant(key, list(others)) or key
+
+
+def _meant(key: str, names: Sequence[str]) -> str | None:
+    """Return the one of `names` that is spelt or headed so, None where there is none.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    found = [name for name in names if _plain(key) in _headings(name)]
+    if len(found) > 1:
+        raise ConfigError(f"{key} may be {' or '.join(found)}. Give one of them.")
+    return found[0] if found else None
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.lower().replace("_", " ").split())
+
+
+def _headings(name: str) -> set[str]:
+    """Return what a column may be called: a metric's name or heading, or a key or its last part."""
+    name = name.removesuffix("_mean")
+    if not METRIC.fullmatch(name):
+        return {_plain(name), _plain(name.rpartition(".")[2])}
+    own = name.removeprefix("validation_")
+    leads = ("", "test ") if own == name else ("val ", "validation ")
+    return {_plain(lead + form) for lead in leads for form in (own, SHOWN.get(own, own))}
+
+
+def validated(frame: pd.DataFrame) -> str | None:
+    """Return the validation metric to sort a sweep by, None where its runs have none: test rows choose nothing."""
+    return next((name for name in VALIDATED if name in frame and frame[name].notna().any()), None)
 
 
 def is_measured(column: str) -> bool:
@@ -146,13 +202,14 @@ def _comparable(values: pd.Series) -> pd.Series:
 
 def for_a_screen(frame: pd.DataFrame, keep: Sequence[str] = ()) -> pd.DataFrame:
     """Return the columns that tell lines apart, the first metrics, those of `keep`, and the folder."""
-    always = {"state", "name", "n", "seconds", "seconds_mean", "folder", *keep}
+    always = {"n", "seconds", "seconds_mean", "folder", *keep}
     metrics = {f"{name}{end}" for name in ON_SCREEN for end in ("", "_mean", "_sd")}
 
     def is_shown(name: str) -> bool:
         if METRIC.fullmatch(name) and name not in always:
             return name in metrics and bool(frame[name].notna().any())
-        return name in always or (name != "reason" and frame[name].astype(str).nunique() > 1)
+        alone = len(frame) == 1 and name in ("state", "name")
+        return name in always or alone or (name != "reason" and frame[name].astype(str).nunique() > 1)
 
     return frame[[name for name in frame.columns if is_shown(name)]]
 
@@ -198,14 +255,17 @@ def _fitting(cells: pd.DataFrame, width: int, keep: Sequence[str]) -> tuple[pd.D
     from rich.cells import cell_len
 
     def wide(name: str) -> int:
-        return 3 + max(map(cell_len, [_label(name, cells), *cells[name]]))
+        whole = max(map(cell_len, [_label(name, cells), *cells[name]]))
+        return 3 + (min(whole, FOLDED) if name == "folder" else whole)
 
-    names = [str(name) for name in cells.columns if name not in ("state", "name", "n", "folder", *keep)]
-    metrics = [name for name in names if METRIC.fullmatch(name)]
+    names = [str(name) for name in cells.columns if name not in keep]
+    ranked = [f"{name}{end}" for name in ON_SCREEN for end in ("", "_mean")]
+    metrics = sorted((name for name in names if METRIC.fullmatch(name)), key=ranked.index)
     seconds = [name for name in names if name.startswith("seconds")]
-    given = sorted((name for name in names if name not in (*metrics, *seconds)), key=wide, reverse=True)
+    kept = [name for name in cells.columns if METRIC.fullmatch(str(name)) and name in keep]
     left_out: list[str] = []
-    for name in (*seconds, *metrics[:0:-1], *given):  # what tells runs apart goes last, and one metric stays
+    # one metric stays, and so do all columns that tell runs apart
+    for name in (*seconds, *(metrics if kept else metrics[1:])[::-1], *(["folder"] if "folder" in names else [])):
         if sum(wide(str(name)) for name in cells.columns) < width:
             break
         cells = cells.drop(columns=name)
@@ -216,8 +276,11 @@ def _fitting(cells: pd.DataFrame, width: int, keep: Sequence[str]) -> tuple[pd.D
 def _label(name: str, among: pd.DataFrame) -> str:
     """Return what a column is called on the screen: a metric's short name, or a key's last part where no other has it."""
     name = name.removesuffix("_mean")
+    if METRIC.fullmatch(name):
+        own = name.removeprefix("validation_")
+        return f"{'test' if own == name else 'val'} {SHOWN.get(own, own)}"
     end = name.rpartition(".")[2]
-    return SHOWN.get(name, end if sum(str(other).rpartition(".")[2] == end for other in among.columns) == 1 else name)
+    return end if sum(str(other).rpartition(".")[2] == end for other in among.columns) == 1 else name
 
 
 def _cell(line: "pd.Series[Any]", name: str) -> str:

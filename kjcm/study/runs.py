@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 from kjcm.errors import ConfigError, KjcmError, counted
 from kjcm.files import atomic
 from kjcm.study.job import resolved
-from kjcm.study.ledger import entry_of, run_paths
-from kjcm.study.listing import chosen, column_of, frame_of, ordered, over_seeds, show
+from kjcm.study.ledger import entry_of, leaves, run_paths
+from kjcm.study.listing import chosen, column_of, frame_of, key_of, ordered, over_seeds, show
 
 log = logging.getLogger("kjcm")
 
@@ -29,8 +29,11 @@ def runs(cfg: DictConfig) -> None:
     if not found:
         such = "none of them is such a one" if entries else "kjcm train, baseline or tune make some"
         raise KjcmError(f"runs={config['runs']}: {counted(len(entries), 'run')}; {such}.")
-    more = config["columns"]
-    frame = ordered((over_seeds if config["group"] else frame_of)(found, more), config["sort"])
+    sort = key_of(config["sort"], found) if config["sort"] else None
+    more = [key_of(name, found) for name in config["columns"]]
+    further = [sort] if sort and any(sort in dict(leaves(entry.config)) for entry in found) else []
+    frame = (over_seeds if config["group"] else frame_of)(found, [*more, *further])
+    frame = ordered(frame, sort)
     if frame.empty:
         raise KjcmError(
             f"runs={config['runs']}: {len(found)} such runs, none of them finished, so no seeds to compare."
@@ -38,8 +41,8 @@ def runs(cfg: DictConfig) -> None:
     states = ", ".join(
         f"{sum(one.state == state for one in found)} {state}" for state in sorted({one.state for one in found})
     )
-    shown = column_of(frame, config["sort"])
-    show(frame, f"{counted(len(found), 'run')}: {states}", [*more, *([shown] if shown else [])])
+    shown = [column_of(frame, name) for name in (*more, sort)]
+    show(frame, f"{counted(len(found), 'run')}: {states}", [name for name in shown if name])
     if config["out"]:
         with atomic(Path(config["out"]).expanduser(), config["overwrite"]) as file:
             frame.to_csv(file, index=False, encoding="utf-8-sig")  # spreadsheet programs want the BOM for Hangul

@@ -28,7 +28,7 @@ from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, resolved
 from kjcm.study.lease import is_held
 from kjcm.study.ledger import state_of
-from kjcm.study.listing import column_of, frame_of, ordered, show
+from kjcm.study.listing import column_of, frame_of, ordered, show, validated
 from kjcm.study.planned import Composer, Job, say
 from kjcm.study.run_folder import LAUNCH
 from kjcm.study.signals import handled, leave
@@ -211,14 +211,15 @@ class Sweep:
         self._speak()
         entries = [job.entry for job in self.jobs if job.state != "repeated"]
         frame = frame_of(entries)
+        sort = None
         try:
-            frame = ordered(frame, self._node["sort"])
+            sort = column_of(frame, self._node["sort"]) or self._node["sort"] or validated(frame)
+            frame = ordered(frame, sort)
         except ConfigError as error:
             log.warning("%s", error)
         counts = Counter(entry.state for entry in entries)
         states = ", ".join(f"{count} {state}" for state, count in counts.items())
-        sort = column_of(frame, self._node["sort"])
-        show(frame, f"{counted(len(entries), 'job')}: {states}", [sort] if sort else [])
+        show(frame, f"{counted(len(entries), 'job')}: {states}", [sort] if sort and sort in frame else [])
         with suppress(KjcmError, OSError), atomic(self._folder / "jobs.csv") as file:
             frame.to_csv(file, index=False, encoding="utf-8-sig")
             log.info("the table as CSV: %s", self._folder / "jobs.csv")
