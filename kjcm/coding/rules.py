@@ -139,11 +139,7 @@ def _promises(record: Mapping[str, Any]) -> str:
     if record["target_error"] is not None:
         most = f"at most {100 * record['target_error']:.4g} %"
         parts += [f"of the accepted rows {most} are wrong"] if record["threshold"] is not None else []
-        parts += (
-            [f"of the backed-off rows {most} have a wrong parent"]
-            if record["back_off"]["threshold"] is not None
-            else []
-        )
+        parts += [f"of the backed-off rows {most} have a wrong parent"] if record["back_off"]["promised"] else []
     if record["validation_rows"] and lists["threshold"] is not None:
         parts.append(f"of the pick lists at most {100 * lists['alpha']:.4g} % miss the right code")
     return "; ".join(parts)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kjcm.triage.picks import LEAST, on_list, sizes
-from kjcm.triage.promise import Tried
+from kjcm.triage.promise import LEAST_LEFT, Tried
 from kjcm.triage.rules import ACCEPT, BACK_OFF, CHOOSE, DECISIONS, INVALID, Decided, Options, Tree, Triage
 from kjcm.triage.scored import Scored
 
@@ -27,6 +27,7 @@ def outlook(triage: Triage, held: Scored | None) -> dict[str, Any]:
         "back_off": {
             "levels": list(options.back_off),
             "threshold": triage.parent_threshold,
+            "promised": False,
             "tried": [vars(one) for one in triage.tried_parents],
         },
         "pick_list": {
@@ -42,6 +43,9 @@ def outlook(triage: Triage, held: Scored | None) -> dict[str, Any]:
     if held is not None and len(held.labels):
         record["expected"] = expected(triage, held)
         record["summary"] = summary(record)
+        # sets of few rows had no test of their own; where nothing is accepted, the set of all had one
+        tested = triage.threshold is None or record["expected"]["backed_off_rows"] > LEAST_LEFT
+        record["back_off"]["promised"] = bool(triage.tried_parents) and triage.parent_threshold is not None and tested
     return record
 
 

@@ -1,22 +1,17 @@
 """Pick lists: prefixes of the ranking, at their stated rate, at least as good as a plain top-n of the same length."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from kjcm.report.triage import plain_top_n
-from kjcm.triage.calibration import fit_temperature, probabilities
+from kjcm.triage.calibration import probabilities
 from kjcm.triage.picks import NONE, first_codes, on_list, ranking, sizes
-from kjcm.triage.rules import CHOOSE, SEARCH, Options, Tree, Triage
-from kjcm.triage.scored import Scored
+from kjcm.triage.rules import CHOOSE, Options, Triage
+from tests.triage.dictionary import DEFAULT, Split, compared, dictionary
 from tests.triage.simulation import TREE, families
-
-DEFAULT = Options(None, 0.8, 0.95, 0.25, 7, (), "none", True)
 
 
 def test_a_list_by_hand() -> None:
@@ -69,30 +64,6 @@ def test_shown_lists_hold_their_rate_on_the_rows_that_the_same_rows_left_undecid
         assert shown > 0.1  # the rate is not held by showing nothing
 
 
-@dataclass(frozen=True)
-class Split:
-    """A model's held-out and test rows."""
-
-    tree: Tree
-    temperature: float
-    held: Scored
-    test: Scored
-
-
-def compared(split: Split, options: Options) -> tuple[float, float, float, float] | None:
-    """Return the share of undecided test rows with a list, mean length, coverage, and that of a top-n of equal length."""
-    triage = Triage(options, split.tree, split.held, split.temperature)
-    probability = triage.probability(split.test)
-    found = triage.decide(probability)
-    listed, open_ = found.decision == CHOOSE, np.isin(found.decision, (CHOOSE, SEARCH))
-    if not listed.any():
-        return None
-    picks, labels = found.picks[listed], split.test.labels[listed]
-    length = float(sizes(picks).mean())
-    top = plain_top_n(probability[listed], labels, length)
-    return float(listed.sum() / open_.sum()), length, float(on_list(picks, labels).mean()), top
-
-
 def test_lists_cover_at_least_as_often_as_a_plain_top_n_of_equal_mean_length() -> None:
     random = np.random.default_rng(4)
     for alpha, k in ((0.25, 7), (0.3, 5), (0.4, 10)):
@@ -104,33 +75,6 @@ def test_lists_cover_at_least_as_often_as_a_plain_top_n_of_equal_mean_length() -
             ours.append(found[2])
             plain.append(found[3])
         assert np.mean(ours) >= np.mean(plain)
-
-
-def dictionary(path: Path, splits: int) -> Iterator[Split]:
-    """Train a small linear model of the dictionary's texts for each split, its scores calibrated as a run's are."""
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    rows = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    codes = rows["ksco7"].str[:3].to_numpy(str)
-    words = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 3), sublinear_tf=True, min_df=3, max_features=20_000)
-    texts = words.fit_transform(rows["workplace"] + " " + rows["position"] + " " + rows["task"])
-    dense = TruncatedSVD(60, random_state=0).fit_transform(texts)  # of texts alone
-    for seed in range(splits):
-        order = np.random.default_rng(seed).permutation(len(rows))
-        test, first, held, train = np.split(order, (np.array([0.3, 0.4, 0.5]) * len(rows)).astype(int))
-        model = LogisticRegression(C=100, max_iter=30).fit(dense[train], codes[train])
-        place = {code: number for number, code in enumerate(model.classes_)}
-        labels = np.array([place.get(code, len(place)) for code in codes])
-
-        def scored(own: np.ndarray, model=model, labels=labels) -> Scored:  # type: ignore[no-untyped-def]
-            none = np.zeros(len(own), bool)
-            return Scored(model.decision_function(dense[own]).astype(np.float32), labels[own], none, none)
-
-        fitted = scored(first)
-        tree = Tree(list(model.classes_), [(code[:1], code[:2]) for code in model.classes_], [1] * len(place))
-        yield Split(tree, fit_temperature(fitted.logits, fitted.labels), scored(held), scored(test))
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

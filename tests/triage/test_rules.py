@@ -10,6 +10,7 @@ from kjcm.errors import ConfigError
 from kjcm.triage.managers import gated, says_words, yes_or_no
 from kjcm.triage.outlook import by_target, expected, outlook
 from kjcm.triage.picks import NONE, on_list, sizes
+from kjcm.triage.promise import LEAST_LEFT
 from kjcm.triage.rules import ACCEPT, BACK_OFF, CHOOSE, DECISIONS, Options, Tree, Triage
 from kjcm.triage.scored import Scored
 from tests.triage import simulation
@@ -123,6 +124,9 @@ def test_backing_off_takes_nothing_from_what_is_accepted() -> None:
             for levels in ((), (2, 1))
         )
         assert alone.threshold == off.threshold and alone.tried == off.tried
+        record = outlook(off, rows)
+        many = off.threshold is None or record["expected"]["backed_off_rows"] > LEAST_LEFT
+        assert record["back_off"]["promised"] == (off.parent_threshold is not None and many)
 
 
 def test_where_nothing_passes_nothing_is_accepted() -> None:
