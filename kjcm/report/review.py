@@ -7,6 +7,7 @@ import numpy as np
 
 from kjcm.errors import KjcmError, some
 from kjcm.read.cells import code_text
+from kjcm.read.columns import meant_columns
 from kjcm.read.table import read_table
 from kjcm.report.content import Column, Table, Value
 from kjcm.report.experiments import Experiment
@@ -55,10 +56,9 @@ def read_verdicts(file: Path) -> dict[tuple[str, str, str], str]:
         KjcmError: a column is missing, a verdict is none of the three, or a disagreement has two.
     """
     table = read_table(file)
-    missing = [name for name in ("id", "code", "predicted", "verdict") if name not in table]
-    if missing:
-        raise KjcmError(f"{file}: has no column {some(missing)}; its columns are {some(table.columns)}.")
-    table = table[["id", "code", "predicted", "verdict"]].map(_text)
+    names = ("id", "code", "predicted", "verdict")
+    own = meant_columns(table.columns, dict(zip(names, names, strict=True)), str(file))
+    table = table[list(own.values())].set_axis(list(own), axis=1).map(_text)
     given = table[table["verdict"] != ""].drop_duplicates()
     wrong = [verdict for verdict in given["verdict"].unique() if verdict not in VERDICTS]
     if wrong:

@@ -9,7 +9,9 @@ from kjcm.coding.tables import OUTPUTS, writer
 from kjcm.errors import CUT, ConfigError, KjcmError, some
 from kjcm.files import atomic, digest, read_json, require_file
 from kjcm.ksco.classification import Classification
-from kjcm.read.cells import code_text, code_texts
+from kjcm.read.cells import NOTHING, code_text, code_texts, text_cells
+from kjcm.read.columns import meant_columns
+from kjcm.read.labelled import value_labels
 from kjcm.read.table import read_chunks
 from kjcm.review.records import require_alone
 from kjcm.review.store import Store, create
@@ -71,15 +73,16 @@ def _columns(note: Path, coded: Path, settings: Settings) -> dict[str, str]:
 
 def _items(coded: Path, settings: Settings, names: Mapping[str, str]) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Yield row number, decision and what the page shows of each row."""
-    begin = 0
+    begin, labels = 0, value_labels(coded)
     for frame in read_chunks(coded, ROWS):
         shown = [k for k in range(1, SHOWN + 1) if f"code_{k}" in frame]
-        needed = [*NEEDED, *names.values(), *(f"{kind}_{k}" for k in shown for kind in ("title", "prob"))]
-        if missing := [name for name in needed if name not in frame]:
-            raise KjcmError(f"{coded}: has no column {some(missing)}. Give a file that `kjcm predict` has written.")
+        needed = [*NEEDED, *(f"{kind}_{k}" for k in shown for kind in ("title", "prob"))]
+        remedy = "Give a file that `kjcm predict` has written."
+        own = meant_columns(frame.columns, {**dict(zip(needed, needed, strict=True)), **names}, str(coded), remedy)
         if twice := [name for name in REVIEWED if name in frame]:
             raise KjcmError(f"{coded}: has columns {some(twice)} already. Review the file that `kjcm predict` wrote.")
         cells = {name: code_texts(frame[name]) for name in {*needed, *(f"code_{k}" for k in shown)}}
+        texts = {role: text_cells(frame[own[role]], labels.get(own[role], NOTHING))[0] for role in names}
         for place in range(len(frame)):
             cell = {name: values[place] for name, values in cells.items()}
             first = [
@@ -93,7 +96,7 @@ def _items(coded: Path, settings: Settings, names: Mapping[str, str]) -> Iterato
             picks = cell["pick_list"].split()
             further = [code for code in picks if code not in {one["code"] for one in first}]
             body = {
-                "text": {role: cell[name] for role, name in names.items()},
+                "text": {role: values[place] for role, values in texts.items()},
                 "first": first,
                 "further": [{"code": code, "title": settings.titles.get(code, "")} for code in further],
                 "picks": picks,
