@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,14 @@ def read_excel(path: Path, options: ReadOptions = PLAIN) -> pd.DataFrame:
     """Return a worksheet: values of formulas, error values as missing.
 
     Raises:
-        KjcmError: there is no such worksheet, it is empty, or its header does not give every column a name of its own.
+        KjcmError: there is no such worksheet, it is empty, its header does not give every column a name of its own, or a
+            formula has no stored value.
     """
     with _worksheet(path, options) as sheet:
         rows = list(_rows(sheet))
+        if _has_formulas(sheet):
+            with _worksheet(path, replace(options, sheet=sheet.title), values=False) as formulas:
+                _require_values(path, sheet, formulas)
     top = options.header_row or next((number for number, row in enumerate(rows, 1) if _filled(row)), 1)
     if len(rows) < top:
         raise KjcmError(
@@ -49,9 +54,32 @@ def first_excel_rows(path: Path, options: ReadOptions) -> list[list[Any]]:
         return list(islice(_rows(sheet), ROWS_SEEN))
 
 
+def worksheet_titles(path: Path) -> list[str]:
+    """Return the titles of a file's worksheets."""
+    with _worksheet(path, PLAIN) as sheet:
+        return [one.title for one in sheet.parent.worksheets]
+
+
+def _has_formulas(sheet: Any) -> bool:
+    """Tell whether a worksheet's XML has a formula, without parsing it."""
+    with sheet.parent._archive.open(sheet._worksheet_path) as stream:
+        return any(b"<f" in block for block in iter(lambda: stream.read(1 << 20), b""))
+
+
+def _require_values(path: Path, sheet: Any, formulas: Any) -> None:
+    """Raise KjcmError if a formula was never computed: its cell would be taken for an empty one."""
+    for computed, written in zip(sheet.iter_rows(), formulas.iter_rows(), strict=False):
+        for value, formula in zip(computed, written, strict=False):
+            if formula.data_type == "f" and value.value is None and value.data_type == "n":
+                raise KjcmError(
+                    f"{path}, cell {formula.coordinate}: holds a formula without a stored value. Open the file in a spreadsheet "
+                    "program and save it there."
+                )
+
+
 @contextmanager
-def _worksheet(path: Path, options: ReadOptions) -> Iterator[Any]:
-    """Open the worksheet of a file that is asked for, or the first with cells."""
+def _worksheet(path: Path, options: ReadOptions, *, values: bool = True) -> Iterator[Any]:
+    """Open the worksheet of a file that is asked for, or the first with cells; with the values of formulas or these."""
     from openpyxl.reader.excel import ExcelReader
 
     class Reader(ExcelReader):  # type: ignore[misc]
@@ -59,7 +87,7 @@ def _worksheet(path: Path, options: ReadOptions) -> Iterator[Any]:
             """Leave sheets that are charts out: they have no cells."""
 
     _require_reasonable(path)
-    reader = Reader(path, read_only=True, data_only=True, keep_links=False)
+    reader = Reader(path, read_only=True, data_only=values, keep_links=False)
     try:
         reader.read()
         sheets = reader.wb.worksheets

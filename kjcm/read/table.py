@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from kjcm.errors import KjcmError, first_line
+from kjcm.errors import KjcmError, first_line, some
 from kjcm.files import require_file
 from kjcm.read.columns import header_hint, meant_columns
-from kjcm.read.excel import first_excel_rows, read_excel
+from kjcm.read.excel import first_excel_rows, read_excel, worksheet_titles
 from kjcm.read.labelled import SUFFIXES, read_whole
 from kjcm.read.options import PLAIN, ReadOptions
 from kjcm.read.parquet import parquet_chunks
@@ -129,6 +129,10 @@ def table_columns(
     def hint() -> str:
         rows, names = first_rows(require_file(path), options), [str(name) for name in columns]
         used = next((number for number, row in enumerate(rows, 1) if [str(cell) for cell in row] == names), 0)
-        return header_hint(rows, used, options)
+        found = header_hint(rows, used, options)
+        if found or options.keys is None or options.sheet is not None or Path(path).suffix.lower() != ".xlsx":
+            return found
+        titles = worksheet_titles(require_file(path))
+        return f" Its worksheets are {some(titles)}.{options.advice('sheet', 'NAME')}" if len(titles) > 1 else ""
 
     return meant_columns(columns, wanted, path, remedy, hint)

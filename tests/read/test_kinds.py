@@ -117,6 +117,18 @@ def test_the_first_worksheet_with_cells(tmp_path: Path) -> None:
         read_table(path, options(sheet="empty"))
 
 
+def test_formulas_without_values_and_other_worksheets_are_named(tmp_path: Path) -> None:
+    path = book(tmp_path / "t.xlsx", [["id", "task"], [1, "=A2"]])
+    with pytest.raises(KjcmError, match=r"t\.xlsx, cell B2: holds a formula"):
+        read_table(path)
+    made = Workbook()
+    made.create_sheet("notes", 0).append(["Some notes"])
+    made.create_sheet("answers").append(["id", "task"])
+    made.save(path)
+    with pytest.raises(KjcmError, match=r"'answers'.*data\.sheet=NAME"):
+        table_columns(str(path), read_table(path).columns, {"task": "task"}, options(), "")
+
+
 def test_escaped_characters_of_worksheets(tmp_path: Path) -> None:
     rows: list[list[object]] = [["하는_x0020_일", "n"], ["낚시_x000D_\n_x005F_x000D_ _xD83D__xDE00_ _xZZ_", 1.0]]
     table = read_table(book(tmp_path / "t.xlsx", rows))
