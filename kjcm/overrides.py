@@ -19,6 +19,7 @@ from kjcm.schema import INPUTS, known_keys, no_such_key, quoted, word_key
 from kjcm.shell import quote
 
 NO_CHOICE = "Config group override"  # so begins the ValueError that Hydra raises for group=null or group=1.5
+NO_SUCH_CHOICE = "{}: a group takes one of its choices (--help lists them). For its default leave it out."
 PART = re.compile(r"[^\s\[\]{}(),:]+(?: +[^\s\[\]{}(),:]+)*")  # what stands between a value's brackets and commas
 PLACES = ("runs", "run_dir", "cache", "out", "output", "run", "input")  # keys of one path each
 PATHS = {*PLACES, *INPUTS, "db", "export", "like", "review", "storage", "tokenizer_path"}
@@ -63,6 +64,8 @@ def _require_form(config: str, arguments: Sequence[str]) -> None:
             near = _keys_that_end_in(name.lstrip("-"), config)
             example = f", as {near[0]}=VALUE" if near else ""
             raise ConfigError(f"{word}: there is no such option. Every choice is a key, set as KEY=VALUE{example}.")
+        if not word.startswith(("-", "~")) and (config_folder() / word_key(word)).is_dir() and not _names_choices(word):
+            raise ConfigError(NO_SUCH_CHOICE.format(some([word])))
     known, _ = parser.parse_known_args(sorted(arguments, key=_is_flag))
     for word in known.overrides:
         key, equals, _ = word.partition("=")
@@ -73,6 +76,14 @@ def _require_form(config: str, arguments: Sequence[str]) -> None:
                 f"{word!r}: this is no KEY=VALUE. Leave no space around =, and quote a value with spaces: {spaced}. Several "
                 "values of a multirun are joined by commas: -m KEY=A,B."
             )
+
+
+def _names_choices(word: str) -> bool:
+    """Return whether the value of a group is a name or names: Hydra breaks on others, if they are in a list."""
+    if not _is_read(word):
+        return True  # a number in a sweep is quoted later, and Hydra names what it cannot read
+    value = OverridesParser.create().parse_override(word).value()
+    return not isinstance(value, list) or all(isinstance(one, str) for one in value)
 
 
 def _keys_that_end_in(name: str, config: str) -> list[str]:
@@ -136,8 +147,7 @@ def said(error: Exception, config: str, arguments: Sequence[str]) -> str:
     """Return what Hydra says of overrides that make no config, in a line, with the keys that may be meant."""
     text = str(error)
     if text.startswith(NO_CHOICE):
-        words = [word for word in arguments if _is_no_choice(word)]
-        return f"{some(words)}: a group takes one of its choices (--help lists them). For its default leave it out."
+        return NO_SUCH_CHOICE.format(some(word for word in arguments if _is_no_choice(word)))
     if isinstance(error, OverrideParseException):
         return _not_read(error.override)
     if several := re.match(r"Ambiguous value for argument '(.+)'", text):

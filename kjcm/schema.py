@@ -697,10 +697,10 @@ def _keys(node: DictConfig, lead: str) -> Iterator[tuple[str, bool]]:
     if kind is None or not is_dataclass(kind):
         return
     known = {one.name for one in fields(kind)}
-    for name in node:
+    for name in dict.fromkeys((*node, *known)):  # ~KEY may have removed one
         key = f"{lead}{name!s}"
         yield key, name in known
-        child = node._get_node(name)
+        child = node._get_node(name, validate_access=False)
         if isinstance(child, DictConfig) and not (child._is_none() or child._is_missing() or child._is_interpolation()):
             yield from _keys(child, f"{key}.")
 
@@ -750,7 +750,7 @@ def check(cfg: DictConfig) -> None:
     """
     require_known(cfg)
     _require_resolvable(cfg)
-    missing = sorted(OmegaConf.missing_keys(cfg))
+    missing = sorted(key for key in known_keys(cfg) if OmegaConf.select(cfg, key, default=MISSING) == MISSING)
     if missing:
         raise ConfigError(f"Give {', '.join(f'{key}=...' for key in missing)}.")
     for key, choices in CHOICES.items():
