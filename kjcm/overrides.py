@@ -152,8 +152,11 @@ def said(error: Exception, config: str, arguments: Sequence[str]) -> str:
         return _not_read(error.override)
     if several := re.match(r"Ambiguous value for argument '(.+)'", text):
         return _not_read(several[1])
+    choices = re.findall(r"^\t(?!provider=)(\S+)$", text, re.MULTILINE)
+    if group := re.match(r"You must specify '([^']+)'", text):
+        return f"Give {group[1]}=NAME: choose one of {', '.join(choices)}."
     if choice := re.search(r"Could not (?:find|load) '([^'/]+)/([^']*)'", text):
-        return _no_choice(choice[1], choice[2], re.findall(r"^\t(?!provider=)(\S+)$", text, re.MULTILINE))
+        return _no_choice(choice[1], choice[2], choices)
     if there := re.match(r"Could not append to config. An item is already at '([^']+)'", text):
         return f"{there[1]} is a key of the config already: leave out the + before it."
     cause = str(error.__cause__ or "")

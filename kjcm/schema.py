@@ -9,10 +9,11 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from kjcm.errors import ConfigError, first_line, some
@@ -742,6 +743,14 @@ def _require_names_for_wandb(node: DictConfig, name: str) -> None:
         raise ConfigError(f"name={name[:40]}...: with logger=wandb it has at most 115 characters.")
 
 
+def _require_home(key: str, value: str | None) -> None:
+    """Raise ConfigError if a path begins with ~NAME and there is no such user."""
+    try:
+        Path(value or "").expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{key}={value}: there is no user of this name. Write ./~NAME for a file so named.") from None
+
+
 def check(cfg: DictConfig) -> None:
     """Check what a type cannot: that every key is known, choices, ranges, and what needs what.
 
@@ -774,6 +783,12 @@ def check(cfg: DictConfig) -> None:
             f"trainer.patience={cfg.trainer.patience} (early stopping) chooses by validation rows, and "
             "data.validation=0 holds none back. Set data.validation=0.1, or trainer.patience=null."
         )
+    for key in (*INPUTS, "run", "input", "out", "output", "review", "db", "export", "storage", "tokenizer_path"):
+        _require_home(key, OmegaConf.select(cfg, key))
+    devices = OmegaConf.select(cfg, "trainer.devices")
+    parts = devices if isinstance(devices, ListConfig) else [devices]
+    if devices is not None and not all(type(part) in ((int,) if parts is devices else (int, str)) for part in parts):
+        raise ConfigError(f"trainer.devices={devices}: give a number, a list as [0,1] or '0,1', or auto.")
     engine = OmegaConf.select(cfg, "engine")
     if engine is not None and engine.name == "reference" and engine.attention_dropout == "none":
         raise ConfigError("engine.attention_dropout=none is of packed batches: use engine=auto, or leave it exact.")
