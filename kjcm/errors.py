@@ -13,6 +13,10 @@ class KjcmError(Exception):
     kind = "error"  # what failure.json calls it
 
 
+class DiskError(KjcmError):
+    """The system refused a file: no permission, no room, no such folder."""
+
+
 class ConfigError(KjcmError):
     """A problem with what was asked for: a value or a combination of values in the config (exit code 2)."""
 
@@ -55,4 +59,4 @@ def first_line(error: BaseException) -> str:
 def of_the_system(error: OSError) -> KjcmError:
     """Return what the system refused (no permission, a full disk) as an error of the surroundings."""
     place = f"{error.filename}: " if error.filename else ""
-    return KjcmError(f"{place}{error.strerror or error}. Check the path, its permissions and the disk.")
+    return DiskError(f"{place}{error.strerror or error}. Check the path, its permissions and the disk.")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.errors import KjcmError, first_line
+from kjcm.errors import DiskError, KjcmError, first_line
+
+# a cell that spreadsheet programs take for a formula; the full-width signs are taken for the others by some of them
+FORMULA = re.compile(r"^[=+\-@\t\r\n＝＋－＠]")
+PLAIN_NUMBER = re.compile(r"^[+-]?([0-9]+([.,][0-9]+)*[.,]?|[.,][0-9]+)([eE][+-]?[0-9]+)?%?$")
 
 T = TypeVar("T")
 
@@ -66,7 +71,7 @@ def atomic(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
     except OSError as error:
-        raise KjcmError(f"{path.parent}: cannot be written ({error.strerror}).") from None
+        raise DiskError(f"{path.parent}: cannot be written ({error.strerror}).") from None
     os.close(handle)
     temporary = Path(name)
     try:
@@ -81,6 +86,11 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def without_formula(text: str) -> str:
+    """Return a text file's cell with ' before it where a spreadsheet program would run it as a formula; numbers stay."""
+    return f"'{text}" if FORMULA.search(text) and not PLAIN_NUMBER.fullmatch(text) else text
 
 
 def write_text(path: str | Path, text: str) -> None:

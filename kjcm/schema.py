@@ -350,6 +350,7 @@ class Predict:
     accelerator: str = MISSING
     precision: str = MISSING
     compile: bool = MISSING
+    formulas: str = MISSING
     overwrite: bool = MISSING
 
 
@@ -575,6 +576,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "language": ("ko", "en"),
     "format": ("onnx", "onnx-int8"),
     "triage.managers": ("none", "words", "column"),
+    "formulas": ("own", "all", "keep"),
 }  # fmt: skip
 # key: (least, whether the least itself is allowed, most)
 RANGES: dict[str, tuple[float, bool, float]] = {

@@ -9,12 +9,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from kjcm.coding.tables import Added
 from kjcm.study.model_folder import Settings
 from kjcm.triage.calibration import Probabilities
 from kjcm.triage.picks import NONE, ranking
 from kjcm.triage.rules import ACCEPT, BACK_OFF, DECISIONS, INVALID, Triage
 
-ADDED = ("decision", "decision_code", "decision_title", "pick_list", "reason")
+DECIDED = {
+    "decision": "What is done with the row",
+    "decision_code": "Code that is accepted or backed off to",
+    "decision_title": "Title of decision_code",
+    "pick_list": "Codes to choose from",
+    "reason": "Why the row cannot be coded",
+}
 MOST_KNOWN = 500_000  # texts remembered, two bytes a character and some 300 more each, before all are forgotten
 
 
@@ -116,15 +123,14 @@ class Decider:
         self._classes = len(settings.classes)
 
     @property
-    def columns(self) -> list[str]:
+    def added(self) -> Added:
         """The columns that are added to a file."""
-        first = [f"{name}_{k + 1}" for name in ("code", "title") for k in range(self.top_k)]
-        return [*first, *self.probabilities, *ADDED]
-
-    @property
-    def probabilities(self) -> list[str]:
-        """Those of them that hold probabilities."""
-        return [f"prob_{k + 1}" for k in range(self.top_k)]
+        ranks = range(1, self.top_k + 1)
+        titles, chances = [f"title_{rank}" for rank in ranks], [f"prob_{rank}" for rank in ranks]
+        labels = {f"code_{rank}": f"Code, rank {rank}" for rank in ranks}
+        labels |= {name: f"Title of code_{rank}" for rank, name in enumerate(titles, 1)}
+        labels |= {name: f"Probability of code_{rank}" for rank, name in enumerate(chances, 1)}
+        return Added({**labels, **DECIDED}, chances)
 
     def coded(self, probability: Probabilities, manages: NDArray[np.bool_]) -> Coded:
         """Return rows coded; probability: [rows, classes], manages: [rows]."""
@@ -157,4 +163,5 @@ class Decider:
             pc.utf8_rtrim_whitespace(pc.binary_join_element_wise(*picks, " ")),  # its null_handling=skip loses rows
             pa.array(reasons, pa.string()),
         ]
-        return pa.table(columns, self.columns).to_pandas(types_mapper={pa.string(): pd.StringDtype("pyarrow")}.get)  # type: ignore[no-any-return]
+        table = pa.table(columns, list(self.added.labels))
+        return table.to_pandas(types_mapper={pa.string(): pd.StringDtype("pyarrow")}.get)  # type: ignore[no-any-return]

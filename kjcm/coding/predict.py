@@ -5,12 +5,10 @@ on after a kill: the input is read again, and what was coded is not coded again.
 """
 
 import logging
-import shutil
-import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, fields
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,21 +21,24 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm import __version__
 from kjcm.coding.coded import MOST_KNOWN, Coded, Decider, Known
 from kjcm.coding.coder import Coder, Ready, ahead, resolve_precision
+from kjcm.coding.parts import Parts, parts_of
+from kjcm.coding.progress import Progress
 from kjcm.coding.reading import Reading, manages_of, own_columns, require_readable
 from kjcm.coding.rules import basis_of, say, warn
-from kjcm.coding.tables import OUTPUTS, writer
-from kjcm.errors import ConfigError, KjcmError
-from kjcm.files import atomic, digest, read_json, require_file, write_json
+from kjcm.coding.tables import OUTPUTS, open_input, writer
+from kjcm.errors import ConfigError
+from kjcm.files import digest, require_file
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import read_options
-from kjcm.read.table import read_chunks
-from kjcm.study.lease import leased
 from kjcm.study.lightning import on_gpu, require_device
 from kjcm.study.model_folder import Settings, finished_run, load_settings
 from kjcm.survey.texts import texts_of
 from kjcm.triage.rules import DECISIONS, VERSION
 
-READING = ("encoding", "sheet", "header_row")  # keys that say how the input is read
+# keys that coded rows depend on
+KEYS = (
+    "encoding", "sheet", "header_row", "top_k", "chunk_rows", "batch_size", "compile", "formulas", "triage",
+)  # fmt: skip
 
 log = logging.getLogger("kjcm")
 
@@ -51,25 +52,19 @@ def predict(cfg: DictConfig) -> None:
     began = time.perf_counter()
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     require_device("accelerator", config["accelerator"])
-    run, target = finished_run(config["run"]), Path(config["output"])
+    run, target = finished_run(config["run"]), Path(config["output"]).expanduser()
     if target.suffix.lower() not in OUTPUTS:
         raise ConfigError(f"output={target}: write one of {', '.join(OUTPUTS)}.")
     source = require_file(config["input"], "input file")
     settings = load_settings(run / "model")
     columns = _columns(settings, config)
-    note = target.with_name(target.name + ".json")
     what = _what(run, source, config, columns)
-    with _parts(target, note, what, config["overwrite"]) as parts:
-        whole, about = parts / f"output{target.suffix}", parts / "note.json"
-        # else it was all coded, and killed before it, or its note, was in its place
-        if not (about.is_file() and (whole.is_file() or target.is_file())):
-            record = _code(config, run, source, settings, columns, parts, whole)
+    with parts_of(target, what, config["overwrite"]) as parts:
+        if not parts.is_complete():  # else it was killed before the output, or its note, was in its place
+            record = _code(config, run, source, settings, columns, parts)
             record["seconds_with_loading"] = round(time.perf_counter() - began, 3)
-            write_json(about, {"run": str(run), **record, "made_by": what})
-        record = read_json(about)
-        if whole.is_file():
-            whole.replace(target)
-        about.replace(note)
+            parts.finish({"run": str(run), **record, "made_by": what})
+        record = parts.place()
     _say(record, target)
 
 
@@ -94,47 +89,8 @@ def _what(run: Path, source: Path, config: Mapping[str, Any], columns: Mapping[s
         "columns": dict(columns),
         "precision": resolve_precision(config["precision"], gpu),
         "accelerator": "gpu" if gpu else "cpu",
-        **{key: config[key] for key in (*READING, "top_k", "chunk_rows", "batch_size", "compile", "triage")},
+        **{key: config[key] for key in KEYS},
     }
-
-
-@contextmanager
-def _parts(target: Path, note: Path, what: Mapping[str, Any], overwrite: bool) -> Iterator[Path]:
-    """Give the folder of what is coded so far, for this process alone; it goes when all is done, and stays otherwise.
-
-    Raises:
-        KjcmError: the output exists, or another input or config was being coded into it; or another process is at it.
-    """
-    parts = target.with_name(f".{target.name}.parts")
-    began, whole, about = parts / "what.json", parts / f"output{target.suffix}", parts / "note.json"
-    mine = False
-    with suppress(KjcmError):  # none, or a damaged one
-        mine = read_json(began) == what
-    placed = mine and about.is_file() and not whole.is_file()  # killed between the output and its note
-    there = [path for path in (target, note) if path.exists()]
-    if there and not (overwrite or placed):
-        raise KjcmError(f"{there[0]} exists. Choose another output, or add overwrite=true.")
-    if began.is_file() and not (overwrite or mine):
-        raise KjcmError(
-            f"{parts} holds an unfinished coding of another input or with other keys. Start that one again, choose another "
-            "output, or add overwrite=true to drop it."
-        )
-    try:
-        parts.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KjcmError(f"{target.parent}: cannot be written ({error.strerror}).") from None
-    with leased(parts):
-        if not mine:
-            for file in (*parts.glob("*.npz"), *parts.glob("output.*"), about):
-                file.unlink(missing_ok=True)
-            write_json(began, what)
-        try:
-            yield parts
-        except BaseException:
-            if not about.is_file() and not any(parts.glob("[0-9]*.npz")):  # nothing to go on from
-                shutil.rmtree(parts)
-            raise
-    shutil.rmtree(parts)
 
 
 def _code(
@@ -143,8 +99,7 @@ def _code(
     source: Path,
     settings: Settings,
     columns: Mapping[str, str | None],
-    parts: Path,
-    output: Path,
+    parts: Parts,
 ) -> dict[str, Any]:
     """Write the coded file and return what is known of it."""
     options = read_options(config, "", [source], columns)
@@ -156,27 +111,31 @@ def _code(
     words = (config["batch_size"], config["accelerator"], config["precision"], triage.temperature)
     coder = Coder(run, *words, compiled=config["compile"])
     decider = Decider(settings, triage, min(config["top_k"], len(settings.classes)))
-    begin, rows, resumed = time.perf_counter(), 0, 0
+    begin, resumed = time.perf_counter(), 0
     counts = np.zeros(len(DECISIONS), np.int64)
+    added = decider.added
     managers = config["triage"]["managers"]
     reading = Reading(
-        source, columns, managers, settings.manager_words, decider.columns, labels, options, settings.wording
+        source, columns, managers, settings.manager_words, list(added.labels), labels, options, settings.wording
     )
+    check = partial(require_readable, reading=reading)
+    given = open_input(source, parts.target, reading.added, config["chunk_rows"], options, check)
+    progress = Progress(given.rows)
     # a thread reads while another tokenises, most of which is no work of Python, and this one codes and writes
-    chunks = ahead(_with_batches(ahead(_chunks(reading, config["chunk_rows"], parts)), coder))
-    with closing(chunks), writer(output, source, decider.probabilities, options) as out:
+    chunks = ahead(_with_batches(ahead(_chunks(reading, given.chunks, parts)), coder))
+    with closing(chunks), parts.output() as file, writer(file, source, added, config["formulas"], options) as out:
         for chunk, ready in chunks:
-            coded = _coded(chunk, ready, coder, decider)
-            added = decider.frame(coded, chunk.reasons)
-            out.write(pd.concat([chunk.frame.reset_index(drop=True), added], axis=1))
-            rows, resumed = rows + len(added), resumed + (len(added) if chunk.stored else 0)
+            coded = _coded(chunk, ready, coder, decider, parts)
+            frame = decider.frame(coded, chunk.reasons)
+            out.write(pd.concat([chunk.frame.reset_index(drop=True), frame], axis=1))
+            resumed += len(frame) if chunk.stored else 0
             counts += np.bincount(coded.decision, minlength=len(DECISIONS))
-            if sys.stderr.isatty():
-                print(f"\r{rows:,} rows", end="", file=sys.stderr, flush=True)
+            progress.add(len(frame), coded=not chunk.stored)
+        progress.end()
     return {
         "classes_hash": settings.classes_hash,
         "synthetic": settings.synthetic,
-        "rows": rows,
+        "rows": progress.done,
         "rows_resumed": resumed,
         "decisions": {name: int(count) for name, count in zip(DECISIONS, counts, strict=True)},
         "top_k": decider.top_k,
@@ -214,7 +173,7 @@ class Chunk:
         new: [new texts], places among the valid rows.
         texts: [new texts]; none where the chunk was coded by an earlier process.
         stored: the rows coded by an earlier process.
-        file: what keeps the coded rows.
+        number: of the chunk.
     """
 
     frame: pd.DataFrame
@@ -225,18 +184,17 @@ class Chunk:
     new: NDArray[np.int64]
     texts: list[str]
     stored: Coded | None
-    file: Path
+    number: int
 
 
-def _chunks(reading: Reading, rows: int, parts: Path) -> Generator[Chunk, None, None]:
+def _chunks(reading: Reading, frames: Iterator[pd.DataFrame], parts: Parts) -> Generator[Chunk, None, None]:
     """Yield the input in chunks.
 
     Raises:
         KjcmError: a column is missing or would be overwritten.
     """
     known = Known()
-    check = partial(require_readable, reading=reading)
-    for number, frame in enumerate(read_chunks(reading.source, rows, reading.options, check)):
+    for number, frame in enumerate(frames):
         columns = own_columns(frame, reading)
         texts = texts_of(frame, columns, str(reading.source), reading.labels, reading.wording)
         manages, unclear = manages_of(frame, texts, columns, reading)
@@ -246,10 +204,9 @@ def _chunks(reading: Reading, rows: int, parts: Path) -> Generator[Chunk, None, 
             known = Known()
         those = [texts.sentences[row] for row in np.flatnonzero(valid)]
         numbers, new = known.meet(those, manages[valid])
-        file = parts / f"{number:08}.npz"
-        stored = _read_part(file, len(frame))
+        stored = parts.read(number, len(frame))
         to_code = [] if stored else [those[row] for row in new]
-        yield Chunk(frame, reasons, manages[valid][new], known, numbers, new, to_code, stored, file)
+        yield Chunk(frame, reasons, manages[valid][new], known, numbers, new, to_code, stored, number)
 
 
 def _with_batches(chunks: Generator[Chunk, None, None], coder: Coder) -> Generator[tuple[Chunk, Ready], None, None]:
@@ -259,23 +216,13 @@ def _with_batches(chunks: Generator[Chunk, None, None], coder: Coder) -> Generat
             yield chunk, coder.ready(chunk.texts)
 
 
-def _coded(chunk: Chunk, ready: Ready, coder: Coder, decider: Decider) -> Coded:
-    """Return a chunk's rows coded, new texts by the model, and keep them in its file."""
+def _coded(chunk: Chunk, ready: Ready, coder: Coder, decider: Decider, parts: Parts) -> Coded:
+    """Return a chunk's rows coded, new texts by the model, and keep them."""
     invalid = np.array([bool(reason) for reason in chunk.reasons], dtype=bool)
     if chunk.stored:
         chunk.known.add(chunk.stored.take(np.flatnonzero(~invalid)[chunk.new]))
         return chunk.stored
     chunk.known.add(decider.coded(coder.probabilities(ready), chunk.manages))
     whole = chunk.known.take(chunk.numbers).with_invalid(invalid)
-    with atomic(chunk.file) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **vars(whole))
+    parts.write(chunk.number, whole)
     return whole
-
-
-def _read_part(file: Path, rows: int) -> Coded | None:
-    """Return the coded rows that a file keeps; None where there is none, or a damaged one."""
-    if file.is_file():
-        with suppress(Exception), np.load(file, allow_pickle=False) as stored:
-            found = Coded(**{field.name: stored[field.name] for field in fields(Coded)})
-            return found if all(len(value) == rows for value in vars(found).values()) else None
-    return None

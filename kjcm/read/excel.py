@@ -77,6 +77,12 @@ def _require_values(path: Path, sheet: Any, formulas: Any) -> None:
                 )
 
 
+def sheet_title(path: Path, options: ReadOptions) -> str:
+    """Return the name of the worksheet that is read."""
+    with _worksheet(path, options) as sheet:
+        return str(sheet.title)
+
+
 @contextmanager
 def _worksheet(path: Path, options: ReadOptions, *, values: bool = True) -> Iterator[Any]:
     """Open the worksheet of a file that is asked for, or the first with cells; with the values of formulas or these."""

@@ -30,7 +30,7 @@ def read_labelled(path: Path, options: ReadOptions = PLAIN, **more: Any) -> tupl
 
     reader = pyreadstat.read_dta if path.suffix.lower() == ".dta" else pyreadstat.read_sav
     errors = []
-    for encoding in _encodings(path, options):
+    for encoding in encodings(path, options):
         try:
             return reader(str(path), apply_value_formats=False, encoding=encoding, **more)
         except Exception as error:  # of a damaged file each in its own way
@@ -73,7 +73,7 @@ def read_whole(path: Path, options: ReadOptions = PLAIN) -> pd.DataFrame:
     return frame.assign(**whole)
 
 
-def _encodings(path: Path, options: ReadOptions) -> list[str | None]:
+def encodings(path: Path, options: ReadOptions) -> list[str | None]:
     """Return the encodings to try, None for the one that the file declares; one encoding has several spellings."""
     if options.encoding is not None:
         own, python = options.encoding, codecs.lookup(options.encoding).name

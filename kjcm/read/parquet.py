@@ -38,5 +38,42 @@ def _frame(path: Path, table: Any) -> pd.DataFrame:
             raise KjcmError(
                 f"{path}, column {name!r}: is damaged ({first_line(error)}). Write the file anew."
             ) from None
-    table = table.replace_schema_metadata(None)  # pandas reads its note even so, and a broken one stops it
-    return table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)  # type: ignore[no-any-return]
+    schema = pa.schema([field.with_type(_without_views(field.type)) for field in table.schema])
+    return table.cast(schema).to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)  # type: ignore[no-any-return]
+
+
+def _without_views(kind: Any) -> Any:
+    """Return an Arrow type with views of texts and lists as texts and lists, which pandas can work with."""
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_string_view(kind):
+        return pa.large_string()
+    if types.is_binary_view(kind):
+        return pa.large_binary()
+    if types.is_struct(kind):
+        return pa.struct([one.with_type(_without_views(one.type)) for one in kind])
+    if types.is_map(kind):
+        return pa.map_(_without_views(kind.key_type), _without_views(kind.item_type))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(_without_views(kind.value_type), kind.list_size)
+    if types.is_list(kind) or types.is_list_view(kind):
+        return pa.list_(kind.value_field.with_type(_without_views(kind.value_type)))
+    if types.is_large_list(kind) or types.is_large_list_view(kind):
+        return pa.large_list(kind.value_field.with_type(_without_views(kind.value_type)))
+    return kind
+
+
+def parquet_rows(path: Path) -> int:
+    """Return how many rows a Parquet file has.
+
+    Raises:
+        KjcmError: it is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise KjcmError(f"{path}: not a readable PARQUET file ({first_line(error)}).") from None

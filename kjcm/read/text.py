@@ -143,3 +143,15 @@ def _holds_rows(cells: list[str], width: int) -> bool:
     return width > 1 and any(
         line.count("\t") == width - 1 for cell in cells if "\n" in cell for line in cell.split("\n")[1:-1]
     )
+
+
+def line_count(path: Path) -> int:
+    """Return how many line ends outside quotes a file has below its first line, of which each may end a row."""
+    count, quoted, last = 0, False, b"\n"
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            parts = block.split(b'"')
+            count += sum(part.count(b"\n") for part in parts[quoted::2])
+            quoted ^= len(parts) % 2 == 0
+            last = block[-1:]
+    return max(count + (last != b"\n") - 1, 0)

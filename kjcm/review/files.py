@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kjcm.coding.tables import OUTPUTS, writer
+from kjcm.coding.tables import OUTPUTS, Added, open_input, writer
 from kjcm.errors import CUT, ConfigError, KjcmError, some
 from kjcm.files import atomic, digest, read_json, require_file
 from kjcm.ksco.classification import Classification
@@ -20,7 +20,13 @@ from kjcm.survey.texts import TEXT_COLUMNS
 
 ROWS = 8192  # read at a time
 NEEDED = ("decision", "decision_code", "pick_list", "code_1", "title_1", "prob_1")
-REVIEWED = ("reviewed_code", "reviewed_title", "reviewed_by", "reviewed_at", "final_code")
+REVIEWED = {
+    "reviewed_code": "Code that the reviewer chose",
+    "reviewed_title": "Title of reviewed_code",
+    "reviewed_by": "Name of the reviewer",
+    "reviewed_at": "Time of the review",
+    "final_code": "reviewed_code, else decision_code",
+}
 SHOWN = 5
 
 
@@ -133,8 +139,9 @@ def export(coded: Path, target: Path, store: Store, classification: Classificati
         raise ConfigError(f"export={target}: write one of {', '.join(OUTPUTS)}.")
     choices = dict(store.choices())
     begin = agreed = 0
-    with atomic(target, overwrite) as temporary, writer(temporary, coded) as out:
-        for frame in read_chunks(coded, ROWS):
+    source = open_input(coded, target, REVIEWED, ROWS)
+    with atomic(target, overwrite) as temporary, writer(temporary, coded, Added(REVIEWED)) as out:
+        for frame in source.chunks:
             frame = frame.reset_index(drop=True)
             own = [choices.get(row) for row in range(begin, begin + len(frame))]
             codes = [choice.code if choice else "" for choice in own]

@@ -1,0 +1,285 @@
+"""Writing SPSS (.sav, .zsav) and Stata (.dta): the input's columns stay as they are stored where it is of the same kind."""
+
+import logging
+import re
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kjcm.coding.cells import Cells, plain
+from kjcm.coding.stata import (
+    OLDEST,
+    StataFile,
+    Variable,
+    numbers_variable,
+    read_stata,
+    release_of,
+    texts_variable,
+    write_stata,
+)
+from kjcm.errors import CUT, KjcmError, first_line, some
+from kjcm.read.labelled import encodings, read_labelled
+from kjcm.read.options import ReadOptions
+
+log = logging.getLogger("kjcm")
+
+SPSS = (".sav", ".zsav")
+LABELLED = (*SPSS, ".dta")
+SPSS_BYTES = 32_767  # of a text
+STATA_NAME = re.compile(r"[^\W\d]\w{0,31}")
+STATA_WORDS = {
+    "_all", "_b", "byte", "_coef", "_cons", "double", "float", "if", "in", "int", "long", "_n", "_N", "_pi", "_pred", "_rc",
+    "_skip", "strL", "using", "with",
+}  # fmt: skip
+STATA_LABEL = 80  # characters
+STATA_EPOCH = np.datetime64("1960-01-01")
+SPSS_EPOCH = np.datetime64("1582-10-14")
+SECOND, MILLISECOND = 1_000_000, 1000  # microseconds
+
+
+@dataclass(frozen=True)
+class About:
+    """What an input of a labelled kind says of its columns, for the other kind.
+
+    Attributes:
+        labels: column -> label.
+        values: column -> value -> label.
+    """
+
+    labels: Mapping[str, str]
+    values: Mapping[str, Mapping[Any, str]]
+
+
+def require_labelled(path: Path, frame: pd.DataFrame, added: Collection[str], suffix: str) -> None:
+    """Raise KjcmError if SPSS or Stata cannot hold columns of the file `path`.
+
+    Args:
+        path: for the message.
+        frame: rows of it.
+        added: columns that will be added.
+        suffix: of the file to write.
+    """
+    kind, names = suffix[1:].upper(), [*map(str, frame), *added]
+    folded = [name.casefold() for name in names]
+    if suffix in SPSS and (twice := [name for name in names if folded.count(name.casefold()) > 1]):
+        raise KjcmError(f"{path}: {kind} takes {some(twice)} for one name. Rename them, or write .csv or .parquet.")
+    if _same_kind(path, suffix):
+        return  # its columns stay as they are stored
+    wrong = [name for name in names if not _is_name(name, suffix)]
+    if wrong:
+        rule = "letters, digits and _, at most 32" if suffix == ".dta" else "a letter first, no blank, at most 64 bytes"
+        raise KjcmError(
+            f"{path}: {kind} cannot hold columns named {some(wrong)} ({rule}). Rename them, or write .csv or .parquet."
+        )
+    for name in frame:
+        cells = plain(frame[name])
+        if cells.kind == "number" and (~np.isfinite(cells.values[~cells.missing])).any():
+            raise KjcmError(
+                f"{path}, column {name!r}: has infinite numbers, which {kind} cannot hold. Write .csv or .parquet."
+            )
+        if suffix in SPSS and cells.kind == "text":
+            for row, text in enumerate(cells.values.tolist(), 1):
+                if len(text) * 4 > SPSS_BYTES and len(text.encode()) > SPSS_BYTES:
+                    raise KjcmError(
+                        f"{path}, column {name!r}, row {row:,}: {text[:CUT]!r}... has more than the {SPSS_BYTES:,} bytes "
+                        "that SPSS holds. Write .csv or .parquet."
+                    )
+
+
+def _same_kind(source: Path | None, suffix: str) -> bool:
+    """Tell whether a file's columns can stay as they are stored."""
+    ending = source.suffix.lower() if source else ""
+    if source and suffix == ending == ".dta":
+        return release_of(source) >= OLDEST
+    return suffix in SPSS and ending in SPSS
+
+
+def _is_name(name: str, suffix: str) -> bool:
+    if suffix == ".dta":
+        return bool(STATA_NAME.fullmatch(name)) and name not in STATA_WORDS and not re.fullmatch(r"str\d+", name)
+    words = ("ALL", "AND", "BY", "EQ", "GE", "GT", "LE", "LT", "NE", "NOT", "OR", "TO", "WITH")
+    return (
+        bool(re.fullmatch(r"[^\W\d_][\w.@#$]*|[@][\w.@#$]*", name))
+        and len(name.encode()) <= 64
+        and name.upper() not in words
+    )
+
+
+def write_labelled(
+    path: Path, frame: pd.DataFrame, source: Path | None, labels: Mapping[str, str], options: ReadOptions
+) -> None:
+    """Write a frame as SPSS or Stata.
+
+    Args:
+        path: what to write.
+        frame: the source's columns in its order, then those added.
+        source: the file that the rows come from: all of them, in its order.
+        labels: added column -> label.
+        options: how the source is read.
+    """
+    suffix = path.suffix.lower()
+    if source and _same_kind(source, suffix):
+        write = _stata_to_stata if suffix == ".dta" else _spss_to_spss
+        write(path, frame, source, labels, options)
+        return
+    about = About(labels, {})
+    if source and source.suffix.lower() in LABELLED:
+        own, found = read_labelled(source, options)
+        frame = pd.concat([own, frame[frame.columns[own.shape[1] :]]], axis=1)
+        named = {name: label for name, label in found.column_names_to_labels.items() if label}
+        about = About({**named, **labels}, found.variable_value_labels)
+    if suffix == ".dta":
+        _write_stata(path, frame, about)
+    else:
+        _write_spss(path, frame, about)
+
+
+def _stata_to_stata(
+    path: Path, frame: pd.DataFrame, source: Path, labels: Mapping[str, str], options: ReadOptions
+) -> None:
+    """Write the source's variables as they are stored, and those added."""
+    own = _read_stata(source, options)
+    names = map(str, frame.columns[len(own.variables) :])
+    added = [_variable(name, frame[name], labels.get(name, "")) for name in names]
+    write_stata(path, replace(own, variables=[*own.variables, *added]))
+
+
+def _read_stata(path: Path, options: ReadOptions) -> StataFile:
+    """Read a file that pyreadstat has read, in the first encoding that its texts are in."""
+    for encoding in encodings(path, options):
+        with suppress(UnicodeDecodeError, LookupError):
+            return read_stata(path, encoding or "utf-8")
+    raise KjcmError(
+        f"{path}: its text is in none of the encodings tried. Save it in a newer format of Stata, or as CSV."
+    )
+
+
+def _variable(name: str, column: pd.Series, label: str, values: str = "") -> Variable:
+    """Return a column as Stata has it."""
+    cells = plain(column)
+    if cells.kind == "text":
+        return texts_variable(name, cells.values.tolist(), label)
+    numbers, shown = cells.values, ""
+    if cells.kind == "date":
+        numbers, shown = (numbers - STATA_EPOCH).astype(np.int64), "%td"
+    elif cells.kind == "stamp":
+        numbers, shown = (numbers - STATA_EPOCH).astype(np.int64) / MILLISECOND, "%tc"
+    elif cells.kind == "time":
+        numbers, shown = numbers / MILLISECOND, "%tcHH:MM:SS"
+    return replace(numbers_variable(name, numbers, cells.missing, label, shown), values=values)
+
+
+def _write_stata(path: Path, frame: pd.DataFrame, about: About) -> None:
+    tables = dict[str, dict[int, str]]()
+    for name, labels in about.values.items():
+        whole = {
+            int(value): label for value, label in labels.items() if isinstance(value, int | float) and value % 1 == 0
+        }
+        if whole:
+            tables[name] = whole
+    variables = []
+    for name in map(str, frame):
+        variable = _variable(name, frame[name], about.labels.get(name, ""))
+        if name in tables and variable.kind in ("str", "strL"):
+            del tables[name]
+        variables.append(replace(variable, values=name if name in tables else ""))
+    if long := [name for name, label in about.labels.items() if len(label) > STATA_LABEL]:
+        log.warning("Stata shows the first %d characters of the labels of %s", STATA_LABEL, some(long))
+    write_stata(path, StataFile(variables, len(frame), tables=tables))
+
+
+def _spss_to_spss(
+    path: Path, frame: pd.DataFrame, source: Path, labels: Mapping[str, str], options: ReadOptions
+) -> None:
+    """Write the source's columns as they are stored, and those added."""
+    own, found = read_labelled(source, options, user_missing=True, disable_datetime_conversion=True)
+    added = _SpssColumns(frame[frame.columns[own.shape[1] :]])
+    formats = dict(found.original_variable_types)
+    _save_spss(
+        path,
+        pd.concat([_widened(own, formats), added.frame], axis=1),
+        {
+            "column_labels": {**found.column_names_to_labels, **labels},
+            "variable_value_labels": found.variable_value_labels,
+            "missing_ranges": found.missing_ranges,
+            "variable_measure": {**found.variable_measure, **added.measures},
+            "variable_display_width": found.variable_display_width,
+            "variable_format": {**formats, **added.formats},
+            "file_label": found.file_label or "",
+            "note": found.notes or None,
+        },
+    )
+
+
+def _widened(frame: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:
+    """Return texts of which the first has blanks, which SPSS ignores, up to the width that its column is declared with."""
+    if not len(frame):
+        return frame
+    wider = frame.copy(deep=False)
+    for name in frame:
+        width = re.fullmatch(r"A(\d+)", formats[str(name)])
+        if width and isinstance(first := frame[name].iloc[0], str):
+            column = frame[name].astype(object)
+            column.iloc[0] = first + " " * (int(width[1]) - len(first.encode()))
+            wider[name] = column
+    return wider
+
+
+def _write_spss(path: Path, frame: pd.DataFrame, about: About) -> None:
+    columns = _SpssColumns(frame)
+    numbers = {name for name in columns.formats if columns.measures[name] == "scale"}
+    values = {
+        name: {value: label for value, label in labels.items() if isinstance(value, int | float)}
+        for name, labels in about.values.items()
+        if name in numbers
+    }
+    measures = {**columns.measures, **{name: "nominal" for name, labels in values.items() if labels}}
+    about_columns = {
+        "column_labels": dict(about.labels),
+        "variable_value_labels": {name: labels for name, labels in values.items() if labels},
+        "variable_measure": measures,
+        "variable_format": columns.formats,
+    }
+    _save_spss(path, columns.frame, about_columns)
+
+
+class _SpssColumns:
+    """Columns as SPSS has them: numbers, with a format that shows what they are, and text."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.formats, self.measures = dict[str, str](), dict[str, str]()
+        columns = {str(name): self._column(str(name), plain(frame[name])) for name in frame}
+        self.frame = pd.DataFrame(columns, index=pd.RangeIndex(len(frame)))
+
+    def _column(self, name: str, cells: Cells) -> NDArray[Any]:
+        self.measures[name] = "nominal" if cells.kind == "text" else "scale"
+        if cells.kind == "text":
+            return cells.values
+        values, self.formats[name] = cells.values, "F8.0"
+        if cells.kind == "date":
+            values, self.formats[name] = (values - SPSS_EPOCH).astype(np.int64) * 86_400, "DATE11"
+        elif cells.kind == "stamp":
+            values, self.formats[name] = (values - SPSS_EPOCH).astype(np.int64) / SECOND, "DATETIME23.2"
+        elif cells.kind == "time":
+            values, self.formats[name] = values / SECOND, "TIME11.2"
+        elif values.dtype.kind == "f":
+            there = values[~cells.missing]
+            self.formats[name] = "F12.0" if (there % 1 == 0).all() else "F12.6"
+        return np.where(cells.missing, np.nan, values.astype(np.float64))
+
+
+def _save_spss(path: Path, frame: pd.DataFrame, about: Mapping[str, Any]) -> None:
+    import pyreadstat
+
+    try:
+        pyreadstat.write_sav(frame, str(path), compress=path.suffix.lower() == ".zsav", **about)
+    except OSError:
+        raise
+    except Exception as error:  # each of its reasons is of a type of its own
+        raise KjcmError(f"SPSS cannot hold this table ({first_line(error)}). Write .csv or .parquet.") from None

@@ -1,0 +1,191 @@
+"""The hidden folder beside an output that keeps what is coded until all of it is written.
+
+One process at a time has it, by a lease. A process that was stopped for long, or whose folder was removed, finds that out
+before it writes the next part and before it puts the output in its place.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kjcm.coding.coded import Coded
+from kjcm.errors import ConfigError, DiskError, KjcmError
+from kjcm.files import atomic, digest, read_json, write_json
+from kjcm.study.lease import Lease, leased
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The folder of a coding.
+
+    Attributes:
+        target: the output.
+        lease: this process's lease; None before it has one.
+    """
+
+    target: Path
+    lease: Lease | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the parts are."""
+        return self.target.with_name(f".{self.target.name}.parts")
+
+    @property
+    def note(self) -> Path:
+        """What is said of the output, beside it."""
+        return self.target.with_name(f"{self.target.name}.json")
+
+    @property
+    def made_by(self) -> Path:
+        """What the coded rows depend on."""
+        return self.folder / "what.json"
+
+    @property
+    def whole(self) -> Path:
+        """The output before it is in its place."""
+        return self.folder / f"output{self.target.suffix}"
+
+    @property
+    def about(self) -> Path:
+        """The note before it is in its place."""
+        return self.folder / "note.json"
+
+    def require_held(self) -> None:
+        """Raise KjcmError if the folder was removed, or another process took it over."""
+        if not self.made_by.is_file():
+            raise KjcmError(
+                f"{self.folder}: was removed while its file was being coded, and {self.target.name} is not written. Give the "
+                "same command again, and keep programs that clean up from the folder."
+            )
+        if self.lease:
+            self.lease.require_held()
+
+    def is_held(self) -> bool:
+        """Tell whether the folder is there, and this process's."""
+        with suppress(KjcmError):
+            self.require_held()
+            return True
+        return False
+
+    def is_complete(self) -> bool:
+        """Tell whether all is coded and written, here or in its place."""
+        return self.about.is_file() and (self._is_output(self.whole) or self._is_output(self.target))
+
+    def is_placed(self) -> bool:
+        """Tell whether the output is in its place, and only its note is not."""
+        return self.about.is_file() and self._is_output(self.target)
+
+    def _is_output(self, file: Path) -> bool:
+        with suppress(KjcmError, KeyError, TypeError):
+            return file.is_file() and bool(digest(file) == read_json(self.about)["output_sha256"])
+        return False
+
+    def read(self, number: int, rows: int) -> Coded | None:
+        """Return a chunk's coded rows; None where they are not kept, or damaged."""
+        file = self._part(number)
+        if file.is_file():
+            with suppress(Exception), np.load(file, allow_pickle=False) as stored:
+                found = Coded(**{field.name: stored[field.name] for field in fields(Coded)})
+                return found if all(len(value) == rows for value in vars(found).values()) else None
+        return None
+
+    def write(self, number: int, coded: Coded) -> None:
+        """Keep a chunk's coded rows.
+
+        Raises:
+            KjcmError: the folder is not this process's any more.
+        """
+        self.require_held()
+        with atomic(self._part(number)) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **vars(coded))
+
+    def _part(self, number: int) -> Path:
+        return self.folder / f"{number:08}.npz"
+
+    @contextmanager
+    def output(self) -> Iterator[Path]:
+        """Give the path to write the output to; it becomes `whole` if the folder is still this process's."""
+        with atomic(self.whole) as temporary:
+            yield temporary
+            self.require_held()
+
+    def finish(self, record: Mapping[str, Any]) -> None:
+        """Note what is said of the output, which is written."""
+        self.require_held()
+        write_json(self.about, {**record, "output_sha256": digest(self.whole)})
+
+    def place(self) -> dict[str, Any]:
+        """Put the output and its note in their places, and return the note.
+
+        Raises:
+            KjcmError: the folder is not this process's any more.
+        """
+        self.require_held()
+        record: dict[str, Any] = read_json(self.about)
+        if self.whole.is_file():
+            self.whole.replace(self.target)
+        elif not self._is_output(self.target):
+            raise KjcmError(f"{self.whole}: was removed. Give the same command again.")
+        self.about.replace(self.note)
+        return record
+
+
+@contextmanager
+def parts_of(target: Path, what: Mapping[str, Any], overwrite: bool) -> Iterator[Parts]:
+    """Give the folder of what is coded so far, for this process alone.
+
+    It goes when all is done, and where an error shows that the input or the keys must change; else the same command resumes.
+
+    Raises:
+        ConfigError: the output is a folder.
+        KjcmError: the output exists, or another input or config was being coded into it; or another process is at it.
+    """
+    parts = Parts(target)
+    mine = _require_free(parts, what, overwrite)
+    try:
+        parts.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"{target.parent}: cannot be written ({error.strerror}).") from None
+    with leased(parts.folder) as lease:
+        if not mine:
+            for pattern in ("*.npz", "output.*", "note.json"):
+                for file in parts.folder.glob(pattern):
+                    file.unlink(missing_ok=True)
+            write_json(parts.made_by, what)
+        for file in parts.folder.glob(".*.*.*"):  # what killed processes were writing
+            file.unlink(missing_ok=True)
+        held = Parts(target, lease)
+        try:
+            yield held
+        except BaseException as error:
+            hopeless = isinstance(error, KjcmError) and not isinstance(error, DiskError)
+            kept = parts.about.is_file() or any(parts.folder.glob("[0-9]*.npz"))
+            if held.is_held() and (hopeless or not kept):
+                shutil.rmtree(parts.folder)
+            raise
+    shutil.rmtree(parts.folder)
+
+
+def _require_free(parts: Parts, what: Mapping[str, Any], overwrite: bool) -> bool:
+    """Return whether what is coded so far is of the same input and keys; see `parts_of`."""
+    for path in (parts.target, parts.note):
+        if path.is_dir():
+            raise ConfigError(f"output={parts.target}: {path} is a folder. Name a file.")
+    mine = False
+    with suppress(KjcmError):  # none, or a damaged one
+        mine = read_json(parts.made_by) == what
+    there = [path for path in (parts.target, parts.note) if path.exists()]
+    if there and not (overwrite or (mine and parts.is_placed())):
+        raise KjcmError(f"{there[0]} exists. Choose another output, or add overwrite=true.")
+    if parts.made_by.is_file() and not (overwrite or mine):
+        raise KjcmError(
+            f"{parts.folder} holds an unfinished coding of another input or with other keys. Start that one again, choose "
+            "another output, or add overwrite=true to drop it."
+        )
+    return mine

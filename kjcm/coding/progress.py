@@ -1,0 +1,48 @@
+"""How far a file is coded."""
+
+import logging
+import sys
+import time
+
+log = logging.getLogger("kjcm")
+
+EVERY = 30.0  # seconds between two lines off a terminal
+
+
+class Progress:
+    """Shows rows done, rows a second and the time that is left: on a terminal in one line, elsewhere by a line now and then.
+
+    Args:
+        total: rows of the file, about.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.new = total, 0, 0
+        self.begin = self.said = time.monotonic()
+        self.terminal = sys.stderr.isatty()
+
+    def add(self, rows: int, coded: bool) -> None:
+        """Count rows; `coded`: whether this process has coded them, which tells how long others will take."""
+        self.done += rows
+        self.new += rows * coded
+        if self.terminal:
+            print(f"\r\x1b[K{self}", end="", file=sys.stderr, flush=True)
+        elif (now := time.monotonic()) - self.said >= EVERY:
+            self.said = now
+            log.info("%s", self)
+
+    def end(self) -> None:
+        """Take the line off the terminal."""
+        if self.terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def __str__(self) -> str:
+        total, spent = max(self.total, self.done), time.monotonic() - self.begin
+        shown = f"{self.done:,} of {total:,} rows"
+        if not self.new:
+            return shown
+        left = round((total - self.done) * spent / self.new)
+        minutes, seconds = divmod(left, 60)
+        return (
+            f"{shown}, {self.new / max(spent, 1e-3):,.0f} rows/s, {minutes // 60}:{minutes % 60:02}:{seconds:02} left"
+        )
