@@ -120,10 +120,14 @@ def _code(
     )
     check = partial(require_readable, reading=reading)
     given = open_input(source, parts.target, reading.added, config["chunk_rows"], options, check)
-    progress = Progress(given.rows)
     # a thread reads while another tokenises, most of which is no work of Python, and this one codes and writes
     chunks = ahead(_with_batches(ahead(_chunks(reading, given.chunks, parts)), coder))
-    with closing(chunks), parts.output() as file, writer(file, source, added, config["formulas"], options) as out:
+    with (
+        closing(Progress(given.rows)) as progress,
+        closing(chunks),
+        parts.output() as file,
+        writer(file, source, added, config["formulas"], options) as out,
+    ):
         for chunk, ready in chunks:
             coded = _coded(chunk, ready, coder, decider, parts)
             frame = decider.frame(coded, chunk.reasons)
@@ -131,7 +135,6 @@ def _code(
             resumed += len(frame) if chunk.stored else 0
             counts += np.bincount(coded.decision, minlength=len(DECISIONS))
             progress.add(len(frame), coded=not chunk.stored)
-        progress.end()
     return {
         "classes_hash": settings.classes_hash,
         "synthetic": settings.synthetic,

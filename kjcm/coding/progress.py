@@ -31,7 +31,7 @@ class Progress:
             self.said = now
             log.info("%s", self)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Take the line off the terminal."""
         if self.terminal:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
