@@ -82,6 +82,22 @@ def atomic(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+UNFINISHED = ".unfinished"  # a file in a folder that a command is writing, or was killed while it wrote
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[None]:
+    """Mark a folder as unfinished until the context ends without an error; what a killed process was writing there goes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / UNFINISHED
+    if mark.exists():
+        for file in folder.glob(".*.????????.*"):  # as `atomic` names them
+            file.unlink(missing_ok=True)
+    mark.touch()
+    yield
+    mark.unlink(missing_ok=True)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

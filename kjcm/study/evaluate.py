@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.errors import ConfigError, KjcmError, some
-from kjcm.files import digest, read_json, write_json, write_parquet
+from kjcm.files import UNFINISHED, digest, filling, read_json, write_json, write_parquet
 from kjcm.study.fit import measure
 from kjcm.study.inputs import Config, classification_of, cohort_of
 from kjcm.study.lightning import make_trainer, require_device
@@ -46,7 +46,8 @@ def evaluate(cfg: DictConfig) -> None:
     there = [file for file in FILES if (out / file).exists()]
     if (out / "identity.json").exists():
         raise KjcmError(f"{out} is a run folder. Choose another out=DIR.")
-    interrupted = there and "metrics.json" not in there and not config["out"]  # nobody else writes into that folder
+    own_folder = not config["out"] or (out / UNFINISHED).exists()  # nobody else writes into it
+    interrupted = there and "metrics.json" not in there and own_folder
     if there and not config["overwrite"] and not interrupted:
         found = read_json(out / "metrics.json") if "metrics.json" in there else {}
         if found.get("evaluation") != name:
@@ -56,9 +57,10 @@ def evaluate(cfg: DictConfig) -> None:
         log.info("evaluated already (overwrite=true does it anew)")
         show(found, out)
         return
-    record = _evaluate(config, run, whole, own, out)
-    record["evaluation"] = name
-    write_json(out / "metrics.json", record)
+    with filling(out):
+        record = _evaluate(config, run, whole, own, out)
+        record["evaluation"] = name
+        write_json(out / "metrics.json", record)
     show(record, out)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import atomic, write_json, write_parquet
+from kjcm.files import UNFINISHED, atomic, filling, write_json, write_parquet
 from kjcm.ksco.classification import Classification
 from kjcm.study.inputs import Config, classification_of, cohort_of, input_files, source_of
 from kjcm.study.results import cohort_record, flow_lines
@@ -34,15 +34,16 @@ def prepare(cfg: DictConfig) -> None:
     source = source_of(config["data"], classification)
     cohort = cohort_of(config["data"], classification, source)
     more = augmentation(classification, cohort.classes, **config["augment"])
-    (out / "cohort.json").unlink(missing_ok=True)  # written last: a folder with it is whole
-    (out / "augmented.csv").unlink(missing_ok=True)
-    if len(more):
-        write_csv(out / "augmented.csv", more)
-    if (out / "twin").is_dir():
-        shutil.rmtree(out / "twin")
-    if config["data"]["source"] == "synthetic":
-        write_twin(out / "twin", source)
-    write_cohort(out, cohort, classification)
+    with filling(out):
+        (out / "cohort.json").unlink(missing_ok=True)  # written last: a folder with it is whole
+        (out / "augmented.csv").unlink(missing_ok=True)
+        if len(more):
+            write_csv(out / "augmented.csv", more)
+        if (out / "twin").is_dir():
+            shutil.rmtree(out / "twin")
+        if config["data"]["source"] == "synthetic":
+            write_twin(out / "twin", source)
+        write_cohort(out, cohort, classification)
     for line in flow_lines(cohort):
         log.info(line)
     log.info("cohort in %s%s", out, f"; {len(more):,} rows of augmentation beside it" if len(more) else "")
@@ -57,9 +58,10 @@ def prepare(cfg: DictConfig) -> None:
 def _require_free(out: Path, config: Config) -> None:
     """Raise KjcmError if writing into `out` would overwrite what was not asked to be, or the input itself."""
     there = [name for name in FILES if (out / name).exists()]
-    if there and not config["overwrite"]:
+    killed = (out / UNFINISHED).exists()
+    if there and not (config["overwrite"] or killed):
         raise KjcmError(f"{out} holds {some(there)} already. Choose another out=DIR, or add overwrite=true.")
-    if "twin" in there and "cohort.json" not in there:
+    if "twin" in there and "cohort.json" not in there and not killed:
         raise KjcmError(f"{out / 'twin'} was not made by prepare. Choose another out=DIR.")
     inside = [path for path in input_files(config).values() if out.resolve() in path.resolve().parents]
     if inside and there:

@@ -190,7 +190,7 @@ def test_other_commands_that_are_killed_are_run_again(command: str, finished: Pa
         child.communicate()
         if child.returncode == 0:
             shutil.rmtree(tmp_path / "out")
-    code, said = ended([*words("out"), "overwrite=true"], tmp_path)
+    code, said = ended(words("out"), tmp_path)
     assert code == 0, said
     wanted, made = tmp_path / "whole", tmp_path / "out"
     names = sorted(str(file.relative_to(wanted)) for file in wanted.rglob("*"))
