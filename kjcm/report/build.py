@@ -129,9 +129,20 @@ def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged:
 
 
 def _filled(section: Section) -> Section:
-    """Return a section without the tables that have no rows; without any content where none tells of our runs."""
-    content = [one for one in section.content if isinstance(one, Figure) or one.rows_run]
+    """Return a section without tables that have no rows and without empty columns; without content if none is of our runs."""
+    content = [
+        one if isinstance(one, Figure) else _narrowed(one)
+        for one in section.content
+        if isinstance(one, Figure) or one.rows_run
+    ]
     return replace(section, content=content if any(not _is_beside(one) for one in content) else [])
+
+
+def _narrowed(table: Table) -> Table:
+    """Return a table without the columns that are empty in every row."""
+    keep = [place for place in range(len(table.columns)) if any(row[place] not in (None, "") for row in table.rows)]
+    columns = tuple(table.columns[place] for place in keep)
+    return replace(table, columns=columns, rows=tuple(tuple(row[place] for place in keep) for row in table.rows))
 
 
 def _is_beside(content: Content) -> bool:
@@ -214,20 +225,17 @@ def _beside(
     Where the data are not the paper's the page folds the table: its figures cannot be compared.
     """
     table = verdict_table(printed, _only(ours, printed), study.comparable)
-    keep = [
-        place
-        for place, column in enumerate(table.columns)
-        if place >= len(NAMING) and column.name not in without and any(row[place] for row in table.rows)
-    ]
-    return replace(
+    keep = [place for place, column in enumerate(table.columns) if place >= len(NAMING) and column.name not in without]
+    shown = replace(
         table,
         key=key,
         title=title,
         columns=(Column("figure"), *(table.columns[place] for place in keep)),
         rows=tuple((NAMED.format(*row[: len(NAMING)]), *(row[place] for place in keep)) for row in table.rows),
-        summary=""
-        if study.comparable
-        else f"The paper's figures, of another data set ({show(len(table.rows), 'count')})",
+    )
+    count = show(len(table.rows), "count")
+    return replace(
+        _narrowed(shown), summary="" if study.comparable else f"The paper's figures, of another data set ({count})"
     )
 
 

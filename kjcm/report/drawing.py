@@ -100,7 +100,7 @@ def _saved(figure: Figure, **options: Any) -> bytes:
 
 
 def name_points(axes: Axes, points: Array, names: Sequence[tuple[int, str]], most: int) -> None:
-    """Write at most so many names next to points, clear of every point and text; one without room is left out.
+    """Write at most so many names next to points, clear of points, lines and other names; one without room is left out.
 
     Args:
         axes: with the points drawn.
@@ -111,11 +111,12 @@ def name_points(axes: Axes, points: Array, names: Sequence[tuple[int, str]], mos
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()  # settles the layout
-    written = 0
-    taken = [text.get_window_extent() for text in axes.texts]
+    taken: list[Bbox] = []
     dots: Array = axes.transData.transform(points)
+    lines = [axes.transData.transform(line.get_xydata()) for line in axes.lines]
+    drawn = np.concatenate([dots, *lines])
     for row, name in names:
-        if written == most:
+        if len(taken) == most:
             break
         measured = axes.text(0, 0, name, fontsize=NAME_SIZE)
         size = measured.get_window_extent()
@@ -123,7 +124,7 @@ def name_points(axes: Axes, points: Array, names: Sequence[tuple[int, str]], mos
         for corner, nearest in _places(size.width, size.height, figure.dpi / 72):
             x, y = dots[row] + corner
             box = Bbox.from_bounds(x, y, size.width, size.height)
-            if _free(box, axes.bbox, taken, dots):
+            if _free(box, axes.bbox, taken, drawn):
                 line = {
                     "arrowstyle": "-",
                     "color": GREY,
@@ -137,7 +138,6 @@ def name_points(axes: Axes, points: Array, names: Sequence[tuple[int, str]], mos
                     fontsize=NAME_SIZE, arrowprops=line,
                 )  # fmt: skip
                 taken.append(box)
-                written += 1
                 break
 
 
@@ -157,6 +157,6 @@ def _places(width: float, height: float, point: float) -> Iterator[tuple[Array, 
 
 
 def _free(box: Bbox, inside: Any, taken: Sequence[Bbox], dots: Array) -> bool:
-    """Return whether a text's box lies in the axes and clear of other texts and of dots."""
+    """Return whether a text's box is in the axes and clear of other texts and of dots, those of lines included."""
     within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
     return within and not any(map(box.overlaps, taken)) and not box.padded(3).count_contains(dots)

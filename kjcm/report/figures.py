@@ -174,10 +174,8 @@ def precision_by_size(points: pd.DataFrame, fit: Regression | None, *, synthetic
     axes.grid()
     if zero.any():
         axes.axhspan(-BAND, -0.012, color="#f0f0f0", zorder=0.5)
-        said = f"precision 0: {int(zero.sum())} of {_groups(len(points))}"
-        axes.text(
-            0.99, -BAND / 2, said, transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=8, zorder=4
-        )
+        said = f"Grey band: {int(zero.sum())} of {_groups(len(points))} with precision 0"
+        axes.set_title(said, loc="left", fontsize=9)
     _legend(figure)
     if fit is not None:
         _draw_line(axes, fit, points["n_train"].min(), points["n_train"].max())
@@ -200,7 +198,11 @@ def _legend(figure: Figure) -> None:
     axes = figure.axes[0]
     marks, labels = axes.get_legend_handles_labels()
     short = [textwrap.shorten(label, 56, placeholder="…") for label in labels]
-    figure.legend(marks, short, title="Major group", loc="outside lower center", ncols=2, fontsize=8, handletextpad=0.2)
+    legend = figure.legend(
+        marks, short, title="Major group", loc="outside lower center", ncols=2, fontsize=8, handletextpad=0.2
+    )
+    for mark in legend.legend_handles:
+        mark.set_sizes([30])  # type: ignore[union-attr]  # of a scatter
 
 
 def _count_rows(axis: Axis) -> None:

@@ -88,18 +88,14 @@ def flow_chart(study: Study, this: Experiment) -> Sequence[Content]:
 def wording_examples(study: Study, this: Experiment) -> Sequence[Content]:
     """Table 1: what the model reads, one training row of each group that the paper shows."""
     columns = (Column("Text that the model reads"), Column("Code"), Column("Title"), Column("English title"))
+    if study.texts is None:
+        return [Table(this.key, this.heading, columns, (), text_notes(study))]
     known = [code for code in PRINTED_EXAMPLES if code in study.reference.trained]
     largest = sorted(study.reference.trained, key=lambda code: (-study.reference.trained[code], code))
     codes = (known + [code for code in largest if code not in known])[: len(PRINTED_EXAMPLES)]
-    rows = [(_example_text(study, code), code, study.titles.get(code), study.english.get(code)) for code in codes]
+    training = study.texts[study.texts["side"] == "train"].drop_duplicates("code").set_index("code")["text"]
+    rows = [(str(training[code]), code, study.titles.get(code), study.english.get(code)) for code in codes]
     return [Table(this.key, this.heading, columns, tuple(rows), text_notes(study))]
-
-
-def _example_text(study: Study, code: str) -> str:
-    if study.texts is None:
-        return HIDDEN
-    rows = study.texts[(study.texts["code"] == code) & (study.texts["side"] == "train")]
-    return str(rows["text"].iloc[0])
 
 
 def text_notes(study: Study) -> tuple[str, ...]:

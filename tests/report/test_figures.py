@@ -177,7 +177,7 @@ def test_scatter_draws_every_group_and_the_line() -> None:
     np.testing.assert_array_equal(drawn[~zero], expected[~zero])
     np.testing.assert_array_equal(drawn[zero, 0], expected[zero, 0])
     assert (drawn[zero, 1] < 0).all() and (drawn[zero, 1] > axes.get_ylim()[0]).all()
-    assert f"precision 0: {zero.sum()} of 60 groups" in texts(figure)
+    assert f"Grey band: {zero.sum()} of 60 groups with precision 0" in texts(figure)
     ((x, y),) = [np.asarray(line.get_data()) for line in axes.lines]
     np.testing.assert_allclose(y, 0.1 + 0.25 * np.log10(x))
     assert x[0] >= frame["n_train"].min() and x[-1] <= frame["n_train"].max() and axes.get_xscale() == "log"

@@ -170,7 +170,7 @@ def test_verdicts_are_marked_in_their_column_only() -> None:
 def test_missing_runs_have_no_row_but_a_link_to_the_one_list_of_them() -> None:
     read = Reader(html())
     assert not read.texts("td", class_="absent") and NOT_RUN not in read.texts("td")
-    assert "Not run: Model 2." in read.texts("p", class_="note")
+    assert "Not run: 1 model." in read.texts("p", class_="note")
     assert read.texts("code") == ["kjcm report 'only=[<b>]'", "kjcm train seed=<0>", "kjcm train name='<b>'"]
 
 
