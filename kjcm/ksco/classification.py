@@ -91,7 +91,9 @@ class Classification:
 
         Whole numbers of several lengths tell so, unless a zero leads one of them. Codes that no cut reaches do not count.
         """
-        numbers = sorted({code for code in codes if code.isascii() and code.isdigit()}, key=len)
+        numbers = sorted(
+            {code for code in codes if code.isascii() and code.isdigit()}, key=lambda code: (len(code), code)
+        )
         cut = [code for code in numbers if level is not None and len(code) >= level]
         if cut and len(cut[0]) < len(cut[-1]) and not any(code.startswith("0") for code in numbers):
             raise KjcmError(
