@@ -23,7 +23,7 @@ from kjcm.coding.stata import (
     texts_variable,
     write_stata,
 )
-from kjcm.errors import CUT, KjcmError, first_line, some
+from kjcm.errors import CUT, DiskError, KjcmError, first_line, some
 from kjcm.read.labelled import encodings, read_labelled
 from kjcm.read.options import ReadOptions
 
@@ -275,11 +275,22 @@ class _SpssColumns:
 
 
 def _save_spss(path: Path, frame: pd.DataFrame, about: Mapping[str, Any]) -> None:
+    """Write an SPSS file, and read a column of it again: a full disk may cut it off without an error.
+
+    Raises:
+        DiskError: it could not be written whole.
+        KjcmError: SPSS cannot hold the table.
+    """
     import pyreadstat
 
     try:
         pyreadstat.write_sav(frame, str(path), compress=path.suffix.lower() == ".zsav", **about)
-    except OSError:
-        raise
     except Exception as error:  # each of its reasons is of a type of its own
-        raise KjcmError(f"SPSS cannot hold this table ({first_line(error)}). Write .csv or .parquet.") from None
+        said = first_line(error)
+        if isinstance(error, OSError) or "Unable to write" in said:
+            raise DiskError(f"{path.parent}: cannot be written ({said}). Check the space on its disk.") from None
+        raise KjcmError(f"SPSS cannot hold this table ({said}). Write .csv or .parquet.") from None
+    with suppress(pyreadstat.ReadstatError):
+        if len(pyreadstat.read_sav(str(path), usecols=[str(frame.columns[-1])])[0]) == len(frame):
+            return
+    raise DiskError(f"{path.parent}: the file was cut off. Check the space on its disk.")

@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.fault
 
-KILLS = 6
+KILLS = 3
 ROWS = 3000
 EXACT = ("accelerator=cpu", "precision=32-true", "chunk_rows=50")
 ELSEWHERE = """
