@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from kjcm.model.data import TokenData, epoch_order
+from kjcm.model.epochs import rows_done
 from kjcm.model.module import Classifier
 
 
@@ -44,7 +45,7 @@ class Meter(pl.Callback):
             lengths = data.sides["train"].tokens.lengths
             order = epoch_order(len(lengths), data.seed, trainer.current_epoch)
             self._read = np.concatenate([[0], np.cumsum(lengths[order])])
-            self._since = time.perf_counter(), _rows(trainer)
+            self._since = time.perf_counter(), rows_done(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -52,7 +53,7 @@ class Meter(pl.Callback):
         """Log what the last steps took, where the loggers are told of this step."""
         if self._since is None or trainer.global_step % cast(Any, trainer).log_every_n_steps:
             return
-        (begin, first), (end, last) = self._since, (time.perf_counter(), _rows(trainer))
+        (begin, first), (end, last) = self._since, (time.perf_counter(), rows_done(trainer))
         self._since, seconds = (end, last), max(end - begin, 1e-9)
         values: dict[str, Any] = {
             "rows_per_second": (last - first) / seconds,
@@ -63,12 +64,6 @@ class Meter(pl.Callback):
             values["gpu_memory_gib"] = torch.cuda.max_memory_allocated(pl_module.device) / 2**30
         for name, value in values.items():
             pl_module.log(name, value, on_step=True, on_epoch=False, batch_size=1)
-
-
-def _rows(trainer: pl.Trainer) -> int:
-    """Return how many rows of the epoch have been learnt from, over all processes."""
-    data, module = _data(trainer), cast(Classifier, trainer.lightning_module)
-    return min(module.step * data.batch_size, len(data.sides["train"].labels))
 
 
 def _data(trainer: pl.Trainer) -> TokenData:

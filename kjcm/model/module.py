@@ -192,10 +192,11 @@ class Classifier(pl.LightningModule):
             self.validated.append(first_codes(logits, batch["rows"]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log validation loss and metrics."""
+        """Log validation loss and metrics; those of the trained model are no point of a curve over epochs."""
         values = {f"val_{name}": value for name, value in self.validation_scores.summary()[0].items()}
-        self.log("val_loss", self.validation_loss, prog_bar=True)
-        self.log_dict(values, sync_dist=False, rank_zero_only=False)
+        of_an_epoch = self.trainer.state.fn == "fit"
+        self.log("val_loss", self.validation_loss, prog_bar=True, logger=of_an_epoch)
+        self.log_dict(values, sync_dist=False, rank_zero_only=False, logger=of_an_epoch)
         self.validation_scores.reset()
 
     def on_test_epoch_start(self) -> None:

@@ -93,6 +93,7 @@ class Saving(Checkpoint):
     ) -> None:
         self._save_to, self._every, self._asked, self._leave, self._choose = save, every, asked, leave, choose
         self.best_loss = math.inf
+        self.best_epoch = 0  # counted from 1; 0 where it is not known
         self.best_weights: dict[str, Tensor] | None = None
         self._saved_at, self._saved = 0.0, -1
 
@@ -125,17 +126,19 @@ class Saving(Checkpoint):
             loss = float(trainer.callback_metrics["val_loss"])
             if self.best_weights is None or loss < self.best_loss:
                 self.best_loss = loss if math.isfinite(loss) else math.inf
+                self.best_epoch = trainer.current_epoch + 1
                 self.best_weights = {name: value.cpu().clone() for name, value in pl_module.state_dict().items()}
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: State) -> None:
         """Send the best weights along, and whether the training stops here."""
-        best = {"loss": self.best_loss, "weights": self.best_weights}
+        best = {"loss": self.best_loss, "weights": self.best_weights, "epoch": self.best_epoch}
         checkpoint["saving"] = {"best": best, "stop": bool(trainer.should_stop)}
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: State) -> None:
         """Take them back; a training that had stopped early stays so."""
         best = checkpoint["saving"]["best"]
         self.best_loss, self.best_weights = best["loss"], best["weights"]
+        self.best_epoch = best.get("epoch", 0)  # checkpoints of earlier versions have none
         trainer.should_stop = checkpoint["saving"]["stop"]
 
     def _act(self, trainer: pl.Trainer, signal: int, due: bool) -> None:

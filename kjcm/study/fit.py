@@ -17,7 +17,7 @@ from kjcm.study.checkpoints import Checkpoints
 from kjcm.study.engine import Engine
 from kjcm.study.inputs import Config
 from kjcm.study.lightning import device_name, gathered, global_rank, make_trainer, processes
-from kjcm.study.loggers import make_loggers
+from kjcm.study.loggers import log_outcome, make_loggers
 from kjcm.study.results import Outcome
 from kjcm.study.run_folder import RunFolder
 from kjcm.study.signals import Signals
@@ -110,8 +110,7 @@ def fitted_and_measured(
     with make_loggers(config, folder, prepared.cohort, sweep=sweep, step=step) as loggers:
         with processes("train", overrides, folder.path):
             fitted, outcome = _fit_and_measure(config, prepared, store, newest, signals, loggers, callbacks)
-        for logger in loggers:
-            logger.log_metrics({f"test_{name}": value for name, value in outcome.metrics.items()})
+        log_outcome(loggers, outcome, fitted.epochs * prepared.data.steps_per_epoch)
         yield fitted, outcome, loggers
 
 
@@ -124,6 +123,7 @@ def _fit_and_measure(
     loggers: list[Any],
     callbacks: Sequence[Any],
 ) -> tuple[Fitted, Outcome]:
+    from kjcm.model.epochs import Epochs
     from kjcm.model.meter import Meter
     from kjcm.model.resuming import Saving
 
@@ -135,7 +135,7 @@ def _fit_and_measure(
         node,
         folder=store.folder.parent,
         loggers=loggers,
-        callbacks=[saving, *_stopping(patience), *meter, *callbacks],
+        callbacks=[saving, *_stopping(patience), Epochs(saving), *meter, *callbacks],
         log_every=1 if prepared.engine.block else 10,  # blocks seldom end at a multiple of ten steps
     )
     try:
@@ -208,8 +208,8 @@ def measure(trainer: Any, module: Any, data: "TokenData") -> Outcome:
     """Return what the module as it now is does on the validation and test rows of `data`."""
     validation: dict[str, float] = {}
     if "validation" in data.sides:
-        found = trainer.validate(module, datamodule=data, verbose=False)[0]
-        values = {name.removeprefix("val_"): float(value) for name, value in found.items()}
+        trainer.validate(module, datamodule=data, verbose=False)
+        values = {name.removeprefix("val_"): float(value) for name, value in trainer.callback_metrics.items()}
         validation = {
             name: value for name, value in values.items() if math.isfinite(value)
         }  # no loss if no code is known

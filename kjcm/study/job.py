@@ -31,6 +31,7 @@ from kjcm.study.results import (
     outcome_record,
     prediction_frame,
     require_weights,
+    result_lines,
     show,
 )
 from kjcm.study.run_folder import RunFolder, default_path, identity_of
@@ -39,6 +40,8 @@ from kjcm.survey.augment import augmentation, reviewed_rows
 from kjcm.survey.cohort import Cohort
 
 log = logging.getLogger("kjcm")
+record = logging.getLogger("kjcm.record")  # for train.log alone: the screen shows the same otherwise
+record.propagate = False
 
 
 @dataclass(frozen=True)
@@ -198,14 +201,16 @@ def _log_file(path: Path) -> Iterator[None]:
     """Keep what the run says in train.log too."""
     handler = logging.FileHandler(path / "train.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log.addHandler(handler)
+    for logger in (log, record):
+        logger.addHandler(handler)
     try:
         yield
     except KjcmError as error:
         handler.handle(logging.makeLogRecord({"msg": str(error), "levelno": logging.ERROR}))  # the screen has it anyway
         raise
     finally:
-        log.removeHandler(handler)
+        for logger in (log, record):
+            logger.removeHandler(handler)
         handler.close()
 
 
@@ -260,9 +265,11 @@ def report_record(
 
 
 def finish(folder: RunFolder, report: dict[str, Any], seconds: Mapping[str, float]) -> None:
-    """Write report.json and DONE, and show the metrics."""
+    """Write report.json and DONE, log the metrics and show them."""
     folder.require_held()
     report["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
     write_json(folder.path / "report.json", report)
+    for line in result_lines(report):
+        record.info("%s", line)
     folder.finish()
     show(report, folder.path)

@@ -136,7 +136,11 @@ def progress_bar() -> Any:
     from lightning.pytorch.callbacks import RichProgressBar
 
     class Bar(RichProgressBar):
-        """The rich progress bar without the logger's version number."""
+        """The rich progress bar, with epochs counted from 1 and without the logger's version number."""
+
+        def _get_train_description(self, current_epoch: int) -> str:
+            # as wide as the other bar's, else both would flicker
+            return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
 
         def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
             shown = super().get_metrics(trainer, pl_module)

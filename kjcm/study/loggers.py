@@ -3,7 +3,7 @@
 import csv
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import kjcm
 from kjcm.errors import Interrupted, KjcmError
 from kjcm.study.inputs import Config
 from kjcm.study.lightning import global_rank
+from kjcm.study.results import Outcome
 from kjcm.study.run_folder import RunFolder
 from kjcm.study.sharing import use_cohort
 from kjcm.survey.cohort import Cohort
@@ -41,7 +42,7 @@ def make_loggers(
     Raises:
         KjcmError: TensorBoard is asked for and not installed.
     """
-    loggers = _loggers(config, folder, cohort, sweep, step)
+    loggers = [_counting_from_one(logger) for logger in _loggers(config, folder, cohort, sweep, step)]
     code = 1
     try:
         yield loggers
@@ -58,6 +59,25 @@ def make_loggers(
                 logger.finish(code)
             else:
                 logger.finalize("failed" if code == 1 else "success")  # what was done before a signal is good
+
+
+def _counting_from_one(logger: Any) -> Any:
+    """Let a logger number the epochs from 1, as the screen does; Lightning numbers them from 0."""
+    log_metrics = logger.log_metrics
+
+    def counted(metrics: Mapping[str, float], step: int | None = None) -> None:
+        log_metrics({name: value + (name == "epoch") for name, value in metrics.items()}, step)
+
+    logger.log_metrics = counted
+    return logger
+
+
+def log_outcome(loggers: Sequence[Any], outcome: Outcome, step: int) -> None:
+    """Log what the trained model was measured to do: to W&B as the summary, to the others at its last step, of no epoch."""
+    sides = {"val": outcome.validation, "test": outcome.metrics}
+    values = {f"{side}_{name}": value for side, found in sides.items() for name, value in found.items()}
+    for logger in loggers if values else ():
+        logger.log_metrics(values, None if logger.name == "wandb" else step)
 
 
 def _loggers(config: Config, folder: RunFolder, cohort: Cohort, sweep: str | None, step: int) -> list[Any]:

@@ -26,12 +26,13 @@ class Job:
     """One job of a sweep.
 
     Attributes:
-        number: in the sweep.
+        number: in the sweep, counted from 1.
         words: its overrides.
         config: resolved; empty where it cannot be.
         folder: of its run; None where it has none.
         state: before the launch, as `kjcm.study.ledger` names it; or 'invalid', or 'repeated'.
         reason: for the state.
+        apart: those of its overrides that tell it from the others.
         starts: whether it is to be launched.
         failure: why it failed, where its folder could not be told.
         mark: of how its run ended before the launch.
@@ -43,6 +44,7 @@ class Job:
     folder: RunFolder | None
     state: str
     reason: str
+    apart: str = ""
     starts: bool = False
     failure: Failure | None = None
     mark: tuple[int, ...] = field(default=())
@@ -77,6 +79,14 @@ class Job:
         return holder is not None and not holder.released
 
 
+def tell_apart(jobs: Sequence[Job]) -> None:
+    """Note of each job which of its overrides tell it from the others."""
+    given = [given_by(job.words) for job in jobs]
+    telling = [key for key in dict.fromkeys(chain(*given)) if len({own.get(key) for own in given}) > 1]
+    for job, own in zip(jobs, given, strict=True):
+        job.apart = " ".join(f"{key}={own[key]}" for key in telling if key in own)
+
+
 def say(jobs: Sequence[Job]) -> None:
     """Say what is to become of each job."""
     again = "sweep.retry=failed tries again"
@@ -87,13 +97,10 @@ def say(jobs: Sequence[Job]) -> None:
         "invalid": ("cannot run", ""),
     }
     counts: Counter[str] = Counter()
-    given = [given_by(job.words) for job in jobs]
-    telling = [key for key in dict.fromkeys(chain(*given)) if len({own.get(key) for own in given}) > 1]
-    for job, own in zip(jobs, given, strict=True):
+    for job in jobs:
         what = words.get(job.state, (job.state, job.state))[job.starts]
         counts[what] += 1
-        parts = [f"{key}={own[key]}" for key in telling if key in own]
-        parts += [str(job.folder.path)] if job.folder else []
+        parts = [*filter(None, [job.apart]), *([str(job.folder.path)] if job.folder else [])]
         log.info("%4d  %s: %s%s", job.number, what, "  ".join(parts), f" ({job.reason})" if job.reason else "")
     log.info("%s: %s", counted(len(jobs), "job"), ", ".join(f"{count} {what}" for what, count in counts.items()))
 

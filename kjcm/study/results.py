@@ -129,26 +129,39 @@ def show(report: Mapping[str, Any], path: Path) -> None:
     from rich.table import Table
 
     console = Console(markup=False, highlight=False)  # codes and paths may hold brackets
-    synthetic = report["synthetic"]
     if report["metrics"]:
         table = Table(title=f"{report['n_test']:,} test rows", title_justify="left")
         for column in SHOWN.values():
             table.add_column(column, justify="right")
         table.add_row(*(f"{report['metrics'][name]:.4f}" for name in SHOWN))
         console.print(table)
+    for line in _remarks(report):
+        console.print(line)
+    console.print(f"results in {path}", soft_wrap=True)
+
+
+def result_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return what `show` prints of the metrics, for a log."""
+    shown = ", ".join(f"{name} {report['metrics'][key]:.4f}" for key, name in SHOWN.items() if report["metrics"])
+    return [*([f"{report['n_test']:,} test rows: {shown}"] if shown else []), *_remarks(report)]
+
+
+def _remarks(report: Mapping[str, Any]) -> list[str]:
+    """Return what is to be known beside the test metrics."""
+    lines = []
     if validation := report.get("validation"):
         shown = [f"{name} {validation[name]:.4f}" for name in ("loss", "accuracy") if name in validation]
-        console.print(f"validation: {', '.join(shown)}")
+        lines.append(f"validation: {', '.join(shown)}")
     if report["n_test_without_training"]:
-        console.print(
+        lines.append(
             f"{report['n_test_without_training']:,} test rows are of groups without training rows "
             f"({some(report['codes_without_training'])}); they count as errors"
         )
-    if synthetic:
-        console.print(
+    if report["synthetic"]:
+        lines.append(
             "SYNTHETIC twin: these figures say nothing of real answers, and are not comparable with the article's"
         )
-    console.print(f"results in {path}", soft_wrap=True)
+    return lines
 
 
 def survey_weighted(codes: Sequence[str], predicted: Sequence[str], weights: Sequence[float]) -> dict[str, float]:

@@ -29,7 +29,7 @@ from kjcm.study.job import folder_of, resolved
 from kjcm.study.lease import is_held
 from kjcm.study.ledger import state_of
 from kjcm.study.listing import column_of, frame_of, ordered, show, validated
-from kjcm.study.planned import Composer, Job, say
+from kjcm.study.planned import Composer, Job, say, tell_apart
 from kjcm.study.run_folder import LAUNCH
 from kjcm.study.signals import handled, leave
 from kjcm.study.swept import INTERRUPTED, SweptJob, this_process
@@ -59,6 +59,7 @@ class Sweep:
         self._node: Config = {}
         self._folder = Path()
         self._new: list[Path] = []  # folders that were not there
+        self._names: dict[int, str] = {}  # Hydra's number of a job in a launch -> what the job is called
         self._speak: Callable[[], None] = lambda: None  # launchers leave only warnings to be heard
 
     def instantiate_launcher(
@@ -86,6 +87,7 @@ class Sweep:
             Path.cwd(),
             self._folder / STOP,
             self._debug,
+            self._names,
         )
         inner = plugins.instantiate_launcher(hydra_context, job, config)
         return LedgerLauncher(self, inner, Composer(hydra_context, config))
@@ -96,7 +98,8 @@ class Sweep:
 
     def listed(self, overrides: Sequence[Sequence[str]], first: int, compose: Composer) -> list[Job]:
         """Return the jobs of some overrides that are to be launched; say what is finished, resumable, failed and new."""
-        jobs = [self._job(number, tuple(words), compose) for number, words in enumerate(overrides, first)]
+        jobs = [self._job(number, tuple(words), compose) for number, words in enumerate(overrides, first + 1)]
+        tell_apart(jobs)
         known = {job.folder.path: job.number for job in self.jobs if job.folder}
         for job in jobs:
             if job.folder and (same := known.setdefault(job.folder.path, job.number)) != job.number:
@@ -122,7 +125,7 @@ class Sweep:
         state, reason = state_of(folder.path)
         starts = state in ("new", "resumable", "running") or config["overwrite"]
         starts = starts or (self._retries and state in ("failed", "pruned"))
-        return Job(number, words, config, folder, state, reason, starts)
+        return Job(number, words, config, folder, state, reason, starts=starts)
 
     def launch(self, inner: Launcher, jobs: list[Job]) -> None:
         """Run jobs, whatever becomes of the launcher's processes.
@@ -156,9 +159,12 @@ class Sweep:
 
     def _broken(self, inner: Launcher, jobs: Sequence[Job]) -> Exception | None:
         """Launch jobs and keep why they failed; return what the launcher itself raised."""
+        names = [f"job {job.number} of {len(self.jobs)}: {job.apart}".removesuffix(": ") for job in jobs]
+        first = jobs[0].number - 1  # Hydra counts from 0
+        self._names |= enumerate(names, first)
         try:
             with _every_job_awaited():
-                returns = inner.launch([job.words for job in jobs], jobs[0].number)
+                returns = inner.launch([job.words for job in jobs], first)
         except Exception as error:  # a worker of joblib's was killed
             return error
         broken = None

@@ -6,6 +6,9 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGINT, SIGTERM
@@ -23,6 +26,7 @@ from kjcm.study.lease import Busy, is_held, machine
 from kjcm.study.ledger import state_of
 from kjcm.study.lightning import device_count, global_rank, one_of_several, without_sweep
 from kjcm.study.run_folder import RunFolder
+from kjcm.study.screen import prefixed
 from kjcm.study.signals import handled
 from kjcm.study.train import SWEEP
 
@@ -44,6 +48,7 @@ class SweptJob:
         place: the folder that it works in.
         stop: a file that is there once the sweep is to end.
         debug: whether errors show their traceback.
+        names: Hydra's number of a job -> what the job is called, and the overrides that tell it from others.
     """
 
     command: str
@@ -54,6 +59,7 @@ class SweptJob:
     place: Path
     stop: Path
     debug: bool
+    names: Mapping[int, str]
 
     def __call__(self, cfg: DictConfig) -> Failure | None:
         """Run the job; return why it failed, None where it did not."""
@@ -61,6 +67,12 @@ class SweptJob:
         if not at_home:
             schema.register()  # a launcher's process knows no resolvers yet
             os.chdir(self.place)  # and joblib's may be left over from another sweep
+        name = self.names[HydraConfig.get().job.num]
+        with nullcontext() if at_home else prefixed(f"[{name.partition(':')[0]}] "):
+            log.info("%s", name)
+            return self._ended(cfg, at_home)
+
+    def _ended(self, cfg: DictConfig, at_home: bool) -> Failure | None:
         try:
             return self._run(cfg)
         except Interrupted as leaving:
@@ -109,11 +121,16 @@ class SweptJob:
         own[SWEEP] = Path(HydraConfig.get().sweep.dir).name
         before = read_failure(folder.path)
         said = "it ended before it came to its folder"
+        out = None if this_process() == self.home else subprocess.PIPE  # its lines want a prefix there
         with (
-            subprocess.Popen(command, env=own, stderr=subprocess.PIPE, text=True, errors="replace") as process,
+            subprocess.Popen(
+                command, env=own, stdout=out, stderr=subprocess.PIPE, text=True, errors="replace"
+            ) as process,
             handled(lambda number, _: process.send_signal(number) if number != SIGINT else None),  # Ctrl-C goes to all
         ):
             assert process.stderr is not None
+            if process.stdout:
+                threading.Thread(target=sys.stdout.writelines, args=(process.stdout,)).start()
             for line in process.stderr:
                 sys.stderr.write(line)
                 if line.startswith(f"kjcm {self.command}: "):

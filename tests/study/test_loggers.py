@@ -60,7 +60,7 @@ def test_what_is_logged_is_what_the_report_says(logged: Path) -> None:
     found, report = of_run(logged), load(logged / "report.json")
     assert found.axes["train_loss_step"] == found.axes["tokens_per_second"] == "step" and found.axes["val_*"] == "epoch"
     epochs = [row for row in found.history if "val_loss" in row]
-    assert [row["epoch"] for row in epochs] == list(range(7))  # the last point is of the finished model
+    assert [row["epoch"] for row in epochs] == list(range(1, 7))
     assert epochs[-1]["val_loss"] == pytest.approx(report["validation"]["loss"], abs=1e-6)
     steps = [row for row in found.history if "rows_per_second" in row]
     assert steps and all(row["rows_per_second"] > 0 and row["tokens_per_second"] > 0 and row["lr"] > 0 for row in steps)
@@ -112,11 +112,20 @@ def test_csv_and_tensorboard_have_the_scalars_too(here: Path) -> None:
     wanted = {"train_loss_step", "rows_per_second", "tokens_per_second", "val_loss", "test_accuracy"}
     words = (*SMALL, "data.validation=0.1")
     assert command("train", *words, "logger=csv", "run_dir=a") == 0
-    assert wanted <= set(pd.read_csv(here / "a" / "logs" / "csv" / "version_0" / "metrics.csv").columns)
+    points = pd.read_csv(here / "a" / "logs" / "csv" / "version_0" / "metrics.csv")
+    assert wanted <= set(points.columns)
+    assert points["epoch"].dropna().unique().tolist() == [1, 2]  # as on the screen
+    of_outcome, steps = points["test_accuracy"].notna(), load(here / "a" / "report.json")["n_train"] // 64 + 1
+    assert points["epoch"].isna().equals(of_outcome) and of_outcome.sum() == 1
+    assert points["step"].is_monotonic_increasing and points["step"].iloc[-1] == 2 * steps
+    assert points["val_loss"].count() == 3  # of each epoch, and of the trained model
     assert command("train", *words, "logger=tensorboard", "run_dir=b") == 0
     events = EventAccumulator(str(here / "b" / "logs" / "tensorboard" / "version_0"))
     events.Reload()
     assert wanted <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("test_accuracy")] == [2 * steps]
+    assert [event.step for event in events.Scalars("val_loss")] == [steps - 1, 2 * steps - 1, 2 * steps]
+    assert {event.value for event in events.Scalars("epoch")} == {1, 2}
 
 
 @pytest.mark.parametrize("share", [False, True])

@@ -50,6 +50,7 @@ def test_a_sweep_lists_skips_and_tries_again(here: Path, capfd: Out, monkeypatch
         failing(patched, lambda: ValueError("no such thing"), 1)
         assert command(*JOBS, "seed=0,1") == 1
     said = capfd.readouterr()
+    assert "job 1 of 2: seed=0\n" in said.out and "job 2 of 2: seed=1\n" in said.out
     assert "2 jobs: 2 new" in said.out and "2 jobs: 1 finished, 1 failed" in said.out
     # of an unexpected error its places, not its message: it may hold an answer
     assert "ValueError, a fault of kjcm" in said.err and "fit" in said.err and "no such thing" not in said.err
@@ -128,7 +129,7 @@ def test_out_of_memory_ends_a_single_run_with_its_remedy(
 def test_jobs_that_cannot_run_or_are_the_same(here: Path, capfd: Out) -> None:
     assert command(*JOBS, "seed=0,0,-1", "data.cutoff=choice(10,10)") == 2
     said = capfd.readouterr()
-    assert "6 jobs: 1 new, 3 repeated, 2 cannot run" in said.out and "the same run as job 0" in said.out
+    assert "6 jobs: 1 new, 3 repeated, 2 cannot run" in said.out and "the same run as job 1" in said.out
     assert said.err.count("seed=-1: use at least 0") == 2
     found = table(here)
     assert found["state"].tolist() == ["finished", "failed", "failed"] and found["folder"].notna().tolist() == [

@@ -313,6 +313,11 @@ def test_early_stopping_keeps_the_best_epoch(here: Path) -> None:
     log = pd.read_csv(next(here.glob("run/logs/csv/*/metrics.csv")))
     assert report["epochs"] < 30
     assert report["validation"]["loss"] == pytest.approx(log["val_loss"].min(), abs=1e-5)
+    said, best = (here / "run" / "train.log").read_text(), int(log["epoch"][log["val_loss"].idxmin()])
+    assert (
+        f"stopped early after epoch {report['epochs']} of 30: the validation loss did not improve for 1 epoch" in said
+    )
+    assert f"the model has the weights of epoch {best}, which" in said and best == report["epochs"] - 1
     for name in ("DONE", "report.json"):  # interrupted after the stop: it does not train past it
         (here / "run" / name).unlink()
     assert command("train", *SMALL, *words, "run_dir=run") == 0
