@@ -260,6 +260,8 @@ def _require_sound(command: str, cfg: Any) -> None:
 
     hydra = HydraConfig.get()
     schema.require_known(cast(DictConfig, hydra), "hydra.", beside="hydra.env")  # Hydra's own file adds it
+    if hydra.job.chdir:
+        raise ConfigError("hydra.job.chdir=true: kjcm works in the folder in which it is started. Leave it out.")
     schema.check(cfg)
     require_read(command, cfg, list(hydra.overrides.task))
 

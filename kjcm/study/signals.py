@@ -1,4 +1,4 @@
-"""What SIGTERM, SIGUSR1, SIGUSR2 and Ctrl-C do to a run: it saves between two steps and leaves; Slurm starts it again."""
+"""What SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and Ctrl-C do to a run: it saves between two steps and leaves; Slurm starts it again."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from kjcm.errors import Interrupted, first_line
 from kjcm.study.lightning import global_rank
 
-CAUGHT = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+CAUGHT = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
 log = logging.getLogger("kjcm")
 
@@ -108,7 +108,9 @@ def handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before: dict[int, Any] = {number: signal.signal(number, handler) for number in CAUGHT}
+    hung_up = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # nohup has it ignored: a closed terminal ends nothing
+    caught = [number for number in CAUGHT if not (hung_up and number == signal.SIGHUP)]
+    before: dict[int, Any] = {number: signal.signal(number, handler) for number in caught}
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from kjcm import schema
 from kjcm.errors import Interrupted
+from kjcm.streams import use_outlets
 from kjcm.study.cards import take_cards
 from kjcm.study.failures import Failure, read_failure, tell
 from kjcm.study.inputs import Config
@@ -66,7 +67,8 @@ class SweptJob:
         at_home = this_process() == self.home
         if not at_home:
             schema.register()  # a launcher's process knows no resolvers yet
-            os.chdir(self.place)  # and joblib's may be left over from another sweep
+            use_outlets()
+        os.chdir(self.place)  # joblib's process may be left over from another sweep, and hydra.job.chdir=true leaves it
         name = self.names[HydraConfig.get().job.num]
         with nullcontext() if at_home else prefixed(f"[{name.partition(':')[0]}] "):
             log.info("%s", name)
