@@ -49,7 +49,7 @@ def test_a_launcher_runs_what_is_run_alone_and_tells_of_failures(
     if launcher is JOBLIB:  # the others' lines are in files of their own
         assert re.search(r"^\[job (\d) of 4\] job \1 of 4: seed=0 data.train_share=0.7$", done.stdout, re.M)
         assert len(re.findall(r"^\[job \d of 4\] epoch 1/1: loss ", done.stdout, re.M)) == 2
-        assert len(re.findall(r"^\[job \d of 4\] kjcm train: data.train_share=1.0 ", done.stdout, re.M)) == 2
+        assert len(re.findall(r"^\[job \d of 4\] kjcm train: data.train_share=1.0 ", done.stderr, re.M)) == 2
     found = {file.parent.name: file.parent for file in tmp_path.glob("runs/custom/*/DONE")}
     assert len(found) == 2
     for name, run in found.items():
