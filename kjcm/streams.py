@@ -11,6 +11,8 @@ def use_hangul() -> None:
     try:
         "한글".encode(sys.getfilesystemencoding())
     except UnicodeEncodeError:
+        if os.environ.get("PYTHONUTF8") == "1":  # ignored, as with python -I: it would start for ever
+            return
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 

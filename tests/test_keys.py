@@ -59,6 +59,7 @@ def test_an_unknown_key_is_named_in_one_line(here: Path, capfd: pytest.CaptureFi
         error = capfd.readouterr().err
         assert "no key trainer.max_epoch. Near it are 'trainer.max_epochs'" in error and len(error.splitlines()) == 1
     assert command("train", "+hydra.foo=1") == 2 and "hydra.foo" in capfd.readouterr().err
+    assert command("train", "-m", "seed=0,1", "+hydra.foo=1") == 2 and "hydra.foo" in capfd.readouterr().err
     assert command("train", "+seed=3") == 2 and "leave out the +" in capfd.readouterr().err
     assert not list(here.iterdir())
 

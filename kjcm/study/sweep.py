@@ -21,7 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm import schema
-from kjcm.errors import ConfigError, KjcmError, counted, first_line, of_the_system
+from kjcm.errors import ConfigError, KjcmError, counted, first_line
 from kjcm.files import atomic, write_text
 from kjcm.study.failures import Failure, failure_of
 from kjcm.study.inputs import Config
@@ -74,10 +74,12 @@ class Sweep:
         self._speak()
         self._new = [folder for folder in (self._folder, *self._folder.parents) if not folder.exists()]
         try:
+            schema.require_known(config.hydra, "hydra.", beside="hydra.env")
             self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:  # Hydra would show its traceback
-            print(f"kjcm {self._command}: {of_the_system(error)}", file=sys.stderr)
-            sys.exit(1)
+        except (ConfigError, OSError) as error:  # Hydra would show its traceback
+            failure = failure_of(error)
+            print(f"kjcm {self._command}: {failure.reason}", file=sys.stderr)
+            sys.exit(failure.exit_code)
         job = SweptJob(
             self._command,
             self._target,
