@@ -137,13 +137,9 @@ def _label_noise(study: Study, this: Experiment) -> Table:
 
 def waves(study: Study, this: Experiment) -> Sequence[Content]:
     """Train on one wave and test on the other; compare both with a model of both waves."""
-    applicable = [key for key in this.runs if study.applies(key)]
-    notes: tuple[str, ...] = (
-        UNCERTAINTY,
-        "Each model has its own test rows: all rows of the other wave, or 30 % of both waves.",
-    )
-    if len(applicable) < len(this.runs):
-        notes = (*notes, "These data have no waves.")
+    if not all(map(study.applies, this.runs)):
+        return [Table(this.key, this.heading, ROWS_AND_METRICS, (), ("These data have no waves.",))]
+    notes = (UNCERTAINTY, "Each model has its own test rows: all rows of the other wave, or 30 % of both waves.")
     return [model_table(study, this, ROWS_AND_METRICS, lambda key: rows_and_metrics(study, study.answers(key)), notes)]
 
 

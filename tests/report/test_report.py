@@ -311,3 +311,34 @@ def test_every_model_makes_a_run_of_its_name(key: str) -> None:
     model = MODELS[key]
     words = [word for word in model["words"] if word != "-m"]
     assert composed(model.get("command", "train"), *words)["name"] == key
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_table_with_other_codes_and_one_baseline_has_no_empty_section(tmp_path: Path) -> None:
+    rows = pd.DataFrame(
+        {"id": range(60), "workplace": "shop", "position": "clerk", "code": ["A-01", "<B>", "C 3"] * 20}
+    )
+    rows.assign(task=[f"sells {row}" for row in range(60)]).to_csv(tmp_path / "rows.csv", index=False)
+    data = (
+        "data=table",
+        f"data.path={tmp_path / 'rows.csv'}",
+        "classification=from_data",
+        "data.level=null",
+        "data.cutoff=0",
+    )
+    make_run(tmp_path / "runs", "svm", data)
+    assert command("report", f"runs={tmp_path / 'runs'}", f"out={tmp_path / 'out'}", "replicates=0") == 0
+    shown = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    sections = re.findall(r'<section id="(\w+)".*?</section>', shown, re.DOTALL)
+    whole = re.findall(r"<section.*?</section>", shown, re.DOTALL)
+    assert all("<td" in section or "<img" in section for section in whole)
+    left = {row["Section"] for row in read_csv(tmp_path / "out" / "tables" / "left_out.csv")}
+    assert {"From one wave to the other", "Calibration"} <= left and not {
+        "waves",
+        "calibration",
+        "table_1",
+        "table_4",
+    } & {*sections}
+    assert (
+        "&lt;B&gt;" not in left and "84.44" not in re.search(r'<section id="result".*?</section>', shown, re.DOTALL)[0]
+    )  # type: ignore[index]
