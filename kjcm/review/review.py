@@ -41,6 +41,7 @@ def review(cfg: DictConfig) -> None:
     db = Path(config["db"]) if config["db"] else coded.with_name(coded.name + ".review.sqlite")
     if strange := [name for name in config["decisions"] if name not in DECISIONS]:
         raise ConfigError(f"decisions={strange[0]}: there is no such decision; they are {', '.join(DECISIONS)}.")
+    who = _who(config["who"])
     settings = load_settings(run / "model")
     named = _classification(run, settings)
     store = opened(coded, db, settings)
@@ -53,7 +54,8 @@ def review(cfg: DictConfig) -> None:
             )  # fmt: skip
             return
         store.require_writable()
-        _serve(config, coded, db, named, settings.level)
+        _require_rows(coded, store, config["decisions"])
+        _serve(config, coded, db, named, settings.level, who)
         _say_left(store, config["decisions"])
     finally:
         store.close()
@@ -70,11 +72,20 @@ def _classification(run: Path, settings: Settings) -> Classification:
     return replace(named, titles={**dict.fromkeys(settings.classes, ""), **settings.titles, **named.titles})
 
 
-def _serve(config: dict[str, Any], coded: Path, db: Path, named: Classification, level: int | None) -> None:
+def _require_rows(coded: Path, store: Store, decisions: list[str]) -> None:
+    counts = store.counts()
+    if not any(name in counts for name in decisions):
+        there = ", ".join(f"{name} {rows:,}" for name, (rows, _) in counts.items()) or "none"
+        raise KjcmError(
+            f"{coded}: no row has a decision to review ({', '.join(decisions)}). Its rows: {there}. decisions=[...] names others."
+        )
+
+
+def _serve(config: dict[str, Any], coded: Path, db: Path, named: Classification, level: int | None, who: str) -> None:
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise ConfigError("kjcm review needs FastAPI and uvicorn: pip install 'kjcm[review]'.")
     from kjcm.review.app import Review, make_app
-    from kjcm.review.server import server_of
+    from kjcm.review.server import listening, server_of
 
     host, port = config["host"].lower(), config["port"]
     if host in ("0.0.0.0", "::"):
@@ -82,21 +93,24 @@ def _serve(config: dict[str, Any], coded: Path, db: Path, named: Classification,
     if config["token"] and not re.fullmatch(r"[A-Za-z0-9_-]{8,}", config["token"]):
         raise ConfigError("token: use at least 8 letters, digits, - and _; or leave it out, and one is made.")
     token = None if host in LOOPBACK else config["token"] or secrets.token_urlsafe(24)
-    who = _who(config["who"])
     app = make_app(Review(coded, db, named, level, config["decisions"], who, config["language"], host, token))
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/" + (f"?token={token}" if token else "")
     if token:
         log.warning("who is on the network and has this address can read the answers; they travel unencrypted")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises them again once it has ended
+    try:
+        line = listening(host, port)
+    except OSError as error:
+        raise KjcmError(
+            f"{host}:{port} cannot be listened on ({error.strerror}). Check host, or choose another port=NUMBER."
+        ) from None
     server = server_of(app, host, port)
     log.info("review: %s (Ctrl-C ends it; every decision is kept at once in %s)", address, db)
     if config["open_browser"]:
         threading.Thread(target=_open_when_it_listens, args=(server, address), daemon=True).start()
-    try:
-        server.run()
-    except SystemExit:
-        raise KjcmError(f"{host}:{port} cannot be listened on. Check host, or choose another port=NUMBER.") from None
+    with line:
+        server.run([line])
 
 
 def _who(given: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from typing import Any
 
 import h11
@@ -11,6 +12,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 PATIENCE = 10.0  # seconds for a request to arrive
 MOST_HEADERS = 16384  # bytes of a request before its body
 WAITING = 100  # connections that may wait for one
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on a host's first address.
+
+    Raises:
+        OSError: there is no such host, or the port is taken.
+    """
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return socket.create_server(address[:2], family=family, backlog=512)
 
 
 def server_of(app: Any, host: str, port: int) -> uvicorn.Server:

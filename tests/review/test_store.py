@@ -1,6 +1,7 @@
 """What was decided is kept at once, and nothing of it is ever overwritten."""
 
 import shutil
+import socket
 from pathlib import Path
 
 import pandas as pd
@@ -119,8 +120,19 @@ def test_what_cannot_be_is_refused(coded: Path, finished: Path, here: Path, capf
         ("token=비밀", "at least 8 letters"),
         (f"export={coded}", "is the file under review"),
     ):
-        assert command(*words, "overwrite=true", more) == 2
+        assert command(*words, more) == 2
         assert said in capfd.readouterr().err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for code, more, said in (
+            (1, f"port={port}", "already in use"),
+            (1, "decisions=[accept]", "no row has a decision to review"),
+            (2, "who==1+1", "does not begin with"),
+            (2, "who=' '", "1 to 64"),
+        ):
+            assert command(*words, more) == code
+            told = capfd.readouterr().err
+            assert said in told and len(told.strip().splitlines()) == 1
     assert command(*words, "export=out.csv") == 0 and command(*words, "export=out.csv") == 1
     assert "overwrite=true" in capfd.readouterr().err
 
