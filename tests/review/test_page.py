@@ -81,7 +81,7 @@ def test_a_person_works_through_a_file(coded: Path, finished: Path, tmp_path: Pa
         with server(port, *words):
             page.goto(f"http://127.0.0.1:{port}/")
             page.get_by_text("예금 상담").wait_for()
-            assert page.locator("#codes button").count() == 5 and page.locator("#codes .listed").count() == 5
+            assert page.locator("#codes button").count() == 7 and page.locator("#codes .listed").count() == 7
             first = page.locator("#codes button b").nth(1).inner_text()
             page.keyboard.press("2")
             page.get_by_text("택시 운전").wait_for()

@@ -31,7 +31,7 @@ def test_rows_come_in_order_and_around(store: Store) -> None:
     assert store.next_row(5, ("invalid",)) == 6
     item = store.item(2)
     assert item and item["text"] == {"workplace": "회사", "position": "", "task": TASKS[2]} and len(item["first"]) == 5
-    assert item["picks"] == [one["code"] for one in item["first"]] and item["chosen"] is None
+    assert item["picks"] == [one["code"] for one in (*item["first"], *item["further"])] and item["chosen"] is None
     assert store.item(8) is None
 
 
