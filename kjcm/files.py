@@ -109,6 +109,11 @@ def without_formula(text: str) -> str:
     return f"'{text}" if FORMULA.search(text) and not PLAIN_NUMBER.fullmatch(text) else text
 
 
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose texts a spreadsheet program runs as no formula, see `without_formula`."""
+    return frame.map(lambda cell: without_formula(cell) if isinstance(cell, str) else cell)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     with atomic(path) as temporary:

@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from kjcm.errors import ConfigError, KjcmError, counted
-from kjcm.files import atomic
+from kjcm.files import atomic, without_formulas
 from kjcm.study.job import resolved
 from kjcm.study.ledger import entry_of, leaves, run_paths
 from kjcm.study.listing import chosen, column_of, frame_of, key_of, ordered, over_seeds, show
@@ -45,5 +45,7 @@ def runs(cfg: DictConfig) -> None:
     show(frame, f"{counted(len(found), 'run')}: {states}", [name for name in shown if name])
     if config["out"]:
         with atomic(Path(config["out"]).expanduser(), config["overwrite"]) as file:
-            frame.to_csv(file, index=False, encoding="utf-8-sig")  # spreadsheet programs want the BOM for Hangul
+            without_formulas(frame).to_csv(
+                file, index=False, encoding="utf-8-sig"
+            )  # spreadsheet programs want the BOM for Hangul
         log.info("the table as CSV: %s", config["out"])

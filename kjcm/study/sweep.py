@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kjcm import schema
 from kjcm.errors import ConfigError, KjcmError, counted, first_line
-from kjcm.files import atomic, write_text
+from kjcm.files import atomic, without_formulas, write_text
 from kjcm.study.failures import Failure, failure_of
 from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, resolved
@@ -229,7 +229,7 @@ class Sweep:
         states = ", ".join(f"{count} {state}" for state, count in counts.items())
         show(frame, f"{counted(len(entries), 'job')}: {states}", [sort] if sort and sort in frame else [])
         with suppress(KjcmError, OSError), atomic(self._folder / "jobs.csv") as file:
-            frame.to_csv(file, index=False, encoding="utf-8-sig")
+            without_formulas(frame).to_csv(file, index=False, encoding="utf-8-sig")
             log.info("the table as CSV: %s", self._folder / "jobs.csv")
         codes = [job.failure.exit_code for job in self.jobs if job.failure] + [2 for _ in invalid]
         return max([*codes, int(any(state not in ("finished", "running") for state in counts))])

@@ -15,7 +15,7 @@ from openpyxl import load_workbook
 from kjcm.coding.stata import StataFile, Variable, read_stata, write_stata
 from kjcm.coding.tables import Added, open_input, writer
 from kjcm.errors import KjcmError
-from kjcm.files import without_formula
+from kjcm.files import without_formula, without_formulas
 from kjcm.read.table import read_chunks, read_table
 
 
@@ -245,6 +245,9 @@ def test_cells_that_a_spreadsheet_would_run_are_guarded(tmp_path: Path) -> None:
         assert header[0] == ("'=theirs" if formulas == "all" else "=theirs")
         assert [row[0] for row in rows] == theirs and [row[2] for row in rows] == own, formulas
         assert [row[1] for row in rows] == fine and {row[3] for row in rows} == {"-1.5"}
+    assert without_formulas(frame)["title_1"].tolist() == wanted and without_formulas(frame)["value"].equals(
+        frame["value"]
+    )
     assert [without_formula(cell) for cell in bad] == wanted and list(map(without_formula, fine)) == fine
     with writer(tmp_path / "out.xlsx") as out:
         out.write(frame)
