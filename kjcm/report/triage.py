@@ -24,7 +24,7 @@ from kjcm.triage.picks import on_list, ranking, sizes
 from kjcm.triage.rules import ACCEPT, CHOOSE, SEARCH, Options, Tree, Triage
 from kjcm.triage.scored import Scored, load_scored
 
-PLAIN = Options(None, 0.8, 0.95, 0.25, 7, (), "none", True)  # as conf/predict.yaml has them
+PLAIN = Options(None, 0.8, 0.95, 0.3, 5, (), "none", True)  # as conf/predict.yaml has them
 TARGETS = (0.05, 0.1, 0.2, 0.3, 0.4)
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
 CALIBRATED = "k_jcm_calibrated"

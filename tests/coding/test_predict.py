@@ -239,7 +239,7 @@ def test_the_articles_rule_without_validation_rows_promises_nothing(
     first = np.unique(pd.read_csv("first.csv")["prob_1"])
     least = first[len(first) // 2] - 1e-4  # which probabilities there are depends on the processor's rounding
     capfd.readouterr()
-    assert command(*words, "output=out.csv", f"triage.threshold={least:.6f}", "top_k=7") == 0
+    assert command(*words, "output=out.csv", f"triage.threshold={least:.6f}") == 0
     shown = capfd.readouterr()
     assert "not calibrated" in shown.out + shown.err
     coded = pd.read_csv("out.csv", dtype=str, keep_default_na=False)
@@ -247,7 +247,7 @@ def test_the_articles_rule_without_validation_rows_promises_nothing(
     assert 0 < sure.sum() < len(coded)
     assert coded["decision"].tolist() == ["accept" if one else "choose" for one in sure]
     assert (coded["decision_code"] == coded["code_1"].where(sure, "")).all()
-    firsts = coded[[f"code_{k}" for k in range(1, 8)]].agg(" ".join, axis=1)
+    firsts = coded[[f"code_{k}" for k in range(1, 6)]].agg(" ".join, axis=1)
     assert (coded["pick_list"] == firsts.where(~sure, "")).all()
     assert command("predict", f"run={finished}", "input=in.csv", "output=b.csv", "triage.target_error=0.1") == 2
     assert "data.validation=0.3" in capfd.readouterr().err

@@ -18,7 +18,7 @@ from kjcm.triage.picks import on_list, sizes
 from kjcm.triage.rules import CHOOSE, SEARCH, Options, Tree, Triage
 from kjcm.triage.scored import Scored
 
-DEFAULT = Options(None, 0.8, 0.95, 0.25, 7, (), "none", True)
+DEFAULT = Options(None, 0.8, 0.95, 0.3, 5, (), "none", True)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def main(path: Path, splits: int) -> None:
         }
         names = ["accept", "accepted_error", "back off", "backed_off_error"]
         print(target, table[names].astype(float).mean().round(3).to_dict(), "above the target:", above)
-    for alpha, k in ((0.25, 7), (0.2, 5), (0.2, 10), (0.3, 5)):
+    for alpha, k in ((0.3, 5), (0.2, 5), (0.25, 7), (0.2, 10)):
         lists = [compared(one, replace(DEFAULT, alpha=alpha, k=k)) for one in found]
         there = np.array([one for one in lists if one])
         print(
