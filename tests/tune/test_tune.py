@@ -289,7 +289,7 @@ def test_told_to_leave_it_exits_with_its_code_and_the_trial_goes_on_later(here: 
             ("+space.optim.weight_decay=[0.1,-1]",),
             "space, optim.weight_decay=-1: optim.weight_decay=-1.0: use at least 0",
         ),
-        (("+space.optim.speed=[1]",), "space, optim.speed=1: "),
+        (("+space.optim.speed=[1]",), "space: there is no key optim.speed"),
         (("+space.model=[nosuch]",), "space, model=nosuch: "),
         (("study=a/b",), "names a folder too"),
         (("data.validation=0",), "data.validation=0.1"),
