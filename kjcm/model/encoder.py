@@ -1,6 +1,5 @@
 """Any Hugging Face encoder with a classification head, loaded or from a random start, and its folder on disk."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -11,9 +10,9 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from kjcm.engine.attention import PACKABLE, Layout, use_packed_attention
 from kjcm.errors import ConfigError, KjcmError, first_line, some
+from kjcm.model.encoder_config import config_from, config_in
 from kjcm.model.last_layer import first_states, padded_first_only
-
-MOST, MOST_LABELS = 10**8, 10**5  # of any number in a configuration, and of its classes
+from kjcm.records import read_json
 
 
 class MeanPooled(nn.Module):
@@ -159,7 +158,10 @@ def _from_config(config: PretrainedConfig, pooling: str) -> MeanPooled | FirstTo
 def _from_pretrained(name: str, pooling: str, classes: int) -> MeanPooled | FirstToken:
     options = {"trust_remote_code": False, "dtype": torch.float32}
     try:
-        config = AutoConfig.from_pretrained(name, num_labels=classes, trust_remote_code=False)
+        folder = Path(name).expanduser()
+        record = read_json(folder / "config.json", {}) if folder.is_dir() else PretrainedConfig.get_config_dict(name)[0]
+        others = {key: value for key, value in record.items() if key not in ("id2label", "label2id")}
+        config = config_from(others, num_labels=classes)
         kind = AutoModel if pooling == "mean" else AutoModelForSequenceClassification
         model, found = kind.from_pretrained(name, config=config, output_loading_info=True, **options)
         body = [key for key in model.state_dict() if pooling == "mean" or key.startswith(f"{model.base_model_prefix}.")]
@@ -196,30 +198,16 @@ def load_encoder(folder: Path, pooling: str) -> MeanPooled | FirstToken:
     from safetensors.torch import load_file
 
     try:
-        _require_size(folder / "config.json")
-        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+        config = config_in(folder)
         _require_shapes(config, pooling, folder / "model.safetensors")
         model = _from_config(config, pooling)
-        state = load_file(str(folder / "model.safetensors"))
         target: nn.Module = model.classifier if isinstance(model, FirstToken) else model
-        missing, unexpected = target.load_state_dict(state, strict=False)
-        if missing or unexpected:
-            raise ValueError(f"missing {some(missing)}, unexpected {some(unexpected)}")
+        target.load_state_dict(load_file(str(folder / "model.safetensors")))
     except Exception as error:  # a broken folder shows itself in as many ways as there are libraries beneath
         raise KjcmError(
             f"{folder}: the model cannot be loaded, it is incomplete or damaged ({first_line(error)})."
         ) from None
     return model
-
-
-def _require_size(file: Path) -> None:
-    """Raise ValueError if a configuration has a number that no encoder has: transformers makes a list of num_labels names."""
-    numbers = {
-        name: value for name, value in json.loads(file.read_text(encoding="utf-8")).items() if type(value) is int
-    }
-    limits = {"num_labels": MOST_LABELS}
-    if large := [name for name, value in numbers.items() if abs(value) > limits.get(name, MOST)]:
-        raise ValueError(f"{some(large)} are larger than any encoder's")
 
 
 def _require_shapes(config: PretrainedConfig, pooling: str, file: Path) -> None:
@@ -228,11 +216,9 @@ def _require_shapes(config: PretrainedConfig, pooling: str, file: Path) -> None:
 
     with safe_open(file, "pt") as stored:
         shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
-    if config.num_hidden_layers > len(shapes):
-        raise ValueError(f"{config.num_hidden_layers} layers, and the weights are {len(shapes)} tensors")
     with torch.device("meta"):
         model = _from_config(config, pooling)
     target: nn.Module = model.classifier if isinstance(model, FirstToken) else model
     wanted = {name: tuple(tensor.shape) for name, tensor in target.state_dict().items()}
-    if other := sorted(name for name, shape in shapes.items() if wanted.get(name, shape) != shape):
-        raise ValueError(f"the configuration has other sizes than the weights of {some(other)}")
+    if other := sorted(name for name in {*shapes, *wanted} if wanted.get(name) != shapes.get(name)):
+        raise ValueError(f"the configuration and the weights differ in {some(other)}")

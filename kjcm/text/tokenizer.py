@@ -2,21 +2,35 @@
 
 import base64
 import io
-import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kjcm.errors import ConfigError, KjcmError, first_line
-from kjcm.files import cached, key_of
+from kjcm.files import cached, key_of, write_json
+from kjcm.records import read_bytes, read_json
 from kjcm.text.unigram import Unigram, fast_tokenizer, read_unigram
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 KOBERT_FILES = ("spiece.model", "tokenizer_78b3253a26.model")
+SPECIAL = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+TOKENIZER_KEYS = {  # of tokenizer_config.json that say how a text is tokenised
+    "tokenizer_class", "backend", "model_max_length", "model_input_names", "clean_up_tokenization_spaces",
+    "split_special_tokens", "additional_special_tokens", "extra_special_tokens", "added_tokens_decoder", "do_lower_case",
+    "strip_accents", "tokenize_chinese_chars", "do_basic_tokenize", "never_split", "add_prefix_space", "trim_offsets",
+    "padding_side", "truncation_side", "errors", "keep_accents", "remove_space", "split_by_punct", "sp_model_kwargs",
+    "vocab_type", *(f"{name}_token" for name in SPECIAL),
+}  # fmt: skip
+BESIDE = (  # files of a tokenizer that transformers may read beside tokenizer.json
+    "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "spm.model",
+    "sentencepiece.bpe.model",
+)  # fmt: skip
 KOBERT_HUB = ("monologg/distilkobert", ("tokenizer_78b3253a26.model", "vocab.txt"))
 TRAINING: dict[str, Any] = {  # KoBERT's five special pieces at ids 0 to 4; one thread, so that the pieces are always the same
     "model_type": "unigram", "hard_vocab_limit": False, "character_coverage": 0.9999, "num_threads": 1,
@@ -77,10 +91,15 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerFast":
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
-        if (file := Path(path) / "tokenizer.json").is_file():
-            _require_whole_charsmaps(json.loads(file.read_text(encoding="utf-8"))["normalizer"])
-        here = Path(path).is_dir()
-        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False, local_files_only=here)
+        folder = Path(path).expanduser()
+        if os.path.lexists(folder / "tokenizer.json"):
+            with TemporaryDirectory(prefix="kjcm-tokenizer-") as plain:
+                _copy_plain(folder, Path(plain))
+                tokenizer = AutoTokenizer.from_pretrained(plain, trust_remote_code=False, local_files_only=True)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(path), trust_remote_code=False, local_files_only=folder.is_dir()
+            )
     except BaseException as error:
         # transformers raises OSError, ValueError, KeyError, ... for what is missing or broken, tokenizers its panics
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
@@ -93,6 +112,25 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerFast":
         raise KjcmError(f"{path}: its tokenizer is not a fast one with a padding token. Use another tokenizer.path.")
     tokenizer.split_special_tokens = True  # a literal special token in an answer is text
     return tokenizer
+
+
+def _copy_plain(folder: Path, to: Path) -> None:
+    """Copy a tokenizer without the keys and files by which transformers would load code, or wait for a pipe.
+
+    Raises:
+        KjcmError: a file is damaged.
+        ValueError: a normalizer is.
+    """
+    whole = read_json(folder / "tokenizer.json", {"normalizer?": object})
+    _require_whole_charsmaps(whole.get("normalizer"))
+    (to / "tokenizer.json").write_bytes(read_bytes(folder / "tokenizer.json"))
+    for name, keys in (("tokenizer_config.json", TOKENIZER_KEYS), ("config.json", {"model_type"})):
+        if os.path.lexists(folder / name):
+            record = read_json(folder / name, {})
+            write_json(to / name, {key: value for key, value in record.items() if key in keys})
+    for name in BESIDE:
+        if os.path.lexists(folder / name):
+            (to / name).write_bytes(read_bytes(folder / name))
 
 
 def _require_whole_charsmaps(node: Any) -> None:
