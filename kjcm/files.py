@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
+import stat
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.errors import DiskError, KjcmError, first_line
+from kjcm.errors import DiskError, KjcmError
 
 # a cell that spreadsheet programs take for a formula; the full-width signs are taken for the others by some of them
 FORMULA = re.compile(r"^[=+\-@\t\r\n＝＋－＠]")
@@ -69,14 +70,15 @@ def atomic(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
         raise KjcmError(f"{path} exists. Choose another output, or add overwrite=true.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except OSError as error:
         raise DiskError(f"{path.parent}: cannot be written ({error.strerror}).") from None
+    mode = stat.S_IMODE(os.fstat(handle).st_mode)  # 0o666 but what the umask forbids
     os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(mode)  # who writes it may have replaced it, as safetensors does with one of mode 600
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -98,12 +100,6 @@ def filling(folder: Path) -> Iterator[None]:
     mark.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def without_formula(text: str) -> str:
     """Return a text file's cell with ' before it where a spreadsheet program would run it as a formula; numbers stay."""
     return f"'{text}" if FORMULA.search(text) and not PLAIN_NUMBER.fullmatch(text) else text
@@ -123,20 +119,6 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: object) -> None:
     """Write JSON (Hangul as it is, NaN refused) atomically."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Return the value of a JSON file.
-
-    Raises:
-        KjcmError: it is missing or damaged.
-    """
-    try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise OSError("it is no file")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise KjcmError(f"{path}: missing or damaged ({first_line(error)}).") from None
 
 
 def write_parquet(path: str | Path, frame: pd.DataFrame, note: str = "") -> None:

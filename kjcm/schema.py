@@ -671,6 +671,18 @@ def scaled_cutoff(cutoff: int, scale: float, least: int = 11) -> int:
     return max(least, round(cutoff * scale))
 
 
+def check_values(config: dict[str, Any]) -> None:
+    """Check plain values, as those of a recorded config, as `check` does.
+
+    Raises:
+        ConfigError: a value is out of its range, or a text holds an interpolation that cannot be resolved.
+    """
+    try:
+        check(OmegaConf.create(config))
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from None
+
+
 def require_known(cfg: DictConfig, lead: str = "", beside: str = "") -> None:
     """Compare a composed config with its schema.
 

@@ -15,11 +15,20 @@ from kjcm.coding.onnx import INPUTS, make_onnx, saturates, versions
 from kjcm.coding.reading import first_texts
 from kjcm.errors import KjcmError
 from kjcm.files import digest, require_file, write_json
+from kjcm.study.calibrated import CALIBRATION
 from kjcm.study.inputs import Config, classification_of, cohort_of
+from kjcm.study.model_card import CARD
 from kjcm.study.model_folder import finished_run, load_model, load_settings
+from kjcm.study.recorded import recorded_data, run_config
 
 MODEL, NOTE = "model.onnx", "export.json"
-NOT_COPIED = ("model.safetensors", "config.json", "triage.safetensors")  # what only PyTorch and `kjcm predict` read
+COPIED = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "kjcm.json",
+    CALIBRATION,
+    CARD,
+)  # nothing else that lies in the folder
 BATCH = 16  # texts a batch of the check
 
 log = logging.getLogger("kjcm")
@@ -49,9 +58,9 @@ def export(cfg: DictConfig) -> None:
         make_onnx(model, part / MODEL, int8=int8, narrow=narrow)
         found = checked(run, part / MODEL, texts)
         _require_same(found, config)
-        for file in (run / "model").iterdir():
-            if file.is_file() and file.name not in NOT_COPIED:
-                shutil.copyfile(file, part / file.name)
+        for name in COPIED:
+            if (run / "model" / name).is_file():
+                shutil.copyfile(run / "model" / name, part / name)
         note = {"format": kind, "model": digest(run / "model"), "onnx": digest(part / MODEL), "versions": made_with}
         write_json(part / NOTE, {**note, "check": found, **({"narrow": narrow} if int8 else {})})
         before = out.with_name(f".{out.name}.before")
@@ -84,7 +93,7 @@ def _texts(config: Mapping[str, Any], run: Path) -> list[str]:
         model = load_settings(run / "model")
         texts = first_texts(source, config["rows"], model)
     else:
-        trained: Config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))  # type: ignore[assignment]
+        trained = recorded_data(run, run_config(run))
         try:
             cohort = cohort_of(trained["data"], classification_of(trained))
         except KjcmError as error:

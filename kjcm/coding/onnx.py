@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from kjcm.coding.coder import Rows
 from kjcm.errors import ConfigError, KjcmError, first_line
-from kjcm.files import atomic, digest, read_json, write_json
+from kjcm.files import atomic, digest, write_json
+from kjcm.records import read_json
 from kjcm.text.tokens import Tokens
 
 if TYPE_CHECKING:

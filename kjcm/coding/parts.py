@@ -15,7 +15,8 @@ import numpy as np
 
 from kjcm.coding.coded import Coded
 from kjcm.errors import ConfigError, DiskError, KjcmError
-from kjcm.files import atomic, digest, read_json, write_json
+from kjcm.files import atomic, digest, write_json
+from kjcm.records import read_json
 from kjcm.study.lease import Lease, leased
 
 

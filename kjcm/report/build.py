@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import atomic, read_json, write_json, write_text
+from kjcm.files import atomic, write_json, write_text
+from kjcm.records import read_json
 from kjcm.report import experiments, further, result, review, tables, triage
 from kjcm.report.content import Column, Estimate, Figure, Table, Value
 from kjcm.report.drawing import png, svg
@@ -19,6 +20,7 @@ from kjcm.report.study import MAIN, Study
 from kjcm.report.tables import Content
 
 MANIFEST = "report.json"
+CONTENTS = {"study": str, "contents?": [str], "only?": ([str], None)}
 PAGE = "report.html"
 # Printed figures that the first table leaves to their own sections.
 ELSEWHERE = ("table_4", "supplementary_table_3.k_jcm")
@@ -63,9 +65,7 @@ def require_free(out: Path, study_hash: str, overwrite: bool, only: Sequence[str
         return
     if not out.is_dir() or not (out / MANIFEST).is_file():
         raise KjcmError(f"{out} exists and is no report. Choose another out=DIR.")
-    found = read_json(out / MANIFEST)
-    if not isinstance(found, dict) or "study" not in found:
-        raise KjcmError(f"{out / MANIFEST} is not a report's. Choose another out=DIR.")
+    found = read_json(out / MANIFEST, CONTENTS)
     if overwrite:
         return
     if found["study"] != study_hash:
@@ -188,7 +188,7 @@ def _remove_others(out: Path, keys: set[str]) -> None:
     """Remove tables and figures that an earlier report wrote into `out` and this one does not: none is to look current."""
     if not (out / MANIFEST).is_file():
         return
-    earlier = set(read_json(out / MANIFEST).get("contents", ())) - keys
+    earlier = set(read_json(out / MANIFEST, CONTENTS).get("contents", ())) - keys
     for file in (*out.glob("tables/*"), *out.glob("figures/*")):
         if file.stem in earlier:
             file.unlink()

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
@@ -20,6 +19,7 @@ from kjcm.report.study import MAIN, Study
 from kjcm.schema import word_key
 from kjcm.shell import command_line
 from kjcm.study.inputs import Config, classification_of, cohort_of
+from kjcm.study.recorded import recorded_data
 
 OF_A_PAGE = ("runs", "like", "only", "texts", "replicates", "bootstrap_seed")  # keys that say what a page shows
 
@@ -96,7 +96,7 @@ def _texts(run: Run, wanted: bool) -> pd.DataFrame | None:
     """
     if not (wanted or run.report["synthetic"]):
         return None
-    config: dict[str, Any] = dict(run.config)
+    config = recorded_data(run.path, dict(run.config))
     own = run.report["synthetic"]
     remedy = "The twin has changed: train anew." if own else "Restore them, or leave texts=false."
     try:

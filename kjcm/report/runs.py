@@ -9,15 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import read_json
 from kjcm.report.scores import Answers, answers_of
 from kjcm.schema import INPUTS, quoted, word_key
 from kjcm.shell import command_line
 from kjcm.study.ledger import leaves, run_paths, setting_of
+from kjcm.study.recorded import run_cohort, run_config, run_identity, run_overrides, run_predictions, run_report
 from kjcm.unread import is_read
 
 # Words of a run's command that say which model it is or where it goes, not what it is like.
@@ -113,10 +112,7 @@ class Run:
             KjcmError: predictions.parquet is missing, damaged, or has other rows than the run's report.
         """
         file = self.path / "predictions.parquet"
-        try:
-            frame = pd.read_parquet(file)
-        except Exception as error:  # missing, truncated, no Parquet: pyarrow has an exception for each
-            raise KjcmError(f"{file}: missing or damaged ({type(error).__name__}). Train the run anew.") from None
+        frame = run_predictions(self.path)
         if len(frame) != self.report["n_test"]:
             raise KjcmError(
                 f"{file}: {len(frame):,} rows, where report.json has {self.report['n_test']:,}. Train the run anew."
@@ -178,30 +174,17 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Listed]]:
     return found, others
 
 
-# What a report takes from cohort.json and report.json; runs of an earlier version lack some.
-OF_COHORT = ("flow", "classification_groups", "left_groups", "same_text")
-OF_REPORT = ("synthetic", "level", "n_test", "n_classes", "per_class", "validation")
-
-
 def _read_run(path: Path) -> Run:
-    try:
-        config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
-        words = yaml.safe_load((path / "hydra" / "overrides.yaml").read_text(encoding="utf-8"))
-        identity = read_json(path / "identity.json")
-        run = Run(
-            path,
-            config,
-            read_json(path / "cohort.json"),
-            read_json(path / "report.json"),
-            identity["inputs"],
-            identity["results_version"],
-            tuple(map(str, words)),
-        )
-        _ = run.name, run.seed, run.source, run.hashes["split"], run.hashes["cohort"], run.trained
-        _ = [run.cohort[key] for key in OF_COHORT], [run.report[key] for key in OF_REPORT]
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise KjcmError(f"{path}: a file of the run is missing or damaged ({type(error).__name__}: {error}).") from None
-    return run
+    identity = run_identity(path)
+    return Run(
+        path,
+        run_config(path),
+        run_cohort(path),
+        run_report(path),
+        identity["inputs"],
+        identity["results_version"],
+        tuple(run_overrides(path)),
+    )
 
 
 # Keys of data that models of one study may differ in.

@@ -7,12 +7,13 @@ from typing import Any
 
 from kjcm.coding.tables import OUTPUTS, Added, open_input, writer
 from kjcm.errors import CUT, ConfigError, KjcmError, some
-from kjcm.files import atomic, digest, read_json, require_file
+from kjcm.files import atomic, digest, require_file
 from kjcm.ksco.classification import Classification
 from kjcm.read.cells import NOTHING, code_text, code_texts, text_cells
 from kjcm.read.columns import meant_columns
 from kjcm.read.labelled import value_labels
 from kjcm.read.table import read_chunks
+from kjcm.records import read_json
 from kjcm.review.records import require_alone
 from kjcm.review.store import Store, create
 from kjcm.study.model_folder import Settings
@@ -62,15 +63,9 @@ def _columns(note: Path, coded: Path, settings: Settings) -> dict[str, str]:
     """
     columns: dict[str, str | None] = settings.columns
     if note.is_file():
-        told = read_json(note)
-        try:
-            of, columns = told["classes_hash"], told.get("made_by", {}).get("columns", columns)
-            columns = {role: columns.get(role) for role in TEXT_COLUMNS}
-        except (AttributeError, KeyError, TypeError):
-            raise KjcmError(
-                f"{note}: is not what `kjcm predict` wrote beside {coded.name}. Remove or mend it."
-            ) from None
-        if of != settings.classes_hash:
+        told = read_json(note, {"classes_hash": str, "made_by?": {"columns?": {str: (str, None)}}})
+        columns = told.get("made_by", {}).get("columns", columns)
+        if told["classes_hash"] != settings.classes_hash:
             raise KjcmError(
                 f"{coded}: was coded by a model of other classes. Give run=DIR of the run that coded it ({note})."
             )

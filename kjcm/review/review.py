@@ -24,6 +24,7 @@ from kjcm.review.files import export, opened
 from kjcm.review.names import reviewer
 from kjcm.review.store import Store
 from kjcm.study.model_folder import Settings, finished_run, load_settings
+from kjcm.study.recorded import recorded_data, run_config
 from kjcm.triage.rules import DECISIONS
 
 log = logging.getLogger("kjcm")
@@ -63,8 +64,7 @@ def review(cfg: DictConfig) -> None:
 
 def _classification(run: Path, settings: Settings) -> Classification:
     """Return the run's classification, with the model's own codes and titles."""
-    trained: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
-    node = trained["classification"]
+    node = recorded_data(run, run_config(run), own=False)["classification"]
     path = node["path"] if node["path"] and Path(node["path"]).is_file() else None
     if node["path"] and not path:
         log.warning("%s is not here: only the model's own codes and titles can be chosen", node["path"])

@@ -4,6 +4,7 @@ The validation rows are split in two by the split's seed. The first half fits th
 chosen nothing, stays beside the model for thresholds and pick lists. Neither holds a text or a row's name.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.errors import KjcmError
-from kjcm.files import read_json, write_json
+from kjcm.files import write_json
+from kjcm.records import damaged, read_json, require_regular
 from kjcm.study.findings import calibration_error, reliability_of
 from kjcm.survey.split import first_half
 from kjcm.triage.calibration import brier, fit_temperature, probabilities
@@ -76,13 +77,13 @@ def calibration_of(folder: Path) -> Mapping[str, Any] | None:
         KjcmError: the file is damaged.
     """
     file = folder / CALIBRATION
-    if not file.is_file():
+    if not os.path.lexists(file):
         return None
-    record = read_json(file)
-    temperature = record.get("temperature") if isinstance(record, dict) else None
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < float("inf"):
-        raise KjcmError(f"{file}: damaged: temperature is {temperature!r}. Use an unchanged copy of the run.")
-    found: Mapping[str, Any] = record
+    found: Mapping[str, Any] = read_json(
+        file, {"temperature": float, "chosen_by_validation?": bool, "clustered?": bool}
+    )
+    if found["temperature"] <= 0:
+        raise damaged(file, f"temperature is {found['temperature']}")
     return found
 
 
@@ -96,7 +97,6 @@ def held_rows(folder: Path, settings: "Settings") -> Scored | None:
     if not any(file.exists() for file in files):
         return None
     for file in files:
-        if not file.is_file():  # a pipe would be waited for
-            raise KjcmError(f"{file}: missing, or no file. Use an unchanged copy of the run.")
+        require_regular(file)
     held = load_scored(folder / HELD, len(settings.classes), settings.classes_hash)
     return held if len(held.labels) else None

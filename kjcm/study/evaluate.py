@@ -9,11 +9,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.errors import ConfigError, KjcmError, some
-from kjcm.files import UNFINISHED, digest, filling, read_json, write_json, write_parquet
+from kjcm.files import UNFINISHED, digest, filling, write_json, write_parquet
+from kjcm.records import read_json
 from kjcm.study.fit import measure
 from kjcm.study.inputs import Config, classification_of, cohort_of
 from kjcm.study.lightning import make_trainer, require_device
 from kjcm.study.model_folder import finished_run, load_model
+from kjcm.study.recorded import SHOWN, recorded_data, run_cohort, run_config, run_identity, run_report
 from kjcm.study.results import cohort_record, indices_of, outcome_record, prediction_frame, require_weights, show
 from kjcm.study.run_folder import identity_of
 
@@ -33,14 +35,11 @@ def evaluate(cfg: DictConfig) -> None:
         raise ConfigError("evaluate runs in one process: use trainer=cpu or trainer=gpu with trainer.devices=1.")
     require_device("trainer.accelerator", config["trainer"]["accelerator"])
     run = finished_run(config["run"])
-    trained: Config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))  # type: ignore[assignment]
     own = config["data"] is None
-    data = (
-        trained["data"]
-        if own
-        else {**config["data"], **{name: trained["data"].get(name) for name in ("level", "wording")}}
-    )
-    whole = {"data": data, "classification": trained["classification"]}
+    whole = recorded_data(run, run_config(run), own=own)
+    if not own:
+        kept = {name: whole["data"].get(name) for name in ("level", "wording")}
+        whole["data"] = {**config["data"], **kept}
     name = _name(run, whole)
     out = Path(config["out"]) if config["out"] else run / "evaluations" / name
     there = [file for file in FILES if (out / file).exists()]
@@ -49,13 +48,13 @@ def evaluate(cfg: DictConfig) -> None:
     own_folder = not config["out"] or (out / UNFINISHED).exists()  # nobody else writes into it
     interrupted = there and "metrics.json" not in there and own_folder
     if there and not config["overwrite"] and not interrupted:
-        found = read_json(out / "metrics.json") if "metrics.json" in there else {}
+        found = read_json(out / "metrics.json", {"evaluation?": str}) if "metrics.json" in there else {}
         if found.get("evaluation") != name:
             raise KjcmError(
                 f"{out} holds {some(there)} of something else. Choose another out=DIR, or add overwrite=true."
             )
         log.info("evaluated already (overwrite=true does it anew)")
-        show(found, out)
+        show(read_json(out / "metrics.json", SHOWN), out)
         return
     with filling(out):
         record = _evaluate(config, run, whole, own, out)
@@ -79,7 +78,7 @@ def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) ->
     encoder, tokenizer, settings = load_model(run / "model")
     classification = classification_of(whole)
     cohort = cohort_of(whole["data"], classification)
-    trained = read_json(run / "cohort.json")
+    trained, n_augmented = run_cohort(run), run_report(run)["n_augmented"]
     if own and trained["hashes"]["cohort"] != cohort.cohort_hash:
         raise KjcmError(
             f"{run}: its data files hold other rows than when it was trained (cohort {cohort.cohort_hash[:12]}, then "
@@ -104,13 +103,13 @@ def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) ->
     write_json(out / "cohort.json", cohort_record(cohort, classification))
     n_train = dict(zip(settings.classes, settings.n_train, strict=True))
     return {
-        "run": read_json(run / "identity.json")["hash"],
+        "run": run_identity(run)["hash"],
         "synthetic": synthetic,
         "data": whole["data"]["source"],
         "level": cohort.level,
         **outcome_record(outcome, rows, settings.classes, unseen, classification, n_train),
         "n_train": trained["flow"]["train"],
-        "n_augmented": read_json(run / "report.json")["n_augmented"],
+        "n_augmented": n_augmented,
         "n_classes": len(settings.classes),
         "seconds": {"total": round(time.perf_counter() - begin, 3)},
         "hashes": {"cohort": cohort.cohort_hash, "split": cohort.split_hash, "classes": settings.classes_hash},

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kjcm.errors import KjcmError, first_line, of_the_system
-from kjcm.files import read_json, write_json
+from kjcm.files import write_json
+from kjcm.records import read_json
 
 FAILURE = "failure.json"
 UNEXPECTED = "unexpected"
@@ -76,7 +77,7 @@ def read_failure(folder: Path) -> Failure | None:
     if not (folder / FAILURE).is_file():
         return None
     try:
-        found: dict[str, Any] = read_json(folder / FAILURE)
-        return Failure(str(found["kind"]), str(found["reason"]), int(found["exit_code"]))
-    except (KjcmError, KeyError, TypeError, ValueError):
+        found: dict[str, Any] = read_json(folder / FAILURE, {"kind": str, "reason": str, "exit_code": int})
+        return Failure(found["kind"], found["reason"], found["exit_code"])
+    except KjcmError:
         return Failure(UNEXPECTED, f"{folder / FAILURE}: missing or damaged")

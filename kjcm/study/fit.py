@@ -3,16 +3,17 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kjcm.errors import Interrupted
-from kjcm.files import read_json, write_json
+from kjcm.errors import Interrupted, KjcmError
+from kjcm.files import write_json
 from kjcm.ksco.classification import Classification
+from kjcm.records import read_json
 from kjcm.study.checkpoints import Checkpoints
 from kjcm.study.engine import Engine
 from kjcm.study.inputs import Config
@@ -77,6 +78,9 @@ class Fitted:
     seconds: float
     precision: str
     capture: float = 0.0
+
+
+FITTED = {"checkpoint": str, "epochs": int, "seconds": float, "precision": str, "capture": float}  # fitted.json
 
 
 @contextmanager
@@ -185,11 +189,13 @@ def _fit(
     note = store.folder / "fitted.json"
     file, checkpoint = newest if newest else (None, {})
     # asked once: under DDP the first process may write the note before the others come here again
-    known = read_json(note) if note.is_file() else {}
+    known: dict[str, Any] = {}
+    with suppress(KjcmError):  # without the note a finished training is resumed at its end, and ends the same
+        known = read_json(note, FITTED)
     if file and known.get("checkpoint") == file.name:
         module.require_same_classes(checkpoint)
         weights = checkpoint["saving"]["best"]["weights"] or checkpoint["state_dict"]
-        fitted = Fitted(**{name: value for name, value in known.items() if name != "checkpoint"})
+        fitted = Fitted(**{name: known[name] for name in FITTED if name != "checkpoint"})
     else:
         begin = time.perf_counter()
         with signals.held():

@@ -7,6 +7,7 @@ compared with another.
 
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -17,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kjcm.errors import KjcmError
+from kjcm.records import read_bytes, read_json
 
 LEASE = ".lease"
 BEAT = 5.0  # seconds between signs of life
@@ -56,6 +58,9 @@ class Holder:
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
+
+
+HOLDER = {"machine": str, "host": str, "pid": int, "started": str, "beat": int, "released": bool}
 
 
 class Lease:
@@ -142,7 +147,7 @@ def _take(folder: Path) -> Lease:
             raise Busy(f"{folder}: {holder} is at work on this run. Wait for it, or stop it.")
         mine = place / str(last + 1)
         try:
-            os.close(os.open(mine, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            os.close(os.open(mine, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except FileExistsError:
             continue
         # whoever looked long before it made its number may have been overtaken by a later one
@@ -209,22 +214,23 @@ def _here(file: Path) -> bool | None:
 
 def _bytes(file: Path) -> bytes:
     try:
-        return file.read_bytes()
-    except FileNotFoundError:
+        return read_bytes(file)
+    except KjcmError:
         return b""
 
 
 def _read(file: Path) -> Holder | None:
     try:
-        return Holder(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        found = read_json(file, HOLDER)
+    except KjcmError:
         return None
+    return Holder(**{name: found[name] for name in HOLDER})
 
 
 def _numbers(place: Path) -> list[int]:
     try:
-        return sorted(int(entry.name) for entry in place.iterdir() if entry.name.isdigit())
-    except FileNotFoundError:
+        return sorted(int(entry.name) for entry in place.iterdir() if re.fullmatch("[1-9][0-9]{0,17}", entry.name))
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

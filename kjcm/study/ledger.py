@@ -1,18 +1,17 @@
 """What became of runs, as their folders tell it: which there are, in what state, why they failed, what they measured."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from kjcm.errors import KjcmError
-from kjcm.files import read_json
 from kjcm.schema import WHERE_AND_HOW, YOUNGER
 from kjcm.study.failures import read_failure
 from kjcm.study.lease import SILENCE, holder_of, seems_held, silent_for
+from kjcm.study.recorded import run_config, run_identity, run_overrides, run_report
 from kjcm.study.run_folder import read_identity
 
 DEPTHS = ("", "*/", "*/*/")  # where run folders are looked for
@@ -21,9 +20,8 @@ ELSEWHERE = (
     "name", "runs", "run_dir", "overwrite", "cache", "logger", "sweep", "hydra", "trainer.progress", "trainer.save_every",
     "trainer.keep_checkpoints",
 )  # fmt: skip
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-State = Literal["finished", "running", "failed", "pruned", "resumable", "new"]
+State = Literal["finished", "running", "failed", "pruned", "resumable", "new", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,9 @@ class Entry:
 
     Attributes:
         path: the folder.
-        state: finished; running (a process is at work in it); failed; pruned (by a search); resumable; new (absent, empty).
-        reason: why it failed or was stopped, or who works on it; '' where there is nothing to say.
+        state: finished; running (a process is at work in it); failed; pruned (by a search); resumable; new (absent, empty);
+            damaged (a file of it cannot be read).
+        reason: why it failed or was stopped, who works on it, or which file is damaged; '' where there is nothing to say.
         name: the run's name.
         given: key -> value of what its command line gave, without what says where and how.
         config: its resolved config; empty where there is none.
@@ -79,7 +78,7 @@ def run_paths(folder: Path) -> list[Path]:
 
 
 def entry_of(path: Path, config: Mapping[str, Any] | None = None, words: Sequence[str] | None = None) -> Entry:
-    """Return what the folder of a run tells; of a file that is missing or damaged, nothing.
+    """Return what the folder of a run tells; a file that is damaged, or missing from a finished run, makes it a damaged one.
 
     Args:
         path: the folder.
@@ -87,19 +86,23 @@ def entry_of(path: Path, config: Mapping[str, Any] | None = None, words: Sequenc
         words: of its command line, where they are known already.
     """
     state, reason = state_of(path)
-    config = _yaml(path / "config.yaml", {}) if config is None else config
-    words = _yaml(path / "hydra" / "overrides.yaml", []) if words is None else words
-    report = {}
-    if state == "finished":
+    done, wrong = state == "finished", []
+
+    def read(file: str, reader: Callable[[Path], Any], otherwise: Any) -> Any:
+        if not (done or os.path.lexists(path / file)):  # a run writes its files one after the other
+            return otherwise
         try:
-            report = read_json(path / "report.json")
-            if not isinstance(report, dict) or not all(
-                isinstance(report.get(name, {}), dict) for name in ("metrics", "validation", "seconds")
-            ):
-                report = {}
-                raise KjcmError(f"{path / 'report.json'}: damaged: no run's report.")
+            return reader(path)
         except KjcmError as error:
-            reason = str(error)
+            wrong.append(str(error))
+            return otherwise
+
+    read("identity.json", run_identity, None)
+    config = read("config.yaml", run_config, {}) if config is None else config
+    words = read("hydra/overrides.yaml", run_overrides, []) if words is None else words
+    report = read("report.json", run_report, {}) if done else {}
+    if wrong:
+        state, reason = "damaged", wrong[0]
     name = str(config.get("name", path.parent.name))
     return Entry(path, state, reason, name, given_by(words), config, metrics_of(report), _seconds(report))
 
@@ -111,10 +114,9 @@ def given_by(words: Sequence[str]) -> dict[str, str]:
 
 
 def metrics_of(report: Mapping[str, Any]) -> dict[str, float]:
-    """Return the metrics of a report.json, numbers all."""
+    """Return the metrics of a report.json."""
     validation = {f"validation_{name}": value for name, value in report.get("validation", {}).items()}
-    found = {**report.get("metrics", {}), **validation}
-    return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
+    return {name: float(value) for name, value in {**report.get("metrics", {}), **validation}.items()}
 
 
 def setting_of(config: Mapping[str, Any], inputs: Mapping[str, str], results_version: int) -> dict[str, Any]:
@@ -135,25 +137,16 @@ def leaves(node: Any, lead: str = "") -> Iterator[tuple[str, Any]]:
 def same_but_seeds(path: Path, config: Mapping[str, Any]) -> str:
     """Return a text that is equal for runs that differ in their seeds alone."""
     try:
-        identity = read_json(path / "identity.json")
-        setting = setting_of(config, identity["inputs"], identity["results_version"])
-    except (KjcmError, KeyError, TypeError):
+        identity = run_identity(path)
+    except KjcmError:
         return str(path)
-    return json.dumps(setting, sort_keys=True)
+    return json.dumps(setting_of(config, identity["inputs"], identity["results_version"]), sort_keys=True)
 
 
 def _is_left_out(key: str, value: object) -> bool:
     if key in YOUNGER and value == YOUNGER[key]:
         return True
     return key.startswith("seeds.") or any(key == other or key.startswith(f"{other}.") for other in WHERE_AND_HOW)
-
-
-def _yaml(file: Path, otherwise: Any) -> Any:
-    try:
-        found = yaml.load(file.read_text(encoding="utf-8"), LOADER)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
-        return otherwise
-    return found if isinstance(found, type(otherwise)) else otherwise
 
 
 def _seconds(report: Mapping[str, Any]) -> float | None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import kjcm
 from kjcm.errors import Interrupted, KjcmError
+from kjcm.records import damaged, read_bytes
 from kjcm.study.inputs import Config
 from kjcm.study.lightning import global_rank
 from kjcm.study.results import Outcome
@@ -112,8 +113,11 @@ def _csv_logger(logs: Path, step: int) -> Any:
 
 def _logged_before(file: Path, step: int) -> list[dict[str, Any]]:
     """Return what a metrics.csv holds of the steps before `step`; its last line may be torn."""
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = [{key: value for key, value in row.items() if value} for row in csv.DictReader(stream)]
+    try:
+        lines = read_bytes(file).decode("utf-8").splitlines()
+        rows = [{key: value for key, value in row.items() if key and value} for row in csv.DictReader(lines)]
+    except (ValueError, csv.Error) as error:
+        raise damaged(file, error) from None
     return [
         row
         for row in rows

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from jinja2 import Environment
 
 from kjcm.files import write_text
@@ -15,6 +14,7 @@ from kjcm.study.calibrated import calibration_of
 from kjcm.study.findings import major_confusion
 from kjcm.study.inputs import Config
 from kjcm.study.job import Rows
+from kjcm.study.recorded import run_predictions
 from kjcm.study.results import flow_lines
 
 CARD = "README.md"
@@ -76,7 +76,7 @@ def origin_of(pretrained: str | None) -> tuple[str | None, str]:
 
 def _majors(path: Path, classification: Classification) -> list[dict[str, Any]]:
     """Return code, title, test rows, precision, recall and F1 of each major group that occurs."""
-    predictions = pd.read_parquet(path / "predictions.parquet", columns=["code", "code_1"])
+    predictions = run_predictions(path, ["code", "code_1"])
     counts = major_confusion(predictions, classification)
     both, true, given = np.diag(counts), counts.sum(axis=1).to_numpy(), counts.sum(axis=0).to_numpy()
     return [

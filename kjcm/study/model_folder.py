@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import digest, existing, read_json, write_json
+from kjcm.files import digest, existing, write_json
+from kjcm.records import Count, damaged, read_json, require_regular
 from kjcm.survey.cohort import hash_of
 
 if TYPE_CHECKING:
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+LONGEST = 8192  # tokens of a text, characters of a prefix
+MOST_MODEL, MOST_FILES = 32 << 30, 1000  # bytes and files of a model folder
+SETTINGS = {  # kjcm.json
+    "classes": [str], "classes_hash": str, "titles": {str: str}, "classification": str, "level": (int, None), "pooling": str,
+    "prefix": str, "max_length": Count, "columns": {str: (str, None)}, "synthetic": bool, "ancestors": [[str]],
+    "n_train": [Count], "manager_words": [str], "files": {str: str}, "wording?": (str, None),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,8 +81,9 @@ def save_model(
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(part)
     write_json(part / "kjcm.json", asdict(replace(settings, files={name: digest(part / name) for name in FILES})))
+    mode = (part / "kjcm.json").stat().st_mode
     for file in part.iterdir():
-        file.chmod(0o644)  # safetensors writes files that only their owner can read
+        file.chmod(mode)  # safetensors makes files of mode 600 whatever the umask
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
 
@@ -86,14 +95,12 @@ def load_settings(folder: Path) -> Settings:
         KjcmError: it is missing or broken, or its classes do not have its hash.
     """
     file = folder / "kjcm.json"
-    try:
-        record: dict[str, Any] = read_json(file)
-        settings = Settings(
-            **{**record, **{name: tuple(record[name]) for name in ("classes", "n_train", "manager_words")}}
-        )
-        _require_types(settings)
-    except (KjcmError, ValueError, KeyError, TypeError) as error:
-        raise KjcmError(f"{file}: missing or damaged ({error}). Give run=DIR of a finished run.") from None
+    record: dict[str, Any] = read_json(file, SETTINGS)
+    if unknown := set(record) - {name.removesuffix("?") for name in SETTINGS}:
+        raise damaged(file, f"there is no such setting as {some(unknown)}")
+    tuples = {name: tuple(record[name]) for name in ("classes", "n_train", "manager_words")}
+    settings = Settings(**{**record, **tuples, "ancestors": tuple(map(tuple, record["ancestors"]))})
+    _require_consistent(file, settings)
     if hash_of(settings.classes) != settings.classes_hash:
         raise KjcmError(
             f"{file}: the classes do not have the hash {settings.classes_hash[:12]} that stands beside them: the list was "
@@ -102,32 +109,21 @@ def load_settings(folder: Path) -> Settings:
     return settings
 
 
-def _require_types(settings: Settings) -> None:
-    """Raise ValueError if a value is none that `save_model` writes."""
+def _require_consistent(file: Path, settings: Settings) -> None:
+    """Raise KjcmError if a value is none that `save_model` writes, though it has the right type."""
     classes = len(settings.classes)
-
-    def texts(values: object) -> bool:
-        return isinstance(values, list | tuple) and all(isinstance(value, str) for value in values)
-
     fine = {
-        "classes": texts(settings.classes) and len(set(settings.classes)) == classes > 0,
-        "titles": isinstance(settings.titles, dict) and texts(list(settings.titles.values())),
-        "level": settings.level is None or type(settings.level) is int,
+        "classes": len(set(settings.classes)) == classes > 0,
         "pooling": settings.pooling in ("cls", "mean"),
-        "prefix": texts([settings.prefix]),
-        "max_length": type(settings.max_length) is int and settings.max_length > 0,
-        "columns": isinstance(settings.columns, dict) and texts([name or "" for name in settings.columns.values()]),
-        "ancestors": len(settings.ancestors) == classes and all(map(texts, settings.ancestors)),
-        "n_train": len(settings.n_train) == classes and all(type(count) is int for count in settings.n_train),
-        "manager_words": texts(settings.manager_words),
-        "files": isinstance(settings.files, dict) and sorted(settings.files) == sorted(FILES),
-        "classes_hash": texts([settings.classes_hash]),
-        "classification": texts([settings.classification]),
+        "max_length": 0 < settings.max_length <= LONGEST,
+        "prefix": len(settings.prefix) <= LONGEST,
+        "ancestors": len(settings.ancestors) == classes,
+        "n_train": len(settings.n_train) == classes,
+        "files": sorted(settings.files) == sorted(FILES),
         "wording": settings.wording in (None, "korean", "plain"),
-        "synthetic": isinstance(settings.synthetic, bool),
     }
     if wrong := [name for name, is_fine in fine.items() if not is_fine]:
-        raise ValueError(f"{some(wrong)} hold nothing that kjcm has written")
+        raise damaged(file, f"{some(wrong)} hold nothing that kjcm has written")
 
 
 def load_model(folder: Path) -> "tuple[MeanPooled | FirstToken, PreTrainedTokenizerFast, Settings]":
@@ -174,4 +170,16 @@ def finished_run(run: str) -> Path:
         raise KjcmError(f"run={run}: not a finished run (no DONE). Start the same `kjcm train` again to finish it.")
     if not (path / "model").is_dir():
         raise KjcmError(f"run={run}: holds no model: a baseline is measured, not kept. Give a run of `kjcm train`.")
+    _require_plain(path / "model")
     return path
+
+
+def _require_plain(folder: Path) -> None:
+    """Raise KjcmError unless a model folder holds regular files alone, no more than can be hashed in reasonable time."""
+    left = MOST_MODEL
+    for number, file in enumerate(folder.rglob("*"), 1):
+        if number > MOST_FILES:
+            raise KjcmError(f"{folder}: has more than {MOST_FILES} files. Use an unchanged copy of the run.")
+        if not file.is_dir():
+            require_regular(file, left)
+            left -= file.stat().st_size

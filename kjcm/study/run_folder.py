@@ -15,6 +15,7 @@ import yaml
 
 from kjcm.errors import KjcmError
 from kjcm.files import write_json, write_text
+from kjcm.records import read_json
 from kjcm.schema import WHERE_AND_HOW, YOUNGER
 from kjcm.study.failures import FAILURE, Failure, failure_of, read_failure, write_failure
 from kjcm.study.inputs import input_digests
@@ -202,16 +203,16 @@ def default_path(runs: str, name: str, identity: Identity) -> Path:
 
 def read_identity(path: Path) -> str | None:
     """Return the hash that a folder's identity.json has, None without one."""
-    found = _identity(path).get("hash")
-    return None if found is None else str(found)
+    found: str | None = _identity(path).get("hash")
+    return found
 
 
 def _identity(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads((path / "identity.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found: dict[str, Any] = read_json(path / "identity.json", {"hash": str})
+    except KjcmError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 def this_launch() -> str | None:

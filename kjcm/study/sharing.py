@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from kjcm.study.inputs import Config
 from kjcm.study.job import Rows
+from kjcm.study.recorded import run_predictions
 
 if TYPE_CHECKING:
     from wandb import Artifact
@@ -68,7 +67,7 @@ def _panels(share_text: bool, path: Path, rows: Rows, report: Mapping[str, Any])
 
     from kjcm.study import findings, pictures
 
-    predictions = pd.read_parquet(path / "predictions.parquet", columns=COLUMNS)
+    predictions = run_predictions(path, COLUMNS)
     texts = rows.sides["test"]["text"].tolist() if share_text else None
     named, synthetic = rows.classification, rows.cohort.synthetic
     groups = findings.group_table(report["per_class"], named)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kjcm.errors import KjcmError, first_line
+from kjcm.errors import KjcmError
 from kjcm.files import atomic
+from kjcm.records import damaged, require_regular
 from kjcm.triage.calibration import Labels, Logits
 
 HASH = "classes_hash"
@@ -57,6 +58,7 @@ def load_scored(file: Path, classes: int, classes_hash: str) -> Scored:
     """
     from safetensors import safe_open
 
+    require_regular(file)
     try:
         with safe_open(file, "numpy") as stored:
             found = (stored.metadata() or {}).get(HASH)
@@ -64,9 +66,7 @@ def load_scored(file: Path, classes: int, classes_hash: str) -> Scored:
                 stored.get_tensor(name) for name in ("logits", "labels", "words", "answers")
             )
     except Exception as error:  # safetensors has errors of its own, and NumPy of other kinds
-        raise KjcmError(
-            f"{file}: missing or damaged ({first_line(error)}). Use an unchanged copy of the run."
-        ) from None
+        raise damaged(file, error) from None
     rows = len(labels)
     if found != classes_hash or logits.shape != (rows, classes) or words.shape != (rows,) or answers.shape != (rows,):
         raise KjcmError(f"{file}: is of a model of other classes. Use an unchanged copy of the run.")

@@ -19,12 +19,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from kjcm.errors import ConfigError, KjcmError, some
-from kjcm.files import read_json
 from kjcm.study.failures import failure_of
 from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, rows_of
 from kjcm.study.lease import Busy
 from kjcm.study.lightning import require_device
+from kjcm.study.recorded import run_report
 from kjcm.study.run_folder import identity_of
 from kjcm.study.signals import signals
 from kjcm.tune.results import About, best_of, conclude, value_text, write_all, write_results
@@ -225,7 +225,7 @@ def _value(path: Path, metric: str) -> float:
     Raises:
         KjcmError: the run has none.
     """
-    found = read_json(path / "report.json")["validation"].get(metric)
+    found = run_report(path)["validation"].get(metric)
     if found is None:
         raise KjcmError(f"{path}: {metric} of the validation rows is no number.")
     return float(found)

@@ -10,7 +10,8 @@ import pytest
 
 from kjcm.coding import onnx
 from kjcm.coding.coder import Coder
-from kjcm.files import digest, read_json
+from kjcm.files import digest
+from kjcm.records import read_json
 from tests.conftest import ROOT, command
 
 pytest.importorskip("onnxruntime")

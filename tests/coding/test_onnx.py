@@ -10,7 +10,7 @@ import pytest
 
 from kjcm.coding.coder import Coder
 from kjcm.errors import ConfigError
-from kjcm.files import read_json
+from kjcm.records import read_json
 from tests.conftest import command
 
 pytest.importorskip("onnx")

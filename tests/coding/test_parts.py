@@ -12,7 +12,8 @@ import pytest
 
 from kjcm.coding.coder import Coder, Ready
 from kjcm.coding.progress import Progress
-from kjcm.files import digest, read_json
+from kjcm.files import digest
+from kjcm.records import read_json
 from tests.conftest import command
 
 PARTS = Path(".out.csv.parts")

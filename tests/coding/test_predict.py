@@ -14,7 +14,7 @@ import pyreadstat
 import pytest
 
 from kjcm.coding.coder import Coder, Ready
-from kjcm.files import read_json
+from kjcm.records import read_json
 from kjcm.study.lease import leased
 from kjcm.study.model_folder import load_settings
 from kjcm.triage.calibration import probabilities

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kjcm.files import read_json
+from kjcm.records import read_json
 from kjcm.study.calibrated import HELD
 from kjcm.study.model_folder import load_settings
 from kjcm.triage.scored import load_scored, save_scored

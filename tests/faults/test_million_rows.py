@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kjcm.files import read_json
+from kjcm.records import read_json
 from tests.conftest import ROOT, SMALL, command
 
 pytestmark = pytest.mark.fault

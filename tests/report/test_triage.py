@@ -8,7 +8,7 @@ import pytest
 import yaml
 from scipy.special import softmax
 
-from kjcm.files import read_json
+from kjcm.records import read_json
 from kjcm.report.triage import PLAIN, _mean_or_none
 from kjcm.study.calibrated import held_rows
 from kjcm.study.model_folder import load_settings

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.files import read_json
 from kjcm.ksco.classification import Classification
+from kjcm.records import read_json
 from kjcm.review.files import export, opened
 from kjcm.review.store import Store
 from kjcm.study.model_folder import load_settings

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from kjcm.errors import KjcmError
-from kjcm.files import read_json
+from kjcm.records import read_json
 from kjcm.study.calibrated import calibration_of, held_rows
 from kjcm.study.findings import calibration_error, reliability_of
 from kjcm.study.model_folder import load_settings

@@ -7,8 +7,8 @@ import pandas as pd
 import yaml
 from sklearn.metrics import precision_recall_fscore_support
 
-from kjcm.files import read_json
 from kjcm.ksco.classification import Classification
+from kjcm.records import read_json
 from kjcm.study.model_card import origin_of
 from tests.conftest import SMALL, command
 
