@@ -12,7 +12,9 @@ from kjcm.engine.attention import PACKABLE, Layout, use_packed_attention
 from kjcm.errors import ConfigError, KjcmError, first_line, some
 from kjcm.model.encoder_config import config_from, config_in
 from kjcm.model.last_layer import first_states, padded_first_only
-from kjcm.records import read_json
+from kjcm.records import read_json, require_regular
+
+MOST_WEIGHTS = 64 << 30  # bytes of a file beside weights to start from
 
 
 class MeanPooled(nn.Module):
@@ -159,6 +161,9 @@ def _from_pretrained(name: str, pooling: str, classes: int) -> MeanPooled | Firs
     options = {"trust_remote_code": False, "dtype": torch.float32}
     try:
         folder = Path(name).expanduser()
+        for file in folder.iterdir() if folder.is_dir() else ():
+            if not file.is_dir():
+                require_regular(file, MOST_WEIGHTS)
         record = read_json(folder / "config.json", {}) if folder.is_dir() else PretrainedConfig.get_config_dict(name)[0]
         others = {key: value for key, value in record.items() if key not in ("id2label", "label2id")}
         config = config_from(others, num_labels=classes)

@@ -2,8 +2,8 @@
 
 import json
 import os
+import secrets
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -213,9 +213,9 @@ def create(file: Path, about: Mapping[str, str], items: Iterator[tuple[int, str,
         OSError: its folder cannot be written.
     """
     require_alone(file)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)  # less what the umask forbids
     os.close(handle)
-    part = Path(name)
     try:
         with closing(_connect(part.absolute().as_uri())) as base:
             base.executescript(TABLES)
@@ -225,7 +225,6 @@ def create(file: Path, about: Mapping[str, str], items: Iterator[tuple[int, str,
             rows = ((row, decision, json.dumps(body, ensure_ascii=False)) for row, decision, body in items)
             base.executemany("INSERT INTO item VALUES (?, ?, ?)", rows)
             base.execute("COMMIT")
-        part.chmod(mode)
         try:
             os.link(part, file)
         except FileExistsError:

@@ -11,9 +11,16 @@ from kjcm.errors import KjcmError, first_line
 from kjcm.files import digest
 
 KEPT = 2  # so that there is one before a damaged one
+UNFINISHED = ".saving"
 NAME = re.compile(r"step-(\d+)-([0-9a-f]{16})\.ckpt")
 
 log = logging.getLogger("kjcm")
+
+
+def tidy_up(run: Path, config: Mapping[str, Any]) -> None:
+    """Remove the checkpoints of a finished run, which a kill after DONE may have left, unless its config keeps them."""
+    if not config.get("trainer", {}).get("keep_checkpoints", True):
+        Checkpoints(run / "checkpoints").drop()
 
 
 class Checkpoints:
@@ -45,7 +52,7 @@ class Checkpoints:
 
         self._require_held()
 
-        temporary = self.folder / ".saving"  # one name: what a killed process left is written over
+        temporary = self.folder / UNFINISHED  # one name: what a killed process left is written over
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as stream:
@@ -90,8 +97,8 @@ class Checkpoints:
         return None
 
     def drop(self) -> None:
-        """Remove them all."""
-        for _, file in self._files():
+        """Remove them all, and what a kill left of one."""
+        for file in (self.folder / UNFINISHED, *(file for _, file in self._files())):
             file.unlink(missing_ok=True)
 
     def _files(self) -> list[tuple[int, Path]]:

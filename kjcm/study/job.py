@@ -20,6 +20,7 @@ from kjcm import __version__
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import write_json, write_parquet, write_text
 from kjcm.ksco.classification import Classification
+from kjcm.study.checkpoints import tidy_up
 from kjcm.study.inputs import Config, cached_cohort, classification_of, with_absolute_inputs
 from kjcm.study.lightning import global_rank
 from kjcm.study.results import (
@@ -99,6 +100,7 @@ def run_to_make(cfg: DictConfig) -> tuple[Config, RunFolder] | None:
     folder = folder_of(config)
     if folder.require_mine(config["overwrite"]) == "done" and not config["overwrite"]:
         if global_rank() == 0:
+            tidy_up(folder.path, config)
             log.info("finished already, skipped: %s (overwrite=true makes it anew)", folder.path)
         return None
     return config, folder

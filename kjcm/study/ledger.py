@@ -11,7 +11,7 @@ from kjcm.errors import KjcmError
 from kjcm.schema import WHERE_AND_HOW, YOUNGER
 from kjcm.study.failures import read_failure
 from kjcm.study.lease import SILENCE, holder_of, seems_held, silent_for
-from kjcm.study.recorded import run_config, run_identity, run_overrides, run_report
+from kjcm.study.recorded import run_config, run_identity, run_measured, run_overrides
 from kjcm.study.run_folder import read_identity
 
 DEPTHS = ("", "*/", "*/*/")  # where run folders are looked for
@@ -100,7 +100,7 @@ def entry_of(path: Path, config: Mapping[str, Any] | None = None, words: Sequenc
     read("identity.json", run_identity, None)
     config = read("config.yaml", run_config, {}) if config is None else config
     words = read("hydra/overrides.yaml", run_overrides, []) if words is None else words
-    report = read("report.json", run_report, {}) if done else {}
+    report = read("report.json", run_measured, {}) if done else {}
     if wrong:
         state, reason = "damaged", wrong[0]
     name = str(config.get("name", path.parent.name))
@@ -150,5 +150,5 @@ def _is_left_out(key: str, value: object) -> bool:
 
 
 def _seconds(report: Mapping[str, Any]) -> float | None:
-    seconds = report.get("seconds", {}).get("total")
-    return None if seconds is None else float(seconds)
+    found: float | None = report.get("seconds", {}).get("total")
+    return found

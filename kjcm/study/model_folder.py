@@ -79,6 +79,7 @@ def save_model(
     save_encoder(model, part)
     tokenizer.backend_tokenizer.no_truncation()  # else as this process last tokenised, or not where a cache served
     tokenizer.backend_tokenizer.no_padding()
+    tokenizer.model_max_length = settings.max_length  # where transformers' truncation=True cuts a text
     tokenizer.save_pretrained(part)
     write_json(part / "kjcm.json", asdict(replace(settings, files={name: digest(part / name) for name in FILES})))
     mode = (part / "kjcm.json").stat().st_mode

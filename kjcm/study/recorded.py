@@ -70,6 +70,13 @@ def run_report(path: Path) -> Mapping[str, Any]:
     return found
 
 
+def run_measured(path: Path) -> Mapping[str, Any]:
+    """Return a run's report.json, of which a list needs no more than the metrics; runs of an earlier version have less."""
+    shape = {"metrics?": {str: float}, "validation?": {str: float}, "seconds?": {"total?": float}}
+    found: Mapping[str, Any] = read_json(path / "report.json", shape)
+    return found
+
+
 def run_overrides(path: Path) -> Sequence[str]:
     """Return the overrides of a run's command."""
     found: Sequence[str] = read_yaml(path / "hydra" / "overrides.yaml", [str])

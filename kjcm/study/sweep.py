@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm import schema
 from kjcm.errors import ConfigError, KjcmError, counted, first_line
 from kjcm.files import atomic, without_formulas, write_text
+from kjcm.study.checkpoints import tidy_up
 from kjcm.study.failures import Failure, failure_of
 from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, resolved
@@ -111,6 +112,9 @@ class Sweep:
         say(jobs)
         if self._node["dry_run"]:
             return []
+        for job in jobs:
+            if job.folder and job.state == "finished":
+                tidy_up(job.folder.path, job.config)
         return sorted((job for job in jobs if job.starts), key=lambda job: ORDER.index(job.state))
 
     def _job(self, number: int, words: tuple[str, ...], compose: Composer) -> Job:

@@ -18,7 +18,7 @@ from kjcm import __version__
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.ksco.classification import prefixes_of
 from kjcm.study.calibrated import TEST, calibrate, scored
-from kjcm.study.checkpoints import Checkpoints
+from kjcm.study.checkpoints import tidy_up
 from kjcm.study.engine import choose_engine
 from kjcm.study.failures import failure_of, write_failure
 from kjcm.study.fit import Fitted, Prepared, fitted_and_measured
@@ -92,8 +92,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
         total = time.perf_counter() - begin
         seconds = {"prepare": ready - begin, "fit": fitted.seconds, "capture": fitted.capture, "total": total}
         finish(folder, report, seconds)
-        if not config["trainer"]["keep_checkpoints"]:
-            Checkpoints(folder.path / "checkpoints").drop()
+        tidy_up(folder.path, config)
 
 
 def _sweep() -> str | None:

@@ -208,3 +208,15 @@ def test_no_more_than_one_item_is_made_ahead_and_closing_ends_the_thread() -> No
     items.close()
     assert made in ([0], [0, 1])
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_transformers_own_pipeline_cuts_long_texts_where_coding_does(finished: Path) -> None:
+    from transformers import AutoTokenizer, pipeline
+
+    coder, folder = Coder(finished, None, "cpu", "32-true"), str(finished / "model")
+    assert AutoTokenizer.from_pretrained(folder).model_max_length == coder.settings.max_length
+    texts = [TEXTS[0], *(f"{text} " * 200 + "택시 운전" for text in TEXTS[1:4])]
+    found = pipeline("text-classification", folder, device="cpu")(texts, truncation=True)
+    probable = coder.code(texts)
+    assert [one["label"] for one in found] == [coder.settings.classes[place] for place in probable.argmax(axis=1)]
+    assert [one["score"] for one in found] == pytest.approx(probable.max(axis=1), abs=1e-5)

@@ -155,7 +155,7 @@ def words_of(name: str, run: Path, folder: Path) -> list[str]:
     coded = run.parent / "coded.csv"
     return {
         "runs": ["runs", f"runs={run.parent}"],
-        "report": ["report", f"runs={run.parent}", f"out={folder / 'report'}", "replicates=0", "only=[evaluation_metrics]"],
+        "report": ["report", f"runs={run.parent}", f"out={folder / 'report'}", "replicates=0", "only=[table_3]"],
         "evaluate": ["evaluate", f"run={run}", f"out={folder / 'evaluation'}", "trainer=cpu"],
         "predict": ["predict", f"run={run}", f"input={run.parent / 'input.csv'}", f"output={folder / 'out.csv'}",
                     "accelerator=cpu"],

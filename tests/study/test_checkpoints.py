@@ -1,6 +1,7 @@
 """Checkpoints: whole or not at all, the newest whole one read."""
 
 import errno
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from kjcm.errors import KjcmError
 from kjcm.study.checkpoints import Checkpoints
+from tests.conftest import LEARNS, command
 
 
 def state(step: int) -> dict[str, Any]:
@@ -110,3 +112,16 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
     with pytest.raises(KjcmError, match="cannot be written"):
         store.save(2, {"weights": torch.zeros(10**6)})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_command_removes_what_a_kill_after_done_left(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    left = [run / "checkpoints" / name for name in ("step-00000001-0123456789abcdef.ckpt", ".saving")]
+    left[0].parent.mkdir(exist_ok=True)
+    for file in left:
+        file.touch()
+    assert command("train", *LEARNS, "experiment=k_jcm", f"run_dir={run}", "trainer.keep_checkpoints=true") == 0
+    assert all(file.exists() for file in left)
+    assert command("train", *LEARNS, "experiment=k_jcm", f"run_dir={run}") == 0
+    assert not any(file.exists() for file in left)
