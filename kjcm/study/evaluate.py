@@ -78,7 +78,7 @@ def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) ->
     encoder, tokenizer, settings = load_model(run / "model")
     classification = classification_of(whole)
     cohort = cohort_of(whole["data"], classification)
-    trained, n_augmented = run_cohort(run), run_report(run)["n_augmented"]
+    trained, n_augmented = run_cohort(run), run_report(run).get("n_augmented", 0)
     if own and trained["hashes"]["cohort"] != cohort.cohort_hash:
         raise KjcmError(
             f"{run}: its data files hold other rows than when it was trained (cohort {cohort.cohort_hash[:12]}, then "

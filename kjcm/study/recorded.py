@@ -15,7 +15,6 @@ from kjcm.schema import INPUTS, NODES, YOUNGER, Baseline, Train, check_values
 from kjcm.study.inputs import Config
 
 IDENTITY = {"hash": str, "results_version": int, "inputs": {str: str}, "launch?": (str, None)}
-HASHES = {"cohort": str, "split": str, "classes": str}
 FLOW = dict.fromkeys(
     ("read", "unresolved", "invalid", "cutoff", "below_cutoff", "below_cutoff_groups", "cohort", "groups", "train",
      "validation", "unused", "test"), Count,
@@ -27,21 +26,21 @@ COHORT = {
     "classification_groups": (Count, None),
     "same_text": {"texts": Count, "rows_repeated": Count, "rows_conflicting": Count, "ceiling": (float, None)},
     "classes": [str],
-    "hashes": HASHES,
+    "hashes": {"cohort": str},
 }
 SHOWN = {  # what the metrics are shown from
     "metrics": {str: float}, "n_test": Count, "synthetic": bool, "n_test_without_training": Count,
     "codes_without_training": [str], "validation?": {str: float},
 }  # fmt: skip
 REPORT = {
-    **SHOWN,
+    "synthetic": bool,
+    "n_test": Count,
     "validation": {str: float},
     "level": (int, None),
     "n_classes": Count,
-    "n_augmented": Count,
+    "n_augmented?": Count,
     "per_class": [{"code": str, "title_en": str}],
-    "seconds": {"total": float},
-    "hashes": {**HASHES, "run": str},
+    "hashes": {"cohort": str, "split": str},
 }
 NAMED = {"name": str, "seed": Count, "seeds": {str: Count}, "data": {"source": str}, "classification": {"name": str},
          "preset": {"scale": float}}  # fmt: skip

@@ -24,7 +24,7 @@ from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, rows_of
 from kjcm.study.lease import Busy
 from kjcm.study.lightning import require_device
-from kjcm.study.recorded import run_report
+from kjcm.study.recorded import run_measured
 from kjcm.study.run_folder import identity_of
 from kjcm.study.signals import signals
 from kjcm.tune.results import About, best_of, conclude, value_text, write_all, write_results
@@ -225,7 +225,7 @@ def _value(path: Path, metric: str) -> float:
     Raises:
         KjcmError: the run has none.
     """
-    found = run_report(path)["validation"].get(metric)
+    found = run_measured(path).get("validation", {}).get(metric)
     if found is None:
         raise KjcmError(f"{path}: {metric} of the validation rows is no number.")
     return float(found)

@@ -104,7 +104,7 @@ def test_the_columns_are_those_of_the_coding(finished: Path, here: Path) -> None
     item = opened(here / "coded.csv", here / "db", load_settings(finished / "model")).item(0)
     assert item and item["text"] == {"workplace": "은행", "position": "직원", "task": "예금 상담"}
     (here / "coded.csv.json").write_text("[]")
-    with pytest.raises(KjcmError, match="is not what"):
+    with pytest.raises(KjcmError, match="missing or damaged"):
         opened(here / "coded.csv", here / "other", load_settings(finished / "model"))
     (here / "coded.csv.json").unlink()
     with pytest.raises(KjcmError, match="has no column 'workplace'"):
