@@ -102,7 +102,7 @@ def test_settings_of_another_type(folder: Path, wrong: Any) -> None:
         could = read(folder)
         assert not (could and name in ("classes", "classes_hash", "pooling", "ancestors", "n_train", "files"))
         file.write_text(json.dumps({key: value for key, value in whole.items() if key != name}))
-        assert not read(folder)
+        assert not read(folder) or name == "wording"  # a model may be older than this key
     file.write_text(json.dumps({**whole, "more": wrong}))
     assert not read(folder)
 
