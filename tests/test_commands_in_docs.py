@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, SMALL, command
+from tests.conftest import FEW_STEPS, ROOT, SMALL, command
 
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/*.md")])
 OWN = "# with your own files"  # the first line of a block whose files or devices the reader must have
@@ -41,12 +41,11 @@ def test_every_command_of_a_page_works(page: Path, here: Path, capfd: pytest.Cap
             elif trains:
                 code = command(*words[1:], *small, "trainer.max_epochs=1")
             elif words[1] == "tune":
-                fixed = [word for word in small + list(SMALL[1:]) if not word.startswith("trainer.max_epochs")]
-                code = command(*words[1:], *fixed, "trials=1")
+                code = command(*words[1:], *FEW_STEPS, "trials=1")
             elif words[1] == "baseline" or (words[1] == "prepare" and "data=kwcs" not in words):
                 code = command(*words[1:], *small)
             elif words[1] == "bench":
-                few = {"train": [*SMALL, "steps=2", "warmup=1"], "predict": ["rows=20"], "prepare": [*SMALL[:1]]}
+                few = {"train": [*FEW_STEPS, "steps=2", "warmup=1"], "predict": ["rows=20"], "prepare": FEW_STEPS[:1]}
                 code = command(*words[1:], *few[words[2]], "repeats=1")
             elif words[1] == "doctor":
                 code = command(*words[1:], "hub=false")
@@ -56,18 +55,23 @@ def test_every_command_of_a_page_works(page: Path, here: Path, capfd: pytest.Cap
             assert code == 0, f"{line}\n{out}\n{error}"
 
 
-def test_every_command_of_the_gpu_script_composes(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    said, kjcm = here / "said", here / "kjcm"
+def gpu_commands(folder: Path) -> list[list[str]]:
+    """Return the words of each command that experiments/one_gpu.sh runs, `kjcm` left out."""
+    said, kjcm = folder / "said", folder / "kjcm"
     kjcm.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" END >> {said}\n')
     kjcm.chmod(0o755)
     parts = ["bench", "train", "predict", "seeds", "reproduce", "trials"]
     script = subprocess.run(
-        ["bash", ROOT / "experiments" / "one_gpu.sh", here / "out", *parts],
+        ["bash", ROOT / "experiments" / "one_gpu.sh", folder / "out", *parts],
         env={**os.environ, "KJCM": str(kjcm), "KOBERT": "kobert", "WORDS": "trainer=cpu"}, capture_output=True, check=True,
     )  # fmt: skip
     lines = [words.split("\n") for words in said.read_text().split("\nEND\n")[:-1]]
     assert len(lines) == 18 == script.stdout.count(b"\t0\t")
-    for words in lines:
+    return lines
+
+
+def test_every_command_of_the_gpu_script_composes(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for words in gpu_commands(here):
         code = command(*words, *(["sweep.dry_run=true"] if "-m" in words else ["--cfg", "job"]))
         out, error = capfd.readouterr()
         assert code == 0, f"{words}\n{out}\n{error}"

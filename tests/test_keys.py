@@ -14,7 +14,7 @@ from kjcm.errors import ConfigError
 from kjcm.overrides import config_folder, for_hydra
 from kjcm.unread import OF_A_COMMAND, OF_ANY, require_read
 from tests.conftest import ROOT, SMALL, command
-from tests.test_commands_in_docs import PAGES_WITH_COMMANDS, blocks, words_of
+from tests.test_commands_in_docs import PAGES_WITH_COMMANDS, blocks, gpu_commands, words_of
 
 UNKNOWN = [
     ("train", "++trainer.max_epoch=1"), ("train", "+optim.betas=[0.9,0.98]"), ("train", "+data.columns.x=a"),
@@ -127,10 +127,21 @@ def test_no_command_of_a_page_sets_a_key_that_goes_unread(page: Path) -> None:
             words = words_of(line)
             if words[:1] != ["kjcm"] or "-m" in words or not keys & set(map(schema.word_key, words)):
                 continue
-            name, rest = (" ".join(words[1:3]), words[3:]) if words[1] == "bench" else (words[1], words[2:])
-            cfg, overrides = composed(name, rest)
-            schema.require_known(cfg)
-            require_read(name, cfg, overrides)
+            require_heeded(words[1:])
+
+
+def test_no_command_of_the_gpu_script_sets_a_key_that_goes_unread(here: Path) -> None:
+    for words in gpu_commands(here):
+        if "-m" not in words:
+            require_heeded(words)
+
+
+def require_heeded(words: list[str]) -> None:
+    """Raise ConfigError if a command, `kjcm` left out, sets a key that is unknown or that it does not read."""
+    name, rest = (" ".join(words[:2]), words[2:]) if words[0] == "bench" else (words[0], words[1:])
+    cfg, overrides = composed(name, rest)
+    schema.require_known(cfg)
+    require_read(name, cfg, overrides)
 
 
 def test_overrides_are_read_as_they_were_typed() -> None:

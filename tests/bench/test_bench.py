@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from tests.conftest import ROOT, SMALL, command
+from tests.conftest import FEW_STEPS, ROOT, command
 
 SCHEMA = json.loads((ROOT / "docs" / "schemas" / "bench.schema.json").read_text(encoding="utf-8"))
-TRAIN = (*SMALL, "steps=3", "warmup=2", "repeats=2", "data.batch_size=16", "out=bench")
+TRAIN = (*FEW_STEPS, "steps=3", "warmup=2", "repeats=2", "data.batch_size=16", "out=bench")
 
 
 def found(folder: Path) -> dict[str, Any]:
