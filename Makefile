@@ -1,4 +1,4 @@
-# make reproduce: the article's models and tables on the synthetic twin.   make test: the checks.   Both set up .venv first.
+# make reproduce: the paper's models and tables on the synthetic twin.   make test: the checks.   Both set up .venv first.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
