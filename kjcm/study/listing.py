@@ -260,17 +260,24 @@ def _fitting(cells: pd.DataFrame, width: int, keep: Sequence[str]) -> tuple[pd.D
 
     names = [str(name) for name in cells.columns if name not in keep]
     ranked = [f"{name}{end}" for name in ON_SCREEN for end in ("", "_mean")]
-    metrics = sorted((name for name in names if METRIC.fullmatch(name)), key=ranked.index)
+    empty = (cells == "").sum()  # a metric that most runs have stays before one that few have
+    metrics = sorted(
+        (name for name in names if METRIC.fullmatch(name)), key=lambda name: (int(empty[name]), ranked.index(name))
+    )
     seconds = [name for name in names if name.startswith("seconds")]
     kept = [name for name in cells.columns if METRIC.fullmatch(str(name)) and name in keep]
-    left_out: list[str] = []
+    shown, left_out = [str(name) for name in cells.columns], list[str]()
     # one metric stays, and so do all columns that tell runs apart
     for name in (*seconds, *(metrics if kept else metrics[1:])[::-1], *(["folder"] if "folder" in names else [])):
-        if sum(wide(str(name)) for name in cells.columns) < width:
+        if sum(map(wide, shown)) < width:
             break
-        cells = cells.drop(columns=name)
+        shown.remove(name)
         left_out.append(name)
-    return cells, left_out
+    for name in left_out[::-1]:  # a column that was too wide may leave room for narrower ones
+        if sum(map(wide, [*shown, name])) < width:
+            shown.append(name)
+            left_out.remove(name)
+    return cells[[name for name in cells.columns if name in shown]], left_out
 
 
 def _label(name: str, among: pd.DataFrame) -> str:

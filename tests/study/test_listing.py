@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from kjcm.errors import ConfigError
 from kjcm.study.ledger import Entry
-from kjcm.study.listing import column_of, frame_of, key_of, ordered, over_seeds, show, validated
+from kjcm.study.listing import _fitting, column_of, frame_of, key_of, ordered, over_seeds, show, validated
 
 
 def entry(number: int, **more: Any) -> Entry:
@@ -58,6 +59,23 @@ def test_columns_that_tell_runs_apart_stay(width: int, capsys: pytest.CaptureFix
     assert all(heading in said for heading in ("lr", "seed")) and "batch_size" not in said
     assert "0.001" in said and "0.003" in said and "val F1" in said
     assert ("test F1" in said.partition("no room")[0]) == (width > 60)
+
+
+def test_the_metrics_that_most_runs_have_stay_and_no_room_is_left_unused() -> None:
+    cells = pd.DataFrame(
+        {
+            "seed": ["0", "1"], "accuracy": ["0.5000", "0.6000"], "f1_weighted": ["0.5000", "0.6000"],
+            "validation_f1_weighted": ["", "0.4000"], "folder": ["/a/run/folder/of/some/length"] * 2,
+        }
+    )  # fmt: skip
+    wide = {"seed": 7, "f1_weighted": 10, "accuracy": 16, "validation_f1_weighted": 9, "folder": 27}
+    for columns in (
+        ["seed", "f1_weighted"],
+        ["seed", "f1_weighted", "validation_f1_weighted"],
+        ["seed", "accuracy", "f1_weighted"],
+    ):
+        shown, left_out = _fitting(cells, sum(wide[name] for name in columns) + 1, ())
+        assert list(shown.columns) == columns and sorted(left_out) == sorted({*cells.columns} - {*columns})
 
 
 def test_a_sweep_is_sorted_by_validation_rows_alone() -> None:
