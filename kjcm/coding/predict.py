@@ -155,7 +155,7 @@ def _say(record: Mapping[str, Any], target: Path) -> None:
     log.info("%s rows coded in %s: %s", f"{rows:,}", spent, target)
     if record["rows_resumed"]:
         log.info("%s of them were coded before", f"{record['rows_resumed']:,}")
-    shares = [f"{name} {count:,} ({count / rows:.0%})" for name, count in record["decisions"].items() if count]
+    shares = [f"{name} {count:,} ({100 * count / rows:.0f} %)" for name, count in record["decisions"].items() if count]
     if shares:
         log.info("decisions: %s", ", ".join(shares))
     say(record["triage"])

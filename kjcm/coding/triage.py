@@ -7,16 +7,18 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm.coding.rules import basis_of, warn_of_rows
+from kjcm.coding.rules import Basis, basis_of, warn_of_rows
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic
 from kjcm.study.model_folder import finished_run, load_settings
 from kjcm.triage.outlook import by_target
+from kjcm.triage.rules import Options
+from kjcm.triage.scored import Scored
 
 log = logging.getLogger("kjcm")
 NOTE = (
-    "All figures are of the {rows:,} validation rows. The promise holds for a target chosen beforehand. For a target picked "
-    "from this table it is a little too good."
+    "All figures are of the {rows:,} validation rows; the top-1 code is right in {right:.1f} % of them. A promise holds for a "
+    "target chosen beforehand. For a target picked from this table it is a little too good."
 )
 
 
@@ -39,8 +41,8 @@ def triage(cfg: DictConfig) -> None:
         )
     warn_of_rows({"validation_rows": len(basis.held.labels), **basis.about})
     frame = pd.DataFrame(by_target(basis.options, basis.tree, basis.held, basis.temperature, config["targets"]))
-    show(frame, basis.options.threshold, backs_off=bool(basis.options.back_off))
-    log.info("%s", NOTE.format(rows=len(basis.held.labels)))
+    show(frame, basis.options)
+    log.info("%s", NOTE.format(rows=len(basis.held.labels), right=100 * _accuracy(basis, basis.held)))
     if out:
         with atomic(out, config["overwrite"]) as file:
             frame.to_csv(file, index=False)
@@ -52,32 +54,53 @@ HEADINGS = {
     "accepted_error": "wrong",
     "accepted_error_at_most": "at most",
     "backed_off": "backed off",
+    "backed_off_error": "wrong parent",
     "with_list": "lists",
     "mean_list_length": "codes",
     "right_code_on_list": "right",
     "undecided": "search",
 }
-TITLE = (
-    "of the validation rows: accepted, wrong of those (at most: the bound that the promise uses), with a pick list, "
-    "codes on it, right code on it, left to search for"
-)
 
 
-def show(frame: pd.DataFrame, threshold: float, *, backs_off: bool) -> None:
-    """Print the table; `backs_off`: whether rows can back off to a parent."""
+LEGEND = {  # lines beneath the table, each shown where the table has its column
+    "accepted": "p >= {threshold:g}: the fixed threshold, without a target",
+    "accepted_error": "accepted: rows whose top-1 code is accepted; wrong: the share of them that is wrong; at most: the upper "
+    "bound of that share ({confidence:.4g} % confidence)",
+    "backed_off": "backed off: rows that get a parent; wrong parent: the share of them whose parent is wrong",
+    "with_list": "lists: rows with a pick list; codes: mean length of the lists; right: the share of them with the right code",
+    "undecided": "search: all other rows",
+}
+
+
+def show(frame: pd.DataFrame, options: Options) -> None:
+    """Print the table and what its columns mean."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=TITLE, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    table.add_column("target")
-    shown = [name for name in HEADINGS if backs_off or name != "backed_off"]
-    for name in shown:
-        table.add_column(HEADINGS[name], justify="right")
-    for line in frame.to_dict("records"):
-        target = line["target_error"]
-        first = f"p >= {threshold:g}" if pd.isna(target) else f"{100 * target:.4g} %"
-        table.add_row(first, *(_cell(name, line[name]) for name in shown))
+    threshold = options.threshold
+    shown = [name for name in HEADINGS if options.back_off or not name.startswith("backed_off")]
+    columns = {"target": [_target(value, threshold) for value in frame["target_error"]]}
+    columns |= {HEADINGS[name]: [_cell(name, value) for value in frame[name]] for name in shown}
+    table = Table(box=None, padding=(0, 1 if options.back_off else 2, 0, 0))  # 80 characters have room for either
+    for heading, cells in columns.items():
+        least = max(map(len, [*heading.split(), *cells]))
+        table.add_column(heading, justify="left" if heading == "target" else "right", min_width=least)
+    for line in zip(*columns.values(), strict=True):
+        table.add_row(*line)
     Console(markup=False, highlight=False).print(table)
+    for name in shown:
+        if name in LEGEND:
+            log.info("%s", LEGEND[name].format(threshold=threshold, confidence=100 * options.confidence))
+
+
+def _target(value: float | None, threshold: float) -> str:
+    """Return a target in percent; for the rule without a target, its threshold."""
+    return f"p >= {threshold:g}" if pd.isna(value) else f"{100 * value:.4g} %"
+
+
+def _accuracy(basis: Basis, held: Scored) -> float:
+    """Return the share of the held rows whose top-1 code is right."""
+    return float((basis.triage().probability(held).argmax(axis=1) == held.labels).mean())
 
 
 def _cell(name: str, value: float | None) -> str:

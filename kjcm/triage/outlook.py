@@ -206,6 +206,7 @@ def by_target(
                 "undecided": record["search"],
                 "accepted_error": record["accepted_error"],
                 "accepted_error_at_most": record["accepted_error_at_most"],
+                "backed_off_error": record["backed_off_error"],
                 "mean_list_length": record["mean_list_length"],
                 "right_code_on_list": record["right_code_on_list"],
             }

@@ -37,6 +37,7 @@ def test_the_table_is_what_predict_then_promises(
     assert [line["accepted"], line["backed_off"], line["with_list"], line["undecided"]] == pytest.approx(
         [figures[name] for name in ("accept", "back off", "choose", "search")]
     )
+    assert line["backed_off_error"] == pytest.approx(figures["backed_off_error"], nan_ok=True)
     assert line["accepted_error_at_most"] == pytest.approx(figures["accepted_error_at_most"])
 
 
