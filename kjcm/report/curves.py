@@ -28,7 +28,9 @@ def reliability(tables: Mapping[str, pd.DataFrame], synthetic: bool) -> Figure:
     above.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":", label="accuracy equals probability")
     for number, (name, table) in enumerate(tables.items()):
         colour, marker = ((ORANGE, "s"), (BLUE, "o"))[number % 2]
-        above.plot(table["confidence"], table["accuracy"], color=colour, marker=marker, markersize=4, label=name)
+        above.plot(
+            table["confidence"], table["accuracy"], color=colour, marker=marker, markersize=4, label=name, clip_on=False
+        )
         width = (table["high"] - table["low"]) / (len(tables) + 0.4)
         below.bar(table["low"] + number * width, table["rows"], width=width, align="edge", color=colour)
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="Accuracy")

@@ -14,6 +14,7 @@ from kjcm.report.formats import WORDS, show, width_of
 
 DOI = "10.35371/aoem.2024.36.e19"  # the paper's
 HANGUL = re.compile("[ᄀ-ᇿ㄰-㆏가-힣]")
+BREAKS = re.compile(r"(?<=\d) (?=%)|(?<=[<=≥]) (?=\d)|(?<=\bp) (?=[<=])")  # blanks inside figures
 CHIPS = {"match": "match", "off": "off"}  # how a verdict looks; all others are of one kind
 LONG = 28  # Latin letters beyond whose width a text may break its line
 BLOCK = 6  # columns of a table whose rows a narrow screen may show as blocks
@@ -104,7 +105,7 @@ def page(header: Header, synthetic: bool, sections: Sequence[Section]) -> str:
     environment = Environment(
         loader=PackageLoader("kjcm.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    environment.filters |= {"cells": cells, "is_wordy": _is_wordy}
+    environment.filters |= {"cells": cells, "is_wordy": _is_wordy, "unbroken": _unbroken}
     template = environment.get_template("page.html.j2")
     pictures = {
         item.key: _picture(item) for section in sections for item in section.content if isinstance(item, Figure)
@@ -128,6 +129,11 @@ def cells(table: Table) -> Iterator[list[Cell]]:
     """Yield a table's rows as the page shows them, without those of runs that are missing."""
     for row in table.rows_run:
         yield [_cell(value, column) for value, column in zip(row, table.columns, strict=True)]
+
+
+def _unbroken(text: str) -> str:
+    """Return a text whose lines do not break inside figures, as in 84.44 % and p < 0.001."""
+    return BREAKS.sub("\u00a0", text)
 
 
 def _is_wordy(table: Table) -> bool:

@@ -49,7 +49,8 @@ def result(study: Study, this: Experiment, paper: Mapping[str, Printed]) -> Sequ
         METRIC_COLUMNS["f1_weighted"],
     )  # fmt: skip
     rows: tuple[tuple[Value, ...], ...] = tuple(shown)
-    table = Table(this.key, this.heading, columns, rows, (UNCERTAINTY,), study.missing(this.runs))
+    notes = (UNCERTAINTY, "F1 is weighted by the groups' test rows.")
+    table = Table(this.key, this.heading, columns, rows, notes, study.missing(this.runs))
     bars = [(label, accuracy) for label, _, _, accuracy, _ in shown]
     picture = Figure(
         "accuracy",
@@ -112,13 +113,13 @@ def described(run: Run) -> str:
         if "model" in run.config
         else [BASELINES.get(run.config["kind"], run.config["kind"])]
     )
-    flow, augment = run.cohort["flow"], run.config["augment"]
+    flow = run.cohort["flow"]
     if flow["unused"] or flow["validation"]:
         parts.append(f"{show(flow['train'], 'count')} training rows")
     if flow["validation"]:
         parts.append(f"{show(flow['validation'], 'count')} validation rows")
-    if added := [name for name in ("titles", "descriptions") if augment[name]]:
-        parts.append(f"the classification's {' and '.join(added)} added")
+    if added := run.report.get("n_augmented"):
+        parts.append(f"{show(added, 'count')} rows of the classification added")
     return ", ".join(parts)
 
 

@@ -127,9 +127,10 @@ def judged(study: Study, this: Experiment, verdict: str, verdicts: Verdicts) -> 
             list(whole.rows if verdict == VERDICTS[0] else ()),
             "Not judged yet: disagreements of K-JCM and people",
         )
+        choice = " or ".join([", ".join(map(repr, VERDICTS[:-1])), repr(VERDICTS[-1])])
         notes = [
-            f"{len(whole.rows):,} disagreements, none judged yet. Write {', '.join(VERDICTS[:-1])} or {VERDICTS[-1]} into the "
-            f"column verdict of {FILE} and build the report again."
+            f"{len(whole.rows):,} disagreements, none judged yet. Write {choice} into the column 'verdict' of {FILE} and build "
+            "the report again."
         ]
     if len(rows) > SHOWN:
         notes.append(f"The {SHOWN} of which the model is surest; {FILE} has all.")

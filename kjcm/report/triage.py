@@ -130,7 +130,8 @@ def calibration(study: Study, this: Experiment) -> Sequence[Content]:
         ]
 
     note = (
-        "The temperature is fitted on one half of the validation rows. Expected calibration error: mean distance of accuracy "
+        "The temperature is fitted on one half of the validation rows. It minimises the log loss over all codes, so the "
+        "top-1 code's calibration error can rise. Expected calibration error: mean distance of accuracy "
         "from probability over 15 bins; Brier score: over all classes, 0 at best."
     )
     table = _table(study, this, this.key, this.heading, columns, rows, [note])
@@ -272,7 +273,8 @@ def _curve(study: Study, this: Experiment) -> Sequence[Content]:
     data = [(label, float(x), float(y)) for label, line in lines.items() for x, y in zip(*line, strict=True)]
     title = "Accuracy against acceptance"
     ends = "; ".join(
-        f"{label}: {y[0]:.0%} of the surest rows right, {y[-1]:.0%} of all" for label, (_, y) in lines.items()
+        f"{label}: {100 * y[0]:.0f} % of the surest rows right, {100 * y[-1]:.0f} % of all"
+        for label, (_, y) in lines.items()
     )
     return [
         Figure(
@@ -299,7 +301,7 @@ def _lists(study: Study, this: Experiment) -> Table:
 
     notes = (
         f"Undecided rows are those whose probability is below {PLAIN.threshold:.2f}. A list has 1 to {PLAIN.k} codes. It is "
-        f"shown where the test promises that at most {PLAIN.alpha:.0%} of the shown lists miss the right code, with 95 % "
+        f"shown where the test promises that at most {100 * PLAIN.alpha:.0f} % of the shown lists miss the right code, with 95 % "
         "confidence, for all groups together. Right codes are counted among the shown lists; a code that the model does not know "
         "is a miss.",
     )
@@ -342,8 +344,8 @@ def plain_top_n(probability: Probabilities, labels: Labels, length: float) -> fl
 
 def _managers(study: Study, this: Experiment) -> Table:
     columns = (
-        Column("Who can be coded as a manager"), Column("Coded as one", "count"), Column("Precision", "percent"),
-        Column("Recall", "percent"), Column("Accuracy of all rows", "percent"),
+        Column("Who can be coded as a manager"), Column("Coded as one", "count"), Column("Precision", "share"),
+        Column("Recall", "share"), Column("Accuracy of all rows", "percent"),
     )  # fmt: skip
 
     def rows(found: Sequence[Scorings]) -> Sequence[Sequence[Value]]:

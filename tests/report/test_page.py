@@ -293,3 +293,11 @@ def test_a_section_without_rows_is_still_a_section(content: list[Table | Figure]
     read = Reader(page(Header("T", []), False, [Section("empty", "Nothing yet", "", content)]))
     assert read.texts("h2") == ["Contents", "Nothing yet"]
     assert not read.texts("td")
+
+
+def test_figures_do_not_break_and_a_claim_names_the_paper_once() -> None:
+    claims = ["Precision is 84.44 % (p < 0.001), R² = 0.48.", "The paper leaves 14 % open."]
+    read = Reader(page(Header("T", []), False, [Section(str(n), "H", said, []) for n, said in enumerate(claims)]))
+    assert read.texts("p", class_="claim") == [
+        "The paper Precision is 84.44\u00a0% (p\u00a0<\u00a00.001), R² =\u00a00.48.", "The paper leaves 14\u00a0% open."
+    ]  # fmt: skip

@@ -224,7 +224,7 @@ def described(study: Study, key: str) -> str:
     tfidf, (run, *_) = "character TF-IDF and a linear SVM", study.of(key)
     return {
         "majority": "the most frequent groups for every row", "svm": tfidf,
-        "svm_manual": f"{tfidf}, the classification's titles added",
+        "svm_manual": f"{tfidf}, {run.report['n_augmented']:,} rows of the classification added",
         "klue_bert": "2 layers × 256, pretrained klue/bert-base",
         "k_jcm_half": f"2 layers × 256, random start, {run.cohort['flow']['train']:,} training rows",
     }.get(key, "2 layers × 256, random start")  # fmt: skip
