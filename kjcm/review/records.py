@@ -72,7 +72,7 @@ def require_alone(file: Path) -> None:
     if file.is_file():
         try:
             with file.open("rb") as stream:
-                wal = stream.read(20)[18:] == b"\x02\x02"
+                wal = stream.read(20)[18:] == WAL
         except OSError as error:
             raise of_the_system(error) from None
     elif file.exists() or file.is_symlink():
