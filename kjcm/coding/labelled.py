@@ -259,8 +259,8 @@ class _SpssColumns:
 
     def _column(self, name: str, cells: Cells) -> NDArray[Any]:
         self.measures[name] = "nominal" if cells.kind == "text" else "scale"
-        if cells.kind == "text":
-            return cells.values
+        if cells.kind == "text":  # SPSS ends a text at a NUL
+            return np.array([text.replace("\0", "") for text in cells.values.tolist()], dtype=object)
         values, self.formats[name] = cells.values, "F8.0"
         if cells.kind == "date":
             values, self.formats[name] = (values - SPSS_EPOCH).astype(np.int64) * 86_400, "DATE11"

@@ -91,13 +91,14 @@ class Classification:
 
         Whole numbers of several lengths tell so, unless a zero leads one of them. Codes that no cut reaches do not count.
         """
-        numbers = sorted(
-            {code for code in codes if code.isascii() and code.isdigit()}, key=lambda code: (len(code), code)
-        )
+        digits = {code: code.removesuffix(".0") for code in codes}  # programs write numbers with gaps as 110.0
+        digits = {code: number for code, number in digits.items() if number.isascii() and number.isdigit()}
+        numbers = sorted(digits, key=lambda code: (len(digits[code]), code))
         cut = [code for code in numbers if level is not None and len(code) >= level]
-        if cut and len(cut[0]) < len(cut[-1]) and not any(code.startswith("0") for code in numbers):
+        few, many = (len(digits[code]) for code in (cut[0], cut[-1])) if cut else (0, 0)
+        if few < many and not any(code.startswith("0") for code in numbers):
             raise KjcmError(
-                f"{place}: codes of {len(cut[0])} and {len(cut[-1])} digits ({some([cut[0], cut[-1]])}) are cut to {level} "
+                f"{place}: codes of {few} and {many} digits ({some([cut[0], cut[-1]])}) are cut to {level} "
                 "alike. Numbers lose leading zeros: store codes as text of one length, as '0110'. Leave coarser codes out."
             )
 

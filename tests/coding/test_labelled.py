@@ -9,6 +9,7 @@ import pyreadstat
 import pytest
 
 from kjcm.coding.stata import StataFile, Variable, read_stata, release_of, write_stata
+from kjcm.read.table import read_table
 from tests.coding.test_tables import copied
 
 BASE = pd.DataFrame(
@@ -163,6 +164,13 @@ def test_labels_go_from_spss_to_stata_and_back(tmp_path: Path) -> None:
     found = pyreadstat.read_sav(str(tmp_path / "back.sav"))[1]
     assert found.variable_value_labels == {"sex": {1.0: "남", 2.0: "여"}}
     assert found.column_names_to_labels["sex"] == "성별"
+
+
+def test_a_text_goes_on_after_a_nul(tmp_path: Path) -> None:
+    pd.DataFrame({"text": ["a\0b", "c"]}).to_csv(tmp_path / "in.csv", index=False)
+    for kind in ("dta", "sav"):
+        copied(tmp_path / "in.csv", tmp_path / f"out.{kind}")
+        assert read_table(tmp_path / f"out.{kind}")["text"].tolist() == ["ab", "c"]
 
 
 def test_a_file_without_rows_stays(tmp_path: Path) -> None:

@@ -226,6 +226,9 @@ def test_from_data_takes_codes_as_they_stand() -> None:
         (["110", "1101"], None, True),
         (["A01", "1101"], 3, True),
         (["36.00", "36.0"], 2, True),
+        (["110.0", "1101.0"], 3, False),
+        (["110.0", "1101.0"], 4, False),
+        (["36.0", "37.0", "36"], 2, True),
     ],
 )
 def test_numbers_that_lost_their_zeros_are_refused(codes: list[str], level: int | None, fine: bool) -> None:
