@@ -64,7 +64,8 @@ def meant_columns(
 def likely_header(rows: Sequence[Sequence[object]], wanted: Iterable[str]) -> int | None:
     """Return the number (1 at the top) of the row that looks like the header, None where none does.
 
-    The row with most of the wanted names is likeliest; where no row has any, the first one full of different texts.
+    The row with most of the wanted names is likeliest; where no row has any, the first one full of different texts, if most
+    rows are as wide.
 
     Args:
         rows: the first rows of a file.
@@ -76,6 +77,8 @@ def likely_header(rows: Sequence[Sequence[object]], wanted: Iterable[str]) -> in
     if most is None or names.intersection(texts[most]):
         return None if most is None else most + 1
     width = max(map(len, rows[:ROWS_SEEN]))
+    if 2 * sum(len(cells) == width for cells in rows[:ROWS_SEEN]) <= len(texts):
+        return None
     full = [number for number, cells in enumerate(texts, 1) if len({*cells} - {""}) == width > 1]
     return full[0] if full else None
 

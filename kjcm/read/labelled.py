@@ -47,7 +47,8 @@ def read_labelled(path: Path, options: ReadOptions = PLAIN, **more: Any) -> tupl
         where = (
             "the encoding that the file declares" if len(errors) == 1 else "UTF-8 or CP949, and the file declares none"
         )
-    raise KjcmError(f"{path}: its text is not in {where}.{options.advice('encoding', 'NAME, as latin-1')}")
+    remedy = options.advice("encoding", "NAME, as latin-1") if options.encoding is None else " Give another or none."
+    raise KjcmError(f"{path}: its text is not in {where}.{remedy}")
 
 
 def value_labels(path: Path, options: ReadOptions = PLAIN) -> Mapping[str, Mapping[Any, str]]:

@@ -1,5 +1,6 @@
 """CSV and TSV files."""
 
+import codecs
 import csv
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -38,6 +39,7 @@ def encoding_of(path: Path, options: ReadOptions = PLAIN) -> str:
             "key out for UTF-8 and CP949."
         )
     with path.open("rb") as raw:
+        name = "utf-16" if raw.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "NAME"
         wrong = [
             {number for number, line in enumerate(raw, 1) if not _decodes(line, encoding)}
             for encoding in _rewinding(raw)
@@ -47,7 +49,7 @@ def encoding_of(path: Path, options: ReadOptions = PLAIN) -> str:
     place = f"line {both}" if both else mixed
     raise KjcmError(
         f"{path}, {place}: the text is neither UTF-8 nor CP949. Save the whole file as UTF-8."
-        f"{options.advice('encoding', 'NAME').replace('Add', 'Or add')}"
+        f"{options.advice('encoding', name).replace('Add', 'Or add')}"
     )
 
 

@@ -18,7 +18,7 @@ from kjcm.read.cells import code_texts, text_cells, tidy, without_decimals
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import PLAIN, ReadOptions
 from kjcm.read.table import read_table, table_columns
-from kjcm.survey.texts import EMPTY, NO_LABELS, TEXT_COLUMNS, Labels, require_texts, texts_of
+from kjcm.survey.texts import EMPTY, NO_LABELS, NO_TEXT, TEXT_COLUMNS, Labels, require_texts, texts_of
 from kjcm.triage.managers import yes_or_no
 
 TWIN_IDS = "synthetic-"  # how the twin's ids begin: they say what its rows are wherever they go
@@ -205,6 +205,12 @@ def _ids(survey: Survey, column: str | None, frame: pd.DataFrame) -> list[str]:
     ]
 
 
+def _strange(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return column -> its cells that are neither text nor a number, for columns that have some."""
+    found = {str(name): table[name][text_cells(table[name])[1]].astype(str).tolist() for name in table}
+    return {name: cells for name, cells in found.items() if cells}
+
+
 def require_valid(frame: pd.DataFrame, survey: Survey, columns: Mapping[str, str | None]) -> None:
     """Raise KjcmError on the first kind of unusable row, with its column and the first offending values."""
     bad = frame[frame["reason"] != ""]
@@ -214,8 +220,10 @@ def require_valid(frame: pd.DataFrame, survey: Survey, columns: Mapping[str, str
     reason = bad["reason"].iloc[0]
     bad = bad[bad["reason"] == reason]
     role = REASONS[reason]
-    names = [columns[part] for part in TEXT_COLUMNS if columns.get(part)] if role == "text" else [columns[role]]
+    names = [name for part in TEXT_COLUMNS if (name := columns.get(part))] if role == "text" else [columns[role]]
     seen = survey.table[columns[role]].iloc[bad.index].astype(str) if role in ("weight", "manages") else bad[role]
+    if reason == NO_TEXT and (strange := _strange(survey.table.iloc[bad.index][names])):
+        names, seen = list(strange), pd.Series([cell for cells in strange.values() for cell in cells])
     shown = some(dict.fromkeys(seen)) if (seen != "").any() else f"ids {some(bad['id'])}"
     first = (survey.options.header_row or 1) + 1
     lines = ", ".join(f"{index + first:,}" for index in bad.index[:3])

@@ -60,6 +60,10 @@ def test_what_no_rule_can_know_is_asked_for(tmp_path: Path) -> None:
     assert read_table(csv, options(encoding="shift_jis"))["task"].tolist() == ["日本語のテスト"]
     with pytest.raises(KjcmError, match=r"data\.encoding"):
         read_table(csv, options(encoding="euc-kr"))
+    csv.write_bytes("id,task\n1,낚시\n".encode("utf-16"))
+    with pytest.raises(KjcmError, match=r"data\.encoding=utf-16\."):
+        read_table(csv, options())
+    assert read_table(csv, options(encoding="utf-16"))["task"].tolist() == ["낚시"]
     csv.write_bytes("id,task\n1,é\n".encode("latin-1"))
     with pytest.raises(KjcmError, match=r"UTF-8 nor CP949.*data\.encoding=NAME"):
         read_table(csv, options())
@@ -158,6 +162,14 @@ def test_the_row_that_looks_like_the_header_is_named(tmp_path: Path, kind: str, 
         table_columns(str(path), read_table(path, options()).columns, {"task": "task"}, options(), "")
     table = read_table(path, options(header_row=row))
     assert list(table) == ["id", "task", "code"] and table["task"].tolist() == ["낚시"]
+
+
+def test_rows_with_more_separators_than_most_are_no_header(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id;task;code\n1;낚시;312\n2;낚시, 용접;312\n3;상담;312\n", encoding="utf-8")
+    with pytest.raises(KjcmError, match=r"line 3: the row has 2 cells") as caught:
+        read_table(path, options())
+    assert "header_row" not in str(caught.value)
 
 
 def test_a_column_is_meant_in_whatever_unicode_form() -> None:

@@ -84,7 +84,7 @@ def test_bad_cells_leave_counted_and_empty_columns_are_rows_without_text(tmp_pat
     cohort = build_cohort(source, load_classification("ksco7"), drop_invalid=True, **settings)  # type: ignore[arg-type]
     assert cohort.flow["invalid"] == 3
     assert cohort.left["reason"].tolist() == ["not text", "not text", "empty text"]
-    with pytest.raises(KjcmError, match=r"t\.xlsx, column 'task': not text in 2 of 5 rows"):
+    with pytest.raises(KjcmError, match=r"t\.xlsx, column 'task': not text in 2 of 5 rows: '2024-01-01"):
         build_cohort(source, load_classification("ksco7"), drop_invalid=False, **settings)  # type: ignore[arg-type]
 
 
