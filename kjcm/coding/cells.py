@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kjcm.read.cells import values_of
 from kjcm.read.labelled import EXACT
 
 DIGITS = 15  # of a decimal number that a float64 holds
@@ -51,7 +52,7 @@ def is_missing(cell: object) -> bool:
 
 def texts(column: pd.Series) -> list[str]:
     """Return a column's cells as text, '' for missing ones."""
-    return list(map(as_text, column.tolist()))
+    return list(map(as_text, values_of(column)))
 
 
 def plain(column: pd.Series) -> Cells:
@@ -63,7 +64,7 @@ def plain(column: pd.Series) -> Cells:
         return _numbers(column, missing)
     if types.is_datetime64_dtype(column.dtype):
         return _stamps(column.to_numpy(), missing)
-    cells = column.tolist()
+    cells = values_of(column)
     there = [cell for cell, gap in zip(cells, missing, strict=True) if not gap]
     found = types.infer_dtype(there, skipna=False)
     if found in ("integer", "floating", "mixed-integer-float", "boolean"):

@@ -1,6 +1,7 @@
 """Writing XLSX: numbers and dates where a worksheet can hold them, all else as text, never as a formula."""
 
 import math
+import re
 from contextlib import suppress
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -17,6 +18,7 @@ from kjcm.coding.cells import DIGITS, as_text, is_missing, texts
 from kjcm.errors import CUT, KjcmError
 
 EXCEL_ROWS, LETTERS = 1_048_575, 32_767  # rows below the header; letters of a cell
+LIKE_ESCAPED = re.compile("_(?=x[0-9A-Fa-f]{4}_)")  # what spreadsheet programs take for an escaped character
 EPOCH = date(1900, 3, 1)  # a worksheet counts days before it otherwise, and none before 1900
 
 
@@ -61,6 +63,7 @@ class ExcelWriter:
         if _is_own(value):
             return value
         text = ILLEGAL_CHARACTERS_RE.sub("", as_text(value))  # a worksheet cannot hold control characters
+        text = LIKE_ESCAPED.sub("_x005F_", text)
         if not text.startswith("=") and text not in ERROR_CODES:
             return text
         cell = WriteOnlyCell(self.sheet, text)  # what looks like a formula is none

@@ -9,6 +9,7 @@ import pandas as pd
 
 from kjcm.coding.cells import texts
 from kjcm.files import FORMULA, PLAIN_NUMBER, without_formula
+from kjcm.read.cells import readable
 from kjcm.read.text import SEPARATORS
 
 
@@ -86,7 +87,8 @@ def _shown(column: pd.Series, separator: str, guarded: bool) -> Any:
     import pyarrow.compute as pc
 
     if column.dtype.kind in "biufcmM":  # numbers, dates
-        lines = column.to_csv(index=False, header=False).splitlines()
+        with readable(column):
+            lines = column.to_csv(index=False, header=False).splitlines()
         gone = ('""', "nan")  # a missing one is quoted; Arrow tells NaN from a missing cell
         return pa.array(["" if line in gone else line for line in lines], pa.string())
     if isinstance(column.dtype, pd.StringDtype):

@@ -3,7 +3,8 @@
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -38,16 +39,29 @@ def code_text(value: object) -> str:
 
 
 def code_texts(cells: pd.Series) -> list[str]:
-    """Return each cell of a column as `code_text` has it; a list is read much faster than a column of strings.
+    """Return each cell of a column as `code_text` has it."""
+    return list(map(code_text, values_of(cells)))
+
+
+def values_of(column: pd.Series) -> list[Any]:
+    """Return a column's cells as Python's values; a list is read much faster than a column of strings.
 
     Raises:
-        KjcmError: the column holds what Python has no value for, as times after the year 9999.
+        KjcmError: see `readable`.
     """
+    with readable(column):
+        cells = column.tolist()
+    return cells
+
+
+@contextmanager
+def readable(column: pd.Series) -> Iterator[None]:
+    """Raise KjcmError where Python has no value for a cell, as for times after the year 9999 or in an unknown zone."""
     try:
-        return list(map(code_text, cells.tolist()))
+        yield
     except Exception as error:  # each Arrow type has exceptions of its own
-        kind = f"{type_name(cells)}: {first_line(error)}"
-        raise KjcmError(f"column {cells.name!r}: its values cannot be read ({kind}). Save it as text.") from None
+        kind = f"{type_name(column)}: {first_line(error)}"
+        raise KjcmError(f"column {column.name!r}: its values cannot be read ({kind}). Save it as text.") from None
 
 
 def without_decimals(text: str) -> str:
@@ -65,12 +79,12 @@ def text_cells(column: pd.Series, labels: Mapping[Any, str] = NOTHING) -> tuple[
     """
     if _never_text(column.dtype):
         return [""] * len(column), column.notna().to_numpy(bool)
-    found = [_text(cell) for cell in column.tolist()]
+    values = values_of(column)
+    found = [_text(cell) for cell in values]
     strange = np.array([text is None for text in found], dtype=bool)
     if labels:
         found = [
-            text and (labels.get(cell) or labels.get(text) or text)
-            for cell, text in zip(column.tolist(), found, strict=True)
+            text and (labels.get(cell) or labels.get(text) or text) for cell, text in zip(values, found, strict=True)
         ]
     return [text or "" for text in found], strange
 

@@ -38,8 +38,23 @@ def _frame(path: Path, table: Any) -> pd.DataFrame:
             raise KjcmError(
                 f"{path}, column {name!r}: is damaged ({first_line(error)}). Write the file anew."
             ) from None
-    schema = pa.schema([field.with_type(_without_views(field.type)) for field in table.schema])
-    return table.cast(schema).to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)  # type: ignore[no-any-return]
+    plain = pa.table({name: _plain(table.column(name)) for name in table.schema.names})
+    return plain.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)  # type: ignore[no-any-return]
+
+
+def _plain(column: Any) -> Any:
+    """Return an Arrow column without views."""
+    import pyarrow as pa
+
+    kind = _without_views(column.type)
+    if kind == column.type:
+        return column
+    cast = column.cast(kind)
+    try:
+        cast.validate()
+    except pa.ArrowInvalid:  # Arrow makes damaged lists of views of lists
+        return pa.array(column.to_pylist(), kind)
+    return cast
 
 
 def _without_views(kind: Any) -> Any:

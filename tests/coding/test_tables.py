@@ -72,7 +72,7 @@ def test_what_pandas_had_as_an_index_stays_a_column(tmp_path: Path) -> None:
 def test_a_worksheet_has_cells_as_they_are(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {
-            "task": ["=1+1", "#N/A", "용\x07접", "", None],
+            "task": ["=1+1", "#N/A", "용\x07접", "_x000D_x000D_ _x_", None],
             "when": pd.to_datetime(["2020-01-01 09:00"] * 4 + [None]).tz_localize("Asia/Seoul"),
             "day": pd.to_datetime(["2020-01-01"] * 4 + [None]),
             "id": pd.array([1234567890123456789, 2, 3, None, 5], dtype="Int64"),
@@ -87,7 +87,7 @@ def test_a_worksheet_has_cells_as_they_are(tmp_path: Path) -> None:
     assert book["A2"].data_type == book["A3"].data_type == "s"  # no formula, no error
     table = read_table(tmp_path / "out.xlsx").astype(object)
     table = table.where(table.notna(), None)
-    assert table["task"].tolist() == ["=1+1", "#N/A", "용접", None, None]
+    assert table["task"].tolist() == ["=1+1", "#N/A", "용접", "_x000D_x000D_ _x_", None]
     assert table["when"].tolist() == ["2020-01-01 09:00:00+09:00"] * 4 + [None]
     assert [str(day) for day in table["day"][:4]] == ["2020-01-01 00:00:00"] * 4
     assert table["id"].tolist() == ["1234567890123456789", 2, 3, None, 5]
@@ -143,6 +143,7 @@ KINDS = {
     "empty": pa.nulls(3),
     "list": pa.array([["x"], None, []]),
     "views": pa.array([["x"], None, []], pa.list_(pa.string_view())),
+    "list_view": pa.array([["x"], None, []], pa.list_view(pa.string())),
     "struct": pa.array([{"a": 1}, None, {"a": 2}]),
     "map": pa.array([[("k", 1)], None, []], pa.map_(pa.string(), pa.int64())),
     "fixed": pa.array([b"ab", None, b"\xff\x00"], pa.binary(2)),
@@ -161,7 +162,7 @@ KINDS = {
     "nan": pa.array([1.5, None, float("nan")]),
 }
 AS_TEXT = {
-    "list": ["['x']", "", "[]"], "views": ["['x']", "", "[]"], "struct": ["{'a': 1}", "", "{'a': 2}"],
+    **{name: ["['x']", "", "[]"] for name in ("list", "views", "list_view")}, "struct": ["{'a': 1}", "", "{'a': 2}"],
     "map": ["[('k', 1)]", "", "[]"], "fixed": ["ab", "", "ff00"], "passed": ["1 days 00:00:00", "", "0 days 00:00:03"],
     "zone": ["2020-01-01 09:00:00+09:00", "", "2020-01-02 09:00:00+09:00"],
     "longer": ["1.50", "", "12345678901234567890.25"], "huge": ["1", "", "18446744073709551615"],
@@ -192,6 +193,19 @@ def test_every_type_of_parquet_is_written(kind: str, tmp_path: Path) -> None:
     assert [str(cell)[:19] for cell in table["stamp"]][::2] == ["2020-01-01 09:00:00", "2020-01-02 00:00:00"]
     assert [str(cell)[:8] for cell in table["hour"]][::2] == ["09:00:00", "10:00:01"]
     assert [float(cell) for cell in table["exact"][::2]] == [1.5, 2.25]
+
+
+@pytest.mark.parametrize("kind", [".csv", ".xlsx", ".parquet", ".sav", ".dta"])
+@pytest.mark.parametrize("when", [pa.array([2**62], pa.timestamp("us")), pa.array([1], pa.timestamp("us", "Mars/X"))])
+def test_times_that_python_does_not_know_are_written_or_named(when: pa.Array, kind: str, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.parquet", tmp_path / f"out{kind}"
+    pq.write_table(pa.table({"when": when}), source)
+    if kind == ".parquet" or (kind == ".csv" and when.type.tz is None):
+        copied(source, target)
+        assert len(pq.read_table(target) if kind == ".parquet" else read_table(target)) == 1
+        return
+    with pytest.raises(KjcmError, match=r"column 'when': its values cannot be read .*Save it as text"):
+        copied(source, target)
 
 
 def copied(source: Path, target: Path) -> None:
