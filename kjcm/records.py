@@ -180,6 +180,7 @@ def read_frame(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     Raises:
         KjcmError: the file is missing, damaged, too large or without one of `columns`.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     require_regular(file)
@@ -187,6 +188,8 @@ def read_frame(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
         with pq.ParquetFile(file) as stored:
             if missing := [name for name in columns or () if name not in stored.schema_arrow.names]:
                 raise ValueError(f"it has no column {some(missing)}")
+            if nested := [field.name for field in stored.schema_arrow if pa.types.is_nested(field.type)]:
+                raise ValueError(f"the cells of {some(nested)} are lists or mappings")
             about = stored.metadata
             size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
             if about.num_rows > MOST_ROWS or size > MOST_FRAME:

@@ -123,3 +123,10 @@ def test_a_record_without_its_type_is_named_by_its_key(tmp_path: Path) -> None:
     with pytest.raises(KjcmError, match=r"a\[0\]\.b is not a whole number") as error:
         read_json(file, {"a": [{"b": int}]})
     assert "응답자" not in str(error.value)
+
+
+def test_a_table_of_lists_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "predictions.parquet"
+    pd.DataFrame({"id": ["1"], "prob_1": [[0.5]]}).to_parquet(file)
+    with pytest.raises(KjcmError, match="prob_1"):
+        read_frame(file)
