@@ -14,7 +14,7 @@ import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import require_file
-from kjcm.read.cells import code_texts, text_cells, tidy, without_decimals
+from kjcm.read.cells import code_texts, text_cells, tidy, values_of, without_decimals
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import PLAIN, ReadOptions
 from kjcm.read.table import read_table, table_columns
@@ -156,7 +156,8 @@ def answers_of(survey: Survey, columns: Mapping[str, str | None], wording: str |
         frame.loc[text_cells(survey.table[mapped["code"]])[1], "reason"] = "unknown code"  # a date, a list
     frame.loc[frame["code"].map(tidy) == "", "reason"] = "empty code"
     if "weight" in mapped:
-        frame["weight"] = pd.to_numeric(survey.table[mapped["weight"]], errors="coerce").to_numpy(float)
+        weights = pd.Series(text_cells(survey.table[mapped["weight"]])[0], dtype=object)  # of a date or the like none
+        frame["weight"] = pd.to_numeric(weights, errors="coerce").to_numpy(float)
         frame.loc[~((frame["weight"] >= 0) & np.isfinite(frame["weight"])), "reason"] = (
             "weight is no number of 0 or more"
         )
@@ -207,7 +208,7 @@ def _ids(survey: Survey, column: str | None, frame: pd.DataFrame) -> list[str]:
 
 def _strange(table: pd.DataFrame) -> dict[str, list[str]]:
     """Return column -> its cells that are neither text nor a number, for columns that have some."""
-    found = {str(name): table[name][text_cells(table[name])[1]].astype(str).tolist() for name in table}
+    found = {str(name): list(map(str, values_of(table[name][text_cells(table[name])[1]]))) for name in table}
     return {name: cells for name, cells in found.items() if cells}
 
 
@@ -221,10 +222,11 @@ def require_valid(frame: pd.DataFrame, survey: Survey, columns: Mapping[str, str
     bad = bad[bad["reason"] == reason]
     role = REASONS[reason]
     names = [name for part in TEXT_COLUMNS if (name := columns.get(part))] if role == "text" else [columns[role]]
-    seen = survey.table[columns[role]].iloc[bad.index].astype(str) if role in ("weight", "manages") else bad[role]
+    cells = survey.table[columns[role]].iloc[bad.index] if role in ("weight", "manages") else bad[role]
+    seen = list(map(str, values_of(cells)))
     if reason == NO_TEXT and (strange := _strange(survey.table.iloc[bad.index][names])):
-        names, seen = list(strange), pd.Series([cell for cells in strange.values() for cell in cells])
-    shown = some(dict.fromkeys(seen)) if (seen != "").any() else f"ids {some(bad['id'])}"
+        names, seen = list(strange), [cell for cells in strange.values() for cell in cells]
+    shown = some(dict.fromkeys(seen)) if any(seen) else f"ids {some(bad['id'])}"
     first = (survey.options.header_row or 1) + 1
     lines = ", ".join(f"{index + first:,}" for index in bad.index[:3])
     raise KjcmError(

@@ -16,7 +16,7 @@ from kjcm.ksco.classification import load_classification
 from kjcm.read.cells import code_texts, text_cells
 from kjcm.read.table import read_table
 from kjcm.survey.cohort import build_cohort
-from kjcm.survey.responses import answers_of, table_source
+from kjcm.survey.responses import Survey, answers_of, require_valid, table_source
 from kjcm.survey.texts import require_texts, texts_of
 from tests.conftest import COLUMNS
 
@@ -86,6 +86,33 @@ def test_bad_cells_leave_counted_and_empty_columns_are_rows_without_text(tmp_pat
     assert cohort.left["reason"].tolist() == ["not text", "not text", "empty text"]
     with pytest.raises(KjcmError, match=r"t\.xlsx, column 'task': not text in 2 of 5 rows: '2024-01-01"):
         build_cohort(source, load_classification("ksco7"), drop_invalid=False, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("role", "values", "shown"),
+    [
+        ("task", pa.array(["용접".encode(), b"\xff"]), r"not text in 1 of 2 rows: \"b'.*xff'\""),
+        ("weight", pa.array([b"1.5", b"\xff"]), "weight is no number of 0 or more in 1 of 2 rows: "),
+        ("weight", pa.array([datetime.datetime(2024, 1, 1)] * 2), "in 2 of 2 rows: '2024-01-01 00:00:00'"),
+        ("manages", pa.array([b"1", b"\xff"]), "neither yes nor no in 1 of 2 rows"),
+    ],
+)
+def test_cells_that_cannot_be_used_are_shown(tmp_path: Path, role: str, values: pa.Array, shown: str) -> None:
+    table = {"id": ["a", "b"], "task": ["용접", "낚시"], "code": ["312", "312"], role: values}
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    columns = {"id": "id", "task": "task", "code": "code", role: role}
+    source = table_source(str(tmp_path / "t.parquet"), None, columns)
+    (survey,) = source.surveys
+    frame = answers_of(survey, columns)
+    with pytest.raises(KjcmError, match=shown):
+        require_valid(frame, survey, columns)
+
+
+def test_a_time_is_no_weight() -> None:
+    table = pd.DataFrame({"id": ["a"], "task": ["용접"], "code": ["312"]})
+    table["w"] = pd.array([2**62], dtype="int64").astype(pd.ArrowDtype(pa.timestamp("us")))
+    columns = {name: name for name in ("id", "task", "code")} | {"weight": "w"}
+    assert answers_of(Survey(table, "t"), columns)["reason"].tolist() == ["weight is no number of 0 or more"]
 
 
 @pytest.mark.parametrize("kind", ["sav", "dta"])
