@@ -1,4 +1,4 @@
-"""`kjcm review`: a person settles what a coding left open, on a page of this machine; or the reviewed file is written."""
+"""`kjcm review`: a page on which reviewers decide the undecided rows of a coded file; or write the reviewed file."""
 
 import getpass
 import logging
@@ -50,7 +50,7 @@ def review(cfg: DictConfig) -> None:
         if config["export"] is not None:
             found = export(coded, Path(config["export"]), store, named, config["overwrite"])
             log.info(
-                "%s rows, %s settled by a person, %s of them as the model's first code: %s",
+                "%s rows, %s decided by reviewers, %s of them with the model's top-1 code: %s",
                 f"{found['rows']:,}", f"{found['settled']:,}", f"{found['as_the_model']:,}", config["export"],
             )  # fmt: skip
             return
@@ -89,14 +89,14 @@ def _serve(config: dict[str, Any], coded: Path, db: Path, named: Classification,
 
     host, port = config["host"].lower(), config["port"]
     if host in ("0.0.0.0", "::"):
-        raise ConfigError(f"host={host}: give the very name or address of this machine that people will type.")
+        raise ConfigError(f"host={host}: give the name or address of this machine that reviewers will type.")
     if config["token"] and not re.fullmatch(r"[A-Za-z0-9_-]{8,}", config["token"]):
-        raise ConfigError("token: use at least 8 letters, digits, - and _; or leave it out, and one is made.")
+        raise ConfigError("token: use at least 8 letters, digits, - and _, or leave it out to get a random one.")
     token = None if host in LOOPBACK else config["token"] or secrets.token_urlsafe(24)
     app = make_app(Review(coded, db, named, level, config["decisions"], who, config["language"], host, token))
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/" + (f"?token={token}" if token else "")
     if token:
-        log.warning("who is on the network and has this address can read the answers; they travel unencrypted")
+        log.warning("anyone on the network who has this address can read the answers; the connection is not encrypted")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises them again once it has ended
     try:
@@ -106,7 +106,7 @@ def _serve(config: dict[str, Any], coded: Path, db: Path, named: Classification,
             f"{host}:{port} cannot be listened on ({error.strerror}). Check host, or choose another port=NUMBER."
         ) from None
     server = server_of(app, host, port)
-    log.info("review: %s (Ctrl-C ends it; every decision is kept at once in %s)", address, db)
+    log.info("review: %s (Ctrl-C ends it; each decision is saved at once in %s)", address, db)
     if config["open_browser"]:
         threading.Thread(target=_open_when_it_listens, args=(server, address), daemon=True).start()
     with line:
@@ -136,7 +136,7 @@ def _say_left(store: Store, decisions: list[str]) -> None:
     left = {name: rows - settled for name, (rows, settled) in counts.items() if name in decisions and rows > settled}
     settled = sum(done for name, (_, done) in counts.items() if name in decisions)
     log.info(
-        "%s settled; left: %s",
+        "%s decided; left: %s",
         f"{settled:,}",
         ", ".join(f"{name} {rows:,}" for name, rows in left.items()) or "nothing",
     )

@@ -1,4 +1,4 @@
-"""Managers: only who says that they manage can be coded into major group 1 (the article's proposal)."""
+"""The managers' rule, which the paper proposes: only people who say that they manage can be coded into major group 1."""
 
 from collections.abc import Sequence
 

@@ -25,7 +25,7 @@ class Options:
 
     Attributes:
         target_error: share of the accepted rows that may be wrong; None: the fixed threshold.
-        threshold: probability from which a first code is accepted (the article: 0.8), where there is no target.
+        threshold: probability from which a top-1 code is accepted (the paper: 0.8), where there is no target.
         confidence: of the promises that target_error and alpha are kept.
         alpha: share of the shown pick lists that may miss the right code.
         k: most codes of a pick list that a person is given.

@@ -116,7 +116,7 @@ def test_what_cannot_be_is_refused(coded: Path, finished: Path, here: Path, capf
     words = ("review", f"run={finished}", f"input={coded}", f"db={here / 'db'}")
     for more, said in (
         ("decisions=[chose]", "no such decision"),
-        ("host=0.0.0.0", "the very name or address"),
+        ("host=0.0.0.0", "the name or address"),
         ("token=비밀", "at least 8 letters"),
         (f"export={coded}", "is the file under review"),
     ):

@@ -18,11 +18,11 @@ const WORDS = {
     workplace: "Workplace", position: "Position", task: "Task", other: "한국어", done: "No row is left.", left: "left",
     decisions: { choose: "choose", search: "search", "back off": "back off", accept: "accept", invalid: "invalid" },
     why: {
-      choose: "The model is not sure. The right one is likely to be among those with a blue border.",
-      search: "No short list is likely to hold it. Search if it is none of these.", "back off": "Only the parent is sure: ",
+      choose: "The model is not sure. The right code is likely to be among those with a blue border.",
+      search: "A short list may not have the right code. If none of these fits, search.", "back off": "The model is sure only of the parent: ",
       accept: "The model's code was accepted: ", invalid: "The model cannot code this row." },
-    chosen: "chosen", shown: "found, the first 50 shown", listed: "listed", failed: "Not saved. Is the server running?", refused: "The server refused: ",
-    meanwhile: "Somebody else settled that row meanwhile. This is the next one.", nothing: "There is nothing to undo.", name: "A reviewer's name has 1 to 64 characters and does not begin with = + - or @.", none: "Nothing found.", no_titles: "The titles could not be loaded. Reload the page.",
+    chosen: "chosen", shown: "found, the first 50 shown", listed: "listed", failed: "Not saved. Check that the server is running.", refused: "The server refused: ",
+    meanwhile: "Another reviewer has decided that row. This is the next one.", nothing: "There is nothing to undo.", name: "A reviewer's name has 1 to 64 characters and does not begin with = + - or @.", none: "Nothing found.", no_titles: "The titles could not be loaded. Reload the page.",
     other_row: "The page has moved to another row since you began to search. Choose once more if the code is for this row.",
     keys: [["1–9", "choose a code"], ["/", "search all titles (↑ ↓ Enter, Esc)"], ["u", "undo"], ["s n →", "next"], ["p ←", "previous"], ["?", "help"]],
   },
@@ -79,7 +79,7 @@ function draw() {
   const left = Object.entries(state.counts).map(([name, n]) => `${words.decisions[name] ?? name} ${n.rows - n.settled}`);
   $("progress").textContent = words === WORDS.ko
     ? `${state.rows}행 중 ${state.settled}행 처리 · ${words.left}: ${left.join(", ")}`
-    : `${state.settled} of ${state.rows} settled · ${words.left}: ${left.join(", ")}`;
+    : `${state.settled} of ${state.rows} decided · ${words.left}: ${left.join(", ")}`;
   drawItem();
 }
 
