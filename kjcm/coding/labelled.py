@@ -19,12 +19,11 @@ from kjcm.coding.stata import (
     Variable,
     numbers_variable,
     read_stata,
-    release_of,
     texts_variable,
     write_stata,
 )
 from kjcm.errors import CUT, DiskError, KjcmError, first_line, some
-from kjcm.read.labelled import encodings, read_labelled
+from kjcm.read.labelled import encodings, read_labelled, stata_format
 from kjcm.read.options import ReadOptions
 
 log = logging.getLogger("kjcm")
@@ -96,7 +95,7 @@ def _same_kind(source: Path | None, suffix: str) -> bool:
     """Tell whether a file's columns can stay as they are stored."""
     ending = source.suffix.lower() if source else ""
     if source and suffix == ending == ".dta":
-        return release_of(source) >= OLDEST
+        return stata_format(source) >= OLDEST
     return suffix in SPSS and ending in SPSS
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kjcm.read.labelled import stata_format
+
 OLDEST, OLD = 113, 117  # formats below 117 are not made of tags, and declare no encoding
 FIXED, MOST_FIXED = 2045, 32_767  # bytes of a str variable; variables of format 118
 LONG = "strL"
@@ -77,18 +79,27 @@ class StataFile:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Bytes of the fields that differ between formats."""
+    """Fields that differ between formats.
+
+    Attributes:
+        name: bytes of a variable's name.
+        format: bytes of its format.
+        label: bytes of its label.
+        count: struct code of the number of variables.
+        rows: struct code of the number of rows.
+        length: struct code of a length in the header.
+        place: struct code of a place in the sorting.
+        reference: bits of a strL reference that tell the variable.
+    """
 
     name: int
     format: int
     label: int
-    count: (
-        str  # struct codes: of the number of variables, of rows, of a length in the header, of a place in the sorting
-    )
+    count: str
     rows: str
     length: str
     place: str
-    reference: int  # bits of a strL reference that tell the variable
+    reference: int
 
 
 def _sizes(release: int) -> _Sizes:
@@ -132,13 +143,6 @@ class _Bytes:
         return self.whole.startswith(tag, self.at)
 
 
-def release_of(path: Path) -> int:
-    """Return the number of a .dta file's format."""
-    with path.open("rb") as stream:
-        begin = stream.read(31)
-    return int(begin[28:31]) if begin.startswith(b"<stata_dta>") else begin[0]
-
-
 def read_stata(path: Path, encoding: str = "utf-8") -> StataFile:
     """Return what a .dta file of format 113 or later holds.
 
@@ -149,7 +153,7 @@ def read_stata(path: Path, encoding: str = "utf-8") -> StataFile:
     Raises:
         ValueError: it is damaged, or of an earlier format.
     """
-    release = release_of(path)
+    release = stata_format(path)
     if not (OLDEST <= release <= 119 and release != 116):
         raise ValueError(f"its format {release} is none of 113 to 119")
 

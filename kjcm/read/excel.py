@@ -15,10 +15,8 @@ from kjcm.read.cells import tidy
 from kjcm.read.columns import ROWS_SEEN, header_hint, header_names
 from kjcm.read.options import PLAIN, ReadOptions
 
-LARGE, DENSE = (
-    2**30,
-    100,
-)  # an XLSX file that unpacks to more bytes, and to more than so many times its size, is refused
+# an XLSX file that unpacks to more bytes than LARGE, and to more than DENSE times its size, is refused
+LARGE, DENSE = 2**30, 100
 
 
 def read_excel(path: Path, options: ReadOptions = PLAIN) -> pd.DataFrame:

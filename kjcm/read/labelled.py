@@ -80,11 +80,11 @@ def encodings(path: Path, options: ReadOptions) -> list[str | None]:
         own, python = options.encoding, codecs.lookup(options.encoding).name
         return list(dict.fromkeys((own, python, python.replace("_", "-"), python.replace("-", ""))))
     stata = path.suffix.lower() == ".dta"
-    declared = _stata_format(path) >= STATA_DECLARES if stata else _spss_declares(path)
+    declared = stata_format(path) >= STATA_DECLARES if stata else _spss_declares(path)
     return [None] if declared else ["UTF-8", "CP949"]
 
 
-def _stata_format(path: Path) -> int:
+def stata_format(path: Path) -> int:
     """Return the format's number, which old files have as their first byte; a large one for what is no Stata file."""
     with path.open("rb") as stream:
         begin = stream.read(64)

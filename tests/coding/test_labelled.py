@@ -8,7 +8,8 @@ import pandas as pd
 import pyreadstat
 import pytest
 
-from kjcm.coding.stata import StataFile, Variable, read_stata, release_of, write_stata
+from kjcm.coding.stata import StataFile, Variable, read_stata, write_stata
+from kjcm.read.labelled import stata_format
 from kjcm.read.table import read_table
 from tests.coding.test_tables import copied
 
@@ -59,7 +60,7 @@ def test_pandas_stata_files_stay(release: int, order: str, tmp_path: Path) -> No
     )  # fmt: skip
     copied(source, target)
     assert about(target) == about(source) and raw(target).equals(raw(source))
-    assert about(target)["original_variable_types"]["day"] == "%tm" and release_of(target) == 118
+    assert about(target)["original_variable_types"]["day"] == "%tm" and stata_format(target) == 118
 
 
 @pytest.mark.parametrize("version", [8, 10, 12, 13, 14, 15])
