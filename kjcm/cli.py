@@ -177,10 +177,9 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
     import hydra
     from hydra.errors import HydraException
     from omegaconf import DictConfig
-    from omegaconf.errors import OmegaConfBaseException
 
     from kjcm import schema
-    from kjcm.overrides import NO_CHOICE, config_folder, for_hydra, said
+    from kjcm.overrides import config_folder, for_hydra, is_from_hydra, said
 
     schema.register()
     target, purpose, example = COMMANDS[command]
@@ -218,18 +217,13 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
             codes.append(_sweep(run, command, target, debug))
         else:
             run()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        if debug or not (
-            isinstance(error, HydraException | OmegaConfBaseException) or str(error).startswith(NO_CHOICE)
-        ):
+    except Exception as error:  # Hydra has no exception of its own for each override that makes no config
+        if debug or not (isinstance(error, OSError) or is_from_hydra(error)):
             raise
-        print(f"kjcm {command}: {said(error, config, arguments)}", file=sys.stderr, flush=True)
-        codes.append(2)
-    except OSError as error:  # as where Hydra's own folder cannot be made
-        if debug:
-            raise
-        print(f"kjcm {command}: {of_the_system(error)}", file=sys.stderr, flush=True)
-        codes.append(1)
+        refused = isinstance(error, OSError) and not isinstance(error, HydraException)  # as Hydra's own folder
+        message = of_the_system(error) if refused else said(error, config, arguments)  # type: ignore[arg-type]
+        print(f"kjcm {command}: {message}", file=sys.stderr, flush=True)
+        codes.append(1 if refused else 2)
     finally:
         sys.argv = before
         os.environ.pop("HYDRA_FULL_ERROR")

@@ -3,18 +3,22 @@
 import re
 import unicodedata
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
+from traceback import walk_tb
+from typing import NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from kjcm.errors import ConfigError, some
+from kjcm.errors import ConfigError, first_line, some
 from kjcm.schema import INPUTS, known_keys, no_such_key, quoted, word_key
 from kjcm.shell import quote
 
@@ -57,6 +61,7 @@ def _is_flag(word: str) -> bool:
 def _require_form(config: str, arguments: Sequence[str]) -> None:
     """Raise ConfigError if a word is neither an option of Hydra's nor KEY=VALUE nor ~KEY."""
     parser = get_args_parser()
+    vars(parser)["error"] = _refuse
     options = {option for action in parser._actions for option in action.option_strings}
     for word in arguments:
         name = word.partition("=")[0]
@@ -76,6 +81,11 @@ def _require_form(config: str, arguments: Sequence[str]) -> None:
                 f"{word!r}: this is no KEY=VALUE. Leave no space around =, and quote a value with spaces: {spaced}. Several "
                 "values of a multirun are joined by commas: -m KEY=A,B."
             )
+
+
+def _refuse(message: str) -> NoReturn:
+    """Stand in for argparse's function that prints the usage of a program and ends it."""
+    raise ConfigError(f"{message}. See --help.")
 
 
 def _names_choices(word: str) -> bool:
@@ -143,11 +153,23 @@ def _quote_text(word: str, *, swept: bool) -> str:
     return f"{key}=" + parts.sub(lambda part: part[0] if part[0].isascii() else quoted(part[0]), value)
 
 
+def is_from_hydra(error: Exception) -> bool:
+    """Return whether Hydra or OmegaConf raised an error, rather than code of kjcm that they called."""
+    packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
+    raised = [package for package in packages if package in ("kjcm", "hydra", "hydra_plugins", "omegaconf")]
+    return raised[-1:] not in ([], ["kjcm"])
+
+
 def said(error: Exception, config: str, arguments: Sequence[str]) -> str:
     """Return what Hydra says of overrides that make no config, in a line, with the keys that may be meant."""
     text = str(error)
     if text.startswith(NO_CHOICE):
-        return NO_SUCH_CHOICE.format(some(word for word in arguments if _is_no_choice(word)))
+        wrong = [word for word in arguments if _is_no_choice(word)]
+        return NO_SUCH_CHOICE.format(some(wrong or [word for word in arguments if word.startswith("hydra")]))
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        words = [word for word in arguments if not _is_flag(word)]
+        wrong = [word for word in words if _breaks_hydra(config, word)] or words
+        return f"{some(wrong)}: no config can be made with this ({first_line(error)})." if wrong else first_line(error)
     if isinstance(error, OverrideParseException):
         return _not_read(error.override)
     if several := re.match(r"Ambiguous value for argument '(.+)'", text):
@@ -155,7 +177,7 @@ def said(error: Exception, config: str, arguments: Sequence[str]) -> str:
     choices = re.findall(r"^\t(?!provider=)(\S+)$", text, re.MULTILINE)
     if group := re.match(r"You must specify '([^']+)'", text):
         return f"Give {group[1]}=NAME: choose one of {', '.join(choices)}."
-    if choice := re.search(r"Could not (?:find|load) '([^'/]+)/([^']*)'", text):
+    if choice := re.search(r"Could not (?:find|load) '((?:hydra/)?[^'/]+)/([^']*)'", text):
         return _no_choice(choice[1], choice[2], choices)
     if there := re.match(r"Could not append to config. An item is already at '([^']+)'", text):
         return f"{there[1]} is a key of the config already: leave out the + before it."
@@ -168,11 +190,11 @@ def said(error: Exception, config: str, arguments: Sequence[str]) -> str:
         return (f"{file[1]}.yaml: " if file else "") + no_such_key(whole, _keys(config))
     unhelpful = ("To append to your config", "Config search path", "\tprovider=", "    ")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith(unhelpful)]
-    if (merged := re.match(r"Error merging override (.*)", lines[0])) and cause:
+    if (merged := re.match(r"Error merging override (.*)", text)) and cause:
         typed = next((word for word in arguments if word_key(word) == word_key(merged[1])), merged[1])
         is_text = re.match(r"Cannot convert '(list|dict)' to string", cause)
         return f"{typed}: {cause.splitlines()[0]}." + (f" As one text: {_as_text(typed)}." if is_text else "")
-    return "\n".join([*lines, *cause.splitlines()[:1]])
+    return "\n".join([*lines, *cause.splitlines()[:1]]) or first_line(error)
 
 
 def _no_choice(group: str, name: str, choices: Sequence[str]) -> str:
@@ -195,6 +217,15 @@ def _as_text(override: str) -> str:
     return quote(f"{key}={quoted(value)}")
 
 
+def _breaks_hydra(config: str, word: str) -> bool:
+    """Return whether one override alone makes Hydra fail in a way for which it has no exception."""
+    try:
+        _composed(config, for_hydra(config, [word], swept=False))
+    except Exception as error:
+        return not isinstance(error, HydraException | OmegaConfBaseException)
+    return False
+
+
 def _is_no_choice(word: str) -> bool:
     key, equals, value = word.partition("=")
     folder = config_folder() / key
@@ -204,8 +235,14 @@ def _is_no_choice(word: str) -> bool:
 @lru_cache
 def _keys(config: str) -> tuple[str, ...]:
     """Return the keys of a command's config and its groups."""
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return tuple(dict.fromkeys((*known_keys(compose(config)), *group_names(config))))
+    return tuple(dict.fromkeys((*known_keys(_composed(config)), *group_names(config))))
+
+
+def _composed(config: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Return a command's config, also from within a command that Hydra runs."""
+    running = GlobalHydra.instance().is_initialized()
+    with nullcontext() if running else initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return compose(config, list(overrides))
 
 
 def group_names(config: str) -> list[str]:

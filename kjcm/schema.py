@@ -742,6 +742,16 @@ def _require_resolvable(cfg: DictConfig) -> None:
         raise ConfigError(f"{f'{key}: ' if key else ''}{why}. Give a value, or a key that is there.") from None
 
 
+def _require_plain_lists(cfg: DictConfig) -> None:
+    """Raise ConfigError if a list of texts or numbers has a list or mapping in it: OmegaConf takes any."""
+    for key in known_keys(cfg):
+        value = OmegaConf.select(cfg, key)
+        typed = isinstance(value, ListConfig) and value._metadata.element_type in (str, int, float)
+        if typed and any(isinstance(part, ListConfig | DictConfig) for part in value):
+            kind = "texts" if value._metadata.element_type is str else "numbers"
+            raise ConfigError(f"{key}={value}: give one list of {kind}, without lists or mappings in it.")
+
+
 def _require_names_for_wandb(node: DictConfig, name: str) -> None:
     """Raise ConfigError if W&B would refuse a name at the first step of a training, or its server at the upload."""
     entity, group = node.entity, node.group
@@ -773,6 +783,7 @@ def check(cfg: DictConfig) -> None:
     """
     require_known(cfg)
     _require_resolvable(cfg)
+    _require_plain_lists(cfg)
     missing = sorted(key for key in known_keys(cfg) if OmegaConf.select(cfg, key, default=MISSING) == MISSING)
     if missing:
         raise ConfigError(f"Give {', '.join(f'{key}=...' for key in missing)}.")

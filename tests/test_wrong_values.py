@@ -51,3 +51,30 @@ def test_a_training_with_a_wrong_value_ends_in_a_line(word: str, here: Path, cap
     assert command("train", *SMALL, "trainer.max_epochs=1", word) in (1, 2)
     error = capfd.readouterr().err
     assert len(error.splitlines()) == 1 and "a fault of" not in error, error
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("runs ++columns.x=1", "++columns.x=1"),
+        ("evaluate run=r +data.x=1", "+data.x=1"),
+        ("train seed=3 data.manager_words.a=1", "'data.manager_words.a=1': no config"),
+        ("train -m seed=0,1 data.manager_words.a=1", "'data.manager_words.a=1': no config"),
+        ("prepare data=${oc.create:{a:1}}", "data=${oc.create:{a:1}}"),
+        ("train hydra=null", "'hydra=null'"),
+        ("train hydra/launcher=null", "'hydra/launcher=null'"),
+        ("train hydra/job_logging=x", "hydra/job_logging=x: there is no such choice"),
+        ("train hydra/launcher=${", "${"),
+        ("train --resolve", "--resolve"),
+        ("train --cfg=x", "--cfg"),
+        ("triage run=r triage.back_off=[[],{}]", "triage.back_off="),
+        ("baseline ngrams=[[1],2]", "ngrams="),
+        ("train data.manager_words=[[a]]", "data.manager_words="),
+    ],
+)
+def test_what_hydra_has_no_exception_for_ends_in_a_line(
+    line: str, said: str, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command(*line.split()) == 2
+    error = capfd.readouterr().err
+    assert said in error and len(error.splitlines()) == 1 and "a fault of" not in error, error

@@ -13,6 +13,7 @@ from kjcm.schema import WHERE_AND_HOW, quoted
 
 EXAMPLE = "tune=none '+space.optim.lr={low: 1e-5, high: 1e-3, log: true}' '+space.data.batch_size=[32,64]'"
 OF_A_RANGE = ("low", "high", "log", "step")
+MOST_STEPS = 10**9  # of a range of fractions
 # Keys that would change on which rows a trial is judged, that decide nothing, or that the search sets itself.
 ROWS = ("data", "cutoff", "classification", "preset", "experiment")
 BARRED = (*ROWS, "evaluate", *WHERE_AND_HOW)
@@ -70,6 +71,10 @@ def _distribution(key: str, entry: Any) -> BaseDistribution:
         raise ConfigError(f"space, {key}: a log range has no step. Leave one of them out, or give choices.")
     if all(isinstance(number, int) for number in numbers):
         return IntDistribution(low, high, log=log, step=step or 1)
+    if step is not None and not (high - low) / MOST_STEPS <= step < math.inf:
+        raise ConfigError(
+            f"space, {key}: step={step} makes more than {MOST_STEPS:,} values, or none. Give another step."
+        )
     return FloatDistribution(float(low), float(high), log=log, step=step)
 
 

@@ -5,14 +5,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from hydra import compose
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution
 
 from kjcm import schema
-from kjcm.errors import ConfigError, first_line, some
-from kjcm.overrides import group_names
+from kjcm.errors import ConfigError, some
+from kjcm.overrides import group_names, is_from_hydra, said
 from kjcm.schema import word_key
 from kjcm.shell import command_line
 from kjcm.study.inputs import Config
@@ -82,8 +80,10 @@ def composed(words: Sequence[str], study: str) -> Composed:
         cfg = schema.without_hydra(whole)
         schema.check(cfg)
         config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(first_line(error)) from None
+    except Exception as error:
+        if not is_from_hydra(error):
+            raise
+        raise ConfigError(said(error, "train", words)) from None
     return Composed(whole, cfg, default_path(config["runs"], config["name"], identity_of(config)))
 
 
@@ -114,5 +114,6 @@ def require_searchable(base: Sequence[str], distributions: Mapping[str, BaseDist
             try:
                 composed(trial_words(base, {key: value}), "tune")
             except ConfigError as error:
-                raise ConfigError(f"space, {word(key, value)}: {error}") from None
+                begin = f"{word(key, value)}: "
+                raise ConfigError(f"space, {begin}{str(error).removeprefix(begin)}") from None
     return first
