@@ -169,7 +169,8 @@ def said(error: Exception, config: str, arguments: Sequence[str]) -> str:
     if not isinstance(error, HydraException | OmegaConfBaseException):
         words = [word for word in arguments if not _is_flag(word)]
         wrong = [word for word in words if _breaks_hydra(config, word)] or words
-        return f"{some(wrong)}: no config can be made with this ({first_line(error)})." if wrong else first_line(error)
+        why = " ".join(text.split())[:200] or type(error).__name__  # broken YAML is named in later lines
+        return f"{some(wrong)}: no config can be made with this ({why})." if wrong else why
     if isinstance(error, OverrideParseException):
         return _not_read(error.override)
     if several := re.match(r"Ambiguous value for argument '(.+)'", text):
