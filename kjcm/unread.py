@@ -113,7 +113,7 @@ def require_read(command: str, cfg: DictConfig, overrides: Sequence[str]) -> Non
 
 
 def _set_by(override: str) -> Iterator[str]:
-    """Yield the keys that an override sets: those within a mapping too."""
+    """Yield the keys to which an override gives a value, those within a mapping too; null takes a value away."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     key, value = word_key(override), OverridesParser.create().parse_override(override).value()
@@ -121,7 +121,7 @@ def _set_by(override: str) -> Iterator[str]:
     for own, node in waiting:
         if isinstance(node, Mapping):
             waiting += [(f"{own}.{name}", part) for name, part in node.items()]
-        else:
+        elif node is not None:
             yield own
 
 

@@ -108,6 +108,7 @@ def test_what_counts_is_not_refused(here: Path) -> None:
         ("train", "preset.scale=0.2"), ("train", "data=table data.path=a.csv data.train_share=0.5"), ("baseline", "C=2"),
         ("predict", "run=r input=i output=o columns.manages=boss triage.managers=column"), ("export", "run=r tolerance=1"),
         ("review", "run=r input=i port=80"), ("tune", "startup=3"), ("train", "engine=captured engine.block=3"),
+        ("train", "model.pretrained=folder model.shape=null"),
     ):  # fmt: skip
         require_read(name, *composed(name, line.split()))
 
