@@ -159,7 +159,7 @@ def _remarks(report: Mapping[str, Any]) -> list[str]:
         )
     if report["synthetic"]:
         lines.append(
-            "SYNTHETIC twin: these figures say nothing of real answers, and are not comparable with the article's"
+            "SYNTHETIC twin: these figures say nothing of real answers, and are not comparable with the paper's"
         )
     return lines
 
