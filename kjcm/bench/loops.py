@@ -16,8 +16,8 @@ from kjcm.bench.device import clear, peak_memory, wait
 from kjcm.bench.measuring import Measurement
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.study.fit import Prepared, module_for
-from kjcm.study.inputs import Config
 from kjcm.study.lightning import make_trainer, on_gpu
+from kjcm.survey.inputs import Config
 
 if TYPE_CHECKING:
     import torch

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kjcm.bench.loops import Plan, with_lightning
 from kjcm.study.fit import Prepared, module_for
-from kjcm.study.inputs import Config
 from kjcm.study.lightning import on_gpu, resolve_precision
+from kjcm.survey.inputs import Config
 
 if TYPE_CHECKING:
     import torch

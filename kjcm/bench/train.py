@@ -12,10 +12,10 @@ from kjcm.bench.measuring import Measured, alternate
 from kjcm.bench.profile import profile
 from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
 from kjcm.errors import ConfigError, some
-from kjcm.study.inputs import Config
 from kjcm.study.job import rows_of
 from kjcm.study.lightning import on_gpu, require_device, resolve_precision
 from kjcm.study.train import prepared_for
+from kjcm.survey.inputs import Config
 
 ALTERNATIVES = (*TRAINERS, "lightning")
 PROFILED = 5  # steps at most, but for whole blocks

@@ -17,9 +17,9 @@ from kjcm.report.runs import Model, load_models, path_word, study_hash, words_fo
 from kjcm.schema import word_key
 from kjcm.shell import command_line
 from kjcm.study.failures import tell
-from kjcm.study.inputs import Config, input_digests
 from kjcm.study.lightning import global_rank
 from kjcm.study.run_folder import default_path, identity_of
+from kjcm.survey.inputs import Config, input_digests
 
 OWN = {field.name for field in fields(schema.Reproduce)} - {field.name for field in fields(schema.Train)}
 CHOSEN = ("experiment", "name", "run_dir", "evaluate")  # what belongs to each training and cannot be given

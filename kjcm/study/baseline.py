@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from kjcm.study.inputs import Config
 from kjcm.study.job import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
 from kjcm.study.lightning import device_name
 from kjcm.study.results import WIDTH, Outcome
+from kjcm.survey.inputs import Config
 
 if TYPE_CHECKING:
     from kjcm.model.metrics import Scores

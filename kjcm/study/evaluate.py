@@ -12,12 +12,12 @@ from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import UNFINISHED, digest, filling, write_json, write_parquet
 from kjcm.records import read_json
 from kjcm.study.fit import measure
-from kjcm.study.inputs import Config, classification_of, cohort_of
 from kjcm.study.lightning import make_trainer, require_device
 from kjcm.study.model_folder import finished_run, load_model
 from kjcm.study.recorded import SHOWN, recorded_data, run_cohort, run_config, run_identity, run_report
 from kjcm.study.results import cohort_record, indices_of, outcome_record, prediction_frame, require_weights, show
 from kjcm.study.run_folder import identity_of
+from kjcm.survey.inputs import Config, classification_of, cohort_of
 
 FILES = ("metrics.json", "predictions.parquet", "cohort.json")
 

@@ -16,13 +16,13 @@ from kjcm.ksco.classification import Classification
 from kjcm.records import read_json
 from kjcm.study.checkpoints import Checkpoints
 from kjcm.study.engine import Engine
-from kjcm.study.inputs import Config
 from kjcm.study.lightning import device_name, gathered, global_rank, make_trainer, processes
 from kjcm.study.loggers import log_outcome, make_loggers
 from kjcm.study.results import Outcome
 from kjcm.study.run_folder import RunFolder
 from kjcm.study.signals import Signals
 from kjcm.survey.cohort import Cohort
+from kjcm.survey.inputs import Config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -21,7 +21,6 @@ from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import write_json, write_parquet, write_text
 from kjcm.ksco.classification import Classification
 from kjcm.study.checkpoints import tidy_up
-from kjcm.study.inputs import Config, cached_cohort, classification_of, with_absolute_inputs
 from kjcm.study.lightning import global_rank
 from kjcm.study.results import (
     Outcome,
@@ -39,6 +38,7 @@ from kjcm.study.run_folder import RunFolder, default_path, identity_of
 from kjcm.study.signals import Signals, signals
 from kjcm.survey.augment import augmentation, reviewed_rows
 from kjcm.survey.cohort import Cohort
+from kjcm.survey.inputs import Config, cached_cohort, classification_of, with_absolute_inputs
 
 log = logging.getLogger("kjcm")
 record = logging.getLogger("kjcm.record")  # for train.log alone: the screen shows the same otherwise

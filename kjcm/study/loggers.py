@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import kjcm
 from kjcm.errors import Interrupted, KjcmError
 from kjcm.records import damaged, read_bytes
-from kjcm.study.inputs import Config
 from kjcm.study.lightning import global_rank
 from kjcm.study.results import Outcome
 from kjcm.study.run_folder import RunFolder
 from kjcm.study.sharing import use_cohort
 from kjcm.survey.cohort import Cohort
+from kjcm.survey.inputs import Config
 
 if TYPE_CHECKING:
     from kjcm.model.tracker import Tracker

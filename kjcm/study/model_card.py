@@ -12,10 +12,10 @@ from kjcm.files import write_text
 from kjcm.ksco.classification import Classification
 from kjcm.study.calibrated import calibration_of
 from kjcm.study.findings import major_confusion
-from kjcm.study.inputs import Config
 from kjcm.study.job import Rows
 from kjcm.study.recorded import run_predictions
 from kjcm.study.results import flow_lines
+from kjcm.survey.inputs import Config
 
 CARD = "README.md"
 TEMPLATE = "card.md.jinja"

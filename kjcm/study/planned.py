@@ -13,10 +13,10 @@ from omegaconf import DictConfig
 from kjcm.errors import counted
 from kjcm.schema import without_hydra
 from kjcm.study.failures import FAILURE, Failure
-from kjcm.study.inputs import Config
 from kjcm.study.lease import holder_of
 from kjcm.study.ledger import Entry, entry_of, given_by, state_of
 from kjcm.study.run_folder import RunFolder
+from kjcm.survey.inputs import Config
 
 log = logging.getLogger("kjcm")
 

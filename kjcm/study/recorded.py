@@ -12,7 +12,7 @@ from kjcm.errors import ConfigError, KjcmError
 from kjcm.read.table import STREAMED, WHOLE
 from kjcm.records import Count, Shape, damaged, faults, read_frame, read_json, read_yaml
 from kjcm.schema import INPUTS, NODES, YOUNGER, Baseline, Train, check_values
-from kjcm.study.inputs import Config
+from kjcm.survey.inputs import Config
 
 IDENTITY = {"hash": str, "results_version": int, "inputs": {str: str}, "launch?": (str, None)}
 FLOW = dict.fromkeys(

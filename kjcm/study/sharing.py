@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kjcm.study.inputs import Config
 from kjcm.study.job import Rows
 from kjcm.study.recorded import run_predictions
+from kjcm.survey.inputs import Config
 
 if TYPE_CHECKING:
     from wandb import Artifact

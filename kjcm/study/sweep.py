@@ -25,7 +25,6 @@ from kjcm.errors import ConfigError, KjcmError, counted, first_line
 from kjcm.files import atomic, without_formulas, write_text
 from kjcm.study.checkpoints import tidy_up
 from kjcm.study.failures import Failure, failure_of
-from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, resolved
 from kjcm.study.lease import is_held
 from kjcm.study.ledger import state_of
@@ -34,6 +33,7 @@ from kjcm.study.planned import Composer, Job, say, tell_apart
 from kjcm.study.run_folder import LAUNCH
 from kjcm.study.signals import handled, leave
 from kjcm.study.swept import INTERRUPTED, SweptJob, this_process
+from kjcm.survey.inputs import Config
 from kjcm.unread import require_read
 
 ORDER = ("resumable", "new", "failed", "pruned", "finished", "running")  # what others work on comes last

@@ -21,7 +21,6 @@ from kjcm.errors import Interrupted
 from kjcm.streams import use_outlets
 from kjcm.study.cards import take_cards
 from kjcm.study.failures import Failure, read_failure, tell
-from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, resolved
 from kjcm.study.lease import Busy, is_held, machine
 from kjcm.study.ledger import state_of
@@ -30,6 +29,7 @@ from kjcm.study.run_folder import RunFolder
 from kjcm.study.screen import prefixed
 from kjcm.study.signals import handled
 from kjcm.study.train import SWEEP
+from kjcm.survey.inputs import Config
 
 INTERRUPTED = "interrupted"
 

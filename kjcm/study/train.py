@@ -22,7 +22,6 @@ from kjcm.study.checkpoints import tidy_up
 from kjcm.study.engine import choose_engine
 from kjcm.study.failures import failure_of, write_failure
 from kjcm.study.fit import Fitted, Prepared, fitted_and_measured
-from kjcm.study.inputs import Config
 from kjcm.study.job import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
 from kjcm.study.lightning import global_rank, quiet, require_device
 from kjcm.study.model_card import write_card
@@ -31,6 +30,7 @@ from kjcm.study.results import Outcome
 from kjcm.study.run_folder import RunFolder
 from kjcm.study.sharing import share
 from kjcm.study.signals import signals
+from kjcm.survey.inputs import Config
 from kjcm.text.tokenizer import holds_kobert
 from kjcm.triage.scored import save_scored
 

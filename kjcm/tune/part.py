@@ -20,13 +20,13 @@ from optuna.trial import TrialState
 
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.study.failures import failure_of
-from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, rows_of
 from kjcm.study.lease import Busy
 from kjcm.study.lightning import require_device
 from kjcm.study.recorded import run_measured
 from kjcm.study.run_folder import identity_of
 from kjcm.study.signals import signals
+from kjcm.survey.inputs import Config
 from kjcm.tune.results import About, best_of, conclude, value_text, write_all, write_results
 from kjcm.tune.samplers import AGAIN, SAME, pruner_of, sampler_of
 from kjcm.tune.search import REASON, RUN, TAKEN, Search, open_study, storage_of, told

@@ -5,8 +5,8 @@ from importlib.util import find_spec
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.study.inputs import Config
 from kjcm.study.lightning import one_of_several
+from kjcm.survey.inputs import Config
 
 
 def tune(cfg: DictConfig) -> None:

@@ -13,8 +13,8 @@ from kjcm.errors import ConfigError, some
 from kjcm.overrides import group_names, is_from_hydra, said
 from kjcm.schema import word_key
 from kjcm.shell import command_line
-from kjcm.study.inputs import Config
 from kjcm.study.run_folder import default_path, identity_of
+from kjcm.survey.inputs import Config
 from kjcm.tune.space import Value, ends, word
 
 OWN = {"tune", "sweep"} | {field.name for field in fields(schema.Tune)} - {field.name for field in fields(schema.Train)}

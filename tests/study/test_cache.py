@@ -14,9 +14,9 @@ from kjcm import schema
 from kjcm.errors import KjcmError
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.overrides import config_folder
-from kjcm.study import inputs
-from kjcm.study.inputs import cached_cohort, cohort_of
+from kjcm.survey import inputs
 from kjcm.survey.cohort import Cohort
+from kjcm.survey.inputs import cached_cohort, cohort_of
 from kjcm.survey.store import FRAMES
 
 ANSWERS = pd.DataFrame(

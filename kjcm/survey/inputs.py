@@ -28,7 +28,6 @@ MADE_BY = (
     "read/*.py",
     "ksco/*.py",
     "ksco/*.tsv",
-    "study/inputs.py",
     "survey/*.py",
     "survey/*.tsv",
 )  # what makes a cohort

@@ -1,0 +1,1 @@
+"""Run folders: their identity, contents, lease and state, their model folder and card, and lists of them; no torch."""
