@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from kjcm.coding.tables import Added
 from kjcm.study.model_folder import Settings
 from kjcm.triage.calibration import Probabilities
 from kjcm.triage.picks import NONE, ranking
 from kjcm.triage.rules import ACCEPT, BACK_OFF, DECISIONS, INVALID, Triage
+from kjcm.write.table import Added
 
 DECIDED = {
     "decision": "What is done with the row",

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kjcm.coding.tables import OUTPUTS, Added, open_input, writer
 from kjcm.errors import CUT, ConfigError, KjcmError, some
 from kjcm.files import atomic, digest, require_file
 from kjcm.ksco.classification import Classification
@@ -18,6 +17,7 @@ from kjcm.review.records import require_alone
 from kjcm.review.store import Store, create
 from kjcm.study.model_folder import Settings
 from kjcm.survey.texts import TEXT_COLUMNS
+from kjcm.write.table import OUTPUTS, Added, open_input, writer
 
 ROWS = 8192  # read at a time
 NEEDED = ("decision", "decision_code", "pick_list", "code_1", "title_1", "prob_1")

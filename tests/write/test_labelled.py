@@ -8,10 +8,10 @@ import pandas as pd
 import pyreadstat
 import pytest
 
-from kjcm.coding.stata import StataFile, Variable, read_stata, write_stata
 from kjcm.read.labelled import stata_format
 from kjcm.read.table import read_table
-from tests.coding.test_tables import copied
+from kjcm.write.stata import StataFile, Variable, read_stata, write_stata
+from tests.write.test_table import copied
 
 BASE = pd.DataFrame(
     {

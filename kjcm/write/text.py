@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kjcm.coding.cells import texts
 from kjcm.files import FORMULA, PLAIN_NUMBER, without_formula
 from kjcm.read.cells import readable
 from kjcm.read.text import SEPARATORS
+from kjcm.write.cells import texts
 
 
 class TextWriter:

@@ -8,16 +8,16 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from kjcm.coding.cells import as_text
-from kjcm.coding.excel import EXCEL_ROWS, ExcelWriter, require_worksheet
-from kjcm.coding.labelled import LABELLED, require_labelled, write_labelled
-from kjcm.coding.text_file import TextWriter
 from kjcm.errors import KjcmError
 from kjcm.read.excel import sheet_title
 from kjcm.read.options import PLAIN, ReadOptions
 from kjcm.read.parquet import parquet_rows
 from kjcm.read.table import STREAMED, read_chunks, read_table
 from kjcm.read.text import line_count
+from kjcm.write.cells import as_text
+from kjcm.write.excel import EXCEL_ROWS, ExcelWriter, require_worksheet
+from kjcm.write.labelled import LABELLED, require_labelled, write_labelled
+from kjcm.write.text import TextWriter
 
 OUTPUTS = (".csv", ".tsv", ".parquet", ".xlsx", *LABELLED)
 CHUNK = 1 << 16

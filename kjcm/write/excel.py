@@ -14,8 +14,8 @@ from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
 from openpyxl.cell.cell import ERROR_CODES, ILLEGAL_CHARACTERS_RE
 
-from kjcm.coding.cells import DIGITS, as_text, is_missing, texts
 from kjcm.errors import CUT, KjcmError
+from kjcm.write.cells import DIGITS, as_text, is_missing, texts
 
 EXCEL_ROWS, LETTERS = 1_048_575, 32_767  # rows below the header; letters of a cell
 LIKE_ESCAPED = re.compile("_(?=x[0-9A-Fa-f]{4}_)")  # what spreadsheet programs take for an escaped character

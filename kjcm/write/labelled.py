@@ -12,8 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.coding.cells import Cells, plain
-from kjcm.coding.stata import (
+from kjcm.errors import CUT, DiskError, KjcmError, first_line, some
+from kjcm.read.labelled import encodings, read_labelled, stata_format
+from kjcm.read.options import ReadOptions
+from kjcm.write.cells import Cells, plain
+from kjcm.write.stata import (
     OLDEST,
     StataFile,
     Variable,
@@ -22,9 +25,6 @@ from kjcm.coding.stata import (
     texts_variable,
     write_stata,
 )
-from kjcm.errors import CUT, DiskError, KjcmError, first_line, some
-from kjcm.read.labelled import encodings, read_labelled, stata_format
-from kjcm.read.options import ReadOptions
 
 log = logging.getLogger("kjcm")
 

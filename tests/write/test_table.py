@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from openpyxl import load_workbook
 
-from kjcm.coding.stata import StataFile, Variable, read_stata, write_stata
-from kjcm.coding.tables import Added, open_input, writer
 from kjcm.errors import KjcmError
 from kjcm.files import without_formula, without_formulas
 from kjcm.read.table import read_chunks, read_table
+from kjcm.write.stata import StataFile, Variable, read_stata, write_stata
+from kjcm.write.table import Added, open_input, writer
 
 
 @pytest.mark.parametrize(("suffix", "separator"), [(".csv", ","), (".tsv", "\t")])
@@ -120,7 +120,7 @@ def test_whole_numbers_beyond_decimals_stay_exact(tmp_path: Path) -> None:
 def test_too_many_rows_for_a_worksheet_are_found_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in.csv").write_text("task\na\nb\nc\n")
     assert open_input(tmp_path / "in.csv", Path("out.xlsx"), (), 2).rows == 3
-    monkeypatch.setattr("kjcm.coding.tables.EXCEL_ROWS", 2)
+    monkeypatch.setattr("kjcm.write.table.EXCEL_ROWS", 2)
     assert open_input(tmp_path / "in.csv", Path("out.csv"), (), 2).rows == 3
     read_table(tmp_path / "in.csv").to_stata(tmp_path / "in.dta", write_index=False)
     for name in ("in.csv", "in.dta"):
