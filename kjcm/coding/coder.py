@@ -167,7 +167,7 @@ class Torch:
 
     def batch(self, tokens: Tokens, rows: Rows) -> "dict[str, Tensor]":
         """Return a packed or padded batch; for a GPU in memory that it can fetch from while others are computed."""
-        from kjcm.engine.packing import pack, padded
+        from kjcm.model.packing import pack, padded
 
         made = pack(tokens, rows) if self.packs else padded(tokens, rows, self.pad)
         return {name: tensor.pin_memory() for name, tensor in made.items()} if self.device.type == "cuda" else made
@@ -179,7 +179,7 @@ class Torch:
     def _logits(self, batch: "dict[str, Tensor]") -> "Tensor":
         from torch._dynamo.exc import TorchDynamoException
 
-        from kjcm.engine.attention import Layout
+        from kjcm.model.attention import Layout
 
         there = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
         try:

@@ -57,7 +57,7 @@ class Int8:
 
     def batch(self, tokens: Tokens, rows: Rows) -> dict[str, NDArray[np.int64]]:
         """Return a padded batch."""
-        from kjcm.engine.packing import padded
+        from kjcm.model.packing import padded
 
         return {name: tensor.numpy() for name, tensor in padded(tokens, rows, self.pad).items()}
 

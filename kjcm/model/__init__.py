@@ -1,1 +1,1 @@
-"""Encoders, the Lightning data module and module, and the metrics on the device."""
+"""Encoders with a classification head, their attention, and packed batches."""

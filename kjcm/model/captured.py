@@ -15,12 +15,12 @@ from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch._functorch import config as functorch
 from torch.nn import functional
 
-from kjcm.engine.attention import Layout
-from kjcm.engine.packing import Resident
 from kjcm.engine.steps import Steps
 from kjcm.errors import KjcmError, first_line
+from kjcm.model.attention import Layout
 from kjcm.model.data import Batch
 from kjcm.model.module import Classifier
+from kjcm.model.packing import Resident
 
 SHAPES = 256  # of steps that one process compiles: after eight, torch would run further ones uncompiled, without a word
 

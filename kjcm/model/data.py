@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from kjcm.engine.packing import Resident, capacity, pack, padded
+from kjcm.model.packing import Resident, capacity, pack, padded
 from kjcm.text.tokens import Tokens
 
 Batch = dict[str, Tensor]
@@ -37,7 +37,7 @@ class TokenBatches(Dataset[Batch]):
     def __getitem__(self, item: tuple[Rows, int]) -> Batch:
         """Return the texts' tensors, labels and rows [rows], and of_rows (rows on all processes).
 
-        The texts' tensors are what `kjcm.engine.packing.pack` or `padded` returns.
+        The texts' tensors are what `kjcm.model.packing.pack` or `padded` returns.
         """
         rows, of_rows = item
         texts = pack(self.data.tokens, rows) if self.packed else padded(self.data.tokens, rows, self.pad)

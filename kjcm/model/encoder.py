@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
-from kjcm.engine.attention import PACKABLE, Layout, use_packed_attention
 from kjcm.errors import ConfigError, KjcmError, first_line, some
+from kjcm.model.attention import PACKABLE, Layout, use_packed_attention
 from kjcm.model.encoder_config import config_from, config_in
 from kjcm.model.last_layer import first_states, padded_first_only
 from kjcm.records import read_json, require_regular

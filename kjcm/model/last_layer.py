@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from kjcm.engine.attention import Layout
+from kjcm.model.attention import Layout
 
 
 def first_states(body: Any, input_ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MeanMetric
 
-from kjcm.engine.attention import Layout
 from kjcm.errors import KjcmError
+from kjcm.model.attention import Layout
 from kjcm.model.data import Batch
 from kjcm.model.metrics import MeanLoss, Scores
 from kjcm.model.resuming import Position, loops_at

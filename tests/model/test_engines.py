@@ -17,15 +17,15 @@ from torch import Tensor
 from torch._dynamo.exc import InternalTorchDynamoError
 from torch.nn.functional import cross_entropy
 
-from kjcm.engine.attention import Layout
-from kjcm.engine.packing import pack
 from kjcm.engine.steps import Steps
 from kjcm.errors import KjcmError
 from kjcm.model import captured
+from kjcm.model.attention import Layout
 from kjcm.model.captured import CapturedClassifier
 from kjcm.model.data import Labelled, TokenData
 from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, can_pack
 from kjcm.model.module import Classifier, Optimisation
+from kjcm.model.packing import pack
 from kjcm.model.resuming import Saving, require_same_step
 from kjcm.text.tokens import Tokens
 

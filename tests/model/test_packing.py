@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kjcm.engine.packing import Resident, capacity, pack
+from kjcm.model.packing import Resident, capacity, pack
 from kjcm.text.tokens import Tokens
 
 TEXTS = [[2, 10, 3], [2, 3], [2, 11, 12, 13, 3], [2, 14, 15, 3]]

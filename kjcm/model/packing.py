@@ -26,7 +26,7 @@ def pack(tokens: Tokens, rows: Rows) -> dict[str, Tensor]:
     """Return a packed batch: input_ids and positions [tokens], filler at the end, and where the texts lie.
 
     Beside them places [tokens of texts], starts [texts + 1] and valid [texts, 1, 1, longest], as
-    `kjcm.engine.attention.Layout` has them.
+    `kjcm.model.attention.Layout` has them.
     """
     lengths = tokens.lengths[rows]
     starts = np.concatenate([[0], np.cumsum(lengths)])

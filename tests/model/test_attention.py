@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kjcm.engine.attention import Layout, packed_attention
-from kjcm.engine.packing import pack
-from tests.engine.test_packing import TEXTS, tokens_of
+from kjcm.model.attention import Layout, packed_attention
+from kjcm.model.packing import pack
+from tests.model.test_packing import TEXTS, tokens_of
 
 HEADS, WIDTH = 2, 4
 
