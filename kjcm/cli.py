@@ -291,7 +291,7 @@ def _checked(arguments: list[str]) -> list[str]:
     if any(word.lstrip("+").startswith("run_dir=") for word in arguments):
         print("kjcm: run_dir names one run's folder and -m makes many; give runs=DIR instead.", file=sys.stderr)
         sys.exit(2)
-    from kjcm.study.lightning import one_of_several
+    from kjcm.engine.device import one_of_several
 
     if one_of_several():
         print(

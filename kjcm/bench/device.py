@@ -38,7 +38,7 @@ def machine(gpu: bool) -> dict[str, Any]:
     """Return what is measured on, with its load before the first measurement; say so where it is not quiet."""
     import torch
 
-    from kjcm.study.lightning import device_name
+    from kjcm.engine.device import device_name
 
     cores, load = os.cpu_count() or 1, round(os.getloadavg()[0], 2)
     quiet = load <= cores / 2

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from kjcm.bench.device import clear, peak_memory, wait
 from kjcm.bench.measuring import Measurement
+from kjcm.engine.device import make_trainer, on_gpu
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.study.fit import Prepared, module_for
-from kjcm.study.lightning import make_trainer, on_gpu
 from kjcm.survey.inputs import Config
 
 if TYPE_CHECKING:
     import torch
 
-    from kjcm.model.data import TokenData
+    from kjcm.engine.data import TokenData
     from kjcm.model.encoder import FirstToken, MeanPooled
 
 PROBE = 256  # rows on which the loss after the training is taken
@@ -103,7 +103,7 @@ def plan_of(data: "TokenData", warmup: int, steps: int) -> Plan:
     Raises:
         ConfigError: an epoch has fewer.
     """
-    from kjcm.model.data import epoch_order
+    from kjcm.engine.data import epoch_order
 
     tokens, size, block = data.sides["train"].tokens, data.batch_size, data.block or 1
     warmup, steps = -(-warmup // block) * block, -(-steps // block) * block
@@ -265,7 +265,7 @@ def loss_of(encoder: "FirstToken | MeanPooled", data: "TokenData", rows: NDArray
     """Return the mean cross-entropy of training rows without dropout, in float32."""
     import torch
 
-    from kjcm.model.data import TokenBatches
+    from kjcm.engine.data import TokenBatches
 
     device = next(encoder.parameters()).device
     batch = TokenBatches(data.sides["train"], data.pad, packed=False)[rows, len(rows)]

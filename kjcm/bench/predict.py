@@ -16,9 +16,9 @@ from kjcm.bench.measuring import Measured, Measurement, alternate
 from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
 from kjcm.coding.coder import Coder, resolve_precision
 from kjcm.coding.reading import first_texts
+from kjcm.engine.device import on_gpu, require_device
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import require_file
-from kjcm.study.lightning import on_gpu, require_device
 from kjcm.study.model_folder import Settings, finished_run, load_settings
 
 EXACT = "32-true"  # what the others are held against

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kjcm.bench.loops import Plan, with_lightning
+from kjcm.engine.device import on_gpu, resolve_precision
 from kjcm.study.fit import Prepared, module_for
-from kjcm.study.lightning import on_gpu, resolve_precision
 from kjcm.survey.inputs import Config
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _multiplications(config: Config, prepared: Prepared, rows: Any) -> int:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    from kjcm.model.data import TokenBatches
+    from kjcm.engine.data import TokenBatches
 
     data = prepared.data
     batch = TokenBatches(data.sides["train"], data.pad, packed=prepared.engine.name != "reference")[rows, len(rows)]

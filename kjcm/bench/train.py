@@ -11,9 +11,9 @@ from kjcm.bench.loops import TRAINERS, Plan, loops, plan_of, require_accelerate
 from kjcm.bench.measuring import Measured, alternate
 from kjcm.bench.profile import profile
 from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
+from kjcm.engine.device import on_gpu, require_device, resolve_precision
 from kjcm.errors import ConfigError, some
 from kjcm.study.job import rows_of
-from kjcm.study.lightning import on_gpu, require_device, resolve_precision
 from kjcm.study.train import prepared_for
 from kjcm.survey.inputs import Config
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kjcm.engine.device import has_bf16, on_gpu, quiet, require_device
 from kjcm.errors import ConfigError, KjcmError, first_line
-from kjcm.study.lightning import has_bf16, on_gpu, quiet, require_device
 from kjcm.study.model_folder import load_model
 from kjcm.text.tokens import Tokens, tokenize
 

@@ -25,11 +25,11 @@ from kjcm.coding.parts import Parts, parts_of
 from kjcm.coding.progress import Progress
 from kjcm.coding.reading import Reading, manages_of, own_columns, require_readable
 from kjcm.coding.rules import basis_of, say, warn
+from kjcm.engine.device import on_gpu, require_device
 from kjcm.errors import ConfigError
 from kjcm.files import digest, require_file
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import read_options
-from kjcm.study.lightning import on_gpu, require_device
 from kjcm.study.model_folder import Settings, finished_run, load_settings
 from kjcm.survey.texts import texts_of
 from kjcm.triage.rules import DECISIONS, VERSION

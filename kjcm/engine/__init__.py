@@ -1,1 +1,1 @@
-"""How a step is run fast: texts packed without padding, attention over them, and steps captured in a CUDA graph."""
+"""How steps run: data and Lightning modules, padded, packed or captured in a CUDA graph, and resumed anywhere."""

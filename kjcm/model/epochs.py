@@ -8,10 +8,10 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import EarlyStopping
 
+from kjcm.engine.data import TokenData
+from kjcm.engine.module import Classifier
+from kjcm.engine.resume import Saving
 from kjcm.errors import counted
-from kjcm.model.data import TokenData
-from kjcm.model.module import Classifier
-from kjcm.model.resuming import Saving
 
 SHOWN = {
     "accuracy": "accuracy",

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kjcm.model.data import TokenData, epoch_order
+from kjcm.engine.data import TokenData, epoch_order
+from kjcm.engine.module import Classifier
 from kjcm.model.epochs import rows_done
-from kjcm.model.module import Classifier
 
 
 class Meter(pl.Callback):

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm import schema
+from kjcm.engine.device import global_rank
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.report.build import require_free
 from kjcm.report.experiments import folder
@@ -17,7 +18,6 @@ from kjcm.report.runs import Model, load_models, path_word, study_hash, words_fo
 from kjcm.schema import word_key
 from kjcm.shell import command_line
 from kjcm.study.failures import tell
-from kjcm.study.lightning import global_rank
 from kjcm.study.run_folder import default_path, identity_of
 from kjcm.survey.inputs import Config, input_digests
 

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+from kjcm.engine.device import device_name
 from kjcm.study.job import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
-from kjcm.study.lightning import device_name
 from kjcm.study.results import WIDTH, Outcome
 from kjcm.survey.inputs import Config
 
 if TYPE_CHECKING:
-    from kjcm.model.metrics import Scores
-    from kjcm.model.module import Predictions
+    from kjcm.engine.module import Predictions
+    from kjcm.engine.scores import Scores
 
 PACKAGES = ("torch", "torchmetrics", "scikit-learn", "hydra-core")
 CHUNK = 4096  # rows measured at a time
@@ -142,7 +142,7 @@ def _scores_of(scores: Matrix, rows: Rows, side: str) -> "Scores":
     """
     import torch
 
-    from kjcm.model.metrics import Scores
+    from kjcm.engine.scores import Scores
 
     found = Scores(scores.shape[1], len(rows.unseen[side]))
     labels = torch.from_numpy(rows.labels[side])
@@ -156,7 +156,7 @@ def first_by_score(scores: Matrix, probable: bool) -> "Predictions":
     """Return the first ten codes of each row, with their scores as probabilities where they are some, else NaN."""
     import torch
 
-    from kjcm.model.module import Predictions
+    from kjcm.engine.module import Predictions
 
     top = order_of(scores)[:, :WIDTH]
     prob = np.take_along_axis(scores, top, axis=1) if probable else np.full(top.shape, np.nan)

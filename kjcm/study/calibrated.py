@@ -22,7 +22,7 @@ from kjcm.triage.managers import says_words
 from kjcm.triage.scored import Scored, load_scored, save_scored
 
 if TYPE_CHECKING:
-    from kjcm.model.module import Predictions
+    from kjcm.engine.module import Predictions
     from kjcm.study.model_folder import Settings
 
 CALIBRATION, HELD, TEST = "calibration.json", "triage.safetensors", "test_logits.safetensors"

@@ -9,8 +9,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from kjcm import __version__
+from kjcm.engine.device import has_bf16, resolve_precision
 from kjcm.errors import KjcmError
-from kjcm.study.lightning import has_bf16, resolve_precision
 from kjcm.study.loggers import wandb_mode
 
 PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "sentencepiece", "torchmetrics", "hydra-core", "omegaconf",

@@ -8,11 +8,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from kjcm.engine.device import make_trainer, require_device
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import UNFINISHED, digest, filling, write_json, write_parquet
 from kjcm.records import read_json
 from kjcm.study.fit import measure
-from kjcm.study.lightning import make_trainer, require_device
 from kjcm.study.model_folder import finished_run, load_model
 from kjcm.study.recorded import SHOWN, recorded_data, run_cohort, run_config, run_identity, run_report
 from kjcm.study.results import cohort_record, indices_of, outcome_record, prediction_frame, require_weights, show
@@ -70,8 +70,8 @@ def _name(run: Path, whole: Config) -> str:
 
 def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) -> dict[str, Any]:
     """Measure the run's model on the test rows of a data node; write all but metrics.json and return what it will hold."""
-    from kjcm.model.data import Labelled, TokenData
-    from kjcm.model.module import Classifier
+    from kjcm.engine.data import Labelled, TokenData
+    from kjcm.engine.module import Classifier
     from kjcm.text.tokens import tokenize
 
     begin = time.perf_counter()

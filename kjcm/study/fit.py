@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kjcm.engine.choice import Engine
+from kjcm.engine.device import device_name, gathered, global_rank, make_trainer, processes
 from kjcm.errors import Interrupted, KjcmError
 from kjcm.files import write_json
 from kjcm.ksco.classification import Classification
 from kjcm.records import read_json
 from kjcm.study.checkpoints import Checkpoints
-from kjcm.study.engine import Engine
-from kjcm.study.lightning import device_name, gathered, global_rank, make_trainer, processes
 from kjcm.study.loggers import log_outcome, make_loggers
 from kjcm.study.results import Outcome
 from kjcm.study.run_folder import RunFolder
@@ -27,9 +27,9 @@ from kjcm.survey.inputs import Config
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from kjcm.model.data import TokenData
+    from kjcm.engine.data import TokenData
+    from kjcm.engine.resume import Saving
     from kjcm.model.encoder import FirstToken, MeanPooled
-    from kjcm.model.resuming import Saving
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,9 @@ def _fit_and_measure(
     loggers: list[Any],
     callbacks: Sequence[Any],
 ) -> tuple[Fitted, Outcome]:
+    from kjcm.engine.resume import Saving
     from kjcm.model.epochs import Epochs
     from kjcm.model.meter import Meter
-    from kjcm.model.resuming import Saving
 
     module, node = module_for(config, prepared), config["trainer"]
     patience = node["patience"]
@@ -153,8 +153,8 @@ def _fit_and_measure(
 
 def module_for(config: Config, prepared: Prepared) -> Any:
     """Return the LightningModule that learns in the way of the engine."""
-    from kjcm.model.captured import CapturedClassifier
-    from kjcm.model.module import Classifier, Optimisation
+    from kjcm.engine.captured import CapturedClassifier
+    from kjcm.engine.module import Classifier, Optimisation
 
     cohort, engine = prepared.cohort, prepared.engine
     arguments = (

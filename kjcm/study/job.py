@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm import __version__
+from kjcm.engine.device import global_rank
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import write_json, write_parquet, write_text
 from kjcm.ksco.classification import Classification
 from kjcm.study.checkpoints import tidy_up
-from kjcm.study.lightning import global_rank
 from kjcm.study.results import (
     Outcome,
     about_texts,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import kjcm
+from kjcm.engine.device import global_rank
 from kjcm.errors import Interrupted, KjcmError
 from kjcm.records import damaged, read_bytes
-from kjcm.study.lightning import global_rank
 from kjcm.study.results import Outcome
 from kjcm.study.run_folder import RunFolder
 from kjcm.study.sharing import use_cohort

@@ -13,7 +13,7 @@ from kjcm.ksco.classification import Classification
 from kjcm.survey.cohort import SIDES, Cohort
 
 if TYPE_CHECKING:
-    from kjcm.model.module import Predictions
+    from kjcm.engine.module import Predictions
 
 WIDTH = 10  # codes a row in predictions.parquet
 SHOWN = {  # metric -> its column on the screen

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from kjcm.engine.device import global_rank
 from kjcm.errors import Interrupted, first_line
-from kjcm.study.lightning import global_rank
 
 CAUGHT = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 

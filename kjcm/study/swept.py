@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kjcm import schema
+from kjcm.engine.device import device_count, global_rank, one_of_several, without_sweep
 from kjcm.errors import Interrupted
 from kjcm.streams import use_outlets
 from kjcm.study.cards import take_cards
@@ -24,7 +25,6 @@ from kjcm.study.failures import Failure, read_failure, tell
 from kjcm.study.job import folder_of, resolved
 from kjcm.study.lease import Busy, is_held, machine
 from kjcm.study.ledger import state_of
-from kjcm.study.lightning import device_count, global_rank, one_of_several, without_sweep
 from kjcm.study.run_folder import RunFolder
 from kjcm.study.screen import prefixed
 from kjcm.study.signals import handled

@@ -15,15 +15,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from kjcm import __version__
+from kjcm.engine.choice import choose_engine
+from kjcm.engine.device import global_rank, quiet, require_device
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.ksco.classification import prefixes_of
 from kjcm.study.calibrated import TEST, calibrate, scored
 from kjcm.study.checkpoints import tidy_up
-from kjcm.study.engine import choose_engine
 from kjcm.study.failures import failure_of, write_failure
 from kjcm.study.fit import Fitted, Prepared, fitted_and_measured
 from kjcm.study.job import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
-from kjcm.study.lightning import global_rank, quiet, require_device
 from kjcm.study.model_card import write_card
 from kjcm.study.model_folder import Settings, save_model
 from kjcm.study.results import Outcome
@@ -147,7 +147,7 @@ def prepared_for(config: Config, rows: Rows) -> Prepared:
     Raises:
         KjcmError: the tokenizer or the weights are not usable.
     """
-    from kjcm.model.data import Labelled, TokenData
+    from kjcm.engine.data import Labelled, TokenData
     from kjcm.text.tokens import require_known
 
     quiet()

@@ -18,11 +18,11 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.study.failures import failure_of
 from kjcm.study.job import folder_of, rows_of
 from kjcm.study.lease import Busy
-from kjcm.study.lightning import require_device
 from kjcm.study.recorded import run_measured
 from kjcm.study.run_folder import identity_of
 from kjcm.study.signals import signals

@@ -4,8 +4,8 @@ from importlib.util import find_spec
 
 from omegaconf import DictConfig, OmegaConf
 
+from kjcm.engine.device import one_of_several
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.study.lightning import one_of_several
 from kjcm.survey.inputs import Config
 
 

@@ -99,7 +99,7 @@ def test_rows_in_another_order_are_told() -> None:
 
 def test_trainer_is_given_the_very_tokens_and_labels_of_the_rows() -> None:
     from kjcm.bench.loops import OrderedRows
-    from kjcm.model.data import Labelled, TokenData
+    from kjcm.engine.data import Labelled, TokenData
     from kjcm.text.tokens import Tokens
 
     tokens = Tokens(np.array([2, 7, 3, 2, 8, 9, 3, 2, 3], np.int32), np.array([0, 3, 7, 9]))

@@ -24,7 +24,7 @@ DISK = 8  # MiB of the small disk
 # a command line in which the training's nth step ends by an injected statement
 INJECTED = """
 import sys
-from kjcm.model.module import Classifier
+from kjcm.engine.module import Classifier
 step, count = Classifier.training_step, [0]
 def training_step(self, batch):
     import torch
@@ -38,7 +38,7 @@ main(sys.argv[1:])
 """
 LATE = """
 import os, sys
-from kjcm.model.resuming import Saving
+from kjcm.engine.resume import Saving
 end = Saving.on_train_end
 def on_train_end(self, trainer, module):
     end(self, trainer, module)
@@ -49,7 +49,7 @@ main(sys.argv[1:])
 """
 ONE_OF_TWO = """
 import os, sys
-from kjcm.model.resuming import Saving
+from kjcm.engine.resume import Saving
 def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
     if trainer.global_rank == 1 and trainer.global_step == trainer.estimated_stepping_batches - 1:
         os.kill(os.getpid(), {signal})

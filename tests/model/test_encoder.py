@@ -15,9 +15,9 @@ from transformers import (
     DistilBertForSequenceClassification,
 )
 
+from kjcm.engine.module import Classifier, Optimisation
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, load_encoder, save_encoder
-from kjcm.model.module import Classifier, Optimisation
 
 DISTILBERT = {
     "model_type": "distilbert", "n_layers": 2, "dim": 32, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 16,

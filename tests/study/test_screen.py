@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from kjcm.engine.device import progress_bar
 from kjcm.model import epochs
-from kjcm.study.lightning import progress_bar
 from kjcm.study.screen import Prefixed, ToStdout
 from tests.conftest import SMALL, command
 

@@ -129,7 +129,7 @@ def test_training_on_a_wave_needs_both(here: Path, capfd: pytest.CaptureFixture[
 
 
 def test_evaluate_uses_its_batch_size(finished: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kjcm.model.data import TokenBatches
+    from kjcm.engine.data import TokenBatches
 
     sizes, whole = [], TokenBatches.__getitem__
     monkeypatch.setattr(

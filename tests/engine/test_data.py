@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kjcm.model.data import Batches, Labelled, TokenBatches, TokenData
+from kjcm.engine.data import Batches, Labelled, TokenBatches, TokenData
 from kjcm.text.tokens import Tokens
 
 ROWS, SIZE = 103, 8  # 12 whole batches and one of 7 rows

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MeanMetric
 
+from kjcm.engine.data import Batch
+from kjcm.engine.resume import Position, loops_at
+from kjcm.engine.scores import MeanLoss, Scores
 from kjcm.errors import KjcmError
 from kjcm.model.attention import Layout
-from kjcm.model.data import Batch
-from kjcm.model.metrics import MeanLoss, Scores
-from kjcm.model.resuming import Position, loops_at
 
 SHOWN_CODES = 10  # codes and probabilities kept of each row
 

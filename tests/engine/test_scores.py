@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support, top_k_accuracy_score
 from torch import Tensor
 
-from kjcm.model.metrics import Scores
+from kjcm.engine.scores import Scores
 
 SINGLE = (
     "accuracy",

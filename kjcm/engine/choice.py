@@ -4,8 +4,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kjcm.engine.device import device_count, global_rank, on_gpu
 from kjcm.errors import ConfigError
-from kjcm.study.lightning import device_count, global_rank, on_gpu
 
 if TYPE_CHECKING:
     from kjcm.model.encoder import FirstToken, MeanPooled

@@ -13,10 +13,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from kjcm.engine.data import Labelled, TokenBatches, TokenData
+from kjcm.engine.module import Classifier, Optimisation
 from kjcm.errors import KjcmError
-from kjcm.model.data import Labelled, TokenBatches, TokenData
 from kjcm.model.encoder import build_encoder
-from kjcm.model.module import Classifier, Optimisation
 from kjcm.text.tokens import Tokens
 
 CODES = ("111", "222", "333", "444")

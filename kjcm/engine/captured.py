@@ -15,11 +15,11 @@ from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch._functorch import config as functorch
 from torch.nn import functional
 
-from kjcm.engine.steps import Steps
+from kjcm.engine.data import Batch
+from kjcm.engine.graph import Steps
+from kjcm.engine.module import Classifier
 from kjcm.errors import KjcmError, first_line
 from kjcm.model.attention import Layout
-from kjcm.model.data import Batch
-from kjcm.model.module import Classifier
 from kjcm.model.packing import Resident
 
 SHAPES = 256  # of steps that one process compiles: after eight, torch would run further ones uncompiled, without a word

@@ -17,16 +17,16 @@ from torch import Tensor
 from torch._dynamo.exc import InternalTorchDynamoError
 from torch.nn.functional import cross_entropy
 
-from kjcm.engine.steps import Steps
+from kjcm.engine import captured
+from kjcm.engine.captured import CapturedClassifier
+from kjcm.engine.data import Labelled, TokenData
+from kjcm.engine.graph import Steps
+from kjcm.engine.module import Classifier, Optimisation
+from kjcm.engine.resume import Saving, require_same_step
 from kjcm.errors import KjcmError
-from kjcm.model import captured
 from kjcm.model.attention import Layout
-from kjcm.model.captured import CapturedClassifier
-from kjcm.model.data import Labelled, TokenData
 from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, can_pack
-from kjcm.model.module import Classifier, Optimisation
 from kjcm.model.packing import pack
-from kjcm.model.resuming import Saving, require_same_step
 from kjcm.text.tokens import Tokens
 
 CLASSES = tuple(f"{code}" for code in range(111, 118))

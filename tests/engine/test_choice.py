@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from kjcm.engine.choice import Engine, choose_engine
 from kjcm.errors import ConfigError
 from kjcm.model.encoder import FirstToken
-from kjcm.study.engine import Engine, choose_engine
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
 ALONE = {"accelerator": "auto", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "auto"}
