@@ -34,7 +34,7 @@ COMMANDS = {
         "kjcm tune experiment=k_jcm trials=50",
     ),
     "runs": (
-        "kjcm.study.runs:runs",
+        "kjcm.runs.runs:runs",
         "what became of all runs: a table, filtered, over seeds, as CSV",
         "kjcm runs group=seed sort=f1_weighted",
     ),
@@ -195,7 +195,7 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
         except Exception as error:
             if debug:
                 raise
-            from kjcm.study.failures import tell
+            from kjcm.runs.failures import tell
 
             codes.append(tell(f"kjcm {command}", error).exit_code)
             return None

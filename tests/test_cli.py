@@ -329,7 +329,7 @@ def test_a_bad_input_does_not_cost_the_run_that_it_would_overwrite(finished: Pat
 
 
 def test_two_processes_do_not_train_one_run(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from kjcm.study.lease import leased
+    from kjcm.runs.lease import leased
 
     (here / "run").mkdir()
     with leased(here / "run"):

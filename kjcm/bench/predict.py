@@ -19,7 +19,7 @@ from kjcm.coding.reading import first_texts
 from kjcm.engine.device import on_gpu, require_device
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import require_file
-from kjcm.study.model_folder import Settings, finished_run, load_settings
+from kjcm.runs.model_folder import Settings, finished_run, load_settings
 
 EXACT = "32-true"  # what the others are held against
 PRECISIONS = (EXACT, "bf16", "int8")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from kjcm.study.model_folder import Settings
+from kjcm.runs.model_folder import Settings
 from kjcm.triage.calibration import Probabilities
 from kjcm.triage.picks import NONE, ranking
 from kjcm.triage.rules import ACCEPT, BACK_OFF, DECISIONS, INVALID, Triage

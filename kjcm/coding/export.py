@@ -15,10 +15,10 @@ from kjcm.coding.onnx import INPUTS, make_onnx, saturates, versions
 from kjcm.coding.reading import first_texts
 from kjcm.errors import KjcmError
 from kjcm.files import digest, require_file, write_json
-from kjcm.study.calibrated import CALIBRATION
-from kjcm.study.model_card import CARD
-from kjcm.study.model_folder import finished_run, load_model, load_settings
-from kjcm.study.recorded import recorded_data, run_config
+from kjcm.runs.contents import recorded_data, run_config
+from kjcm.runs.held_out import CALIBRATION
+from kjcm.runs.model_card import CARD
+from kjcm.runs.model_folder import finished_run, load_model, load_settings
 from kjcm.survey.inputs import Config, classification_of, cohort_of
 
 MODEL, NOTE = "model.onnx", "export.json"

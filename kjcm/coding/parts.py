@@ -17,7 +17,7 @@ from kjcm.coding.coded import Coded
 from kjcm.errors import ConfigError, DiskError, KjcmError
 from kjcm.files import atomic, digest, write_json
 from kjcm.records import read_json
-from kjcm.study.lease import Lease, leased
+from kjcm.runs.lease import Lease, leased
 
 
 @dataclass(frozen=True)

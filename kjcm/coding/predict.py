@@ -30,7 +30,7 @@ from kjcm.errors import ConfigError
 from kjcm.files import digest, require_file
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import read_options
-from kjcm.study.model_folder import Settings, finished_run, load_settings
+from kjcm.runs.model_folder import Settings, finished_run, load_settings
 from kjcm.survey.texts import texts_of
 from kjcm.triage.rules import DECISIONS, VERSION
 from kjcm.write.table import OUTPUTS, open_input, writer

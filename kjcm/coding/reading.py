@@ -13,7 +13,7 @@ from kjcm.read.columns import meant_columns
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import ReadOptions
 from kjcm.read.table import read_chunks, table_columns
-from kjcm.study.model_folder import Settings
+from kjcm.runs.model_folder import Settings
 from kjcm.survey.responses import manages_in
 from kjcm.survey.texts import TEXT_COLUMNS, Labels, Texts, require_texts, texts_of
 from kjcm.triage.managers import says_words

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kjcm.errors import ConfigError
-from kjcm.study.calibrated import calibration_of, held_rows
-from kjcm.study.model_folder import Settings
+from kjcm.runs.held_out import calibration_of, held_rows
+from kjcm.runs.model_folder import Settings
 from kjcm.triage.outlook import outlook
 from kjcm.triage.rules import Options, Tree, Triage
 from kjcm.triage.scored import Scored

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm.coding.rules import Basis, basis_of, warn_of_rows
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic
-from kjcm.study.model_folder import finished_run, load_settings
+from kjcm.runs.model_folder import finished_run, load_settings
 from kjcm.triage.outlook import by_target
 from kjcm.triage.rules import Options
 from kjcm.triage.scored import Scored

@@ -22,7 +22,7 @@ from kjcm.report.tables import (
     rows_and_metrics,
     with_errors,
 )
-from kjcm.study.results import same_text
+from kjcm.runs.results import same_text
 
 LEVELS = (1, 2, 3, 4)
 SIZES = ("tail: the third of the groups with the fewest training rows", "middle third", "head: the third with the most")

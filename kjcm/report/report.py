@@ -16,9 +16,9 @@ from kjcm.report.experiments import folder
 from kjcm.report.paper import counts_of_verdicts
 from kjcm.report.runs import Run, choose_anchor, find_runs, load_models, path_word, select, study_hash
 from kjcm.report.study import MAIN, Study
+from kjcm.runs.contents import recorded_data
 from kjcm.schema import word_key
 from kjcm.shell import command_line
-from kjcm.study.recorded import recorded_data
 from kjcm.survey.inputs import Config, classification_of, cohort_of
 
 OF_A_PAGE = ("runs", "like", "only", "texts", "replicates", "bootstrap_seed")  # keys that say what a page shows

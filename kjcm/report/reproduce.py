@@ -15,10 +15,10 @@ from kjcm.report.experiments import folder
 from kjcm.report.report import build_report
 from kjcm.report.review import read_verdicts
 from kjcm.report.runs import Model, load_models, path_word, study_hash, words_for
+from kjcm.runs.failures import tell
+from kjcm.runs.folder import default_path, identity_of
 from kjcm.schema import word_key
 from kjcm.shell import command_line
-from kjcm.study.failures import tell
-from kjcm.study.run_folder import default_path, identity_of
 from kjcm.survey.inputs import Config, input_digests
 
 OWN = {field.name for field in fields(schema.Reproduce)} - {field.name for field in fields(schema.Train)}

@@ -13,10 +13,10 @@ import yaml
 
 from kjcm.errors import KjcmError, some
 from kjcm.report.scores import Answers, answers_of
+from kjcm.runs.contents import run_cohort, run_config, run_identity, run_overrides, run_predictions, run_report
+from kjcm.runs.states import leaves, run_paths, setting_of
 from kjcm.schema import INPUTS, quoted, word_key
 from kjcm.shell import command_line
-from kjcm.study.ledger import leaves, run_paths, setting_of
-from kjcm.study.recorded import run_cohort, run_config, run_identity, run_overrides, run_predictions, run_report
 from kjcm.unread import is_read
 
 # Words of a run's command that say which model it is or where it goes, not what it is like.

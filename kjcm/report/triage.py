@@ -16,9 +16,9 @@ from kjcm.report.further import SIZES
 from kjcm.report.runs import Run
 from kjcm.report.study import Study, mean_of
 from kjcm.report.tables import Content
-from kjcm.study.calibrated import TEST, calibration_of, held_rows
-from kjcm.study.findings import calibration_error, reliability_of
-from kjcm.study.model_folder import load_settings
+from kjcm.runs.findings import calibration_error, reliability_of
+from kjcm.runs.held_out import TEST, calibration_of, held_rows
+from kjcm.runs.model_folder import load_settings
 from kjcm.triage.calibration import Labels, Probabilities, brier, probabilities
 from kjcm.triage.picks import on_list, ranking, sizes
 from kjcm.triage.rules import ACCEPT, CHOOSE, SEARCH, Options, Tree, Triage

@@ -23,8 +23,8 @@ from kjcm.review import LOOPBACK
 from kjcm.review.files import export, opened
 from kjcm.review.names import reviewer
 from kjcm.review.store import Store
-from kjcm.study.model_folder import Settings, finished_run, load_settings
-from kjcm.study.recorded import recorded_data, run_config
+from kjcm.runs.contents import recorded_data, run_config
+from kjcm.runs.model_folder import Settings, finished_run, load_settings
 from kjcm.triage.rules import DECISIONS
 
 log = logging.getLogger("kjcm")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from kjcm.engine.device import device_name
+from kjcm.runs.results import WIDTH, Outcome
 from kjcm.study.job import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
-from kjcm.study.results import WIDTH, Outcome
 from kjcm.survey.inputs import Config
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from kjcm.engine.device import make_trainer, require_device
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import UNFINISHED, digest, filling, write_json, write_parquet
 from kjcm.records import read_json
+from kjcm.runs.contents import SHOWN, recorded_data, run_cohort, run_config, run_identity, run_report
+from kjcm.runs.folder import identity_of
+from kjcm.runs.model_folder import finished_run, load_model
+from kjcm.runs.results import cohort_record, indices_of, outcome_record, prediction_frame, require_weights, show
 from kjcm.study.fit import measure
-from kjcm.study.model_folder import finished_run, load_model
-from kjcm.study.recorded import SHOWN, recorded_data, run_cohort, run_config, run_identity, run_report
-from kjcm.study.results import cohort_record, indices_of, outcome_record, prediction_frame, require_weights, show
-from kjcm.study.run_folder import identity_of
 from kjcm.survey.inputs import Config, classification_of, cohort_of
 
 FILES = ("metrics.json", "predictions.parquet", "cohort.json")

@@ -16,10 +16,10 @@ from kjcm.errors import Interrupted, KjcmError
 from kjcm.files import write_json
 from kjcm.ksco.classification import Classification
 from kjcm.records import read_json
-from kjcm.study.checkpoints import Checkpoints
+from kjcm.runs.checkpoints import Checkpoints
+from kjcm.runs.folder import RunFolder
+from kjcm.runs.results import Outcome
 from kjcm.study.loggers import log_outcome, make_loggers
-from kjcm.study.results import Outcome
-from kjcm.study.run_folder import RunFolder
 from kjcm.study.signals import Signals
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import Config

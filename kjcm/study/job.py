@@ -21,8 +21,9 @@ from kjcm.engine.device import global_rank
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import write_json, write_parquet, write_text
 from kjcm.ksco.classification import Classification
-from kjcm.study.checkpoints import tidy_up
-from kjcm.study.results import (
+from kjcm.runs.checkpoints import tidy_up
+from kjcm.runs.folder import RunFolder, default_path, identity_of
+from kjcm.runs.results import (
     Outcome,
     about_texts,
     cohort_record,
@@ -34,7 +35,6 @@ from kjcm.study.results import (
     result_lines,
     show,
 )
-from kjcm.study.run_folder import RunFolder, default_path, identity_of
 from kjcm.study.signals import Signals, signals
 from kjcm.survey.augment import augmentation, reviewed_rows
 from kjcm.survey.cohort import Cohort

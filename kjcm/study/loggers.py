@@ -13,8 +13,8 @@ import kjcm
 from kjcm.engine.device import global_rank
 from kjcm.errors import Interrupted, KjcmError
 from kjcm.records import damaged, read_bytes
-from kjcm.study.results import Outcome
-from kjcm.study.run_folder import RunFolder
+from kjcm.runs.folder import RunFolder
+from kjcm.runs.results import Outcome
 from kjcm.study.sharing import use_cohort
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import Config

@@ -11,11 +11,11 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from kjcm.errors import counted
+from kjcm.runs.failures import FAILURE, Failure
+from kjcm.runs.folder import RunFolder
+from kjcm.runs.lease import holder_of
+from kjcm.runs.states import Entry, entry_of, given_by, state_of
 from kjcm.schema import without_hydra
-from kjcm.study.failures import FAILURE, Failure
-from kjcm.study.lease import holder_of
-from kjcm.study.ledger import Entry, entry_of, given_by, state_of
-from kjcm.study.run_folder import RunFolder
 from kjcm.survey.inputs import Config
 
 log = logging.getLogger("kjcm")
@@ -30,7 +30,7 @@ class Job:
         words: its overrides.
         config: resolved; empty where it cannot be.
         folder: of its run; None where it has none.
-        state: before the launch, as `kjcm.study.ledger` names it; or 'invalid', or 'repeated'.
+        state: before the launch, as `kjcm.runs.states` names it; or 'invalid', or 'repeated'.
         reason: for the state.
         apart: those of its overrides that tell it from the others.
         starts: whether it is to be launched.

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm.errors import KjcmError, some
 from kjcm.files import UNFINISHED, atomic, filling, write_json, write_parquet
 from kjcm.ksco.classification import Classification
-from kjcm.study.results import cohort_record, flow_lines
+from kjcm.runs.results import cohort_record, flow_lines
 from kjcm.survey.augment import augmentation
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import Config, classification_of, cohort_of, input_files, source_of

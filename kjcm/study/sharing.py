@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kjcm.runs.contents import run_predictions
 from kjcm.study.job import Rows
-from kjcm.study.recorded import run_predictions
 from kjcm.survey.inputs import Config
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def _panels(share_text: bool, path: Path, rows: Rows, report: Mapping[str, Any])
     """Return the test's tables and pictures, by the name of their panel."""
     import wandb
 
-    from kjcm.study import findings, pictures
+    from kjcm.runs import findings
+    from kjcm.study import pictures
 
     predictions = run_predictions(path, COLUMNS)
     texts = rows.sides["test"]["text"].tolist() if share_text else None

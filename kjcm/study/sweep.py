@@ -23,14 +23,14 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm import schema
 from kjcm.errors import ConfigError, KjcmError, counted, first_line
 from kjcm.files import atomic, without_formulas, write_text
-from kjcm.study.checkpoints import tidy_up
-from kjcm.study.failures import Failure, failure_of
+from kjcm.runs.checkpoints import tidy_up
+from kjcm.runs.failures import Failure, failure_of
+from kjcm.runs.folder import LAUNCH
+from kjcm.runs.lease import is_held
+from kjcm.runs.listing import column_of, frame_of, ordered, show, validated
+from kjcm.runs.states import state_of
 from kjcm.study.job import folder_of, resolved
-from kjcm.study.lease import is_held
-from kjcm.study.ledger import state_of
-from kjcm.study.listing import column_of, frame_of, ordered, show, validated
 from kjcm.study.planned import Composer, Job, say, tell_apart
-from kjcm.study.run_folder import LAUNCH
 from kjcm.study.signals import handled, leave
 from kjcm.study.swept import INTERRUPTED, SweptJob, this_process
 from kjcm.survey.inputs import Config

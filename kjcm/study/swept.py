@@ -19,13 +19,13 @@ from omegaconf import DictConfig
 from kjcm import schema
 from kjcm.engine.device import device_count, global_rank, one_of_several, without_sweep
 from kjcm.errors import Interrupted
+from kjcm.runs.failures import Failure, read_failure, tell
+from kjcm.runs.folder import RunFolder
+from kjcm.runs.lease import Busy, is_held, machine
+from kjcm.runs.states import state_of
 from kjcm.streams import use_outlets
 from kjcm.study.cards import take_cards
-from kjcm.study.failures import Failure, read_failure, tell
 from kjcm.study.job import folder_of, resolved
-from kjcm.study.lease import Busy, is_held, machine
-from kjcm.study.ledger import state_of
-from kjcm.study.run_folder import RunFolder
 from kjcm.study.screen import prefixed
 from kjcm.study.signals import handled
 from kjcm.study.train import SWEEP

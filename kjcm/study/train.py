@@ -19,15 +19,15 @@ from kjcm.engine.choice import choose_engine
 from kjcm.engine.device import global_rank, quiet, require_device
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.ksco.classification import prefixes_of
-from kjcm.study.calibrated import TEST, calibrate, scored
-from kjcm.study.checkpoints import tidy_up
-from kjcm.study.failures import failure_of, write_failure
+from kjcm.runs.checkpoints import tidy_up
+from kjcm.runs.failures import failure_of, write_failure
+from kjcm.runs.folder import RunFolder
+from kjcm.runs.held_out import TEST, calibrate, scored
+from kjcm.runs.model_card import write_card
+from kjcm.runs.model_folder import Settings, save_model
+from kjcm.runs.results import Outcome
 from kjcm.study.fit import Fitted, Prepared, fitted_and_measured
 from kjcm.study.job import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
-from kjcm.study.model_card import write_card
-from kjcm.study.model_folder import Settings, save_model
-from kjcm.study.results import Outcome
-from kjcm.study.run_folder import RunFolder
 from kjcm.study.sharing import share
 from kjcm.study.signals import signals
 from kjcm.survey.inputs import Config

@@ -20,11 +20,11 @@ from optuna.trial import TrialState
 
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError, some
-from kjcm.study.failures import failure_of
+from kjcm.runs.contents import run_measured
+from kjcm.runs.failures import failure_of
+from kjcm.runs.folder import identity_of
+from kjcm.runs.lease import Busy
 from kjcm.study.job import folder_of, rows_of
-from kjcm.study.lease import Busy
-from kjcm.study.recorded import run_measured
-from kjcm.study.run_folder import identity_of
 from kjcm.study.signals import signals
 from kjcm.survey.inputs import Config
 from kjcm.tune.results import About, best_of, conclude, value_text, write_all, write_results

@@ -11,9 +11,9 @@ from optuna.distributions import BaseDistribution
 from kjcm import schema
 from kjcm.errors import ConfigError, some
 from kjcm.overrides import group_names, is_from_hydra, said
+from kjcm.runs.folder import default_path, identity_of
 from kjcm.schema import word_key
 from kjcm.shell import command_line
-from kjcm.study.run_folder import default_path, identity_of
 from kjcm.survey.inputs import Config
 from kjcm.tune.space import Value, ends, word
 

@@ -15,8 +15,8 @@ import pytest
 
 from kjcm.coding.coder import Coder, Ready
 from kjcm.records import read_json
-from kjcm.study.lease import leased
-from kjcm.study.model_folder import load_settings
+from kjcm.runs.lease import leased
+from kjcm.runs.model_folder import load_settings
 from kjcm.triage.calibration import probabilities
 from kjcm.triage.managers import says_words
 from kjcm.triage.scored import load_scored

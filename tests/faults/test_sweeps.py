@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from kjcm.study.failures import read_failure
-from kjcm.study.lease import holder_of, seems_held
-from kjcm.study.ledger import state_of
+from kjcm.runs.failures import read_failure
+from kjcm.runs.lease import holder_of, seems_held
+from kjcm.runs.states import state_of
 from tests.conftest import ROOT, SMALL, command
 
 pytestmark = pytest.mark.fault

@@ -24,10 +24,10 @@ from kjcm import schema
 from kjcm.files import write_json, write_parquet
 from kjcm.ksco.classification import load_classification
 from kjcm.overrides import config_folder
+from kjcm.runs.folder import RunFolder, default_path, identity_of
+from kjcm.runs.results import Outcome, about_texts
 from kjcm.study.baseline import PACKAGES as BASELINE_PACKAGES
 from kjcm.study.job import Rows, at_work, report_record, rows_of
-from kjcm.study.results import Outcome, about_texts
-from kjcm.study.run_folder import RunFolder, default_path, identity_of
 from kjcm.study.train import PACKAGES
 
 WIDTH = 10

@@ -10,8 +10,8 @@ from scipy.special import softmax
 
 from kjcm.records import read_json
 from kjcm.report.triage import PLAIN, _mean_or_none
-from kjcm.study.calibrated import held_rows
-from kjcm.study.model_folder import load_settings
+from kjcm.runs.held_out import held_rows
+from kjcm.runs.model_folder import load_settings
 from kjcm.triage.picks import sizes
 from kjcm.triage.rules import CHOOSE, SEARCH, Tree, Triage
 from kjcm.triage.scored import Scored, load_scored

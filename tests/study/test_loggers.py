@@ -13,7 +13,7 @@ import yaml
 
 import kjcm
 from kjcm.model import tracker
-from kjcm.study import findings
+from kjcm.runs import findings
 from tests.conftest import LEARNS, SMALL, command
 from tests.study.offline import of_run, read
 

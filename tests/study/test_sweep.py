@@ -14,10 +14,10 @@ import pytest
 from omegaconf import DictConfig
 
 from kjcm.errors import Interrupted
+from kjcm.runs.failures import FAILURE, failure_of, read_failure
+from kjcm.runs.lease import leased
+from kjcm.runs.states import state_of
 from kjcm.study import baseline as fitting
-from kjcm.study.failures import FAILURE, failure_of, read_failure
-from kjcm.study.lease import leased
-from kjcm.study.ledger import state_of
 from kjcm.study.swept import SweptJob
 from tests.conftest import command
 
@@ -166,7 +166,7 @@ def test_a_job_left_to_a_process_that_is_killed_meanwhile_is_taken_up(
     assert command(*JOBS, "seed=0,1") == 0
     folder = Path(table(here)["folder"][0])
     (folder / "DONE").unlink()
-    hold = "import sys; from pathlib import Path; from kjcm.study.lease import leased\n"
+    hold = "import sys; from pathlib import Path; from kjcm.runs.lease import leased\n"
     hold += f"with leased(Path({str(folder)!r})): print('held', flush=True); sys.stdin.read()"
     original = SweptJob.__call__
     with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

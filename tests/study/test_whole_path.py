@@ -335,7 +335,7 @@ def test_tensorboard_gets_the_scalars(here: Path) -> None:
 
 
 def test_identity_is_what_defines_the_run_not_where_it_runs(here: Path) -> None:
-    from kjcm.study.run_folder import identity_of
+    from kjcm.runs.folder import identity_of
 
     def identity(*words: str) -> str:
         from hydra import compose, initialize_config_dir

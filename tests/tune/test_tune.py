@@ -19,8 +19,8 @@ from optuna import Study, load_study
 from optuna.trial import TrialState
 
 from kjcm.ksco.classification import load_classification
-from kjcm.study.lease import holder_of
-from kjcm.study.ledger import state_of
+from kjcm.runs.lease import holder_of
+from kjcm.runs.states import state_of
 from kjcm.survey.cohort import Cohort, build_cohort
 from kjcm.survey.responses import Source, table_source
 from kjcm.survey.twin import synthetic_source
@@ -103,7 +103,7 @@ def test_the_command_of_the_best_makes_the_same_run_with_a_test(made: Path, here
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from kjcm.study.run_folder import identity_of
+    from kjcm.runs.folder import identity_of
 
     program, *words = shlex.split(summary(made)["best"]["command"])
     assert (program, words[0]) == ("kjcm", "train")

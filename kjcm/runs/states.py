@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kjcm.errors import KjcmError
+from kjcm.runs.contents import run_config, run_identity, run_measured, run_overrides
+from kjcm.runs.failures import read_failure
+from kjcm.runs.folder import read_identity
+from kjcm.runs.lease import SILENCE, holder_of, seems_held, silent_for
 from kjcm.schema import WHERE_AND_HOW, YOUNGER
-from kjcm.study.failures import read_failure
-from kjcm.study.lease import SILENCE, holder_of, seems_held, silent_for
-from kjcm.study.recorded import run_config, run_identity, run_measured, run_overrides
-from kjcm.study.run_folder import read_identity
 
 DEPTHS = ("", "*/", "*/*/")  # where run folders are looked for
 # Words of a run's command that say what it is called, and where and how it runs.

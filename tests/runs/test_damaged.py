@@ -11,9 +11,9 @@ import pytest
 
 from kjcm.errors import KjcmError
 from kjcm.records import MOST, Count, faults, read_bytes, read_frame, read_json, read_yaml
-from kjcm.study.ledger import entry_of
+from kjcm.runs.states import entry_of
 from tests.conftest import command
-from tests.study.damaging import BOMB, RECORDS, attempt, fuzz, sparse
+from tests.runs.damaging import BOMB, RECORDS, attempt, fuzz, sparse
 
 
 @pytest.fixture(scope="session")

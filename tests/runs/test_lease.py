@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from kjcm.errors import KjcmError
-from kjcm.study import lease
-from kjcm.study.failures import read_failure
-from kjcm.study.lease import LEASE, Busy, FinishedMeanwhile, Lease, holder_of, is_held, leased, seems_held
-from kjcm.study.run_folder import Identity, RunFolder
+from kjcm.runs import lease
+from kjcm.runs.failures import read_failure
+from kjcm.runs.folder import Identity, RunFolder
+from kjcm.runs.lease import LEASE, Busy, FinishedMeanwhile, Lease, holder_of, is_held, leased, seems_held
 from tests.conftest import ROOT
 
 COUNT = """
 import sys, time
 from pathlib import Path
-from kjcm.study.lease import Busy, leased
+from kjcm.runs.lease import Busy, leased
 folder, inside = Path(sys.argv[1]), Path(sys.argv[1]) / "inside"
 taken = 0
 while taken < 5:
@@ -36,7 +36,7 @@ while taken < 5:
 HOLD = """
 import sys, time
 from pathlib import Path
-from kjcm.study.lease import leased
+from kjcm.runs.lease import leased
 with leased(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

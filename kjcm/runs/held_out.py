@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kjcm.files import write_json
 from kjcm.records import damaged, read_json, require_regular
-from kjcm.study.findings import calibration_error, reliability_of
+from kjcm.runs.findings import calibration_error, reliability_of
 from kjcm.survey.split import first_half
 from kjcm.triage.calibration import brier, fit_temperature, probabilities
 from kjcm.triage.managers import says_words
@@ -23,7 +23,7 @@ from kjcm.triage.scored import Scored, load_scored, save_scored
 
 if TYPE_CHECKING:
     from kjcm.engine.module import Predictions
-    from kjcm.study.model_folder import Settings
+    from kjcm.runs.model_folder import Settings
 
 CALIBRATION, HELD, TEST = "calibration.json", "triage.safetensors", "test_logits.safetensors"
 

@@ -15,9 +15,9 @@ import pytest
 
 from kjcm.errors import KjcmError
 from kjcm.files import digest
-from kjcm.study.calibrated import calibration_of, held_rows
-from kjcm.study.model_folder import FILES as SIGNED
-from kjcm.study.model_folder import load_model, load_settings
+from kjcm.runs.held_out import calibration_of, held_rows
+from kjcm.runs.model_folder import FILES as SIGNED
+from kjcm.runs.model_folder import load_model, load_settings
 
 FILES = (
     "model.safetensors", "config.json", "kjcm.json", "tokenizer.json", "tokenizer_config.json", "calibration.json",

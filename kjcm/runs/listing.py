@@ -11,9 +11,9 @@ from typing import Any, get_args
 import pandas as pd
 
 from kjcm.errors import ConfigError, counted, some
-from kjcm.study.ledger import Entry, State, leaves, same_but_seeds
-from kjcm.study.results import SHOWN
-from kjcm.study.run_folder import read_identity
+from kjcm.runs.folder import read_identity
+from kjcm.runs.results import SHOWN
+from kjcm.runs.states import Entry, State, leaves, same_but_seeds
 
 LOWEST_FIRST = ("loss", "seconds")  # in the names of what is better the less there is of it
 ON_SCREEN = (  # those that stay longest first

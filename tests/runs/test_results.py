@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from kjcm.ksco.classification import Classification, load_classification
-from kjcm.study.results import about_texts, cohort_record, same_text
+from kjcm.runs.results import about_texts, cohort_record, same_text
 from tests.survey.making import answers, from_frame
 
 

@@ -9,7 +9,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from kjcm.ksco.classification import Classification
 from kjcm.records import read_json
-from kjcm.study.model_card import origin_of
+from kjcm.runs.model_card import origin_of
 from tests.conftest import SMALL, command
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from kjcm.errors import KjcmError
 from kjcm.records import read_json
-from kjcm.study.calibrated import calibration_of, held_rows
-from kjcm.study.findings import calibration_error, reliability_of
-from kjcm.study.model_folder import load_settings
+from kjcm.runs.findings import calibration_error, reliability_of
+from kjcm.runs.held_out import calibration_of, held_rows
+from kjcm.runs.model_folder import load_settings
 from kjcm.survey.split import first_half
 from kjcm.survey.wording import worded
 from kjcm.triage.calibration import brier, probabilities

@@ -16,9 +16,9 @@ import yaml
 from kjcm.errors import KjcmError
 from kjcm.files import write_json, write_text
 from kjcm.records import read_json
+from kjcm.runs.failures import FAILURE, Failure, failure_of, read_failure, write_failure
+from kjcm.runs.lease import LEASE, FinishedMeanwhile, Lease, leased
 from kjcm.schema import WHERE_AND_HOW, YOUNGER
-from kjcm.study.failures import FAILURE, Failure, failure_of, read_failure, write_failure
-from kjcm.study.lease import LEASE, FinishedMeanwhile, Lease, leased
 from kjcm.survey.inputs import input_digests
 
 # Changes when the same config and inputs would give other results than before.

@@ -10,11 +10,11 @@ from jinja2 import Environment
 
 from kjcm.files import write_text
 from kjcm.ksco.classification import Classification
-from kjcm.study.calibrated import calibration_of
-from kjcm.study.findings import major_confusion
+from kjcm.runs.contents import run_predictions
+from kjcm.runs.findings import major_confusion
+from kjcm.runs.held_out import calibration_of
+from kjcm.runs.results import flow_lines
 from kjcm.study.job import Rows
-from kjcm.study.recorded import run_predictions
-from kjcm.study.results import flow_lines
 from kjcm.survey.inputs import Config
 
 CARD = "README.md"
@@ -59,7 +59,7 @@ def write_card(path: Path, config: Config, rows: Rows, report: Mapping[str, Any]
         "transformers": model["pooling"] == "cls",  # its own head, which transformers can load
         "learnt": config["tokenizer"]["kind"] == "trained",
     }
-    template = (files("kjcm.study") / TEMPLATE).read_text(encoding="utf-8")
+    template = (files("kjcm.runs") / TEMPLATE).read_text(encoding="utf-8")
     card = Environment(autoescape=False, keep_trailing_newline=True).from_string(template).render(values)
     write_text(path / "model" / CARD, card)
 

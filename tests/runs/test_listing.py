@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from kjcm.errors import ConfigError
-from kjcm.study.ledger import Entry
-from kjcm.study.listing import _fitting, column_of, frame_of, key_of, ordered, over_seeds, show, validated
+from kjcm.runs.listing import _fitting, column_of, frame_of, key_of, ordered, over_seeds, show, validated
+from kjcm.runs.states import Entry
 
 
 def entry(number: int, **more: Any) -> Entry:

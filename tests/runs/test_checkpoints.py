@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kjcm.errors import KjcmError
-from kjcm.study.checkpoints import Checkpoints
+from kjcm.runs.checkpoints import Checkpoints
 from tests.conftest import LEARNS, command
 
 
