@@ -74,7 +74,7 @@ def folder_to_fill(config: Mapping[str, Any]) -> Path:
 
 def write(out: Path, benchmark: Benchmark, measured_on: Mapping[str, Any]) -> None:
     """Write the picture and then bench.json into `out`, and print the table."""
-    from kjcm.report.drawing import png, svg
+    from kjcm.plot.style import png, svg
 
     record = record_of(benchmark, measured_on)
     figure = draw(record)
@@ -191,7 +191,7 @@ def _said(value: float | bool) -> str:
 
 def draw(record: Mapping[str, Any]) -> "Figure":
     """Return horizontal bars of the sides' rows a second, with whiskers from the slowest repeat to the fastest."""
-    from kjcm.report.drawing import BLUE, INK, canvas, picture
+    from kjcm.plot.style import BLUE, INK, canvas, picture
 
     sides, comparisons = record["sides"], record["comparisons"]
     ours = {one["ours"] for one in comparisons} or set(sides)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from kjcm.errors import KjcmError, some
 from kjcm.files import atomic, write_json, write_text
+from kjcm.plot.style import png, svg
 from kjcm.records import read_json
 from kjcm.report import experiments, further, result, review, tables, triage
 from kjcm.report.content import Column, Estimate, Figure, Table, Value
-from kjcm.report.drawing import png, svg
 from kjcm.report.experiments import Experiment
 from kjcm.report.formats import as_csv, as_latex, as_markdown, show
 from kjcm.report.ours import figures_of

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullLocator
 
+from kjcm.plot.style import BLUE, GREY, INK, ORANGE, WIDTH, Array, canvas, name_points, picture
 from kjcm.report.content import Estimate
-from kjcm.report.drawing import BLUE, GREY, INK, ORANGE, WIDTH, Array, canvas, name_points, picture
 from kjcm.report.formats import show
 from kjcm.report.statistics import Regression
 

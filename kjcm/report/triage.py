@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kjcm.ksco.classification import MANAGERS
-from kjcm.report import curves
+from kjcm.plot import curves
 from kjcm.report.content import Column, Estimate, Figure, Table, Value
 from kjcm.report.experiments import Experiment
 from kjcm.report.further import SIZES

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
+from kjcm.plot.font import FAMILY, font_path
+from kjcm.plot.style import SYNTHETIC, WIDTH, png, svg
 from kjcm.report.content import Estimate
-from kjcm.report.drawing import SYNTHETIC, WIDTH, png, svg
 from kjcm.report.figures import flow_chart, model_intervals, precision_by_size, sizes_by_precision
-from kjcm.report.font import FAMILY, font_path
 from kjcm.report.statistics import Regression
 
 # The article's Fig. 1.

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
+from kjcm.plot.font import font_path
 from kjcm.report.content import NOT_RUN, Column, Estimate, Kind, Table, Value
-from kjcm.report.font import font_path
 from kjcm.report.formats import as_csv, as_latex, as_markdown, show
 
 HOSTILE = [

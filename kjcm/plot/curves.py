@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from kjcm.report.drawing import BLUE, GREY, ORANGE, SYNTHETIC, WIDTH, Array, canvas, picture
+from kjcm.plot.style import BLUE, GREY, ORANGE, SYNTHETIC, WIDTH, Array, canvas, picture
 
 DASHES = ("-", "--", ":", "-.")
 

@@ -15,7 +15,7 @@ from matplotlib.font_manager import fontManager
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from kjcm.report.font import FAMILY, font_path
+from kjcm.plot.font import FAMILY, font_path
 
 P = ParamSpec("P")
 Array = NDArray[np.float64]

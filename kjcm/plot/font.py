@@ -10,7 +10,7 @@ FAMILY = "kjcm Hangul"
 
 def font_path() -> str:
     """Return the path of the typeface (TrueType, under the SIL Open Font License; OFL.txt lies beside it)."""
-    return str(files("kjcm.report") / "fonts" / "kjcm-hangul.ttf")
+    return str(files("kjcm.plot") / "fonts" / "kjcm-hangul.ttf")
 
 
 def embedded(characters: Iterable[str]) -> str:

@@ -1,0 +1,1 @@
+"""One style for the pictures of the report, W&B and tune."""
