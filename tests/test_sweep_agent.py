@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, SMALL
-from tests.study.wandb_server import Server
 from tests.test_sweep_yaml import SWEEP
+from tests.tracking.wandb_server import Server
 
 
 @pytest.fixture

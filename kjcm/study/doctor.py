@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from kjcm import __version__
 from kjcm.engine.device import has_bf16, resolve_precision
 from kjcm.errors import KjcmError
-from kjcm.study.loggers import wandb_mode
+from kjcm.tracking.loggers import wandb_mode
 
 PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "sentencepiece", "torchmetrics", "hydra-core", "omegaconf",
             "pandas", "pyarrow", "scikit-learn", "wandb", "tensorboard")  # fmt: skip

@@ -19,10 +19,10 @@ from kjcm.records import read_json
 from kjcm.runs.checkpoints import Checkpoints
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.results import Outcome
-from kjcm.study.loggers import log_outcome, make_loggers
 from kjcm.study.signals import Signals
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import Config
+from kjcm.tracking.loggers import log_outcome, make_loggers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -128,8 +128,8 @@ def _fit_and_measure(
     callbacks: Sequence[Any],
 ) -> tuple[Fitted, Outcome]:
     from kjcm.engine.resume import Saving
-    from kjcm.model.epochs import Epochs
-    from kjcm.model.meter import Meter
+    from kjcm.tracking.epochs import Epochs
+    from kjcm.tracking.meter import Meter
 
     module, node = module_for(config, prepared), config["trainer"]
     patience = node["patience"]

@@ -28,10 +28,10 @@ from kjcm.runs.model_folder import Settings, save_model
 from kjcm.runs.results import Outcome
 from kjcm.study.fit import Fitted, Prepared, fitted_and_measured
 from kjcm.study.job import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
-from kjcm.study.sharing import share
 from kjcm.study.signals import signals
 from kjcm.survey.inputs import Config
 from kjcm.text.tokenizer import holds_kobert
+from kjcm.tracking.upload import share
 from kjcm.triage.scored import save_scored
 
 if TYPE_CHECKING:

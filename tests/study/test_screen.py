@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from kjcm.engine.device import progress_bar
-from kjcm.model import epochs
 from kjcm.study.screen import Prefixed, ToStdout
+from kjcm.tracking import epochs
 from tests.conftest import SMALL, command
 
 EPOCH = re.compile(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wandb import Artifact
     from wandb.sdk.wandb_run import Run
 
-    from kjcm.model.tracker import Tracker
+    from kjcm.tracking.wandb_run import Tracker
 
 COLUMNS = ["code", "code_1", "prob_1"]  # of predictions.parquet
 COUNTS = ("n_train", "n_validation", "n_test", "n_augmented", "n_classes", "n_test_without_training",
@@ -66,7 +66,7 @@ def _panels(share_text: bool, path: Path, rows: Rows, report: Mapping[str, Any])
     import wandb
 
     from kjcm.runs import findings
-    from kjcm.study import pictures
+    from kjcm.tracking import pictures
 
     predictions = run_predictions(path, COLUMNS)
     texts = rows.sides["test"]["text"].tolist() if share_text else None

@@ -15,12 +15,12 @@ from kjcm.errors import Interrupted, KjcmError
 from kjcm.records import damaged, read_bytes
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.results import Outcome
-from kjcm.study.sharing import use_cohort
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import Config
+from kjcm.tracking.upload import use_cohort
 
 if TYPE_CHECKING:
-    from kjcm.model.tracker import Tracker
+    from kjcm.tracking.wandb_run import Tracker
 
 TAG = 64  # most characters of a tag of W&B's
 
@@ -147,7 +147,7 @@ def _has_key() -> bool:
 
 
 def _tracker(config: Config, folder: RunFolder, cohort: Cohort, sweep: str | None) -> "Tracker":
-    from kjcm.model.tracker import Tracker
+    from kjcm.tracking.wandb_run import Tracker
 
     node = config["logger"]
     if global_rank() > 0:

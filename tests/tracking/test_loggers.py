@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 import kjcm
-from kjcm.model import tracker
 from kjcm.runs import findings
+from kjcm.tracking import wandb_run as tracker
 from tests.conftest import LEARNS, SMALL, command
-from tests.study.offline import of_run, read
+from tests.tracking.offline import of_run, read
 
 Out = pytest.CaptureFixture[str]
 FEW = (*SMALL, "trainer.max_epochs=1", "logger=wandb")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kjcm.engine.data import TokenData, epoch_order
 from kjcm.engine.module import Classifier
-from kjcm.model.epochs import rows_done
+from kjcm.tracking.epochs import rows_done
 
 
 class Meter(pl.Callback):

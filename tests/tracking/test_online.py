@@ -9,7 +9,7 @@ import pytest
 
 from kjcm.study import fit
 from tests.conftest import SMALL, command
-from tests.study.wandb_server import Server
+from tests.tracking.wandb_server import Server
 
 WORDS = ("train", *SMALL, "trainer.max_epochs=1", "logger=wandb", "data.validation=0.1", "run_dir=run")
 Out = pytest.CaptureFixture[str]
