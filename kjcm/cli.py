@@ -24,7 +24,7 @@ COMMANDS = {
         "kjcm report runs=runs out=out/report",
     ),
     "train": (
-        "kjcm.study.train:train",
+        "kjcm.training.train:train",
         "train and evaluate a model; -m sweeps",
         "kjcm train experiment=k_jcm",
     ),
@@ -39,12 +39,12 @@ COMMANDS = {
         "kjcm runs group=seed sort=f1_weighted",
     ),
     "baseline": (
-        "kjcm.study.baseline:baseline",
+        "kjcm.training.baseline:baseline",
         "measure the largest groups or a linear SVM on the same rows",
         "kjcm baseline kind=svm",
     ),
     "evaluate": (
-        "kjcm.study.evaluate:evaluate",
+        "kjcm.training.evaluate:evaluate",
         "a finished run on its own or on other test rows",
         "kjcm evaluate run=RUN_DIR data=table data.test_path=FILE data.columns.code=ksco7",
     ),
@@ -69,7 +69,7 @@ COMMANDS = {
         "kjcm export run=RUN_DIR format=onnx-int8",
     ),
     "prepare": (
-        "kjcm.study.prepare:prepare",
+        "kjcm.training.prepare:prepare",
         "the cohort alone, with its flow counts",
         "kjcm prepare data=kwcs data.wave5=FILE data.wave6=FILE data.crosswalk=FILE out=DIR",
     ),

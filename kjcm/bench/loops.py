@@ -16,8 +16,8 @@ from kjcm.bench.device import clear, peak_memory, wait
 from kjcm.bench.measuring import Measurement
 from kjcm.engine.device import make_trainer, on_gpu
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.study.fit import Prepared, module_for
 from kjcm.survey.inputs import Config
+from kjcm.training.fit import Prepared, module_for
 
 if TYPE_CHECKING:
     import torch

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kjcm.bench.loops import Plan, with_lightning
 from kjcm.engine.device import on_gpu, resolve_precision
-from kjcm.study.fit import Prepared, module_for
 from kjcm.survey.inputs import Config
+from kjcm.training.fit import Prepared, module_for
 
 if TYPE_CHECKING:
     import torch

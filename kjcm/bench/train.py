@@ -13,9 +13,9 @@ from kjcm.bench.profile import profile
 from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
 from kjcm.engine.device import on_gpu, require_device, resolve_precision
 from kjcm.errors import ConfigError, some
-from kjcm.study.job import rows_of
-from kjcm.study.train import prepared_for
 from kjcm.survey.inputs import Config
+from kjcm.training.run import rows_of
+from kjcm.training.train import prepared_for
 
 ALTERNATIVES = (*TRAINERS, "lightning")
 PROFILED = 5  # steps at most, but for whole blocks

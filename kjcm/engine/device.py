@@ -121,7 +121,7 @@ def make_trainer(
             log_every_n_steps=log_every,
             use_distributed_sampler=False,  # the data module shares the rows out itself
         )
-        # Lightning's handlers would stop without saving, or write a checkpoint of their own: kjcm.study.signals has ours
+        # Lightning's handlers would stop without saving, or write a checkpoint of their own: kjcm.training.signals has ours
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         return trainer
     except (MisconfigurationException, RuntimeError, ValueError) as error:

@@ -120,8 +120,8 @@ def _train(model: Model, base: Sequence[str], seed: int, config: Config) -> None
     """Train one model, or skip it where it is finished."""
     from hydra.core.hydra_config import HydraConfig
 
-    from kjcm.study.baseline import baseline
-    from kjcm.study.train import train
+    from kjcm.training.baseline import baseline
+    from kjcm.training.train import train
 
     composed, _ = _composed(model, base, seed, config)
     HydraConfig.instance().set_config(composed)  # the job of which the run's own folder tells

@@ -14,8 +14,8 @@ from kjcm.runs.contents import run_predictions
 from kjcm.runs.findings import major_confusion
 from kjcm.runs.held_out import calibration_of
 from kjcm.runs.results import flow_lines
-from kjcm.study.job import Rows
 from kjcm.survey.inputs import Config
+from kjcm.training.run import Rows
 
 CARD = "README.md"
 TEMPLATE = "card.md.jinja"

@@ -29,11 +29,11 @@ from kjcm.runs.folder import LAUNCH
 from kjcm.runs.lease import is_held
 from kjcm.runs.listing import column_of, frame_of, ordered, show, validated
 from kjcm.runs.states import state_of
-from kjcm.study.job import folder_of, resolved
 from kjcm.study.planned import Composer, Job, say, tell_apart
-from kjcm.study.signals import handled, leave
 from kjcm.study.swept import INTERRUPTED, SweptJob, this_process
 from kjcm.survey.inputs import Config
+from kjcm.training.run import folder_of, resolved
+from kjcm.training.signals import handled, leave
 from kjcm.unread import require_read
 
 ORDER = ("resumable", "new", "failed", "pruned", "finished", "running")  # what others work on comes last

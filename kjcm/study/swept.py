@@ -25,11 +25,11 @@ from kjcm.runs.lease import Busy, is_held, machine
 from kjcm.runs.states import state_of
 from kjcm.streams import use_outlets
 from kjcm.study.cards import take_cards
-from kjcm.study.job import folder_of, resolved
 from kjcm.study.screen import prefixed
-from kjcm.study.signals import handled
-from kjcm.study.train import SWEEP
 from kjcm.survey.inputs import Config
+from kjcm.training.run import folder_of, resolved
+from kjcm.training.signals import handled
+from kjcm.training.train import SWEEP
 
 INTERRUPTED = "interrupted"
 

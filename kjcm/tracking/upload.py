@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kjcm.runs.contents import run_predictions
-from kjcm.study.job import Rows
 from kjcm.survey.inputs import Config
+from kjcm.training.run import Rows
 
 if TYPE_CHECKING:
     from wandb import Artifact

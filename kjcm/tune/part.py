@@ -24,9 +24,9 @@ from kjcm.runs.contents import run_measured
 from kjcm.runs.failures import failure_of
 from kjcm.runs.folder import identity_of
 from kjcm.runs.lease import Busy
-from kjcm.study.job import folder_of, rows_of
-from kjcm.study.signals import signals
 from kjcm.survey.inputs import Config
+from kjcm.training.run import folder_of, rows_of
+from kjcm.training.signals import signals
 from kjcm.tune.results import About, best_of, conclude, value_text, write_all, write_results
 from kjcm.tune.samplers import AGAIN, SAME, pruner_of, sampler_of
 from kjcm.tune.search import REASON, RUN, TAKEN, Search, open_study, storage_of, told
@@ -156,7 +156,7 @@ class Part:
 
     def run(self, trial: Trial) -> None:
         """Train a trial and tell the study what became of it; an error is kept as its reason, and the study goes on."""
-        from kjcm.study.train import train
+        from kjcm.training.train import train
 
         study, metric = self.about.study, self.about.how["metric"]
         values = values_of(trial)

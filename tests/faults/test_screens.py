@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.study.test_resume import reached, started
+from tests.training.test_resume import reached, started
 
 pytestmark = pytest.mark.fault
 WORDS = (

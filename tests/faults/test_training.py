@@ -13,7 +13,7 @@ import pytest
 
 from kjcm.runs.failures import read_failure
 from tests.conftest import ROOT
-from tests.study.test_resume import TWO, WORDS, outcome, reached, started, steps, whole
+from tests.training.test_resume import TWO, WORDS, outcome, reached, started, steps, whole
 
 pytestmark = pytest.mark.fault
 __all__ = ["whole"]  # the fixture

@@ -26,9 +26,9 @@ from kjcm.ksco.classification import load_classification
 from kjcm.overrides import config_folder
 from kjcm.runs.folder import RunFolder, default_path, identity_of
 from kjcm.runs.results import Outcome, about_texts
-from kjcm.study.baseline import PACKAGES as BASELINE_PACKAGES
-from kjcm.study.job import Rows, at_work, report_record, rows_of
-from kjcm.study.train import PACKAGES
+from kjcm.training.baseline import PACKAGES as BASELINE_PACKAGES
+from kjcm.training.run import Rows, at_work, report_record, rows_of
+from kjcm.training.train import PACKAGES
 
 WIDTH = 10
 EVERY = 4  # one in so many minor groups has rows in the invented survey

@@ -77,7 +77,7 @@ def test_whatever_one_training_raises_the_others_are_trained(
     def fails(*_: object, **__: object) -> None:
         raise ValueError(answer)
 
-    monkeypatch.setattr("kjcm.study.train.rows_of", fails)
+    monkeypatch.setattr("kjcm.training.train.rows_of", fails)
     assert command("reproduce", *SMALL, "models=[k_jcm,majority]", "replicates=0", "only=[table_3]") == 1
     said = "".join(capfd.readouterr())
     assert "K-JCM, seed 0: ValueError" in said and "train.py" in said and answer not in said

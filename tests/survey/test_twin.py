@@ -9,10 +9,10 @@ import pytest
 
 from kjcm.errors import ConfigError
 from kjcm.ksco.classification import Classification, load_classification
-from kjcm.study.prepare import write_twin
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.responses import Source, kwcs_source
 from kjcm.survey.twin import ENDINGS, MASKS, group_sizes, misspelt, read_vocabulary, synthetic_source
+from kjcm.training.prepare import write_twin
 from tests.conftest import COLUMNS
 from tests.survey.making import cohort_from
 

@@ -227,7 +227,7 @@ def test_whatever_fails_in_wandb_stops_no_run_and_is_said_once(
 
 
 def test_a_failed_run_is_finished_as_failed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kjcm.study import fit
+    from kjcm.training import fit
 
     def broken(*_: object) -> None:
         raise MemoryError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kjcm.study import fit
+from kjcm.training import fit
 from tests.conftest import SMALL, command
 from tests.tracking.wandb_server import Server
 

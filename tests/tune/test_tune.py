@@ -122,7 +122,7 @@ def test_a_study_that_has_its_trials_trains_nothing_more(
     def never(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("kjcm.study.train.train", never)
+    monkeypatch.setattr("kjcm.training.train.train", never)
     before = (made / "trials.csv").read_text()
     search("study=first", f"runs={made.parent}", "+space.optim.lr=[0.003,0.001]", "+space.model.max_length=[32,4096]")
     assert (made / "trials.csv").read_text() == before
@@ -316,7 +316,7 @@ def test_a_study_without_a_completed_trial_is_a_failure_that_can_be_tried_again(
 
     words = ("study=s", "+space.seed=[0]")
     with monkeypatch.context() as patched:
-        patched.setattr("kjcm.study.train.train", full)
+        patched.setattr("kjcm.training.train.train", full)
         search(*words, code=1)
     assert "No trial of runs/s was completed" in capfd.readouterr().err
     (row,) = rows_in(here / "runs" / "s")

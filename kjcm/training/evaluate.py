@@ -16,8 +16,8 @@ from kjcm.runs.contents import SHOWN, recorded_data, run_cohort, run_config, run
 from kjcm.runs.folder import identity_of
 from kjcm.runs.model_folder import finished_run, load_model
 from kjcm.runs.results import cohort_record, indices_of, outcome_record, prediction_frame, require_weights, show
-from kjcm.study.fit import measure
 from kjcm.survey.inputs import Config, classification_of, cohort_of
+from kjcm.training.fit import measure
 
 FILES = ("metrics.json", "predictions.parquet", "cohort.json")
 

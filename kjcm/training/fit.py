@@ -19,10 +19,10 @@ from kjcm.records import read_json
 from kjcm.runs.checkpoints import Checkpoints
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.results import Outcome
-from kjcm.study.signals import Signals
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import Config
 from kjcm.tracking.loggers import log_outcome, make_loggers
+from kjcm.training.signals import Signals
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

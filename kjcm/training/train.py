@@ -26,12 +26,12 @@ from kjcm.runs.held_out import TEST, calibrate, scored
 from kjcm.runs.model_card import write_card
 from kjcm.runs.model_folder import Settings, save_model
 from kjcm.runs.results import Outcome
-from kjcm.study.fit import Fitted, Prepared, fitted_and_measured
-from kjcm.study.job import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
-from kjcm.study.signals import signals
 from kjcm.survey.inputs import Config
 from kjcm.text.tokenizer import holds_kobert
 from kjcm.tracking.upload import share
+from kjcm.training.fit import Fitted, Prepared, fitted_and_measured
+from kjcm.training.run import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
+from kjcm.training.signals import signals
 from kjcm.triage.scored import save_scored
 
 if TYPE_CHECKING:

@@ -35,10 +35,10 @@ from kjcm.runs.results import (
     result_lines,
     show,
 )
-from kjcm.study.signals import Signals, signals
 from kjcm.survey.augment import augmentation, reviewed_rows
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import Config, cached_cohort, classification_of, with_absolute_inputs
+from kjcm.training.signals import Signals, signals
 
 log = logging.getLogger("kjcm")
 record = logging.getLogger("kjcm.record")  # for train.log alone: the screen shows the same otherwise

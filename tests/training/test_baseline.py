@@ -199,7 +199,7 @@ def test_a_baseline_codes_nothing(made: Path, here: Path, capfd: pytest.CaptureF
 
 
 def test_an_svm_that_does_not_converge_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    from kjcm.study.baseline import svm
+    from kjcm.training.baseline import svm
 
     texts, labels = ["빵 굽는 일", "차 고치는 일", "빵 굽는 차"] * 4, np.array([0, 1, 1, 1, 0, 0] * 2)
     svm(texts, labels, ngrams=(1, 2), strength=1.0, seed=0)

@@ -1,0 +1,1 @@
+"""The commands that fill or measure a run: train, baseline, evaluate and prepare."""
