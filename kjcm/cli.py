@@ -234,7 +234,7 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
 
 def _sweep(run: Callable[[], Any], command: str, target: str, debug: bool) -> int:
     """Run a multirun, end it with its table, however it ends, and return the exit code."""
-    from kjcm.study.sweep import sweeping
+    from kjcm.sweep.sweep import sweeping
 
     with sweeping(command, target, debug) as sweep:
         try:

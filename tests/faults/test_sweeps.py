@@ -235,8 +235,8 @@ def test_the_ledger_costs_little(
     """CPU time of the ledger's own code over 200 trivial jobs: of the whole, without Hydra's launcher and the jobs in it."""
     from hydra.core.plugins import Plugins
 
-    from kjcm.study.sweep import Sweep
-    from kjcm.study.swept import SweptJob
+    from kjcm.sweep.job import SweptJob
+    from kjcm.sweep.sweep import Sweep
     from kjcm.training import baseline
 
     monkeypatch.chdir(tmp_path)

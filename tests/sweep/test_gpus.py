@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 TAKE = """
 import os, sys
 from kjcm.errors import KjcmError
-from kjcm.study.cards import take_cards
+from kjcm.sweep.gpus import take_cards
 for wanted in sys.argv[1:]:
     try:
         take_cards(int(wanted))

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.conftest import SMALL, Run
-from tests.study.slurm import stand_in
+from tests.sweep.slurm import stand_in
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher")

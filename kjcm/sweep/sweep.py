@@ -29,9 +29,9 @@ from kjcm.runs.folder import LAUNCH
 from kjcm.runs.lease import is_held
 from kjcm.runs.listing import column_of, frame_of, ordered, show, validated
 from kjcm.runs.states import state_of
-from kjcm.study.planned import Composer, Job, say, tell_apart
-from kjcm.study.swept import INTERRUPTED, SweptJob, this_process
 from kjcm.survey.inputs import Config
+from kjcm.sweep.job import INTERRUPTED, SweptJob, this_process
+from kjcm.sweep.plan import Composer, Job, say, tell_apart
 from kjcm.training.run import folder_of, resolved
 from kjcm.training.signals import handled, leave
 from kjcm.unread import require_read

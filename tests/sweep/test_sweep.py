@@ -17,7 +17,7 @@ from kjcm.errors import Interrupted
 from kjcm.runs.failures import FAILURE, failure_of, read_failure
 from kjcm.runs.lease import leased
 from kjcm.runs.states import state_of
-from kjcm.study.swept import SweptJob
+from kjcm.sweep.job import SweptJob
 from kjcm.training import baseline as fitting
 from tests.conftest import command
 

@@ -24,9 +24,9 @@ from kjcm.runs.folder import RunFolder
 from kjcm.runs.lease import Busy, is_held, machine
 from kjcm.runs.states import state_of
 from kjcm.streams import use_outlets
-from kjcm.study.cards import take_cards
 from kjcm.study.screen import prefixed
 from kjcm.survey.inputs import Config
+from kjcm.sweep.gpus import take_cards
 from kjcm.training.run import folder_of, resolved
 from kjcm.training.signals import handled
 from kjcm.training.train import SWEEP

@@ -1,0 +1,1 @@
+"""Multiruns: which jobs there are, which GPU each gets, and how each ends."""
