@@ -89,7 +89,7 @@ COMMANDS = {
         "kjcm bench prepare data.scale=1",
     ),
     "doctor": (
-        "kjcm.study.doctor:doctor",
+        "kjcm.doctor:doctor",
         "what will work on this machine",
         "kjcm doctor",
     ),

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from kjcm.engine.device import progress_bar
-from kjcm.study.screen import Prefixed, ToStdout
+from kjcm.screen import Prefixed, ToStdout
 from kjcm.tracking import epochs
 from tests.conftest import SMALL, command
 

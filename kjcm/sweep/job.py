@@ -23,8 +23,8 @@ from kjcm.runs.failures import Failure, read_failure, tell
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.lease import Busy, is_held, machine
 from kjcm.runs.states import state_of
+from kjcm.screen import prefixed
 from kjcm.streams import use_outlets
-from kjcm.study.screen import prefixed
 from kjcm.survey.inputs import Config
 from kjcm.sweep.gpus import take_cards
 from kjcm.training.run import folder_of, resolved
