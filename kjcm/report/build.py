@@ -5,18 +5,19 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from kjcm.analysis import experiments
+from kjcm.analysis.content import Column, Estimate, Figure, Table, Value
+from kjcm.analysis.experiments import Experiment
+from kjcm.analysis.formats import as_csv, as_latex, as_markdown, show
+from kjcm.analysis.study import MAIN, Study
 from kjcm.errors import KjcmError, some
 from kjcm.files import atomic, write_json, write_text
 from kjcm.plot.style import png, svg
 from kjcm.records import read_json
-from kjcm.report import experiments, further, result, review, tables, triage
-from kjcm.report.content import Column, Estimate, Figure, Table, Value
-from kjcm.report.experiments import Experiment
-from kjcm.report.formats import as_csv, as_latex, as_markdown, show
+from kjcm.report import further, result, review, tables, triage
 from kjcm.report.ours import figures_of
 from kjcm.report.page import Section, page
 from kjcm.report.paper import Printed, counts_of_verdicts, load_paper, verdict_table
-from kjcm.report.study import MAIN, Study
 from kjcm.report.tables import Content
 
 MANIFEST = "report.json"
@@ -52,7 +53,7 @@ def require_free(out: Path, study_hash: str, overwrite: bool, only: Sequence[str
 
     Args:
         out: the folder to write.
-        study_hash: of the data and the classification, see `kjcm.report.runs.study_hash`.
+        study_hash: of the data and the classification, see `kjcm.analysis.runs.study_hash`.
         overwrite: replace another study's report, and one with more sections.
         only: experiments to build, () for all.
 

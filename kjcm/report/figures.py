@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullLocator
 
+from kjcm.analysis.content import Estimate
+from kjcm.analysis.formats import show
+from kjcm.analysis.statistics import Regression
 from kjcm.plot.style import BLUE, GREY, INK, ORANGE, WIDTH, Array, canvas, name_points, picture
-from kjcm.report.content import Estimate
-from kjcm.report.formats import show
-from kjcm.report.statistics import Regression
 
 # Tol's muted scheme: ten colours that the colour-blind tell apart; the shapes do so in black and white.
 COLOURS = ("#332288", "#cc6677", "#117733", "#aa4499", "#44aa99", "#882255", "#999933", "#88ccee", "#ddcc77", "#777777")

@@ -6,13 +6,13 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from kjcm.analysis.content import NOT_RUN, Column, Estimate, Table, Value
+from kjcm.analysis.experiments import Experiment
+from kjcm.analysis.formats import show
+from kjcm.analysis.scores import Answers, at_level, metrics, predicted_right
+from kjcm.analysis.statistics import BOOTSTRAP, compare, holm
+from kjcm.analysis.study import Study, mean_of, not_run
 from kjcm.errors import counted
-from kjcm.report.content import NOT_RUN, Column, Estimate, Table, Value
-from kjcm.report.experiments import Experiment
-from kjcm.report.formats import show
-from kjcm.report.scores import Answers, at_level, metrics, predicted_right
-from kjcm.report.statistics import BOOTSTRAP, compare, holm
-from kjcm.report.study import Study, mean_of, not_run
 from kjcm.report.tables import (
     ROWS_AND_METRICS,
     UNCERTAINTY,

@@ -1,7 +1,7 @@
 """This study's figures under the ids of experiments/paper.yaml."""
 
-from kjcm.report.content import Estimate
-from kjcm.report.study import MAIN, Study
+from kjcm.analysis.content import Estimate
+from kjcm.analysis.study import MAIN, Study
 from kjcm.report.tables import HALF, major_sizes
 
 MODELS_OF_THE_SUPPLEMENT = ("k_jcm", "model_2", "model_3", "model_4")

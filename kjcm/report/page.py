@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from kjcm.analysis.content import NOT_RUN, Column, Estimate, Figure, Table, Value
+from kjcm.analysis.formats import WORDS, show, width_of
 from kjcm.plot.font import embedded
 from kjcm.plot.style import svg
-from kjcm.report.content import NOT_RUN, Column, Estimate, Figure, Table, Value
-from kjcm.report.formats import WORDS, show, width_of
 
 DOI = "10.35371/aoem.2024.36.e19"  # the paper's
 HANGUL = re.compile("[ᄀ-ᇿ㄰-㆏가-힣]")

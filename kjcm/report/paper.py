@@ -13,9 +13,9 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from kjcm.analysis.content import NOT_RUN, Column, Estimate, Kind, Table, Value
+from kjcm.analysis.formats import show
 from kjcm.errors import KjcmError, some
-from kjcm.report.content import NOT_RUN, Column, Estimate, Kind, Table, Value
-from kjcm.report.formats import show
 
 VERDICTS = ("match", "off", "not comparable", NOT_RUN, "not printed", "for reference")
 ROUND_OFF = 1e-9  # what floating point may add at a border

@@ -7,15 +7,15 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
+from kjcm.analysis.content import Table
+from kjcm.analysis.experiments import folder
+from kjcm.analysis.runs import Run, choose_anchor, find_runs, load_models, path_word, select, study_hash
+from kjcm.analysis.study import MAIN, Study
 from kjcm.errors import KjcmError, counted, first_line
 from kjcm.ksco.classification import load_classification
 from kjcm.report import review
 from kjcm.report.build import PAGE, build, require_free
-from kjcm.report.content import Table
-from kjcm.report.experiments import folder
 from kjcm.report.paper import counts_of_verdicts
-from kjcm.report.runs import Run, choose_anchor, find_runs, load_models, path_word, select, study_hash
-from kjcm.report.study import MAIN, Study
 from kjcm.runs.contents import recorded_data
 from kjcm.schema import word_key
 from kjcm.shell import command_line

@@ -8,13 +8,13 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm import schema
+from kjcm.analysis.experiments import folder
+from kjcm.analysis.runs import Model, load_models, path_word, study_hash, words_for
 from kjcm.engine.device import global_rank
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.report.build import require_free
-from kjcm.report.experiments import folder
 from kjcm.report.report import build_report
 from kjcm.report.review import read_verdicts
-from kjcm.report.runs import Model, load_models, path_word, study_hash, words_for
 from kjcm.runs.failures import tell
 from kjcm.runs.folder import default_path, identity_of
 from kjcm.schema import word_key

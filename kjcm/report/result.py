@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kjcm.analysis.content import Column, Estimate, Figure, Table, Value
+from kjcm.analysis.experiments import Experiment
+from kjcm.analysis.formats import show
+from kjcm.analysis.runs import Run
+from kjcm.analysis.study import MAIN, Study
 from kjcm.errors import counted
 from kjcm.report import figures
-from kjcm.report.content import Column, Estimate, Figure, Table, Value
-from kjcm.report.experiments import Experiment
-from kjcm.report.formats import show
 from kjcm.report.page import Header
 from kjcm.report.paper import Printed
-from kjcm.report.runs import Run
-from kjcm.report.study import MAIN, Study
 from kjcm.report.tables import METRIC_COLUMNS, UNCERTAINTY, Content
 
 HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # a name of the Hugging Face hub

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from kjcm.analysis.content import Column, Table, Value
+from kjcm.analysis.experiments import Experiment
+from kjcm.analysis.formats import FORMULA
+from kjcm.analysis.study import MAIN, Study
 from kjcm.errors import KjcmError, some
 from kjcm.read.cells import code_text
 from kjcm.read.columns import meant_columns
 from kjcm.read.table import read_table
-from kjcm.report.content import Column, Table, Value
-from kjcm.report.experiments import Experiment
-from kjcm.report.formats import FORMULA
-from kjcm.report.study import MAIN, Study
 from kjcm.report.tables import HIDDEN, Content, text_notes
 
 FILE = "disagreements.csv"

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from kjcm.analysis.content import Column, Estimate, Figure, Table, Value
+from kjcm.analysis.experiments import Experiment
+from kjcm.analysis.formats import show
+from kjcm.analysis.scores import Answers
+from kjcm.analysis.statistics import Regression
+from kjcm.analysis.study import LARGE, MAIN, Study, mean_of, not_run
 from kjcm.report import figures
-from kjcm.report.content import Column, Estimate, Figure, Table, Value
-from kjcm.report.experiments import Experiment
-from kjcm.report.formats import show
-from kjcm.report.scores import Answers
-from kjcm.report.statistics import Regression
-from kjcm.report.study import LARGE, MAIN, Study, mean_of, not_run
 
 PRINTED_EXAMPLES = ("285", "320", "630", "910")  # the groups of the paper's Table 1
 PRINTED_PROBABILITY = 0.4562  # the surest code's in the paper's Table 2

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kjcm.analysis.content import Column, Estimate, Figure, Table, Value
+from kjcm.analysis.experiments import Experiment
+from kjcm.analysis.runs import Run
+from kjcm.analysis.study import Study, mean_of
 from kjcm.ksco.classification import MANAGERS
 from kjcm.plot import curves
-from kjcm.report.content import Column, Estimate, Figure, Table, Value
-from kjcm.report.experiments import Experiment
 from kjcm.report.further import SIZES
-from kjcm.report.runs import Run
-from kjcm.report.study import Study, mean_of
 from kjcm.report.tables import Content
 from kjcm.runs.findings import calibration_error, reliability_of
 from kjcm.runs.held_out import TEST, calibration_of, held_rows

@@ -8,8 +8,8 @@ from optuna import Study
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from kjcm.analysis.content import Column, Figure, Kind, Table
 from kjcm.plot.style import BLUE, GREY, INK, ORANGE, canvas, picture
-from kjcm.report.content import Column, Figure, Kind, Table
 
 
 def unit(metric: str) -> Kind:

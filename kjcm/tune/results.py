@@ -14,11 +14,11 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from kjcm import __version__
+from kjcm.analysis.content import Column, Table, Value
+from kjcm.analysis.formats import as_csv
 from kjcm.errors import KjcmError
 from kjcm.files import write_json, write_text
 from kjcm.report.build import write_content
-from kjcm.report.content import Column, Table, Value
-from kjcm.report.formats import as_csv
 from kjcm.report.page import Header, Section, page
 from kjcm.tune.figures import history, importance, unit, value_of
 from kjcm.tune.samplers import SAME, SURPLUS

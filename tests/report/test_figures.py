@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
+from kjcm.analysis.content import Estimate
+from kjcm.analysis.statistics import Regression
 from kjcm.plot.font import FAMILY, font_path
 from kjcm.plot.style import SYNTHETIC, WIDTH, png, svg
-from kjcm.report.content import Estimate
 from kjcm.report.figures import flow_chart, model_intervals, precision_by_size, sizes_by_precision
-from kjcm.report.statistics import Regression
 
 # The article's Fig. 1.
 FLOW: dict[str, Any] = {

@@ -9,11 +9,11 @@ from html.parser import HTMLParser
 import pytest
 from fontTools.ttLib import TTFont
 
+from kjcm.analysis.content import NOT_RUN, Column, Estimate, Figure, Table
+from kjcm.analysis.formats import show
 from kjcm.plot.font import FAMILY, embedded, font_path
 from kjcm.plot.style import svg
-from kjcm.report.content import NOT_RUN, Column, Estimate, Figure, Table
 from kjcm.report.figures import model_intervals
-from kjcm.report.formats import show
 from kjcm.report.page import DOI, Header, Section, page
 from kjcm.survey.twin import read_vocabulary
 from tests.conftest import ROOT

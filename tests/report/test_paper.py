@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from kjcm.analysis.content import Estimate, Table
 from kjcm.errors import KjcmError
-from kjcm.report.content import Estimate, Table
 from kjcm.report.paper import VERDICTS, Printed, counts_of_verdicts, load_paper, verdict, verdict_table
 from tests.conftest import ROOT
 

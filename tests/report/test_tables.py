@@ -11,8 +11,8 @@ import yaml
 from scipy.stats import pearsonr
 from scipy.stats.mstats import mquantiles
 
-from kjcm.report.content import Estimate
-from kjcm.report.formats import show
+from kjcm.analysis.content import Estimate
+from kjcm.analysis.formats import show
 from kjcm.report.ours import figures_of
 from kjcm.report.report import read_study
 from tests.conftest import ROOT

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure as Canvas
 from optuna import Study
 from optuna.trial import TrialState, create_trial
 
+from kjcm.analysis.formats import as_csv
 from kjcm.errors import KjcmError
 from kjcm.files import write_json
-from kjcm.report.formats import as_csv
 from kjcm.tune.figures import history, importance
 from kjcm.tune.part import _value
 from kjcm.tune.results import About, best_of, conclude, importance_of, record_of, table_of

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kjcm.analysis.content import Estimate
+from kjcm.analysis.scores import Answers, metrics
 from kjcm.errors import KjcmError, some
-from kjcm.report.content import Estimate
-from kjcm.report.scores import Answers, metrics
 
 Flags = NDArray[np.bool_]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from kjcm.analysis.scores import Answers, answers_of
 from kjcm.errors import KjcmError, some
-from kjcm.report.scores import Answers, answers_of
 from kjcm.runs.contents import run_cohort, run_config, run_identity, run_overrides, run_predictions, run_report
 from kjcm.runs.states import leaves, run_paths, setting_of
 from kjcm.schema import INPUTS, quoted, word_key

@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from kjcm.errors import KjcmError
-from kjcm.report.runs import (
+from kjcm.analysis.runs import (
     Model,
     Run,
     base_words,
@@ -26,6 +25,7 @@ from kjcm.report.runs import (
     study_hash,
     words_for,
 )
+from kjcm.errors import KjcmError
 from tests.conftest import ROOT, command
 from tests.report.conftest import MADE
 from tests.report.making import make_run, survey_words, write_survey

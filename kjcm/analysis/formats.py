@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from kjcm.report.content import Column, Estimate, Kind, Table, Value
+from kjcm.analysis.content import Column, Estimate, Kind, Table, Value
 
 WORDS: tuple[Kind, ...] = ("text", "code")  # kinds of column that are aligned to the left
 DIGITS: dict[Kind, int] = {"count": 0, "percent": 2, "share": 2, "number": 1, "p": 3}

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from kjcm.errors import KjcmError
-from kjcm.report.scores import (
+from kjcm.analysis.scores import (
     METRICS,
     Answers,
     answers_of,
@@ -18,6 +17,7 @@ from kjcm.report.scores import (
     per_group,
     predicted_right,
 )
+from kjcm.errors import KjcmError
 
 NONE = "no code"  # stands for an empty prediction in scikit-learn, which knows no None
 

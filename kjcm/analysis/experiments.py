@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
+from kjcm.analysis.runs import with_tuples
 from kjcm.errors import ConfigError, KjcmError, some
-from kjcm.report.runs import with_tuples
 
 NO_EXPERIMENTS = ("paper", "models")
 ALWAYS = "result"  # what every report begins with

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kjcm.analysis.content import NOT_RUN, Estimate, Value
+from kjcm.analysis.runs import Listed, Model, Run, base_words, command_for
+from kjcm.analysis.scores import Answers, per_group, share
+from kjcm.analysis.statistics import Resamples, estimates, five_numbers, interval, quartiles, regression
 from kjcm.ksco.classification import Classification
-from kjcm.report.content import NOT_RUN, Estimate, Value
-from kjcm.report.runs import Listed, Model, Run, base_words, command_for
-from kjcm.report.scores import Answers, per_group, share
-from kjcm.report.statistics import Resamples, estimates, five_numbers, interval, quartiles, regression
 
 MAIN = "k_jcm"
 LARGE = 100  # training rows; the paper finds one group of so many with precision 0

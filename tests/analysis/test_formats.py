@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
+from kjcm.analysis.content import NOT_RUN, Column, Estimate, Kind, Table, Value
+from kjcm.analysis.formats import as_csv, as_latex, as_markdown, show
 from kjcm.plot.font import font_path
-from kjcm.report.content import NOT_RUN, Column, Estimate, Kind, Table, Value
-from kjcm.report.formats import as_csv, as_latex, as_markdown, show
 
 HOSTILE = [
     "a|b & c", "100 % of $x$ #1", "<script>alert(1)</script>", "=cmd|' /C calc'!A0", "+1", "-1", "@x", "\tx", "\rx",

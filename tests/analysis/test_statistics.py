@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kjcm.errors import KjcmError
-from kjcm.report.content import Estimate
-from kjcm.report.scores import METRICS, Answers, metrics, predicted_right
-from kjcm.report.statistics import (
+from kjcm.analysis.content import Estimate
+from kjcm.analysis.scores import METRICS, Answers, metrics, predicted_right
+from kjcm.analysis.statistics import (
     Comparison,
     Resamples,
     bootstrap_p,
@@ -23,7 +22,8 @@ from kjcm.report.statistics import (
     quartiles,
     regression,
 )
-from tests.report.test_scores import random_answers
+from kjcm.errors import KjcmError
+from tests.analysis.test_scores import random_answers
 
 
 def flags(*counts: tuple[int, bool]) -> np.ndarray[Any, Any]:

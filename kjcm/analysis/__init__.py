@@ -1,0 +1,1 @@
+"""Finished runs to numbers: which runs belong together, their metrics, and how uncertain the metrics are."""
