@@ -14,7 +14,9 @@ from kjcm.errors import KjcmError, some
 from kjcm.files import atomic, write_json, write_text
 from kjcm.plot.style import png, svg
 from kjcm.records import read_json
-from kjcm.report import further, result, review, tables, triage
+from kjcm.report import disagreements as review
+from kjcm.report import further, result, tables
+from kjcm.report import probabilities as triage
 from kjcm.report.ours import figures_of
 from kjcm.report.page import Section, page
 from kjcm.report.paper import Printed, counts_of_verdicts, load_paper, verdict_table

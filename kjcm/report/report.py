@@ -13,7 +13,7 @@ from kjcm.analysis.runs import Run, choose_anchor, find_runs, load_models, path_
 from kjcm.analysis.study import MAIN, Study
 from kjcm.errors import KjcmError, counted, first_line
 from kjcm.ksco.classification import load_classification
-from kjcm.report import review
+from kjcm.report import disagreements as review
 from kjcm.report.build import PAGE, build, require_free
 from kjcm.report.paper import counts_of_verdicts
 from kjcm.runs.contents import recorded_data

@@ -13,8 +13,8 @@ from kjcm.analysis.runs import Model, load_models, path_word, study_hash, words_
 from kjcm.engine.device import global_rank
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.report.build import require_free
+from kjcm.report.disagreements import read_verdicts
 from kjcm.report.report import build_report
-from kjcm.report.review import read_verdicts
 from kjcm.runs.failures import tell
 from kjcm.runs.folder import default_path, identity_of
 from kjcm.schema import word_key

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kjcm.report.triage import plain_top_n
+from kjcm.report.probabilities import plain_top_n
 from kjcm.triage.calibration import fit_temperature
 from kjcm.triage.outlook import expected
 from kjcm.triage.picks import on_list, sizes

@@ -9,7 +9,7 @@ import yaml
 from scipy.special import softmax
 
 from kjcm.records import read_json
-from kjcm.report.triage import PLAIN, _mean_or_none
+from kjcm.report.probabilities import PLAIN, _mean_or_none
 from kjcm.runs.held_out import held_rows
 from kjcm.runs.model_folder import load_settings
 from kjcm.triage.picks import sizes
