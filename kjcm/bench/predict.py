@@ -15,7 +15,7 @@ from kjcm.bench.device import clear, machine, peak_memory
 from kjcm.bench.measuring import Measured, Measurement, alternate
 from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
 from kjcm.coding.coder import Coder, resolve_precision
-from kjcm.coding.reading import first_texts
+from kjcm.coding.rows import first_texts
 from kjcm.engine.device import on_gpu, require_device
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import require_file

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kjcm.coding.coder import Coder
 from kjcm.coding.onnx import INPUTS, make_onnx, saturates, versions
-from kjcm.coding.reading import first_texts
+from kjcm.coding.rows import first_texts
 from kjcm.errors import KjcmError
 from kjcm.files import digest, require_file, write_json
 from kjcm.runs.contents import recorded_data, run_config

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kjcm.coding.coded import Coded
+from kjcm.coding.decisions import Coded
 from kjcm.errors import ConfigError, DiskError, KjcmError
 from kjcm.files import atomic, digest, write_json
 from kjcm.records import read_json

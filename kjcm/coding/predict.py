@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm import __version__
-from kjcm.coding.coded import MOST_KNOWN, Coded, Decider, Known
 from kjcm.coding.coder import Coder, Ready, ahead, resolve_precision
+from kjcm.coding.decisions import MOST_KNOWN, Coded, Decider, Known
 from kjcm.coding.parts import Parts, parts_of
 from kjcm.coding.progress import Progress
-from kjcm.coding.reading import Reading, manages_of, own_columns, require_readable
-from kjcm.coding.rules import basis_of, say, warn
+from kjcm.coding.rows import Reading, manages_of, own_columns, require_readable
+from kjcm.coding.run_rules import basis_of, say, warn
 from kjcm.engine.device import on_gpu, require_device
 from kjcm.errors import ConfigError
 from kjcm.files import digest, require_file

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm.coding.rules import Basis, basis_of, warn_of_rows
+from kjcm.coding.run_rules import Basis, basis_of, warn_of_rows
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic
 from kjcm.runs.model_folder import finished_run, load_settings

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kjcm.coding.coded import Known
+from kjcm.coding.decisions import Known
 
 
 def meet(known: Known, texts: list[str], manages: list[bool] | None = None) -> tuple[list[int], list[int]]:
