@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kjcm.runs.model_folder import Settings
 from kjcm.triage.calibration import Probabilities
-from kjcm.triage.picks import NONE, ranking
+from kjcm.triage.pick_lists import NONE, ranking
 from kjcm.triage.rules import ACCEPT, BACK_OFF, DECISIONS, INVALID, Triage
 from kjcm.write.table import Added
 

@@ -9,9 +9,9 @@ from typing import Any
 from kjcm.errors import ConfigError
 from kjcm.runs.held_out import calibration_of, held_rows
 from kjcm.runs.model_folder import Settings
+from kjcm.triage.logits import Scored
 from kjcm.triage.outlook import outlook
 from kjcm.triage.rules import Options, Tree, Triage
-from kjcm.triage.scored import Scored
 
 log = logging.getLogger("kjcm")
 FEW = 40  # validation rows: with fewer no test has power

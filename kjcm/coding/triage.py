@@ -11,9 +11,9 @@ from kjcm.coding.run_rules import Basis, basis_of, warn_of_rows
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic
 from kjcm.runs.model_folder import finished_run, load_settings
+from kjcm.triage.logits import Scored
 from kjcm.triage.outlook import by_target
 from kjcm.triage.rules import Options
-from kjcm.triage.scored import Scored
 
 log = logging.getLogger("kjcm")
 NOTE = (

@@ -20,9 +20,9 @@ from kjcm.runs.findings import calibration_error, reliability_of
 from kjcm.runs.held_out import TEST, calibration_of, held_rows
 from kjcm.runs.model_folder import load_settings
 from kjcm.triage.calibration import Labels, Probabilities, brier, probabilities
-from kjcm.triage.picks import on_list, ranking, sizes
+from kjcm.triage.logits import Scored, load_scored
+from kjcm.triage.pick_lists import on_list, ranking, sizes
 from kjcm.triage.rules import ACCEPT, CHOOSE, SEARCH, Options, Tree, Triage
-from kjcm.triage.scored import Scored, load_scored
 
 PLAIN = Options(None, 0.8, 0.95, 0.3, 5, (), "none", True)  # as conf/predict.yaml has them
 TARGETS = (0.05, 0.1, 0.2, 0.3, 0.4)

@@ -18,8 +18,8 @@ from kjcm.records import damaged, read_json, require_regular
 from kjcm.runs.findings import calibration_error, reliability_of
 from kjcm.survey.split import first_half
 from kjcm.triage.calibration import brier, fit_temperature, probabilities
+from kjcm.triage.logits import Scored, load_scored, save_scored
 from kjcm.triage.managers import says_words
-from kjcm.triage.scored import Scored, load_scored, save_scored
 
 if TYPE_CHECKING:
     from kjcm.engine.module import Predictions

@@ -32,7 +32,7 @@ from kjcm.tracking.upload import share
 from kjcm.training.fit import Fitted, Prepared, fitted_and_measured
 from kjcm.training.run import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
 from kjcm.training.signals import signals
-from kjcm.triage.scored import save_scored
+from kjcm.triage.logits import save_scored
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kjcm.triage.picks import LEAST, on_list, sizes
-from kjcm.triage.promise import LEAST_LEFT, Tried
+from kjcm.triage.logits import Scored
+from kjcm.triage.pick_lists import LEAST, on_list, sizes
 from kjcm.triage.rules import ACCEPT, BACK_OFF, CHOOSE, DECISIONS, INVALID, Decided, Options, Tree, Triage
-from kjcm.triage.scored import Scored
+from kjcm.triage.thresholds import LEAST_LEFT, Tried
 
 
 def outlook(triage: Triage, held: Scored | None) -> dict[str, Any]:

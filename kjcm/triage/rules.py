@@ -10,9 +10,9 @@ from kjcm.errors import ConfigError
 from kjcm.ksco.classification import MANAGERS
 from kjcm.triage import managers
 from kjcm.triage.calibration import Probabilities, probabilities
-from kjcm.triage.picks import LEAST, NONE, Picks, first_codes, on_list
-from kjcm.triage.promise import Tried, fallback, last_passed, points
-from kjcm.triage.scored import Scored
+from kjcm.triage.logits import Scored
+from kjcm.triage.pick_lists import LEAST, NONE, Picks, first_codes, on_list
+from kjcm.triage.thresholds import Tried, fallback, last_passed, points
 
 DECISIONS = ("accept", "choose", "search", "back off", "invalid")
 ACCEPT, CHOOSE, SEARCH, BACK_OFF, INVALID = range(len(DECISIONS))

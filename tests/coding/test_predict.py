@@ -18,8 +18,8 @@ from kjcm.records import read_json
 from kjcm.runs.lease import leased
 from kjcm.runs.model_folder import load_settings
 from kjcm.triage.calibration import probabilities
+from kjcm.triage.logits import load_scored
 from kjcm.triage.managers import says_words
-from kjcm.triage.scored import load_scored
 from tests.conftest import ROOT, command
 
 

@@ -12,7 +12,7 @@ import pytest
 from kjcm.records import read_json
 from kjcm.runs.held_out import HELD
 from kjcm.runs.model_folder import load_settings
-from kjcm.triage.scored import load_scored, save_scored
+from kjcm.triage.logits import load_scored, save_scored
 from tests.conftest import ROOT, command
 
 

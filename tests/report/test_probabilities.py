@@ -12,9 +12,9 @@ from kjcm.records import read_json
 from kjcm.report.probabilities import PLAIN, _mean_or_none
 from kjcm.runs.held_out import held_rows
 from kjcm.runs.model_folder import load_settings
-from kjcm.triage.picks import sizes
+from kjcm.triage.logits import Scored, load_scored
+from kjcm.triage.pick_lists import sizes
 from kjcm.triage.rules import CHOOSE, SEARCH, Tree, Triage
-from kjcm.triage.scored import Scored, load_scored
 from tests.conftest import ROOT, command
 
 Shown = dict[str, pd.DataFrame]

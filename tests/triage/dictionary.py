@@ -13,10 +13,10 @@ import pandas as pd
 
 from kjcm.report.probabilities import plain_top_n
 from kjcm.triage.calibration import fit_temperature
+from kjcm.triage.logits import Scored
 from kjcm.triage.outlook import expected
-from kjcm.triage.picks import on_list, sizes
+from kjcm.triage.pick_lists import on_list, sizes
 from kjcm.triage.rules import CHOOSE, SEARCH, Options, Tree, Triage
-from kjcm.triage.scored import Scored
 
 DEFAULT = Options(None, 0.8, 0.95, 0.3, 5, (), "none", True)
 

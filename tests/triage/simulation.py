@@ -9,11 +9,11 @@ import numpy as np
 from scipy.stats import binom
 
 from kjcm.triage.calibration import probabilities
+from kjcm.triage.logits import Scored
 from kjcm.triage.outlook import parent_is_wrong
-from kjcm.triage.picks import on_list
-from kjcm.triage.promise import Point, fallback, last_passed, points
+from kjcm.triage.pick_lists import on_list
 from kjcm.triage.rules import ACCEPT, BACK_OFF, CHOOSE, Options, Tree, Triage
-from kjcm.triage.scored import Scored
+from kjcm.triage.thresholds import Point, fallback, last_passed, points
 
 TARGETS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
 PLACES = np.linspace(0, 1, 20_001)  # a row's place among all rows, the surest first

@@ -7,12 +7,12 @@ import pytest
 from scipy.stats import binom
 
 from kjcm.errors import ConfigError
+from kjcm.triage.logits import Scored
 from kjcm.triage.managers import gated, says_words, yes_or_no
 from kjcm.triage.outlook import by_target, expected, outlook
-from kjcm.triage.picks import NONE, on_list, sizes
-from kjcm.triage.promise import LEAST_LEFT
+from kjcm.triage.pick_lists import NONE, on_list, sizes
 from kjcm.triage.rules import ACCEPT, BACK_OFF, CHOOSE, DECISIONS, Options, Tree, Triage
-from kjcm.triage.scored import Scored
+from kjcm.triage.thresholds import LEAST_LEFT
 from tests.triage import simulation
 
 CLASSES = ("111", "112", "211", "212", "221", "311")

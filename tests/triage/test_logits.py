@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kjcm.errors import KjcmError
-from kjcm.triage.scored import Scored, load_scored, save_scored
+from kjcm.triage.logits import Scored, load_scored, save_scored
 
 ROWS = Scored(
     np.arange(12, dtype=np.float32).reshape(4, 3),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
-from kjcm.triage.promise import LEAST_LEFT, SHARES, Tried, fallback, last_passed, points, weights
+from kjcm.triage.thresholds import LEAST_LEFT, SHARES, Tried, fallback, last_passed, points, weights
 from tests.triage.simulation import CURVES, TARGETS, drawn, fixed_sequence, true_error
 
 DRAWS = 200

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binom
 
 from kjcm.triage.calibration import probabilities
-from kjcm.triage.picks import NONE, first_codes, on_list, ranking, sizes
+from kjcm.triage.pick_lists import NONE, first_codes, on_list, ranking, sizes
 from kjcm.triage.rules import CHOOSE, Options, Triage
 from tests.triage.dictionary import DEFAULT, Split, compared, dictionary
 from tests.triage.simulation import TREE, families

@@ -2,7 +2,7 @@
 
 A list has 1 to k codes. It leaves out codes that are no likelier than LEAST, which keeps it short where the model is sure.
 A list is shown where its codes together are likely enough: the threshold comes from the same test as the promise
-(kjcm.triage.promise), with "the right code is not on the list" as the error.
+(kjcm.triage.thresholds), with "the right code is not on the list" as the error.
 """
 
 import numpy as np
