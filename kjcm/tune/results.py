@@ -24,7 +24,7 @@ from kjcm.tune.figures import history, importance, unit, value_of
 from kjcm.tune.samplers import SAME, SURPLUS
 from kjcm.tune.search import REASON, RUN, is_left
 from kjcm.tune.space import literal, values_of
-from kjcm.tune.words import train_command
+from kjcm.tune.trial_config import train_command
 
 PAGE = "report.html"
 LEAST = 4  # completed trials below which nothing is said of what mattered

@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from kjcm.errors import ConfigError, KjcmError, first_line
 from kjcm.tune.journal_lock import JournalLock
 from kjcm.tune.samplers import AGAIN, SAME, SURPLUS, is_new, rank
-from kjcm.tune.work import is_gone
+from kjcm.tune.workers import is_gone
 
 DEFINITION, WORKER, REASON, RUN = "definition", "worker", "reason", "run"  # attributes of a study, and of its trials
 ENTRY = b'{"op_code":'  # how every line of Optuna's journal begins

@@ -25,7 +25,7 @@ def tune(cfg: DictConfig) -> None:
         )
     from hydra.core.hydra_config import HydraConfig
 
-    from kjcm.tune.part import take_part
+    from kjcm.tune.trials import take_part
 
     config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     take_part(config, list(HydraConfig.get().overrides.task))

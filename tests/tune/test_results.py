@@ -14,11 +14,11 @@ from kjcm.analysis.formats import as_csv
 from kjcm.errors import KjcmError
 from kjcm.files import write_json
 from kjcm.tune.figures import history, importance
-from kjcm.tune.part import _value
 from kjcm.tune.results import About, best_of, conclude, importance_of, record_of, table_of
 from kjcm.tune.samplers import AGAIN, SAME, SURPLUS
 from kjcm.tune.search import REASON, RUN
 from kjcm.tune.space import distributions_of
+from kjcm.tune.trials import _value
 
 SPACE = distributions_of({"optim.lr": {"low": 1e-5, "high": 1.0, "log": True}, "seed": [0, 1]})
 

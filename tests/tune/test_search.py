@@ -17,7 +17,7 @@ from kjcm.runs.lease import LEASE
 from kjcm.tune.samplers import AGAIN, SAME, pruner_of, sampler_of
 from kjcm.tune.search import DEFINITION, REASON, RUN, WORKER, Search, is_left, open_study, storage_of, told
 from kjcm.tune.space import distributions_of
-from kjcm.tune.work import worker
+from kjcm.tune.workers import worker
 from tests.conftest import ROOT
 
 SPACE = distributions_of({"x": {"low": 0.0, "high": 1.0}, "n": [1, 2, 3]})
@@ -28,7 +28,7 @@ PROCESS = """
 import sys, time
 from pathlib import Path
 from tests.tune.test_search import opened
-from kjcm.tune.work import worker
+from kjcm.tune.workers import worker
 folder, storage, trials, stops = Path(sys.argv[1]), sys.argv[2] or None, int(sys.argv[3]), sys.argv[4]
 print("ready", flush=True)
 sys.stdin.readline()

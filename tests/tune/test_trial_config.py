@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from kjcm import schema
 from kjcm.tune.space import distributions_of, ends
-from kjcm.tune.words import base_words, composed, require_searchable, train_command, trial_words
+from kjcm.tune.trial_config import base_words, composed, require_searchable, train_command, trial_words
 from tests.conftest import ROOT
 
 SPACES = sorted(file.stem for file in (ROOT / "conf" / "tune").glob("*.yaml") if file.stem != "none")

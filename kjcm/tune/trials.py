@@ -31,8 +31,8 @@ from kjcm.tune.results import About, best_of, conclude, value_text, write_all, w
 from kjcm.tune.samplers import AGAIN, SAME, pruner_of, sampler_of
 from kjcm.tune.search import REASON, RUN, TAKEN, Search, open_study, storage_of, told
 from kjcm.tune.space import combinations, distributions_of, ends, values_of, word
-from kjcm.tune.words import Composed, base_words, composed, require_searchable, trial_words
-from kjcm.tune.work import worker
+from kjcm.tune.trial_config import Composed, base_words, composed, require_searchable, trial_words
+from kjcm.tune.workers import worker
 
 # What defines a study, beside its base config, its space and the contents of its input files.
 DEFINING = ("metric", "direction", "sampler", "sampler_seed", "startup", "pruner", "prune_after", "prune_from")
@@ -214,7 +214,7 @@ class Part:
 
 
 def _each_epoch(metric: str, tell: Any) -> Any:
-    from kjcm.model.each_epoch import EachEpoch
+    from kjcm.tune.each_epoch import EachEpoch
 
     return EachEpoch(metric, tell)
 
