@@ -663,6 +663,12 @@ def without_hydra(cfg: DictConfig) -> DictConfig:
     return own
 
 
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """Return a config as plain values."""
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    return config
+
+
 def scaled_cutoff(cutoff: int, scale: float, least: int = 11) -> int:
     """Return the cutoff that removes at `scale` about the groups that `cutoff` removes at scale 1.
 

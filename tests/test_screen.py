@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from kjcm.engine.device import progress_bar
 from kjcm.screen import Prefixed, ToStdout
 from kjcm.tracking import epochs
+from kjcm.training.trainer import progress_bar
 from tests.conftest import SMALL, command
 
 EPOCH = re.compile(

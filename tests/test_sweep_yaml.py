@@ -11,7 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from kjcm import schema
-from kjcm.training.run import folder_of, resolved
+from kjcm.schema import resolved
+from kjcm.training.run import folder_of
 from tests.conftest import ROOT
 
 SWEEP: dict[str, Any] = yaml.safe_load((ROOT / "sweep.yaml").read_text(encoding="utf-8"))

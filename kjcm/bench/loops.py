@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from kjcm.bench.device import clear, peak_memory, wait
 from kjcm.bench.measuring import Measurement
-from kjcm.engine.device import make_trainer, on_gpu
+from kjcm.engine.device import on_gpu
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.survey.inputs import Config
 from kjcm.training.fit import Prepared, module_for
+from kjcm.training.trainer import make_trainer
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ from kjcm.bench.device import machine
 from kjcm.bench.measuring import Measured, Measurement, alternate
 from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
 from kjcm.survey.inputs import Config
-from kjcm.training.run import rows_of
+from kjcm.survey.rows import rows_of
 from kjcm.training.train import tokens_of
 
 LIBRARIES = (

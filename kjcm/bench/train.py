@@ -14,7 +14,7 @@ from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
 from kjcm.engine.device import on_gpu, require_device, resolve_precision
 from kjcm.errors import ConfigError, some
 from kjcm.survey.inputs import Config
-from kjcm.training.run import rows_of
+from kjcm.survey.rows import rows_of
 from kjcm.training.train import prepared_for
 
 ALTERNATIVES = (*TRAINERS, "lightning")

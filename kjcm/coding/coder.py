@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from kjcm.model.encoder import FirstToken, MeanPooled
 
-Rows = NDArray[np.int64]
 T = TypeVar("T")
 
 # Texts of full length a batch: a GPU wants arithmetic that outlasts its launches, a CPU no more than its caches hold.
@@ -32,7 +31,7 @@ BATCH_ON_GPU, BATCH_ON_CPU, BATCH_INT8 = 256, 16, 4
 class Forward(Protocol):
     """How a batch goes through the model."""
 
-    def batch(self, tokens: Tokens, rows: Rows) -> Any:
+    def batch(self, tokens: Tokens, rows: NDArray[np.int64]) -> Any:
         """Return what `logits` takes for these texts; may run in another thread."""
 
     def logits(self, batches: Iterable[Any]) -> "Iterator[Tensor]":
@@ -48,7 +47,7 @@ class Ready:
         batches: what `Forward.logits` takes each.
     """
 
-    rows: list[Rows]
+    rows: list[NDArray[np.int64]]
     batches: list[Any]
 
 
@@ -165,7 +164,7 @@ class Torch:
         run: Any = model.packed if self.packs else model
         self.run = torch.compile(run, dynamic=True) if compiled else run
 
-    def batch(self, tokens: Tokens, rows: Rows) -> "dict[str, Tensor]":
+    def batch(self, tokens: Tokens, rows: NDArray[np.int64]) -> "dict[str, Tensor]":
         """Return a packed or padded batch; for a GPU in memory that it can fetch from while others are computed."""
         from kjcm.model.packing import pack, padded
 
@@ -207,7 +206,7 @@ def resolve_precision(precision: str, gpu: bool) -> str:
     return "bf16" if has_bf16(gpu) else "32-true"
 
 
-def token_batches(lengths: Rows, budget: int) -> Iterator[Rows]:
+def token_batches(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
     """Yield batches of texts, longest first: of at most `budget` tokens, were each as long as the longest, or of one text.
 
     The largest batches come first, so that memory that was enough for them is enough for all.

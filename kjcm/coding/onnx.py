@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kjcm.coding.coder import Rows
 from kjcm.errors import ConfigError, KjcmError, first_line
 from kjcm.files import atomic, digest, write_json
 from kjcm.records import read_json
@@ -55,7 +54,7 @@ class Int8:
         self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         self.threads = ThreadPoolExecutor(torch.get_num_threads())  # OMP_NUM_THREADS counts here too
 
-    def batch(self, tokens: Tokens, rows: Rows) -> dict[str, NDArray[np.int64]]:
+    def batch(self, tokens: Tokens, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         """Return a padded batch."""
         from kjcm.model.packing import padded
 

@@ -1,22 +1,15 @@
-"""The Lightning Trainer of a run: device, precision, loggers, checkpoints, and processes that know their job."""
+"""Which device and precision a command uses, and which of its processes this one is."""
 
 import logging
 import os
 import platform
-import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from kjcm.errors import ConfigError, first_line
-from kjcm.schema import quoted, word_key
+from kjcm.errors import ConfigError
 
 if TYPE_CHECKING:
-    import lightning.pytorch as pl
-
-PROCESS_KEYS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "RANK")
+    pass
 
 
 def global_rank() -> int:
@@ -86,70 +79,6 @@ def has_bf16(gpu: bool) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def make_trainer(
-    node: dict[str, Any], *, folder: Path, loggers: list[Any], callbacks: list[Any], log_every: int = 10
-) -> "pl.Trainer":
-    """Return the Trainer of a `trainer` node; loggers get a step's loss where the number of steps divides by `log_every`.
-
-    Raises:
-        ConfigError: the device is not there.
-    """
-    import lightning.pytorch as pl
-    import torch
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    quiet()
-    # nothing here reads what it has not written, and filling all new memory costs a sixth of a step
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    progress = [progress_bar()] if node["progress"] and sys.stdout.isatty() else []
-    try:
-        trainer = pl.Trainer(
-            accelerator=node["accelerator"],
-            devices=node["devices"],
-            num_nodes=node["num_nodes"],
-            strategy=node["strategy"],
-            precision=cast(Any, resolve_precision(node["precision"], node["accelerator"])),
-            max_epochs=node["max_epochs"],
-            deterministic=node["deterministic"],
-            default_root_dir=str(folder),
-            logger=loggers,
-            callbacks=[*callbacks, *progress],
-            enable_checkpointing=bool(callbacks),
-            enable_progress_bar=bool(progress),
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            log_every_n_steps=log_every,
-            use_distributed_sampler=False,  # the data module shares the rows out itself
-        )
-        # Lightning's handlers would stop without saving, or write a checkpoint of their own: kjcm.training.signals has ours
-        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-        return trainer
-    except (MisconfigurationException, RuntimeError, ValueError) as error:
-        raise ConfigError(
-            f"trainer.accelerator={node['accelerator']} trainer.devices={node['devices']} trainer.strategy="
-            f"{node['strategy']}: {first_line(error)} `kjcm doctor` says what is here; trainer=cpu always works."
-        ) from None
-
-
-def progress_bar() -> Any:
-    """Return the rich progress bar."""
-    from lightning.pytorch.callbacks import RichProgressBar
-
-    class Bar(RichProgressBar):
-        """The rich progress bar, with epochs counted from 1 and without the logger's version number."""
-
-        def _get_train_description(self, current_epoch: int) -> str:
-            # as wide as the other bar's, else both would flicker
-            return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
-
-        def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
-            shown = super().get_metrics(trainer, pl_module)
-            shown.pop("v_num", None)
-            return dict(shown)
-
-    return Bar(leave=False)
-
-
 def quiet() -> None:
     """Keep what Lightning says to developers of it off the screen; warnings that concern a user's data stay."""
     from transformers.utils import logging as transformers_logging
@@ -163,46 +92,6 @@ def quiet() -> None:
                  ".*`isinstance\\(treespec.*", ".*sync_dist=True.*", ".*across ranks is zero.*",
                  ".*ended before the epoch ended and your dataloader.*"):  # fmt: skip
         warnings.filterwarnings("ignore", message=text)
-
-
-@contextmanager
-def processes(command: str, overrides: list[str], run_dir: Path) -> Iterator[None]:
-    """Let processes that the Trainer starts run this one job, and clear up after them.
-
-    A child runs `sys.argv` again, which in a multirun is the whole sweep: here it is this job alone. Afterwards the
-    process group and the launcher's variables go, so that the next job of the sweep begins anew.
-    """
-    import torch
-
-    argv, kept = sys.argv, {key: os.environ.get(key) for key in PROCESS_KEYS}
-    sys.argv = [argv[0], command, *without_sweep(overrides), "run_dir=" + quoted(str(run_dir))]
-    try:
-        yield
-    finally:
-        sys.argv = argv
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-        for key, value in kept.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
-
-
-def without_sweep(overrides: Iterable[str]) -> list[str]:
-    """Return the overrides of a multirun's job for a command of its own, which takes no `sweep` keys."""
-    return [override for override in overrides if word_key(override).split(".")[0] != "sweep"]
-
-
-def gathered(own: list[Any]) -> list[Any]:
-    """Return the items of all processes; each has given a list."""
-    import torch
-
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return own
-    lists: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(lists, own)
-    return [item for items in lists for item in items]
 
 
 def device_name(device: Any) -> str:

@@ -15,7 +15,7 @@ from kjcm.runs.findings import major_confusion
 from kjcm.runs.held_out import calibration_of
 from kjcm.runs.results import flow_lines
 from kjcm.survey.inputs import Config
-from kjcm.training.run import Rows
+from kjcm.survey.rows import Rows
 
 CARD = "README.md"
 TEMPLATE = "card.md.jinja"

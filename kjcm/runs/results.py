@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kjcm.errors import KjcmError, some
+from kjcm.errors import some
 from kjcm.ksco.classification import Classification
 from kjcm.survey.cohort import SIDES, Cohort
 
@@ -24,13 +24,6 @@ SHOWN = {  # metric -> its column on the screen
     "f1_macro": "macro F1",
     "top_5_accuracy": "Top-5",
 }
-
-
-def indices_of(codes: Sequence[str], classes: Sequence[str]) -> tuple["np.ndarray[Any, np.dtype[np.int64]]", list[str]]:
-    """Return each code's class index, and the codes that are no class, numbered on from the last class."""
-    unseen = sorted(set(codes) - set(classes))
-    place = {code: index for index, code in enumerate([*classes, *unseen])}
-    return np.array([place[code] for code in codes], np.int64), unseen
 
 
 @dataclass(frozen=True)
@@ -52,12 +45,6 @@ class Outcome:
     predictions: "list[Predictions]"
     validated: "list[Predictions]"
     device: str
-
-
-def require_weights(test: pd.DataFrame) -> None:
-    """Raise KjcmError if the test rows have survey weights that sum to 0: no weighted metric is defined then."""
-    if "weight" in test and len(test) and not test["weight"].sum() > 0:
-        raise KjcmError("data.columns.weight: the weights of the test rows are all 0. Map another column, or null.")
 
 
 def prediction_frame(rows: pd.DataFrame, predictions: "list[Predictions]", classes: Sequence[str]) -> pd.DataFrame:

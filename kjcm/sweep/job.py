@@ -17,19 +17,21 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kjcm import schema
-from kjcm.engine.device import device_count, global_rank, one_of_several, without_sweep
+from kjcm.engine.device import device_count, global_rank, one_of_several
 from kjcm.errors import Interrupted
 from kjcm.runs.failures import Failure, read_failure, tell
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.lease import Busy, is_held, machine
 from kjcm.runs.states import state_of
+from kjcm.schema import resolved
 from kjcm.screen import prefixed
 from kjcm.streams import use_outlets
 from kjcm.survey.inputs import Config
 from kjcm.sweep.gpus import take_cards
-from kjcm.training.run import folder_of, resolved
+from kjcm.training.run import folder_of
 from kjcm.training.signals import handled
 from kjcm.training.train import SWEEP
+from kjcm.training.trainer import without_sweep
 
 INTERRUPTED = "interrupted"
 

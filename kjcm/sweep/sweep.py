@@ -23,16 +23,17 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm import schema
 from kjcm.errors import ConfigError, KjcmError, counted, first_line
 from kjcm.files import atomic, without_formulas, write_text
-from kjcm.runs.checkpoints import tidy_up
 from kjcm.runs.failures import Failure, failure_of
 from kjcm.runs.folder import LAUNCH
 from kjcm.runs.lease import is_held
 from kjcm.runs.listing import column_of, frame_of, ordered, show, validated
 from kjcm.runs.states import state_of
+from kjcm.schema import resolved
 from kjcm.survey.inputs import Config
 from kjcm.sweep.job import INTERRUPTED, SweptJob, this_process
 from kjcm.sweep.plan import Composer, Job, say, tell_apart
-from kjcm.training.run import folder_of, resolved
+from kjcm.training.checkpoints import tidy_up
+from kjcm.training.run import folder_of
 from kjcm.training.signals import handled, leave
 from kjcm.unread import require_read
 

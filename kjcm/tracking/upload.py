@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kjcm.runs.contents import run_predictions
 from kjcm.survey.inputs import Config
-from kjcm.training.run import Rows
+from kjcm.survey.rows import Rows
 
 if TYPE_CHECKING:
     from wandb import Artifact

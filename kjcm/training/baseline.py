@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 from kjcm.engine.device import device_name
 from kjcm.runs.results import WIDTH, Outcome
 from kjcm.survey.inputs import Config
-from kjcm.training.run import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
+from kjcm.survey.rows import Rows, rows_of
+from kjcm.training.run import at_work, finish, report_record, run_to_make, write_predictions
 
 if TYPE_CHECKING:
     from kjcm.engine.module import Predictions

@@ -8,16 +8,18 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm.engine.device import make_trainer, require_device
+from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import UNFINISHED, digest, filling, write_json, write_parquet
 from kjcm.records import read_json
 from kjcm.runs.contents import SHOWN, recorded_data, run_cohort, run_config, run_identity, run_report
 from kjcm.runs.folder import identity_of
 from kjcm.runs.model_folder import finished_run, load_model
-from kjcm.runs.results import cohort_record, indices_of, outcome_record, prediction_frame, require_weights, show
+from kjcm.runs.results import cohort_record, outcome_record, prediction_frame, show
 from kjcm.survey.inputs import Config, classification_of, cohort_of
+from kjcm.survey.rows import indices_of, require_weights
 from kjcm.training.fit import measure
+from kjcm.training.trainer import make_trainer
 
 FILES = ("metrics.json", "predictions.parquet", "cohort.json")
 

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kjcm.engine.choice import Engine
-from kjcm.engine.device import device_name, gathered, global_rank, make_trainer, processes
+from kjcm.engine.device import device_name, global_rank
 from kjcm.errors import Interrupted, KjcmError
 from kjcm.files import write_json
 from kjcm.ksco.classification import Classification
 from kjcm.records import read_json
-from kjcm.runs.checkpoints import Checkpoints
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.results import Outcome
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import Config
 from kjcm.tracking.loggers import log_outcome, make_loggers
+from kjcm.training.checkpoints import Checkpoints
 from kjcm.training.signals import Signals
+from kjcm.training.trainer import gathered, make_trainer, processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -5,82 +5,37 @@ import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from hydra.core.hydra_config import HydraConfig
-from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm import __version__
 from kjcm.engine.device import global_rank
-from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.errors import KjcmError, some
 from kjcm.files import write_json, write_parquet, write_text
-from kjcm.ksco.classification import Classification
-from kjcm.runs.checkpoints import tidy_up
 from kjcm.runs.folder import RunFolder, default_path, identity_of
 from kjcm.runs.results import (
     Outcome,
     about_texts,
     cohort_record,
     flow_lines,
-    indices_of,
     outcome_record,
     prediction_frame,
-    require_weights,
     result_lines,
     show,
 )
-from kjcm.survey.augment import augmentation, reviewed_rows
-from kjcm.survey.cohort import Cohort
-from kjcm.survey.inputs import Config, cached_cohort, classification_of, with_absolute_inputs
+from kjcm.schema import resolved
+from kjcm.survey.inputs import Config, with_absolute_inputs
+from kjcm.survey.rows import Rows
+from kjcm.training.checkpoints import tidy_up
 from kjcm.training.signals import Signals, signals
 
 log = logging.getLogger("kjcm")
 record = logging.getLogger("kjcm.record")  # for train.log alone: the screen shows the same otherwise
 record.propagate = False
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a run.
-
-    Attributes:
-        cohort: the cohort; its classes include the groups that reviewed rows alone have.
-        classification: what its codes are of.
-        sides: the rows (text, code) of 'train' (survey rows, reviewed rows, then augmentation), 'validation' and 'test',
-            where there are any.
-        n_augmented: rows of augmentation among them.
-        n_reviewed: rows that a person has reviewed among them.
-        reviewed_left: reason -> reviewed rows that were left out.
-        labels: side -> [rows] class index of each row, numbered on from the last class where its code is none.
-        unseen: side -> codes that are no class.
-    """
-
-    cohort: Cohort
-    classification: Classification
-    sides: Mapping[str, pd.DataFrame]
-    n_augmented: int
-    n_reviewed: int
-    reviewed_left: Mapping[str, int]
-    labels: Mapping[str, NDArray[np.int64]]
-    unseen: Mapping[str, list[str]]
-
-    @property
-    def learnt(self) -> list[str]:
-        """Return the codes of the training rows, survey and reviewed ones, augmentation not counted."""
-        train = self.sides["train"]["code"].tolist()
-        return train[: len(train) - self.n_augmented]
-
-
-def resolved(cfg: DictConfig) -> Config:
-    """Return a config as plain values."""
-    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    return config
 
 
 def folder_of(config: Config) -> RunFolder:
@@ -104,55 +59,6 @@ def run_to_make(cfg: DictConfig) -> tuple[Config, RunFolder] | None:
             log.info("finished already, skipped: %s (overwrite=true makes it anew)", folder.path)
         return None
     return config, folder
-
-
-def rows_of(config: Config, *, test: bool) -> Rows:
-    """Read the rows that a config names; the test rows only where they are to be evaluated.
-
-    Raises:
-        KjcmError: any input is not usable, or there is nothing to train on or to test.
-    """
-    classification = classification_of(config)
-    cohort = cached_cohort(config["data"], classification, config.get("cache"))  # a baseline has none
-    reviewed, left = _reviewed(config["data"], cohort, classification)
-    cohort = replace(cohort, classes=tuple(sorted({*cohort.classes, *reviewed["code"]})))
-    cohort.require_trainable()
-    more = augmentation(classification, cohort.classes, **config["augment"])
-    sides = {
-        "train": pd.concat([cohort.side("train")[["text", "code"]], reviewed, more], ignore_index=True),
-        "validation": cohort.side("validation"),
-    }
-    if test:
-        sides["test"] = cohort.side("test")
-        _require_test(sides["test"], config["data"]["train_share"])
-    sides = {side: frame for side, frame in sides.items() if len(frame)}
-    found = {side: indices_of(frame["code"].tolist(), cohort.classes) for side, frame in sides.items()}
-    return Rows(
-        cohort,
-        classification,
-        sides,
-        len(more),
-        len(reviewed),
-        left,
-        labels={side: labels for side, (labels, _) in found.items()},
-        unseen={side: codes for side, (_, codes) in found.items()},
-    )
-
-
-def _reviewed(data: Config, cohort: Cohort, classification: Classification) -> tuple[pd.DataFrame, Mapping[str, int]]:
-    """Return the reviewed rows (text, code) to learn from, and reason -> number of those left out."""
-    if data["reviewed"] is None:
-        return pd.DataFrame({"text": [], "code": []}, dtype=object), {}
-    return reviewed_rows(data["reviewed"], data["columns"], cohort, classification, data["wording"])
-
-
-def _require_test(rows: pd.DataFrame, train_share: float) -> None:
-    require_weights(rows)
-    if not len(rows):
-        raise ConfigError(
-            f"data.train_share={train_share} leaves no test rows. Lower it, give data.test_path=FILE, or (train) set "
-            "evaluate=false."
-        )
 
 
 @contextmanager

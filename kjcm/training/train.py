@@ -19,7 +19,6 @@ from kjcm.engine.choice import choose_engine
 from kjcm.engine.device import global_rank, quiet, require_device
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.ksco.classification import prefixes_of
-from kjcm.runs.checkpoints import tidy_up
 from kjcm.runs.failures import failure_of, write_failure
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.held_out import TEST, calibrate, scored
@@ -27,10 +26,12 @@ from kjcm.runs.model_card import write_card
 from kjcm.runs.model_folder import Settings, save_model
 from kjcm.runs.results import Outcome
 from kjcm.survey.inputs import Config
+from kjcm.survey.rows import Rows, rows_of
 from kjcm.text.tokenizer import holds_kobert
 from kjcm.tracking.upload import share
+from kjcm.training.checkpoints import tidy_up
 from kjcm.training.fit import Fitted, Prepared, fitted_and_measured
-from kjcm.training.run import Rows, at_work, finish, report_record, rows_of, run_to_make, write_predictions
+from kjcm.training.run import at_work, finish, report_record, run_to_make, write_predictions
 from kjcm.training.signals import signals
 from kjcm.triage.logits import save_scored
 

@@ -25,7 +25,8 @@ from kjcm.runs.failures import failure_of
 from kjcm.runs.folder import identity_of
 from kjcm.runs.lease import Busy
 from kjcm.survey.inputs import Config
-from kjcm.training.run import folder_of, rows_of
+from kjcm.survey.rows import rows_of
+from kjcm.training.run import folder_of
 from kjcm.training.signals import signals
 from kjcm.tune.results import About, best_of, conclude, value_text, write_all, write_results
 from kjcm.tune.samplers import AGAIN, SAME, pruner_of, sampler_of

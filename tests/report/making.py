@@ -26,8 +26,9 @@ from kjcm.ksco.classification import load_classification
 from kjcm.overrides import config_folder
 from kjcm.runs.folder import RunFolder, default_path, identity_of
 from kjcm.runs.results import Outcome, about_texts
+from kjcm.survey.rows import Rows, rows_of
 from kjcm.training.baseline import PACKAGES as BASELINE_PACKAGES
-from kjcm.training.run import Rows, at_work, report_record, rows_of
+from kjcm.training.run import at_work, report_record
 from kjcm.training.train import PACKAGES
 
 WIDTH = 10

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kjcm.errors import KjcmError
-from kjcm.runs.checkpoints import Checkpoints
+from kjcm.training.checkpoints import Checkpoints
 from tests.conftest import LEARNS, command
 
 

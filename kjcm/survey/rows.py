@@ -1,0 +1,109 @@
+"""The rows of a run: its cohort, reviewed rows and augmentation, with the class index of each row."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kjcm.errors import ConfigError, KjcmError
+from kjcm.ksco.classification import Classification
+from kjcm.survey.augment import augmentation, reviewed_rows
+from kjcm.survey.cohort import Cohort
+from kjcm.survey.inputs import Config, cached_cohort, classification_of
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a run.
+
+    Attributes:
+        cohort: the cohort; its classes include the groups that reviewed rows alone have.
+        classification: what its codes are of.
+        sides: the rows (text, code) of 'train' (survey rows, reviewed rows, then augmentation), 'validation' and 'test',
+            where there are any.
+        n_augmented: rows of augmentation among them.
+        n_reviewed: rows that a person has reviewed among them.
+        reviewed_left: reason -> reviewed rows that were left out.
+        labels: side -> [rows] class index of each row, numbered on from the last class where its code is none.
+        unseen: side -> codes that are no class.
+    """
+
+    cohort: Cohort
+    classification: Classification
+    sides: Mapping[str, pd.DataFrame]
+    n_augmented: int
+    n_reviewed: int
+    reviewed_left: Mapping[str, int]
+    labels: Mapping[str, NDArray[np.int64]]
+    unseen: Mapping[str, list[str]]
+
+    @property
+    def learnt(self) -> list[str]:
+        """Return the codes of the training rows, survey and reviewed ones, augmentation not counted."""
+        train = self.sides["train"]["code"].tolist()
+        return train[: len(train) - self.n_augmented]
+
+
+def indices_of(codes: Sequence[str], classes: Sequence[str]) -> tuple["np.ndarray[Any, np.dtype[np.int64]]", list[str]]:
+    """Return each code's class index, and the codes that are no class, numbered on from the last class."""
+    unseen = sorted(set(codes) - set(classes))
+    place = {code: index for index, code in enumerate([*classes, *unseen])}
+    return np.array([place[code] for code in codes], np.int64), unseen
+
+
+def rows_of(config: Config, *, test: bool) -> Rows:
+    """Read the rows that a config names; the test rows only where they are to be evaluated.
+
+    Raises:
+        KjcmError: any input is not usable, or there is nothing to train on or to test.
+    """
+    classification = classification_of(config)
+    cohort = cached_cohort(config["data"], classification, config.get("cache"))  # a baseline has none
+    reviewed, left = _reviewed(config["data"], cohort, classification)
+    cohort = replace(cohort, classes=tuple(sorted({*cohort.classes, *reviewed["code"]})))
+    cohort.require_trainable()
+    more = augmentation(classification, cohort.classes, **config["augment"])
+    sides = {
+        "train": pd.concat([cohort.side("train")[["text", "code"]], reviewed, more], ignore_index=True),
+        "validation": cohort.side("validation"),
+    }
+    if test:
+        sides["test"] = cohort.side("test")
+        _require_test(sides["test"], config["data"]["train_share"])
+    sides = {side: frame for side, frame in sides.items() if len(frame)}
+    found = {side: indices_of(frame["code"].tolist(), cohort.classes) for side, frame in sides.items()}
+    return Rows(
+        cohort,
+        classification,
+        sides,
+        len(more),
+        len(reviewed),
+        left,
+        labels={side: labels for side, (labels, _) in found.items()},
+        unseen={side: codes for side, (_, codes) in found.items()},
+    )
+
+
+def _reviewed(data: Config, cohort: Cohort, classification: Classification) -> tuple[pd.DataFrame, Mapping[str, int]]:
+    """Return the reviewed rows (text, code) to learn from, and reason -> number of those left out."""
+    if data["reviewed"] is None:
+        return pd.DataFrame({"text": [], "code": []}, dtype=object), {}
+    return reviewed_rows(data["reviewed"], data["columns"], cohort, classification, data["wording"])
+
+
+def _require_test(rows: pd.DataFrame, train_share: float) -> None:
+    require_weights(rows)
+    if not len(rows):
+        raise ConfigError(
+            f"data.train_share={train_share} leaves no test rows. Lower it, give data.test_path=FILE, or (train) set "
+            "evaluate=false."
+        )
+
+
+def require_weights(test: pd.DataFrame) -> None:
+    """Raise KjcmError if the test rows have survey weights that sum to 0: no weighted metric is defined then."""
+    if "weight" in test and len(test) and not test["weight"].sum() > 0:
+        raise KjcmError("data.columns.weight: the weights of the test rows are all 0. Map another column, or null.")
