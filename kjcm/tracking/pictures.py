@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.resources import files
 
 import matplotlib as mpl
 import numpy as np
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from kjcm.plot.font import font_path
 from kjcm.runs.findings import calibration_error
 
 SYNTHETIC = "SYNTHETIC twin: says nothing of real answers"
@@ -20,13 +20,12 @@ BLUE, ORANGE, GREY, INK = "#2166ac", "#d6604d", "#777777", "#222222"
 # Tol's muted scheme: ten colours that the colour-blind tell apart; the shapes do so in black and white
 COLOURS = ("#332288", "#cc6677", "#117733", "#aa4499", "#44aa99", "#882255", "#999933", "#88ccee", "#ddcc77", "#777777")
 MARKERS = "osD^vP<Xph"
-HANGUL = "report/fonts/kjcm-hangul.ttf"  # the package's typeface
 
 
 @cache
 def _family() -> list[str]:
     """Make the package's typeface known to matplotlib, once; what it lacks, matplotlib's own shows."""
-    fontManager.addfont(str(files("kjcm") / HANGUL))
+    fontManager.addfont(font_path())
     return ["kjcm Hangul", "DejaVu Sans"]
 
 
