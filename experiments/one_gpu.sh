@@ -3,6 +3,7 @@
 #   OUT     folder for what is made; a part whose output is there already stops with kjcm's own words
 #   PART    checks, bench, train, predict, seeds, reproduce, trials: all of them, in this order, where none is named
 #   KJCM    the command, "kjcm" where unset
+#   PYTHON  the interpreter, "python3" where unset
 #   KOBERT  folder of KoBERT's tokenizer; where unset one is trained
 #   SCALE   of the twin, 1 where unset
 #   WORDS   further words of every command that trains
@@ -14,6 +15,7 @@ shift
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 kjcm=(${KJCM:-kjcm})
+python=${PYTHON:-python3}
 scale=data.scale=${SCALE:-1}
 words=(preset=full model.pretrained=null optim.lr=2e-4 "$scale" "cache=$out/cache" ${WORDS:-})
 none=engine.attention_dropout=none
@@ -35,12 +37,12 @@ run() { # run LIMIT NAME COMMAND ...: its output goes to OUT/NAME.log; name, exi
 
 for part; do
   case $part in
-    checks) run 150 checks python3 -m pytest -q -m gpu -p no:cacheprovider ;;
+    checks) run 150 checks "$python" -m pytest -q -m gpu -p no:cacheprovider ;;
     bench) # as it is by default, against all; without the attention's dropout, which the others keep; and where a step's time goes
-      run 240 bench "${kjcm[@]}" bench train "${words[@]}" "out=$out/bench" steps=320 warmup=64 repeats=3
-      run 120 bench_none "${kjcm[@]}" bench train "${words[@]}" $none "out=$out/bench_none" steps=320 warmup=64 repeats=3 \
+      run 240 bench "$python" -m benchmarks.train "${words[@]}" "out=$out/bench" steps=320 warmup=64 repeats=3
+      run 120 bench_none "$python" -m benchmarks.train "${words[@]}" $none "out=$out/bench_none" steps=320 warmup=64 repeats=3 \
         'alternatives=[trainer_bf16]'
-      run 90 profile "${kjcm[@]}" bench train "${words[@]}" "out=$out/profile" steps=64 warmup=64 repeats=1 profile=true \
+      run 90 profile "$python" -m benchmarks.train "${words[@]}" "out=$out/profile" steps=64 warmup=64 repeats=1 profile=true \
         'alternatives=[]' ;;
     train) # cold, with the kernels of the first, uncompiled, and without the attention's dropout
       rm -rf "$TORCHINDUCTOR_CACHE_DIR"
@@ -58,7 +60,7 @@ for part; do
       run 90 predict_compiled "${kjcm[@]}" predict "run=$out/warm" "input=$out/answers.csv" \
         "output=$out/coded_compiled.csv" compile=true
       for compile in false true; do
-        run 240 "bench_predict_$compile" "${kjcm[@]}" bench predict "run=$out/warm" "input=$out/answers.csv" \
+        run 240 "bench_predict_$compile" "$python" -m benchmarks.predict "run=$out/warm" "input=$out/answers.csv" \
           "out=$out/bench_predict_$compile" rows=30000 repeats=3 'precisions=[32-true,bf16]' "compile=$compile"
       done ;;
     seeds) # the two loops over three seeds, three at a time

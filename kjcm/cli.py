@@ -4,95 +4,85 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from kjcm import __version__
 from kjcm.errors import ConfigError, Interrupted, of_the_system, some
 from kjcm.streams import use_hangul, use_outlets
 
-# command -> (module and function, what it does, example)
+if TYPE_CHECKING:
+    from kjcm.unread import Unread
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command and the function that it runs.
+
+    Attributes:
+        name: that of its config; also its first argument, if it is one of kjcm's own.
+        target: module and function.
+        purpose: what it does, in a few words.
+        example: a command line.
+        program: what is typed before `name`.
+        unread: keys of its config that it does not read, beside those that kjcm.unread lists.
+    """
+
+    name: str
+    target: str
+    purpose: str
+    example: str
+    program: str = "kjcm"
+    unread: "tuple[Unread, ...]" = ()
+
+    def __str__(self) -> str:
+        return f"{self.program} {self.name}"
+
+
 COMMANDS = {
-    "reproduce": (
-        "kjcm.report.reproduce:reproduce",
-        "train what is missing of the article's models, and report",
-        "kjcm reproduce out=out/report",
-    ),
-    "report": (
-        "kjcm.report.report:report",
-        "finished runs to the article's tables, figures and one page",
-        "kjcm report runs=runs out=out/report",
-    ),
-    "train": (
-        "kjcm.training.train:train",
-        "train and evaluate a model; -m sweeps",
-        "kjcm train experiment=k_jcm",
-    ),
-    "tune": (
-        "kjcm.tune.tune:tune",
-        "search for hyperparameters on validation rows",
-        "kjcm tune experiment=k_jcm trials=50",
-    ),
-    "runs": (
-        "kjcm.runs.runs:runs",
-        "what became of all runs: a table, filtered, over seeds, as CSV",
-        "kjcm runs group=seed sort=f1_weighted",
-    ),
-    "baseline": (
-        "kjcm.training.baseline:baseline",
-        "measure the largest groups or a linear SVM on the same rows",
-        "kjcm baseline kind=svm",
-    ),
-    "evaluate": (
-        "kjcm.training.evaluate:evaluate",
-        "a finished run on its own or on other test rows",
-        "kjcm evaluate run=RUN_DIR data=table data.test_path=FILE data.columns.code=ksco7",
-    ),
-    "triage": (
-        "kjcm.coding.triage:triage",
-        "what a run accepts under each target error, before anything is coded",
-        "kjcm triage run=RUN_DIR",
-    ),
-    "predict": (
-        "kjcm.coding.predict:predict",
-        "code a file with a finished run",
-        "kjcm predict run=RUN_DIR input=FILE output=FILE top_k=5",
-    ),
-    "review": (
-        "kjcm.review.review:review",
-        "a person settles what a coding left open, on a page of this machine",
-        "kjcm review run=RUN_DIR input=CODED_FILE",
-    ),
-    "export": (
-        "kjcm.coding.export:export",
-        "a finished run's model as ONNX, checked on real rows",
-        "kjcm export run=RUN_DIR format=onnx-int8",
-    ),
-    "prepare": (
-        "kjcm.training.prepare:prepare",
-        "the cohort alone, with its flow counts",
-        "kjcm prepare data=kwcs data.wave5=FILE data.wave6=FILE data.crosswalk=FILE out=DIR",
-    ),
-    "bench train": (
-        "kjcm.bench.train:bench_train",
-        "time training beside Hugging Face's Trainer and a plain Lightning loop",
-        "kjcm bench train out=out/bench/train",
-    ),
-    "bench predict": (
-        "kjcm.bench.predict:bench_predict",
-        "time coding beside Hugging Face's pipeline",
-        "kjcm bench predict run=RUN_DIR input=FILE",
-    ),
-    "bench prepare": (
-        "kjcm.bench.prepare:bench_prepare",
-        "time survey file to tokens, with an empty cache and a filled one",
-        "kjcm bench prepare data.scale=1",
-    ),
-    "doctor": (
-        "kjcm.doctor:doctor",
-        "what will work on this machine",
-        "kjcm doctor",
-    ),
+    command.name: command
+    for command in (
+        Command("reproduce", "kjcm.report.reproduce:reproduce",
+                "train what is missing of the article's models, and report",
+                "kjcm reproduce out=out/report"),
+        Command("report", "kjcm.report.report:report",
+                "finished runs to the article's tables, figures and one page",
+                "kjcm report runs=runs out=out/report"),
+        Command("train", "kjcm.training.train:train",
+                "train and evaluate a model; -m sweeps",
+                "kjcm train experiment=k_jcm"),
+        Command("tune", "kjcm.tune.tune:tune",
+                "search for hyperparameters on validation rows",
+                "kjcm tune experiment=k_jcm trials=50"),
+        Command("runs", "kjcm.runs.runs:runs",
+                "what became of all runs: a table, filtered, over seeds, as CSV",
+                "kjcm runs group=seed sort=f1_weighted"),
+        Command("baseline", "kjcm.training.baseline:baseline",
+                "measure the largest groups or a linear SVM on the same rows",
+                "kjcm baseline kind=svm"),
+        Command("evaluate", "kjcm.training.evaluate:evaluate",
+                "a finished run on its own or on other test rows",
+                "kjcm evaluate run=RUN_DIR data=table data.test_path=FILE data.columns.code=ksco7"),
+        Command("triage", "kjcm.coding.triage:triage",
+                "what a run accepts under each target error, before anything is coded",
+                "kjcm triage run=RUN_DIR"),
+        Command("predict", "kjcm.coding.predict:predict",
+                "code a file with a finished run",
+                "kjcm predict run=RUN_DIR input=FILE output=FILE top_k=5"),
+        Command("review", "kjcm.review.review:review",
+                "a person settles what a coding left open, on a page of this machine",
+                "kjcm review run=RUN_DIR input=CODED_FILE"),
+        Command("export", "kjcm.coding.export:export",
+                "a finished run's model as ONNX, checked on real rows",
+                "kjcm export run=RUN_DIR format=onnx-int8"),
+        Command("prepare", "kjcm.training.prepare:prepare",
+                "the cohort alone, with its flow counts",
+                "kjcm prepare data=kwcs data.wave5=FILE data.wave6=FILE data.crosswalk=FILE out=DIR"),
+        Command("doctor", "kjcm.doctor:doctor",
+                "what will work on this machine",
+                "kjcm doctor"),
+    )
 }  # fmt: skip
 
 SWEPT = ("train", "baseline")  # commands whose multiruns have a ledger: each job fills a run folder
@@ -114,7 +104,7 @@ examples:
 {examples}
 """
 
-COMMAND_HELP = """kjcm {command}: {purpose}
+COMMAND_HELP = """{command}: {purpose}
 
   {example}
 
@@ -127,22 +117,22 @@ Keys and their values now (override with KEY=VALUE; what each means stands in co
 $CONFIG"""
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run one command; the exit code is 0, or 1 (input, surroundings) or 2 (config) with one message on stderr."""
+def main(argv: list[str] | None = None, command: Command | None = None) -> None:
+    """Run one command; the exit code is 0, or 1 (input, surroundings) or 2 (config) with one message on stderr.
+
+    Args:
+        argv: the arguments; those of this process if None.
+        command: one of another program; if None, the first argument names one of kjcm's.
+    """
     if argv is None:
         use_hangul()
         use_outlets()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_help())
-        return
-    if arguments[0] == "--version":
-        print(__version__)
-        return
-    command, rest = _split(arguments)
-    debug = "--debug" in rest
+    if command is None:
+        command, arguments = _chosen(arguments), arguments[1:]
+    debug = "--debug" in arguments
     try:
-        code = run_command(command, [word for word in rest if word != "--debug"], debug)
+        code = run_command(command, [word for word in arguments if word != "--debug"], debug)
     except KeyboardInterrupt:
         print("kjcm: interrupted; the same command goes on from what is saved.", file=sys.stderr)
         sys.exit(130)
@@ -154,25 +144,27 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(code)
 
 
-def _split(arguments: list[str]) -> tuple[str, list[str]]:
-    """Return the command, of one word or two, and the words after it; without a command, say which there are and stop."""
-    for words in (1, 2):
-        command = " ".join(arguments[:words])
-        if command in COMMANDS:
-            return command, arguments[words:]
-    first, *rest = arguments
-    several = [name for name in COMMANDS if name.startswith(f"{first} ")]
-    if several and rest[:1] in (["-h"], ["--help"]):
-        print("\n".join(f"kjcm {name}: {COMMANDS[name][1]}" for name in several))
+def _chosen(arguments: list[str]) -> Command:
+    """Return the command that the first argument names; print the help or the version, or what is wrong, and exit."""
+    name = arguments[0] if arguments else "help"
+    if name in COMMANDS:
+        return COMMANDS[name]
+    if name in ("-h", "--help", "help"):
+        print(_help())
         sys.exit(0)
-    given = " ".join(arguments[:2]) if several else first
-    near = get_close_matches(given, COMMANDS, n=1)
-    meant = f" Do you mean `kjcm {near[0]}`?" if near else ""
-    print(f"kjcm: no command {given!r}.{meant} The commands are {', '.join(several or COMMANDS)}.", file=sys.stderr)
+    if name == "--version":
+        print(__version__)
+        sys.exit(0)
+    if name == "bench":
+        hint = "The benchmarks are not in the package: run `python -m benchmarks.train` (or predict, prepare) in a checkout."
+    else:
+        near = get_close_matches(name, COMMANDS, n=1)
+        hint = f"Do you mean `kjcm {near[0]}`?" if near else f"The commands are {', '.join(COMMANDS)}."
+    print(f"kjcm: no command {name!r}. {hint}", file=sys.stderr)
     sys.exit(2)
 
 
-def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
+def run_command(command: Command, arguments: list[str], debug: bool = False) -> int:
     """Run `command` through Hydra and return the exit code; its errors have been shown."""
     import hydra
     from hydra.errors import HydraException
@@ -182,7 +174,6 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
     from kjcm.overrides import config_folder, for_hydra, is_from_hydra, said
 
     schema.register()
-    target, purpose, example = COMMANDS[command]
     codes, multirun = [0], bool(MULTIRUN & set(arguments))
 
     def job(cfg: DictConfig) -> Any:
@@ -191,21 +182,23 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
             _require_sound(command, cfg)
             if not multirun:
                 _require_multirun(command, cfg)
-            return _load(target)(cfg)
+            return _load(command.target)(cfg)
         except Exception as error:
             if debug:
                 raise
             from kjcm.runs.failures import tell
 
-            codes.append(tell(f"kjcm {command}", error).exit_code)
+            codes.append(tell(str(command), error).exit_code)
             return None
 
-    config = command.replace(" ", "_")
-    text = COMMAND_HELP.format(command=command, purpose=purpose, example=example, groups=_groups(config))
+    config = command.name
+    text = COMMAND_HELP.format(
+        command=command, purpose=command.purpose, example=command.example, groups=_groups(config)
+    )
     try:
         words = for_hydra(config, _checked(arguments), swept=multirun)
     except ConfigError as error:
-        print(f"kjcm {command}: {error}", file=sys.stderr, flush=True)
+        print(f"{command}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
     before = sys.argv
     full = os.environ.get("HYDRA_FULL_ERROR")
@@ -213,8 +206,8 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
     sys.argv = [before[0], f"hydra.help.template={schema.quoted(text)}", "hydra.help.app_name=kjcm", *words]
     run = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)(job)
     try:
-        if command in SWEPT and multirun:
-            codes.append(_sweep(run, command, target, debug))
+        if command.name in SWEPT and multirun:
+            codes.append(_sweep(run, command.name, command.target, debug))
         else:
             run()
     except Exception as error:  # Hydra has no exception of its own for each override that makes no config
@@ -222,7 +215,7 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
             raise
         refused = isinstance(error, OSError) and not isinstance(error, HydraException)  # as Hydra's own folder
         message = of_the_system(error) if refused else said(error, config, arguments)  # type: ignore[arg-type]
-        print(f"kjcm {command}: {message}", file=sys.stderr, flush=True)
+        print(f"{command}: {message}", file=sys.stderr, flush=True)
         codes.append(1 if refused else 2)
     finally:
         sys.argv = before
@@ -244,7 +237,7 @@ def _sweep(run: Callable[[], Any], command: str, target: str, debug: bool) -> in
     return code
 
 
-def _require_sound(command: str, cfg: Any) -> None:
+def _require_sound(command: Command, cfg: Any) -> None:
     """Raise ConfigError if the config of one run or one command has a key or value that cannot count."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
@@ -257,10 +250,10 @@ def _require_sound(command: str, cfg: Any) -> None:
     if hydra.job.chdir:
         raise ConfigError("hydra.job.chdir=true: kjcm works in the folder in which it is started. Leave it out.")
     schema.check(cfg)
-    require_read(command, cfg, list(hydra.overrides.task))
+    require_read(command.name, cfg, list(hydra.overrides.task), command.unread)
 
 
-def _require_multirun(command: str, cfg: Any) -> None:
+def _require_multirun(command: Command, cfg: Any) -> None:
     """Raise ConfigError if a single run is given what is of a multirun alone: it would go unheeded."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
@@ -269,11 +262,11 @@ def _require_multirun(command: str, cfg: Any) -> None:
     from kjcm.schema import word_key
 
     words = HydraConfig.get().overrides.task
-    if command in SWEPT and (of_sweep := [word for word in words if f"{word_key(word)}.".startswith("sweep.")]):
+    if command.name in SWEPT and (of_sweep := [word for word in words if f"{word_key(word)}.".startswith("sweep.")]):
         raise ConfigError(f"{some(of_sweep)}: this is a setting of multiruns: add -m, or leave it out.")
     given = set(map(word_key, words))
     swept = [str(key) for key in OmegaConf.select(HydraConfig.get().sweeper, "params") or () if key not in given]
-    if command in SWEPT and swept:
+    if command.name in SWEPT and swept:
         raise ConfigError(f"{', '.join(swept)}: the config sweeps over these keys. Add -m, or give each one value.")
 
 
@@ -322,6 +315,6 @@ def _help() -> str:
     width = max(map(len, COMMANDS))
     return HELP.format(
         version=__version__,
-        commands="\n".join(f"  {name:<{width}}  {purpose}" for name, (_, purpose, _) in COMMANDS.items()),
-        examples="\n".join(f"  {example}" for _, _, example in COMMANDS.values()),
+        commands="\n".join(f"  {name:<{width}}  {command.purpose}" for name, command in COMMANDS.items()),
+        examples="\n".join(f"  {command.example}" for command in COMMANDS.values()),
     )

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
@@ -247,12 +248,13 @@ def _composed(config: str, overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def group_names(config: str) -> list[str]:
-    """Return the groups in the defaults list of a config and of the plain configs in it."""
+    """Return the groups in the defaults list of a config and of the plain configs in it; it is a file, or in Hydra's store."""
     names: list[str] = []
-    folder = config_folder()
-    for entry in OmegaConf.select(OmegaConf.load(folder / f"{config}.yaml"), "defaults", default=[]):
+    file = config_folder() / f"{config}.yaml"
+    node = OmegaConf.load(file) if file.is_file() else ConfigStore.instance().load(file.name).node
+    for entry in OmegaConf.select(node, "defaults", default=[]):
         if isinstance(entry, str):
-            names += group_names(entry) if (folder / f"{entry}.yaml").is_file() else []
+            names += group_names(entry) if "@" not in entry and entry != "_self_" else []
         else:
             names += [str(name) for name in entry if not str(name).startswith("override")]
     return names

@@ -449,49 +449,6 @@ class Tune(Train):
 
 
 @dataclass
-class BenchTrain(Train):
-    """`kjcm bench train`."""
-
-    steps: int = MISSING
-    warmup: int = MISSING
-    alternatives: list[str] | None = MISSING
-    profile: bool = MISSING
-    repeats: int = MISSING
-    out: str = MISSING
-
-
-@dataclass
-class BenchPredict:
-    """`kjcm bench predict`."""
-
-    run: str = MISSING
-    input: str = MISSING
-    rows: int | None = MISSING
-    precisions: list[str] | None = MISSING
-    compile: bool = MISSING
-    batch_size: int | None = MISSING
-    accelerator: str = MISSING
-    repeats: int = MISSING
-    out: str = MISSING
-    overwrite: bool = MISSING
-
-
-@dataclass
-class BenchPrepare:
-    """`kjcm bench prepare`."""
-
-    data: Data = MISSING
-    augment: Augment = MISSING
-    classification: ClassificationNode = MISSING
-    tokenizer: Tokenizer = MISSING
-    model: Model = MISSING
-    preset: Preset = MISSING
-    repeats: int = MISSING
-    out: str = MISSING
-    overwrite: bool = MISSING
-
-
-@dataclass
 class Doctor:
     """`kjcm doctor`."""
 
@@ -514,9 +471,6 @@ NODES: dict[str, dict[str, type]] = {
         "runs": Runs,
         "reproduce": Reproduce,
         "tune": Tune,
-        "bench_train": BenchTrain,
-        "bench_predict": BenchPredict,
-        "bench_prepare": BenchPrepare,
     },
     "data": {"synthetic": Synthetic, "kwcs": Kwcs, "table": Table},
     "augment": {"any": Augment},

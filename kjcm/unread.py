@@ -83,25 +83,24 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
         Unread(("prune_after",), _is_not("pruner", "median"), " without pruner=median"),
         Unread(("prune_from",), _is("pruner", "none"), " with pruner=none"),
     ),
-    "bench train": (
-        Unread(("name", "run_dir", "evaluate", "sweep", "logger", "optim.schedule", "optim.warmup")),
-        Unread(tuple(f"trainer.{name}" for name in ("max_epochs", "patience", "save_every", "keep_checkpoints", "progress"))),
-    ),
-    "bench prepare": (
-        Unread(("data.batch_size", "data.manager_words", "model.name", "model.shape", "model.pooling", "model.lr")),
-    ),
 }  # fmt: skip
 
 
-def require_read(command: str, cfg: DictConfig, overrides: Sequence[str]) -> None:
+def require_read(command: str, cfg: DictConfig, overrides: Sequence[str], own: Sequence[Unread] = ()) -> None:
     """Raise ConfigError if an override sets a key that the command does not read.
 
     What a group or an experiment file sets is no override: the file serves several commands.
 
+    Args:
+        command: its name.
+        cfg: its composed config.
+        overrides: what the command line sets.
+        own: keys that a command outside kjcm does not read.
+
     Raises:
         ConfigError: names the override and why its key goes unread.
     """
-    for unread in (*OF_A_COMMAND.get(command, ()), *OF_ANY):
+    for unread in (*OF_A_COMMAND.get(command, ()), *own, *OF_ANY):
         keys = unread.keys
         found = [
             override
@@ -109,7 +108,7 @@ def require_read(command: str, cfg: DictConfig, overrides: Sequence[str]) -> Non
             if any(f"{own}.".startswith(f"{key}.") for own in _set_by(override) for key in keys)
         ]
         if found and unread.when(cfg):
-            raise ConfigError(f"{some(found)}: kjcm {command} does not read this key{unread.why}. Remove it.")
+            raise ConfigError(f"{some(found)}: {command} does not read this key{unread.why}. Remove it.")
 
 
 def _set_by(override: str) -> Iterator[str]:

@@ -85,11 +85,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def command(*words: object) -> int:
-    """Run a kjcm command in this process and return its exit code."""
+    """Run a kjcm command, or a benchmark as benchmarks.NAME, in this process and return its exit code."""
+    from benchmarks.command import main as benchmark
     from kjcm.cli import main
 
+    first, *rest = arguments = [str(word) for word in words]
     try:
-        main([str(word) for word in words])
+        if first.startswith("benchmarks."):
+            benchmark(first, rest)
+        else:
+            main(arguments)
     except SystemExit as end:
         return int(end.code or 0)
     return 0

@@ -22,9 +22,7 @@ KEYS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "line", ["--help", "train --help", "train --cfg job", "predict --help", "bench --help", "bench train --help"]
-)
+@pytest.mark.parametrize("line", ["--help", "train --help", "train --cfg job", "predict --help"])
 def test_help_and_config_come_quickly_and_import_no_torch(line: str) -> None:
     """Two seconds are the promise on a quiet machine; what makes them is that nothing heavy is imported."""
     script = (
@@ -95,7 +93,6 @@ def test_what_hydra_does_not_understand_is_told_in_a_line_or_two(here: Path, cap
     ("words", "said"),
     [
         (("trian",), "`kjcm train`"),
-        (("bench", "trian"), "`kjcm bench train`"),
         (("train", "--epochs", "3"), "trainer.max_epochs=VALUE"),
         (("train", "seed=0", "1"), "'seed=0 1'"),
         (("train", "seed", "=", "0"), "no KEY=VALUE"),
@@ -125,7 +122,7 @@ def test_a_missing_gpu_is_reported_before_any_file(here: Path, capfd: pytest.Cap
     for words in (
         ("train", "trainer=gpu", *missing),
         ("tune", "trainer=gpu", *missing),
-        ("bench", "train", "trainer=gpu", *missing),
+        ("benchmarks.train", "trainer=gpu", *missing),
         ("evaluate", "trainer=gpu", "run=none"),
         ("predict", "accelerator=gpu", "run=none", "input=none.csv", "output=o.csv"),
     ):

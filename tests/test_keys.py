@@ -9,19 +9,20 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from benchmarks import command as benchmarks
 from kjcm import schema
 from kjcm.errors import ConfigError
 from kjcm.overrides import config_folder, for_hydra
-from kjcm.unread import OF_A_COMMAND, OF_ANY, require_read
+from kjcm.unread import OF_A_COMMAND, OF_ANY, Unread, require_read
 from tests.conftest import ROOT, SMALL, command
-from tests.test_commands_in_docs import PAGES_WITH_COMMANDS, blocks, gpu_commands, words_of
+from tests.test_commands_in_docs import PAGES_WITH_COMMANDS, arguments_of, blocks, gpu_commands
 
 UNKNOWN = [
     ("train", "++trainer.max_epoch=1"), ("train", "+optim.betas=[0.9,0.98]"), ("train", "+data.columns.x=a"),
     ("train", "++loss.alpha=1"),
     ("train", "+seeds={split: 1}"), ("predict", "+triage.beta=1"), ("predict", "topk=3"), ("runs", "+filter=a"),
     ("doctor", "++quick=true"),
-    ("tune", "++sampler_sed=1"), ("bench train", "+step=3"), ("report", "run=x"),
+    ("tune", "++sampler_sed=1"), ("benchmarks.train", "+step=3"), ("report", "run=x"),
 ]  # fmt: skip
 UNREAD = [
     ("prepare", "data.reviewed=MISSING.csv"), ("prepare", "name=x"), ("prepare", "+data={batch_size: 3}"),
@@ -34,17 +35,22 @@ UNREAD = [
     ("predict", "run=r input=i output=o triage.threshold=.5 triage.target_error=.1"),
     ("review", "run=r input=i export=o port=80"), ("review", "run=r input=i overwrite=true"),
     ("export", "run=r agreement=.5"), ("export", "run=r format=onnx-int8 tolerance=1"), ("reproduce", "sweep.sort=accuracy"),
-    ("tune", "sweep.sort=accuracy"), ("tune", "sampler=random startup=3"), ("bench train", "trainer.max_epochs=3"),
-    ("bench train", "logger=none"), ("bench prepare", "model.pooling=mean"),
+    ("tune", "sweep.sort=accuracy"), ("tune", "sampler=random startup=3"), ("benchmarks.train", "trainer.max_epochs=3"),
+    ("benchmarks.train", "logger=none"), ("benchmarks.prepare", "model.pooling=mean"),
 ]  # fmt: skip
 
 
 def composed(name: str, words: list[str]) -> tuple[DictConfig, list[str]]:
     """Return a command's config as the command line makes it, and its overrides."""
     schema.register()
-    config = name.replace(" ", "_")
+    benchmarks.register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return compose(config, overrides := for_hydra(config, words, swept=False)), overrides
+        return compose(name, overrides := for_hydra(name, words, swept=False)), overrides
+
+
+def own_unread(name: str) -> tuple[Unread, ...]:
+    """Return what a benchmark's command says that it does not read; of kjcm's commands kjcm.unread says it."""
+    return benchmarks.COMMANDS[name].unread if name in benchmarks.COMMANDS else ()
 
 
 @pytest.mark.parametrize(("name", "word"), UNKNOWN, ids=lambda value: value)
@@ -99,7 +105,7 @@ def test_a_key_that_a_command_does_not_read_is_refused(name: str, line: str) -> 
     cfg, overrides = composed(name, words)
     schema.check(cfg)
     with pytest.raises(ConfigError, match=r"does not read") as error:
-        require_read(name, cfg, overrides)
+        require_read(name, cfg, overrides, own_unread(name))
     assert error.value.exit_code == 2
 
 
@@ -114,7 +120,7 @@ def test_what_counts_is_not_refused(here: Path) -> None:
 
 
 def test_keys_that_go_unread_are_keys_of_their_command() -> None:
-    for name, entries in OF_A_COMMAND.items():
+    for name, entries in {**OF_A_COMMAND, **{one: own_unread(one) for one in benchmarks.COMMANDS}}.items():
         words = ["data=table"] if name == "evaluate" else []
         known = {*schema.known_keys(composed(name, words)[0])}
         assert {key for one in entries for key in one.keys} <= known, name
@@ -125,10 +131,9 @@ def test_no_command_of_a_page_sets_a_key_that_goes_unread(page: Path) -> None:
     keys = {key for one in (*OF_ANY, *chain(*OF_A_COMMAND.values())) for key in one.keys}
     for block in blocks(page):
         for line in block:
-            words = words_of(line)
-            if words[:1] != ["kjcm"] or "-m" in words or not keys & set(map(schema.word_key, words)):
-                continue
-            require_heeded(words[1:])
+            words = arguments_of(line)
+            if "-m" not in words and keys & set(map(schema.word_key, words)):
+                require_heeded(words)
 
 
 def test_no_command_of_the_gpu_script_sets_a_key_that_goes_unread(here: Path) -> None:
@@ -139,10 +144,10 @@ def test_no_command_of_the_gpu_script_sets_a_key_that_goes_unread(here: Path) ->
 
 def require_heeded(words: list[str]) -> None:
     """Raise ConfigError if a command, `kjcm` left out, sets a key that is unknown or that it does not read."""
-    name, rest = (" ".join(words[:2]), words[2:]) if words[0] == "bench" else (words[0], words[1:])
+    name, *rest = words
     cfg, overrides = composed(name, rest)
     schema.require_known(cfg)
-    require_read(name, cfg, overrides)
+    require_read(name, cfg, overrides, own_unread(name))
 
 
 def test_overrides_are_read_as_they_were_typed() -> None:

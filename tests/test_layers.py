@@ -9,14 +9,13 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "kjcm"
 ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "runs", "plot", "tracking", "training",
-         "sweep", "analysis", "report", "coding", "review", "bench", "tune")  # fmt: skip
+         "sweep", "analysis", "report", "coding", "review", "tune")  # fmt: skip
 FLOOR = {"errors", "files", "records", "shell", "streams", "screen", "schema", "overrides", "unread"}  # known to all
 SEE_A_HYDRA_CONFIG = {"cli.py", "schema.py", "overrides.py", "unread.py", "doctor.py",
                       "training/run.py", "training/train.py", "training/baseline.py", "training/evaluate.py",
                       "training/prepare.py", "sweep/sweep.py", "sweep/job.py", "sweep/plan.py",
                       "runs/runs.py", "report/report.py", "report/reproduce.py",
                       "coding/predict.py", "coding/triage.py", "coding/export.py", "review/review.py",
-                      "bench/train.py", "bench/predict.py", "bench/prepare.py",
                       "tune/tune.py", "tune/trial_config.py", "tune/trials.py"}  # fmt: skip
 HEAVY = {"torch", "lightning", "transformers", "torchmetrics", "wandb"}
 MODULES = 12  # most modules of a room
@@ -61,6 +60,11 @@ def test_each_room_imports_only_rooms_before_it() -> None:
                 assert module.split(".")[1] in allowed, f"{file.relative_to(ROOT)} imports {module}"
 
 
+def test_kjcm_runs_without_the_benchmarks() -> None:
+    for file in files():
+        assert not [name for name in imports(file) if name.split(".")[0] == "benchmarks"], file
+
+
 def test_no_modules_import_each_other() -> None:
     graph = {module_of(file): {name for name in imports(file) if name.startswith("kjcm.")} for file in files()}
     for module in graph:
@@ -89,7 +93,7 @@ def test_only_composition_roots_see_a_hydra_config() -> None:
 def test_no_command_imports_heavy_packages_before_it_runs() -> None:
     """Such packages take seconds: a command first checks its config, and the lists of runs never need them."""
     graph = {module_of(file): set(imports(file, top_only=True)) for file in files()}
-    for root in ("kjcm.cli", *(target.split(":")[0] for target, _, _ in COMMANDS.values())):
+    for root in ("kjcm.cli", *(command.target.split(":")[0] for command in COMMANDS.values())):
         found = {name.split(".")[0] for name in reached(graph, {root})} & HEAVY
         assert not found, f"{root} imports {found} when it is imported"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from benchmarks import command as benchmarks
 from kjcm import schema
 from kjcm.overrides import _keys
 from tests.conftest import SMALL, command
@@ -18,7 +19,7 @@ VALUES = (
     "..", "/dev/null", "~nobody/x", "a" * 300, "가나", "\\", "'", '"', "a b", "a,b", "a=b", "(x)", "???", "${oc.decode:'['}",
     "${name}",
 )  # fmt: skip
-COMMANDS = ("train", "tune", "predict", "baseline", "evaluate", "runs", "report", "bench train")
+COMMANDS = ("train", "tune", "predict", "baseline", "evaluate", "runs", "report", "benchmarks.train")
 GIVEN = {"predict": ("run=r", "input=i", "output=o"), "evaluate": ("run=r",)}
 
 
@@ -27,12 +28,13 @@ def test_no_override_reaches_a_fault(
     seed: int, here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     schema.register()
+    benchmarks.register()
     monkeypatch.setattr("kjcm.cli._load", lambda target: lambda cfg: OmegaConf.to_container(cfg, resolve=True))
     draw = random.Random(seed)
     for name in COMMANDS:
-        key = draw.choice(_keys(name.replace(" ", "_")))
+        key = draw.choice(_keys(name))
         word = f"{draw.choice(['', '', '+', '++'])}{key}={draw.choice(VALUES)}" if draw.random() < 0.9 else f"~{key}"
-        code = command(*name.split(), *GIVEN.get(name, ()), word)
+        code = command(name, *GIVEN.get(name, ()), word)
         error = capfd.readouterr().err
         assert (code, bool(error)) in ((0, False), (2, True)), f"{name} {word}: {code} {error}"
         assert "a fault of" not in error and "Traceback" not in error and len(error.splitlines()) <= 2, error

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kjcm.bench.loops import Plan, with_lightning
+from benchmarks.loops import Plan, with_lightning
 from kjcm.engine.device import on_gpu, resolve_precision
 from kjcm.survey.inputs import Config
 from kjcm.training.fit import Prepared, module_for

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kjcm.bench.device import clear, peak_memory, wait
-from kjcm.bench.measuring import Measurement
+from benchmarks.device import clear, peak_memory, wait
+from benchmarks.measuring import Measurement
 from kjcm.engine.device import on_gpu
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.survey.inputs import Config
@@ -301,5 +301,5 @@ def require_accelerate(alternatives: Sequence[str]) -> None:
     """Raise KjcmError if an alternative needs accelerate and it is not installed."""
     if set(alternatives) & set(TRAINERS) and importlib.util.find_spec("accelerate") is None:
         raise KjcmError(
-            "Hugging Face's Trainer needs accelerate: pip install 'kjcm[bench]', or choose alternatives=[lightning]."
+            "Hugging Face's Trainer needs accelerate: pip install accelerate, or choose alternatives=[lightning]."
         )

@@ -1,4 +1,4 @@
-"""`kjcm bench prepare`: survey file to tokens with an empty cache and with a filled one."""
+"""`benchmarks.prepare`: survey file to tokens with an empty cache and with a filled one."""
 
 import importlib
 import tempfile
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm.bench.device import machine
-from kjcm.bench.measuring import Measured, Measurement, alternate
-from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
+from benchmarks.device import machine
+from benchmarks.measuring import Measured, Measurement, alternate
+from benchmarks.result import Benchmark, Comparison, folder_to_fill, write
 from kjcm.survey.inputs import Config
 from kjcm.survey.rows import rows_of
 from kjcm.training.train import tokens_of
@@ -29,7 +29,7 @@ ABOUT = {
 }
 
 
-def bench_prepare(cfg: DictConfig) -> None:
+def measure(cfg: DictConfig) -> None:
     """Measure what comes before a training, cold and warm in turn, and write bench.json, bench.png and bench.svg into `out`.
 
     There is no outside alternative: no other program makes this cohort.
@@ -51,7 +51,7 @@ def bench_prepare(cfg: DictConfig) -> None:
 
         measured = alternate({"cold": cold, "warm": lambda: _prepared(config, caches[-1])}, config["repeats"])
     compared = (
-        f"kjcm bench prepare: survey file to tokens, {measured['cold'][0].rows:,} rows, {config['repeats']} repeats; "
+        f"benchmarks.prepare: survey file to tokens, {measured['cold'][0].rows:,} rows, {config['repeats']} repeats; "
         "there is no outside alternative"
     )
     synthetic = config["data"]["source"] == "synthetic"
@@ -80,3 +80,9 @@ def agreement(measured: Measured) -> dict[str, bool]:
         "same_cohort": len(set(hashes)) == 1,
         "same_tokens": all(np.array_equal(some, ids[0]) for some in ids),
     }
+
+
+if __name__ == "__main__":
+    from benchmarks.command import main
+
+    main("benchmarks.prepare")

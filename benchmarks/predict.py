@@ -1,4 +1,4 @@
-"""`kjcm bench predict`: a finished run's coding beside Hugging Face's pipeline."""
+"""`benchmarks.predict`: a finished run's coding beside Hugging Face's pipeline."""
 
 import time
 from collections.abc import Callable
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm.bench.device import clear, machine, peak_memory
-from kjcm.bench.measuring import Measured, Measurement, alternate
-from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
+from benchmarks.device import clear, machine, peak_memory
+from benchmarks.measuring import Measured, Measurement, alternate
+from benchmarks.result import Benchmark, Comparison, folder_to_fill, write
 from kjcm.coding.coder import Coder, resolve_precision
 from kjcm.coding.rows import first_texts
 from kjcm.engine.device import on_gpu, require_device
@@ -36,7 +36,7 @@ class First:
     prob: NDArray[np.float64]
 
 
-def bench_predict(cfg: DictConfig) -> None:
+def measure(cfg: DictConfig) -> None:
     """Measure kjcm's coder in each precision and the pipeline in turn; write bench.json, bench.png and bench.svg into `out`.
 
     Raises:
@@ -76,7 +76,7 @@ def bench_predict(cfg: DictConfig) -> None:
     whole = [name for name in sides if name not in ("pipeline", TOKENS)]
     comparisons = [Comparison(name, "pipeline", agreement(measured, name)) for name in whole]
     compared = (
-        f"kjcm bench predict: {len(texts):,} texts, {len(set(texts)):,} of them different, {config['repeats']} repeats"
+        f"benchmarks.predict: {len(texts):,} texts, {len(set(texts)):,} of them different, {config['repeats']} repeats"
     )
     benchmark = Benchmark("predict", compared, settings.synthetic, config, about, measured, comparisons)
     write(out, benchmark, measured_on)
@@ -177,3 +177,9 @@ def agreement(measured: Measured, ours: str) -> dict[str, float]:
         found[f"equal_codes_{side}"] = float(np.mean(first.codes == exact.codes))
         found[f"probability_difference_{side}"] = float(np.mean(np.abs(first.prob - exact.prob)))
     return found
+
+
+if __name__ == "__main__":
+    from benchmarks.command import main
+
+    main("benchmarks.predict")

@@ -1,4 +1,4 @@
-"""`kjcm bench train`: kjcm's training beside Hugging Face's Trainer and a plain Lightning loop."""
+"""`benchmarks.train`: kjcm's training beside Hugging Face's Trainer and a plain Lightning loop."""
 
 from statistics import median
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm.bench.device import machine
-from kjcm.bench.loops import TRAINERS, Plan, loops, plan_of, require_accelerate
-from kjcm.bench.measuring import Measured, alternate
-from kjcm.bench.profile import profile
-from kjcm.bench.result import Benchmark, Comparison, folder_to_fill, write
+from benchmarks.device import machine
+from benchmarks.loops import TRAINERS, Plan, loops, plan_of, require_accelerate
+from benchmarks.measuring import Measured, alternate
+from benchmarks.profile import profile
+from benchmarks.result import Benchmark, Comparison, folder_to_fill, write
 from kjcm.engine.device import on_gpu, require_device, resolve_precision
 from kjcm.errors import ConfigError, some
 from kjcm.survey.inputs import Config
@@ -27,7 +27,7 @@ ABOUT = {
 }
 
 
-def bench_train(cfg: DictConfig) -> None:
+def measure(cfg: DictConfig) -> None:
     """Measure the steps of every loop in turn and write bench.json, bench.png and bench.svg into `out`.
 
     Raises:
@@ -52,7 +52,7 @@ def bench_train(cfg: DictConfig) -> None:
     about |= {name: ABOUT[name].format(precision=precision) for name in names}
     comparisons = [Comparison("kjcm", name, agreement(measured, name, plan)) for name in names]
     compared = (
-        f"kjcm bench train: {plan.last - plan.warmup} steps of {plan.batch_size} rows, {plan.lengths.mean():.1f} tokens a "
+        f"benchmarks.train: {plan.last - plan.warmup} steps of {plan.batch_size} rows, {plan.lengths.mean():.1f} tokens a "
         f"row, {config['repeats']} repeats"
     )
     profiled = profile(config, ours, few) if config["profile"] else None
@@ -91,7 +91,7 @@ def _adapt(config: Config) -> None:
         on_gpu(config["trainer"]["accelerator"]) and torch.cuda.device_count() > 1
     ):
         raise ConfigError(
-            "bench train measures one device, and Hugging Face's Trainer takes every one that it sees: use "
+            "benchmarks.train measures one device, and Hugging Face's Trainer takes every one that it sees: use "
             "trainer.devices=1, and CUDA_VISIBLE_DEVICES=0 where there are several."
         )
 
@@ -105,3 +105,9 @@ def agreement(measured: Measured, name: str, plan: Plan) -> dict[str, Any]:
         "loss_ours": ours,
         "loss_alternative": theirs,
     }
+
+
+if __name__ == "__main__":
+    from benchmarks.command import main
+
+    main("benchmarks.train")

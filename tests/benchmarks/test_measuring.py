@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from kjcm.bench import device
-from kjcm.bench.measuring import Measurement, alternate, medians, ratio
-from kjcm.bench.result import Benchmark, Comparison, draw, record_of
+from benchmarks import device
+from benchmarks.measuring import Measurement, alternate, medians, ratio
+from benchmarks.result import Benchmark, Comparison, draw, record_of
 
 OURS = [Measurement(seconds, 100, 3.0, 2000, 10) for seconds in (1.0, 2.0, 4.0)]
 THEIRS = [Measurement(seconds, 100, 1.0, 2000, 10) for seconds in (4.0, 4.0, 4.4)]

@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.measuring import Measured, medians, ratio
 from kjcm import __version__
-from kjcm.bench.measuring import Measured, medians, ratio
 from kjcm.errors import KjcmError, some
 from kjcm.files import atomic, write_json
 

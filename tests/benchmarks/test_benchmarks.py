@@ -1,15 +1,22 @@
 """The three benchmarks end to end: what they compare is the same work. Times are not judged."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
+from benchmarks.command import NODES, register
+from kjcm import schema
 from tests.conftest import FEW_STEPS, ROOT, command
+from tests.test_docs import ROW, composed, keys_of, named, section
 
 SCHEMA = json.loads((ROOT / "docs" / "schemas" / "bench.schema.json").read_text(encoding="utf-8"))
 TRAIN = (*FEW_STEPS, "steps=3", "warmup=2", "repeats=2", "data.batch_size=16", "out=bench")
@@ -27,7 +34,7 @@ def found(folder: Path) -> dict[str, Any]:
 @pytest.mark.slow
 def test_every_loop_learns_the_same_from_the_same_rows(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("accelerate")
-    assert command("bench", "train", *TRAIN) == 0
+    assert command("benchmarks.train", *TRAIN) == 0
     record = found(here / "bench")
     assert [one["alternative"] for one in record["comparisons"]] == ["trainer", "trainer_bf16", "lightning"]
     for one in record["comparisons"]:
@@ -41,7 +48,7 @@ def test_every_loop_learns_the_same_from_the_same_rows(here: Path, capfd: pytest
     assert "engine packed" in record["sides"]["kjcm"]["about"]
     assert "kjcm / trainer_bf16" in capfd.readouterr().out
     before = (here / "bench" / "bench.json").read_bytes()
-    assert command("bench", "train", *TRAIN) == 1  # nothing is overwritten unasked
+    assert command("benchmarks.train", *TRAIN) == 1  # nothing is overwritten unasked
     assert "overwrite=true" in capfd.readouterr().err and (here / "bench" / "bench.json").read_bytes() == before
 
 
@@ -49,7 +56,7 @@ def test_mean_pooling_and_whole_blocks(here: Path) -> None:
     """Trainer has no classifier with mean pooling; the captured engine takes blocks of steps."""
     pytest.importorskip("accelerate")
     words = ("model.pooling=mean", "engine=captured", "engine.block=4", "alternatives=[trainer]", "repeats=1")
-    assert command("bench", "train", *TRAIN, *words, "cutoff=10") == 0
+    assert command("benchmarks.train", *TRAIN, *words, "cutoff=10") == 0
     record = found(here / "bench")
     (one,) = record["comparisons"]
     assert one["agreement"]["same_rows"] is True
@@ -63,7 +70,7 @@ def test_mean_pooling_and_whole_blocks(here: Path) -> None:
 def test_a_profile_of_kjcms_own_steps_and_the_least_that_they_could_take(
     here: Path, capfd: pytest.CaptureFixture[str], engine: tuple[str, ...], steps: int
 ) -> None:
-    assert command("bench", "train", *TRAIN, *engine, "alternatives=[]", "repeats=1", "profile=true") == 0
+    assert command("benchmarks.train", *TRAIN, *engine, "alternatives=[]", "repeats=1", "profile=true") == 0
     said = capfd.readouterr()
     assert "aten::mm" in said.out and "GFLOP" in said.out and "profiler_start" not in said.err
     profile = found(here / "bench")["profile"]
@@ -82,9 +89,9 @@ def test_a_profile_of_kjcms_own_steps_and_the_least_that_they_could_take(
 
 
 def test_rows_in_another_order_are_told() -> None:
-    from kjcm.bench.loops import Made, Plan
-    from kjcm.bench.measuring import Measurement
-    from kjcm.bench.train import agreement
+    from benchmarks.loops import Made, Plan
+    from benchmarks.measuring import Measurement
+    from benchmarks.train import agreement
 
     rows = np.array([3, 1, 2, 0])
     plan = Plan(1, 2, rows, np.full(4, 5), 2)
@@ -98,7 +105,7 @@ def test_rows_in_another_order_are_told() -> None:
 
 
 def test_trainer_is_given_the_very_tokens_and_labels_of_the_rows() -> None:
-    from kjcm.bench.loops import OrderedRows
+    from benchmarks.loops import OrderedRows
     from kjcm.engine.data import Labelled, TokenData
     from kjcm.text.tokens import Tokens
 
@@ -125,22 +132,22 @@ def test_trainer_is_given_the_very_tokens_and_labels_of_the_rows() -> None:
 def test_what_cannot_be_measured_is_said(
     words: list[str], says: list[str], here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert command("bench", "train", *TRAIN, *words) == 2
+    assert command("benchmarks.train", *TRAIN, *words) == 2
     error = capfd.readouterr().err
     assert all(text in error for text in says), error
     assert "Traceback" not in error and not (here / "bench").exists()
 
 
-def test_without_accelerate_the_message_names_the_extra(
+def test_without_accelerate_the_message_says_how_to_get_it(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert command("bench", "train", *TRAIN) == 1
-    assert "pip install 'kjcm[bench]'" in capfd.readouterr().err
+    assert command("benchmarks.train", *TRAIN) == 1
+    assert "pip install accelerate" in capfd.readouterr().err
 
 
 def test_cold_and_warm_give_the_same_tokens(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    words = ("bench", "prepare", "data.scale=0.02", "repeats=2", "out=bench")
+    words = ("benchmarks.prepare", "data.scale=0.02", "repeats=2", "out=bench")
     assert command(*words) == 0
     record = found(here / "bench")
     (one,) = record["comparisons"]
@@ -155,8 +162,7 @@ def test_cold_and_warm_give_the_same_tokens(here: Path, capfd: pytest.CaptureFix
 def test_pipeline_and_coder_give_the_same_codes(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert command("prepare", "data.scale=0.02", "out=cohort") == 0
     words = (
-        "bench",
-        "predict",
+        "benchmarks.predict",
         "input=cohort/twin/wave6.csv",
         "rows=150",
         "repeats=2",
@@ -178,25 +184,47 @@ def test_pipeline_and_coder_give_the_same_codes(finished: Path, here: Path, capf
 
 def test_predict_says_what_it_cannot_use(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (here / "in.csv").write_text("job\n요리\n", encoding="utf-8")
-    assert command("bench", "predict", f"run={finished}", "input=in.csv") == 1
+    assert command("benchmarks.predict", f"run={finished}", "input=in.csv") == 1
     assert "'workplace'" in capfd.readouterr().err
-    assert command("bench", "predict", f"run={finished}", "input=nowhere.csv") == 1
+    assert command("benchmarks.predict", f"run={finished}", "input=nowhere.csv") == 1
     assert "nowhere.csv" in capfd.readouterr().err
-    assert command("bench", "predict", f"run={finished}") == 2
+    assert command("benchmarks.predict", f"run={finished}") == 2
     assert "input=" in capfd.readouterr().err
     run = here / "run"
     shutil.copytree(finished, run)
     settings = json.loads((run / "model" / "kjcm.json").read_text(encoding="utf-8"))
     (run / "model" / "kjcm.json").write_text(json.dumps({**settings, "pooling": "mean"}), encoding="utf-8")
-    assert command("bench", "predict", "run=run", "input=in.csv") == 1
+    assert command("benchmarks.predict", "run=run", "input=in.csv") == 1
     assert "pooling=cls" in capfd.readouterr().err
     assert not (here / "out").exists()
 
 
-@pytest.mark.parametrize("words", [["bench"], ["bench", "speed"], ["bench", "steps=1"]])
-def test_a_benchmark_is_named_by_a_second_word(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("words", [["bench"], ["bench", "train", "steps=1"], ["bench", "--help"]])
+def test_kjcm_says_where_the_benchmarks_went(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert command(*words) == 2
-    assert "bench train, bench predict, bench prepare" in capfd.readouterr().err
-    assert command("bench", "--help") == 0
-    out = capfd.readouterr().out
-    assert all(f"kjcm bench {name}:" in out for name in ("train", "predict", "prepare"))
+    error = capfd.readouterr().err
+    assert "python -m benchmarks.train" in error and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_the_keys_of_a_benchmark_are_documented_with_type_and_default(name: str) -> None:
+    """docs/performance.md has one table for all benchmarks and one for each; `kjcm train` documents the keys taken from it."""
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    rows = ROW.findall(section("Keys", page))
+    if name != "benchmarks.prepare":
+        rows += ROW.findall(section(f"`{name}`", page))
+    of_train = {key for key, _ in keys_of(schema.Train)} - {"overwrite"} if name == "benchmarks.train" else set()
+    kinds = {key: named(kind) for key, kind in keys_of(NODES[name]) if key not in of_train}
+    assert {key: kind for key, kind, _, _ in rows} == kinds
+    register()
+    values = composed(name, [])
+    for key, _, default, _ in rows:
+        assert yaml.safe_load(default.replace("NAME", name.removeprefix("benchmarks."))) == values[key], key
+
+
+def test_a_benchmark_is_a_program(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.prepare", "data.scale=0.02", "repeats=1", "--cfg", "job"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "scale: 0.02" in done.stdout and not list(tmp_path.iterdir())

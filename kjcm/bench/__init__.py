@@ -1,1 +1,0 @@
-"""kjcm beside its alternatives: the same work, timed in turn on the same machine."""
