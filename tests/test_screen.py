@@ -6,14 +6,12 @@ import logging
 import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from kjcm.screen import Prefixed, ToStdout
 from kjcm.tracking import epochs
-from kjcm.training.trainer import progress_bar
 from tests.conftest import SMALL, command
 
 EPOCH = re.compile(
@@ -46,12 +44,6 @@ def test_a_long_epoch_is_logged_while_it_lasts(
     assert command("train", *SMALL, "trainer.max_epochs=1", "evaluate=false", "logger=none", "run_dir=run") == 0
     shares = re.findall(r"epoch 1/1, (\d+) %: [\d,]+ rows/s, ETA 0:00:\d\d", capfd.readouterr().out)
     assert len(shares) > 10 and shares == sorted(shares, key=int)
-
-
-def test_the_progress_bar_counts_epochs_from_1() -> None:
-    bar = progress_bar()
-    bar._trainer = SimpleNamespace(max_epochs=2, sanity_checking=False)
-    assert [bar._get_train_description(epoch).strip() for epoch in (0, 1)] == ["Epoch 1/2", "Epoch 2/2"]
 
 
 def test_each_whole_line_of_a_job_has_its_prefix() -> None:

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from kjcm.engine.data import Batch
 from kjcm.engine.graph import Steps
+from kjcm.engine.lightning_internals import count_steps
 from kjcm.engine.module import Classifier
 from kjcm.errors import KjcmError, first_line
 from kjcm.model.attention import Layout
@@ -90,7 +91,7 @@ class CapturedClassifier(Classifier):
             self._steps.run({name: laid[name][step] for name in READ})
             self.step += 1
         set_rate(optimizer, self.next_rate)  # as Lightning leaves it: the next step's
-        self._count(count)
+        count_steps(self.trainer, count)
         self.train_loss.update(self._total, rows)
         self.log("train_loss_step", self._total / rows, prog_bar=True, batch_size=rows)
 
@@ -148,15 +149,6 @@ class CapturedClassifier(Classifier):
         layout = Layout(batch["starts"], batch["places"], batch["valid"], self.attention_dropout, self.varlen)
         logits = self.encoder.packed(batch["input_ids"], batch["positions"], layout)  # type: ignore[operator]
         return functional.cross_entropy(logits.float(), batch["labels"], ignore_index=-100, reduction="sum")
-
-    def _count(self, steps: int) -> None:
-        """Tell Lightning how many optimiser steps its one call was: global_step and the loggers' axis count steps."""
-        loop: Any = self.trainer.fit_loop.epoch_loop
-        progress_of = loop.manual_optimization.optim_step_progress
-        for progress in (progress_of.total, progress_of.current):
-            progress.ready += steps
-            progress.completed += steps
-        loop._batches_that_stepped += steps - 1
 
 
 @contextmanager

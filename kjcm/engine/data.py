@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from kjcm.engine.lightning_internals import epochs_processed
 from kjcm.model.packing import Resident, capacity, pack, padded
 from kjcm.text.tokens import Tokens
 
@@ -180,7 +181,7 @@ class TokenData(pl.LightningDataModule):
             world=world,
         )
         if training and self.trainer:  # a resumed run draws its first batch before Lightning sets the epoch
-            batches.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+            batches.set_epoch(epochs_processed(self.trainer))
             epoch, step = self._begin
             batches.begin_at(epoch, step * self.batch_size)
         resident = training and self.block

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torchmetrics import MeanMetric
 
 from kjcm.engine.data import Batch
-from kjcm.engine.resume import Position, loops_at
+from kjcm.engine.lightning_internals import Position, loops_at
 from kjcm.engine.scores import MeanLoss, Scores
 from kjcm.errors import KjcmError
 from kjcm.model.attention import Layout
@@ -270,7 +270,7 @@ class Classifier(pl.LightningModule):
         self.epoch, self.step = place["epoch"], place["step"]
         data.begin_at(self.epoch, self.step)
         position = Position(self.epoch, self.step, data.steps_per_epoch, data.block or 1)
-        checkpoint["loops"] = {"fit_loop": loops_at(self.trainer.fit_loop.state_dict(), position)}
+        checkpoint["loops"] = {"fit_loop": loops_at(self.trainer, position)}
         if self.step and self.global_rank == 0:
             self.train_loss.update(torch.tensor(0.0), 0)  # else it warns that it holds nothing
             self.train_loss.total, self.train_loss.rows = place["losses"].to(self.train_loss.device).unbind()

@@ -1,9 +1,8 @@
-"""Saving a training between two steps, and Lightning's counters where it goes on."""
+"""Saving a training between two steps."""
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,61 +10,12 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
+from kjcm.engine.lightning_internals import checkpoint_of
 from kjcm.errors import KjcmError
 
 State = dict[str, Any]
 
 STEPS_A_TURN = 8  # several processes agree on what to do, which waits for their devices, this seldom
-
-
-@dataclass(frozen=True)
-class Position:
-    """Between two steps of a training.
-
-    Attributes:
-        epoch: whole epochs done.
-        step: steps done of the next one, fewer than it has.
-        steps: steps an epoch.
-        block: steps a batch of the engine that goes on.
-    """
-
-    epoch: int
-    step: int
-    steps: int
-    block: int
-
-
-def loops_at(loops: State, position: Position) -> State:
-    """Return the state of Lightning's fit loop at a position; `loops` is that of a new one.
-
-    Where no whole batch of the epoch is done, the epoch begins anew for Lightning: its sampler leaves out the rows done.
-    """
-    batches, batch = -(-position.steps // position.block), position.step // position.block
-    begun = int(batch > 0)
-    epochs, done = position.epoch, position.epoch * position.steps + position.step
-    epoch = {"ready": epochs + begun, "started": epochs + begun, "processed": epochs, "completed": epochs}
-    stepped = {"ready": done, "completed": done}
-    optimizer = loops["epoch_loop.automatic_optimization.optim_progress"]
-    optimizer["optimizer"]["step"]["total"] = stepped
-    return {
-        **loops,
-        "epoch_progress": {"total": epoch, "current": dict(epoch)},
-        "epoch_loop.state_dict": {"_batches_that_stepped": done},
-        "epoch_loop.batch_progress": {
-            "total": _all(epochs * batches + batch),
-            "current": _all(batch),
-            "is_last_batch": False,
-        },
-        "epoch_loop.automatic_optimization.optim_progress": optimizer,
-        "epoch_loop.manual_optimization.optim_step_progress": {
-            "total": stepped,
-            "current": {"ready": 0, "completed": 0},
-        },
-    }
-
-
-def _all(count: int) -> dict[str, int]:
-    return dict.fromkeys(("ready", "started", "processed", "completed"), count)
 
 
 class Saving(Checkpoint):
@@ -153,7 +103,7 @@ class Saving(Checkpoint):
             return
         for logger in trainer.loggers:
             logger.save()  # what a killed run has logged must not lag behind where it goes on
-        state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)  # every process has a share in it
+        state = checkpoint_of(trainer)  # every process takes part
         if trainer.is_global_zero:
             self._save_to(trainer.global_step, state)
         self._saved_at, self._saved = time.monotonic(), trainer.global_step

@@ -128,6 +128,7 @@ def _fit_and_measure(
     loggers: list[Any],
     callbacks: Sequence[Any],
 ) -> tuple[Fitted, Outcome]:
+    from kjcm.engine.lightning_internals import stop_processes
     from kjcm.engine.resume import Saving
     from kjcm.tracking.epochs import Epochs
     from kjcm.tracking.meter import Meter
@@ -147,8 +148,7 @@ def _fit_and_measure(
         fitted = _fit(trainer, module, prepared, store, newest, saving, signals)
         return fitted, measure(trainer, module, prepared.data)
     except Interrupted as leaving:
-        if launcher := trainer.strategy.launcher:
-            launcher.kill(leaving.signal)  # the processes that this one has started may not have been told
+        stop_processes(trainer, leaving.signal)  # they may not have got the signal themselves
         raise
 
 

@@ -29,10 +29,12 @@ def make_trainer(
     import torch
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    from kjcm.engine.lightning_internals import ProgressBar, leave_signals_alone
+
     quiet()
     # nothing here reads what it has not written, and filling all new memory costs a sixth of a step
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    progress = [progress_bar()] if node["progress"] and sys.stdout.isatty() else []
+    progress = [ProgressBar(leave=False)] if node["progress"] and sys.stdout.isatty() else []
     try:
         trainer = pl.Trainer(
             accelerator=node["accelerator"],
@@ -52,33 +54,13 @@ def make_trainer(
             log_every_n_steps=log_every,
             use_distributed_sampler=False,  # the data module shares the rows out itself
         )
-        # Lightning's handlers would stop without saving, or write a checkpoint of their own: kjcm.training.signals has ours
-        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        leave_signals_alone(trainer)  # kjcm.training.signals has its own handlers
         return trainer
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"trainer.accelerator={node['accelerator']} trainer.devices={node['devices']} trainer.strategy="
             f"{node['strategy']}: {first_line(error)} `kjcm doctor` says what is here; trainer=cpu always works."
         ) from None
-
-
-def progress_bar() -> Any:
-    """Return the rich progress bar."""
-    from lightning.pytorch.callbacks import RichProgressBar
-
-    class Bar(RichProgressBar):
-        """The rich progress bar, with epochs counted from 1 and without the logger's version number."""
-
-        def _get_train_description(self, current_epoch: int) -> str:
-            # as wide as the other bar's, else both would flicker
-            return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
-
-        def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
-            shown = super().get_metrics(trainer, pl_module)
-            shown.pop("v_num", None)
-            return dict(shown)
-
-    return Bar(leave=False)
 
 
 @contextmanager

@@ -1,0 +1,101 @@
+"""What kjcm uses of Lightning beyond its documented interface; a test compares each with the installed version."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import RichProgressBar
+
+
+@dataclass(frozen=True)
+class Position:
+    """Between two steps of a training.
+
+    Attributes:
+        epoch: whole epochs done.
+        step: steps done of the next one, fewer than it has.
+        steps: steps an epoch.
+        block: steps a batch of the engine that resumes.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    block: int
+
+
+def loops_at(trainer: pl.Trainer, position: Position) -> dict[str, Any]:
+    """Return the state of a new Trainer's fit loop at a position, for the `loops` of a checkpoint.
+
+    Where no whole batch of the epoch is done, the epoch begins anew for Lightning: its sampler leaves out the rows done.
+    """
+    loops = trainer.fit_loop.state_dict()
+    batches, batch = -(-position.steps // position.block), position.step // position.block
+    begun = int(batch > 0)
+    epochs, done = position.epoch, position.epoch * position.steps + position.step
+    epoch = {"ready": epochs + begun, "started": epochs + begun, "processed": epochs, "completed": epochs}
+    stepped = {"ready": done, "completed": done}
+    optimizer = loops["epoch_loop.automatic_optimization.optim_progress"]
+    optimizer["optimizer"]["step"]["total"] = stepped
+    return {
+        **loops,
+        "epoch_progress": {"total": epoch, "current": dict(epoch)},
+        "epoch_loop.state_dict": {"_batches_that_stepped": done},
+        "epoch_loop.batch_progress": {
+            "total": _all(epochs * batches + batch),
+            "current": _all(batch),
+            "is_last_batch": False,
+        },
+        "epoch_loop.automatic_optimization.optim_progress": optimizer,
+        "epoch_loop.manual_optimization.optim_step_progress": {
+            "total": stepped,
+            "current": {"ready": 0, "completed": 0},
+        },
+    }
+
+
+def _all(count: int) -> dict[str, int]:
+    return dict.fromkeys(("ready", "started", "processed", "completed"), count)
+
+
+def count_steps(trainer: pl.Trainer, steps: int) -> None:
+    """Count one batch of manual optimisation as `steps` optimiser steps, in global_step and on the loggers' axis."""
+    loop: Any = trainer.fit_loop.epoch_loop
+    progress = loop.manual_optimization.optim_step_progress
+    for part in (progress.total, progress.current):
+        part.ready += steps
+        part.completed += steps
+    loop._batches_that_stepped += steps - 1
+
+
+def epochs_processed(trainer: pl.Trainer) -> int:
+    """Return the epoch of the training's next batch, also before Lightning has set its `current_epoch`."""
+    return int(trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+
+
+def checkpoint_of(trainer: pl.Trainer) -> dict[str, Any]:
+    """Return the whole state of a training without writing it; every process takes part."""
+    return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+
+
+def leave_signals_alone(trainer: pl.Trainer) -> None:
+    """Keep Lightning's signal handlers from being installed: they stop without saving, or write their own checkpoint."""
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def stop_processes(trainer: pl.Trainer, signal: int) -> None:
+    """Send a signal to the processes that the Trainer has started, if any."""
+    if launcher := trainer.strategy.launcher:
+        launcher.kill(signal)
+
+
+class ProgressBar(RichProgressBar):
+    """The rich progress bar, with epochs counted from 1 and without the logger's version number."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        # as wide as the other bar's, else both would flicker
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """Return the metrics shown next to the bar."""
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
