@@ -4,53 +4,63 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import OmegaConf
 
-from kjcm import cli, schema
-from kjcm.unread import Unread
+from kjcm import cli
+from kjcm.config import commands
+from kjcm.config.key import MISSING, key
+from kjcm.config.survey import Augment, ClassificationNode, Data
+from kjcm.config.training import Model, Preset, Tokenizer
+from kjcm.config.unread import Unread
 
 
 @dataclass
-class Train(schema.Train):
+class Train(commands.Train):
     """`python -m benchmarks.train`."""
 
-    steps: int = MISSING
-    warmup: int = MISSING
-    alternatives: list[str] | None = MISSING
-    profile: bool = MISSING
-    repeats: int = MISSING
-    out: str = MISSING
+    steps: int = key("Timed steps of each measurement; whole blocks of `engine.block`.", least=1, most=10**6)
+    warmup: int = key("Steps before the timed ones; whole blocks likewise.", least=1, most=10**6)
+    alternatives: list[str] | None = key(
+        "Of `trainer`, `trainer_bf16`, `trainer_compiled`, `lightning`; null: all, on a CPU without `trainer_compiled`."
+    )
+    profile: bool = key("`true`: then profile some of kjcm's steps with torch.profiler.")
+    repeats: int = key("Measurements of each side.", least=1, most=1000)
+    out: str = key("Folder to write.", path=True)
 
 
 @dataclass
 class Predict:
     """`python -m benchmarks.predict`."""
 
-    run: str = MISSING
-    input: str = MISSING
-    rows: int | None = MISSING
-    precisions: list[str] | None = MISSING
-    compile: bool = MISSING
-    batch_size: int | None = MISSING
-    accelerator: str = MISSING
-    repeats: int = MISSING
-    out: str = MISSING
-    overwrite: bool = MISSING
+    run: str = key("Run folder; the run must be finished (DONE).", path=True)
+    input: str = key("File to code, of a kind that `kjcm predict` reads.", path=True)
+    rows: int | None = key(
+        "Rows of it, from its beginning, those without text left out; null: all.", least=1, most=10**9
+    )
+    precisions: list[str] | None = key(
+        "Of `32-true` (always measured), `bf16`, `int8`; null: all, on a GPU without `int8`."
+    )
+    compile: bool = key("`true`: compile all but int8 with torch.compile.")
+    batch_size: int | None = key("kjcm's, as for `kjcm predict`; the pipeline's is 64.", least=1, most=10**6)
+    accelerator: str = key("Accelerator.", choices=("auto", "cpu", "gpu"))
+    repeats: int = key("Measurements of each side.", least=1, most=1000)
+    out: str = key("Folder to write.", path=True)
+    overwrite: bool = key("`true`: replace the benchmark in `out`.")
 
 
 @dataclass
 class Prepare:
     """`python -m benchmarks.prepare`."""
 
-    data: schema.Data = MISSING
-    augment: schema.Augment = MISSING
-    classification: schema.ClassificationNode = MISSING
-    tokenizer: schema.Tokenizer = MISSING
-    model: schema.Model = MISSING
-    preset: schema.Preset = MISSING
-    repeats: int = MISSING
-    out: str = MISSING
-    overwrite: bool = MISSING
+    data: Data = MISSING
+    augment: Augment = MISSING
+    classification: ClassificationNode = MISSING
+    tokenizer: Tokenizer = MISSING
+    model: Model = MISSING
+    preset: Preset = MISSING
+    repeats: int = key("Measurements with each cache.", least=1, most=1000)
+    out: str = key("Folder to write.", path=True)
+    overwrite: bool = key("`true`: replace the benchmark in `out`.")
 
 
 NODES = {"benchmarks.train": Train, "benchmarks.predict": Predict, "benchmarks.prepare": Prepare}

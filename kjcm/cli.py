@@ -13,7 +13,7 @@ from kjcm.errors import ConfigError, Interrupted, of_the_system, some
 from kjcm.streams import use_hangul, use_outlets
 
 if TYPE_CHECKING:
-    from kjcm.unread import Unread
+    from kjcm.config.unread import Unread
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Command:
         purpose: what it does, in a few words.
         example: a command line.
         program: what is typed before `name`.
-        unread: keys of its config that it does not read, beside those that kjcm.unread lists.
+        unread: keys of its config that it does not read, beside those that kjcm.config.unread lists.
     """
 
     name: str
@@ -108,13 +108,8 @@ COMMAND_HELP = """{command}: {purpose}
 
   {example}
 
-Groups (choose with GROUP=NAME):
-
-{groups}
-
-Keys and their values now (override with KEY=VALUE; what each means stands in conf/ and docs/config.md):
-
-$CONFIG"""
+{keys}"""
+HELP_FLAGS = {"-h", "--help"}
 
 
 def main(argv: list[str] | None = None, command: Command | None = None) -> None:
@@ -170,11 +165,12 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
     from hydra.errors import HydraException
     from omegaconf import DictConfig
 
-    from kjcm import schema
-    from kjcm.overrides import config_folder, for_hydra, is_from_hydra, said
+    from kjcm.config.composition import register
+    from kjcm.config.help import command_help
+    from kjcm.config.overrides import config_folder, for_hydra, is_from_hydra, said
 
-    schema.register()
-    codes, multirun = [0], bool(MULTIRUN & set(arguments))
+    register()
+    codes, multirun, asks_for_help = [0], bool(MULTIRUN & set(arguments)), bool(HELP_FLAGS & set(arguments))
 
     def job(cfg: DictConfig) -> Any:
         # an error is kept here rather than raised, so that no traceback shows
@@ -192,24 +188,23 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
             return None
 
     config = command.name
-    text = COMMAND_HELP.format(
-        command=command, purpose=command.purpose, example=command.example, groups=_groups(config)
-    )
+    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     try:
-        words = for_hydra(config, _checked(arguments), swept=multirun)
-    except ConfigError as error:
-        print(f"{command}: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
-    before = sys.argv
-    full = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall not print and exit
-    sys.argv = [before[0], f"hydra.help.template={schema.quoted(text)}", "hydra.help.app_name=kjcm", *words]
-    run = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)(job)
-    try:
+        words = for_hydra(config, arguments if asks_for_help else _checked(arguments), swept=multirun)
+        if asks_for_help:
+            keys = command_help(config, words)
+            print(COMMAND_HELP.format(command=command, purpose=command.purpose, example=command.example, keys=keys))
+            return 0
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall not print and exit
+        sys.argv = [before[0], *words]
+        run = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)(job)
         if command.name in SWEPT and multirun:
             codes.append(_sweep(run, command.name, command.target, debug))
         else:
             run()
+    except ConfigError as error:
+        print(f"{command}: {error}", file=sys.stderr, flush=True)
+        codes.append(error.exit_code)
     except Exception as error:  # Hydra has no exception of its own for each override that makes no config
         if debug or not (isinstance(error, OSError) or is_from_hydra(error)):
             raise
@@ -219,7 +214,7 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
         codes.append(1 if refused else 2)
     finally:
         sys.argv = before
-        os.environ.pop("HYDRA_FULL_ERROR")
+        os.environ.pop("HYDRA_FULL_ERROR", None)
         if full is not None:
             os.environ["HYDRA_FULL_ERROR"] = full
     return max(codes)
@@ -242,14 +237,14 @@ def _require_sound(command: Command, cfg: Any) -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
 
-    from kjcm import schema
-    from kjcm.unread import require_read
+    from kjcm.config.checks import check, require_known
+    from kjcm.config.unread import require_read
 
     hydra = HydraConfig.get()
-    schema.require_known(cast(DictConfig, hydra), "hydra.", beside="hydra.env")  # Hydra's own file adds it
+    require_known(cast(DictConfig, hydra), "hydra.", beside="hydra.env")  # Hydra's own file adds it
     if hydra.job.chdir:
         raise ConfigError("hydra.job.chdir=true: kjcm works in the folder in which it is started. Leave it out.")
-    schema.check(cfg)
+    check(cfg)
     require_read(command.name, cfg, list(hydra.overrides.task), command.unread)
 
 
@@ -258,8 +253,8 @@ def _require_multirun(command: Command, cfg: Any) -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
+    from kjcm.config.overrides import word_key
     from kjcm.errors import ConfigError
-    from kjcm.schema import word_key
 
     words = HydraConfig.get().overrides.task
     if command.name in SWEPT and (of_sweep := [word for word in words if f"{word_key(word)}.".startswith("sweep.")]):
@@ -294,15 +289,6 @@ def _checked(arguments: list[str]) -> list[str]:
         )
         sys.exit(2)
     return arguments
-
-
-def _groups(config: str) -> str:
-    """Return the groups that the defaults list of a config names, with their choices."""
-    from kjcm.overrides import config_folder, group_names
-
-    folder = config_folder()
-    choices = {name: sorted(file.stem for file in (folder / name).glob("*.yaml")) for name in group_names(config)}
-    return "\n".join(f"  {name:<16}{', '.join(found)}" for name, found in choices.items()) or "  (none)"
 
 
 def _load(target: str) -> Callable[[Any], Any]:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from kjcm.overrides import _quote_number, _quote_text
+from kjcm.config.overrides import _quote_number, _quote_text
 from tests.conftest import ROOT, SMALL, Run, command
 
 GROUPS = {
@@ -39,6 +39,23 @@ def test_help_and_config_come_quickly_and_import_no_torch(line: str) -> None:
     assert all(text in done.stdout for flag, text in shown.items() if flag in words)
 
 
+def test_help_shows_the_keys_of_this_very_command(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "conf" / "experiment").mkdir(parents=True)
+    (here / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nname: mine\n")
+    for words, shown in (
+        (
+            ("experiment=model_4",),
+            {"data.cutoff=${data.higher_cutoff}", "augment.titles=true", "data.scale=${preset.scale}"},
+        ),
+        (("data=table", "-m", "seed=0,1"), {"data.path=null", "seed=0"}),
+        (("--config-dir", "conf", "experiment=mine"), {"name=mine"}),
+    ):
+        assert command("train", *words, "--help") == 0
+        assert shown <= set(capfd.readouterr().out.split()), words
+    assert command("train", "--config-dir", "nowhere", "--help") == 2
+    assert command("train", "data.scal=1", "--help") == 2
+
+
 def test_importing_kjcm_imports_nothing_heavy() -> None:
     script = "import sys, kjcm; assert not {'torch', 'hydra', 'pandas', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
@@ -54,15 +71,16 @@ def test_every_group_choice_composes() -> None:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from kjcm import schema
-    from kjcm.overrides import config_folder
+    from kjcm.config.checks import check
+    from kjcm.config.composition import register
+    from kjcm.config.overrides import config_folder
 
-    schema.register()
+    register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         for group in GROUPS:
             for file in sorted((ROOT / "conf" / group).glob("*.yaml")):
                 cfg = compose("train", [f"{group}='{file.stem}'"])
-                schema.check(cfg)
+                check(cfg)
                 assert OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 

@@ -10,10 +10,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from benchmarks import command as benchmarks
-from kjcm import schema
+from kjcm.config.checks import check, require_known
+from kjcm.config.composition import known_keys, register
+from kjcm.config.overrides import config_folder, for_hydra, word_key
+from kjcm.config.unread import OF_A_COMMAND, OF_ANY, Unread, require_read
 from kjcm.errors import ConfigError
-from kjcm.overrides import config_folder, for_hydra
-from kjcm.unread import OF_A_COMMAND, OF_ANY, Unread, require_read
 from tests.conftest import ROOT, SMALL, command
 from tests.test_commands_in_docs import PAGES_WITH_COMMANDS, arguments_of, blocks, gpu_commands
 
@@ -42,21 +43,21 @@ UNREAD = [
 
 def composed(name: str, words: list[str]) -> tuple[DictConfig, list[str]]:
     """Return a command's config as the command line makes it, and its overrides."""
-    schema.register()
+    register()
     benchmarks.register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         return compose(name, overrides := for_hydra(name, words, swept=False)), overrides
 
 
 def own_unread(name: str) -> tuple[Unread, ...]:
-    """Return what a benchmark's command says that it does not read; of kjcm's commands kjcm.unread says it."""
+    """Return what a benchmark's command says that it does not read; of kjcm's commands kjcm.config.unread says it."""
     return benchmarks.COMMANDS[name].unread if name in benchmarks.COMMANDS else ()
 
 
 @pytest.mark.parametrize(("name", "word"), UNKNOWN, ids=lambda value: value)
 def test_an_unknown_key_is_refused_however_it_is_written(name: str, word: str) -> None:
     with pytest.raises((ConfigError, HydraException)):
-        schema.require_known(composed(name, [word])[0])
+        require_known(composed(name, [word])[0])
 
 
 def test_an_unknown_key_is_named_in_one_line(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -96,14 +97,14 @@ def test_an_unknown_key_is_refused_in_a_sweep_and_in_a_space(here: Path, capfd: 
 def test_open_nodes_stay_open() -> None:
     words = {"train": "+model.shape.dropout=0.2", "tune": "+space.optim.warmup=[0.0,0.1]", "runs": "where={a.b: 1}"}
     for name, word in words.items():
-        schema.check(composed(name, [word])[0])
+        check(composed(name, [word])[0])
 
 
 @pytest.mark.parametrize(("name", "line"), UNREAD, ids=lambda value: value)
 def test_a_key_that_a_command_does_not_read_is_refused(name: str, line: str) -> None:
     words = line.split() if "{" not in line else [line]
     cfg, overrides = composed(name, words)
-    schema.check(cfg)
+    check(cfg)
     with pytest.raises(ConfigError, match=r"does not read") as error:
         require_read(name, cfg, overrides, own_unread(name))
     assert error.value.exit_code == 2
@@ -122,7 +123,7 @@ def test_what_counts_is_not_refused(here: Path) -> None:
 def test_keys_that_go_unread_are_keys_of_their_command() -> None:
     for name, entries in {**OF_A_COMMAND, **{one: own_unread(one) for one in benchmarks.COMMANDS}}.items():
         words = ["data=table"] if name == "evaluate" else []
-        known = {*schema.known_keys(composed(name, words)[0])}
+        known = {*known_keys(composed(name, words)[0])}
         assert {key for one in entries for key in one.keys} <= known, name
 
 
@@ -132,7 +133,7 @@ def test_no_command_of_a_page_sets_a_key_that_goes_unread(page: Path) -> None:
     for block in blocks(page):
         for line in block:
             words = arguments_of(line)
-            if "-m" not in words and keys & set(map(schema.word_key, words)):
+            if "-m" not in words and keys & set(map(word_key, words)):
                 require_heeded(words)
 
 
@@ -146,7 +147,7 @@ def require_heeded(words: list[str]) -> None:
     """Raise ConfigError if a command, `kjcm` left out, sets a key that is unknown or that it does not read."""
     name, *rest = words
     cfg, overrides = composed(name, rest)
-    schema.require_known(cfg)
+    require_known(cfg)
     require_read(name, cfg, overrides, own_unread(name))
 
 

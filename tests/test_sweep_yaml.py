@@ -10,8 +10,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from kjcm import schema
-from kjcm.schema import resolved
+from kjcm.config.checks import check
+from kjcm.config.composition import register, resolved
 from kjcm.training.run import folder_of
 from tests.conftest import ROOT
 
@@ -28,12 +28,12 @@ def combinations() -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def composed() -> list[dict[str, Any]]:
-    schema.register()
+    register()
     found = []
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for words in combinations():
             cfg = compose("train", words)
-            schema.check(cfg)
+            check(cfg)
             found.append(resolved(cfg))
     return found
 

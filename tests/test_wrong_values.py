@@ -7,8 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from benchmarks import command as benchmarks
-from kjcm import schema
-from kjcm.overrides import _keys
+from kjcm.config.composition import register
+from kjcm.config.overrides import _keys
 from tests.conftest import SMALL, command
 
 VALUES = (
@@ -27,7 +27,7 @@ GIVEN = {"predict": ("run=r", "input=i", "output=o"), "evaluate": ("run=r",)}
 def test_no_override_reaches_a_fault(
     seed: int, here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    schema.register()
+    register()
     benchmarks.register()
     monkeypatch.setattr("kjcm.cli._load", lambda target: lambda cfg: OmegaConf.to_container(cfg, resolve=True))
     draw = random.Random(seed)

@@ -12,12 +12,13 @@ from typing import Any
 import yaml
 
 from kjcm.analysis.scores import Answers, answers_of
+from kjcm.config.identity import INPUTS
+from kjcm.config.overrides import quoted, word_key
+from kjcm.config.unread import is_read
 from kjcm.errors import KjcmError, some
 from kjcm.runs.contents import run_cohort, run_config, run_identity, run_overrides, run_predictions, run_report
 from kjcm.runs.states import leaves, run_paths, setting_of
-from kjcm.schema import INPUTS, quoted, word_key
 from kjcm.shell import command_line
-from kjcm.unread import is_read
 
 # Words of a run's command that say which model it is or where it goes, not what it is like.
 OWN_WORDS = (

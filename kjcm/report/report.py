@@ -11,13 +11,13 @@ from kjcm.analysis.content import Table
 from kjcm.analysis.experiments import folder
 from kjcm.analysis.runs import Run, choose_anchor, find_runs, load_models, path_word, select, study_hash
 from kjcm.analysis.study import MAIN, Study
+from kjcm.config.overrides import word_key
 from kjcm.errors import KjcmError, counted, first_line
 from kjcm.ksco.classification import load_classification
 from kjcm.report import disagreements as review
 from kjcm.report.build import PAGE, build, require_free
 from kjcm.report.paper import counts_of_verdicts
 from kjcm.runs.contents import recorded_data
-from kjcm.schema import word_key
 from kjcm.shell import command_line
 from kjcm.survey.inputs import Config, classification_of, cohort_of
 

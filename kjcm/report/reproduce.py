@@ -7,9 +7,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm import schema
 from kjcm.analysis.experiments import folder
 from kjcm.analysis.runs import Model, load_models, path_word, study_hash, words_for
+from kjcm.config.checks import check
+from kjcm.config.commands import Reproduce, Train
+from kjcm.config.composition import without_hydra
+from kjcm.config.overrides import quoted, word_key
 from kjcm.engine.device import global_rank
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.report.build import require_free
@@ -17,11 +20,10 @@ from kjcm.report.disagreements import read_verdicts
 from kjcm.report.report import build_report
 from kjcm.runs.failures import tell
 from kjcm.runs.folder import default_path, identity_of
-from kjcm.schema import word_key
 from kjcm.shell import command_line
 from kjcm.survey.inputs import Config, input_digests
 
-OWN = {field.name for field in fields(schema.Reproduce)} - {field.name for field in fields(schema.Train)}
+OWN = {field.name for field in fields(Reproduce)} - {field.name for field in fields(Train)}
 CHOSEN = ("experiment", "name", "run_dir", "evaluate")  # what belongs to each training and cannot be given
 GIVEN = ("seed", "runs", "overwrite")  # what each training is given anew
 
@@ -110,9 +112,9 @@ def _composed(model: Model, base: Sequence[str], seed: int, config: Config) -> t
     from hydra import compose
 
     scale = config["preset"]["scale"] if config["data"]["source"] == "synthetic" else None
-    where = [f"seed={seed}", f"runs={schema.quoted(config['runs'])}", f"overwrite={str(config['overwrite']).lower()}"]
+    where = [f"seed={seed}", f"runs={quoted(config['runs'])}", f"overwrite={str(config['overwrite']).lower()}"]
     cfg = compose(model.command, [*words_for(model, base, scale), *where], return_hydra_config=True)
-    resolved: Config = OmegaConf.to_container(schema.without_hydra(cfg), resolve=True)  # type: ignore[assignment]
+    resolved: Config = OmegaConf.to_container(without_hydra(cfg), resolve=True)  # type: ignore[assignment]
     return cfg, default_path(resolved["runs"], resolved["name"], identity_of(resolved))
 
 
@@ -125,7 +127,7 @@ def _train(model: Model, base: Sequence[str], seed: int, config: Config) -> None
 
     composed, _ = _composed(model, base, seed, config)
     HydraConfig.instance().set_config(composed)  # the job of which the run's own folder tells
-    cfg = schema.without_hydra(composed)
-    schema.check(cfg)
+    cfg = without_hydra(composed)
+    check(cfg)
     log.info("%s, seed %d", model.label, seed)
     {"train": train, "baseline": baseline}[model.command](cfg)

@@ -8,10 +8,13 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import pandas as pd
 
+from kjcm.config.checks import check_values
+from kjcm.config.commands import GROUPS, Baseline, Train
+from kjcm.config.identity import INPUTS, LEGACY
+from kjcm.config.survey import ClassificationNode
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.read.table import STREAMED, WHOLE
 from kjcm.records import Count, Shape, damaged, faults, read_frame, read_json, read_yaml
-from kjcm.schema import INPUTS, NODES, YOUNGER, Baseline, Train, check_values
 from kjcm.survey.inputs import Config
 
 IDENTITY = {"hash": str, "results_version": int, "inputs": {str: str}, "launch?": (str, None)}
@@ -47,7 +50,7 @@ NAMED = {"name": str, "seed": Count, "seeds": {str: Count}, "data": {"source": s
 TRAINED = {"model": {"name": str}, "optim": {"lr": float}, "trainer": {"max_epochs": Count}}
 # Keys of a data node that no cohort depends on; runs of an earlier version may lack them.
 NOT_NEEDED = {"higher_cutoff", "batch_size", "manager_words", "reviewed", "train_wave"} | {
-    key.removeprefix("data.") for key in YOUNGER
+    key.removeprefix("data.") for key in LEGACY
 }
 
 
@@ -95,7 +98,7 @@ def run_config(path: Path) -> Config:
     """
     file = path / "config.yaml"
     config: Config = read_yaml(file, NAMED)
-    kind = NODES["data"].get(config["data"]["source"])
+    kind = GROUPS["data"].get(config["data"]["source"])
     if kind is None:
         raise damaged(file, "there is no such data.source")
     trained = "model" in config
@@ -120,7 +123,8 @@ def recorded_data(path: Path, config: Config, *, own: bool = True) -> Config:
     """
     file, found = path / "config.yaml", {name: config[name] for name in ("data", "classification")}
     try:
-        check_values(found)
+        check_values(GROUPS["data"][found["data"]["source"]], found["data"], "data.")
+        check_values(ClassificationNode, found["classification"], "classification.")
     except ConfigError as error:
         raise damaged(file, error) from None
     for key in INPUTS:

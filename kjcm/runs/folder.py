@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import yaml
 
+from kjcm.config.identity import LEGACY, WHERE_AND_HOW
 from kjcm.errors import KjcmError
 from kjcm.files import write_json, write_text
 from kjcm.records import read_json
 from kjcm.runs.failures import FAILURE, Failure, failure_of, read_failure, write_failure
 from kjcm.runs.lease import LEASE, FinishedMeanwhile, Lease, leased
-from kjcm.schema import WHERE_AND_HOW, YOUNGER
 from kjcm.survey.inputs import input_digests
 
 # Changes when the same config and inputs would give other results than before.
@@ -47,7 +47,7 @@ def identity_of(config: dict[str, Any]) -> Identity:
     """Return the identity of a resolved config; an input file counts by its content, not by its place."""
     inputs = input_digests(config)
     left: dict[str, Any] = json.loads(json.dumps(config))
-    neutral = [key for key, value in YOUNGER.items() if _value(left, key) == value]
+    neutral = [key for key, value in LEGACY.items() if _value(left, key) == value]
     for key in (*WHERE_AND_HOW, *inputs, *neutral):
         node, _, name = key.partition(".")
         if not name:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from kjcm.config.composition import resolved
 from kjcm.errors import ConfigError, KjcmError, counted
 from kjcm.files import atomic, without_formulas
 from kjcm.runs.listing import chosen, column_of, frame_of, key_of, ordered, over_seeds, show
 from kjcm.runs.states import entry_of, leaves, run_paths
-from kjcm.schema import resolved
 
 log = logging.getLogger("kjcm")
 

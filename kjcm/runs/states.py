@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from kjcm.config.identity import LEGACY, WHERE_AND_HOW
 from kjcm.errors import KjcmError
 from kjcm.runs.contents import run_config, run_identity, run_measured, run_overrides
 from kjcm.runs.failures import read_failure
 from kjcm.runs.folder import read_identity
 from kjcm.runs.lease import SILENCE, holder_of, seems_held, silent_for
-from kjcm.schema import WHERE_AND_HOW, YOUNGER
 
 DEPTHS = ("", "*/", "*/*/")  # where run folders are looked for
 # Words of a run's command that say what it is called, and where and how it runs.
@@ -144,7 +144,7 @@ def same_but_seeds(path: Path, config: Mapping[str, Any]) -> str:
 
 
 def _is_left_out(key: str, value: object) -> bool:
-    if key in YOUNGER and value == YOUNGER[key]:
+    if key in LEGACY and value == LEGACY[key]:
         return True
     return key.startswith("seeds.") or any(key == other or key.startswith(f"{other}.") for other in WHERE_AND_HOW)
 

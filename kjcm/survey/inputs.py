@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kjcm.config.identity import INPUTS
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import cached, digest, existing, key_of
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.read.options import read_options
-from kjcm.schema import INPUTS
 from kjcm.survey.cohort import Cohort, build_cohort
 from kjcm.survey.responses import Source, kwcs_source, table_source
 from kjcm.survey.store import arrays_of, cohort_from

@@ -16,14 +16,13 @@ from signal import SIGINT, SIGTERM
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from kjcm import schema
+from kjcm.config.composition import register, resolved
 from kjcm.engine.device import device_count, global_rank, one_of_several
 from kjcm.errors import Interrupted
 from kjcm.runs.failures import Failure, read_failure, tell
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.lease import Busy, is_held, machine
 from kjcm.runs.states import state_of
-from kjcm.schema import resolved
 from kjcm.screen import prefixed
 from kjcm.streams import use_outlets
 from kjcm.survey.inputs import Config
@@ -68,7 +67,7 @@ class SweptJob:
         """Run the job; return why it failed, None where it did not."""
         at_home = this_process() == self.home
         if not at_home:
-            schema.register()  # a launcher's process knows no resolvers yet
+            register()  # a launcher's process knows no resolvers yet
             use_outlets()
         os.chdir(self.place)  # joblib's process may be left over from another sweep, and hydra.job.chdir=true leaves it
         name = self.names[HydraConfig.get().job.num]

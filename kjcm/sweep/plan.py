@@ -10,12 +10,12 @@ from pathlib import Path
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from kjcm.config.composition import without_hydra
 from kjcm.errors import counted
 from kjcm.runs.failures import FAILURE, Failure
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.lease import holder_of
 from kjcm.runs.states import Entry, entry_of, given_by, state_of
-from kjcm.schema import without_hydra
 from kjcm.survey.inputs import Config
 
 log = logging.getLogger("kjcm")

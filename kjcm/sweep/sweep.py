@@ -20,7 +20,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm import schema
+from kjcm.config.checks import check, require_known
+from kjcm.config.composition import resolved
+from kjcm.config.unread import require_read
 from kjcm.errors import ConfigError, KjcmError, counted, first_line
 from kjcm.files import atomic, without_formulas, write_text
 from kjcm.runs.failures import Failure, failure_of
@@ -28,14 +30,12 @@ from kjcm.runs.folder import LAUNCH
 from kjcm.runs.lease import is_held
 from kjcm.runs.listing import column_of, frame_of, ordered, show, validated
 from kjcm.runs.states import state_of
-from kjcm.schema import resolved
 from kjcm.survey.inputs import Config
 from kjcm.sweep.job import INTERRUPTED, SweptJob, this_process
 from kjcm.sweep.plan import Composer, Job, say, tell_apart
 from kjcm.training.checkpoints import tidy_up
 from kjcm.training.run import folder_of
 from kjcm.training.signals import handled, leave
-from kjcm.unread import require_read
 
 ORDER = ("resumable", "new", "failed", "pruned", "finished", "running")  # what others work on comes last
 STOP = "stop"  # the file that tells jobs not yet begun that the sweep is to end
@@ -76,7 +76,7 @@ class Sweep:
         self._speak()
         self._new = [folder for folder in (self._folder, *self._folder.parents) if not folder.exists()]
         try:
-            schema.require_known(config.hydra, "hydra.", beside="hydra.env")
+            require_known(config.hydra, "hydra.", beside="hydra.env")
             self._folder.mkdir(parents=True, exist_ok=True)
         except (ConfigError, OSError) as error:  # Hydra would show its traceback
             failure = failure_of(error)
@@ -121,7 +121,7 @@ class Sweep:
     def _job(self, number: int, words: tuple[str, ...], compose: Composer) -> Job:
         try:
             cfg = compose(words)
-            schema.check(cfg)
+            check(cfg)
             require_read(self._command, cfg, words)
             config = resolved(cfg)
             folder = folder_of(config)

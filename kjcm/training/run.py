@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm import __version__
+from kjcm.config.composition import resolved
 from kjcm.engine.device import global_rank
 from kjcm.errors import KjcmError, some
 from kjcm.files import write_json, write_parquet, write_text
@@ -27,7 +28,6 @@ from kjcm.runs.results import (
     result_lines,
     show,
 )
-from kjcm.schema import resolved
 from kjcm.survey.inputs import Config, with_absolute_inputs
 from kjcm.survey.rows import Rows
 from kjcm.training.checkpoints import tidy_up

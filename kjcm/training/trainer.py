@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from kjcm.config.overrides import quoted, word_key
 from kjcm.engine.device import quiet, resolve_precision
 from kjcm.errors import ConfigError, first_line
-from kjcm.schema import quoted, word_key
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

@@ -8,16 +8,17 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution
 
-from kjcm import schema
+from kjcm.config.checks import check
+from kjcm.config.commands import Train, Tune
+from kjcm.config.composition import known_keys, no_such_key, without_hydra
+from kjcm.config.overrides import group_names, is_from_hydra, quoted, said, word_key
 from kjcm.errors import ConfigError, some
-from kjcm.overrides import group_names, is_from_hydra, said
 from kjcm.runs.folder import default_path, identity_of
-from kjcm.schema import word_key
 from kjcm.shell import command_line
 from kjcm.survey.inputs import Config
 from kjcm.tune.space import Value, ends, word
 
-OWN = {"tune", "sweep"} | {field.name for field in fields(schema.Tune)} - {field.name for field in fields(schema.Train)}
+OWN = {"tune", "sweep"} | {field.name for field in fields(Tune)} - {field.name for field in fields(Train)}
 CHOSEN = ("name", "run_dir", "evaluate", "overwrite")  # what the search gives each trial itself
 
 
@@ -74,11 +75,11 @@ def composed(words: Sequence[str], study: str) -> Composed:
     Raises:
         ConfigError: the words do not make one.
     """
-    own = ["evaluate=false", f"name={schema.quoted(study)}"]
+    own = ["evaluate=false", f"name={quoted(study)}"]
     try:
         whole = compose("train", [*words, *own], return_hydra_config=True)
-        cfg = schema.without_hydra(whole)
-        schema.check(cfg)
+        cfg = without_hydra(whole)
+        check(cfg)
         config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     except Exception as error:
         if not is_from_hydra(error):
@@ -97,10 +98,10 @@ def require_searchable(base: Sequence[str], distributions: Mapping[str, BaseDist
     if both := [one for one in base if word_key(one) in distributions]:
         raise ConfigError(f"{some(both)}: given and searched too. Leave it out, or add ~space.KEY.")
     made = composed(base, "tune")
-    known = schema.known_keys(made.cfg)
+    known = known_keys(made.cfg)
     for key in distributions:
         if key not in (*known, *group_names("train")) and not key.startswith("model.shape."):
-            raise ConfigError(f"space: {schema.no_such_key(key, known)}")
+            raise ConfigError(f"space: {no_such_key(key, known)}")
     first = made.config
     trainer = first["trainer"]
     devices = trainer["devices"]

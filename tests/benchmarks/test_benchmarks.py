@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from benchmarks.command import NODES, register
-from kjcm import schema
+from benchmarks.command import NODES
+from kjcm.config.key import own_keys
 from tests.conftest import FEW_STEPS, ROOT, command
-from tests.test_docs import ROW, composed, keys_of, named, section
 
 SCHEMA = json.loads((ROOT / "docs" / "schemas" / "bench.schema.json").read_text(encoding="utf-8"))
 TRAIN = (*FEW_STEPS, "steps=3", "warmup=2", "repeats=2", "data.batch_size=16", "out=bench")
@@ -207,19 +205,10 @@ def test_kjcm_says_where_the_benchmarks_went(words: list[str], capfd: pytest.Cap
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_the_keys_of_a_benchmark_are_documented_with_type_and_default(name: str) -> None:
-    """docs/performance.md has one table for all benchmarks and one for each; `kjcm train` documents the keys taken from it."""
-    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-    rows = ROW.findall(section("Keys", page))
-    if name != "benchmarks.prepare":
-        rows += ROW.findall(section(f"`{name}`", page))
-    of_train = {key for key, _ in keys_of(schema.Train)} - {"overwrite"} if name == "benchmarks.train" else set()
-    kinds = {key: named(kind) for key, kind in keys_of(NODES[name]) if key not in of_train}
-    assert {key: kind for key, kind, _, _ in rows} == kinds
-    register()
-    values = composed(name, [])
-    for key, _, default, _ in rows:
-        assert yaml.safe_load(default.replace("NAME", name.removeprefix("benchmarks."))) == values[key], key
+def test_the_help_of_a_benchmark_has_its_keys(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command(name, "--help") == 0
+    shown = capfd.readouterr().out
+    assert [key for key in own_keys(NODES[name]) if own_keys(NODES[name])[key].help and f"  {key}=" not in shown] == []
 
 
 def test_a_benchmark_is_a_program(tmp_path: Path) -> None:

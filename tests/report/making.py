@@ -20,10 +20,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from kjcm import schema
+from kjcm.config.composition import register
+from kjcm.config.overrides import config_folder
 from kjcm.files import write_json, write_parquet
 from kjcm.ksco.classification import load_classification
-from kjcm.overrides import config_folder
 from kjcm.runs.folder import RunFolder, default_path, identity_of
 from kjcm.runs.results import Outcome, about_texts
 from kjcm.survey.rows import Rows, rows_of
@@ -148,7 +148,7 @@ def make_run(
 
 @cache
 def _composed(command: str, words: tuple[str, ...]) -> DictConfig:
-    schema.register()
+    register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         return compose(command, [*words], return_hydra_config=True)
 

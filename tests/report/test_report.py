@@ -17,9 +17,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from kjcm import schema
+from kjcm.config.composition import register
+from kjcm.config.overrides import config_folder
 from kjcm.errors import KjcmError
-from kjcm.overrides import config_folder
 from tests.conftest import ROOT, command
 from tests.report.conftest import MADE
 from tests.report.making import make_run, survey_words, write_survey
@@ -289,7 +289,7 @@ MODELS = yaml.safe_load((ROOT / "experiments" / "models.yaml").read_text(encodin
 
 def composed(name: str, *words: str) -> DictConfig:
     """Return the config of a command."""
-    schema.register()
+    register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         return compose(name, [*words])
 

@@ -10,10 +10,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kjcm import schema
+from kjcm.config.composition import register
+from kjcm.config.overrides import config_folder
 from kjcm.errors import KjcmError
 from kjcm.ksco.classification import Classification, load_classification
-from kjcm.overrides import config_folder
 from kjcm.survey import inputs
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import cached_cohort, cohort_of
@@ -34,7 +34,7 @@ ANSWERS = pd.DataFrame(
 
 def node_of(*words: str) -> dict[str, Any]:
     """Return the data node of `kjcm train` with these words."""
-    schema.register()
+    register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         cfg = OmegaConf.to_container(compose("train", [*words]), resolve=True)
     return cfg["data"]  # type: ignore[call-overload, index, no-any-return]

@@ -341,10 +341,10 @@ def test_identity_is_what_defines_the_run_not_where_it_runs(here: Path) -> None:
         from hydra import compose, initialize_config_dir
         from omegaconf import OmegaConf
 
-        from kjcm import schema
-        from kjcm.overrides import config_folder
+        from kjcm.config.composition import register
+        from kjcm.config.overrides import config_folder
 
-        schema.register()
+        register()
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             cfg = compose("train", list(words))
         return identity_of(OmegaConf.to_container(cfg, resolve=True)).hash  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kjcm import schema
+from kjcm.config.composition import register
 from kjcm.tune.space import distributions_of, ends
 from kjcm.tune.trial_config import base_words, composed, require_searchable, train_command, trial_words
 from tests.conftest import ROOT
@@ -17,7 +17,7 @@ SPACES = sorted(file.stem for file in (ROOT / "conf" / "tune").glob("*.yaml") if
 
 @pytest.fixture
 def hydra() -> Iterator[None]:
-    schema.register()
+    register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         yield
 

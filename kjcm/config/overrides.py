@@ -19,22 +19,31 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kjcm.config.composition import known_keys, no_such_key
+from kjcm.config.identity import INPUTS, PATHS
 from kjcm.errors import ConfigError, first_line, some
-from kjcm.schema import INPUTS, known_keys, no_such_key, quoted, word_key
 from kjcm.shell import quote
 
 NO_CHOICE = "Config group override"  # so begins the ValueError that Hydra raises for group=null or group=1.5
 NO_SUCH_CHOICE = "{}: a group takes one of its choices (--help lists them). For its default leave it out."
 PART = re.compile(r"[^\s\[\]{}(),:]+(?: +[^\s\[\]{}(),:]+)*")  # what stands between a value's brackets and commas
-PLACES = ("runs", "run_dir", "cache", "out", "output", "run", "input")  # keys of one path each
-PATHS = {*PLACES, *INPUTS, "db", "export", "like", "review", "storage", "tokenizer_path"}
 FILE_NAME = re.compile(r"[^'\"{}]+\.(csv|tsv|txt|xlsx|parquet|z?sav|dta|sqlite)", re.I)
 FULL_KEY = re.compile(r"^ *full_key: (\S+)$", re.MULTILINE)
 
 
+def quoted(text: str) -> str:
+    """Return text as the value of an override, whatever its characters."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def word_key(word: str) -> str:
+    """Return the key that an override sets."""
+    return word.lstrip("+~").partition("=")[0]
+
+
 def config_folder() -> Path:
-    """Return the folder of configs: inside the package in a wheel, beside it in a checkout."""
-    package = Path(__file__).resolve().parent
+    """Return the folder of configs: inside the package in a wheel, next to it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
 
@@ -147,8 +156,8 @@ def _quote_text(word: str, *, swept: bool) -> str:
     if not equals or any(mark in value for mark in "'\"$"):
         return word
     marked = any(mark in value for mark in "[]{}()")
-    place = key in (("runs", "cache") if swept else PLACES)  # a sweep has one of each of these
-    if (not swept and FILE_NAME.fullmatch(value)) or (place and (marked or "," in value or not value.isascii())):
+    one = key in (("runs", "cache") if swept else PATHS - {*INPUTS})  # keys that no sweep gives several values
+    if (not swept and FILE_NAME.fullmatch(value)) or (one and (marked or "," in value or not value.isascii())):
         return f"{key}={quoted(value)}"
     parts = PART if marked else re.compile("[^,]+")
     return f"{key}=" + parts.sub(lambda part: part[0] if part[0].isascii() else quoted(part[0]), value)

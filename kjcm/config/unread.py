@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig, OmegaConf
 
+from kjcm.config.overrides import word_key
 from kjcm.errors import ConfigError, some
-from kjcm.schema import word_key
 
 
 def _always(cfg: DictConfig) -> bool:

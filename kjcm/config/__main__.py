@@ -1,0 +1,5 @@
+"""Print docs/config.md: `python -m kjcm.config > docs/config.md`."""
+
+from kjcm.config.reference import reference
+
+print(reference(), end="")

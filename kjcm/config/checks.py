@@ -1,0 +1,150 @@
+"""Checks of a config that its types cannot make, before anything is read."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kjcm.config.composition import known_keys, no_such_key, typed_nodes, unknown_keys
+from kjcm.config.identity import PATHS
+from kjcm.config.key import own_keys
+from kjcm.errors import ConfigError, first_line, some
+
+
+def check(cfg: DictConfig) -> None:
+    """Check that every key is known and has a value, the values, and what needs what.
+
+    Raises:
+        ConfigError: a key is unknown, a value is not allowed, or a combination cannot work.
+    """
+    require_known(cfg)
+    _require_resolvable(cfg)
+    _require_plain_lists(cfg)
+    missing = sorted(key for key in known_keys(cfg) if OmegaConf.select(cfg, key, default=MISSING) == MISSING)
+    if missing:
+        raise ConfigError(f"Give {', '.join(f'{key}=...' for key in missing)}.")
+    for lead, kind, node in typed_nodes(cfg):
+        check_values(kind, OmegaConf.to_container(node, resolve=True), lead)  # type: ignore[arg-type]
+    _require_a_name(OmegaConf.select(cfg, "name"))
+    _check_training(cfg)
+    _check_lists(cfg)
+    if OmegaConf.select(cfg, "logger.kind") == "wandb":
+        _require_names_for_wandb(cfg.logger, cfg.name)
+
+
+def check_values(kind: type, values: Mapping[str, Any], lead: str = "") -> None:
+    """Check the values of a node, as composed or recorded, against its dataclass.
+
+    Args:
+        kind: the dataclass.
+        values: plain values; keys may be missing.
+        lead: the node's key with a dot behind it.
+
+    Raises:
+        ConfigError: a value is not allowed.
+    """
+    for name, key in own_keys(kind).items():
+        value = values.get(name)
+        if fault := key.fault(value):
+            raise ConfigError(f"{lead}{name}={value}: {fault}.")
+        if f"{lead}{name}" in PATHS:
+            _require_home(f"{lead}{name}", value)
+
+
+def require_known(cfg: DictConfig, lead: str = "", beside: str = "") -> None:
+    """Compare a composed config with its types.
+
+    Args:
+        cfg: a composed config, or one of its nodes.
+        lead: the node's key with a dot behind it.
+        beside: a key that is known although the types do not have it.
+
+    Raises:
+        ConfigError: names a key that the types do not have, and keys like it.
+    """
+    if unknown := [key for key in unknown_keys(cfg, lead) if key != beside]:
+        raise ConfigError(no_such_key(unknown[0], known_keys(cfg)))
+
+
+def _require_resolvable(cfg: DictConfig) -> None:
+    """Raise ConfigError if an interpolation has no value, or one of another type than its key's."""
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+    except (OmegaConfBaseException, RecursionError) as error:
+        key = getattr(error, "full_key", None)
+        why = "it refers to itself" if isinstance(error, RecursionError) else first_line(error)
+        raise ConfigError(f"{f'{key}: ' if key else ''}{why}. Give a value, or a key that is there.") from None
+
+
+def _require_plain_lists(cfg: DictConfig) -> None:
+    """Raise ConfigError if a list of texts or numbers has a list or mapping in it: OmegaConf takes any."""
+    for key in known_keys(cfg):
+        value = OmegaConf.select(cfg, key)
+        typed = isinstance(value, ListConfig) and value._metadata.element_type in (str, int, float)
+        if typed and any(isinstance(part, ListConfig | DictConfig) for part in value):
+            kind = "texts" if value._metadata.element_type is str else "numbers"
+            raise ConfigError(f"{key}={value}: give one list of {kind}, without lists or mappings in it.")
+
+
+def _require_home(key: str, value: str | None) -> None:
+    """Raise ConfigError if a path begins with ~NAME and there is no such user."""
+    try:
+        Path(value or "").expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{key}={value}: there is no user of this name. Write ./~NAME for a file so named.") from None
+
+
+def _require_a_name(name: str | None) -> None:
+    if name is not None and (not name.strip() or name.startswith(".") or {"/", "\\"} & set(name)):
+        raise ConfigError(
+            f"name={name}: it names a folder in `runs`; use a text without / and \\ that begins with no dot."
+        )
+
+
+def _check_training(cfg: DictConfig) -> None:
+    """Check what needs what in a training."""
+    if OmegaConf.select(cfg, "trainer.patience") is not None and OmegaConf.select(cfg, "data.validation") == 0:
+        raise ConfigError(
+            f"trainer.patience={cfg.trainer.patience}: early stopping needs validation rows, and data.validation=0 holds "
+            "out none. Set data.validation=0.1, or trainer.patience=null."
+        )
+    devices = OmegaConf.select(cfg, "trainer.devices")
+    parts = devices if isinstance(devices, ListConfig) else [devices]
+    if devices is not None and not all(type(part) in ((int,) if parts is devices else (int, str)) for part in parts):
+        raise ConfigError(f"trainer.devices={devices}: give a number, a list as [0,1] or '0,1', or auto.")
+    engine = OmegaConf.select(cfg, "engine")
+    if engine is not None and engine.name == "reference" and engine.attention_dropout == "none":
+        raise ConfigError("engine.attention_dropout=none is of packed batches: use engine=auto, or leave it exact.")
+    if OmegaConf.select(cfg, "tokenizer.kind") == "trained" and OmegaConf.select(cfg, "tokenizer.path"):
+        raise ConfigError("tokenizer=trained takes no tokenizer.path: it is trained on the training rows.")
+
+
+def _check_lists(cfg: DictConfig) -> None:
+    """Check the lengths and the order of lists of numbers."""
+    levels = list(OmegaConf.select(cfg, "triage.back_off") or [])
+    if levels != sorted(set(levels), reverse=True) or any(level < 1 for level in levels):
+        raise ConfigError(f"triage.back_off={levels}: give levels above the codes', the finest first, as [2,1], or [].")
+    targets = OmegaConf.select(cfg, "targets")
+    if targets is not None and not targets:
+        raise ConfigError("targets=[]: give error rates, as [0.05,0.1].")
+    ngrams = OmegaConf.select(cfg, "ngrams")
+    if ngrams is not None and not (len(ngrams) == 2 and ngrams[0] <= ngrams[1]):
+        raise ConfigError(f"ngrams={ngrams}: give the fewest and the most characters of an n-gram, as ngrams=[1,4].")
+
+
+def _require_names_for_wandb(node: DictConfig, name: str) -> None:
+    """Raise ConfigError if W&B would refuse a name at the first step of a training, or its server at the upload."""
+    entity, group = node.entity, node.group
+    if not 0 < len(node.project.strip()) <= 128 or set("/\\#?%:") & set(node.project):
+        raise ConfigError(f"logger.project={node.project}: use 1 to 128 characters, none of them / \\ # ? % or :.")
+    if entity is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", entity):
+        raise ConfigError(f"logger.entity={entity}: use the name of a W&B user or team: letters, digits, - and _.")
+    if group is not None and not 0 < len(group.strip()) <= 128:
+        raise ConfigError(f"logger.group={group}: use 1 to 128 characters, or null.")
+    if wrong := [tag for tag in node.tags if tag is None or not 0 < len(tag.strip()) <= 64]:
+        raise ConfigError(f"logger.tags={some(wrong)}: a tag has 1 to 64 characters. Shorten it, or leave it out.")
+    if len(name) > 115:  # W&B's name of the run has a hyphen and 12 characters more
+        raise ConfigError(f"name={name[:40]}...: with logger=wandb it has at most 115 characters.")

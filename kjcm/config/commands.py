@@ -1,0 +1,251 @@
+"""The keys of the commands, and all keys by command and group."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kjcm.config.coding import Export, Predict, Review, Triage
+from kjcm.config.key import MISSING, key, seed_key
+from kjcm.config.survey import Augment, ClassificationNode, Data, Kwcs, Synthetic, Table
+from kjcm.config.training import (
+    BaselineSeeds,
+    EngineNode,
+    Logger,
+    Model,
+    Optim,
+    Preset,
+    Seeds,
+    Sweep,
+    Tokenizer,
+    Trainer,
+    Wandb,
+)
+
+
+@dataclass
+class Prepare:
+    """Build the cohort alone: cohort.json, cohort.parquet, left.csv and to_resolve.csv.
+
+    Augmentation adds augmented.csv, and the synthetic twin its raw files in twin/.
+    """
+
+    data: Data = MISSING
+    augment: Augment = MISSING
+    classification: ClassificationNode = MISSING
+    preset: Preset = MISSING
+    name: str = key("Name that experiments set; `prepare` does not use it.")
+    out: str = key("Folder to write.", path=True)
+    overwrite: bool = key("`true`: replace the cohort in `out`.")
+
+
+@dataclass
+class Train:
+    """Train and evaluate a model; write a run folder ([run-folder.md](run-folder.md)).
+
+    With `-m`, a list of values gives one run for each value: `kjcm train -m seed=0,1,2`.
+    """
+
+    data: Data = MISSING
+    augment: Augment = MISSING
+    classification: ClassificationNode = MISSING
+    tokenizer: Tokenizer = MISSING
+    model: Model = MISSING
+    optim: Optim = MISSING
+    engine: EngineNode = MISSING
+    trainer: Trainer = MISSING
+    logger: Logger = key("", identity="where")
+    preset: Preset = key("", identity="where")
+    sweep: Sweep = key("", identity="where")
+    seeds: Seeds = MISSING
+    name: str = key("Folder in `runs` and the experiment's name in report.json; experiments set it.", identity="where")
+    seed: int = seed_key("Seed of initialisation, batches and dropout; the split has its own.", identity="where")
+    evaluate: bool = key("`false`: leave the test rows alone; the report then has no test metrics.")
+    runs: str = key("Folder of all runs.", path=True, identity="where")
+    run_dir: str | None = key(
+        "Folder of this run; null: `runs`/`name`/first twelve characters of the run's hash. Not with `-m`.",
+        path=True, identity="where",
+    )  # fmt: skip
+    cache: str = key(
+        "Folder of cohorts, tokenizers and tokens for the next runs of the same data ([the cache](data.md#the-cache)).",
+        path=True, identity="where",
+    )  # fmt: skip
+    overwrite: bool = key("`true`: clear the run folder, whatever run it contains, and start again.", identity="where")
+
+
+@dataclass
+class Baseline:
+    """Measure a baseline on the same rows; write a run folder without a model ([run-folder.md](run-folder.md#baselines)).
+
+    `kind=svm` is scikit-learn's LinearSVC (dual solver), one group against the rest, on TF-IDF of the character n-grams
+    within words (logarithmic term frequency). It learns from the training rows and the augmentation. `kind=majority`
+    gives every row the largest group of the training rows (without augmentation), then the next largest, and so on.
+    With `-m`, a list of values gives one run for each value.
+    """
+
+    data: Data = MISSING
+    augment: Augment = MISSING
+    classification: ClassificationNode = MISSING
+    preset: Preset = key("", identity="where")
+    sweep: Sweep = key("", identity="where")
+    seeds: BaselineSeeds = MISSING
+    kind: str = key("Kind of baseline.", choices=("svm", "majority"))
+    name: str = key("Folder in `runs` and the experiment's name in report.json.", identity="where")
+    seed: int = seed_key("Seed of the SVM; the split has its own.", identity="where")
+    ngrams: list[int] = key("`svm`: fewest and most characters of an n-gram.", least=1)
+    C: float = key("`svm`: LinearSVC's C; a smaller C regularises more.", above=0, most=10**9)
+    runs: str = key("Folder of all runs.", path=True, identity="where")
+    run_dir: str | None = key(
+        "Folder of this run; null: `runs`/`name`/first twelve characters of the run's hash. Not with `-m`.",
+        path=True, identity="where",
+    )  # fmt: skip
+    overwrite: bool = key("`true`: clear the run folder, whatever run it contains, and start again.", identity="where")
+
+
+@dataclass
+class Evaluate:
+    """Evaluate a finished run on its own test rows, or on those of other data.
+
+    It writes metrics.json, predictions.parquet and cohort.json. The level and the classification are the run's.
+    With `data=table data.test_path=FILE` every row of FILE is a test row. The `data` keys then have the defaults of this
+    page, not the run's values, so give `data.columns` again where the names differ.
+    """
+
+    run: str = key("Run folder; the run must be finished (DONE).", path=True)
+    data: Data | None = None
+    preset: Preset = MISSING
+    trainer: Trainer = MISSING
+    batch_size: int = key("Rows of a step.", least=1, most=10**6)
+    out: str | None = key("Folder to write; null: `evaluations`/HASH in the run folder.", path=True)
+    overwrite: bool = key("`true`: evaluate again, and replace what `out` contains.")
+
+
+@dataclass
+class Reporting:
+    """What `report` and `reproduce` have in common."""
+
+    out: str = key("Folder to write; a report of the same study in it is replaced.", path=True)
+    texts: bool = key(
+        "`true`: show respondents' answers in the examples and in disagreements.csv; the twin's always show."
+    )
+    review: str | None = key("disagreements.csv with its verdicts filled in; null: the one in `out`.", path=True)
+    only: list[str] = key("Tables and figures to build: names of files in `experiments/`; `[]`: all.")
+    replicates: int = key("Bootstrap resamples of the test rows; 0: no intervals.", least=0, most=10**6)
+    bootstrap_seed: int = seed_key("Seed of the resamples.")
+
+
+@dataclass
+class Report(Reporting):
+    """Build the paper's tables, figures and one page from finished runs ([report.md](report.md))."""
+
+    runs: str = key("Folder of all runs.", path=True)
+    like: str | None = key("Run of the setting to report, if `runs` has several settings of K-JCM.", path=True)
+    overwrite: bool = key("`true`: replace the report of another study in `out`.")
+
+
+@dataclass
+class Runs:
+    """Show all runs as a table: state, overrides, metrics, folder, and why some failed ([sweeps.md](sweeps.md)).
+
+    Nothing is trained, and only `out` is written.
+    """
+
+    runs: str = key("Folder of all runs: those in it, and up to two folders deep.", path=True)
+    where: Any = key(
+        "Show only runs with these values of config keys, metrics, `state` or `name`; a list: any of them."
+    )
+    group: str | None = key(
+        "`seed`: one line for the runs that differ only in their seeds: mean, SD (n - 1), n.", choices=("seed",)
+    )
+    sort: str | None = key("Metric (the best first), key or heading that sorts the table, as `lr`; null: the folder.")
+    columns: list[str] = key("Further config keys, metrics or headings to show.")
+    out: str | None = key("CSV file to write, with all columns.", path=True)
+    overwrite: bool = key("`true`: replace the file.")
+
+
+@dataclass
+class Reproduce(Train, Reporting):
+    """Train the missing ones of the paper's models, then build the report ([report.md](report.md)).
+
+    It sets `experiment`, `name`, `run_dir` and `evaluate` of each training. `seed` is the first of the seeds.
+    `overwrite=true` retrains everything and replaces another study's report.
+    """
+
+    models: list[str] = key("Models to train: keys of `experiments/models.yaml`; `[all]`: all that the data allow.")
+    repeats: int = key(
+        "Trainings of each model, with the seeds `seed`, `seed` + 1, ...; baselines once.", least=1, most=1000
+    )
+
+
+@dataclass
+class Tune(Train):
+    """Search for hyperparameters with Optuna; each trial is an ordinary run, judged by validation rows ([tune.md](tune.md)).
+
+    It sets `name`, `run_dir`, `evaluate` and `overwrite` of each trial. Of `sweep` it reads only `sweep.retry`.
+    Install it with `pip install 'kjcm[tune]'`.
+    """
+
+    space: dict[str, Any] = key(
+        "Config keys and their values: a list, or `low` and `high` with `log` or `step`; the `tune` group sets it."
+    )
+    trials: int = key(
+        "Trials in all, over all processes; with `sampler=grid` at most the combinations.", least=1, most=10**6
+    )
+    hours: float | None = key(
+        "Hours after which this process begins no trial; the same command resumes.", above=0, most=10**5
+    )
+    sampler: str = key("Optuna's sampler.", choices=("tpe", "random", "grid"))
+    sampler_seed: int = seed_key("Seed of the sampler.")
+    startup: int = key("`tpe`: random trials before the first modelled one.", least=0, most=10**6)
+    pruner: str = key("Optuna's pruner, which ends trials early.", choices=("median", "hyperband", "asha", "none"))
+    prune_after: int = key("`median`: finished trials before the first is ended early.", least=0, most=10**6)
+    prune_from: int = key("Epochs of every trial.", least=1, most=10**6)
+    metric: str = key(
+        "Metric of the validation rows.",
+        choices=(
+            "loss", "accuracy", "f1_weighted", "f1_macro", "precision_weighted", "precision_macro", "recall_weighted",
+            "recall_macro", "top_2_accuracy", "top_3_accuracy", "top_4_accuracy", "top_5_accuracy",
+        ),
+    )  # fmt: skip
+    direction: str = key("Direction; `minimize` is for the loss.", choices=("maximize", "minimize"))
+    study: str | None = key("Study and its folder in `runs`; null: `tune-` and twelve characters of the study's hash.")
+    storage: str | None = key(
+        "Journal file or database URL for all processes; null: journal.log in the study's folder.", path=True
+    )
+
+
+@dataclass
+class Doctor:
+    """Report what will work on this machine: device, bf16, hub, tokenizers, W&B mode, versions."""
+
+    tokenizer_path: str | None = key(
+        "KoBERT's SentencePiece file, or its folder, to check; null: the hub's.", path=True
+    )
+    hub: bool = key("`false`: do not try to reach the hub.")
+
+
+COMMANDS: dict[str, type] = {
+    "prepare": Prepare,
+    "train": Train,
+    "baseline": Baseline,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "triage": Triage,
+    "review": Review,
+    "export": Export,
+    "doctor": Doctor,
+    "report": Report,
+    "runs": Runs,
+    "reproduce": Reproduce,
+    "tune": Tune,
+}
+GROUPS: dict[str, dict[str, type]] = {
+    "data": {"synthetic": Synthetic, "kwcs": Kwcs, "table": Table},
+    "augment": {"any": Augment},
+    "classification": {"any": ClassificationNode},
+    "tokenizer": {"any": Tokenizer},
+    "model": {"any": Model},
+    "optim": {"any": Optim},
+    "engine": {"any": EngineNode},
+    "trainer": {"any": Trainer},
+    "logger": {"any": Logger, "wandb": Wandb},
+    "preset": {"any": Preset},
+}

@@ -1,0 +1,87 @@
+"""The keys as Hydra knows them: their types registered, and the keys of a composed config."""
+
+import copy
+from collections.abc import Collection, Iterator
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from kjcm.config.commands import COMMANDS, GROUPS
+from kjcm.errors import some
+
+
+def register() -> None:
+    """Make the types (as `schema/...`) and the resolvers known to Hydra."""
+    store = ConfigStore.instance()
+    for group, nodes in {"": COMMANDS, **GROUPS}.items():
+        for name, node in nodes.items():
+            store.store(name=name, node=node, group=f"schema/{group}".rstrip("/"), provider="kjcm")
+    OmegaConf.register_new_resolver("scaled_cutoff", scaled_cutoff, replace=True)
+    OmegaConf.register_new_resolver("times", lambda factor, value: factor * value, replace=True)
+
+
+def scaled_cutoff(cutoff: int, scale: float, least: int = 11) -> int:
+    """Return the cutoff that removes at `scale` about the groups that `cutoff` removes at scale 1.
+
+    The twin's groups shrink to no less than 11 rows, so a cutoff for them is no less than that.
+    """
+    return max(least, round(cutoff * scale))
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """Return a composed config without Hydra's own node."""
+    own = copy.deepcopy(cfg)  # a masked copy would lose its types
+    with open_dict(own):
+        del own["hydra"]
+    return own
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """Return a config as plain values."""
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    return config
+
+
+def typed_nodes(node: DictConfig, lead: str = "") -> Iterator[tuple[str, type, DictConfig]]:
+    """Yield a config's nodes of a dataclass: the dotted key with a dot behind it, the dataclass, and the node.
+
+    Nodes of another type (`model.shape`, `space`, `where`) may hold any key.
+    """
+    kind = OmegaConf.get_type(node)
+    if kind is None or not is_dataclass(kind):
+        return
+    yield lead, kind, node
+    for name in node:
+        child = node._get_node(name, validate_access=False)
+        if isinstance(child, DictConfig) and not (child._is_none() or child._is_missing() or child._is_interpolation()):
+            yield from typed_nodes(child, f"{lead}{name!s}.")
+
+
+def known_keys(cfg: DictConfig) -> list[str]:
+    """Return the dotted keys of a composed config that its types have."""
+    return [f"{lead}{one.name}" for lead, kind, _ in typed_nodes(cfg) for one in fields(kind)]
+
+
+def unknown_keys(cfg: DictConfig, lead: str = "") -> list[str]:
+    """Return the dotted keys of a composed config, or of its node with this `lead`, that its types do not have."""
+    return [
+        f"{found}{name!s}"
+        for found, kind, node in typed_nodes(cfg, lead)
+        for name in node
+        if name not in {one.name for one in fields(kind)}
+    ]
+
+
+def no_such_key(key: str, known: Collection[str]) -> str:
+    """Return the message for a key that a command does not have."""
+    group, _, name = key.partition(".")
+    nodes = GROUPS.get(group, {})
+    if of := [
+        choice for choice, node in nodes.items() if choice != "any" and name in {one.name for one in fields(node)}
+    ]:
+        return f"there is no key {key} here: add {' or '.join(f'{group}={choice}' for choice in of)}, which has it."
+    near = get_close_matches(key, known, n=3)
+    return f"there is no key {key}. {f'Near it are {some(near)}. ' if near else ''}--help lists all."

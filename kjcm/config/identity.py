@@ -1,0 +1,30 @@
+"""What a config key is for a run's identity, as the fields of `Train`, `Baseline` and the groups say."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from kjcm.config.commands import COMMANDS, GROUPS, Baseline, Train
+from kjcm.config.key import MISSING, Key, keys_of, own_keys
+
+
+def _keys() -> Iterator[tuple[str, Key]]:
+    for command in (Train, Baseline):
+        yield from own_keys(command).items()
+    for group, nodes in GROUPS.items():
+        for node in nodes.values():
+            yield from ((name, key) for name, _, key in keys_of(node, f"{group}."))
+
+
+def _all(part: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name, key in _keys() if key.identity == part))
+
+
+WHERE_AND_HOW = _all("where")  # where and how a run happens
+INPUTS = _all("input")  # input files and folders: their contents count, not their paths
+LEGACY: dict[str, Any] = {
+    name: key.legacy for name, key in _keys() if key.legacy != MISSING
+}  # keys that older runs lack
+PATHS = {
+    *INPUTS,
+    *(name for command in COMMANDS.values() for name, key in own_keys(command).items() if key.path),
+}  # keys of one path each

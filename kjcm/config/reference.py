@@ -1,0 +1,128 @@
+"""docs/config.md: the reference of all commands, groups and keys."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
+from inspect import getdoc
+from typing import Any, get_type_hints
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from kjcm.config.commands import COMMANDS, GROUPS, Train
+from kjcm.config.composition import register
+from kjcm.config.help import value_text
+from kjcm.config.key import Key, keys_of, type_name
+from kjcm.config.overrides import config_folder, group_names
+
+INTRODUCTION = """\
+# Config reference
+
+Every choice is a config key, set on the command line as `KEY=VALUE`. The table of a command or group says of each key its type
+with the allowed values, its default and its meaning. `python -m kjcm.config` generates this page from kjcm/config/ and conf/.
+
+- `GROUP=NAME` takes a file of `conf/GROUP/`; `GROUP.KEY=VALUE` sets one key of it and wins over the file.
+- A default of `???` means that the key must be given. `${other.key}` is the value of another key.
+- A command refuses unknown keys, however they are written: `KEY=`, `+KEY=`, `++KEY=` or in an experiment file. Only
+  `model.shape`, `space` and `where` take keys of any name. It also refuses overrides that it would not read.
+- `kjcm COMMAND --help` shows groups, keys and values; `kjcm COMMAND --cfg job --resolve` resolves all values.
+- Values with Hangul, spaces, brackets or `=` need the shell's quotes only: `'data.columns.task=하는 일(직무)'`. Commas separate
+  several values, and `[...]` and `{...}` make a list and a mapping; quote such a text twice: `"name='a, b'"`.
+"""
+HEAD = "| Key | Type | Default | Meaning |\n|---|---|---|---|"
+UNTYPED = {
+    "cutoff": "The value of `data.cutoff`.",
+    "experiment": "The paper's models. The command line wins over the experiment.",
+    "tune": "Search spaces of `kjcm tune` ([tune.md](tune.md#the-space)); each sets `space`.",
+}  # groups whose files set keys of other nodes
+
+
+def reference() -> str:
+    """Return the text of docs/config.md."""
+    register()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        commands = [_command(name, kind) for name, kind in COMMANDS.items()]
+        groups = [_group(group) for group in group_names("tune")]
+    return "\n".join([INTRODUCTION, "## Commands", "", *commands, "## Groups", "", *groups]).rstrip() + "\n"
+
+
+def _command(name: str, kind: type) -> str:
+    """Return the section of a command."""
+    inherited = {other: base for other, base in COMMANDS.items() if base in kind.__mro__[1:]}
+    known = {key for base in inherited.values() for key, _, _ in keys_of(base, without=tuple(GROUPS))}
+    keys = {key: (hint, one) for key, hint, one in keys_of(kind, without=tuple(GROUPS)) if key not in known}
+    groups = ", ".join(f"`{group}`" for group in group_names(name)) or "none"
+    lines = [f"### `kjcm {name}`", "", getdoc(kind) or "", "", f"Groups: {groups}."]
+    if inherited:
+        lines.append(f"It has every key of {', '.join(f'`kjcm {other}`' for other in inherited)}, and:")
+    return "\n".join([*lines, "", HEAD, *_rows(keys, _defaults(name)), ""])
+
+
+def _group(group: str) -> str:
+    """Return the section of a group."""
+    kinds = GROUPS.get(group, {})
+    hint = get_type_hints(Train).get(group)
+    about = getdoc(hint) if is_dataclass(hint) else UNTYPED[group]
+    default = _choice_of(group)
+    files = sorted((config_folder() / group).glob("*.yaml"), key=lambda file: (file.stem != default, file.stem))
+    choices = [
+        f"- `{group}={file.stem}`{' (default)' if file.stem == default else ''}: {_comment(file.read_text(encoding='utf-8'))}"
+        for file in files
+    ]
+    defaults = {**_defaults("train")}
+    of: dict[str, list[str]] = {}
+    keys: dict[str, tuple[Any, Key]] = {}
+    for choice, kind in kinds.items():
+        if choice != "any":
+            defaults = {**_defaults("train", f"{group}={choice}"), **defaults}
+        for key, key_hint, one in keys_of(kind, f"{group}."):
+            keys.setdefault(key, (key_hint, one))
+            of.setdefault(key, []).append(f"`{group}={choice}`")
+    only = {key: f"{' or '.join(having)}: " for key, having in of.items() if len(having) < len(kinds)}
+    table = ["", HEAD, *_rows(keys, defaults, only)] if keys else []
+    return "\n".join([f"### {group}", "", about or "", "", *choices, *table, ""])
+
+
+def _choice_of(group: str) -> str | None:
+    """Return the default choice of a group."""
+    for config in ("train_common", "tune"):
+        for entry in OmegaConf.load(config_folder() / f"{config}.yaml").defaults:
+            if not isinstance(entry, str) and group in entry:
+                return None if entry[group] is None else str(entry[group])
+    return None
+
+
+def _comment(text: str) -> str:
+    """Return the first comment of a file of conf/."""
+    return next(line[2:] for line in text.splitlines() if line.startswith("# ") and not line.startswith("# @package"))
+
+
+def _defaults(command: str, *overrides: str) -> dict[str, Any]:
+    """Return dotted key -> value of a composed config, interpolations unresolved."""
+    return dict(_flat(OmegaConf.to_container(compose(command, list(overrides)), resolve=False)))
+
+
+def _flat(node: Any, lead: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        yield f"{lead}{name}", value
+        if isinstance(value, dict):
+            yield from _flat(value, f"{lead}{name}.")
+
+
+def _rows(
+    keys: Mapping[str, tuple[Any, Key]], defaults: Mapping[str, Any], only: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Yield a row of the table for each key; `only` says before a key's help which choices have the key."""
+    for name, (hint, key) in keys.items():
+        about = f"{(only or {}).get(name, '')}{key.help}"
+        yield f"| `{name}` | {_type(hint, key)} | `{value_text(defaults[name])}` | {about} |"
+
+
+def _type(hint: Any, key: Key) -> str:
+    """Return a key's type, or the values among which it chooses, with its range."""
+    name = type_name(hint)
+    if key.path or key.identity == "input":
+        name = name.replace("text", "path")
+    if key.choices:
+        name = ", ".join(f"`{choice}`" for choice in key.choices) + (" or null" if name.endswith("null") else "")
+    span = key.range(guards=False)
+    return f"{name}, {span}" if span else name

@@ -1,0 +1,171 @@
+"""The keys of the groups and nodes of a training."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kjcm.config.key import key, seed_key
+
+
+@dataclass
+class Tokenizer:
+    """The tokenizer. A model config chooses its own; `tokenizer=NAME` wins over that."""
+
+    kind: str = key("Kind of tokenizer; the group sets it.", choices=("trained", "kobert", "huggingface"))
+    path: str | None = key(
+        "`kobert`: file or folder, null: `model.pretrained` if it has one, else the hub; `huggingface`: folder or hub name.",
+        identity="input",
+    )
+    vocab_size: int | None = key(
+        "Most tokens of a `trained` tokenizer; the others have their own number.", least=100, most=10**6
+    )
+    max_unknown: float = key("Largest allowed share of [UNK] among the tokens of the training rows.", least=0, most=1)
+
+
+@dataclass
+class Model:
+    """The encoder and its head. Encoders of the hub need its weights, or `model.pretrained=FOLDER`."""
+
+    name: str = key("Name for logs.", identity="where")
+    pretrained: str | None = key("Hub name or folder of weights; null: a random start.", identity="input")
+    shape: dict[str, Any] | None = key(
+        "Architecture and sizes of a random start, named as in transformers; not used with weights."
+    )
+    pooling: str = key(
+        "`cls`: the architecture's own head on the first token; `mean`: the mean over the tokens and a linear layer.",
+        choices=("cls", "mean"),
+    )
+    prefix: str = key("Text before every input.")
+    max_length: int = key("Most tokens of an input; no more than the encoder has positions for.", least=4, most=8192)
+    lr: float = key("Learning rate that suits this encoder; `optim.lr` takes it.", identity="where")
+
+
+@dataclass
+class Optim:
+    """The optimiser and its schedule."""
+
+    name: str = key("Name of the optimiser; the group sets it.", choices=("adam", "adamw"))
+    lr: float = key("Learning rate.", above=0, most=10)
+    weight_decay: float = key("Weight decay.", least=0, most=10)
+    warmup: float = key("Share of the steps in which the learning rate rises from 0.", least=0, most=1)
+    schedule: str = key(
+        "Learning rate after the warm-up; `linear` falls to 0 at the last step.", choices=("constant", "linear")
+    )
+    clip: float | None = key("Largest norm of the gradient; null: no clipping.", above=0, most=10**9)
+
+
+@dataclass
+class EngineNode:
+    """How the steps run. All engines learn from the same rows in the same order, with the same schedule and dropout rates.
+
+    Sums are taken in another order and dropout draws other numbers, so weights differ no more than those of two seeds.
+    """
+
+    name: str = key("Name of the engine; the group sets it.", choices=("auto", "packed", "captured", "reference"))
+    attention_dropout: str = key(
+        "`none` leaves out the attention's dropout ([what that changes](performance.md#attention-dropout)).",
+        choices=("exact", "none"),
+    )
+    compile: bool = key(
+        "Compile a captured step with torch.compile; without a C compiler `auto` does not and `captured` stops.",
+        identity="where",
+    )
+    block: int = key(
+        "Steps of a Lightning call with `captured`; callbacks and loggers see one batch a block.",
+        least=1, most=10**6, identity="where",
+    )  # fmt: skip
+
+
+@dataclass
+class Trainer:
+    """The device and the length of the training. Sweeps, several GPUs and machines: [launchers.md](launchers.md)."""
+
+    accelerator: str = key("Accelerator, as Lightning names it.", choices=("cpu", "gpu", "auto"), identity="where")
+    devices: Any = key("Number of devices, a list of devices, or `auto`.", identity="where")
+    num_nodes: int = key("Number of machines.", least=1, most=10**4, identity="where")
+    strategy: str = key("Lightning's strategy: `auto`, or `ddp` for several processes.", identity="where")
+    precision: str = key(
+        "`auto`: bf16-mixed where the device computes in bfloat16, else 32-true.",
+        choices=("auto", "32-true", "bf16-mixed", "16-mixed"),
+    )
+    max_epochs: int = key("Epochs (the paper: 8).", least=1, most=10**6)
+    patience: int | None = key(
+        "Epochs without a better validation loss before the training stops; the best epoch is kept.",
+        least=1,
+        most=10**6,
+    )
+    deterministic: bool = key("Use deterministic algorithms only.")
+    num_workers: int = key("Processes that make batches.", least=0, most=1024, identity="where")
+    save_every: float = key(
+        "Seconds from one checkpoint to the next; 0: after every step, with `captured` after every block.",
+        least=0, most=10**9, identity="where",
+    )  # fmt: skip
+    keep_checkpoints: bool = key(
+        "Keep a finished run's checkpoints; each is three times the size of its model.", identity="where"
+    )
+    progress: bool = key("Show progress bars on a terminal.", identity="where")
+
+
+@dataclass
+class Logger:
+    """Where the curves go; report.json is always written."""
+
+    kind: str = key("Kind of logger; the group sets it.", choices=("csv", "wandb", "tensorboard", "none"))
+
+
+@dataclass
+class Wandb(Logger):
+    """Weights & Biases ([wandb.md](wandb.md))."""
+
+    project: str = key("Project: 1 to 128 characters, none of `/ \\ # ? % :`.")
+    entity: str | None = key("User or team; null: that of the API key.")
+    group: str | None = key("Group of runs; null: `sweep-TIME` for the jobs of a multirun, else the experiment's name.")
+    tags: list[str] = key("Tags besides experiment, data, level and model, of 1 to 64 characters each.")
+    mode: str | None = key(
+        "Null: as WANDB_MODE says, else online; always offline without an API key.",
+        choices=("online", "offline", "disabled"),
+    )
+    wait: float = key(
+        "Seconds that a call waits for the server at most, and the end of a run for the upload.", above=0, most=10**6
+    )
+    share_model: bool = key("Upload the model folder as an artifact.")
+    share_text: bool = key(
+        "`true`: upload answers among the errors, and a tokenizer trained on answers with the model."
+    )
+
+
+@dataclass
+class Preset:
+    """The size of the built-in default."""
+
+    scale: float = key("Size of the synthetic twin; `data.scale` takes it.")
+
+
+@dataclass
+class Seeds:
+    """One seed a purpose; the split has its own, data.split_seed."""
+
+    init: int = seed_key("Seed of the random weights.")
+    batches: int = seed_key("Seed of the order of the training rows.")
+    dropout: int = seed_key("Seed of dropout.")
+
+
+@dataclass
+class BaselineSeeds:
+    """The seed of what is random in a baseline."""
+
+    svm: int = seed_key("Seed of the order in which the SVM's solver takes the rows.")
+
+
+@dataclass
+class Sweep:
+    """What -m does ([sweeps.md](sweeps.md))."""
+
+    dry_run: bool = key("With `-m`: list the jobs and their states, and run none.")
+    retry: str | None = key("With `-m`, `failed`: run failed and pruned jobs again.", choices=("failed",))
+    cards: str = key(
+        "With `-m` in a launcher's processes, `auto`: each takes its own `trainer.devices` GPUs; `all`: each sees all GPUs.",
+        choices=("auto", "all"),
+    )
+    sort: str | None = key(
+        "With `-m`: metric or key that sorts the last table; null: validation F1, else the order of the jobs."
+    )

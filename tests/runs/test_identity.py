@@ -1,0 +1,38 @@
+"""A run's identity: the same command has the same hash as before, and each key says its own part in it."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from kjcm.config.composition import register, resolved
+from kjcm.config.identity import INPUTS, LEGACY, WHERE_AND_HOW
+from kjcm.config.overrides import config_folder
+from kjcm.runs.folder import RESULTS_VERSION, identity_of
+
+HASHES = {
+    "train": "b934d936eccb",
+    "train experiment=model_4 seed=3 data.validation=0.1 optim=adamw": "18671341c30c",
+    "train preset=full trainer.devices=2 trainer.patience=2 data.validation=0.1": "cd6e13db643d",
+    "train data=table data.path=a.csv data.encoding=cp949 model.prefix=x logger=wandb": "e2766187f67f",
+    "train data=kwcs data.wave6=w.sav data.train_wave=6 engine=packed seeds.init=4": "1697da636c25",
+    "baseline data.wording=plain augment=titles": "3ac0e236bfa9",
+    "baseline kind=majority data=table data.path=b.csv data.test_path=a.csv classification=from_data": "37a5645a6fc2",
+}  # of RESULTS_VERSION 6
+
+
+@pytest.mark.parametrize("line", HASHES)
+def test_a_command_has_its_hash(line: str, here: Path) -> None:
+    (here / "a.csv").write_text("id,workplace,position,task,code\n1,a,b,c,111\n")
+    command, *overrides = line.split()
+    register()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        found = identity_of(resolved(compose(command, overrides)))
+    assert (RESULTS_VERSION, found.hash[:12]) == (6, HASHES[line])
+
+
+def test_each_key_has_its_part_in_the_identity() -> None:
+    assert {"logger", "sweep", "name", "trainer.devices", "model.lr"} <= set(WHERE_AND_HOW)
+    assert {"data.path", "data.wave5", "model.pretrained", "classification.path"} <= set(INPUTS)
+    assert not {"optim.lr", "seeds.init", "trainer.precision", "data.level", "kind"} & {*WHERE_AND_HOW, *INPUTS}
+    assert LEGACY["data.wording"] == "korean" and LEGACY["data.encoding"] is None
