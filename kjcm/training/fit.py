@@ -8,18 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from kjcm.engine.choice import Engine
 from kjcm.engine.device import device_name, global_rank
 from kjcm.errors import Interrupted, KjcmError
 from kjcm.files import write_json
-from kjcm.ksco.classification import Classification
 from kjcm.records import read_json
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.results import Outcome
-from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import Config
+from kjcm.survey.rows import Rows
 from kjcm.tracking.loggers import log_outcome, make_loggers
 from kjcm.training.checkpoints import Checkpoints
 from kjcm.training.signals import Signals
@@ -35,31 +32,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A cohort ready to learn from.
+    """Rows and an encoder, ready to train.
 
     Attributes:
-        cohort: the cohort.
-        classification: what its codes are of.
-        sides: the rows (text, code) of 'train' (with augmentation), 'validation' and 'test', where there are any.
-        n_augmented: rows of augmentation among them.
-        learnt: codes of the training rows, augmentation not counted.
+        rows: of the run.
         data: their tokens.
         tokenizer: what made the tokens.
-        unknown_share: share of [UNK] among the training pieces.
-        unseen: side -> codes that are no class.
+        unknown_share: share of [UNK] among the training tokens.
         encoder: the model before training.
         engine: how it is trained.
     """
 
-    cohort: Cohort
-    classification: Classification
-    sides: dict[str, pd.DataFrame]
-    n_augmented: int
-    learnt: list[str]
+    rows: Rows
     data: "TokenData"
     tokenizer: "PreTrainedTokenizerFast"
     unknown_share: float
-    unseen: dict[str, list[str]]
     encoder: "FirstToken | MeanPooled"
     engine: Engine
 
@@ -112,7 +99,7 @@ def fitted_and_measured(
     store = Checkpoints(folder.path / "checkpoints", folder.require_held)
     newest = store.newest()
     step = newest[1]["global_step"] if newest else 0
-    with make_loggers(config, folder, prepared.cohort, sweep=sweep, step=step) as loggers:
+    with make_loggers(config, folder, prepared.rows.cohort, sweep=sweep, step=step) as loggers:
         with processes("train", overrides, folder.path):
             fitted, outcome = _fit_and_measure(config, prepared, store, newest, signals, loggers, callbacks)
         log_outcome(loggers, outcome, fitted.epochs * prepared.data.steps_per_epoch)
@@ -157,14 +144,14 @@ def module_for(config: Config, prepared: Prepared) -> Any:
     from kjcm.engine.captured import CapturedClassifier
     from kjcm.engine.module import Classifier, Optimisation
 
-    cohort, engine = prepared.cohort, prepared.engine
+    cohort, engine = prepared.rows.cohort, prepared.engine
     arguments = (
         prepared.encoder,
         cohort.classes,
         cohort.classes_hash,
         Optimisation(**config["optim"]),
         config["seeds"]["dropout"],
-        {side: len(codes) for side, codes in prepared.unseen.items()},
+        {side: len(codes) for side, codes in prepared.rows.unseen.items()},
     )
     if engine.name == "captured":
         how = {"attention_dropout": engine.attention_dropout, "compiled": engine.compiled, "strict": engine.strict}

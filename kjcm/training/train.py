@@ -86,7 +86,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
         log.info("model %s (%s), epochs: %d, engine: %s", model["name"], start, epochs, engine)
         training = fitted_and_measured(config, folder, prepared, overrides, caught, sweep=_sweep(), callbacks=callbacks)
         with training as (fitted, outcome, loggers):
-            report = _report(config, folder, rows, prepared, fitted, outcome)
+            report = _report(config, folder, prepared, fitted, outcome)
             write_card(folder.path, config, rows, report, __version__)
             if config["logger"]["kind"] == "wandb":
                 share(loggers[0], config, folder.path, rows, report)
@@ -102,15 +102,13 @@ def _sweep() -> str | None:
     return Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else os.environ.get(SWEEP)
 
 
-def _report(
-    config: Config, folder: RunFolder, rows: Rows, prepared: Prepared, fitted: Fitted, outcome: Outcome
-) -> dict[str, Any]:
+def _report(config: Config, folder: RunFolder, prepared: Prepared, fitted: Fitted, outcome: Outcome) -> dict[str, Any]:
     """Write predictions and model; return what report.json holds beside the seconds."""
     folder.require_held()
-    write_predictions(folder.path, rows, outcome)
-    _keep_model(config, folder.path, rows, prepared, outcome)
+    write_predictions(folder.path, prepared.rows, outcome)
+    _keep_model(config, folder.path, prepared, outcome)
     return {
-        **report_record(config, folder, rows, outcome, "encoder", PACKAGES),
+        **report_record(config, folder, prepared.rows, outcome, "encoder", PACKAGES),
         "unknown_share": prepared.unknown_share,
         "precision": fitted.precision,
         "engine": prepared.engine.name,
@@ -119,9 +117,9 @@ def _report(
     }
 
 
-def _keep_model(config: Config, path: Path, rows: Rows, prepared: Prepared, outcome: Outcome) -> None:
+def _keep_model(config: Config, path: Path, prepared: Prepared, outcome: Outcome) -> None:
     """Write the model folder, and where there were validation rows what calibrates it and what its thresholds are set by."""
-    model, settings = path / "model", _model_settings(config, prepared)
+    model, settings, rows = path / "model", _model_settings(config, prepared.rows), prepared.rows
     save_model(model, prepared.encoder, prepared.tokenizer, settings)
     if outcome.validated:
         words = settings.manager_words
@@ -158,11 +156,7 @@ def prepared_for(config: Config, rows: Rows) -> Prepared:
     encoder = _encoder(config, len(rows.cohort.classes), len(tokenizer), int(tokenizer.pad_token_id))
     engine = choose_engine(config["engine"], config["trainer"], encoder)
     return Prepared(
-        cohort=rows.cohort,
-        classification=rows.classification,
-        sides=dict(rows.sides),
-        n_augmented=rows.n_augmented,
-        learnt=rows.learnt,
+        rows=rows,
         data=TokenData(
             {side: Labelled(tokens[side], rows.labels[side]) for side in rows.sides},
             int(tokenizer.pad_token_id),
@@ -174,7 +168,6 @@ def prepared_for(config: Config, rows: Rows) -> Prepared:
         ),
         tokenizer=tokenizer,
         unknown_share=share,
-        unseen=dict(rows.unseen),
         encoder=encoder,
         engine=engine,
     )
@@ -220,16 +213,16 @@ def _tokenizer_path(config: Config) -> str | None:
     return path  # type: ignore[no-any-return]
 
 
-def _model_settings(config: Config, prepared: Prepared) -> Settings:
-    cohort, model, title = prepared.cohort, config["model"], prepared.classification.title
-    ancestors = [prepared.classification.ancestors(code) for code in cohort.classes]
+def _model_settings(config: Config, rows: Rows) -> Settings:
+    cohort, model, title = rows.cohort, config["model"], rows.classification.title
+    ancestors = [rows.classification.ancestors(code) for code in cohort.classes]
     ancestors = ancestors if any(ancestors) else prefixes_of(cohort.classes)
-    n_train = Counter(prepared.learnt)
+    n_train = Counter(rows.learnt)
     return Settings(
         classes=cohort.classes,
         classes_hash=cohort.classes_hash,
         titles={code: title(code) for code in sorted({*cohort.classes, *itertools.chain(*ancestors)})},
-        classification=prepared.classification.name,
+        classification=rows.classification.name,
         level=cohort.level,
         pooling=model["pooling"],
         prefix=model["prefix"],
