@@ -9,13 +9,13 @@ from omegaconf import OmegaConf
 from kjcm import cli
 from kjcm.config import commands
 from kjcm.config.key import MISSING, key
-from kjcm.config.survey import Augment, ClassificationNode, Data
-from kjcm.config.training import Model, Preset, Tokenizer
+from kjcm.config.survey import AugmentConfig, ClassificationConfig, DataConfig
+from kjcm.config.training import ModelConfig, PresetConfig, TokenizerConfig
 from kjcm.config.unread import Unread
 
 
 @dataclass
-class Train(commands.Train):
+class Train(commands.TrainConfig):
     """`python -m benchmarks.train`."""
 
     steps: int = key("Timed steps of each measurement; whole blocks of `engine.block`.", least=1, most=10**6)
@@ -52,12 +52,12 @@ class Predict:
 class Prepare:
     """`python -m benchmarks.prepare`."""
 
-    data: Data = MISSING
-    augment: Augment = MISSING
-    classification: ClassificationNode = MISSING
-    tokenizer: Tokenizer = MISSING
-    model: Model = MISSING
-    preset: Preset = MISSING
+    data: DataConfig = MISSING
+    augment: AugmentConfig = MISSING
+    classification: ClassificationConfig = MISSING
+    tokenizer: TokenizerConfig = MISSING
+    model: ModelConfig = MISSING
+    preset: PresetConfig = MISSING
     repeats: int = key("Measurements with each cache.", least=1, most=1000)
     out: str = key("Folder to write.", path=True)
     overwrite: bool = key("`true`: replace the benchmark in `out`.")

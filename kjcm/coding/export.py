@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from kjcm.coding.coder import Coder
 from kjcm.coding.onnx import INPUTS, make_onnx, saturates, versions
 from kjcm.coding.rows import first_texts
+from kjcm.config.coding import ExportConfig
+from kjcm.config.composition import typed
 from kjcm.errors import KjcmError
 from kjcm.files import digest, require_file, write_json
 from kjcm.runs.contents import recorded_data, run_config
 from kjcm.runs.held_out import CALIBRATION
 from kjcm.runs.model_card import CARD
 from kjcm.runs.model_folder import finished_run, load_model, load_settings
-from kjcm.survey.inputs import Config, classification_of, cohort_of
+from kjcm.survey.inputs import classification_of, cohort_of
 
 MODEL, NOTE = "model.onnx", "export.json"
 COPIED = (
@@ -40,15 +42,15 @@ def export(cfg: DictConfig) -> None:
     Raises:
         KjcmError: the run is not finished, `out` exists, there are no rows to check on, or the model is not the same in ONNX.
     """
-    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    run, kind = finished_run(config["run"]), config["format"]
-    out = Path(config["out"]) if config["out"] else run / "export" / kind
-    if out.exists() and not (config["overwrite"] and (out / NOTE).is_file()):
+    config = typed(cfg, ExportConfig)
+    run, kind = finished_run(config.run), config.format
+    out = Path(config.out) if config.out else run / "export" / kind
+    if out.exists() and not (config.overwrite and (out / NOTE).is_file()):
         raise KjcmError(
             f"{out} exists. Choose another out=DIR, or add overwrite=true to replace an export that is there."
         )
     made_with, int8 = versions(f"format={kind}"), kind == "onnx-int8"
-    narrow = int8 and (saturates() if config["narrow"] is None else config["narrow"])
+    narrow = int8 and (saturates() if config.narrow is None else config.narrow)
     texts = _texts(config, run)
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -82,16 +84,16 @@ def export(cfg: DictConfig) -> None:
     log.info("exported: %s", out)
 
 
-def _texts(config: Mapping[str, Any], run: Path) -> list[str]:
+def _texts(config: ExportConfig, run: Path) -> list[str]:
     """Return different texts of `input`, or of the run's own rows: of the test, else of the validation or training.
 
     Raises:
         KjcmError: there are none, or the run's files are not here.
     """
-    if config["input"] is not None:
-        source = require_file(config["input"], "input file")
+    if config.input is not None:
+        source = require_file(config.input, "input file")
         model = load_settings(run / "model")
-        texts = first_texts(source, config["rows"], model)
+        texts = first_texts(source, config.rows, model)
     else:
         trained = recorded_data(run, run_config(run))
         try:
@@ -100,7 +102,7 @@ def _texts(config: Mapping[str, Any], run: Path) -> list[str]:
             raise KjcmError(f"{error} Or name a file of texts to check on: input=FILE.") from None
         sides = (cohort.side(side)["text"].tolist() for side in ("test", "validation", "train"))
         texts = next(filter(None, sides), [])
-    found = list(dict.fromkeys(filter(None, texts)))[: config["rows"]]
+    found = list(dict.fromkeys(filter(None, texts)))[: config.rows]
     if not found:
         raise KjcmError("There is no text to check the export on. Give input=FILE with the run's columns.")
     return found
@@ -137,19 +139,19 @@ def checked(run: Path, file: Path, texts: list[str]) -> dict[str, Any]:
     }
 
 
-def _require_same(found: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def _require_same(found: Mapping[str, Any], config: ExportConfig) -> None:
     """Raise KjcmError if the ONNX file is not the model."""
-    if config["format"] == "onnx-int8":
-        if not found["equal_codes"] >= config["agreement"]:
+    if config.format == "onnx-int8":
+        if not found["equal_codes"] >= config.agreement:
             raise KjcmError(
                 f"format=onnx-int8: only {found['equal_codes']:.2%} of {found['rows']:,} rows have the same first code as in "
-                f"float32, and agreement={config['agreement']:g} are wanted. Nothing is written. Use format=onnx, or lower "
+                f"float32, and agreement={config.agreement:g} are wanted. Nothing is written. Use format=onnx, or lower "
                 "agreement."
             )
     # first codes may differ where two logits are nearer than the tolerance
-    elif not (found["logit_difference"] <= config["tolerance"] and found["margin"] <= 2 * config["tolerance"]):
+    elif not (found["logit_difference"] <= config.tolerance and found["margin"] <= 2 * config.tolerance):
         raise KjcmError(
             f"format=onnx: logits differ by up to {found['logit_difference']:.2g} from PyTorch's on {found['rows']:,} rows, and "
-            f"tolerance={config['tolerance']:g} is allowed. Nothing is written. Another version of onnx, onnxruntime or torch "
+            f"tolerance={config.tolerance:g} is allowed. Nothing is written. Another version of onnx, onnxruntime or torch "
             "may do better."
         )

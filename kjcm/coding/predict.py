@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from kjcm import __version__
 from kjcm.coding.coder import Coder, Ready, ahead, resolve_precision
@@ -25,6 +25,8 @@ from kjcm.coding.parts import Parts, parts_of
 from kjcm.coding.progress import Progress
 from kjcm.coding.rows import Reading, manages_of, own_columns, require_readable
 from kjcm.coding.run_rules import basis_of, say, warn
+from kjcm.config.coding import PredictConfig
+from kjcm.config.composition import typed
 from kjcm.engine.device import on_gpu, require_device
 from kjcm.errors import ConfigError
 from kjcm.files import digest, require_file
@@ -32,7 +34,7 @@ from kjcm.read.labelled import value_labels
 from kjcm.read.options import read_options
 from kjcm.runs.model_folder import Settings, finished_run, load_settings
 from kjcm.survey.texts import texts_of
-from kjcm.triage.rules import DECISIONS, VERSION
+from kjcm.triage.rules import DECISIONS, VERSION, Options
 from kjcm.write.table import OUTPUTS, open_input, writer
 
 # keys that coded rows depend on
@@ -50,16 +52,16 @@ def predict(cfg: DictConfig) -> None:
         KjcmError: the run is not finished, the input is not usable, or the output exists.
     """
     began = time.perf_counter()
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    require_device("accelerator", config["accelerator"])
-    run, target = finished_run(config["run"]), Path(config["output"]).expanduser()
+    config = typed(cfg, PredictConfig)
+    require_device("accelerator", config.accelerator)
+    run, target = finished_run(config.run), Path(config.output).expanduser()
     if target.suffix.lower() not in OUTPUTS:
         raise ConfigError(f"output={target}: write one of {', '.join(OUTPUTS)}.")
-    source = require_file(config["input"], "input file")
+    source = require_file(config.input, "input file")
     settings = load_settings(run / "model")
     columns = _columns(settings, config)
     what = _what(run, source, config, columns)
-    with parts_of(target, what, config["overwrite"]) as parts:
+    with parts_of(target, what, config.overwrite) as parts:
         if not parts.is_complete():  # else it was killed before the output, or its note, was in its place
             record = _code(config, run, source, settings, columns, parts)
             record["seconds_with_loading"] = round(time.perf_counter() - began, 3)
@@ -68,33 +70,35 @@ def predict(cfg: DictConfig) -> None:
     _say(record, target)
 
 
-def _columns(settings: Settings, config: Mapping[str, Any]) -> dict[str, str | None]:
+def _columns(settings: Settings, config: PredictConfig) -> dict[str, str | None]:
     """Return role -> column: the run's own name where '@run' stands for it; manages only where the rule needs it."""
-    found = {role: settings.columns.get(role) if name == "@run" else name for role, name in config["columns"].items()}
-    if config["triage"]["managers"] != "column":
+    found = {
+        role: settings.columns.get(role) if name == "@run" else name for role, name in vars(config.columns).items()
+    }
+    if config.triage.managers != "column":
         found["manages"] = None
     elif found["manages"] is None:
         raise ConfigError("triage.managers=column needs columns.manages=NAME, a column of yes and no.")
     return found
 
 
-def _what(run: Path, source: Path, config: Mapping[str, Any], columns: Mapping[str, str | None]) -> dict[str, Any]:
+def _what(run: Path, source: Path, config: PredictConfig, columns: Mapping[str, str | None]) -> dict[str, Any]:
     """Return what coded rows depend on: rows coded under other values are not gone on from."""
-    gpu = on_gpu(config["accelerator"])
+    gpu = on_gpu(config.accelerator)
     return {
         "kjcm": __version__,
         "rules": VERSION,
         "input": digest(source),
         "model": digest(run / "model"),
         "columns": dict(columns),
-        "precision": resolve_precision(config["precision"], gpu),
+        "precision": resolve_precision(config.precision, gpu),
         "accelerator": "gpu" if gpu else "cpu",
-        **{key: config[key] for key in KEYS},
+        **{key: value for key, value in asdict(config).items() if key in KEYS},
     }
 
 
 def _code(
-    config: Mapping[str, Any],
+    config: PredictConfig,
     run: Path,
     source: Path,
     settings: Settings,
@@ -102,31 +106,31 @@ def _code(
     parts: Parts,
 ) -> dict[str, Any]:
     """Write the coded file and return what is known of it."""
-    options = read_options(config, "", [source], columns)
+    options = read_options(vars(config), "", [source], columns)
     labels = value_labels(source, options)
-    basis = basis_of(config["triage"], run, settings)
+    basis = basis_of(Options(**vars(config.triage)), run, settings)
     triage = basis.triage()
     outlook = basis.outlook(triage)
     warn(outlook)
-    words = (config["batch_size"], config["accelerator"], config["precision"], triage.temperature)
-    coder = Coder(run, *words, compiled=config["compile"])
-    decider = Decider(settings, triage, min(config["top_k"], len(settings.classes)))
+    words = (config.batch_size, config.accelerator, config.precision, triage.temperature)
+    coder = Coder(run, *words, compiled=config.compile)
+    decider = Decider(settings, triage, min(config.top_k, len(settings.classes)))
     begin, resumed = time.perf_counter(), 0
     counts = np.zeros(len(DECISIONS), np.int64)
     added = decider.added
-    managers = config["triage"]["managers"]
+    managers = config.triage.managers
     reading = Reading(
         source, columns, managers, settings.manager_words, list(added.labels), labels, options, settings.wording
     )
     check = partial(require_readable, reading=reading)
-    given = open_input(source, parts.target, reading.added, config["chunk_rows"], options, check)
+    given = open_input(source, parts.target, reading.added, config.chunk_rows, options, check)
     # a thread reads while another tokenises, most of which is no work of Python, and this one codes and writes
     chunks = ahead(_with_batches(ahead(_chunks(reading, given.chunks, parts)), coder))
     with (
         closing(Progress(given.rows)) as progress,
         closing(chunks),
         parts.output() as file,
-        writer(file, source, added, config["formulas"], options) as out,
+        writer(file, source, added, config.formulas, options) as out,
     ):
         for chunk, ready in chunks:
             coded = _coded(chunk, ready, coder, decider, parts)

@@ -49,14 +49,13 @@ class Basis:
         return {**record, **self.about}
 
 
-def basis_of(keys: Mapping[str, Any], run: Path, settings: Settings) -> Basis:
-    """Return what the rules of a run are made from; keys: those of `triage`.
+def basis_of(options: Options, run: Path, settings: Settings) -> Basis:
+    """Return what the rules of a run are made from.
 
     Raises:
         ConfigError: a rule needs what the run does not have.
         KjcmError: a file of the run is damaged.
     """
-    options = Options(**keys)
     calibration, held = calibration_of(run / "model"), held_rows(run / "model", settings)
     if held is not None and options.managers == "column" and not settings.columns.get("manages"):
         raise ConfigError(

@@ -2,12 +2,13 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from kjcm.coding.run_rules import Basis, basis_of, warn_of_rows
+from kjcm.config.coding import TriageConfig
+from kjcm.config.composition import typed
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic
 from kjcm.runs.model_folder import finished_run, load_settings
@@ -29,22 +30,22 @@ def triage(cfg: DictConfig) -> None:
         KjcmError: the run is not finished, has no validation rows, or `out` exists.
         ConfigError: a rule needs what the run does not have.
     """
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    out = Path(config["out"]).expanduser() if config["out"] else None
+    config = typed(cfg, TriageConfig)
+    out = Path(config.out).expanduser() if config.out else None
     if out and out.suffix.lower() != ".csv":
-        raise ConfigError(f"out={config['out']}: the table is written as CSV; name a file that ends in .csv.")
-    run = finished_run(config["run"])
-    basis = basis_of({**config["triage"], "target_error": None}, run, load_settings(run / "model"))
+        raise ConfigError(f"out={config.out}: the table is written as CSV; name a file that ends in .csv.")
+    run = finished_run(config.run)
+    basis = basis_of(Options(target_error=None, **vars(config.triage)), run, load_settings(run / "model"))
     if basis.held is None:
         raise KjcmError(
             f"{run}: trained without validation rows, so nothing is known of its errors. Train it with data.validation=0.3."
         )
     warn_of_rows({"validation_rows": len(basis.held.labels), **basis.about})
-    frame = pd.DataFrame(by_target(basis.options, basis.tree, basis.held, basis.temperature, config["targets"]))
+    frame = pd.DataFrame(by_target(basis.options, basis.tree, basis.held, basis.temperature, config.targets))
     show(frame, basis.options)
     log.info("%s", NOTE.format(rows=len(basis.held.labels), right=100 * _accuracy(basis, basis.held)))
     if out:
-        with atomic(out, config["overwrite"]) as file:
+        with atomic(out, config.overwrite) as file:
             frame.to_csv(file, index=False)
         log.info("the table as CSV: %s", out)
 

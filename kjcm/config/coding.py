@@ -39,7 +39,7 @@ class TriageRules:
 
 
 @dataclass
-class TriageNode(TriageRules):
+class TargetRules(TriageRules):
     """The same, with a target."""
 
     target_error: float | None = key(
@@ -48,7 +48,7 @@ class TriageNode(TriageRules):
 
 
 @dataclass
-class Triage:
+class TriageConfig:
     """Print what a finished run accepts under each target error, measured on its stored validation rows.
 
     Nothing is coded, and the model is not loaded ([triage.md](triage.md)).
@@ -62,7 +62,7 @@ class Triage:
 
 
 @dataclass
-class Predict(FileOptions):
+class PredictConfig(FileOptions):
     """Code a file with a finished run ([coding.md](coding.md)).
 
     All columns and the row order stay. The command adds code_1 to code_k, title_1 to title_k, prob_1 to prob_k, decision,
@@ -74,7 +74,7 @@ class Predict(FileOptions):
     input: str = key("File to code; CSV, TSV and Parquet are streamed, XLSX, .sav and .dta are read whole.", path=True)
     output: str = key("File to write: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.", path=True)
     columns: CodingColumns = field(default_factory=CodingColumns)
-    triage: TriageNode = field(default_factory=TriageNode)
+    triage: TargetRules = field(default_factory=TargetRules)
     top_k: int = key("Codes of a row, or all classes of the run if it has fewer.", least=1, most=10)
     batch_size: int | None = key(
         "Texts of full length whose tokens fill a batch; null: 256 on a GPU, 16 on a CPU, 4 in int8.",
@@ -98,7 +98,7 @@ class Predict(FileOptions):
 
 
 @dataclass
-class Review:
+class ReviewConfig:
     """Review the undecided rows of a coded file in a browser, or export the file with the decisions ([review.md](review.md))."""
 
     run: str = key("Run folder that coded the file.", path=True)
@@ -121,7 +121,7 @@ class Review:
 
 
 @dataclass
-class Export:
+class ExportConfig:
     """Write a finished run's model as ONNX, checked against PyTorch on real texts ([export.md](export.md))."""
 
     run: str = key("Run folder; the run must be finished (DONE).", path=True)

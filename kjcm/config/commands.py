@@ -3,76 +3,82 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kjcm.config.coding import Export, Predict, Review, Triage
+from kjcm.config.coding import ExportConfig, PredictConfig, ReviewConfig, TriageConfig
 from kjcm.config.key import MISSING, key, seed_key
-from kjcm.config.survey import Augment, ClassificationNode, Data, Kwcs, Synthetic, Table
+from kjcm.config.survey import AugmentConfig, ClassificationConfig, DataConfig, KwcsConfig, SyntheticConfig, TableConfig
 from kjcm.config.training import (
     BaselineSeeds,
-    EngineNode,
-    Logger,
-    Model,
-    Optim,
-    Preset,
+    EngineConfig,
+    LoggerConfig,
+    ModelConfig,
+    OptimConfig,
+    PresetConfig,
     Seeds,
-    Sweep,
-    Tokenizer,
-    Trainer,
-    Wandb,
+    SweepConfig,
+    TokenizerConfig,
+    TrainerConfig,
+    WandbConfig,
 )
 
 
 @dataclass
-class Prepare:
+class PrepareConfig:
     """Build the cohort alone: cohort.json, cohort.parquet, left.csv and to_resolve.csv.
 
     Augmentation adds augmented.csv, and the synthetic twin its raw files in twin/.
     """
 
-    data: Data = MISSING
-    augment: Augment = MISSING
-    classification: ClassificationNode = MISSING
-    preset: Preset = MISSING
+    data: DataConfig = MISSING
+    augment: AugmentConfig = MISSING
+    classification: ClassificationConfig = MISSING
+    preset: PresetConfig = MISSING
     name: str = key("Name that experiments set; `prepare` does not use it.")
     out: str = key("Folder to write.", path=True)
     overwrite: bool = key("`true`: replace the cohort in `out`.")
 
 
 @dataclass
-class Train:
-    """Train and evaluate a model; write a run folder ([run-folder.md](run-folder.md)).
+class RunConfig:
+    """The keys of the commands that fill a run folder."""
 
-    With `-m`, a list of values gives one run for each value: `kjcm train -m seed=0,1,2`.
-    """
-
-    data: Data = MISSING
-    augment: Augment = MISSING
-    classification: ClassificationNode = MISSING
-    tokenizer: Tokenizer = MISSING
-    model: Model = MISSING
-    optim: Optim = MISSING
-    engine: EngineNode = MISSING
-    trainer: Trainer = MISSING
-    logger: Logger = key("", identity="where")
-    preset: Preset = key("", identity="where")
-    sweep: Sweep = key("", identity="where")
-    seeds: Seeds = MISSING
+    data: DataConfig = MISSING
+    augment: AugmentConfig = MISSING
+    classification: ClassificationConfig = MISSING
+    preset: PresetConfig = key("", identity="where")
+    sweep: SweepConfig = key("", identity="where")
     name: str = key("Folder in `runs` and the experiment's name in report.json; experiments set it.", identity="where")
-    seed: int = seed_key("Seed of initialisation, batches and dropout; the split has its own.", identity="where")
-    evaluate: bool = key("`false`: leave the test rows alone; the report then has no test metrics.")
+    seed: int = seed_key("Seed of all that is random but the split.", identity="where")
     runs: str = key("Folder of all runs.", path=True, identity="where")
     run_dir: str | None = key(
         "Folder of this run; null: `runs`/`name`/first twelve characters of the run's hash. Not with `-m`.",
-        path=True, identity="where",
-    )  # fmt: skip
-    cache: str = key(
-        "Folder of cohorts, tokenizers and tokens for the next runs of the same data ([the cache](data.md#the-cache)).",
         path=True, identity="where",
     )  # fmt: skip
     overwrite: bool = key("`true`: clear the run folder, whatever run it contains, and start again.", identity="where")
 
 
 @dataclass
-class Baseline:
+class TrainConfig(RunConfig):
+    """Train and evaluate a model; write a run folder ([run-folder.md](run-folder.md)).
+
+    With `-m`, a list of values gives one run for each value: `kjcm train -m seed=0,1,2`.
+    """
+
+    tokenizer: TokenizerConfig = MISSING
+    model: ModelConfig = MISSING
+    optim: OptimConfig = MISSING
+    engine: EngineConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    logger: LoggerConfig = key("", identity="where")
+    seeds: Seeds = MISSING
+    evaluate: bool = key("`false`: leave the test rows alone; the report then has no test metrics.")
+    cache: str = key(
+        "Folder of cohorts, tokenizers and tokens for the next runs of the same data ([the cache](data.md#the-cache)).",
+        path=True, identity="where",
+    )  # fmt: skip
+
+
+@dataclass
+class BaselineConfig(RunConfig):
     """Measure a baseline on the same rows; write a run folder without a model ([run-folder.md](run-folder.md#baselines)).
 
     `kind=svm` is scikit-learn's LinearSVC (dual solver), one group against the rest, on TF-IDF of the character n-grams
@@ -81,27 +87,14 @@ class Baseline:
     With `-m`, a list of values gives one run for each value.
     """
 
-    data: Data = MISSING
-    augment: Augment = MISSING
-    classification: ClassificationNode = MISSING
-    preset: Preset = key("", identity="where")
-    sweep: Sweep = key("", identity="where")
     seeds: BaselineSeeds = MISSING
     kind: str = key("Kind of baseline.", choices=("svm", "majority"))
-    name: str = key("Folder in `runs` and the experiment's name in report.json.", identity="where")
-    seed: int = seed_key("Seed of the SVM; the split has its own.", identity="where")
     ngrams: list[int] = key("`svm`: fewest and most characters of an n-gram.", least=1)
     C: float = key("`svm`: LinearSVC's C; a smaller C regularises more.", above=0, most=10**9)
-    runs: str = key("Folder of all runs.", path=True, identity="where")
-    run_dir: str | None = key(
-        "Folder of this run; null: `runs`/`name`/first twelve characters of the run's hash. Not with `-m`.",
-        path=True, identity="where",
-    )  # fmt: skip
-    overwrite: bool = key("`true`: clear the run folder, whatever run it contains, and start again.", identity="where")
 
 
 @dataclass
-class Evaluate:
+class EvaluateConfig:
     """Evaluate a finished run on its own test rows, or on those of other data.
 
     It writes metrics.json, predictions.parquet and cohort.json. The level and the classification are the run's.
@@ -110,9 +103,9 @@ class Evaluate:
     """
 
     run: str = key("Run folder; the run must be finished (DONE).", path=True)
-    data: Data | None = None
-    preset: Preset = MISSING
-    trainer: Trainer = MISSING
+    data: DataConfig | None = None
+    preset: PresetConfig = MISSING
+    trainer: TrainerConfig = MISSING
     batch_size: int = key("Rows of a step.", least=1, most=10**6)
     out: str | None = key("Folder to write; null: `evaluations`/HASH in the run folder.", path=True)
     overwrite: bool = key("`true`: evaluate again, and replace what `out` contains.")
@@ -133,7 +126,7 @@ class Reporting:
 
 
 @dataclass
-class Report(Reporting):
+class ReportConfig(Reporting):
     """Build the paper's tables, figures and one page from finished runs ([report.md](report.md))."""
 
     runs: str = key("Folder of all runs.", path=True)
@@ -142,7 +135,7 @@ class Report(Reporting):
 
 
 @dataclass
-class Runs:
+class RunsConfig:
     """Show all runs as a table: state, overrides, metrics, folder, and why some failed ([sweeps.md](sweeps.md)).
 
     Nothing is trained, and only `out` is written.
@@ -162,7 +155,7 @@ class Runs:
 
 
 @dataclass
-class Reproduce(Train, Reporting):
+class ReproduceConfig(TrainConfig, Reporting):
     """Train the missing ones of the paper's models, then build the report ([report.md](report.md)).
 
     It sets `experiment`, `name`, `run_dir` and `evaluate` of each training. `seed` is the first of the seeds.
@@ -176,7 +169,7 @@ class Reproduce(Train, Reporting):
 
 
 @dataclass
-class Tune(Train):
+class TuneConfig(TrainConfig):
     """Search for hyperparameters with Optuna; each trial is an ordinary run, judged by validation rows ([tune.md](tune.md)).
 
     It sets `name`, `run_dir`, `evaluate` and `overwrite` of each trial. Of `sweep` it reads only `sweep.retry`.
@@ -213,7 +206,7 @@ class Tune(Train):
 
 
 @dataclass
-class Doctor:
+class DoctorConfig:
     """Report what will work on this machine: device, bf16, hub, tokenizers, W&B mode, versions."""
 
     tokenizer_path: str | None = key(
@@ -223,29 +216,29 @@ class Doctor:
 
 
 COMMANDS: dict[str, type] = {
-    "prepare": Prepare,
-    "train": Train,
-    "baseline": Baseline,
-    "evaluate": Evaluate,
-    "predict": Predict,
-    "triage": Triage,
-    "review": Review,
-    "export": Export,
-    "doctor": Doctor,
-    "report": Report,
-    "runs": Runs,
-    "reproduce": Reproduce,
-    "tune": Tune,
+    "prepare": PrepareConfig,
+    "train": TrainConfig,
+    "baseline": BaselineConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "triage": TriageConfig,
+    "review": ReviewConfig,
+    "export": ExportConfig,
+    "doctor": DoctorConfig,
+    "report": ReportConfig,
+    "runs": RunsConfig,
+    "reproduce": ReproduceConfig,
+    "tune": TuneConfig,
 }
 GROUPS: dict[str, dict[str, type]] = {
-    "data": {"synthetic": Synthetic, "kwcs": Kwcs, "table": Table},
-    "augment": {"any": Augment},
-    "classification": {"any": ClassificationNode},
-    "tokenizer": {"any": Tokenizer},
-    "model": {"any": Model},
-    "optim": {"any": Optim},
-    "engine": {"any": EngineNode},
-    "trainer": {"any": Trainer},
-    "logger": {"any": Logger, "wandb": Wandb},
-    "preset": {"any": Preset},
+    "data": {"synthetic": SyntheticConfig, "kwcs": KwcsConfig, "table": TableConfig},
+    "augment": {"any": AugmentConfig},
+    "classification": {"any": ClassificationConfig},
+    "tokenizer": {"any": TokenizerConfig},
+    "model": {"any": ModelConfig},
+    "optim": {"any": OptimConfig},
+    "engine": {"any": EngineConfig},
+    "trainer": {"any": TrainerConfig},
+    "logger": {"any": LoggerConfig, "wandb": WandbConfig},
+    "preset": {"any": PresetConfig},
 }

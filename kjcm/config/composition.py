@@ -4,13 +4,15 @@ import copy
 from collections.abc import Collection, Iterator
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kjcm.config.commands import COMMANDS, GROUPS
 from kjcm.errors import some
+
+Keys = TypeVar("Keys")
 
 
 def register() -> None:
@@ -43,6 +45,13 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     """Return a config as plain values."""
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     return config
+
+
+def typed(cfg: DictConfig, kind: type[Keys]) -> Keys:
+    """Return a composed config, or a node of it, as an object of its dataclass."""
+    found = OmegaConf.to_object(cfg)
+    assert isinstance(found, kind)
+    return found
 
 
 def typed_nodes(node: DictConfig, lead: str = "") -> Iterator[tuple[str, type, DictConfig]]:

@@ -1,14 +1,14 @@
-"""What a config key is for a run's identity, as the fields of `Train`, `Baseline` and the groups say."""
+"""What a config key is for a run's identity, as the fields of `TrainConfig`, `BaselineConfig` and the groups say."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from kjcm.config.commands import COMMANDS, GROUPS, Baseline, Train
+from kjcm.config.commands import COMMANDS, GROUPS, BaselineConfig, TrainConfig
 from kjcm.config.key import MISSING, Key, keys_of, own_keys
 
 
 def _keys() -> Iterator[tuple[str, Key]]:
-    for command in (Train, Baseline):
+    for command in (TrainConfig, BaselineConfig):
         yield from own_keys(command).items()
     for group, nodes in GROUPS.items():
         for node in nodes.values():

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kjcm.config.commands import COMMANDS, GROUPS, Train
+from kjcm.config.commands import COMMANDS, GROUPS, TrainConfig
 from kjcm.config.composition import register
 from kjcm.config.help import value_text
 from kjcm.config.key import Key, keys_of, type_name
@@ -60,7 +60,7 @@ def _command(name: str, kind: type) -> str:
 def _group(group: str) -> str:
     """Return the section of a group."""
     kinds = GROUPS.get(group, {})
-    hint = get_type_hints(Train).get(group)
+    hint = get_type_hints(TrainConfig).get(group)
     about = getdoc(hint) if is_dataclass(hint) else UNTYPED[group]
     default = _choice_of(group)
     files = sorted((config_folder() / group).glob("*.yaml"), key=lambda file: (file.stem != default, file.stem))

@@ -37,7 +37,7 @@ class FileOptions:
 
 
 @dataclass
-class Data:
+class DataConfig:
     """The survey's rows, and how they become a cohort ([data.md](data.md))."""
 
     source: str = key("Kind of survey; the group sets it.", choices=("synthetic", "kwcs", "table"))
@@ -74,7 +74,7 @@ class Data:
 
 
 @dataclass
-class Synthetic(Data):
+class SyntheticConfig(DataConfig):
     """The synthetic twin."""
 
     scale: float = key("Size of the twin; 1 is the paper's 100,743 rows.", above=0, most=1)
@@ -85,7 +85,7 @@ class Synthetic(Data):
 
 
 @dataclass
-class Kwcs(FileOptions, Data):
+class KwcsConfig(FileOptions, DataConfig):
     """Waves 5 and 6 of the Korean Working Conditions Survey."""
 
     wave5: str | None = key("File of wave 5, coded in KSCO-6.", identity="input")
@@ -102,7 +102,7 @@ class Kwcs(FileOptions, Data):
 
 
 @dataclass
-class Table(FileOptions, Data):
+class TableConfig(FileOptions, DataConfig):
     """Any table of texts and codes."""
 
     path: str | None = key("File to split, or to train on if `data.test_path` is given.", identity="input")
@@ -110,7 +110,7 @@ class Table(FileOptions, Data):
 
 
 @dataclass
-class Augment:
+class AugmentConfig:
     """Texts of the classification that join the training rows; they never join the validation or test rows."""
 
     titles: bool = key("Add the titles of each group and of all codes beneath it.")
@@ -118,7 +118,7 @@ class Augment:
 
 
 @dataclass
-class ClassificationNode:
+class ClassificationConfig:
     """The classification of the codes."""
 
     name: str = key("Name of the classification; the group sets it.", choices=("ksco7", "from_data"))

@@ -7,7 +7,7 @@ from kjcm.config.key import key, seed_key
 
 
 @dataclass
-class Tokenizer:
+class TokenizerConfig:
     """The tokenizer. A model config chooses its own; `tokenizer=NAME` wins over that."""
 
     kind: str = key("Kind of tokenizer; the group sets it.", choices=("trained", "kobert", "huggingface"))
@@ -22,7 +22,7 @@ class Tokenizer:
 
 
 @dataclass
-class Model:
+class ModelConfig:
     """The encoder and its head. Encoders of the hub need its weights, or `model.pretrained=FOLDER`."""
 
     name: str = key("Name for logs.", identity="where")
@@ -40,7 +40,7 @@ class Model:
 
 
 @dataclass
-class Optim:
+class OptimConfig:
     """The optimiser and its schedule."""
 
     name: str = key("Name of the optimiser; the group sets it.", choices=("adam", "adamw"))
@@ -54,7 +54,7 @@ class Optim:
 
 
 @dataclass
-class EngineNode:
+class EngineConfig:
     """How the steps run. All engines learn from the same rows in the same order, with the same schedule and dropout rates.
 
     Sums are taken in another order and dropout draws other numbers, so weights differ no more than those of two seeds.
@@ -76,7 +76,7 @@ class EngineNode:
 
 
 @dataclass
-class Trainer:
+class TrainerConfig:
     """The device and the length of the training. Sweeps, several GPUs and machines: [launchers.md](launchers.md)."""
 
     accelerator: str = key("Accelerator, as Lightning names it.", choices=("cpu", "gpu", "auto"), identity="where")
@@ -106,14 +106,14 @@ class Trainer:
 
 
 @dataclass
-class Logger:
+class LoggerConfig:
     """Where the curves go; report.json is always written."""
 
     kind: str = key("Kind of logger; the group sets it.", choices=("csv", "wandb", "tensorboard", "none"))
 
 
 @dataclass
-class Wandb(Logger):
+class WandbConfig(LoggerConfig):
     """Weights & Biases ([wandb.md](wandb.md))."""
 
     project: str = key("Project: 1 to 128 characters, none of `/ \\ # ? % :`.")
@@ -134,7 +134,7 @@ class Wandb(Logger):
 
 
 @dataclass
-class Preset:
+class PresetConfig:
     """The size of the built-in default."""
 
     scale: float = key("Size of the synthetic twin; `data.scale` takes it.")
@@ -157,7 +157,7 @@ class BaselineSeeds:
 
 
 @dataclass
-class Sweep:
+class SweepConfig:
     """What -m does ([sweeps.md](sweeps.md))."""
 
     dry_run: bool = key("With `-m`: list the jobs and their states, and run none.")

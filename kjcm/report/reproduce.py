@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm.analysis.experiments import folder
 from kjcm.analysis.runs import Model, load_models, path_word, study_hash, words_for
 from kjcm.config.checks import check
-from kjcm.config.commands import Reproduce, Train
+from kjcm.config.commands import ReproduceConfig, TrainConfig
 from kjcm.config.composition import without_hydra
 from kjcm.config.overrides import quoted, word_key
 from kjcm.engine.device import global_rank
@@ -23,7 +23,7 @@ from kjcm.runs.folder import default_path, identity_of
 from kjcm.shell import command_line
 from kjcm.survey.inputs import Config, input_digests
 
-OWN = {field.name for field in fields(Reproduce)} - {field.name for field in fields(Train)}
+OWN = {field.name for field in fields(ReproduceConfig)} - {field.name for field in fields(TrainConfig)}
 CHOSEN = ("experiment", "name", "run_dir", "evaluate")  # what belongs to each training and cannot be given
 GIVEN = ("seed", "runs", "overwrite")  # what each training is given anew
 

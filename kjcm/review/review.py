@@ -14,8 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from kjcm.config.coding import ReviewConfig
+from kjcm.config.composition import typed
 from kjcm.errors import CUT, ConfigError, KjcmError
 from kjcm.files import require_file
 from kjcm.ksco.classification import Classification, load_classification
@@ -37,27 +39,27 @@ def review(cfg: DictConfig) -> None:
         KjcmError: run or file are not usable, or the port is taken.
         ConfigError: FastAPI is not installed.
     """
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    run, coded = finished_run(config["run"]), require_file(config["input"], "coded file")
-    db = Path(config["db"]) if config["db"] else coded.with_name(coded.name + ".review.sqlite")
-    if strange := [name for name in config["decisions"] if name not in DECISIONS]:
+    config = typed(cfg, ReviewConfig)
+    run, coded = finished_run(config.run), require_file(config.input, "coded file")
+    db = Path(config.db) if config.db else coded.with_name(coded.name + ".review.sqlite")
+    if strange := [name for name in config.decisions if name not in DECISIONS]:
         raise ConfigError(f"decisions={strange[0]}: there is no such decision; they are {', '.join(DECISIONS)}.")
-    who = _who(config["who"])
+    who = _who(config.who)
     settings = load_settings(run / "model")
     named = _classification(run, settings)
     store = opened(coded, db, settings)
     try:
-        if config["export"] is not None:
-            found = export(coded, Path(config["export"]), store, named, config["overwrite"])
+        if config.export is not None:
+            found = export(coded, Path(config.export), store, named, config.overwrite)
             log.info(
                 "%s rows, %s decided by reviewers, %s of them with the model's top-1 code: %s",
-                f"{found['rows']:,}", f"{found['settled']:,}", f"{found['as_the_model']:,}", config["export"],
+                f"{found['rows']:,}", f"{found['settled']:,}", f"{found['as_the_model']:,}", config.export,
             )  # fmt: skip
             return
         store.require_writable()
-        _require_rows(coded, store, config["decisions"])
+        _require_rows(coded, store, config.decisions)
         _serve(config, coded, db, named, settings.level, who)
-        _say_left(store, config["decisions"])
+        _say_left(store, config.decisions)
     finally:
         store.close()
 
@@ -81,19 +83,19 @@ def _require_rows(coded: Path, store: Store, decisions: list[str]) -> None:
         )
 
 
-def _serve(config: dict[str, Any], coded: Path, db: Path, named: Classification, level: int | None, who: str) -> None:
+def _serve(config: ReviewConfig, coded: Path, db: Path, named: Classification, level: int | None, who: str) -> None:
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise ConfigError("kjcm review needs FastAPI and uvicorn: pip install 'kjcm[review]'.")
     from kjcm.review.app import Review, make_app
     from kjcm.review.server import listening, server_of
 
-    host, port = config["host"].lower(), config["port"]
+    host, port = config.host.lower(), config.port
     if host in ("0.0.0.0", "::"):
         raise ConfigError(f"host={host}: give the name or address of this machine that reviewers will type.")
-    if config["token"] and not re.fullmatch(r"[A-Za-z0-9_-]{8,}", config["token"]):
+    if config.token and not re.fullmatch(r"[A-Za-z0-9_-]{8,}", config.token):
         raise ConfigError("token: use at least 8 letters, digits, - and _, or leave it out to get a random one.")
-    token = None if host in LOOPBACK else config["token"] or secrets.token_urlsafe(24)
-    app = make_app(Review(coded, db, named, level, config["decisions"], who, config["language"], host, token))
+    token = None if host in LOOPBACK else config.token or secrets.token_urlsafe(24)
+    app = make_app(Review(coded, db, named, level, config.decisions, who, config.language, host, token))
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/" + (f"?token={token}" if token else "")
     if token:
         log.warning("anyone on the network who has this address can read the answers; the connection is not encrypted")
@@ -107,7 +109,7 @@ def _serve(config: dict[str, Any], coded: Path, db: Path, named: Classification,
         ) from None
     server = server_of(app, host, port)
     log.info("review: %s (Ctrl-C ends it; each decision is saved at once in %s)", address, db)
-    if config["open_browser"]:
+    if config.open_browser:
         threading.Thread(target=_open_when_it_listens, args=(server, address), daemon=True).start()
     with line:
         server.run([line])

@@ -9,9 +9,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pandas as pd
 
 from kjcm.config.checks import check_values
-from kjcm.config.commands import GROUPS, Baseline, Train
+from kjcm.config.commands import GROUPS, BaselineConfig, TrainConfig
 from kjcm.config.identity import INPUTS, LEGACY
-from kjcm.config.survey import ClassificationNode
+from kjcm.config.survey import ClassificationConfig
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.read.table import STREAMED, WHOLE
 from kjcm.records import Count, Shape, damaged, faults, read_frame, read_json, read_yaml
@@ -102,7 +102,10 @@ def run_config(path: Path) -> Config:
     if kind is None:
         raise damaged(file, "there is no such data.source")
     trained = "model" in config
-    shapes = (TRAINED if trained else {}, {**_shape_of(Train if trained else Baseline), "data": _data_shape(kind)})
+    shapes = (
+        TRAINED if trained else {},
+        {**_shape_of(TrainConfig if trained else BaselineConfig), "data": _data_shape(kind)},
+    )
     if wrong := next((fault for shape in shapes for fault in faults(config, shape)), ""):
         raise damaged(file, wrong)
     return config
@@ -124,7 +127,7 @@ def recorded_data(path: Path, config: Config, *, own: bool = True) -> Config:
     file, found = path / "config.yaml", {name: config[name] for name in ("data", "classification")}
     try:
         check_values(GROUPS["data"][found["data"]["source"]], found["data"], "data.")
-        check_values(ClassificationNode, found["classification"], "classification.")
+        check_values(ClassificationConfig, found["classification"], "classification.")
     except ConfigError as error:
         raise damaged(file, error) from None
     for key in INPUTS:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from kjcm.config.composition import resolved
+from kjcm.config.commands import RunsConfig
+from kjcm.config.composition import typed
 from kjcm.errors import ConfigError, KjcmError, counted
 from kjcm.files import atomic, without_formulas
 from kjcm.runs.listing import chosen, column_of, frame_of, key_of, ordered, over_seeds, show
@@ -21,31 +22,29 @@ def runs(cfg: DictConfig) -> None:
         KjcmError: no such folder, no such run, or `out` exists.
         ConfigError: a key or column that no run has.
     """
-    config = resolved(cfg)
-    if config["out"] and Path(config["out"]).suffix.lower() != ".csv":
-        raise ConfigError(f"out={config['out']}: the table is written as CSV; name a file that ends in .csv.")
-    entries = [entry_of(path) for path in run_paths(Path(config["runs"]))]
-    found = chosen(entries, config["where"] or {})
+    config = typed(cfg, RunsConfig)
+    if config.out and Path(config.out).suffix.lower() != ".csv":
+        raise ConfigError(f"out={config.out}: the table is written as CSV; name a file that ends in .csv.")
+    entries = [entry_of(path) for path in run_paths(Path(config.runs))]
+    found = chosen(entries, config.where or {})
     if not found:
         such = "none of them is such a one" if entries else "kjcm train, baseline or tune make some"
-        raise KjcmError(f"runs={config['runs']}: {counted(len(entries), 'run')}; {such}.")
-    sort = key_of(config["sort"], found) if config["sort"] else None
-    more = [key_of(name, found) for name in config["columns"]]
+        raise KjcmError(f"runs={config.runs}: {counted(len(entries), 'run')}; {such}.")
+    sort = key_of(config.sort, found) if config.sort else None
+    more = [key_of(name, found) for name in config.columns]
     further = [sort] if sort and any(sort in dict(leaves(entry.config)) for entry in found) else []
-    frame = (over_seeds if config["group"] else frame_of)(found, [*more, *further])
+    frame = (over_seeds if config.group else frame_of)(found, [*more, *further])
     frame = ordered(frame, sort)
     if frame.empty:
-        raise KjcmError(
-            f"runs={config['runs']}: {len(found)} such runs, none of them finished, so no seeds to compare."
-        )
+        raise KjcmError(f"runs={config.runs}: {len(found)} such runs, none of them finished, so no seeds to compare.")
     states = ", ".join(
         f"{sum(one.state == state for one in found)} {state}" for state in sorted({one.state for one in found})
     )
     shown = [column_of(frame, name) for name in (*more, sort)]
     show(frame, f"{counted(len(found), 'run')}: {states}", [name for name in shown if name])
-    if config["out"]:
-        with atomic(Path(config["out"]).expanduser(), config["overwrite"]) as file:
+    if config.out:
+        with atomic(Path(config.out).expanduser(), config.overwrite) as file:
             without_formulas(frame).to_csv(
                 file, index=False, encoding="utf-8-sig"
             )  # spreadsheet programs want the BOM for Hangul
-        log.info("the table as CSV: %s", config["out"])
+        log.info("the table as CSV: %s", config.out)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution
 
 from kjcm.config.checks import check
-from kjcm.config.commands import Train, Tune
+from kjcm.config.commands import TrainConfig, TuneConfig
 from kjcm.config.composition import known_keys, no_such_key, without_hydra
 from kjcm.config.overrides import group_names, is_from_hydra, quoted, said, word_key
 from kjcm.errors import ConfigError, some
@@ -18,7 +18,7 @@ from kjcm.shell import command_line
 from kjcm.survey.inputs import Config
 from kjcm.tune.space import Value, ends, word
 
-OWN = {"tune", "sweep"} | {field.name for field in fields(Tune)} - {field.name for field in fields(Train)}
+OWN = {"tune", "sweep"} | {field.name for field in fields(TuneConfig)} - {field.name for field in fields(TrainConfig)}
 CHOSEN = ("name", "run_dir", "evaluate", "overwrite")  # what the search gives each trial itself
 
 
