@@ -175,8 +175,8 @@ def with_trainer(name: str, config: Config, prepared: Prepared, plan: Plan) -> M
             max_steps=plan.last,
             learning_rate=optim["lr"],
             lr_scheduler_type="constant",
-            weight_decay=optim["weight_decay"],
-            max_grad_norm=optim["clip"] or 0.0,
+            weight_decay=optim.get("weight_decay", 0.0),
+            max_grad_norm=config["trainer"]["flags"].get("gradient_clip_val") or 0.0,
             seed=config["seeds"]["dropout"],
             train_sampling_strategy="sequential",  # the rows come ordered
             use_cpu=config["trainer"]["accelerator"] == "cpu",

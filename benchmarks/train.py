@@ -85,7 +85,7 @@ def _adapt(config: Config) -> None:
     """
     import torch
 
-    config["optim"] |= {"schedule": "constant", "warmup": 0.0}  # a schedule of the whole training means nothing here
+    config["schedule"] = {"_target_": "kjcm.engine.schedules.Constant"}  # one of the whole training means nothing here
     config["trainer"] |= {"progress": False}
     if config["trainer"]["devices"] != 1 or (
         on_gpu(config["trainer"]["accelerator"]) and torch.cuda.device_count() > 1

@@ -43,7 +43,7 @@ def test_no_override_reaches_a_fault(
 @pytest.mark.parametrize(
     "word",
     [
-        "+optim.betas=[0.9,0.98]", "optim.lr=nan", "optim.lr=${nothing}",
+        "+optim.betas=[0.9]", "optim.lr=nan", "optim.lr=${nothing}",
         "run_dir=${run_dir}", "name=${oc.env:NOPE}",
         "seed=${name}", "data=${x}", "trainer.devices={a: 1}", "trainer.devices=[[1]]", "model.shape=[]", "~trainer", "~seed",
         "trainer.strategy=abc", "experiment=[0.9]", "data.columns.task=''", "name=/", "data.level=0",

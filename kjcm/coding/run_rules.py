@@ -103,7 +103,7 @@ def warn_of_rows(record: Mapping[str, Any]) -> None:
     if record["chosen_by_validation"]:
         log.warning(
             "Early stopping chose the run's weights by the rows that set its thresholds, so their promise is a little too "
-            "good. Train with trainer.patience=null."
+            "good. Train without callbacks=early_stopping."
         )
     if record["clustered"]:
         log.warning(

@@ -106,11 +106,6 @@ def _require_a_name(name: str | None) -> None:
 
 def _check_training(cfg: DictConfig) -> None:
     """Check what needs what in a training."""
-    if OmegaConf.select(cfg, "trainer.patience") is not None and OmegaConf.select(cfg, "data.validation") == 0:
-        raise ConfigError(
-            f"trainer.patience={cfg.trainer.patience}: early stopping needs validation rows, and data.validation=0 holds "
-            "out none. Set data.validation=0.1, or trainer.patience=null."
-        )
     devices = OmegaConf.select(cfg, "trainer.devices")
     parts = devices if isinstance(devices, ListConfig) else [devices]
     if devices is not None and not all(type(part) in ((int,) if parts is devices else (int, str)) for part in parts):

@@ -1,6 +1,6 @@
 """The keys of the commands, and all keys by command and group."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kjcm.config.coding import ExportConfig, PredictConfig, ReviewConfig, TriageConfig
@@ -11,7 +11,7 @@ from kjcm.config.training import (
     EngineConfig,
     LoggerConfig,
     ModelConfig,
-    OptimConfig,
+    ParamGroupsConfig,
     PresetConfig,
     Seeds,
     SweepConfig,
@@ -65,7 +65,12 @@ class TrainConfig(RunConfig):
 
     tokenizer: TokenizerConfig = MISSING
     model: ModelConfig = MISSING
-    optim: OptimConfig = MISSING
+    loss: dict[str, Any] = key("Loss: `_target_` and its arguments ([extending.md](extending.md)).")
+    optim: dict[str, Any] = key("Optimiser: `_target_` and its arguments.")
+    param_groups: ParamGroupsConfig = field(default_factory=ParamGroupsConfig)
+    schedule: dict[str, Any] = key("Schedule of the learning rate: `_target_` and its arguments.")
+    callbacks: dict[str, Any] = key("Lightning callbacks: name -> `_target_` and its arguments.")
+    metrics: dict[str, Any] = key("Further torchmetrics: name -> `_target_` and its arguments.")
     engine: EngineConfig = MISSING
     trainer: TrainerConfig = MISSING
     logger: LoggerConfig = key("", identity="where")
@@ -236,7 +241,6 @@ GROUPS: dict[str, dict[str, type]] = {
     "classification": {"any": ClassificationConfig},
     "tokenizer": {"any": TokenizerConfig},
     "model": {"any": ModelConfig},
-    "optim": {"any": OptimConfig},
     "engine": {"any": EngineConfig},
     "trainer": {"any": TrainerConfig},
     "logger": {"any": LoggerConfig, "wandb": WandbConfig},

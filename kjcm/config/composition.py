@@ -13,6 +13,13 @@ from kjcm.config.commands import COMMANDS, GROUPS
 from kjcm.errors import some
 
 Keys = TypeVar("Keys")
+MOVED = {  # keys of earlier versions -> what to use now
+    "optim.name": "optim=adam, adamw or sgd, or optim._target_",
+    "optim.schedule": "schedule=constant, linear or cosine",
+    "optim.warmup": "schedule.warmup",
+    "optim.clip": "trainer.flags.gradient_clip_val",
+    "trainer.patience": "callbacks=early_stopping callbacks.early_stopping.patience=N",
+}
 
 
 def register() -> None:
@@ -92,5 +99,9 @@ def no_such_key(key: str, known: Collection[str]) -> str:
         choice for choice, node in nodes.items() if choice != "any" and name in {one.name for one in fields(node)}
     ]:
         return f"there is no key {key} here: add {' or '.join(f'{group}={choice}' for choice in of)}, which has it."
+    if key in MOVED:
+        return f"there is no key {key}: use {MOVED[key]}."
+    if group == "trainer" and name and not get_close_matches(key, known, n=1, cutoff=0.85):
+        return f"there is no key {key}. An argument of Lightning's Trainer is set as trainer.flags.{name}=VALUE."
     near = get_close_matches(key, known, n=3)
     return f"there is no key {key}. {f'Near it are {some(near)}. ' if near else ''}--help lists all."

@@ -2,13 +2,13 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from traceback import walk_tb
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -19,7 +19,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kjcm.config.composition import known_keys, no_such_key
+from kjcm.config.composition import MOVED, known_keys, no_such_key
 from kjcm.config.identity import INPUTS, PATHS
 from kjcm.errors import ConfigError, first_line, some
 from kjcm.shell import quote
@@ -27,6 +27,8 @@ from kjcm.shell import quote
 NO_CHOICE = "Config group override"  # so begins the ValueError that Hydra raises for group=null or group=1.5
 NO_SUCH_CHOICE = "{}: a group takes one of its choices (--help lists them). For its default leave it out."
 PART = re.compile(r"[^\s\[\]{}(),:]+(?: +[^\s\[\]{}(),:]+)*")  # what stands between a value's brackets and commas
+# nodes that take keys which no config file has: arguments of a target, of the Trainer, of an encoder's configuration
+OPEN = ("loss.", "optim.", "schedule.", "callbacks.", "metrics.", "trainer.flags.", "model.shape.")
 FILE_NAME = re.compile(r"[^'\"{}]+\.(csv|tsv|txt|xlsx|parquet|z?sav|dta|sqlite)", re.I)
 FULL_KEY = re.compile(r"^ *full_key: (\S+)$", re.MULTILINE)
 
@@ -60,7 +62,7 @@ def for_hydra(config: str, arguments: Sequence[str], *, swept: bool) -> list[str
         ConfigError: a word is neither an override nor an option.
     """
     _require_form(config, arguments)
-    words = [word if _is_flag(word) else _readable(word, swept=swept) for word in arguments]
+    words = [word if _is_flag(word) else _readable(opened(word, config), swept=swept) for word in arguments]
     return sorted(words, key=_is_flag)  # argparse wants the overrides together
 
 
@@ -119,6 +121,17 @@ def _readable(word: str, *, swept: bool) -> str:
         word = f"{key}={_as_on_disk(value)}"
     made = _quote_text(_quote_number(word), swept=swept)
     return made if not equals or _is_read(made) else f"{key}={quoted(value)}"
+
+
+def opened(word: str, config: str) -> str:
+    """Return an override with the ++ that Hydra wants before a key which an open node does not have yet.
+
+    Raises:
+        ConfigError: the key is one of an earlier version.
+    """
+    if (key := word_key(word)) in MOVED:
+        raise ConfigError(no_such_key(key, ()))
+    return f"++{word}" if word.startswith(OPEN) and key not in _present(config) else word
 
 
 def _is_read(word: str) -> bool:
@@ -241,6 +254,18 @@ def _is_no_choice(word: str) -> bool:
     key, equals, value = word.partition("=")
     folder = config_folder() / key
     return bool(equals) and folder.is_dir() and not all((folder / f"{one}.yaml").is_file() for one in value.split(","))
+
+
+@lru_cache
+def _present(config: str) -> frozenset[str]:
+    """Return every dotted key that a command's config has by default, those of open nodes too."""
+
+    def below(node: Any, lead: str) -> Iterator[str]:
+        for name, value in node.items() if isinstance(node, dict) else ():
+            yield f"{lead}{name}"
+            yield from below(value, f"{lead}{name}.")
+
+    return frozenset(below(OmegaConf.to_container(_composed(config)), ""))
 
 
 @lru_cache

@@ -23,7 +23,8 @@ with the allowed values, its default and its meaning. `python -m kjcm.config` ge
 - `GROUP=NAME` takes a file of `conf/GROUP/`; `GROUP.KEY=VALUE` sets one key of it and wins over the file.
 - A default of `???` means that the key must be given. `${other.key}` is the value of another key.
 - A command refuses unknown keys, however they are written: `KEY=`, `+KEY=`, `++KEY=` or in an experiment file. Only
-  `model.shape`, `space` and `where` take keys of any name. It also refuses overrides that it would not read.
+  `model.shape`, `space` and `where` take keys of any name; the arguments of a `_target_` and `trainer.flags` are compared with
+  its signature. A command also refuses overrides that it would not read.
 - `kjcm COMMAND --help` shows groups, keys and values; `kjcm COMMAND --cfg job --resolve` resolves all values.
 - Values with Hangul, spaces, brackets or `=` need the shell's quotes only: `'data.columns.task=하는 일(직무)'`. Commas separate
   several values, and `[...]` and `{...}` make a list and a mapping; quote such a text twice: `"name='a, b'"`.
@@ -32,6 +33,11 @@ HEAD = "| Key | Type | Default | Meaning |\n|---|---|---|---|"
 UNTYPED = {
     "cutoff": "The value of `data.cutoff`.",
     "experiment": "The paper's models. The command line wins over the experiment.",
+    "loss": "What a training minimises: `_target_` and its arguments ([extending.md](extending.md)).",
+    "optim": "Any `torch.optim.Optimizer`, as `optim._target_=torch.optim.RAdam`, with its arguments as keys of `optim`.",
+    "schedule": "Each step's learning rate, as a factor of `optim.lr`.",
+    "callbacks": "Lightning callbacks; several as `callbacks=[early_stopping,ema]`.",
+    "metrics": "Further torchmetrics, on validation and test rows; several as `metrics=[kappa,matthews]`.",
     "tune": "Search spaces of `kjcm tune` ([tune.md](tune.md#the-space)); each sets `space`.",
 }  # groups whose files set keys of other nodes
 
@@ -87,7 +93,7 @@ def _choice_of(group: str) -> str | None:
     for config in ("train_common", "tune"):
         for entry in OmegaConf.load(config_folder() / f"{config}.yaml").defaults:
             if not isinstance(entry, str) and group in entry:
-                return None if entry[group] is None else str(entry[group])
+                return str(entry[group]) if entry[group] else None
     return None
 
 

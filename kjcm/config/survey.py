@@ -1,6 +1,7 @@
 """The keys of the groups from which the cohort is built."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from kjcm.config.key import key, seed_key
 
@@ -107,6 +108,10 @@ class TableConfig(FileOptions, DataConfig):
 
     path: str | None = key("File to split, or to train on if `data.test_path` is given.", identity="input")
     test_path: str | None = key("File of test rows.", identity="input")
+    reader: dict[str, Any] = key(
+        "A function that reads the files instead of kjcm: `_target_` and its arguments ([extending.md](extending.md)).",
+        legacy={},
+    )
 
 
 @dataclass
@@ -115,6 +120,7 @@ class AugmentConfig:
 
     titles: bool = key("Add the titles of each group and of all codes beneath it.")
     descriptions: bool = key("Add the descriptions that `classification.path` supplies.")
+    rows: dict[str, Any] = key("A function that makes further rows: `_target_` and its arguments.", legacy={})
 
 
 @dataclass

@@ -40,17 +40,15 @@ class ModelConfig:
 
 
 @dataclass
-class OptimConfig:
-    """The optimiser and its schedule."""
+class ParamGroupsConfig:
+    """The parameter groups of the optimiser ([extending.md](extending.md#optimiser))."""
 
-    name: str = key("Name of the optimiser; the group sets it.", choices=("adam", "adamw"))
-    lr: float = key("Learning rate.", above=0, most=10)
-    weight_decay: float = key("Weight decay.", least=0, most=10)
-    warmup: float = key("Share of the steps in which the learning rate rises from 0.", least=0, most=1)
-    schedule: str = key(
-        "Learning rate after the warm-up; `linear` falls to 0 at the last step.", choices=("constant", "linear")
+    layer_decay: float = key(
+        "Learning rate of a layer's weights as a factor of the rate of the layer above; 1: all alike.", above=0, most=1
     )
-    clip: float | None = key("Largest norm of the gradient; null: no clipping.", above=0, most=10**9)
+    decay_all: bool = key("`false`: biases and norms have no weight decay.")
+    freeze_embeddings: bool = key("`true`: the embeddings keep their weights.")
+    freeze_layers: int = key("Number of first layers that keep their weights.", least=0, most=1000)
 
 
 @dataclass
@@ -88,11 +86,6 @@ class TrainerConfig:
         choices=("auto", "32-true", "bf16-mixed", "16-mixed"),
     )
     max_epochs: int = key("Epochs (the paper: 8).", least=1, most=10**6)
-    patience: int | None = key(
-        "Epochs without a better validation loss before the training stops; the best epoch is kept.",
-        least=1,
-        most=10**6,
-    )
     deterministic: bool = key("Use deterministic algorithms only.")
     num_workers: int = key("Processes that make batches.", least=0, most=1024, identity="where")
     save_every: float = key(
@@ -103,6 +96,7 @@ class TrainerConfig:
         "Keep a finished run's checkpoints; each is three times the size of its model.", identity="where"
     )
     progress: bool = key("Show progress bars on a terminal.", identity="where")
+    flags: dict[str, Any] = key("Further arguments of Lightning's Trainer, as `accumulate_grad_batches`.")
 
 
 @dataclass

@@ -62,7 +62,7 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     "evaluate": (
         Unread(("data.level",), why=": the level is the run's"),
         Unread(("data.batch_size", "data.manager_words", "data.reviewed", "data.train_fraction", "data.validation")),
-        Unread(tuple(f"trainer.{name}" for name in ("max_epochs", "patience", "num_workers", "save_every", "keep_checkpoints"))),
+        Unread(tuple(f"trainer.{name}" for name in ("max_epochs", "num_workers", "save_every", "keep_checkpoints", "flags"))),
     ),
     "predict": (
         Unread(("columns.manages",), _is_not("triage.managers", "column"), " without triage.managers=column"),

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch._dynamo import config as dynamo
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch._functorch import config as functorch
-from torch.nn import functional
 
 from kjcm.engine.data import Batch
 from kjcm.engine.graph import Steps
@@ -86,11 +85,11 @@ class CapturedClassifier(Classifier):
         count = len(laid["n_rows"])
         self._total.zero_()
         for step in range(count):
-            set_rate(optimizer, self.next_rate)
+            set_rates(optimizer, self._factor)
             self.seed_dropout()
             self._steps.run({name: laid[name][step] for name in READ})
             self.step += 1
-        set_rate(optimizer, self.next_rate)  # as Lightning leaves it: the next step's
+        set_rates(optimizer, self._factor)  # as Lightning leaves it: the next step's
         count_steps(self.trainer, count)
         self.train_loss.update(self._total, rows)
         self.log("train_loss_step", self._total / rows, prog_bar=True, batch_size=rows)
@@ -101,11 +100,15 @@ class CapturedClassifier(Classifier):
         return self.compiled and self.device.type == "cuda"
 
     @property
+    def _factor(self) -> float:
+        """The schedule's factor for the step to come."""
+        return self._learning.schedule(self.current_epoch * self._an_epoch + self.step, self._planned)
+
+    @property
     def next_rate(self) -> float:
-        """The learning rate of the step to come; the optimiser's may lie on the device, which would be waited for."""
-        assert self.optimisation is not None
-        step = self.current_epoch * self._an_epoch + self.step
-        return self.optimisation.lr * self.optimisation.factor(step, self._planned)
+        """The learning rate of the step to come; the optimiser's may be on the device, which would be waited for."""
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        return float(optimizer.param_groups[0]["initial_lr"] * self._factor)
 
     def _prepared(self, inputs: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Steps:
         """Return the step over `inputs`, compiled and captured where that is possible.
@@ -132,23 +135,22 @@ class CapturedClassifier(Classifier):
         self, loss_of: Callable[[Batch], Tensor], inputs: dict[str, Tensor], optimizer: torch.optim.Optimizer
     ) -> None:
         """Take one step over `inputs`, and add its loss to the block's."""
-        assert self.optimisation is not None
-        kind, clip = self.device.type, self.optimisation.clip
+        kind = self.device.type
         optimizer.zero_grad()
         # weights change from step to step: what autocast keeps of them would be of an earlier one
         with torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind), cache_enabled=False):
             total = loss_of(inputs)
         (total / inputs["n_rows"]).backward()  # type: ignore[no-untyped-call]
-        if clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), clip, foreach=kind == "cuda")
+        self._learning.limit(self.parameters(), foreach=kind == "cuda")
         optimizer.step()
         self._total.add_(total.detach())
 
     def total_loss(self, batch: Batch) -> Tensor:
-        """Return the summed cross-entropy of a batch as `Resident.lay_out` makes them; texts that are none have none."""
+        """Return the summed loss of a batch as `Resident.lay_out` makes them; texts that are none have none."""
         layout = Layout(batch["starts"], batch["places"], batch["valid"], self.attention_dropout, self.varlen)
         logits = self.encoder.packed(batch["input_ids"], batch["positions"], layout)  # type: ignore[operator]
-        return functional.cross_entropy(logits.float(), batch["labels"], ignore_index=-100, reduction="sum")
+        labels = batch["labels"]
+        return torch.where(labels >= 0, self.loss(logits.float(), labels.clamp(min=0)), 0.0).sum()
 
 
 @contextmanager
@@ -162,9 +164,10 @@ def _compiling() -> Iterator[None]:
             yield
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate, in place where a graph reads it."""
+def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set each group's learning rate to a factor of its initial one, in place where a graph reads it."""
     for group in optimizer.param_groups:
+        rate = group["initial_lr"] * factor
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
         else:

@@ -133,6 +133,7 @@ class TokenData(pl.LightningDataModule):
         eval_batch_size: rows a step when nothing is learnt.
         packed: batches without padding, for an encoder that can run them.
         block: steps a training batch when the tokens are resident on the device; None: one, with its tokens.
+        limit: most training batches an epoch, or their share, as Lightning's limit_train_batches; None: all.
     """
 
     def __init__(
@@ -146,8 +147,10 @@ class TokenData(pl.LightningDataModule):
         eval_batch_size: int = 256,
         packed: bool = False,
         block: int | None = None,
+        limit: float | None = None,
     ) -> None:
         super().__init__()
+        self.limit = limit
         self.sides, self.pad, self.seed, self.workers = sides, pad, seed, workers
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.packed, self.block = packed, block
@@ -159,8 +162,11 @@ class TokenData(pl.LightningDataModule):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps an epoch."""
-        return -(-len(self.sides["train"].labels) // self.batch_size)
+        """Batches of rows an epoch, over all processes together."""
+        whole = -(-len(self.sides["train"].labels) // self.batch_size)
+        if self.limit is None:
+            return whole
+        return min(whole, self.limit) if isinstance(self.limit, int) else int(whole * self.limit)
 
     def resident(self, epochs: int, device: torch.device, *, varlen: bool = False) -> Resident:
         """Return the training rows on a device, with room for the largest batch of `epochs` epochs."""

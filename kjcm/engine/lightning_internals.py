@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar, WeightAveraging
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -13,15 +14,17 @@ class Position:
 
     Attributes:
         epoch: whole epochs done.
-        step: steps done of the next one, fewer than it has.
-        steps: steps an epoch.
-        block: steps a batch of the engine that resumes.
+        step: batches of rows done of the next one, fewer than it has.
+        steps: batches of rows an epoch.
+        block: batches of rows that the engine takes a call of Lightning.
+        accumulated: batches of rows an optimiser step.
     """
 
     epoch: int
     step: int
     steps: int
-    block: int
+    block: int = 1
+    accumulated: int = 1
 
 
 def loops_at(trainer: pl.Trainer, position: Position) -> dict[str, Any]:
@@ -32,7 +35,8 @@ def loops_at(trainer: pl.Trainer, position: Position) -> dict[str, Any]:
     loops = trainer.fit_loop.state_dict()
     batches, batch = -(-position.steps // position.block), position.step // position.block
     begun = int(batch > 0)
-    epochs, done = position.epoch, position.epoch * position.steps + position.step
+    epochs = position.epoch
+    done = epochs * -(-position.steps // position.accumulated) + position.step // position.accumulated
     epoch = {"ready": epochs + begun, "started": epochs + begun, "processed": epochs, "completed": epochs}
     stepped = {"ready": done, "completed": done}
     optimizer = loops["epoch_loop.automatic_optimization.optim_progress"]
@@ -76,6 +80,15 @@ def epochs_processed(trainer: pl.Trainer) -> int:
 def checkpoint_of(trainer: pl.Trainer) -> dict[str, Any]:
     """Return the whole state of a training without writing it; every process takes part."""
     return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+
+
+def averaged_weights(trainer: pl.Trainer) -> dict[str, Tensor] | None:
+    """Return the weights that a callback of Lightning's averages, None where none has averaged any yet."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        model = callback._average_model if isinstance(callback, WeightAveraging) else None
+        if model is not None and model.n_averaged > 0:
+            return dict(model.module.state_dict())
+    return None
 
 
 def leave_signals_alone(trainer: pl.Trainer) -> None:

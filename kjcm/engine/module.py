@@ -1,7 +1,7 @@
-"""The LightningModule: one encoder, cross-entropy, Adam or AdamW, metrics on the device."""
+"""The LightningModule: an encoder that learns as its config says, and metrics on the device."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,39 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 
 from kjcm.engine.data import Batch
+from kjcm.engine.learning import Learning
 from kjcm.engine.lightning_internals import Position, loops_at
 from kjcm.engine.scores import MeanLoss, Scores
 from kjcm.errors import KjcmError
 from kjcm.model.attention import Layout
 
 SHOWN_CODES = 10  # codes and probabilities kept of each row
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """The optimiser and its schedule, as conf/optim has them."""
-
-    name: str
-    lr: float
-    weight_decay: float = 0.0
-    warmup: float = 0.0
-    schedule: str = "constant"
-    clip: float | None = None
-
-    @property
-    def constant(self) -> bool:
-        """Whether every step has the same learning rate."""
-        return not self.warmup and self.schedule == "constant"
-
-    def factor(self, step: int, steps: int) -> float:
-        """Return what `lr` is multiplied by in a step, counted from 0, of `steps`."""
-        rise = self.warmup * steps
-        if step < rise:
-            return (step + 1) / (rise + 1)
-        return 1.0 if self.schedule == "constant" else max(0.0, (steps - step) / max(1.0, steps - rise))
 
 
 @dataclass(frozen=True)
@@ -69,9 +46,10 @@ class Classifier(pl.LightningModule):
         encoder: gives logits [batch, classes] for input_ids and attention_mask [batch, tokens].
         classes: the ordered codes; they travel with every checkpoint.
         classes_hash: their hash.
-        optimisation: optimiser and schedule; None for a module that only measures.
+        learning: loss, optimiser and schedule; None for a module that only measures.
         dropout_seed: seeds.dropout; with epoch, step and process it decides the dropout of that step.
         unseen: how many codes of the validation and of the test rows are no class; such rows count as errors.
+        metrics: makes the further metrics of one side, given how many classes its rows may have.
         fused: one kernel for the whole optimiser.
         attention_dropout: False leaves the attention's dropout out of packed batches.
     """
@@ -81,9 +59,10 @@ class Classifier(pl.LightningModule):
         encoder: nn.Module,
         classes: Sequence[str],
         classes_hash: str,
-        optimisation: Optimisation | None = None,
+        learning: Learning | None = None,
         dropout_seed: int = 0,
         unseen: Mapping[str, int] | None = None,
+        metrics: Callable[[int], Mapping[str, Metric]] | None = None,
         *,
         fused: bool = False,
         attention_dropout: bool = True,
@@ -92,9 +71,11 @@ class Classifier(pl.LightningModule):
         self.fused, self.attention_dropout = fused, attention_dropout
         self.encoder = encoder
         self.classes, self.classes_hash = tuple(classes), classes_hash
-        self.optimisation, self.dropout_seed = optimisation, dropout_seed
+        self.learning, self.dropout_seed = learning, dropout_seed
+        if learning is not None:
+            self.loss = learning.loss  # a loss may have weights, which move to the device and learn with the encoder's
         self.validation_scores, self.test_scores = (
-            Scores(len(classes), (unseen or {}).get(side, 0)) for side in ("validation", "test")
+            Scores(len(classes), (unseen or {}).get(side, 0), metrics) for side in ("validation", "test")
         )
         self.train_loss = MeanLoss()
         # a loss that is not a number counts as infinite: torchmetrics would leave it out of the mean
@@ -151,15 +132,15 @@ class Classifier(pl.LightningModule):
         return int(data.steps_per_epoch)
 
     def training_step(self, batch: Batch) -> Tensor:
-        """Return the cross-entropy whose gradient, averaged over processes, is that of the whole batch's mean."""
+        """Return the loss whose gradient, averaged over processes, is that of the whole batch's mean."""
         self.step += 1
         if not len(batch["labels"]):  # the last batch has fewer rows than there are processes
-            return 0.0 * torch.stack([weight.sum() for weight in self.encoder.parameters()]).sum()
-        total = functional.cross_entropy(self(batch), batch["labels"], reduction="sum")
+            return 0.0 * torch.stack([weight.sum() for weight in self.parameters()]).sum()
+        total = self.loss(self(batch), batch["labels"]).sum()
         rows = len(batch["labels"])
         self.train_loss.update(total.detach(), rows)
         self.log("train_loss_step", total.detach() / rows, prog_bar=True, batch_size=rows)
-        return total * (self.trainer.world_size / batch["of_rows"])
+        return total * (self.trainer.world_size / batch["of_rows"])  # type: ignore[no-any-return]
 
     def on_train_epoch_end(self) -> None:
         """Log the mean loss of the epoch's rows and the learning rate.
@@ -171,7 +152,7 @@ class Classifier(pl.LightningModule):
         if not math.isfinite(loss):
             raise KjcmError(
                 f"The training loss is {loss} in epoch {self.current_epoch + 1}: the training diverged. Lower optim.lr "
-                f"(now {self.optimisation.lr if self.optimisation else 0:g}), or set optim.clip=1.0."
+                f"(now {self.next_rate:g}), or set trainer.flags.gradient_clip_val=1.0."
             )
         self.log_dict({"train_loss": self.train_loss, "lr": self.next_rate})
 
@@ -211,37 +192,35 @@ class Classifier(pl.LightningModule):
         self.predicted.append(first_codes(logits, batch["rows"]))
 
     def configure_optimizers(self) -> Any:
-        """Return the optimiser, with a schedule stepped once a batch where one is asked for."""
-        optimizer, chosen = self.new_optimizer(), self.optimisation
-        if chosen is None or chosen.constant:
-            return optimizer
+        """Return the optimiser, with its schedule stepped once an optimiser step."""
+        optimizer, schedule = self.new_optimizer(), self._learning.schedule
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: chosen.factor(step, steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def new_optimizer(self) -> torch.optim.Optimizer:
-        """Return the optimiser of the encoder's weights."""
-        chosen = self.optimisation
-        assert chosen is not None, "this module only measures"
-        kind: Any = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[chosen.name]
-        weights, decay = self.encoder.parameters(), chosen.weight_decay
-        optimizer: torch.optim.Optimizer = kind(weights, lr=chosen.lr, weight_decay=decay, fused=self.fused or None)
-        return optimizer
+        """Return the optimiser of the weights that learn."""
+        return self._learning.optimizer(self, fused=self.fused)
+
+    @property
+    def _learning(self) -> Learning:
+        assert self.learning is not None, "this module only measures"
+        return self.learning
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """Clip the gradient's norm; Lightning itself refuses to for a fused optimiser in mixed precision."""
-        if self.optimisation is not None and self.optimisation.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), self.optimisation.clip)
+        """Limit the gradient; Lightning itself refuses to for a fused optimiser in mixed precision."""
+        self._learning.limit(self.parameters())
 
     def on_train_start(self) -> None:
         """Run optimiser and schedule in this module's way; a checkpoint may be of another device's or engine's."""
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         for group in optimizer.param_groups:
-            group.update(fused=self.fused or None, capturable=False, lr=float(group["lr"]))
+            ours = {"fused": self.fused or None, "capturable": False}
+            group.update({name: value for name, value in ours.items() if name in group}, lr=float(group["lr"]))
         for config in self.trainer.lr_scheduler_configs:  # a captured training's checkpoint has none of it
-            config.scheduler.last_epoch = self.current_epoch * self._steps_per_epoch + self.step
+            config.scheduler.last_epoch = self.trainer.global_step
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Send the class order along, where the training is, and the sum of the epoch's losses over all processes.
@@ -269,7 +248,8 @@ class Classifier(pl.LightningModule):
         place, data = checkpoint["kjcm"], self.trainer.datamodule  # type: ignore[attr-defined]
         self.epoch, self.step = place["epoch"], place["step"]
         data.begin_at(self.epoch, self.step)
-        position = Position(self.epoch, self.step, data.steps_per_epoch, data.block or 1)
+        accumulated = self.trainer.accumulate_grad_batches
+        position = Position(self.epoch, self.step, data.steps_per_epoch, data.block or 1, accumulated)
         checkpoint["loops"] = {"fit_loop": loops_at(self.trainer, position)}
         if self.step and self.global_rank == 0:
             self.train_loss.update(torch.tensor(0.0), 0)  # else it warns that it holds nothing

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
-from kjcm.engine.lightning_internals import checkpoint_of
+from kjcm.engine.lightning_internals import averaged_weights, checkpoint_of
 from kjcm.errors import KjcmError
 
 State = dict[str, Any]
@@ -30,7 +30,8 @@ class Saving(Checkpoint):
         every: seconds from one checkpoint to the next.
         asked: returns the number of a signal that asks to leave, 0 without one.
         leave: called after saving with that number; it raises, or returns where the training is to go on.
-        choose: keep the weights of the least validation loss.
+        monitor: the validation metric by which the best weights are kept; None: the last weights count.
+        mode: 'min' or 'max', which value of it is best.
     """
 
     def __init__(
@@ -39,10 +40,12 @@ class Saving(Checkpoint):
         every: float,
         asked: Callable[[], int],
         leave: Callable[[int], None],
-        choose: bool,
+        monitor: str | None = None,
+        mode: str = "min",
     ) -> None:
-        self._save_to, self._every, self._asked, self._leave, self._choose = save, every, asked, leave, choose
-        self.best_loss = math.inf
+        self._save_to, self._every, self._asked, self._leave = save, every, asked, leave
+        self.monitor, self._sign = monitor, 1 if mode == "min" else -1
+        self.best_value = math.inf  # of the monitored metric, times -1 where more is better
         self.best_epoch = 0  # counted from 1; 0 where it is not known
         self.best_weights: dict[str, Tensor] | None = None
         self._saved_at, self._saved = 0.0, -1
@@ -59,7 +62,9 @@ class Saving(Checkpoint):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save if it is time or the process is to leave, and leave."""
+        """Save if it is time or the process is to leave, and leave; never between the batches of one optimiser step."""
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
         if trainer.world_size > 1 and self._every and trainer.global_step % STEPS_A_TURN:
             return
         signal, due = agreed(trainer, self._asked(), time.monotonic() - self._saved_at >= self._every)
@@ -71,24 +76,24 @@ class Saving(Checkpoint):
         self._act(trainer, signal, True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the best weights, in the host's memory."""
-        if self._choose and trainer.state.fn == "fit":
-            loss = float(trainer.callback_metrics["val_loss"])
-            if self.best_weights is None or loss < self.best_loss:
-                self.best_loss = loss if math.isfinite(loss) else math.inf
+        """Keep the best weights, in the host's memory; where a callback averages weights, those that were measured."""
+        if self.monitor and trainer.state.fn == "fit":
+            value = self._sign * float(trainer.callback_metrics[self.monitor])
+            if self.best_weights is None or value < self.best_value:
+                self.best_value = value if math.isfinite(value) else math.inf
                 self.best_epoch = trainer.current_epoch + 1
-                self.best_weights = {name: value.cpu().clone() for name, value in pl_module.state_dict().items()}
+                weights = averaged_weights(trainer) or pl_module.state_dict()
+                self.best_weights = {name: value.cpu().clone() for name, value in weights.items()}
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: State) -> None:
         """Send the best weights along, and whether the training stops here."""
-        best = {"loss": self.best_loss, "weights": self.best_weights, "epoch": self.best_epoch}
+        best = {"value": self.best_value, "weights": self.best_weights, "epoch": self.best_epoch}
         checkpoint["saving"] = {"best": best, "stop": bool(trainer.should_stop)}
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: State) -> None:
         """Take them back; a training that had stopped early stays so."""
         best = checkpoint["saving"]["best"]
-        self.best_loss, self.best_weights = best["loss"], best["weights"]
-        self.best_epoch = best.get("epoch", 0)  # checkpoints of earlier versions have none
+        self.best_value, self.best_weights, self.best_epoch = best["value"], best["weights"], best["epoch"]
         trainer.should_stop = checkpoint["saving"]["stop"]
 
     def _act(self, trainer: pl.Trainer, signal: int, due: bool) -> None:

@@ -1,10 +1,10 @@
 """The article's metrics with torchmetrics: on the device, and right under DDP."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
@@ -13,6 +13,8 @@ from torchmetrics.classification import (
     MulticlassRecall,
     MulticlassStatScores,
 )
+
+from kjcm.errors import ConfigError
 
 TOP = (2, 3, 4, 5)
 
@@ -46,7 +48,7 @@ class MeanLoss(Metric):
         return self.total / self.rows
 
 
-class Scores(MetricCollection):
+class Scores(nn.Module):
     """Accuracy, weighted and macro precision, recall and F1, Top-2 to Top-5, and the counts of each class.
 
     A group that is never predicted has precision 0. Macro averages are over the classes that occur among codes or
@@ -55,9 +57,13 @@ class Scores(MetricCollection):
     Args:
         classes: classes that the model can predict.
         unseen: further codes among the rows, which no prediction can match.
+        further: makes further metrics, given the number of classes and unseen codes; they take probabilities.
     """
 
-    def __init__(self, classes: int, unseen: int = 0) -> None:
+    def __init__(
+        self, classes: int, unseen: int = 0, further: Callable[[int], Mapping[str, Metric]] | None = None
+    ) -> None:
+        super().__init__()
         self.predictable, self.scored = classes, classes + unseen
         common: dict[str, Any] = {"num_classes": self.scored, "validate_args": False}
         metrics: dict[str, Metric | MetricCollection] = {
@@ -73,21 +79,36 @@ class Scores(MetricCollection):
         # what shares its counts is said here: found out from a first batch, Top-2 and Top-5 may look alike and stay tied
         groups = [[name] for name in metrics if name.endswith("accuracy")]
         groups.append([name for name in metrics if not name.endswith("accuracy")])
-        super().__init__(metrics, compute_groups=groups)
+        self.own = MetricCollection(metrics, compute_groups=groups)
+        self.further = MetricCollection(dict(further(self.scored)), compute_groups=False) if further else None
 
-    def update(self, logits: Tensor, target: Tensor) -> None:  # type: ignore[override]
+    @property
+    def names(self) -> list[str]:
+        """The names of the metrics in `summary`."""
+        return [*(name for name in self.own if name != "counts"), *(self.further or ())]
+
+    def update(self, logits: Tensor, target: Tensor) -> None:
         """Add rows; logits: [rows, classes], target: [rows] with indices from `classes` on for unseen codes."""
         if self.scored > self.predictable:
             never = logits.new_full((len(logits), self.scored - self.predictable), -torch.inf)
             logits = torch.cat([logits, never], dim=1)
-        super().update(logits.float(), target)
+        logits = logits.float()
+        self.own.update(logits, target)
+        if self.further:
+            self.further.update(logits.softmax(dim=1), target)
+
+    def reset(self) -> None:
+        """Forget all rows."""
+        self.own.reset()
+        if self.further:
+            self.further.reset()
 
     def summary(self) -> tuple[dict[str, float], dict[str, list[float]]]:
         """Return the metrics, and per class precision, recall, f1 and the counts of rows and predictions.
 
         Sums of float32 weights can end a hair above 1, which no metric is.
         """
-        values: Mapping[str, Tensor] = self.compute()
+        values: Mapping[str, Tensor] = self.own.compute()
         counts = values["counts"].double().cpu()
         tp, fp, _, fn, rows = counts.unbind(1)
         per_class = {
@@ -97,7 +118,19 @@ class Scores(MetricCollection):
             "n": rows.tolist(),
             "n_predicted": (tp + fp).tolist(),
         }
-        return {name: min(1.0, float(value)) for name, value in values.items() if name != "counts"}, per_class
+        own = {name: min(1.0, float(value)) for name, value in values.items() if name != "counts"}
+        return own | self._further(), per_class
+
+    def _further(self) -> dict[str, float]:
+        """Return the further metrics.
+
+        Raises:
+            ConfigError: one is not a single number.
+        """
+        found: Mapping[str, Tensor] = self.further.compute() if self.further else {}
+        if wrong := [name for name, value in found.items() if value.numel() != 1]:
+            raise ConfigError(f"metrics.{wrong[0]} is no single number. Average it, as with average=macro.")
+        return {name: float(value) for name, value in found.items()}
 
 
 def ratio(part: Tensor, whole: Tensor) -> list[float]:

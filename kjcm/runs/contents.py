@@ -47,7 +47,7 @@ REPORT = {
 }
 NAMED = {"name": str, "seed": Count, "seeds": {str: Count}, "data": {"source": str}, "classification": {"name": str},
          "preset": {"scale": float}}  # fmt: skip
-TRAINED = {"model": {"name": str}, "optim": {"lr": float}, "trainer": {"max_epochs": Count}}
+TRAINED = {"model": {"name": str}, "optim": {str: object}, "trainer": {"max_epochs": Count}}
 # Keys of a data node that no cohort depends on; runs of an earlier version may lack them.
 NOT_NEEDED = {"higher_cutoff", "batch_size", "manager_words", "reviewed", "train_wave"} | {
     key.removeprefix("data.") for key in LEGACY
@@ -130,6 +130,11 @@ def recorded_data(path: Path, config: Config, *, own: bool = True) -> Config:
         check_values(ClassificationConfig, found["classification"], "classification.")
     except ConfigError as error:
         raise damaged(file, error) from None
+    if own and found["data"].get("reader"):
+        raise KjcmError(
+            f"{file}: its data were read by a function of the user's, which kjcm does not run for a run folder. Name the data "
+            "on the command line."
+        )
     for key in INPUTS:
         node, name = key.split(".")
         is_read = node == "classification" or (own and node == "data")

@@ -51,7 +51,7 @@ def write_card(path: Path, config: Config, rows: Rows, report: Mapping[str, Any]
         "model": model["name"],
         "base": hub,
         "start": start,
-        "optim": f"{optim['name']} at {optim['lr']:g}",
+        "optim": optim["_target_"].rpartition(".")[2] + (f" at {optim['lr']:g}" if "lr" in optim else ""),
         "batch": data["batch_size"],
         "majors": _majors(path, rows.classification) if report["metrics"] else [],
         "calibration": calibration_of(path / "model"),

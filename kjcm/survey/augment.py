@@ -2,11 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
+from kjcm.errors import ConfigError, some
 from kjcm.files import require_file
 from kjcm.ksco.classification import Classification
+from kjcm.parts import TARGET, build
 from kjcm.read.cells import code_texts, tidy
 from kjcm.read.columns import meant_columns
 from kjcm.read.labelled import value_labels
@@ -18,20 +21,47 @@ CODE = "reviewed_code"  # column of a reviewed file
 
 
 def augmentation(
-    classification: Classification, classes: Sequence[str], *, titles: bool, descriptions: bool
+    classification: Classification,
+    classes: Sequence[str],
+    *,
+    titles: bool,
+    descriptions: bool,
+    rows: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Return training rows (text, code) from the titles and descriptions of each class and all codes beneath it.
 
     The same text under one class is taken once. Only classes with training rows get rows, so that the class list does not
     depend on augmentation.
+
+    Args:
+        classification: of the codes.
+        classes: the codes to learn.
+        titles: whether titles are used.
+        descriptions: whether descriptions are used.
+        rows: node of a function that makes further rows: classification and classes in, a table of text and code out.
+
+    Raises:
+        ConfigError: the function returns something else, or rows of other codes.
     """
-    rows: dict[tuple[str, str], None] = {}  # a dict keeps the order and drops what is said twice
+    found: dict[tuple[str, str], None] = {}  # a dict keeps the order and drops what is said twice
     for code in classes:
         for one in classification.below(code):
             for wanted, texts in ((titles, classification.titles), (descriptions, classification.descriptions)):
                 if wanted and (text := tidy(texts.get(one, ""))):
-                    rows[text, code] = None
-    return pd.DataFrame(list(rows), columns=["text", "code"], dtype=str)
+                    found[text, code] = None
+    made = pd.DataFrame(list(found), columns=["text", "code"], dtype=str)
+    return pd.concat([made, _rows_of(rows, classification, classes)], ignore_index=True) if rows else made
+
+
+def _rows_of(node: Mapping[str, Any], classification: Classification, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the rows that a function of the user's makes."""
+    frame = build("augment.rows", node, classification, list(classes))
+    if not isinstance(frame, pd.DataFrame) or not {"text", "code"} <= set(frame.columns):
+        raise ConfigError(f"augment.rows: {node[TARGET]} must return a table with the columns text and code.")
+    frame = frame[["text", "code"]].astype(str)
+    if other := set(frame["code"]) - set(classes):
+        raise ConfigError(f"augment.rows: {node[TARGET]} made rows of codes that are no class: {some(sorted(other))}.")
+    return frame
 
 
 def reviewed_rows(

@@ -62,7 +62,7 @@ def _tables(data: Config, classification: Classification) -> Source:
             )
         files = data["wave5"], data["wave6"], data["crosswalk"], data["resolutions"]
         return kwcs_source(*files, columns, options)
-    return table_source(data["path"], data["test_path"], columns, options)
+    return table_source(data["path"], data["test_path"], columns, options, data.get("reader"))
 
 
 def cohort_of(data: Config, classification: Classification, source: Source | None = None) -> Cohort:
@@ -89,7 +89,7 @@ def cached_cohort(data: Config, classification: Classification, cache: str | Non
     Raises:
         KjcmError: any input is not usable, or it changed while it was read.
     """
-    if cache is None:
+    if cache is None or data.get("reader"):  # what a reader of the user's does may change without a sign
         return cohort_of(data, classification)
     key = _cohort_key(data, classification)
 

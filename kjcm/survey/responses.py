@@ -8,12 +8,14 @@ Every value but person_at, weight and manages is a str.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import require_file
+from kjcm.parts import TARGET, build
 from kjcm.read.cells import code_texts, text_cells, tidy, values_of, without_decimals
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import PLAIN, ReadOptions
@@ -91,19 +93,36 @@ class Source:
 
 
 def table_source(
-    path: str | None, test_path: str | None, columns: Mapping[str, str | None], options: ReadOptions = PLAIN
+    path: str | None,
+    test_path: str | None,
+    columns: Mapping[str, str | None],
+    options: ReadOptions = PLAIN,
+    reader: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Return the source of `data=table`: one file to split, or a file to train on and one to test on, or a test alone."""
+    """Return the source of `data=table`: one file to split, or a file to train on and one to test on, or a test alone.
+
+    Args:
+        path: file to split, or to train on.
+        test_path: file of test rows.
+        columns: role -> column name.
+        options: how kjcm reads the files.
+        reader: node of a function that reads them instead: a path in, a table out.
+    """
     if path is None and test_path is None:
         raise ConfigError("data=table needs data.path=FILE (and, for test rows of their own, data.test_path=FILE).")
-    surveys = [_read(path, options)] if path else []
+    surveys = [_read(path, options, reader)] if path else []
     if test_path:
-        surveys.append(replace(_read(test_path, options), test=True))
+        surveys.append(replace(_read(test_path, options, reader), test=True))
     return Source(tuple(surveys), columns)
 
 
-def _read(path: str, options: ReadOptions) -> Survey:
+def _read(path: str, options: ReadOptions, reader: Mapping[str, Any] | None = None) -> Survey:
     """Return the survey in a file."""
+    if reader:
+        table = build("data.reader", reader, require_file(path))
+        if not isinstance(table, pd.DataFrame):
+            raise ConfigError(f"data.reader: {reader[TARGET]} returned a {type(table).__name__}, not a pandas table.")
+        return Survey(table.reset_index(drop=True), path, options=options)
     table = read_table(path, options)
     return Survey(table, path, labels=value_labels(require_file(path), options), options=options)
 

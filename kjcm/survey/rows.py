@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.ksco.classification import Classification
+from kjcm.ksco.classification import Classification, prefixes_of
 from kjcm.survey.augment import augmentation, reviewed_rows
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import Config, cached_cohort, classification_of
@@ -45,6 +45,12 @@ class Rows:
         """Return the codes of the training rows, survey and reviewed ones, augmentation not counted."""
         train = self.sides["train"]["code"].tolist()
         return train[: len(train) - self.n_augmented]
+
+    @property
+    def ancestors(self) -> list[tuple[str, ...]]:
+        """Return the codes above each class, the top first."""
+        found = [self.classification.ancestors(code) for code in self.cohort.classes]
+        return found if any(found) else prefixes_of(self.cohort.classes)
 
 
 def indices_of(codes: Sequence[str], classes: Sequence[str]) -> tuple["np.ndarray[Any, np.dtype[np.int64]]", list[str]]:

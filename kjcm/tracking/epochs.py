@@ -84,11 +84,9 @@ class Epochs(pl.Callback):
                 if stopping.wait_count
                 else "is not a finite number"
             )
-            log.info("stopped early after epoch %d of %s: the validation loss %s", done, planned, why)
+            log.info("stopped early after epoch %d of %s: %s %s", done, planned, stopping.monitor, why)
         if (trainer.should_stop or done == planned) and self._saving.best_epoch:
-            log.info(
-                "the model has the weights of epoch %d, which has the least validation loss", self._saving.best_epoch
-            )
+            log.info("the model has the weights of epoch %d, the best by %s", self._saving.best_epoch, stopping.monitor)
 
     def _name(self, trainer: pl.Trainer) -> str:
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"

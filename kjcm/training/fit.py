@@ -19,6 +19,7 @@ from kjcm.survey.inputs import Config
 from kjcm.survey.rows import Rows
 from kjcm.tracking.loggers import log_outcome, make_loggers
 from kjcm.training.checkpoints import Checkpoints
+from kjcm.training.parts import callbacks_of, metrics_of
 from kjcm.training.signals import Signals
 from kjcm.training.trainer import gathered, make_trainer, processes
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from kjcm.engine.data import TokenData
+    from kjcm.engine.learning import Learning
     from kjcm.engine.resume import Saving
     from kjcm.model.encoder import FirstToken, MeanPooled
 
@@ -40,6 +42,7 @@ class Prepared:
         tokenizer: what made the tokens.
         unknown_share: share of [UNK] among the training tokens.
         encoder: the model before training.
+        learning: how it learns.
         engine: how it is trained.
     """
 
@@ -48,6 +51,7 @@ class Prepared:
     tokenizer: "PreTrainedTokenizerFast"
     unknown_share: float
     encoder: "FirstToken | MeanPooled"
+    learning: "Learning"
     engine: Engine
 
 
@@ -57,18 +61,21 @@ class Fitted:
 
     Attributes:
         epochs: epochs trained.
+        steps: optimiser steps of these epochs.
         seconds: seconds of training (of its last part, if it was interrupted).
         precision: as Lightning names it.
         capture: of these seconds, those of compiling and capturing the step.
     """
 
     epochs: int
+    steps: int
     seconds: float
     precision: str
     capture: float = 0.0
 
 
-FITTED = {"checkpoint": str, "epochs": int, "seconds": float, "precision": str, "capture": float}  # fitted.json
+# fitted.json
+FITTED = {"checkpoint": str, "epochs": int, "steps": int, "seconds": float, "precision": str, "capture": float}
 
 
 @contextmanager
@@ -91,7 +98,7 @@ def fitted_and_measured(
         overrides: what processes that the Trainer starts are told, so that they do this very job.
         signals: that ask this process to leave.
         sweep: what the multirun that this is a job of is called.
-        callbacks: Lightning callbacks beside those of every run.
+        callbacks: Lightning callbacks besides those of every run and of its config.
 
     Raises:
         Interrupted: the process was told to leave; while it trains, only once all is saved.
@@ -102,7 +109,7 @@ def fitted_and_measured(
     with make_loggers(config, folder, prepared.rows.cohort, sweep=sweep, step=step) as loggers:
         with processes("train", overrides, folder.path):
             fitted, outcome = _fit_and_measure(config, prepared, store, newest, signals, loggers, callbacks)
-        log_outcome(loggers, outcome, fitted.epochs * prepared.data.steps_per_epoch)
+        log_outcome(loggers, outcome, fitted.steps)
         yield fitted, outcome, loggers
 
 
@@ -115,20 +122,23 @@ def _fit_and_measure(
     loggers: list[Any],
     callbacks: Sequence[Any],
 ) -> tuple[Fitted, Outcome]:
+    from lightning.pytorch.callbacks import EarlyStopping
+
     from kjcm.engine.lightning_internals import stop_processes
     from kjcm.engine.resume import Saving
     from kjcm.tracking.epochs import Epochs
     from kjcm.tracking.meter import Meter
 
-    module, node = module_for(config, prepared), config["trainer"]
-    patience = node["patience"]
-    saving = Saving(store.save, node["save_every"], signals.asked, signals.obey, choose=bool(patience))
+    module, own = module_for(config, prepared), callbacks_of(config)
+    stopping = next((callback for callback in own if isinstance(callback, EarlyStopping)), None)
+    best_by = {"monitor": stopping.monitor, "mode": stopping.mode} if stopping else {}
+    saving = Saving(store.save, config["trainer"]["save_every"], signals.asked, signals.obey, **best_by)
     meter = [Meter()] if loggers else []
     trainer = make_trainer(
-        node,
+        config["trainer"],
         folder=store.folder.parent,
         loggers=loggers,
-        callbacks=[saving, *_stopping(patience), Epochs(saving), *meter, *callbacks],
+        callbacks=[saving, *own, Epochs(saving), *meter, *callbacks],
         log_every=1 if prepared.engine.block else 10,  # blocks seldom end at a multiple of ten steps
     )
     try:
@@ -142,16 +152,17 @@ def _fit_and_measure(
 def module_for(config: Config, prepared: Prepared) -> Any:
     """Return the LightningModule that learns in the way of the engine."""
     from kjcm.engine.captured import CapturedClassifier
-    from kjcm.engine.module import Classifier, Optimisation
+    from kjcm.engine.module import Classifier
 
     cohort, engine = prepared.rows.cohort, prepared.engine
     arguments = (
         prepared.encoder,
         cohort.classes,
         cohort.classes_hash,
-        Optimisation(**config["optim"]),
+        prepared.learning,
         config["seeds"]["dropout"],
         {side: len(codes) for side, codes in prepared.rows.unseen.items()},
+        metrics_of(config),
     )
     if engine.name == "captured":
         how = {"attention_dropout": engine.attention_dropout, "compiled": engine.compiled, "strict": engine.strict}
@@ -189,7 +200,13 @@ def _fit(
         with signals.held():
             trainer.fit(module, datamodule=prepared.data, ckpt_path=str(file) if file else None, weights_only=True)
         seconds = round(time.perf_counter() - begin, 3)
-        fitted = Fitted(trainer.current_epoch, seconds, str(trainer.precision), round(module.capture_seconds, 3))
+        fitted = Fitted(
+            trainer.current_epoch,
+            trainer.global_step,
+            seconds,
+            str(trainer.precision),
+            round(module.capture_seconds, 3),
+        )
         weights = saving.best_weights
         if global_rank() == 0 and store.last:
             write_json(note, {**vars(fitted), "checkpoint": store.last.name})
@@ -199,7 +216,8 @@ def _fit(
 
 
 def measure(trainer: Any, module: Any, data: "TokenData") -> Outcome:
-    """Return what the module as it now is does on the validation and test rows of `data`."""
+    """Return what the module as it now is does on all validation and test rows of `data`, whatever trainer.flags limit."""
+    trainer.limit_val_batches = trainer.limit_test_batches = 1.0
     validation: dict[str, float] = {}
     if "validation" in data.sides:
         trainer.validate(module, datamodule=data, verbose=False)
@@ -214,10 +232,3 @@ def measure(trainer: Any, module: Any, data: "TokenData") -> Outcome:
         metrics, per_class = module.test_scores.summary()
     predicted, validated = gathered(module.predicted), gathered(module.validated)
     return Outcome(metrics, per_class, validation, predicted, validated, device_name(trainer.strategy.root_device))
-
-
-def _stopping(patience: int | None) -> list[Any]:
-    """Return early stopping, where it is asked for."""
-    from lightning.pytorch.callbacks import EarlyStopping
-
-    return [EarlyStopping("val_loss", patience=patience, check_on_train_epoch_end=False)] if patience else []

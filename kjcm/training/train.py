@@ -18,7 +18,6 @@ from kjcm import __version__
 from kjcm.engine.choice import choose_engine
 from kjcm.engine.device import global_rank, quiet, require_device
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.ksco.classification import prefixes_of
 from kjcm.runs.failures import failure_of, write_failure
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.held_out import TEST, calibrate, scored
@@ -31,6 +30,7 @@ from kjcm.text.tokenizer import holds_kobert
 from kjcm.tracking.upload import share
 from kjcm.training.checkpoints import tidy_up
 from kjcm.training.fit import Fitted, Prepared, fitted_and_measured
+from kjcm.training.parts import chooses_weights, learning_of, require_parts, train_limit
 from kjcm.training.run import at_work, finish, report_record, run_to_make, write_predictions
 from kjcm.training.signals import signals
 from kjcm.triage.logits import save_scored
@@ -64,6 +64,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
         return
     config, folder = wanted
     require_device("trainer.accelerator", config["trainer"]["accelerator"])
+    require_parts(config)
     begin = time.perf_counter()
     _require_fitting_tokenizer(config)
     rows = rows_of(config, test=config["evaluate"])
@@ -124,7 +125,7 @@ def _keep_model(config: Config, path: Path, prepared: Prepared, outcome: Outcome
     if outcome.validated:
         words = settings.manager_words
         found = scored(rows.sides["validation"], rows.labels["validation"], outcome.validated, words)
-        stopped = config["trainer"]["patience"] is not None
+        stopped = chooses_weights(config)
         calibrate(model, rows.sides["validation"], found, settings, config["data"]["split_seed"], stopped)
         if outcome.predictions:
             tested = scored(rows.sides["test"], rows.labels["test"], outcome.predictions, words)
@@ -147,6 +148,7 @@ def prepared_for(config: Config, rows: Rows) -> Prepared:
         KjcmError: the tokenizer or the weights are not usable.
     """
     from kjcm.engine.data import Labelled, TokenData
+    from kjcm.engine.learning import freeze
     from kjcm.text.tokens import require_known
 
     quiet()
@@ -154,7 +156,9 @@ def prepared_for(config: Config, rows: Rows) -> Prepared:
     tokenizer, tokens = tokens_of(config, rows)
     share = require_known(tokens["train"], tokenizer.unk_token_id, node["max_unknown"], node["path"] or node["kind"])
     encoder = _encoder(config, len(rows.cohort.classes), len(tokenizer), int(tokenizer.pad_token_id))
-    engine = choose_engine(config["engine"], config["trainer"], encoder)
+    learning = learning_of(config, rows)
+    freeze(encoder, learning.groups)
+    engine = choose_engine(config, encoder)
     return Prepared(
         rows=rows,
         data=TokenData(
@@ -165,10 +169,12 @@ def prepared_for(config: Config, rows: Rows) -> Prepared:
             workers=config["trainer"]["num_workers"],
             packed=engine.name != "reference",
             block=engine.block,
+            limit=train_limit(config["trainer"]["flags"]),
         ),
         tokenizer=tokenizer,
         unknown_share=share,
         encoder=encoder,
+        learning=learning,
         engine=engine,
     )
 
@@ -215,8 +221,7 @@ def _tokenizer_path(config: Config) -> str | None:
 
 def _model_settings(config: Config, rows: Rows) -> Settings:
     cohort, model, title = rows.cohort, config["model"], rows.classification.title
-    ancestors = [rows.classification.ancestors(code) for code in cohort.classes]
-    ancestors = ancestors if any(ancestors) else prefixes_of(cohort.classes)
+    ancestors = rows.ancestors
     n_train = Counter(rows.learnt)
     return Settings(
         classes=cohort.classes,

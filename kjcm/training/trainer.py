@@ -32,6 +32,8 @@ def make_trainer(
     from kjcm.engine.lightning_internals import ProgressBar, leave_signals_alone
 
     quiet()
+    # the module limits the gradient itself, in every engine
+    flags = {name: value for name, value in node["flags"].items() if not name.startswith("gradient_clip_")}
     # nothing here reads what it has not written, and filling all new memory costs a sixth of a step
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     progress = [ProgressBar(leave=False)] if node["progress"] and sys.stdout.isatty() else []
@@ -49,10 +51,9 @@ def make_trainer(
             callbacks=[*callbacks, *progress],
             enable_checkpointing=bool(callbacks),
             enable_progress_bar=bool(progress),
-            enable_model_summary=False,
             num_sanity_val_steps=0,
-            log_every_n_steps=log_every,
             use_distributed_sampler=False,  # the data module shares the rows out itself
+            **{"enable_model_summary": False, "log_every_n_steps": log_every, **flags},
         )
         leave_signals_alone(trainer)  # kjcm.training.signals has its own handlers
         return trainer

@@ -11,11 +11,12 @@ from optuna.distributions import BaseDistribution
 from kjcm.config.checks import check
 from kjcm.config.commands import TrainConfig, TuneConfig
 from kjcm.config.composition import known_keys, no_such_key, without_hydra
-from kjcm.config.overrides import group_names, is_from_hydra, quoted, said, word_key
+from kjcm.config.overrides import OPEN, group_names, is_from_hydra, opened, quoted, said, word_key
 from kjcm.errors import ConfigError, some
 from kjcm.runs.folder import default_path, identity_of
 from kjcm.shell import command_line
 from kjcm.survey.inputs import Config
+from kjcm.training.parts import require_parts
 from kjcm.tune.space import Value, ends, word
 
 OWN = {"tune", "sweep"} | {field.name for field in fields(TuneConfig)} - {field.name for field in fields(TrainConfig)}
@@ -77,7 +78,7 @@ def composed(words: Sequence[str], study: str) -> Composed:
     """
     own = ["evaluate=false", f"name={quoted(study)}"]
     try:
-        whole = compose("train", [*words, *own], return_hydra_config=True)
+        whole = compose("train", [opened(one, "train") for one in (*words, *own)], return_hydra_config=True)
         cfg = without_hydra(whole)
         check(cfg)
         config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
@@ -100,7 +101,7 @@ def require_searchable(base: Sequence[str], distributions: Mapping[str, BaseDist
     made = composed(base, "tune")
     known = known_keys(made.cfg)
     for key in distributions:
-        if key not in (*known, *group_names("train")) and not key.startswith("model.shape."):
+        if key not in (*known, *group_names("train")) and not key.startswith(OPEN):
             raise ConfigError(f"space: {no_such_key(key, known)}")
     first = made.config
     trainer = first["trainer"]
@@ -113,7 +114,7 @@ def require_searchable(base: Sequence[str], distributions: Mapping[str, BaseDist
     for key, distribution in distributions.items():
         for value in ends(distribution):
             try:
-                composed(trial_words(base, {key: value}), "tune")
+                require_parts(composed(trial_words(base, {key: value}), "tune").config)
             except ConfigError as error:
                 begin = f"{word(key, value)}: "
                 raise ConfigError(f"space, {begin}{str(error).removeprefix(begin)}") from None

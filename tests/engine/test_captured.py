@@ -21,13 +21,15 @@ from kjcm.engine import captured
 from kjcm.engine.captured import CapturedClassifier
 from kjcm.engine.data import Labelled, TokenData
 from kjcm.engine.graph import Steps
-from kjcm.engine.module import Classifier, Optimisation
+from kjcm.engine.learning import Learning
+from kjcm.engine.module import Classifier
 from kjcm.engine.resume import Saving, require_same_step
 from kjcm.errors import KjcmError
 from kjcm.model.attention import Layout
 from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, can_pack
 from kjcm.model.packing import pack
 from kjcm.text.tokens import Tokens
+from tests.engine.making import learning_of
 
 CLASSES = tuple(f"{code}" for code in range(111, 118))
 PAD, SIZE, ROWS = 1, 8, 61  # the last of 8 steps has 5 rows
@@ -44,7 +46,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "roberta": {"model_type": "roberta", **COMMON},
     "xlm-roberta": {"model_type": "xlm-roberta", **COMMON},
 }  # fmt: skip
-ADAM = Optimisation("adam", 1e-3)
+ADAM = learning_of("adam", 1e-3)
 CPU = torch.device("cpu")
 
 
@@ -84,9 +86,9 @@ def data_of(engine: str) -> TokenData:
     )  # fmt: skip
 
 
-def module_of(engine: str, encoder: Any, optimisation: Optimisation, **options: Any) -> Classifier:
+def module_of(engine: str, encoder: Any, learning: Learning, **options: Any) -> Classifier:
     kind = CapturedClassifier if engine == "captured" else Classifier
-    return kind(encoder, CLASSES, "hash", optimisation, 7, **options)
+    return kind(encoder, CLASSES, "hash", learning, 7, **options)
 
 
 def trained(
@@ -96,13 +98,13 @@ def trained(
     *,
     epochs: int = 2,
     precision: Any = "32-true",
-    optimisation: Optimisation = ADAM,
+    learning: Learning = ADAM,
     resume: bool = False,
     more: Sequence[pl.Callback] = (),
     accelerator: str = "cpu",
     **options: Any,
 ) -> tuple[pl.Trainer, Classifier]:
-    module = module_of(engine, encoder, optimisation, **options)
+    module = module_of(engine, encoder, learning, **options)
     last = folder / "last.ckpt"
     trainer = pl.Trainer(
         accelerator=accelerator, devices=1, max_epochs=epochs, precision=precision, logger=False, enable_progress_bar=False,
@@ -173,14 +175,14 @@ def test_a_laid_out_batch_has_the_loss_and_gradients_of_its_rows_alone(kind: str
 
 @pytest.mark.parametrize("engine", ["packed", "captured"])
 @pytest.mark.parametrize(
-    "optimisation",
-    [Optimisation("adam", 1e-3), Optimisation("adamw", 2e-3, 0.01, 0.2, "linear", 0.5)],
-    ids=lambda o: o.name,
+    "learning",
+    [learning_of("adam", 1e-3), learning_of("adamw", 2e-3, 0.01, 0.2, "linear", 0.5)],
+    ids=["adam", "adamw"],
 )
-def test_engines_take_the_same_steps_as_the_reference(engine: str, optimisation: Optimisation, tmp_path: Path) -> None:
+def test_engines_take_the_same_steps_as_the_reference(engine: str, learning: Learning, tmp_path: Path) -> None:
     encoder = without_dropout(encoder_of("distilbert"))
     runs = {
-        name: trained(name, copy.deepcopy(encoder), tmp_path / name, optimisation=optimisation)
+        name: trained(name, copy.deepcopy(encoder), tmp_path / name, learning=learning)
         for name in ("reference", engine)
     }
     (reference, expected), (trainer, found) = runs["reference"], runs[engine]
@@ -193,16 +195,16 @@ def test_engines_take_the_same_steps_as_the_reference(engine: str, optimisation:
 @pytest.mark.parametrize("engine", ["packed", "captured"])
 def test_bf16_steps_use_the_weights_of_the_step_before(engine: str, tmp_path: Path) -> None:
     """Autocast keeps cast weights while it lasts, and a captured block is many steps under one autocast."""
-    encoder, clipped = without_dropout(encoder_of("bert")), Optimisation("adamw", 1e-3, clip=0.5)
+    encoder, clipped = without_dropout(encoder_of("bert")), learning_of("adamw", 1e-3, clip=0.5)
     found = [
-        weights(trained(name, copy.deepcopy(encoder), tmp_path / name, precision="bf16-mixed", optimisation=clipped)[1])
+        weights(trained(name, copy.deepcopy(encoder), tmp_path / name, precision="bf16-mixed", learning=clipped)[1])
         for name in ("reference", engine)
     ]
     moved = (found[0] - torch.cat([weight.detach().flatten() for weight in encoder.parameters()])).norm()
     assert float((found[1] - found[0]).norm() / moved) < 0.1
 
 
-SCHEDULED = Optimisation("adamw", 1e-3, 0.01, 0.2, "linear", 0.5)
+SCHEDULED = learning_of("adamw", 1e-3, 0.01, 0.2, "linear", 0.5)
 STEPS, EPOCHS = 8, 3
 
 
@@ -228,7 +230,7 @@ def saved(engine: str, encoder: Any, folder: Path, step: int) -> Path:
         lambda: 15 * (trainers[0].global_step >= step), leave, choose=False,
     )  # fmt: skip
     with pytest.raises(Cut):
-        trained(engine, copy.deepcopy(encoder), folder, epochs=EPOCHS, optimisation=SCHEDULED, more=[Watch(), saving])
+        trained(engine, copy.deepcopy(encoder), folder, epochs=EPOCHS, learning=SCHEDULED, more=[Watch(), saving])
     (file,) = (file for file in folder.glob("*.ckpt") if file.stem.isdigit())
     return file
 
@@ -239,7 +241,7 @@ def went_on(engine: str, encoder: Any, folder: Path, file: Path) -> tuple[pl.Tra
     (folder / "last.ckpt").write_bytes(file.read_bytes())
     saving = Saving(lambda *_: None, math.inf, lambda: 0, lambda _: None, choose=False)
     found = trained(
-        engine, copy.deepcopy(encoder), folder, epochs=EPOCHS, optimisation=SCHEDULED, resume=True, more=[saving]
+        engine, copy.deepcopy(encoder), folder, epochs=EPOCHS, learning=SCHEDULED, resume=True, more=[saving]
     )
     assert found[0].global_step == STEPS * EPOCHS and found[0].current_epoch == EPOCHS
     assert found[0].fit_loop.epoch_loop._batches_that_stepped == STEPS * EPOCHS
@@ -252,7 +254,7 @@ def went_on(engine: str, encoder: Any, folder: Path, file: Path) -> tuple[pl.Tra
 )
 def test_a_training_cut_between_any_two_steps_ends_with_the_same_bits(engine: str, step: int, tmp_path: Path) -> None:
     encoder = encoder_of("electra")
-    whole, wanted = trained(engine, copy.deepcopy(encoder), tmp_path / "whole", epochs=EPOCHS, optimisation=SCHEDULED)
+    whole, wanted = trained(engine, copy.deepcopy(encoder), tmp_path / "whole", epochs=EPOCHS, learning=SCHEDULED)
     file = saved(engine, encoder, tmp_path / "cut", step)
     assert int(file.stem) == step
     trainer, found = went_on(engine, encoder, tmp_path / "cut", file)
@@ -286,11 +288,11 @@ def test_the_mean_loss_of_a_resumed_epoch_is_that_of_all_its_steps(step: int, tm
 
         folder = tmp_path / name
         if name == "whole":
-            trained("packed", copy.deepcopy(encoder), folder, epochs=EPOCHS, optimisation=SCHEDULED, more=[Note()])
+            trained("packed", copy.deepcopy(encoder), folder, epochs=EPOCHS, learning=SCHEDULED, more=[Note()])
         else:
             (folder / "last.ckpt").write_bytes(saved("packed", encoder, folder, step).read_bytes())
             saving = Saving(lambda *_: None, math.inf, lambda: 0, lambda _: None, choose=False)
-            trained("packed", copy.deepcopy(encoder), folder, epochs=EPOCHS, optimisation=SCHEDULED, resume=True,
+            trained("packed", copy.deepcopy(encoder), folder, epochs=EPOCHS, learning=SCHEDULED, resume=True,
                     more=[saving, Note()])  # fmt: skip
     assert losses["cut"] == losses["whole"][step // STEPS :] and len(set(losses["whole"])) == EPOCHS
 
@@ -302,7 +304,7 @@ def test_the_mean_loss_of_a_resumed_epoch_is_that_of_all_its_steps(step: int, tm
 def test_a_training_cut_in_an_epoch_goes_on_in_another_engine(first: str, then: str, step: int, tmp_path: Path) -> None:
     """Steps are no whole block there, and the schedule goes on from the very step."""
     encoder = without_dropout(encoder_of("distilbert"))
-    whole, wanted = trained(then, copy.deepcopy(encoder), tmp_path / "whole", epochs=EPOCHS, optimisation=SCHEDULED)
+    whole, wanted = trained(then, copy.deepcopy(encoder), tmp_path / "whole", epochs=EPOCHS, learning=SCHEDULED)
     trainer, found = went_on(then, encoder, tmp_path / "cut", saved(first, encoder, tmp_path / "cut", step))
     torch.testing.assert_close(weights(found), weights(wanted), atol=2e-5, rtol=1e-3)
     for name in ("train_loss", "lr"):
@@ -325,15 +327,13 @@ def test_dropout_of_a_captured_step_does_not_depend_on_the_block(tmp_path: Path)
 
 @pytest.mark.parametrize("engine", ["packed", "captured"])
 def test_a_resumed_training_ends_with_the_same_bits(engine: str, tmp_path: Path) -> None:
-    optimisation = Optimisation("adamw", 1e-3, 0.01, 0.2, "linear", 0.5)
+    learning = learning_of("adamw", 1e-3, 0.01, 0.2, "linear", 0.5)
     encoder = encoder_of("electra")
-    whole = weights(trained(engine, copy.deepcopy(encoder), tmp_path / "whole", epochs=3, optimisation=optimisation)[1])
+    whole = weights(trained(engine, copy.deepcopy(encoder), tmp_path / "whole", epochs=3, learning=learning)[1])
 
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        trained(engine, copy.deepcopy(encoder), tmp_path / "cut", epochs=3, optimisation=optimisation, more=[Stop()])
-    resumed = trained(
-        engine, copy.deepcopy(encoder), tmp_path / "cut", epochs=3, optimisation=optimisation, resume=True
-    )
+        trained(engine, copy.deepcopy(encoder), tmp_path / "cut", epochs=3, learning=learning, more=[Stop()])
+    resumed = trained(engine, copy.deepcopy(encoder), tmp_path / "cut", epochs=3, learning=learning, resume=True)
     assert resumed[0].global_step == 24
     assert torch.equal(weights(resumed[1]), whole)
 
@@ -341,17 +341,13 @@ def test_a_resumed_training_ends_with_the_same_bits(engine: str, tmp_path: Path)
 @pytest.mark.parametrize(("first", "then"), [("packed", "captured"), ("captured", "packed")])
 def test_a_training_goes_on_in_another_engine(first: str, then: str, tmp_path: Path) -> None:
     """engine=auto is another one on another device: the schedule must go on from the step that it had reached."""
-    optimisation = Optimisation("adamw", 2e-3, 0.01, 0.2, "linear")
+    learning = learning_of("adamw", 2e-3, 0.01, 0.2, "linear")
     encoder = without_dropout(encoder_of("distilbert"))
-    expected = weights(
-        trained(then, copy.deepcopy(encoder), tmp_path / "whole", epochs=3, optimisation=optimisation)[1]
-    )
+    expected = weights(trained(then, copy.deepcopy(encoder), tmp_path / "whole", epochs=3, learning=learning)[1])
 
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        trained(first, copy.deepcopy(encoder), tmp_path / "cut", epochs=3, optimisation=optimisation, more=[Stop()])
-    trainer, found = trained(
-        then, copy.deepcopy(encoder), tmp_path / "cut", epochs=3, optimisation=optimisation, resume=True
-    )
+        trained(first, copy.deepcopy(encoder), tmp_path / "cut", epochs=3, learning=learning, more=[Stop()])
+    trainer, found = trained(then, copy.deepcopy(encoder), tmp_path / "cut", epochs=3, learning=learning, resume=True)
     assert float(trainer.callback_metrics["lr"]) == pytest.approx(0)
     torch.testing.assert_close(weights(found), expected, atol=2e-5, rtol=1e-3)
 
@@ -414,7 +410,7 @@ def test_attention_dropout_can_be_left_out_and_nothing_else_is(tmp_path: Path) -
 
     def logits(encoder: Any, attention_dropout: bool) -> Tensor:
         torch.manual_seed(1)
-        module = module_of("packed", encoder, Optimisation("adam", 1e-3), attention_dropout=attention_dropout)
+        module = module_of("packed", encoder, learning_of("adam", 1e-3), attention_dropout=attention_dropout)
         return module(batch).detach()  # type: ignore[no-any-return]
 
     none = without_dropout(copy.deepcopy(encoder))
@@ -449,12 +445,12 @@ def test_captured_steps_on_a_card_are_those_of_the_reference(
 ) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    optimisation = Optimisation("adamw", 1e-3, 0.01, 0.2, "linear", 0.5)  # a learning rate of each step's own
+    learning = learning_of("adamw", 1e-3, 0.01, 0.2, "linear", 0.5)  # a learning rate of each step's own
     encoder = without_dropout(encoder_of("distilbert"))
     start = torch.cat([weight.detach().flatten() for weight in encoder.parameters()])
     found = []
     for engine, options in (("reference", {}), ("captured", {"attention_dropout": attention_dropout})):
-        module = module_of(engine, copy.deepcopy(encoder), optimisation, **options)
+        module = module_of(engine, copy.deepcopy(encoder), learning, **options)
         trainer = pl.Trainer(
             accelerator="gpu", devices=1, max_epochs=3, precision=precision, logger=False, enable_progress_bar=False,
             enable_model_summary=False, enable_checkpointing=False, default_root_dir=tmp_path,
@@ -473,9 +469,9 @@ def test_a_captured_training_goes_on_on_another_device(first: str, then: str, tm
     """The optimiser's state and learning rate lie on the device in a captured step, and on a CPU they do not."""
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    optimisation = Optimisation("adamw", 2e-3, 0.01, 0.2, "linear")
+    learning = learning_of("adamw", 2e-3, 0.01, 0.2, "linear")
     encoder = without_dropout(encoder_of("distilbert"))
-    how: dict[str, Any] = {"epochs": 3, "optimisation": optimisation}
+    how: dict[str, Any] = {"epochs": 3, "learning": learning}
     whole = trained("captured", copy.deepcopy(encoder), tmp_path / "whole", accelerator=then, **how)[1]
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         trained("captured", copy.deepcopy(encoder), tmp_path / "cut", accelerator=first, more=[Stop()], **how)

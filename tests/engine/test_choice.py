@@ -11,16 +11,21 @@ from kjcm.errors import ConfigError
 from kjcm.model.encoder import FirstToken
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
-ALONE = {"accelerator": "auto", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "auto"}
+ALONE = {"accelerator": "auto", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": "auto",
+         "flags": {}}  # fmt: skip
 
 
 def encoder(kind: str) -> FirstToken:
     return FirstToken(AutoModelForSequenceClassification.from_config(AutoConfig.for_model(kind, **SIZES)))
 
 
-def chosen(name: str = "auto", kind: str = "bert", dropout: str = "exact", **trainer: Any) -> Engine:
+def chosen(
+    name: str = "auto", kind: str = "bert", dropout: str = "exact", callbacks: Any = None, **trainer: Any
+) -> Engine:
     node = {"name": name, "attention_dropout": dropout, "compile": True, "block": 16}
-    return choose_engine(node, {**ALONE, **trainer}, encoder(kind))
+    optim = {"_target_": "torch.optim.Adam", "lr": 1e-3}
+    config = {"engine": node, "trainer": {**ALONE, **trainer}, "optim": optim, "callbacks": callbacks or {}}
+    return choose_engine(config, encoder(kind))
 
 
 def test_auto_captures_on_one_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,6 +50,17 @@ def test_an_engine_asked_for_by_name_runs_or_is_refused() -> None:
             chosen("captured", **wrong)
     with pytest.raises(ConfigError, match="deberta"):
         chosen("packed", "deberta")
+
+
+def test_what_captured_steps_cannot_honour_runs_uncaptured_or_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    ema = {"ema": {"_target_": "lightning.pytorch.callbacks.EMAWeightAveraging"}}
+    stopping = {"stop": {"_target_": "kjcm.training.callbacks.EarlyStopping"}}
+    for lacking in ({"flags": {"accumulate_grad_batches": 2}}, {"callbacks": ema}):
+        with pytest.raises(ConfigError, match="engine=captured cannot honour"):
+            chosen("captured", **lacking)
+    assert chosen("captured", callbacks=stopping, flags={"gradient_clip_val": 1.0}).name == "captured"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert chosen(callbacks=ema).name == "packed" and chosen(callbacks=stopping).name == "captured"
 
 
 def test_devices_as_lightning_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,14 +14,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from kjcm.engine.data import Labelled, TokenBatches, TokenData
-from kjcm.engine.module import Classifier, Optimisation
+from kjcm.engine.learning import Learning
+from kjcm.engine.module import Classifier
 from kjcm.errors import KjcmError
 from kjcm.model.encoder import build_encoder
 from kjcm.text.tokens import Tokens
+from tests.engine.making import learning_of
 
 CODES = ("111", "222", "333", "444")
 ROWS, SIZE = 37, 8  # five steps an epoch, the last of 5 rows
-ADAM = Optimisation("adam", 1e-3)
+ADAM = learning_of("adam", 1e-3)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +43,7 @@ def labelled(rows: int = ROWS, seed: int = 0, codes: int = len(CODES)) -> Labell
 
 
 def module_of(
-    optimisation: Optimisation = ADAM, dropout: float = 0.0, codes: tuple[str, ...] = CODES, **unseen: int
+    learning: Learning = ADAM, dropout: float = 0.0, codes: tuple[str, ...] = CODES, **unseen: int
 ) -> Classifier:
     shape = {
         "model_type": "distilbert", "n_layers": 1, "dim": 32, "n_heads": 4, "hidden_dim": 64,
@@ -50,7 +52,7 @@ def module_of(
     encoder = build_encoder(
         pretrained=None, shape=shape, pooling="cls", classes=len(codes), vocabulary=30, pad=1, max_length=16, seed=0
     )
-    return Classifier(encoder, codes, "-".join(codes), optimisation, 7, unseen)
+    return Classifier(encoder, codes, "-".join(codes), learning, 7, unseen)
 
 
 def data_of(**sides: Labelled) -> TokenData:
@@ -104,7 +106,7 @@ def checkpoint(folder: Path) -> ModelCheckpoint:
 
 
 def test_it_learns_and_keeps_what_it_predicts() -> None:
-    module, diary, test = module_of(Optimisation("adam", 5e-3)), Diary(), labelled(50, seed=1)
+    module, diary, test = module_of(learning_of("adam", 5e-3)), Diary(), labelled(50, seed=1)
     data = data_of(test=test)
     trainer = trainer_of(12, diary)
     trainer.fit(module, datamodule=data)
@@ -129,7 +131,7 @@ def test_it_learns_and_keeps_what_it_predicts() -> None:
 
 def test_losses_that_are_logged_are_means_over_rows() -> None:
     """With nothing learnt, they are the cross-entropy of all rows; a code without a class has no loss."""
-    module, diary, held = module_of(Optimisation("adam", 0.0), validation=1), Diary(), labelled(40, seed=2, codes=5)
+    module, diary, held = module_of(learning_of("adam", 0.0), validation=1), Diary(), labelled(40, seed=2, codes=5)
     trainer = trainer_of(1, diary)
     trainer.fit(module, datamodule=data_of(validation=held))
 
@@ -146,7 +148,7 @@ def test_losses_that_are_logged_are_means_over_rows() -> None:
 
 
 def test_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
-    plan = Optimisation("adamw", 1e-3, weight_decay=0.01, warmup=0.2, schedule="linear", clip=1.0)
+    plan = learning_of("adamw", 1e-3, weight_decay=0.01, warmup=0.2, schedule="linear", clip=1.0)
 
     def run(*callbacks: pl.Callback, resume: Path | None = None) -> dict[str, Tensor]:
         module = module_of(plan, dropout=0.3)
@@ -190,7 +192,7 @@ def test_checkpoint_of_other_classes_is_refused(tmp_path: Path, codes: tuple[str
 def test_schedule(warmup: float, schedule: str, wanted: list[float]) -> None:
     diary = Diary()
     trainer_of(4, diary).fit(
-        module_of(Optimisation("adamw", 1e-3, warmup=warmup, schedule=schedule)), datamodule=data_of()
+        module_of(learning_of("adamw", 1e-3, warmup=warmup, schedule=schedule)), datamodule=data_of()
     )
     assert diary.rates == pytest.approx([1e-3 * factor for factor in wanted], rel=1e-6)
 
@@ -222,7 +224,7 @@ def test_processes_average_to_the_whole_batch(rows: int, world: int) -> None:
 
 def test_divergence_is_said() -> None:
     with pytest.raises(KjcmError, match=r"The training loss is (nan|inf) in epoch 1.*optim\.lr \(now 1e\+30\)"):
-        trainer_of(1).fit(module_of(Optimisation("adam", 1e30)), datamodule=data_of())
+        trainer_of(1).fit(module_of(learning_of("adam", 1e30)), datamodule=data_of())
 
 
 class Step(pl.Callback):

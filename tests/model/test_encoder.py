@@ -15,9 +15,10 @@ from transformers import (
     DistilBertForSequenceClassification,
 )
 
-from kjcm.engine.module import Classifier, Optimisation
+from kjcm.engine.module import Classifier
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, load_encoder, save_encoder
+from tests.engine.making import learning_of
 
 DISTILBERT = {
     "model_type": "distilbert", "n_layers": 2, "dim": 32, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 16,
@@ -94,11 +95,11 @@ def test_one_step_equals_plain_transformers_and_torch(optimiser: str) -> None:
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimiser]
     kind(plain.parameters(), lr=rate, weight_decay=decay).step()
 
-    module = Classifier(encoder, list("abcde"), "hash", Optimisation(optimiser, rate, weight_decay=decay), 0)
+    module = Classifier(encoder, list("abcde"), "hash", learning_of(optimiser, rate, weight_decay=decay), 0)
     module.trainer = alone = Alone()  # noqa: F841 - the module keeps only a weak reference
     ours = module.training_step(rows)
     ours.backward()
-    module.configure_optimizers().step()
+    module.new_optimizer().step()
 
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
     found = dict(encoder.classifier.named_parameters())

@@ -283,9 +283,9 @@ def test_the_typeface_is_under_its_own_name_and_licence() -> None:
     assert names[1] == FAMILY
     assert not [text for number, text in names.items() if number not in (0, 10) and re.search("nanum|나눔", text, re.I)]
     assert "SIL Open Font License, Version 1.1" in names[13] and "NAVER" in names[0]
-    licence = (ROOT / "kjcm" / "report" / "fonts" / "OFL.txt").read_text(encoding="utf-8")
+    licence = (ROOT / "kjcm" / "plot" / "fonts" / "OFL.txt").read_text(encoding="utf-8")
     assert "Copyright (c) 2010, NAVER Corporation" in licence and "SIL OPEN FONT LICENSE" in licence
-    assert (ROOT / "kjcm" / "report" / "fonts" / "kjcm-hangul.ttf").stat().st_size < 900_000
+    assert (ROOT / "kjcm" / "plot" / "fonts" / "kjcm-hangul.ttf").stat().st_size < 900_000
 
 
 @pytest.mark.parametrize("content", [[], [replace(TABLE, rows=(), notes=(), missing=())]])

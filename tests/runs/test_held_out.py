@@ -87,7 +87,7 @@ def test_answers_on_managing_are_kept_and_early_stopping_is_told(here: Path) -> 
     rows.to_csv("in.csv", index=False)
     words = (
         "data=table", "data.path=in.csv", "data.columns.id=null", "data.columns.manages=boss", "data.validation=0.4", *SMALL[1:],
-        "trainer.patience=1", "run_dir=run",
+        "callbacks=early_stopping", "callbacks.early_stopping.patience=1", "run_dir=run",
     )  # fmt: skip
     assert command("train", *words) == 0
     model = here / "run" / "model"

@@ -11,11 +11,11 @@ from kjcm.config.overrides import config_folder
 from kjcm.runs.folder import RESULTS_VERSION, identity_of
 
 HASHES = {
-    "train": "b934d936eccb",
-    "train experiment=model_4 seed=3 data.validation=0.1 optim=adamw": "18671341c30c",
-    "train preset=full trainer.devices=2 trainer.patience=2 data.validation=0.1": "cd6e13db643d",
-    "train data=table data.path=a.csv data.encoding=cp949 model.prefix=x logger=wandb": "e2766187f67f",
-    "train data=kwcs data.wave6=w.sav data.train_wave=6 engine=packed seeds.init=4": "1697da636c25",
+    "train": "9584044f19f3",
+    "train experiment=model_4 seed=3 data.validation=0.1 optim=adamw": "bc20218f5c06",
+    "train preset=full trainer.devices=2 callbacks=early_stopping data.validation=0.1": "d1e2b34f8a02",
+    "train data=table data.path=a.csv data.encoding=cp949 model.prefix=x logger=wandb": "5fc18a0676e0",
+    "train data=kwcs data.wave6=w.sav data.train_wave=6 engine=packed seeds.init=4": "abf97c91d09e",
     "baseline data.wording=plain augment=titles": "3ac0e236bfa9",
     "baseline kind=majority data=table data.path=b.csv data.test_path=a.csv classification=from_data": "37a5645a6fc2",
 }  # of RESULTS_VERSION 6

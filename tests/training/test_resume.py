@@ -18,8 +18,9 @@ import pytest
 from tests.conftest import ROOT, SMALL, command
 
 WORDS = (
-    *SMALL, "trainer.max_epochs=4", "data.batch_size=32", "optim=adamw", "optim.lr=0.003", "optim.schedule=linear",
-    "optim.warmup=0.1", "data.validation=0.1", "trainer.patience=3", "trainer.save_every=0",
+    *SMALL, "trainer.max_epochs=4", "data.batch_size=32", "optim=adamw", "optim.lr=0.003", "schedule=linear",
+    "schedule.warmup=0.1", "data.validation=0.1", "callbacks=[early_stopping,ema]", "callbacks.early_stopping.patience=3",
+    "trainer.flags.gradient_clip_val=1.0", "trainer.save_every=0",
     "trainer.keep_checkpoints=true",
 )  # fmt: skip
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.deterministic=true",

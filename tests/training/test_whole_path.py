@@ -307,17 +307,16 @@ def test_test_rows_are_left_alone_and_validation_is_held_back(here: Path) -> Non
 
 
 def test_early_stopping_keeps_the_best_epoch(here: Path) -> None:
-    words = ("data.validation=0.2", "trainer.patience=1", "trainer.max_epochs=30", "optim.lr=0.05", "evaluate=false")
+    stopping = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "trainer.max_epochs=30")
+    words = ("data.validation=0.2", *stopping, "optim.lr=0.05", "evaluate=false")
     assert command("train", *SMALL, *words, "run_dir=run") == 0
     report = load(here / "run" / "report.json")
     log = pd.read_csv(next(here.glob("run/logs/csv/*/metrics.csv")))
     assert report["epochs"] < 30
     assert report["validation"]["loss"] == pytest.approx(log["val_loss"].min(), abs=1e-5)
     said, best = (here / "run" / "train.log").read_text(), int(log["epoch"][log["val_loss"].idxmin()])
-    assert (
-        f"stopped early after epoch {report['epochs']} of 30: the validation loss did not improve for 1 epoch" in said
-    )
-    assert f"the model has the weights of epoch {best}, which" in said and best == report["epochs"] - 1
+    assert f"stopped early after epoch {report['epochs']} of 30: val_loss did not improve for 1 epoch" in said
+    assert f"the model has the weights of epoch {best}, the best by val_loss" in said and best == report["epochs"] - 1
     for name in ("DONE", "report.json"):  # interrupted after the stop: it does not train past it
         (here / "run" / name).unlink()
     assert command("train", *SMALL, *words, "run_dir=run") == 0

@@ -1,0 +1,138 @@
+"""How a model learns: its loss, its optimiser with parameter groups, its schedule and the limit of its gradient."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kjcm.engine.schedules import Constant
+from kjcm.errors import ConfigError
+from kjcm.model.losses import CrossEntropy
+from kjcm.parts import TARGET, build, target_of
+
+ADAM: Mapping[str, Any] = {TARGET: "torch.optim.Adam", "lr": 1e-3}
+LAYER = re.compile(r"\b(?:layers?|h|blocks?)\.(\d+)\.")  # of a weight's name, as encoders of transformers number them
+
+
+@dataclass(frozen=True)
+class ParamGroups:
+    """The parameter groups of an optimiser.
+
+    Attributes:
+        layer_decay: the rate of each layer as a factor of the rate of the layer above; embeddings have the least, the
+            head has `optim.lr`. 1: all alike.
+        decay_all: whether biases and norms have weight decay too.
+        freeze_embeddings: whether embeddings keep their weights.
+        freeze_layers: how many of the first layers keep their weights.
+    """
+
+    layer_decay: float = 1.0
+    decay_all: bool = True
+    freeze_embeddings: bool = False
+    freeze_layers: int = 0
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How a model learns.
+
+    Attributes:
+        optim: node of a `torch.optim.Optimizer`, with its arguments.
+        loss: gives each row's loss, see `kjcm.model.losses`.
+        schedule: what a step's rate is, see `kjcm.engine.schedules`.
+        groups: the parameter groups.
+        clip: largest norm (or value) of the gradient; None: no limit.
+        clip_by: 'norm' or 'value'.
+    """
+
+    optim: Mapping[str, Any] = field(default_factory=lambda: ADAM)
+    loss: nn.Module = field(default_factory=CrossEntropy)
+    schedule: Callable[[int, int], float] = field(default_factory=Constant)
+    groups: ParamGroups = field(default_factory=ParamGroups)
+    clip: float | None = None
+    clip_by: str = "norm"
+
+    def optimizer(self, module: nn.Module, *, fused: bool) -> torch.optim.Optimizer:
+        """Return the optimiser of a module's weights; each group's `initial_lr` is its rate before the schedule.
+
+        Args:
+            module: the encoder and, where it has weights of its own, the loss.
+            fused: whether one kernel runs the whole optimiser, if it has such a one.
+
+        Raises:
+            ConfigError: the optimiser refuses its arguments.
+        """
+        more = {"fused": True} if fused else {}
+        optimizer: torch.optim.Optimizer = build("optim", self.optim, self._groups_of(module), **more)
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", float(group["lr"]))
+        return optimizer
+
+    def limit(self, weights: Iterator[nn.Parameter], *, foreach: bool | None = None) -> None:
+        """Limit the gradient of some weights."""
+        if self.clip is None:
+            return
+        if self.clip_by == "value":
+            torch.nn.utils.clip_grad_value_(weights, self.clip, foreach=foreach)
+        else:
+            torch.nn.utils.clip_grad_norm_(weights, self.clip, foreach=foreach)
+
+    def _groups_of(self, module: nn.Module) -> Any:
+        """Return the weights that learn, in groups of one rate and one weight decay."""
+        named = [(name, weight) for name, weight in module.named_parameters() if weight.requires_grad]
+        chosen = self.groups
+        if chosen.layer_decay == 1.0 and chosen.decay_all:
+            return [weight for _, weight in named]
+        if chosen.layer_decay != 1.0 and "lr" not in self.optim:
+            raise ConfigError(
+                "param_groups.layer_decay needs optim.lr, from which the rates of the layers are computed."
+            )
+        depth = max((_layer(name) or 0 for name, _ in named), default=0)
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, weight in named:
+            layer = _layer(name)
+            below_head = 0 if layer is None else depth + 1 - layer
+            decayed = chosen.decay_all or weight.ndim > 1
+            groups.setdefault((chosen.layer_decay**below_head, decayed), []).append(weight)
+        return [
+            {"params": weights}
+            | ({} if factor == 1.0 else {"lr": self.optim["lr"] * factor})
+            | ({} if decayed else {"weight_decay": 0.0})
+            for (factor, decayed), weights in groups.items()
+        ]
+
+
+def freeze(encoder: nn.Module, groups: ParamGroups) -> None:
+    """Let the embeddings and the first layers of an encoder keep their weights.
+
+    Raises:
+        ConfigError: it has fewer layers.
+    """
+    named = list(encoder.named_parameters())
+    layers = max((_layer(name) or 0 for name, _ in named), default=0)
+    if groups.freeze_layers > layers:
+        raise ConfigError(f"param_groups.freeze_layers={groups.freeze_layers}: the encoder has {layers} layers.")
+    for name, weight in named:
+        layer = _layer(name)
+        if (layer == 0 and groups.freeze_embeddings) or (layer and layer <= groups.freeze_layers):
+            weight.requires_grad_(False)
+
+
+def _layer(name: str) -> int | None:
+    """Return a weight's layer, counted from 1; 0 for the embeddings, None for what is above the layers, as the head."""
+    if found := LAYER.search(name):
+        return int(found[1]) + 1
+    return 0 if "embeddings" in name else None
+
+
+def is_target(node: Mapping[str, Any], *targets: object) -> bool:
+    """Return whether a node names one of some classes."""
+    return target_of("", node) in targets
+
+
+def counts_of(labels: Any, classes: int) -> Tensor:
+    """Return the training rows of each class, at least 1, as losses take them: float [classes]; labels: int64 [rows]."""
+    return torch.bincount(torch.from_numpy(labels), minlength=classes).clamp(min=1).float()

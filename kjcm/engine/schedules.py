@@ -1,0 +1,58 @@
+"""Learning-rate schedules: what each step's rate is, as a factor of `optim.lr`.
+
+A schedule is called with a step, counted from 0, and the number of all steps. It keeps no state, so a run resumes at any step
+and every engine follows it.
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same rate throughout, after a linear warm-up.
+
+    Attributes:
+        warmup: share of the steps in which the rate rises from 0.
+    """
+
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup <= 1:
+            raise ValueError(f"warmup={self.warmup}: use a share from 0 to 1")
+
+    def __call__(self, step: int, steps: int) -> float:
+        """Return the factor of a step."""
+        rise = self.warmup * steps
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        return self.after_warmup(max(0.0, (steps - step) / max(1.0, steps - rise)))
+
+    def after_warmup(self, left: float) -> float:
+        """Return the factor where `left`, from 1 to 0, is the share of the steps after the warm-up that are still to come."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Linear(Constant):
+    """A linear fall to 0 at the last step."""
+
+    def after_warmup(self, left: float) -> float:
+        """Return the factor."""
+        return left
+
+
+@dataclass(frozen=True)
+class Cosine(Constant):
+    """Half a cosine from 1 down to `least` (Loshchilov and Hutter, ICLR 2017).
+
+    Attributes:
+        least: the factor at the end.
+    """
+
+    least: float = 0.0
+
+    def after_warmup(self, left: float) -> float:
+        """Return the factor."""
+        return self.least + (1 - self.least) * (1 - math.cos(math.pi * left)) / 2

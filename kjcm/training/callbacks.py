@@ -1,0 +1,80 @@
+"""Callbacks that conf/callbacks has ready-made, besides those of Lightning itself."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch import callbacks
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Stop once a validation metric has not improved for some epochs.
+
+    Args:
+        monitor: `val_loss`, or `val_` and the name of a metric.
+        patience: epochs without a better value.
+        min_delta: the least difference that counts as better.
+        mode: 'min' or 'max'; None: 'min' for losses and errors, else 'max'.
+    """
+
+    def __init__(
+        self, monitor: str = "val_loss", patience: int = 3, min_delta: float = 0.0, mode: str | None = None
+    ) -> None:
+        mode = mode or ("min" if any(part in monitor for part in ("loss", "error")) else "max")
+        super().__init__(monitor, min_delta, patience, mode=mode, check_on_train_epoch_end=False)
+
+
+class EpochAveraging(callbacks.WeightAveraging):
+    """The mean of the weights at the ends of the last epochs, as stochastic weight averaging has it (Izmailov, UAI 2018).
+
+    The learning rate is the schedule's throughout.
+
+    Args:
+        start: share of the epochs that pass before the first one counts.
+    """
+
+    def __init__(self, start: float = 0.75) -> None:
+        if not 0 <= start < 1:
+            raise ValueError(f"start={start}: use a share from 0, below 1")
+        super().__init__()
+        self.start, self._counts = start, False
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add the weights at the end of an epoch, before they are measured."""
+        self._counts = trainer.is_last_batch and trainer.current_epoch >= int(self.start * (trainer.max_epochs or 1))
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """Return whether the weights count now."""
+        return step_idx is not None and self._counts
+
+    @property
+    def _averages(self) -> bool:
+        return self._average_model is not None and bool(self._average_model.n_averaged > 0)
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Measure the mean, once there is one."""
+        if self._averages:
+            super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on with the weights that learn."""
+        if self._averages:
+            super().on_validation_epoch_end(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the mean, where there is one."""
+        if self._averages:
+            super().on_train_end(trainer, pl_module)
+
+
+class GradientNorm(pl.Callback):
+    """Logs `gradient_norm`, the norm of the whole gradient before any limit."""
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        """Log it for this step."""
+        gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        pl_module.log("gradient_norm", norm, on_step=True, on_epoch=False, batch_size=1)

@@ -1,0 +1,148 @@
+"""The parts of a training that its config names: checked before anything is read, made once the rows are known."""
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from kjcm.errors import ConfigError, some
+from kjcm.parts import build, require_arguments, target_of
+from kjcm.survey.inputs import Config
+from kjcm.survey.rows import Rows
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+    from torchmetrics import Metric
+
+    from kjcm.engine.learning import Learning
+
+# arguments of Lightning's Trainer that kjcm sets itself -> what to use instead
+OWN_FLAGS = {
+    **{name: f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "precision", "max_epochs",
+                                            "deterministic")},
+    "logger": "logger=NAME", "callbacks": "callbacks=NAME", "enable_progress_bar": "trainer.progress",
+    "enable_checkpointing": "trainer.save_every", "default_root_dir": "run_dir", "limit_test_batches": "",
+    "limit_predict_batches": "", "num_sanity_val_steps": "", "use_distributed_sampler": "", "barebones": "",
+}  # fmt: skip
+
+
+def require_parts(config: Config) -> None:
+    """Check every part that a training's config names.
+
+    Raises:
+        ConfigError: a target cannot be imported, an argument is unknown or missing, or a callback monitors no metric.
+    """
+    import torch
+
+    require_arguments("loss", config["loss"], ("class_counts", "class_tree"))
+    require_arguments("optim", config["optim"], ("params",))
+    require_arguments("schedule", config["schedule"])
+    _require_flags(config["trainer"]["flags"])
+    # made once here, so that a value out of its range is told of now
+    build("optim", config["optim"], [torch.nn.Parameter(torch.zeros(1))])
+    build("schedule", config["schedule"])
+    for name, node in config["metrics"].items():
+        require_arguments(f"metrics.{name}", node, ("num_classes",))
+        build(f"metrics.{name}", node, num_classes=2)
+    known = monitored(config)
+    if taken := [name for name in config["metrics"] if known.count(f"val_{name}") > 1]:
+        raise ConfigError(f"metrics.{taken[0]}: kjcm has a metric of this name. Choose another.")
+    for name, node in config["callbacks"].items():
+        require_arguments(f"callbacks.{name}", node)
+        build(f"callbacks.{name}", node)
+        _require_monitor(f"callbacks.{name}", node, known, config["data"]["validation"])
+
+
+def monitored(config: Config) -> list[str]:
+    """Return the names of the values that a callback can monitor."""
+    from kjcm.engine.scores import Scores
+
+    return ["train_loss", "val_loss", *(f"val_{name}" for name in (*Scores(2).names, *config["metrics"]))]
+
+
+def _require_monitor(key: str, node: Mapping[str, Any], known: list[str], validation: float) -> None:
+    """Raise ConfigError if a callback monitors what is never logged: Lightning says so after the first epoch only."""
+    parameters = signature(target_of(key, node)).parameters
+    if "monitor" not in parameters:
+        return
+    monitor = node.get("monitor", parameters["monitor"].default)
+    if not isinstance(monitor, str):
+        return
+    if monitor not in known:
+        near = get_close_matches(monitor, known, n=3) or known
+        raise ConfigError(f"{key}.monitor={monitor}: no such value is logged. Near it are {some(near)}.")
+    if monitor.startswith("val_") and not validation:
+        raise ConfigError(
+            f"{key}.monitor={monitor} needs validation rows: set data.validation=0.1, or leave {key} out."
+        )
+
+
+def _require_flags(flags: Mapping[str, Any]) -> None:
+    """Raise ConfigError if the Trainer has no such argument, or kjcm sets it itself."""
+    from lightning.pytorch import Trainer
+
+    known = [name for name in signature(Trainer).parameters if name not in OWN_FLAGS]
+    for name in flags:
+        if name in OWN_FLAGS:
+            instead = OWN_FLAGS[name]
+            raise ConfigError(
+                f"trainer.flags.{name}: kjcm sets it. {f'Use {instead}.' if instead else 'Leave it out.'}"
+            )
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise ConfigError(
+                f"trainer.flags.{name}: Lightning's Trainer has no such argument. "
+                f"{f'Do you mean {near[0]}? ' if near else ''}It takes {', '.join(known)}."
+            )
+
+
+def learning_of(config: Config, rows: Rows) -> "Learning":
+    """Return how a run's model learns.
+
+    Raises:
+        ConfigError: a part refuses its arguments.
+    """
+    from kjcm.engine.learning import Learning, ParamGroups, counts_of
+    from kjcm.model.losses import tree_of
+
+    flags = config["trainer"]["flags"]
+    return Learning(
+        optim=config["optim"],
+        loss=build(
+            "loss",
+            config["loss"],
+            class_counts=counts_of(rows.labels["train"], len(rows.cohort.classes)),
+            class_tree=tree_of(rows.ancestors),
+        ),
+        schedule=build("schedule", config["schedule"]),
+        groups=ParamGroups(**config["param_groups"]),
+        clip=flags.get("gradient_clip_val"),
+        clip_by=flags.get("gradient_clip_algorithm") or "norm",
+    )
+
+
+def callbacks_of(config: Config) -> "list[Callback]":
+    """Return the callbacks that a config names, in its order."""
+    return [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
+
+
+def metrics_of(config: Config) -> "Callable[[int], Mapping[str, Metric]]":
+    """Return what makes the metrics that a config names, given the number of classes."""
+    nodes = config["metrics"]
+    return lambda classes: {name: build(f"metrics.{name}", node, num_classes=classes) for name, node in nodes.items()}
+
+
+def chooses_weights(config: Config) -> bool:
+    """Return whether a callback of the config stops early, so that validation rows choose the weights."""
+    from lightning.pytorch.callbacks import EarlyStopping
+
+    targets = [target_of(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
+    return any(isinstance(target, type) and issubclass(target, EarlyStopping) for target in targets)
+
+
+def train_limit(flags: Mapping[str, Any]) -> float | None:
+    """Return how many batches (an int) or which share of them (a float) an epoch has under trainer.flags; None: all."""
+    for name in ("fast_dev_run", "overfit_batches", "limit_train_batches"):
+        if limit := flags.get(name):
+            return int(limit) if isinstance(limit, bool) else limit
+    return None
