@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, cast
 
 from kjcm import __version__
@@ -179,19 +180,23 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
     from omegaconf import DictConfig
 
     from kjcm import schema
-    from kjcm.overrides import config_folder, for_hydra, is_from_hydra, said
+    from kjcm.overrides import config_folder, for_hydra, is_from_hydra, said, words_of_shown
 
     schema.register()
     target, purpose, example = COMMANDS[command]
     codes, multirun = [0], bool(MULTIRUN & set(arguments))
 
-    def job(cfg: DictConfig) -> Any:
+    def work(cfg: DictConfig) -> Any:
+        _require_keys(command, cfg)
+        schema.check(cfg)
+        if not multirun:
+            _require_multirun(command, cfg)
+        return _load(target)(cfg)
+
+    def kept(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
         # an error is kept here rather than raised, so that no traceback shows
         try:
-            _require_sound(command, cfg)
-            if not multirun:
-                _require_multirun(command, cfg)
-            return _load(target)(cfg)
+            return task(cfg)
         except Exception as error:
             if debug:
                 raise
@@ -207,12 +212,18 @@ def run_command(command: str, arguments: list[str], debug: bool = False) -> int:
     except ConfigError as error:
         print(f"kjcm {command}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
+    through_hydra = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)
+    run = through_hydra(partial(kept, work))
     before = sys.argv
     full = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall not print and exit
-    sys.argv = [before[0], f"hydra.help.template={schema.quoted(text)}", "hydra.help.app_name=kjcm", *words]
-    run = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)(job)
     try:
+        if (shown := words_of_shown(words)) is not None:  # --cfg prints a config and runs no job that could check it
+            sys.argv = [before[0], *shown]
+            through_hydra(partial(kept, partial(_require_keys, command)))()
+            if any(codes):
+                return max(codes)
+        sys.argv = [before[0], f"hydra.help.template={schema.quoted(text)}", "hydra.help.app_name=kjcm", *words]
         if command in SWEPT and multirun:
             codes.append(_sweep(run, command, target, debug))
         else:
@@ -244,8 +255,8 @@ def _sweep(run: Callable[[], Any], command: str, target: str, debug: bool) -> in
     return code
 
 
-def _require_sound(command: str, cfg: Any) -> None:
-    """Raise ConfigError if the config of one run or one command has a key or value that cannot count."""
+def _require_keys(command: str, cfg: Any) -> None:
+    """Raise ConfigError if a config has a key that is unknown, or an override sets one that the command does not read."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
 
@@ -256,7 +267,7 @@ def _require_sound(command: str, cfg: Any) -> None:
     schema.require_known(cast(DictConfig, hydra), "hydra.", beside="hydra.env")  # Hydra's own file adds it
     if hydra.job.chdir:
         raise ConfigError("hydra.job.chdir=true: kjcm works in the folder in which it is started. Leave it out.")
-    schema.check(cfg)
+    schema.require_known(cfg)
     require_read(command, cfg, list(hydra.overrides.task))
 
 

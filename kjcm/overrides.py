@@ -54,6 +54,15 @@ def for_hydra(config: str, arguments: Sequence[str], *, swept: bool) -> list[str
     return sorted(words, key=_is_flag)  # argparse wants the overrides together
 
 
+def words_of_shown(words: Sequence[str]) -> list[str] | None:
+    """Return the words that compose the config which --cfg prints, without --cfg; None where there is no --cfg."""
+    given = get_args_parser().parse_args(list(words))
+    if given.cfg is None:
+        return None
+    places = {"dir": given.config_dir, "name": given.config_name, "path": given.config_path}
+    return [*given.overrides, "hydra.mode=RUN", *(f"--config-{kind}={value}" for kind, value in places.items() if value)]
+
+
 def _is_flag(word: str) -> bool:
     return not ("=" in word or word.startswith("~")) or word.startswith("-")
 

@@ -77,6 +77,22 @@ def test_an_unknown_key_of_an_experiment_file_is_refused(
     assert "experiment/mine" in error and len(error.splitlines()) == 1
 
 
+@pytest.mark.parametrize("printed", [("--cfg", "job"), ("-c=all", "--resolve"), ("--cfg=hydra",)])
+def test_no_config_with_an_unknown_or_unread_key_is_printed(
+    printed: tuple[str, ...], here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, word in (("train", "+loss=focal"), ("prepare", "data.reviewed=MISSING.csv"), ("train", "+hydra.foo=1")):
+        assert command(name, word, *printed) == 2
+        out, error = capfd.readouterr()
+        assert not out and len(error.splitlines()) == 1
+    (here / "conf" / "experiment").mkdir(parents=True)
+    (here / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\nname: mine\n")
+    assert command("train", "--config-dir", "conf", "experiment=mine", "--cfg", "job", "-p", "seed") == 0
+    assert capfd.readouterr().out.strip() == "7"
+    assert command("predict", "--cfg", "job") == 0  # keys without a value are shown as ???
+    assert "run: ???" in capfd.readouterr().out and [path.name for path in here.iterdir()] == ["conf"]
+
+
 def test_an_unknown_key_is_refused_in_a_sweep_and_in_a_space(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert command("train", "-m", "seed=0,1", "+loss=focal") == 2
     assert "no key loss" in capfd.readouterr().err
