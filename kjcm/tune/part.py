@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.errors import ConfigError, KjcmError, counted, some
 from kjcm.study.failures import failure_of
 from kjcm.study.inputs import Config
 from kjcm.study.job import folder_of, rows_of
@@ -83,8 +83,9 @@ def take_part(config: Config, words: Sequence[str]) -> None:
             synthetic=rows.cohort.synthetic, how={key: config[key] for key in DEFINING},
         )  # fmt: skip
         log.info(
-            "study %s in %s: %d trials, judged by %s of the validation rows", name, folder, trials, config["metric"]
-        )
+            "study %s in %s: %s, judged by %s of the validation rows",
+            name, folder, counted(trials, "trial"), config["metric"],
+        )  # fmt: skip
         with worker(folder / "workers") as own:
             part = Part(about, Search(study, distributions, trials, folder / "workers", own))
             if config["sweep"]["retry"]:
