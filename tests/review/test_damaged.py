@@ -153,7 +153,9 @@ def test_a_started_server_answers_in_form(db: Path, whole: bytes, damage: int | 
             base.executescript(damage)
             base.commit()
     answers = [page.get(path) for path in ("/api/state", "/api/next?who=lee", "/api/export")]
-    answers += [page.post(path, json={"code": "111", "who": "kim"}) for path in ("/api/rows/1", "/api/rows/2", "/api/undo")]
+    answers += [
+        page.post(path, json={"code": "111", "who": "kim"}) for path in ("/api/rows/1", "/api/rows/2", "/api/undo")
+    ]
     for answer in answers:
         assert answer.status_code == 200 or (answer.status_code in (409, 422, 503) and answer.json()["detail"])
         assert answer.status_code == 200 or "예금" not in answer.text
