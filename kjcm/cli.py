@@ -268,6 +268,7 @@ def _require_keys(command: str, cfg: Any) -> None:
     if hydra.job.chdir:
         raise ConfigError("hydra.job.chdir=true: kjcm works in the folder in which it is started. Leave it out.")
     schema.require_known(cfg)
+    schema.require_resolvable(cfg)
     require_read(command, cfg, list(hydra.overrides.task))
 
 

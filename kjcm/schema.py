@@ -732,7 +732,7 @@ def no_such_key(key: str, known: Collection[str]) -> str:
     return f"there is no key {key}. {f'Near it are {some(near)}. ' if near else ''}--help lists all."
 
 
-def _require_resolvable(cfg: DictConfig) -> None:
+def require_resolvable(cfg: DictConfig) -> None:
     """Raise ConfigError if an interpolation has no value, or one of another type than its key's."""
     try:
         OmegaConf.to_container(cfg, resolve=True)
@@ -782,7 +782,7 @@ def check(cfg: DictConfig) -> None:
         ConfigError: a key is unknown, a value is out of its range, or a combination cannot work.
     """
     require_known(cfg)
-    _require_resolvable(cfg)
+    require_resolvable(cfg)
     _require_plain_lists(cfg)
     missing = sorted(key for key in known_keys(cfg) if OmegaConf.select(cfg, key, default=MISSING) == MISSING)
     if missing:

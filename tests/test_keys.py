@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from kjcm import schema
+from kjcm.cli import COMMANDS
 from kjcm.errors import ConfigError
 from kjcm.overrides import config_folder, for_hydra
 from kjcm.unread import OF_A_COMMAND, OF_ANY, require_read
@@ -89,8 +90,29 @@ def test_no_config_with_an_unknown_or_unread_key_is_printed(
     (here / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\nname: mine\n")
     assert command("train", "--config-dir", "conf", "experiment=mine", "--cfg", "job", "-p", "seed") == 0
     assert capfd.readouterr().out.strip() == "7"
-    assert command("predict", "--cfg", "job") == 0  # keys without a value are shown as ???
+    for name in COMMANDS:
+        assert command(*name.split(), "--cfg", "job") == 0, name  # keys without a value are shown as ???
     assert "run: ???" in capfd.readouterr().out and [path.name for path in here.iterdir()] == ["conf"]
+
+
+@pytest.mark.parametrize("printed", [(), ("--cfg", "job")])
+def test_a_reference_to_nothing_is_refused(
+    printed: tuple[str, ...], here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for words in (
+        ("predict", "run=${nothing}", "input=a", "output=b"),
+        ("train", "seed=${seeds.nothing}"),
+        ("train", "name=${"),
+    ):
+        assert command(*words, *printed) == 2
+        error = capfd.readouterr().err
+        assert "fault of kjcm" not in error and len(error.splitlines()) == 1
+
+
+def test_a_key_of_a_group_that_is_left_out_names_the_group(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for word in ("data.level=2", "data.path=x.csv", "data.columns.code=c"):
+        assert command("evaluate", "run=run", word) == 2
+        assert "add data=" in capfd.readouterr().err
 
 
 def test_an_unknown_key_is_refused_in_a_sweep_and_in_a_space(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
