@@ -30,6 +30,7 @@ UNREAD = [
     ("train", "data=table preset.scale=1"), ("train", "data=table data.test_path=t.csv data.train_share=0.5"),
     ("train", "data.train_wave=5 data.train_share=0.5"), ("train", "engine=packed engine.block=3"),
     ("train", "model=distilkobert model.shape.n_layers=1"), ("train", "data.scale=1 preset.scale=1"),
+    ("train", "tokenizer=kobert tokenizer.vocab_size=200"),
     ("evaluate", "run=r data=table data.test_path=t.csv data.level=2"), ("evaluate", "run=r trainer.max_epochs=3"),
     ("predict", "run=r input=i output=o columns.manages=boss"),
     ("predict", "run=r input=i output=o triage.threshold=.5 triage.target_error=.1"),
