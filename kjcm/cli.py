@@ -16,12 +16,12 @@ from kjcm.streams import use_hangul, use_outlets
 COMMANDS = {
     "reproduce": (
         "kjcm.report.reproduce:reproduce",
-        "train what is missing of the article's models, and report",
+        "train what is missing of the paper's models, and report",
         "kjcm reproduce out=out/report",
     ),
     "report": (
         "kjcm.report.report:report",
-        "finished runs to the article's tables, figures and one page",
+        "finished runs to the paper's tables, figures and one page",
         "kjcm report runs=runs out=out/report",
     ),
     "train": (

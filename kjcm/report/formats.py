@@ -129,7 +129,7 @@ def as_latex(table: Table) -> str:
 
     Columns with texts wider than 30 letters share the line's width and break their lines. A table still too wide for the
     page is made smaller, or printed in landscape if it is a long one. The commands of runs that are missing stand beneath
-    as comments: an article does not print them.
+    as comments: a paper does not print them.
     """
     rows = _shown(table)
     long, wide = len(rows) > LONG_TABLE, _taken(table.columns, rows, LINE) > 1 - LEAST

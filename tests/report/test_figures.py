@@ -22,7 +22,7 @@ from kjcm.report.figures import flow_chart, model_intervals, precision_by_size, 
 from kjcm.report.font import FAMILY, font_path
 from kjcm.report.statistics import Regression
 
-# The article's Fig. 1.
+# The paper's Fig. 1.
 FLOW: dict[str, Any] = {
     "read": 100_743, "read_by_file": {"wave5": 50_205, "wave6": 50_538}, "invalid": 0, "unresolved": 1_026,
     "converted": 99_717, "cutoff": 10, "below_cutoff": 52, "below_cutoff_groups": 10, "cohort": 99_665, "groups": 142,
