@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "kjcm"
 ROOMS = ("ksco", "triage", "survey", "text", "engine", "model", "study", "report", "coding", "review", "bench", "tune")
-FLOOR = {"errors", "files", "read", "records", "shell", "streams"}  # known to all
+FLOOR = {"errors", "files", "markdown", "read", "records", "shell", "streams"}  # known to all
 COMPOSITION_ROOTS = {"cli.py", "schema.py", "overrides.py", "unread.py",
                      "study/job.py", "study/train.py", "study/baseline.py", "study/evaluate.py",
                      "study/prepare.py", "study/doctor.py", "study/sweep.py", "study/swept.py", "study/planned.py",

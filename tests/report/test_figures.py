@@ -287,3 +287,17 @@ def test_intervals_show_every_model_from_the_top() -> None:
         "86.00 % [85.50, 86.60]",
         "79.00 %",
     ]
+
+
+def test_intervals_for_a_narrow_screen_name_the_models_above_them() -> None:
+    figure = model_intervals(ACCURACY, synthetic=True, narrow=True)
+    wide = axes_of(model_intervals(ACCURACY, synthetic=True))
+    axes = axes_of(figure)
+    np.testing.assert_array_equal(dots(axes), dots(wide))
+    assert figure.get_figwidth() * 96 < 390 - 40  # a telephone's width in CSS pixels, without the page's margins
+    names = [text.get_text() for text in axes.texts]
+    assert names == ["K-JCM: 84.44 % [84.02, 84.90]", "Model 2: 86.00 % [85.50, 86.60]", "SVM: 79.00 %"]
+    whole = figure.get_window_extent()
+    for text in axes.texts:
+        extent = text.get_window_extent()
+        assert whole.x0 <= extent.x0 and extent.x1 <= whole.x1
