@@ -76,12 +76,12 @@ COMMANDS = {
     ),
     "bench train": (
         "kjcm.bench.train:bench_train",
-        "time training beside Hugging Face's Trainer and a plain Lightning loop",
+        "time training against Hugging Face's Trainer and a plain Lightning loop",
         "kjcm bench train out=out/bench/train",
     ),
     "bench predict": (
         "kjcm.bench.predict:bench_predict",
-        "time coding beside Hugging Face's pipeline",
+        "time coding against Hugging Face's pipeline",
         "kjcm bench predict run=RUN_DIR input=FILE",
     ),
     "bench prepare": (
