@@ -283,10 +283,10 @@ def model_intervals(rows: Sequence[tuple[str, Estimate]], *, synthetic: bool, na
         if accuracy.low is not None and accuracy.high is not None:
             axes.plot([accuracy.low, accuracy.high], [place, place], color=BLUE, linewidth=1.4, solid_capstyle="butt")
         text = show(Estimate(accuracy.mean, None, accuracy.low, accuracy.high), "percent")
-        at = {"text": f"{name}: {text}", "xytext": (0, 9)} if narrow else {"text": text, "xytext": (6, 0)}
+        label, start, offset = (f"{name}: {text}", 0, (0, 9)) if narrow else (text, 1, (6, 0))
         axes.annotate(
-            **at, xy=(0 if narrow else 1, place), xycoords=("axes fraction", "data"), textcoords="offset points",
-            va="center", fontsize=8,
+            label, (start, place), offset, xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
+            fontsize=8,
         )  # fmt: skip
     axes.scatter([accuracy.mean for _, accuracy in rows], range(len(rows)), s=14, color=BLUE, zorder=3)
     axes.set(xlabel="Accuracy, 95 % interval", ylim=(len(rows) - 0.5, -0.5))
