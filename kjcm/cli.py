@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from kjcm import __version__
@@ -44,10 +45,10 @@ COMMANDS = {
     command.name: command
     for command in (
         Command("reproduce", "kjcm.report.reproduce:reproduce",
-                "train what is missing of the article's models, and report",
+                "train what is missing of the paper's models, and report",
                 "kjcm reproduce out=out/report"),
         Command("report", "kjcm.report.report:report",
-                "finished runs to the article's tables, figures and one page",
+                "finished runs to the paper's tables, figures and one page",
                 "kjcm report runs=runs out=out/report"),
         Command("train", "kjcm.training.train:train",
                 "train and evaluate a model; -m sweeps",
@@ -71,7 +72,7 @@ COMMANDS = {
                 "code a file with a finished run",
                 "kjcm predict run=RUN_DIR input=FILE output=FILE top_k=5"),
         Command("review", "kjcm.review.review:review",
-                "a person settles what a coding left open, on a page of this machine",
+                "decide the undecided rows of a coded file in your browser",
                 "kjcm review run=RUN_DIR input=CODED_FILE"),
         Command("export", "kjcm.coding.export:export",
                 "a finished run's model as ONNX, checked on real rows",
@@ -165,20 +166,25 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
     from hydra.errors import HydraException
     from omegaconf import DictConfig
 
+    from kjcm.config.checks import check
     from kjcm.config.composition import register
     from kjcm.config.help import command_help
-    from kjcm.config.overrides import config_folder, for_hydra, is_from_hydra, said
+    from kjcm.config.overrides import config_folder, for_hydra, is_from_hydra, said, words_of_shown
 
     register()
     codes, multirun, asks_for_help = [0], bool(MULTIRUN & set(arguments)), bool(HELP_FLAGS & set(arguments))
 
-    def job(cfg: DictConfig) -> Any:
+    def work(cfg: DictConfig) -> Any:
+        _require_keys(command, cfg)
+        check(cfg)
+        if not multirun:
+            _require_multirun(command, cfg)
+        return _load(command.target)(cfg)
+
+    def kept(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
         # an error is kept here rather than raised, so that no traceback shows
         try:
-            _require_sound(command, cfg)
-            if not multirun:
-                _require_multirun(command, cfg)
-            return _load(command.target)(cfg)
+            return task(cfg)
         except Exception as error:
             if debug:
                 raise
@@ -196,8 +202,14 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
             print(COMMAND_HELP.format(command=command, purpose=command.purpose, example=command.example, keys=keys))
             return 0
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall not print and exit
+        through_hydra = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)
+        if (shown := words_of_shown(words)) is not None:  # --cfg prints a config and runs no job that could check it
+            sys.argv = [before[0], *shown]
+            through_hydra(partial(kept, partial(_require_keys, command)))()
+            if any(codes):
+                return max(codes)
         sys.argv = [before[0], *words]
-        run = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)(job)
+        run = through_hydra(partial(kept, work))
         if command.name in SWEPT and multirun:
             codes.append(_sweep(run, command.name, command.target, debug))
         else:
@@ -232,19 +244,20 @@ def _sweep(run: Callable[[], Any], command: str, target: str, debug: bool) -> in
     return code
 
 
-def _require_sound(command: Command, cfg: Any) -> None:
-    """Raise ConfigError if the config of one run or one command has a key or value that cannot count."""
+def _require_keys(command: Command, cfg: Any) -> None:
+    """Raise ConfigError if a config has a key that is unknown, or an override sets one that the command does not read."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
 
-    from kjcm.config.checks import check, require_known
+    from kjcm.config.checks import require_known, require_resolvable
     from kjcm.config.unread import require_read
 
     hydra = HydraConfig.get()
     require_known(cast(DictConfig, hydra), "hydra.", beside="hydra.env")  # Hydra's own file adds it
     if hydra.job.chdir:
         raise ConfigError("hydra.job.chdir=true: kjcm works in the folder in which it is started. Leave it out.")
-    check(cfg)
+    require_known(cfg)
+    require_resolvable(cfg)
     require_read(command.name, cfg, list(hydra.overrides.task), command.unread)
 
 

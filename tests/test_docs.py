@@ -52,3 +52,16 @@ def test_schemas_are_schemas_and_describe_every_key(name: str) -> None:
             assert node["additionalProperties"] is False
             assert set(node.get("required", [])) <= set(node["properties"])
             assert [key for key, value in node["properties"].items() if "description" not in value] == []
+
+
+def test_no_line_is_longer_than_a_reader_likes() -> None:
+    """Hold docs and configs to 120 characters a line; a row of a table cannot break."""
+    texts = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "experiments").glob("*.md")]
+    texts += (ROOT / "conf").rglob("*.yaml")
+    long = [
+        f"{file.relative_to(ROOT)}:{number}"
+        for file in texts
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) > 120 and not line.startswith("|")
+    ]
+    assert not long

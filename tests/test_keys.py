@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from benchmarks import command as benchmarks
+from kjcm.cli import COMMANDS
 from kjcm.config.checks import check, require_known
 from kjcm.config.composition import known_keys, register
 from kjcm.config.overrides import config_folder, for_hydra, word_key
@@ -31,6 +32,7 @@ UNREAD = [
     ("train", "data=table preset.scale=1"), ("train", "data=table data.test_path=t.csv data.train_share=0.5"),
     ("train", "data.train_wave=5 data.train_share=0.5"), ("train", "engine=packed engine.block=3"),
     ("train", "model=distilkobert model.shape.n_layers=1"), ("train", "data.scale=1 preset.scale=1"),
+    ("train", "tokenizer=kobert tokenizer.vocab_size=200"),
     ("evaluate", "run=r data=table data.test_path=t.csv data.level=2"), ("evaluate", "run=r trainer.max_epochs=3"),
     ("predict", "run=r input=i output=o columns.manages=boss"),
     ("predict", "run=r input=i output=o triage.threshold=.5 triage.target_error=.1"),
@@ -82,6 +84,43 @@ def test_an_unknown_key_of_an_experiment_file_is_refused(
     assert command("train", "--config-dir", "conf", "experiment=mine") == 2
     error = capfd.readouterr().err
     assert "experiment/mine" in error and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("printed", [("--cfg", "job"), ("-c=all", "--resolve"), ("--cfg=hydra",)])
+def test_no_config_with_an_unknown_or_unread_key_is_printed(
+    printed: tuple[str, ...], here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, word in (("train", "+losses=focal"), ("prepare", "data.reviewed=MISSING.csv"), ("train", "+hydra.foo=1")):
+        assert command(name, word, *printed) == 2
+        out, error = capfd.readouterr()
+        assert not out and len(error.splitlines()) == 1
+    (here / "conf" / "experiment").mkdir(parents=True)
+    (here / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\nname: mine\n")
+    assert command("train", "--config-dir", "conf", "experiment=mine", "--cfg", "job", "-p", "seed") == 0
+    assert capfd.readouterr().out.strip() == "7"
+    for name in COMMANDS:
+        assert command(*name.split(), "--cfg", "job") == 0, name  # keys without a value are shown as ???
+    assert "run: ???" in capfd.readouterr().out and [path.name for path in here.iterdir()] == ["conf"]
+
+
+@pytest.mark.parametrize("printed", [(), ("--cfg", "job")])
+def test_a_reference_to_nothing_is_refused(
+    printed: tuple[str, ...], here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for words in (
+        ("predict", "run=${nothing}", "input=a", "output=b"),
+        ("train", "seed=${seeds.nothing}"),
+        ("train", "name=${"),
+    ):
+        assert command(*words, *printed) == 2
+        error = capfd.readouterr().err
+        assert "fault of kjcm" not in error and len(error.splitlines()) == 1
+
+
+def test_a_key_of_a_group_that_is_left_out_names_the_group(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for word in ("data.level=2", "data.path=x.csv", "data.columns.code=c"):
+        assert command("evaluate", "run=run", word) == 2
+        assert "add data=" in capfd.readouterr().err
 
 
 def test_an_unknown_key_is_refused_in_a_sweep_and_in_a_space(here: Path, capfd: pytest.CaptureFixture[str]) -> None:

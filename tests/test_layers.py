@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "kjcm"
 ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "runs", "plot", "tracking", "training",
          "sweep", "analysis", "report", "coding", "review", "tune")  # fmt: skip
-FLOOR = {"errors", "parts", "files", "records", "shell", "streams", "screen", "config"}  # known to all
+FLOOR = {"errors", "markdown", "parts", "files", "records", "shell", "streams", "screen", "config"}  # known to all
 SEE_A_HYDRA_CONFIG = {"parts.py", "cli.py", "doctor.py", "config/composition.py", "config/checks.py", "config/help.py",
                       "config/overrides.py", "config/reference.py", "config/unread.py",
                       "training/run.py", "training/train.py", "training/baseline.py", "training/evaluate.py",

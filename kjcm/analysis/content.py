@@ -84,6 +84,7 @@ class Figure:
         alt: what it says, in words, for those who cannot see it.
         data: every drawn number.
         notes: sentences beneath it.
+        draw_narrow: makes it for a narrow screen; None: `draw`'s is shown there, and scrolls sideways.
     """
 
     key: str
@@ -92,3 +93,4 @@ class Figure:
     alt: str
     data: Table
     notes: tuple[str, ...] = ()
+    draw_narrow: "Callable[[], Canvas] | None" = None

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from kjcm.analysis.content import Column, Estimate, Kind, Table, Value
+from kjcm.markdown import escaped
 
 WORDS: tuple[Kind, ...] = ("text", "code")  # kinds of column that are aligned to the left
 DIGITS: dict[Kind, int] = {"count": 0, "percent": 2, "share": 2, "number": 1, "p": 3}
@@ -21,7 +22,6 @@ PREAMBLE = (
 )
 LONG_TEXT = 30  # Latin letters beyond whose width a LaTeX column breaks its lines
 
-MARKDOWN = re.compile(r"[\\`*_\[\]<>|~&$]")
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "`": r"\textasciigrave{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
@@ -97,25 +97,20 @@ def _inert(cell: str | float | None) -> str | float | None:
 def as_markdown(table: Table) -> str:
     """Return a table as Markdown: title, table (numbers to the right), notes, and the commands of runs that are missing."""
     lines = [
-        [_markdown(column.name) for column in table.columns],
+        [escaped(column.name) for column in table.columns],
         ["---" if column.kind in WORDS else "---:" for column in table.columns],
-        *([_markdown(cell) for cell in row] for row in _shown(table)),
+        *([escaped(cell) for cell in row] for row in _shown(table)),
     ]
-    parts = [f"# {_markdown(table.title)}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
-    parts += [_markdown(note) for note in table.notes]
+    parts = [f"# {escaped(table.title)}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    parts += [escaped(note) for note in table.notes]
     if table.missing:
-        parts.append("\n".join(f"- not run: {_markdown(label)}: {_code(command)}" for label, command in table.missing))
+        parts.append("\n".join(f"- not run: {escaped(label)}: {_code(command)}" for label, command in table.missing))
     return "\n\n".join(parts) + "\n"
 
 
 def _shown(table: Table) -> list[list[str]]:
     """Return every cell as text."""
     return [[show(value, column.kind) for value, column in zip(row, table.columns, strict=True)] for row in table.rows]
-
-
-def _markdown(text: str) -> str:
-    """Return a text that Markdown shows as it stands, on one line."""
-    return "<br>".join(MARKDOWN.sub(r"\\\g<0>", text).splitlines())
 
 
 def _code(command: str) -> str:
@@ -129,7 +124,7 @@ def as_latex(table: Table) -> str:
 
     Columns with texts wider than 30 letters share the line's width and break their lines. A table still too wide for the
     page is made smaller, or printed in landscape if it is a long one. The commands of runs that are missing stand beneath
-    as comments: an article does not print them.
+    as comments: a paper does not print them.
     """
     rows = _shown(table)
     long, wide = len(rows) > LONG_TABLE, _taken(table.columns, rows, LINE) > 1 - LEAST

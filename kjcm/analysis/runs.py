@@ -116,7 +116,7 @@ class Run:
         frame = run_predictions(self.path)
         if len(frame) != self.report["n_test"]:
             raise KjcmError(
-                f"{file}: {len(frame):,} rows, where report.json has {self.report['n_test']:,}. Train the run anew."
+                f"{file}: {len(frame):,} rows, where report.json has {self.report['n_test']:,}. Retrain the run."
             )
         return answers_of(frame, str(file))
 
@@ -260,7 +260,7 @@ def choose_anchor(
             + "".join(f"; {one.path}: {one.state}" for one in others[:3])
             + (f"; and {len(others) - 3} folders more" if len(others) > 3 else "")
             + ". Make them with `kjcm reproduce`, or K-JCM alone with `kjcm train experiment=k_jcm`; "
-            "a damaged run is made anew with overwrite=true."
+            "overwrite=true retrains a damaged run."
         )
     settings: dict[str, list[Run]] = {}
     for run in own:

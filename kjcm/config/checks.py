@@ -21,7 +21,7 @@ def check(cfg: DictConfig) -> None:
         ConfigError: a key is unknown, a value is not allowed, or a combination cannot work.
     """
     require_known(cfg)
-    _require_resolvable(cfg)
+    require_resolvable(cfg)
     _require_plain_lists(cfg)
     missing = sorted(key for key in known_keys(cfg) if OmegaConf.select(cfg, key, default=MISSING) == MISSING)
     if missing:
@@ -69,7 +69,7 @@ def require_known(cfg: DictConfig, lead: str = "", beside: str = "") -> None:
         raise ConfigError(no_such_key(unknown[0], known_keys(cfg)))
 
 
-def _require_resolvable(cfg: DictConfig) -> None:
+def require_resolvable(cfg: DictConfig) -> None:
     """Raise ConfigError if an interpolation has no value, or one of another type than its key's."""
     try:
         OmegaConf.to_container(cfg, resolve=True)

@@ -19,6 +19,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kjcm.config.commands import GROUPS
 from kjcm.config.composition import MOVED, known_keys, no_such_key
 from kjcm.config.identity import INPUTS, PATHS
 from kjcm.errors import ConfigError, first_line, some
@@ -64,6 +65,19 @@ def for_hydra(config: str, arguments: Sequence[str], *, swept: bool) -> list[str
     _require_form(config, arguments)
     words = [word if _is_flag(word) else _readable(opened(word, config), swept=swept) for word in arguments]
     return sorted(words, key=_is_flag)  # argparse wants the overrides together
+
+
+def words_of_shown(words: Sequence[str]) -> list[str] | None:
+    """Return the words that compose the config which --cfg prints, without --cfg; None where there is no --cfg."""
+    given = get_args_parser().parse_args(list(words))
+    if given.cfg is None:
+        return None
+    places = {"dir": given.config_dir, "name": given.config_name, "path": given.config_path}
+    return [
+        *given.overrides,
+        "hydra.mode=RUN",
+        *(f"--config-{kind}={value}" for kind, value in places.items() if value),
+    ]
 
 
 def _is_flag(word: str) -> bool:
@@ -192,6 +206,8 @@ def said(error: Exception, config: str, arguments: Sequence[str]) -> str:
     if not isinstance(error, HydraException | OmegaConfBaseException):
         words = [word for word in arguments if not _is_flag(word)]
         wrong = [word for word in words if _breaks_hydra(config, word)] or words
+        if left_out := _in_no_group(wrong, _keys(config)):
+            return no_such_key(left_out, _keys(config))
         why = " ".join(text.split())[:200] or type(error).__name__  # broken YAML is named in later lines
         return f"{some(wrong)}: no config can be made with this ({why})." if wrong else why
     if isinstance(error, OverrideParseException):
@@ -219,6 +235,15 @@ def said(error: Exception, config: str, arguments: Sequence[str]) -> str:
         is_text = re.match(r"Cannot convert '(list|dict)' to string", cause)
         return f"{typed}: {cause.splitlines()[0]}." + (f" As one text: {_as_text(typed)}." if is_text else "")
     return "\n".join([*lines, *cause.splitlines()[:1]]) or first_line(error)
+
+
+def _in_no_group(words: Sequence[str], known: Sequence[str]) -> str:
+    """Return the first key, without what is within it, whose group the config leaves out; '' where there is none."""
+    keys = (word_key(word).split(".") for word in words)
+    found = (
+        ".".join(key[:2]) for key in keys if key[0] in GROUPS and not any(one.startswith(f"{key[0]}.") for one in known)
+    )
+    return next(found, "")
 
 
 def _no_choice(group: str, name: str, choices: Sequence[str]) -> str:

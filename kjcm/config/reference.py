@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from inspect import getdoc
+from pathlib import Path
+from textwrap import fill
 from typing import Any, get_type_hints
 
 from hydra import compose, initialize_config_dir
@@ -17,18 +19,21 @@ from kjcm.config.overrides import config_folder, group_names
 INTRODUCTION = """\
 # Config reference
 
-Every choice is a config key, set on the command line as `KEY=VALUE`. The table of a command or group says of each key its type
-with the allowed values, its default and its meaning. `python -m kjcm.config` generates this page from kjcm/config/ and conf/.
+Every choice is a config key, set on the command line as `KEY=VALUE`. The table of a command or group says of each key
+its type with the allowed values, its default and its meaning. `python -m kjcm.config` generates this page from
+kjcm/config/ and conf/.
 
 - `GROUP=NAME` takes a file of `conf/GROUP/`; `GROUP.KEY=VALUE` sets one key of it and wins over the file.
 - A default of `???` means that the key must be given. `${other.key}` is the value of another key.
 - A command refuses unknown keys, however they are written: `KEY=`, `+KEY=`, `++KEY=` or in an experiment file. Only
-  `model.shape`, `space` and `where` take keys of any name; the arguments of a `_target_` and `trainer.flags` are compared with
-  its signature. A command also refuses overrides that it would not read.
+  `model.shape`, `space` and `where` take keys of any name; the arguments of a `_target_` and `trainer.flags` are
+  compared with its signature. A command also refuses overrides that it would not read.
 - `kjcm COMMAND --help` shows groups, keys and values; `kjcm COMMAND --cfg job --resolve` resolves all values.
-- Values with Hangul, spaces, brackets or `=` need the shell's quotes only: `'data.columns.task=하는 일(직무)'`. Commas separate
-  several values, and `[...]` and `{...}` make a list and a mapping; quote such a text twice: `"name='a, b'"`.
+- Values with Hangul, spaces, brackets or `=` need the shell's quotes only: `'data.columns.task=하는 일(직무)'`. Commas
+  separate several values, and `[...]` and `{...}` make a list and a mapping; quote such a text twice: `"name='a,
+  b'"`.
 """
+WIDTH = 120
 HEAD = "| Key | Type | Default | Meaning |\n|---|---|---|---|"
 UNTYPED = {
     "cutoff": "The value of `data.cutoff`.",
@@ -57,7 +62,7 @@ def _command(name: str, kind: type) -> str:
     known = {key for base in inherited.values() for key, _, _ in keys_of(base, without=tuple(GROUPS))}
     keys = {key: (hint, one) for key, hint, one in keys_of(kind, without=tuple(GROUPS)) if key not in known}
     groups = ", ".join(f"`{group}`" for group in group_names(name)) or "none"
-    lines = [f"### `kjcm {name}`", "", getdoc(kind) or "", "", f"Groups: {groups}."]
+    lines = [f"### `kjcm {name}`", "", getdoc(kind) or "", "", fill(f"Groups: {groups}.", WIDTH)]
     if inherited:
         lines.append(f"It has every key of {', '.join(f'`kjcm {other}`' for other in inherited)}, and:")
     return "\n".join([*lines, "", HEAD, *_rows(keys, _defaults(name)), ""])
@@ -70,10 +75,7 @@ def _group(group: str) -> str:
     about = getdoc(hint) if is_dataclass(hint) else UNTYPED[group]
     default = _choice_of(group)
     files = sorted((config_folder() / group).glob("*.yaml"), key=lambda file: (file.stem != default, file.stem))
-    choices = [
-        f"- `{group}={file.stem}`{' (default)' if file.stem == default else ''}: {_comment(file.read_text(encoding='utf-8'))}"
-        for file in files
-    ]
+    choices = [_choice(f"`{group}={file.stem}`{' (default)' if file.stem == default else ''}", file) for file in files]
     defaults = {**_defaults("train")}
     of: dict[str, list[str]] = {}
     keys: dict[str, tuple[Any, Key]] = {}
@@ -86,6 +88,11 @@ def _group(group: str) -> str:
     only = {key: f"{' or '.join(having)}: " for key, having in of.items() if len(having) < len(kinds)}
     table = ["", HEAD, *_rows(keys, defaults, only)] if keys else []
     return "\n".join([f"### {group}", "", about or "", "", *choices, *table, ""])
+
+
+def _choice(name: str, file: Path) -> str:
+    """Return the line, or lines, on a file of a group."""
+    return fill(f"- {name}: {_comment(file.read_text(encoding='utf-8'))}", WIDTH, subsequent_indent="  ")
 
 
 def _choice_of(group: str) -> str | None:

@@ -49,6 +49,7 @@ OF_ANY = (
     Unread(("preset.scale",), _scale_is_given, ": it counts through data.scale of data=synthetic"),
     Unread(("data.train_share",), _has_given_test, " where data.test_path or data.train_wave names the test rows"),
     Unread(("engine.block", "engine.compile"), _is("engine.name", "packed", "reference"), " without engine=captured"),
+    Unread(("tokenizer.vocab_size",), _is_not("tokenizer.kind", "trained", None), " without tokenizer=trained"),
     Unread(("model.shape",), _is_not("model.pretrained", None), ": model.pretrained has a shape of its own"),
 )
 OF_THE_PAGE = ("who", "language", "host", "port", "token", "open_browser", "decisions")

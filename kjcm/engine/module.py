@@ -265,7 +265,7 @@ class Classifier(pl.LightningModule):
         if theirs != self.classes_hash:
             raise KjcmError(
                 f"The checkpoint is of other classes (hash {str(theirs)[:12]}, here {self.classes_hash[:12]}). It belongs "
-                "to another cohort: use its own run, or start anew with overwrite=true."
+                "to another cohort: use its own run, or start over with overwrite=true."
             )
 
 

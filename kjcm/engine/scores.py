@@ -1,4 +1,4 @@
-"""The article's metrics with torchmetrics: on the device, and right under DDP."""
+"""The paper's metrics with torchmetrics: on the device, and right under DDP."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

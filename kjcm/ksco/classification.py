@@ -129,7 +129,7 @@ class Ksco(Classification):
         if level not in self.levels.values():
             levels = sorted(set(self.levels.values()))
             raise ConfigError(
-                f"data.level={level}: {self.name} has the levels {levels[0]} to {levels[-1]} (the article: 3)."
+                f"data.level={level}: {self.name} has the levels {levels[0]} to {levels[-1]} (the paper: 3)."
             )
 
     def at_level(self, code: str, level: int | None) -> str | None:

@@ -1,6 +1,6 @@
 """DistilBERT's last layer for the first token alone: a head on that token reads no other, so no other need be computed.
 
-The logits are the same, and so is what is learnt. Of the article's three layers it saves a quarter of all arithmetic: the
+The logits are the same, and so is what is learnt. Of the paper's three layers it saves a quarter of all arithmetic: the
 last one's queries, output and feed-forward for all tokens but one; its keys and values are of all. Other encoders stay as
 they are: of twelve layers it would save a fifteenth.
 """

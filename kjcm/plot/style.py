@@ -20,6 +20,7 @@ from kjcm.plot.font import FAMILY, font_path
 P = ParamSpec("P")
 Array = NDArray[np.float64]
 WIDTH = 7.2  # inches: a page's text width
+NARROW = 3.6  # inches: the text width of a telephone's screen
 INK, GREY, BLUE, ORANGE = "#222222", "#555555", "#2b5c8a", "#b8551a"
 NAME_SIZE = 7.5  # points, of names beside points
 SYNTHETIC = "SYNTHETIC twin: invented answers, not survey data"
@@ -73,9 +74,9 @@ def picture(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return drawn
 
 
-def canvas(height: float, synthetic: bool) -> tuple[Figure, Axes]:
-    """Return an empty picture of `height` inches and its axes; a synthetic one says so at its top."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+def canvas(height: float, synthetic: bool, width: float = WIDTH) -> tuple[Figure, Axes]:
+    """Return an empty picture (`width` x `height` inches) and its axes; a synthetic one says so at its top."""
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)  # measures texts
     if synthetic:
         figure.suptitle(SYNTHETIC, x=0.01, ha="left", fontsize=8, color="#a03000")

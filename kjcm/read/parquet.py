@@ -36,7 +36,7 @@ def _frame(path: Path, table: Any) -> pd.DataFrame:
             table.column(name).validate(full=True)
         except pa.ArrowInvalid as error:
             raise KjcmError(
-                f"{path}, column {name!r}: is damaged ({first_line(error)}). Write the file anew."
+                f"{path}, column {name!r}: is damaged ({first_line(error)}). Write the file again."
             ) from None
     plain = pa.table({name: _plain(table.column(name)) for name in table.schema.names})
     return plain.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)  # type: ignore[no-any-return]

@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from kjcm.analysis.content import Estimate
 from kjcm.analysis.formats import show
 from kjcm.analysis.statistics import Regression
-from kjcm.plot.style import BLUE, GREY, INK, ORANGE, WIDTH, Array, canvas, name_points, picture
+from kjcm.plot.style import BLUE, GREY, INK, NARROW, ORANGE, WIDTH, Array, canvas, name_points, picture
 
 # Tol's muted scheme: ten colours that the colour-blind tell apart; the shapes do so in black and white.
 COLOURS = ("#332288", "#cc6677", "#117733", "#aa4499", "#44aa99", "#882255", "#999933", "#88ccee", "#ddcc77", "#777777")
@@ -269,23 +269,29 @@ def _draw_box(axes: Axes, place: int, sizes: Array, colour: str) -> None:
 
 
 @picture
-def model_intervals(rows: Sequence[tuple[str, Estimate]], *, synthetic: bool) -> Figure:
+def model_intervals(rows: Sequence[tuple[str, Estimate]], *, synthetic: bool, narrow: bool = False) -> Figure:
     """Draw the accuracy of each model, the first at the top, with its 95 % interval and its numbers.
 
     Args:
         rows: name and accuracy (0 to 1); one without interval is a dot.
         synthetic: of the twin.
+        narrow: draw it for a narrow screen, with names and numbers above the intervals rather than at their sides.
     """
-    figure, axes = canvas(0.9 + 0.3 * len(rows), synthetic)
-    for place, (_, accuracy) in enumerate(rows):
+    height, width = (0.42, NARROW) if narrow else (0.3, WIDTH)
+    figure, axes = canvas(0.9 + height * len(rows), synthetic, width)
+    for place, (name, accuracy) in enumerate(rows):
         if accuracy.low is not None and accuracy.high is not None:
             axes.plot([accuracy.low, accuracy.high], [place, place], color=BLUE, linewidth=1.4, solid_capstyle="butt")
         text = show(Estimate(accuracy.mean, None, accuracy.low, accuracy.high), "percent")
-        axes.annotate(text, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+        label, start, offset = (f"{name}: {text}", 0, (0, 9)) if narrow else (text, 1, (6, 0))
+        axes.annotate(
+            label, (start, place), offset, xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
+            fontsize=8,
+        )  # fmt: skip
     axes.scatter([accuracy.mean for _, accuracy in rows], range(len(rows)), s=14, color=BLUE, zorder=3)
     axes.set(xlabel="Accuracy, 95 % interval", ylim=(len(rows) - 0.5, -0.5))
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], color=INK)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, labelleft=not narrow)
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_formatter(lambda value, _: f"{show(value * 100, 'number')} %")
     axes.grid(axis="x")

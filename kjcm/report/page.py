@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure as Canvas
 
 from kjcm.analysis.content import NOT_RUN, Column, Estimate, Figure, Table, Value
 from kjcm.analysis.formats import WORDS, show, width_of
@@ -107,20 +108,19 @@ def page(header: Header, synthetic: bool, sections: Sequence[Section]) -> str:
     )  # fmt: skip
     environment.filters |= {"cells": cells, "is_wordy": _is_wordy, "unbroken": _unbroken}
     template = environment.get_template("page.html.j2")
-    pictures = {
-        item.key: _picture(item) for section in sections for item in section.content if isinstance(item, Figure)
-    }
+    drawn = [item for section in sections for item in section.content if isinstance(item, Figure)]
+    pictures = {item.key: _picture(item.draw()) for item in drawn}
+    narrow = {item.key: _picture(item.draw_narrow()) for item in drawn if item.draw_narrow}
     contents = {
-        "header": header, "synthetic": synthetic, "sections": sections, "pictures": pictures, "words": WORDS,
-        "doi": DOI if header.paper else "",
+        "header": header, "synthetic": synthetic, "sections": sections, "pictures": pictures, "narrow": narrow,
+        "words": WORDS, "doi": DOI if header.paper else "",
     }  # fmt: skip
     characters = set(template.render(contents, font=""))
     return template.render(contents, font=embedded(characters))
 
 
-def _picture(figure: Figure) -> Picture:
-    """Draw a figure."""
-    canvas = figure.draw()
+def _picture(canvas: Canvas) -> Picture:
+    """Return a drawn picture as the page carries it."""
     width, height = canvas.get_size_inches() * PIXELS
     return Picture(base64.b64encode(svg(canvas)).decode(), round(width), round(height))
 

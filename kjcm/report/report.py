@@ -98,7 +98,7 @@ def _texts(run: Run, wanted: bool) -> pd.DataFrame | None:
         return None
     config = recorded_data(run.path, dict(run.config))
     own = run.report["synthetic"]
-    remedy = "The twin has changed: train anew." if own else "Restore them, or leave texts=false."
+    remedy = "The twin has changed: retrain." if own else "Restore them, or leave texts=false."
     try:
         cohort = cohort_of(config["data"], classification_of(config))
     except KjcmError as error:

@@ -58,6 +58,7 @@ def result(study: Study, this: Experiment, paper: Mapping[str, Printed]) -> Sequ
         lambda: figures.model_intervals(bars, synthetic=study.synthetic),
         "Accuracy: " + "; ".join(f"{label} {show(estimate.mean, 'percent')}" for label, estimate in bars) + ".",
         Table("accuracy", "Accuracy", (columns[0], METRIC_COLUMNS["accuracy"]), tuple(bars)),
+        draw_narrow=lambda: figures.model_intervals(bars, synthetic=study.synthetic, narrow=True),
     )
     return [table, picture] if bars else [table]
 

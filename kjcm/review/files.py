@@ -49,7 +49,7 @@ def opened(coded: Path, file: Path, settings: Settings) -> Store:
     except KjcmError:
         store.close()
         raise
-    if (store.about.get("input"), store.about.get("classes")) != (sha, settings.classes_hash):
+    if (store.about["input"], store.about["classes"]) != (sha, settings.classes_hash):
         store.close()
         raise KjcmError(f"{file}: is the review of another file or model. Name a new one with db=FILE.")
     return store

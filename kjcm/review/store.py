@@ -24,6 +24,7 @@ CREATE TABLE choice (
 CREATE INDEX choice_of_row ON choice (row, undone);
 CREATE INDEX item_of_decision ON item (decision);
 """
+ABOUT = ("input", "classes")  # digests of the coded file and of the model's classes
 VERSION = 1  # of the tables; files of before they had a version say 0
 SCHEMA = "SELECT name, sql FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'"
 MOST_BYTES = 2**26  # of one cell
@@ -55,6 +56,8 @@ class Store:
                 self.base.execute("PRAGMA synchronous=EXTRA")
                 self._require_schema()
                 self.about: dict[str, str] = dict(self.base.execute("SELECT name, value FROM about"))
+                if missing := [name for name in ABOUT if name not in self.about]:
+                    raise ValueError(f"it does not say {some(missing)}")
         except KjcmError:
             self.close()
             raise
@@ -170,7 +173,7 @@ class Store:
         )
         with self._told():
             found = self.base.execute(f"{query} LIMIT 1", (after, *decisions)).fetchone()
-        return None if found is None else int(found[0])
+            return None if found is None else int(found[0])
 
     def choose(self, row: int, code: str, who: str, seen: int | None = None) -> bool:
         """Keep a decision, on the disk when this returns; false and nothing kept where another came meanwhile.
@@ -196,7 +199,7 @@ class Store:
             found = self.base.execute(
                 f"UPDATE choice SET undone = ? WHERE id = ({last}) RETURNING row", (_now(), who)
             ).fetchone()
-        return None if found is None else int(found[0])
+            return None if found is None else int(found[0])
 
 
 def create(file: Path, about: Mapping[str, str], items: Iterator[tuple[int, str, dict[str, Any]]], mode: int) -> None:

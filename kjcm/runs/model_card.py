@@ -10,6 +10,7 @@ from jinja2 import Environment
 
 from kjcm.files import write_text
 from kjcm.ksco.classification import Classification
+from kjcm.markdown import escaped
 from kjcm.runs.contents import run_predictions
 from kjcm.runs.findings import major_confusion
 from kjcm.runs.held_out import calibration_of
@@ -60,8 +61,14 @@ def write_card(path: Path, config: Config, rows: Rows, report: Mapping[str, Any]
         "learnt": config["tokenizer"]["kind"] == "trained",
     }
     template = (files("kjcm.runs") / TEMPLATE).read_text(encoding="utf-8")
-    card = Environment(autoescape=False, keep_trailing_newline=True).from_string(template).render(values)
-    write_text(path / "model" / CARD, card)
+    # the card is Markdown, not HTML: names and titles from a user's files are escaped as each is placed
+    environment = Environment(autoescape=False, keep_trailing_newline=True, finalize=_escaped)
+    write_text(path / "model" / CARD, environment.from_string(template).render(values))
+
+
+def _escaped(value: object) -> object:
+    """Return a value for Markdown; the template marks what is no Markdown with the filter `safe` or `tojson`."""
+    return escaped(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def origin_of(pretrained: str | None) -> tuple[str | None, str]:

@@ -104,7 +104,7 @@ def load_settings(folder: Path) -> Settings:
     _require_consistent(file, settings)
     if hash_of(settings.classes) != settings.classes_hash:
         raise KjcmError(
-            f"{file}: the classes do not have the hash {settings.classes_hash[:12]} that stands beside them: the list was "
+            f"{file}: the classes do not have the hash {settings.classes_hash[:12]} that is stored next to them: the list was "
             "changed after training, so its codes cannot be trusted. Use an unchanged copy of the run."
         )
     return settings

@@ -1,4 +1,4 @@
-"""Further training rows: the classification's own words (Models 3 and 4 of the article), and what a person has reviewed."""
+"""Further training rows: the classification's own words (Models 3 and 4 of the paper), and what a person has reviewed."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

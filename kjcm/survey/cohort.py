@@ -1,4 +1,4 @@
-"""The cohort: converted rows, exclusions, the split, and the flow counts of the article's Fig. 1."""
+"""The cohort: converted rows, exclusions, the split, and the flow counts of the paper's Fig. 1."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-SPLIT_OVER = 10  # the split is drawn over the groups of more rows than this (the article's own cutoff)
+SPLIT_OVER = 10  # the split is drawn over the groups of more rows than this (the paper's own cutoff)
 
 
 def round_half_up(value: float) -> int:
@@ -54,7 +54,7 @@ def draw_split(
     Args:
         rows: id, code, given (the row is a test row given as such) and perhaps cluster, whose rows stay together.
         seed: data.split_seed.
-        train_share: share of rows for training (the article: 0.7); 1 where test rows are given.
+        train_share: share of rows for training (the paper: 0.7); 1 where test rows are given.
         train_fraction: share of the training rows to use (K-JCM-half: 0.5).
         validation: share of the used training rows held back.
     """

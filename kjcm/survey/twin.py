@@ -1,4 +1,4 @@
-"""The synthetic twin: invented answers with the article's counts, for trying everything without the private survey.
+"""The synthetic twin: invented answers with the paper's counts, for trying everything without the private survey.
 
 At scale 1 its flow is that of Fig. 1 and its group sizes have Table 4's training rows as their expected 70 %. The words
 are ours (twin_vocabulary.tsv); the KSCO-6 codes and the crosswalk are invented and hold for nothing else. Nothing
@@ -17,12 +17,12 @@ from kjcm.errors import ConfigError
 from kjcm.ksco.classification import Classification
 from kjcm.survey.responses import TWIN_IDS, Source, Survey
 
-# The article: Fig. 1 (rows), Table 4 (training rows by major group; armed forces are the remainder of 69,766).
+# The paper: Fig. 1 (rows), Table 4 (training rows by major group; armed forces are the remainder of 69,766).
 COHORT, TRAIN, LOST = 99_665, 69_766, 1_026
 WAVE5, WAVE6 = 50_205, 50_538
 TRAIN_BY_MAJOR = {"1": 313, "2": 10_998, "3": 10_150, "4": 10_908, "5": 12_050, "6": 6_260, "7": 5_969, "8": 6_021,
                   "9": 7_024, "A": 73}  # fmt: skip
-# The ten groups of ten rows or fewer (52 rows; the article names the groups, these sizes are ours).
+# The ten groups of ten rows or fewer (52 rows; the paper names the groups, these sizes are ours).
 SMALL = {"111": 8, "122": 3, "134": 6, "135": 4, "149": 7, "153": 5, "225": 6, "287": 4, "288": 2, "876": 7}
 LEAST = 11  # rows of the smallest group that stays
 TAIL = 1.4  # the vocabulary's shares to this power: a longer tail of small groups
@@ -91,7 +91,7 @@ def synthetic_source(
         ConfigError: `scale` is not above 0 and at most 1, or the classification is not KSCO.
     """
     if not 0 < scale <= 1:
-        raise ConfigError(f"data.scale={scale}: use a share above 0 and at most 1 (1 is the article's size).")
+        raise ConfigError(f"data.scale={scale}: use a share above 0 and at most 1 (1 is the paper's size).")
     if columns.get("cluster") or columns.get("weight") or columns.get("manages"):
         raise ConfigError(
             "The synthetic twin has no clusters, weights and answers on managing: leave data.columns.cluster, .weight and "

@@ -1,4 +1,4 @@
-"""One sentence from the three answers: `작업장(에서) 직위(으로) 일` (the article, Table 1)."""
+"""One sentence from the three answers: `작업장(에서) 직위(으로) 일` (the paper, Table 1)."""
 
 from functools import lru_cache
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGINT, SIGTERM
@@ -71,8 +70,12 @@ class SweptJob:
             use_outlets()
         os.chdir(self.place)  # joblib's process may be left over from another sweep, and hydra.job.chdir=true leaves it
         name = self.names[HydraConfig.get().job.num]
-        with nullcontext() if at_home else prefixed(f"[{name.partition(':')[0]}] "):
+        if at_home:
             log.info("%s", name)
+            return self._ended(cfg, at_home)
+        number, _, apart = name.partition(": ")
+        with prefixed(f"[{number}] "):
+            log.info("%s", apart or "started")
             return self._ended(cfg, at_home)
 
     def _ended(self, cfg: DictConfig, at_home: bool) -> Failure | None:

@@ -91,7 +91,7 @@ def say(jobs: Sequence[Job]) -> None:
     """Say what is to become of each job."""
     again = "sweep.retry=failed tries again"
     words = {
-        "finished": ("finished, skipped", "finished, made anew"),
+        "finished": ("finished, skipped", "finished, retrained"),
         "failed": (f"failed, skipped ({again})", "failed, tried again"),
         "pruned": (f"pruned, skipped ({again})", "pruned, tried again"),
         "invalid": ("cannot run", ""),

@@ -165,7 +165,7 @@ def kobert_file(path: str | None) -> Path:
     except Exception as error:  # offline, not found, no permission: one remedy for all
         raise KjcmError(
             f"KoBERT's tokenizer could not be fetched from the hub ({repository}: {first_line(error)}). Give "
-            "tokenizer.path=FILE (spiece.model, or tokenizer_78b3253a26.model with vocab.txt beside it), or use "
+            "tokenizer.path=FILE (spiece.model, or tokenizer_78b3253a26.model with vocab.txt next to it), or use "
             "model=tiny, which trains its own tokenizer."
         ) from None
     return files[0]

@@ -57,7 +57,7 @@ def read_unigram(path: Path, *, kobert: bool) -> Unigram:
         return Unigram(_never_read(data, str(path)), None, kobert)
     table = path.parent / "vocab.txt"
     if not table.is_file():
-        raise KjcmError(f"{path}: has no pieces {', '.join(SPECIAL.values())}, and no vocab.txt lies beside it.")
+        raise KjcmError(f"{path}: has no pieces {', '.join(SPECIAL.values())}, and no vocab.txt is next to it.")
     lines = table.read_text(encoding="utf-8").splitlines()
     return Unigram(data, {piece: number for number, piece in enumerate(lines)}, kobert)
 

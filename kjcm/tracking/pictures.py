@@ -88,7 +88,7 @@ def reliability_picture(table: pd.DataFrame, *, synthetic: bool) -> Figure:
 
 
 def size_picture(groups: pd.DataFrame, *, synthetic: bool) -> Figure:
-    """Draw each group's precision against its training rows on a log axis, with the regression: the article's Fig. 2.
+    """Draw each group's precision against its training rows on a log axis, with the regression: the paper's Fig. 2.
 
     Args:
         groups: code, major, n_train, precision of each group; groups without training rows have no place on the axis.

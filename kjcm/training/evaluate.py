@@ -55,7 +55,7 @@ def evaluate(cfg: DictConfig) -> None:
             raise KjcmError(
                 f"{out} holds {some(there)} of something else. Choose another out=DIR, or add overwrite=true."
             )
-        log.info("evaluated already (overwrite=true does it anew)")
+        log.info("evaluated already (overwrite=true evaluates it again)")
         show(read_json(out / "metrics.json", SHOWN), out)
         return
     with filling(out):

@@ -46,7 +46,7 @@ def prepare(cfg: DictConfig) -> None:
         write_cohort(out, cohort, classification)
     for line in flow_lines(cohort):
         log.info(line)
-    log.info("cohort in %s%s", out, f"; {len(more):,} rows of augmentation beside it" if len(more) else "")
+    log.info("cohort in %s%s", out, f"; {len(more):,} rows of augmentation next to it" if len(more) else "")
     if len(cohort.to_resolve) and config["data"]["source"] != "synthetic":
         log.info(
             "%s rows wait for a person: fill in ksco7 in %s and add these rows to the file of data.resolutions",

@@ -56,7 +56,7 @@ def run_to_make(cfg: DictConfig) -> tuple[Config, RunFolder] | None:
     if folder.require_mine(config["overwrite"]) == "done" and not config["overwrite"]:
         if global_rank() == 0:
             tidy_up(folder.path, config)
-            log.info("finished already, skipped: %s (overwrite=true makes it anew)", folder.path)
+            log.info("finished already, skipped: %s (overwrite=true retrains it)", folder.path)
         return None
     return config, folder
 

@@ -19,7 +19,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from kjcm.engine.device import require_device
-from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.errors import ConfigError, KjcmError, counted, some
 from kjcm.runs.contents import run_measured
 from kjcm.runs.failures import failure_of
 from kjcm.runs.folder import identity_of
@@ -84,8 +84,9 @@ def take_part(config: Config, words: Sequence[str]) -> None:
             synthetic=rows.cohort.synthetic, how={key: config[key] for key in DEFINING},
         )  # fmt: skip
         log.info(
-            "study %s in %s: %d trials, judged by %s of the validation rows", name, folder, trials, config["metric"]
-        )
+            "study %s in %s: %s, judged by %s of the validation rows",
+            name, folder, counted(trials, "trial"), config["metric"],
+        )  # fmt: skip
         with worker(folder / "workers") as own:
             part = Part(about, Search(study, distributions, trials, folder / "workers", own))
             if config["sweep"]["retry"]:

@@ -23,7 +23,7 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "as the article": Case(142, 0, (256, 256, 88)),
+    "as the paper": Case(142, 0, (256, 256, 88)),
     "unseen codes": Case(30, 4, (64, 64, 64, 7)),
     "three classes": Case(3, 0, (50, 50)),
     "three classes, two unseen codes": Case(3, 2, (50, 50)),
@@ -78,7 +78,7 @@ def test_equals_scikit_learn(case: Case) -> None:
 
 
 def test_top_k_by_scikit_learn() -> None:
-    case = CASES["as the article"]
+    case = CASES["as the paper"]
     logits, target = drawn(case)
     found, _ = measure(logits, target, case)
     for k in (2, 3, 4, 5):

@@ -12,7 +12,7 @@ import pytest
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.ksco.classification import Classification, load_classification, prefixes_of, read_classification
 
-# The article's own wordings (METHODS, Tables 1, 2 and 4).
+# The paper's own wordings (METHODS, Tables 1, 2 and 4).
 ENGLISH = {
     "1": "Managers",
     "2": "Professionals and related workers",

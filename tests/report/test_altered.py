@@ -145,7 +145,7 @@ def test_an_altered_third_code_changes_top_3_alone(changed: Callable[..., Change
         return frame["code_5"] == frame["code"]
 
     found = changed("k_jcm", 1, chosen, code_3=lambda row: row["code"])
-    names = {"verdicts", "supplementary_table_2_verdicts"}  # not the short one: the article prints Top-5 alone
+    names = {"verdicts", "supplementary_table_2_verdicts"}  # not the short one: the paper prints Top-5 alone
     assert found.files == {"tables/supplementary_table_2", *(f"tables/{name}" for name in names)}
     assert found.rows("tables/supplementary_table_2") == {"K-JCM / 2"}
     columns = {name.split()[0] for name in found.columns("tables/supplementary_table_2")}

@@ -22,7 +22,7 @@ from kjcm.plot.font import FAMILY, font_path
 from kjcm.plot.style import SYNTHETIC, WIDTH, png, svg
 from kjcm.report.figures import flow_chart, model_intervals, precision_by_size, sizes_by_precision
 
-# The article's Fig. 1.
+# The paper's Fig. 1.
 FLOW: dict[str, Any] = {
     "read": 100_743, "read_by_file": {"wave5": 50_205, "wave6": 50_538}, "invalid": 0, "unresolved": 1_026,
     "converted": 99_717, "cutoff": 10, "below_cutoff": 52, "below_cutoff_groups": 10, "cohort": 99_665, "groups": 142,
@@ -287,3 +287,17 @@ def test_intervals_show_every_model_from_the_top() -> None:
         "86.00 % [85.50, 86.60]",
         "79.00 %",
     ]
+
+
+def test_intervals_for_a_narrow_screen_name_the_models_above_them() -> None:
+    figure = model_intervals(ACCURACY, synthetic=True, narrow=True)
+    wide = axes_of(model_intervals(ACCURACY, synthetic=True))
+    axes = axes_of(figure)
+    np.testing.assert_array_equal(dots(axes), dots(wide))
+    assert figure.get_figwidth() * 96 < 390 - 40  # a telephone's width in CSS pixels, without the page's margins
+    names = [text.get_text() for text in axes.texts]
+    assert names == ["K-JCM: 84.44 % [84.02, 84.90]", "Model 2: 86.00 % [85.50, 86.60]", "SVM: 79.00 %"]
+    whole = figure.get_window_extent()
+    for text in axes.texts:
+        extent = text.get_window_extent()
+        assert whole.x0 <= extent.x0 and extent.x1 <= whole.x1

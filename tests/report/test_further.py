@@ -1,4 +1,4 @@
-"""What the article left open, each cell recomputed from predictions.parquet with scikit-learn and scipy; and intervals."""
+"""What the paper left open, each cell recomputed from predictions.parquet with scikit-learn and scipy; and intervals."""
 
 import math
 from collections.abc import Callable

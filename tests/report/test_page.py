@@ -301,3 +301,12 @@ def test_figures_do_not_break_and_a_claim_names_the_paper_once() -> None:
     assert read.texts("p", class_="claim") == [
         "The paper Precision is 84.44\u00a0% (p\u00a0<\u00a00.001), R² =\u00a00.48.", "The paper leaves 14\u00a0% open."
     ]  # fmt: skip
+
+
+def test_a_narrow_screen_gets_a_picture_of_its_own_where_there_is_one() -> None:
+    rows = [("K-JCM", Estimate(0.84, None, 0.83, 0.85))]
+    narrow = replace(figure(), draw_narrow=lambda: model_intervals(rows, synthetic=True, narrow=True))
+    one = page(Header("Title", []), True, [Section("scores", "Scores", "", [narrow])])
+    both = page(Header("Title", []), True, [Section("scores", "Scores", "", [figure()])])
+    assert one.count("<source media=") == 1 and one.count('<figure class="fits">') == 1
+    assert "<source" not in both and 'class="fits"' not in both

@@ -1,4 +1,4 @@
-"""The article's figures: as printed, adding up, and compared with ours to the digit."""
+"""The paper's figures: as printed, adding up, and compared with ours to the digit."""
 
 import re
 from collections.abc import Callable, Mapping

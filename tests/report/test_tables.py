@@ -1,4 +1,4 @@
-"""The article's tables and figures, each cell recomputed from predictions.parquet with scikit-learn and scipy."""
+"""The paper's tables and figures, each cell recomputed from predictions.parquet with scikit-learn and scipy."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -355,7 +355,7 @@ def recomputed_figures(study: Study) -> dict[str, float]:
     for key in ("k_jcm", "k_jcm_half"):
         found[f"supplementary_figure_1.{key}.q3"] = over_seeds(study, key, third_quartile(below=True))
         found[f"supplementary_figure_1.{key}.q3_above"] = over_seeds(study, key, third_quartile(below=False))
-    for row in table_4(study)[:9]:  # the article leaves out the armed forces
+    for row in table_4(study)[:9]:  # the paper leaves out the armed forces
         for name, column in {"groups": "Groups", "train": "Training rows", "average": "Average"}.items():
             found[f"table_4.{row['Major group']}.{name}"] = float(row[column])
         found |= {f"table_4.{row['Major group']}.{name.lower()}": row[name] for name in FIVE}
@@ -373,7 +373,7 @@ def test_the_figures_beside_the_article_are_recomputed_too(study: Study, ours: d
     expected = recomputed_figures(study)
     assert {name: figure.mean for name, figure in ours.items()} == pytest.approx(expected, rel=1e-9, abs=1e-12)
     without = {name for name, figure in PAPER.items() if figure.get("compared", True)} - set(ours)
-    assert not without, "figures of the article that a run could give, and none does"
+    assert not without, "figures of the paper that a run could give, and none does"
     assert ours["table_3.accuracy"].sd == pytest.approx(
         np.std([scores_of(one.frame)["accuracy"] for one in study.of("k_jcm")], ddof=1)
     )
@@ -381,7 +381,7 @@ def test_the_figures_beside_the_article_are_recomputed_too(study: Study, ours: d
 
 
 def agrees(printed: dict[str, Any], figure: Estimate) -> bool:
-    """Return whether the article's figure lies on ours or in its interval, give or take its tolerance."""
+    """Return whether the paper's figure lies on ours or in its interval, give or take its tolerance."""
     if printed.get("bound") == "below":
         return figure.mean < float(printed["value"])
     ends = [end for end in (figure.mean, figure.low, figure.high) if end is not None]
@@ -393,7 +393,7 @@ UNSAID = ("ours", "SD over seeds", "95 % interval", "difference")  # cells that 
 
 
 def verdict_row(printed: dict[str, Any], figure: Estimate | None) -> Row:
-    """Return the row of a verdict table; the article's survey, so that every figure is compared."""
+    """Return the row of a verdict table; the paper's survey, so that every figure is compared."""
     kind, value = printed.get("kind", "number"), printed["value"]
     row = {"where": printed["table"], "row": printed["row"], "metric": printed["metric"], "remark": printed["why"]}
     row |= {"paper": (printed["printed"] or "not at hand").replace("%", " %")} | dict.fromkeys(UNSAID)

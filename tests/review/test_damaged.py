@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kjcm.errors import KjcmError
+from kjcm.ksco.classification import Classification
 from kjcm.review.store import Store, create
 
 ROWS = 40
@@ -118,7 +119,7 @@ STATEMENTS = [
     "UPDATE item SET body = '" + "[" * 100000 + "' WHERE row = 3", "UPDATE item SET body = 5 WHERE row = 3",
     "PRAGMA writable_schema=ON; UPDATE sqlite_master SET sql = replace(sql, 'code TEXT NOT NULL', 'code TEXT')",
     "PRAGMA writable_schema=ON; UPDATE sqlite_master SET rootpage = 1 WHERE name = 'choice'",
-    "PRAGMA writable_schema=ON; DELETE FROM sqlite_master",
+    "PRAGMA writable_schema=ON; DELETE FROM sqlite_master", "DELETE FROM about WHERE name = 'input'", "DELETE FROM about",
 ]  # fmt: skip
 
 
@@ -130,6 +131,34 @@ def test_what_is_no_review_inside_is_told(db: Path, statement: str) -> None:
     with pytest.raises(KjcmError, match="db") as caught:
         used(db)
     assert "예금" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [*range(0, 60, 2), *STATEMENTS], ids=lambda damage: str(damage)[:60])
+def test_a_started_server_answers_in_form(db: Path, whole: bytes, damage: int | str) -> None:
+    """As where the file is damaged while reviewers are at work."""
+    pytest.importorskip("fastapi")
+    from starlette.testclient import TestClient
+
+    from kjcm.review.app import Review, make_app
+
+    coded, here = db.with_name("coded.csv"), "http://127.0.0.1:8765"
+    coded.write_text("task,code_1,decision_code\n" + "예금,111,\n" * ROWS, encoding="utf-8")
+    named = Classification("from_data", {"111": "임원"})
+    app = make_app(Review(coded, db, named, None, ("choose",), "kim", "ko", "127.0.0.1", None))
+    page = TestClient(app, base_url=here, headers={"origin": here})
+    if isinstance(damage, int):
+        db.write_bytes(mutated(whole, random.Random(damage)))
+    else:
+        with closing(sqlite3.connect(db)) as base:
+            base.executescript(damage)
+            base.commit()
+    answers = [page.get(path) for path in ("/api/state", "/api/next?who=lee", "/api/export")]
+    answers += [
+        page.post(path, json={"code": "111", "who": "kim"}) for path in ("/api/rows/1", "/api/rows/2", "/api/undo")
+    ]
+    for answer in answers:
+        assert answer.status_code == 200 or (answer.status_code in (409, 422, 503) and answer.json()["detail"])
+        assert answer.status_code == 200 or "예금" not in answer.text
 
 
 def folder(db: Path) -> None:

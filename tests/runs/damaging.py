@@ -27,7 +27,7 @@ BOMB = "a: &a [x, x]\n" + "".join(
 )
 RECORDS = {  # record -> commands that read it
     "identity.json": ("runs", "report", "evaluate"),
-    "config.yaml": ("runs", "report", "evaluate", "review"),
+    "config.yaml": ("runs", "report", "evaluate", "review", "export"),
     "hydra/overrides.yaml": ("runs", "report"),
     "report.json": ("runs", "report", "evaluate"),
     "cohort.json": ("report", "evaluate"),
@@ -35,11 +35,13 @@ RECORDS = {  # record -> commands that read it
     "DONE": ("runs", "predict"),
     "failure.json": ("runs",),
     ".lease/1": ("runs",),
-    "model/kjcm.json": ("predict", "review"),
-    "model/config.json": ("predict",),
-    "model/tokenizer.json": ("predict",),
-    "model/tokenizer_config.json": ("predict",),
-    "model/calibration.json": ("predict",),
+    "model/kjcm.json": ("predict", "review", "export"),
+    "model/config.json": ("predict", "export"),
+    "model/model.safetensors": ("predict", "export"),
+    "model/tokenizer.json": ("predict", "export"),
+    "model/tokenizer_config.json": ("predict", "export"),
+    "model/README.md": ("export",),
+    "model/calibration.json": ("predict", "export"),
     "model/triage.safetensors": ("predict",),
     "model/special_tokens_map.json": ("predict",),
     "test_logits.safetensors": ("report",),
@@ -160,6 +162,7 @@ def words_of(name: str, run: Path, folder: Path) -> list[str]:
         "predict": ["predict", f"run={run}", f"input={run.parent / 'input.csv'}", f"output={folder / 'out.csv'}",
                     "accelerator=cpu"],
         "review": ["review", f"run={run}", f"input={coded}", f"export={folder / 'reviewed.csv'}"],
+        "export": ["export", f"run={run}", f"out={folder / 'onnx'}", "rows=4"],
     }[name]  # fmt: skip
 
 

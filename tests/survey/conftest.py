@@ -1,4 +1,4 @@
-"""The twin at the article's size, built once."""
+"""The twin at the paper's size, built once."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Cohorts with the article's settings, unless a test says otherwise."""
+"""Cohorts with the paper's settings, unless a test says otherwise."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The twin: the article's flow and group sizes, long tails, noise in measure, and nothing left to chance."""
+"""The twin: the paper's flow and group sizes, long tails, noise in measure, and nothing left to chance."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from kjcm.training.prepare import write_twin
 from tests.conftest import COLUMNS
 from tests.survey.making import cohort_from
 
-# The article: groups and training rows by major group (Table 4; two groups and 73 rows of armed forces remain), and
+# The paper: groups and training rows by major group (Table 4; two groups and 73 rows of armed forces remain), and
 # the groups that are small or absent (METHODS).
 TABLE_4 = {
     "1": (8, 313), "2": (41, 10_998), "3": (9, 10_150), "4": (10, 10_908), "5": (5, 12_050), "6": (5, 6_260),

@@ -1,4 +1,4 @@
-"""The article's own sentences, letter for letter, and 로 or 으로."""
+"""The paper's own sentences, letter for letter, and 로 or 으로."""
 
 import unicodedata
 
@@ -6,7 +6,7 @@ import pytest
 
 from kjcm.survey.wording import particle, sentence, tidy
 
-ARTICLE = [  # Tables 1 and 2
+PAPER = [  # Tables 1 and 2
     (("○○문화사 사무실", "", "인쇄물 제조, 인쇄물 디자인"), "○○문화사 사무실(에서) 인쇄물 제조, 인쇄물 디자인"),
     (
         ("△△은행 예금팀", "", "고객들의 예금적금예탁 관리 및 상담"),
@@ -21,7 +21,7 @@ ARTICLE = [  # Tables 1 and 2
 ]
 
 
-@pytest.mark.parametrize(("answers", "expected"), ARTICLE)
+@pytest.mark.parametrize(("answers", "expected"), PAPER)
 def test_the_articles_examples(answers: tuple[str, str, str], expected: str) -> None:
     assert sentence(*answers) == expected
     assert sentence(*(unicodedata.normalize("NFD", part) for part in answers)) == expected

@@ -154,7 +154,7 @@ def test_truncated_model(tmp_path: Path, shared: Callable[[str], Path]) -> None:
 def test_vocabulary_missing_or_of_another_model(tmp_path: Path, shared: Callable[[str], Path]) -> None:
     file = tmp_path / VARIANTS[1]
     file.write_bytes(shared(f"data/kobert/{VARIANTS[1]}").read_bytes())
-    with pytest.raises(KjcmError, match=r"no vocab\.txt lies beside it"):
+    with pytest.raises(KjcmError, match=r"no vocab\.txt is next to it"):
         read_unigram(file, kobert=True)
     (tmp_path / "vocab.txt").write_text("[UNK]\n[PAD]\n[CLS]\n[SEP]\n", encoding="utf-8")
     with pytest.raises(KjcmError, match=r"has no pieces \[MASK\]"):
