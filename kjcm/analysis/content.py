@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from kjcm.metrics import metric_of
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-Kind = Literal["text", "code", "figure", "count", "percent", "share", "number", "p"]
+Kind = Literal["text", "code", "figure", "count", "percent", "share", "number", "value", "p"]
 NOT_RUN = "not run"  # what a cell of a run that is missing says
 
 
@@ -38,11 +40,17 @@ class Column:
     Attributes:
         name: its heading.
         kind: how its values are shown: count `1,234`; percent `84.44 %` of 0.8444; share `0.83`; number `39.1`;
-            p `< 0.001`; text; code, a command; figure, a number that is formatted already, aligned as numbers are.
+            value `0.8312`; p `< 0.001`; text; code, a command; figure, a number formatted already, aligned as numbers are.
     """
 
     name: str
     kind: Kind = "text"
+
+
+def metric_column(name: str) -> Column:
+    """Return the column of a metric."""
+    metric = metric_of(name)
+    return Column(metric.heading, metric.kind)
 
 
 @dataclass(frozen=True)

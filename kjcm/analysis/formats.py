@@ -10,7 +10,7 @@ from kjcm.analysis.content import Column, Estimate, Kind, Table, Value
 from kjcm.markdown import escaped
 
 WORDS: tuple[Kind, ...] = ("text", "code")  # kinds of column that are aligned to the left
-DIGITS: dict[Kind, int] = {"count": 0, "percent": 2, "share": 2, "number": 1, "p": 3}
+DIGITS: dict[Kind, int] = {"count": 0, "percent": 2, "share": 2, "number": 1, "value": 4, "p": 3}
 FORMULA = ("=", "+", "-", "@", "\t", "\n")  # what a spreadsheet program takes for the beginning of a formula
 NUMBERED = re.compile(r"^(Supplementary )?(Table|Figure) \d+\. ")  # LaTeX numbers its tables itself
 LONG_TABLE = 40  # rows beyond which LaTeX breaks a table across pages

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kjcm.errors import KjcmError, some
+from kjcm.metrics import TOP
 
 Strings = NDArray[np.object_]
 Integers = NDArray[np.integer[Any]]
@@ -17,10 +18,7 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 WIDTH = 10  # codes a row in predictions.parquet
-TOP = (2, 3, 4, 5)
 AGAIN = "Remove the run and make it again."
-AVERAGED = ("precision_weighted", "recall_weighted", "f1_weighted", "f1_macro")
-METRICS = ("accuracy", *AVERAGED, *(f"top_{k}_accuracy" for k in TOP))
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +187,7 @@ def share(part: Floats, whole: Floats) -> Floats:
 
 
 def metrics(answers: Answers, weights: Integers | Floats | None = None) -> dict[str, float]:
-    """Return METRICS; Top-k only as far as the answers have k codes a row.
+    """Return those of REPORTED and Top-k; Top-k only as far as the answers have k codes a row.
 
     They are scikit-learn's with zero_division=0: averages weighted by a group's true rows, macro F1 over the codes
     that occur in the truth or as first prediction.

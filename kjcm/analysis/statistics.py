@@ -60,7 +60,7 @@ def interval(values: ArrayLike) -> tuple[float, float]:
 
 
 def estimates(runs: Sequence[Answers], replicates: int, seed: int) -> dict[str, Estimate]:
-    """Return each of METRICS for the runs of one model over seeds.
+    """Return each metric (see `metrics`) of the runs of one model over seeds.
 
     The interval is that of the mean over seeds when the test rows are drawn anew (their clusters, where the answers
     name them): it holds the uncertainty of the test rows, and `sd` that of the seed.

@@ -14,6 +14,7 @@ from kjcm.analysis.runs import Listed, Model, Run, base_words, command_for
 from kjcm.analysis.scores import Answers, per_group, share
 from kjcm.analysis.statistics import Resamples, estimates, five_numbers, interval, quartiles, regression
 from kjcm.ksco.classification import Classification
+from kjcm.metrics import further
 
 MAIN = "k_jcm"
 LARGE = 100  # training rows; the paper finds one group of so many with precision 0
@@ -97,6 +98,16 @@ class Study:
     def metrics(self) -> dict[str, dict[str, Estimate]]:
         """Model key -> metric -> estimate on the model's own test rows."""
         return {key: self.estimated(self.answers(key)) for key in self.runs if not self.models[key].is_sweep}
+
+    @cached_property
+    def further(self) -> dict[str, dict[str, Estimate]]:
+        """Model key -> metric of the user's own -> its mean over seeds, as report.json has it."""
+        found = {}
+        for key in self.metrics:
+            measured = [run.report["metrics"] for run in self.runs[key]]
+            names = [name for name in further(measured[0]) if all(name in values for values in measured)]
+            found[key] = {name: mean_of(values[name] for values in measured) for name in names}
+        return found
 
     @cached_property
     def groups(self) -> dict[str, list[pd.DataFrame]]:

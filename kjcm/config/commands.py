@@ -196,14 +196,8 @@ class TuneConfig(TrainConfig):
     pruner: str = key("Optuna's pruner, which ends trials early.", choices=("median", "hyperband", "asha", "none"))
     prune_after: int = key("`median`: finished trials before the first is ended early.", least=0, most=10**6)
     prune_from: int = key("Epochs of every trial.", least=1, most=10**6)
-    metric: str = key(
-        "Metric of the validation rows.",
-        choices=(
-            "loss", "accuracy", "f1_weighted", "f1_macro", "precision_weighted", "precision_macro", "recall_weighted",
-            "recall_macro", "top_2_accuracy", "top_3_accuracy", "top_4_accuracy", "top_5_accuracy",
-        ),
-    )  # fmt: skip
-    direction: str = key("Direction; `minimize` is for the loss.", choices=("maximize", "minimize"))
+    metric: str = key("Metric of the validation rows: `loss`, `accuracy`, `f1_weighted`, ..., or one of `metrics`.")
+    direction: str | None = key("Direction of the search; null: the metric's.", choices=("maximize", "minimize"))
     study: str | None = key("Study and its folder in `runs`; null: `tune-` and twelve characters of the study's hash.")
     storage: str | None = key(
         "Journal file or database URL for all processes; null: journal.log in the study's folder.", path=True

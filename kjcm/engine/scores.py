@@ -15,8 +15,7 @@ from torchmetrics.classification import (
 )
 
 from kjcm.errors import ConfigError
-
-TOP = (2, 3, 4, 5)
+from kjcm.metrics import TOP
 
 
 class MeanLoss(Metric):
@@ -81,11 +80,6 @@ class Scores(nn.Module):
         groups.append([name for name in metrics if not name.endswith("accuracy")])
         self.own = MetricCollection(metrics, compute_groups=groups)
         self.further = MetricCollection(dict(further(self.scored)), compute_groups=False) if further else None
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the metrics in `summary`."""
-        return [*(name for name in self.own if name != "counts"), *(self.further or ())]
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Add rows; logits: [rows, classes], target: [rows] with indices from `classes` on for unseen codes."""

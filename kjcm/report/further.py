@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from kjcm.analysis.content import NOT_RUN, Column, Estimate, Table, Value
+from kjcm.analysis.content import NOT_RUN, Column, Estimate, Table, Value, metric_column
 from kjcm.analysis.experiments import Experiment
 from kjcm.analysis.formats import show
 from kjcm.analysis.scores import Answers, at_level, metrics, predicted_right
@@ -25,6 +25,7 @@ from kjcm.report.tables import (
 from kjcm.runs.results import same_text
 
 LEVELS = (1, 2, 3, 4)
+TRIAL = ("loss", "accuracy", "f1_weighted", "f1_macro")  # metrics of a search's trial
 SIZES = ("tail: the third of the groups with the fewest training rows", "middle third", "head: the third with the most")
 
 
@@ -198,7 +199,7 @@ def all_groups(study: Study, this: Experiment) -> Sequence[Content]:
 
     columns = [
         Column("Groups it can predict", "count"), Column("Test rows of others", "count"), Column("All test rows", "count"),
-        Column("Accuracy", "percent"), Column("F1", "share"), Column("Macro F1", "share"),
+        *map(metric_column, ("accuracy", "f1_weighted", "f1_macro")),
     ]  # fmt: skip
     notes = (
         f"All {total} groups of the classification are counted; macro F1 is over all of them, including groups without rows."
@@ -215,7 +216,7 @@ def search(study: Study, this: Experiment) -> Sequence[Content]:
     (key,) = this.runs
     columns = (
         Column("Batch size", "count"), Column("Learning rate", "figure"), Column("Epochs", "count"), Column("Seed", "count"),
-        Column("Validation loss", "share"), Column("Accuracy", "percent"), Column("F1", "share"), Column("Macro F1", "share"),
+        Column("Validation loss", "value"), *map(metric_column, TRIAL[1:]),
     )  # fmt: skip
     missing = study.missing(this.runs)
     if key not in study.runs:
@@ -223,7 +224,7 @@ def search(study: Study, this: Experiment) -> Sequence[Content]:
     trials = [
         (
             run.config["data"]["batch_size"], f"{run.config['optim']['lr']:g}", run.config["trainer"]["max_epochs"], run.seed,
-            *(run.report["validation"].get(name) for name in ("loss", "accuracy", "f1_weighted", "f1_macro")),
+            *(run.report["validation"].get(name) for name in TRIAL),
         )
         for run in study.runs[key]
     ]  # fmt: skip

@@ -2,11 +2,12 @@
 
 from kjcm.analysis.content import Estimate
 from kjcm.analysis.study import MAIN, Study
+from kjcm.metrics import REPORTED, TOP
 from kjcm.report.tables import HALF, major_sizes
 
 MODELS_OF_THE_SUPPLEMENT = ("k_jcm", "model_2", "model_3", "model_4")
 PRINTED_MAJORS = tuple("123456789")  # Table 4 leaves out the armed forces
-METRICS = ("accuracy", "precision_weighted", "recall_weighted", "f1_weighted")
+PRINTED = REPORTED[:4]  # the paper has no macro F1
 
 
 def figures_of(study: Study) -> dict[str, Estimate]:
@@ -15,7 +16,7 @@ def figures_of(study: Study) -> dict[str, Estimate]:
         f"supplementary_table_3.{key}.{name}": study.metrics[key][name]
         for key in MODELS_OF_THE_SUPPLEMENT
         if key in study.runs
-        for name in METRICS
+        for name in PRINTED
     }
     if MAIN in study.runs:
         found |= _flow(study) | _main(study)
@@ -49,10 +50,8 @@ def _flow(study: Study) -> dict[str, Estimate]:
 
 def _main(study: Study) -> dict[str, Estimate]:
     metrics, post_hoc = study.metrics[MAIN], study.post_hoc(MAIN)
-    found = {f"table_3.{name}": metrics[name] for name in METRICS}
-    found |= {
-        f"supplementary_table_2.top_{k}": metrics[name] for k in range(2, 6) if (name := f"top_{k}_accuracy") in metrics
-    }
+    found = {f"table_3.{name}": metrics[name] for name in PRINTED}
+    found |= {f"supplementary_table_2.top_{k}": metrics[name] for k in TOP if (name := f"top_{k}_accuracy") in metrics}
     found |= {f"figure_2.{name}": post_hoc[name] for name in ("r_squared", "p") if name in post_hoc}
     found["results.zero_precision_exceptions"] = post_hoc["never_right_though_large"]
     for major, size in major_sizes(study).items():

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kjcm.analysis.content import Column, Estimate, Figure, Table, Value
+from kjcm.analysis.content import Column, Estimate, Figure, Table, Value, metric_column
 from kjcm.analysis.experiments import Experiment
 from kjcm.analysis.formats import show
 from kjcm.analysis.runs import Run
@@ -14,7 +14,7 @@ from kjcm.errors import counted
 from kjcm.report import figures
 from kjcm.report.page import Header
 from kjcm.report.paper import Printed
-from kjcm.report.tables import METRIC_COLUMNS, UNCERTAINTY, Content
+from kjcm.report.tables import UNCERTAINTY, Content
 
 HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # a name of the Hugging Face hub
 PAPERS = "monologg/distilkobert"  # the paper's encoder
@@ -45,8 +45,8 @@ def result(study: Study, this: Experiment, paper: Mapping[str, Printed]) -> Sequ
         accuracy, f1 = (Estimate(paper[f"table_3.{name}"].value or 0.0) for name in ("accuracy", "f1_weighted"))
         shown.insert(1, ("K-JCM, as the paper prints it", PAPERS_MODEL, None, accuracy, f1))
     columns = (
-        Column("Model"), Column("Description"), Column("Seeds", "count"), METRIC_COLUMNS["accuracy"],
-        METRIC_COLUMNS["f1_weighted"],
+        Column("Model"), Column("Description"), Column("Seeds", "count"), metric_column("accuracy"),
+        metric_column("f1_weighted"),
     )  # fmt: skip
     rows: tuple[tuple[Value, ...], ...] = tuple(shown)
     notes = (UNCERTAINTY, "F1 is weighted by the groups' test rows.")
@@ -57,7 +57,7 @@ def result(study: Study, this: Experiment, paper: Mapping[str, Printed]) -> Sequ
         "Accuracy of each model with its 95 % interval",
         lambda: figures.model_intervals(bars, synthetic=study.synthetic),
         "Accuracy: " + "; ".join(f"{label} {show(estimate.mean, 'percent')}" for label, estimate in bars) + ".",
-        Table("accuracy", "Accuracy", (columns[0], METRIC_COLUMNS["accuracy"]), tuple(bars)),
+        Table("accuracy", "Accuracy", (columns[0], metric_column("accuracy")), tuple(bars)),
         draw_narrow=lambda: figures.model_intervals(bars, synthetic=study.synthetic, narrow=True),
     )
     return [table, picture] if bars else [table]

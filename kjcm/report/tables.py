@@ -5,26 +5,20 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from kjcm.analysis.content import Column, Estimate, Figure, Table, Value
+from kjcm.analysis.content import Column, Estimate, Figure, Table, Value, metric_column
 from kjcm.analysis.experiments import Experiment
 from kjcm.analysis.formats import show
 from kjcm.analysis.scores import Answers
 from kjcm.analysis.statistics import Regression
 from kjcm.analysis.study import LARGE, MAIN, Study, mean_of, not_run
+from kjcm.metrics import REPORTED, TOP
 from kjcm.report import figures
 
 PRINTED_EXAMPLES = ("285", "320", "630", "910")  # the groups of the paper's Table 1
 PRINTED_PROBABILITY = 0.4562  # the surest code's in the paper's Table 2
 HIDDEN = "withheld (texts=true shows it)"
 HALF = "k_jcm_half"
-METRIC_COLUMNS = {
-    "accuracy": Column("Accuracy", "percent"),
-    "precision_weighted": Column("Precision", "share"),
-    "recall_weighted": Column("Recall", "share"),
-    "f1_weighted": Column("F1", "share"),
-    "f1_macro": Column("Macro F1", "share"),
-}
-ROWS_AND_METRICS = (Column("Test rows", "count"), *METRIC_COLUMNS.values())
+ROWS_AND_METRICS = (Column("Test rows", "count"), *map(metric_column, REPORTED))
 UNCERTAINTY = "Mean over seeds ± standard deviation over seeds; in brackets the 95 % bootstrap interval over test rows."
 SEVERAL_SEEDS = (
     "With several seeds the picture shows each group's mean precision; R², p and quartiles in the text are means of each "
@@ -57,7 +51,7 @@ def model_table(
 def rows_and_metrics(study: Study, answers: Sequence[Answers]) -> Sequence[Value]:
     """Return what ROWS_AND_METRICS names, of the answers of one model's runs."""
     found = study.estimated(answers)
-    return [len(answers[0]), *(found[name] for name in METRIC_COLUMNS)]
+    return [len(answers[0]), *(found[name] for name in REPORTED)]
 
 
 def flow_chart(study: Study, this: Experiment) -> Sequence[Content]:
@@ -151,17 +145,22 @@ def evaluation_metrics(study: Study, this: Experiment) -> Sequence[Content]:
         UNCERTAINTY,
         "Precision, recall and F1 are weighted by the groups' test rows; a group never predicted has precision 0.",
     )
-    return [model_table(study, this, ROWS_AND_METRICS, lambda key: rows_and_metrics(study, study.answers(key)), notes)]
+    further = list(dict.fromkeys(name for key in this.runs for name in study.further.get(key, ())))
+
+    def row(key: str) -> Sequence[Value]:
+        return [*rows_and_metrics(study, study.answers(key)), *(study.further[key].get(name) for name in further)]
+
+    return [model_table(study, this, (*ROWS_AND_METRICS, *map(metric_column, further)), row, notes)]
 
 
 def top_k(study: Study, this: Experiment) -> Sequence[Content]:
     """Supplementary Table 2: how often the right code is among the first two to five."""
-    names = {f"top_{k}_accuracy": Column(f"Top-{k}", "percent") for k in range(2, 6)}
+    names = [f"top_{k}_accuracy" for k in TOP]
     return [
         model_table(
             study,
             this,
-            list(names.values()),
+            list(map(metric_column, names)),
             lambda key: [study.metrics[key].get(name) for name in names],
             (UNCERTAINTY,),
         )

@@ -38,6 +38,7 @@ SHOWN = {  # what the metrics are shown from
 REPORT = {
     "synthetic": bool,
     "n_test": Count,
+    "metrics": {str: float},
     "validation": {str: float},
     "level": (int, None),
     "n_classes": Count,

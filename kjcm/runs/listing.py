@@ -11,21 +11,19 @@ from typing import Any, get_args
 import pandas as pd
 
 from kjcm.errors import ConfigError, counted, some
+from kjcm.metrics import METRICS, Metric, metric_of
 from kjcm.runs.folder import read_identity
-from kjcm.runs.results import SHOWN
 from kjcm.runs.states import Entry, State, leaves, same_but_seeds
 
-LOWEST_FIRST = ("loss", "seconds")  # in the names of what is better the less there is of it
-ON_SCREEN = (  # those that stay longest first
+RANKED = (  # on a narrow screen the first of these stay longest
     "validation_f1_weighted", "f1_weighted", "accuracy", "validation_loss", "top_5_accuracy", "validation_accuracy",
 )  # fmt: skip
 VALIDATED = (
     "validation_f1_weighted",
     "validation_accuracy",
     "validation_loss",
-)  # what a sweep is sorted by, if it has any
+)  # a sweep is sorted by the first it has
 FOLDED = 24  # characters of a folder's line at least
-METRIC = re.compile(r"(validation_)?(loss|accuracy|(precision|recall|f1)_[a-z]+|top_\d+_accuracy)(_mean|_sd)?")
 STATES: tuple[str, ...] = get_args(State)
 NOT_A_SETTING = ("state", "name", "seconds", "folder", "reason")
 
@@ -34,6 +32,8 @@ log = logging.getLogger("kjcm")
 
 def frame_of(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFrame:
     """Return a table with a line a run: state, name, what its command gave, metrics, seconds, folder, reason.
+
+    Its `attrs["metrics"]` names the columns of metrics.
 
     Args:
         entries: the runs.
@@ -60,7 +60,21 @@ def frame_of(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFrame
         for entry, own in zip(entries, flat, strict=True)
     ]
     frame = pd.DataFrame(rows, columns=["state", "name", *keys, *metrics, "seconds", "folder", "reason"], dtype=object)
+    frame.attrs["metrics"] = metrics
     return frame.astype(dict.fromkeys([*metrics, "seconds"], float))
+
+
+def _is_metric(frame: pd.DataFrame, column: str) -> bool:
+    return re.sub("_(mean|sd)$", "", column) in frame.attrs.get("metrics", ())
+
+
+def _is_measured(frame: pd.DataFrame, column: str) -> bool:
+    """Tell whether a column contains metrics or seconds, and not settings."""
+    return _is_metric(frame, column) or column.startswith("seconds")
+
+
+def _metric(column: str) -> Metric:
+    return metric_of(column.removesuffix("_mean").removeprefix("validation_"))
 
 
 def _require_known(keys: Iterable[str], entries: Sequence[Entry], flat: Sequence[Mapping[str, Any]]) -> None:
@@ -112,12 +126,14 @@ def over_seeds(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFra
     for _, rows in frame.groupby(group, sort=False):
         line: dict[str, Any] = {"name": rows["name"].iloc[0]}
         for column in rows.columns[1:]:
-            if is_measured(column):
+            if _is_measured(frame, column):
                 line |= {f"{column}_mean": rows[column].mean(), f"{column}_sd": rows[column].std()}
             elif not column.startswith("seed"):  # where and how they ran may differ
                 line[column] = rows[column].iloc[0] if rows[column].astype(str).nunique() == 1 else None
         lines.append({**line, "n": len(rows)})
-    return pd.DataFrame(lines)
+    found = pd.DataFrame(lines)
+    found.attrs = frame.attrs
+    return found
 
 
 def ordered(frame: pd.DataFrame, key: str | None) -> pd.DataFrame:
@@ -133,7 +149,7 @@ def ordered(frame: pd.DataFrame, key: str | None) -> pd.DataFrame:
         near = get_close_matches(key, map(str, frame.columns), n=3, cutoff=0.5)
         meant = f"Near it are {', '.join(near)}. " if near else ""
         raise ConfigError(f"sort={key}: no such column. {meant}There are {', '.join(frame.columns)}.")
-    best_first = is_measured(column) and not any(part in column for part in LOWEST_FIRST)
+    best_first = _is_metric(frame, column) and not _metric(column).lower_is_better
     return frame.sort_values(column, ascending=not best_first, na_position="last", kind="stable", key=_comparable)
 
 
@@ -175,23 +191,18 @@ def _plain(name: str) -> str:
 
 
 def _headings(name: str) -> set[str]:
-    """Return what a column may be called: a metric's name or heading, or a key or its last part."""
+    """Return what a column may be called: a metric's name or label, or a key or its last part."""
     name = name.removesuffix("_mean")
-    if not METRIC.fullmatch(name):
+    if "." in name:
         return {_plain(name), _plain(name.rpartition(".")[2])}
-    own = name.removeprefix("validation_")
-    leads = ("", "test ") if own == name else ("val ", "validation ")
-    return {_plain(lead + form) for lead in leads for form in (own, SHOWN.get(own, own))}
+    metric = _metric(name)
+    leads = ("", "test ") if metric.name == name else ("val ", "validation ")
+    return {_plain(lead + form) for lead in leads for form in (metric.name, metric.label)}
 
 
 def validated(frame: pd.DataFrame) -> str | None:
     """Return the validation metric to sort a sweep by, None where its runs have none: test rows choose nothing."""
     return next((name for name in VALIDATED if name in frame and frame[name].notna().any()), None)
-
-
-def is_measured(column: str) -> bool:
-    """Tell whether a column holds what runs came to, rather than what they were given."""
-    return METRIC.fullmatch(column) is not None or column.startswith("seconds")
 
 
 def _comparable(values: pd.Series) -> pd.Series:
@@ -203,15 +214,20 @@ def _comparable(values: pd.Series) -> pd.Series:
 def for_a_screen(frame: pd.DataFrame, keep: Sequence[str] = ()) -> pd.DataFrame:
     """Return the columns that tell lines apart, the first metrics, those of `keep`, and the folder."""
     always = {"n", "seconds", "seconds_mean", "folder", *keep}
-    metrics = {f"{name}{end}" for name in ON_SCREEN for end in ("", "_mean", "_sd")}
 
     def is_shown(name: str) -> bool:
-        if METRIC.fullmatch(name) and name not in always:
-            return name in metrics and bool(frame[name].notna().any())
+        if _is_metric(frame, name) and name not in always:
+            return _rank(name) <= len(RANKED) and bool(frame[name].notna().any())
         alone = len(frame) == 1 and name in ("state", "name")
         return name in always or alone or (name != "reason" and frame[name].astype(str).nunique() > 1)
 
     return frame[[name for name in frame.columns if is_shown(name)]]
+
+
+def _rank(column: str) -> int:
+    """Return which metrics stay longest on a narrow screen: least first, metrics of the user's own after RANKED."""
+    name = re.sub("_(mean|sd)$", "", column)
+    return RANKED.index(name) if name in RANKED else len(RANKED) + (_metric(name).name in METRICS)
 
 
 def show(frame: pd.DataFrame, title: str, keep: Sequence[str] = ()) -> None:
@@ -247,7 +263,10 @@ def show(frame: pd.DataFrame, title: str, keep: Sequence[str] = ()) -> None:
 def _cells(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the cells as texts, each mean with its SD."""
     names = [str(name) for name in frame.columns if not str(name).endswith("_sd")]
-    return pd.DataFrame({name: [_cell(line, name) for _, line in frame.iterrows()] for name in names}, dtype=str)
+    columns = {name: [_cell(line, name, _is_measured(frame, name)) for _, line in frame.iterrows()] for name in names}
+    cells = pd.DataFrame(columns, dtype=str)
+    cells.attrs = frame.attrs
+    return cells
 
 
 def _fitting(cells: pd.DataFrame, width: int, keep: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -259,13 +278,12 @@ def _fitting(cells: pd.DataFrame, width: int, keep: Sequence[str]) -> tuple[pd.D
         return 3 + (min(whole, FOLDED) if name == "folder" else whole)
 
     names = [str(name) for name in cells.columns if name not in keep]
-    ranked = [f"{name}{end}" for name in ON_SCREEN for end in ("", "_mean")]
     empty = (cells == "").sum()  # a metric that most runs have stays before one that few have
     metrics = sorted(
-        (name for name in names if METRIC.fullmatch(name)), key=lambda name: (int(empty[name]), ranked.index(name))
+        (name for name in names if _is_metric(cells, name)), key=lambda name: (int(empty[name]), _rank(name))
     )
     seconds = [name for name in names if name.startswith("seconds")]
-    kept = [name for name in cells.columns if METRIC.fullmatch(str(name)) and name in keep]
+    kept = [name for name in cells.columns if _is_metric(cells, str(name)) and name in keep]
     shown, left_out = [str(name) for name in cells.columns], list[str]()
     # one metric stays, and so do all columns that tell runs apart
     for name in (*seconds, *(metrics if kept else metrics[1:])[::-1], *(["folder"] if "folder" in names else [])):
@@ -281,22 +299,21 @@ def _fitting(cells: pd.DataFrame, width: int, keep: Sequence[str]) -> tuple[pd.D
 
 
 def _label(name: str, among: pd.DataFrame) -> str:
-    """Return what a column is called on the screen: a metric's short name, or a key's last part where no other has it."""
+    """Return what a column is called on the screen: a metric's label, or a key's last part where no other has it."""
     name = name.removesuffix("_mean")
-    if METRIC.fullmatch(name):
-        own = name.removeprefix("validation_")
-        return f"{'test' if own == name else 'val'} {SHOWN.get(own, own)}"
+    if _is_metric(among, name):
+        return f"{'test' if _metric(name).name == name else 'val'} {_metric(name).label}"
     end = name.rpartition(".")[2]
     return end if sum(str(other).rpartition(".")[2] == end for other in among.columns) == 1 else name
 
 
-def _cell(line: "pd.Series[Any]", name: str) -> str:
+def _cell(line: "pd.Series[Any]", name: str, measured: bool) -> str:
     value = line[name]
     if value is None or (isinstance(value, float) and pd.isna(value)):
         return ""
     if not isinstance(value, float):
         return str(value)
-    if not is_measured(name):
+    if not measured:
         return f"{value:g}"
     text = f"{value:,.1f}" if name.startswith("seconds") else f"{value:.4f}"
     spread = line.get(f"{name.removesuffix('_mean')}_sd") if name.endswith("_mean") else None

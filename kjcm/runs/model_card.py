@@ -11,6 +11,7 @@ from jinja2 import Environment
 from kjcm.files import write_text
 from kjcm.ksco.classification import Classification
 from kjcm.markdown import escaped
+from kjcm.metrics import shown
 from kjcm.runs.contents import run_predictions
 from kjcm.runs.findings import major_confusion
 from kjcm.runs.held_out import calibration_of
@@ -54,6 +55,7 @@ def write_card(path: Path, config: Config, rows: Rows, report: Mapping[str, Any]
         "start": start,
         "optim": optim["_target_"].rpartition(".")[2] + (f" at {optim['lr']:g}" if "lr" in optim else ""),
         "batch": data["batch_size"],
+        "summary": shown(report["metrics"]),
         "majors": _majors(path, rows.classification) if report["metrics"] else [],
         "calibration": calibration_of(path / "model"),
         "korean": data["source"] != "table",  # of any other table the language is not known

@@ -1,6 +1,6 @@
 """What a run says of its test rows: metrics, each group's, and the first ten codes of each row."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,20 +10,13 @@ import pandas as pd
 
 from kjcm.errors import some
 from kjcm.ksco.classification import Classification
+from kjcm.metrics import SUMMARY, shown
 from kjcm.survey.cohort import SIDES, Cohort
 
 if TYPE_CHECKING:
     from kjcm.engine.module import Predictions
 
 WIDTH = 10  # codes a row in predictions.parquet
-SHOWN = {  # metric -> its column on the screen
-    "accuracy": "accuracy",
-    "precision_weighted": "precision",
-    "recall_weighted": "recall",
-    "f1_weighted": "F1",
-    "f1_macro": "macro F1",
-    "top_5_accuracy": "Top-5",
-}
 
 
 @dataclass(frozen=True)
@@ -118,9 +111,9 @@ def show(report: Mapping[str, Any], path: Path) -> None:
     console = Console(markup=False, highlight=False)  # codes and paths may hold brackets
     if report["metrics"]:
         table = Table(title=f"{report['n_test']:,} test rows", title_justify="left")
-        for column in SHOWN.values():
-            table.add_column(column, justify="right")
-        table.add_row(*(f"{report['metrics'][name]:.4f}" for name in SHOWN))
+        for metric in shown(report["metrics"]):
+            table.add_column(metric.label, justify="right")
+        table.add_row(*(f"{report['metrics'][metric.name]:.4f}" for metric in shown(report["metrics"])))
         console.print(table)
     for line in _remarks(report):
         console.print(line)
@@ -129,16 +122,19 @@ def show(report: Mapping[str, Any], path: Path) -> None:
 
 def result_lines(report: Mapping[str, Any]) -> list[str]:
     """Return what `show` prints of the metrics, for a log."""
-    shown = ", ".join(f"{name} {report['metrics'][key]:.4f}" for key, name in SHOWN.items() if report["metrics"])
-    return [*([f"{report['n_test']:,} test rows: {shown}"] if shown else []), *_remarks(report)]
+    values = _values(report["metrics"])
+    return [*([f"{report['n_test']:,} test rows: {values}"] if values else []), *_remarks(report)]
+
+
+def _values(metrics: Mapping[str, float], known: Collection[str] = SUMMARY) -> str:
+    return ", ".join(f"{metric.label} {metrics[metric.name]:.4f}" for metric in shown(metrics, known))
 
 
 def _remarks(report: Mapping[str, Any]) -> list[str]:
     """Return what is to be known beside the test metrics."""
     lines = []
     if validation := report.get("validation"):
-        shown = [f"{name} {validation[name]:.4f}" for name in ("loss", "accuracy") if name in validation]
-        lines.append(f"validation: {', '.join(shown)}")
+        lines.append(f"validation: {_values(validation, ('loss', 'accuracy'))}")
     if report["n_test_without_training"]:
         lines.append(
             f"{report['n_test_without_training']:,} test rows are of groups without training rows "

@@ -12,12 +12,9 @@ from kjcm.engine.data import TokenData
 from kjcm.engine.module import Classifier
 from kjcm.engine.resume import Saving
 from kjcm.errors import counted
+from kjcm.metrics import Metric, shown
 
-SHOWN = {
-    "accuracy": "accuracy",
-    "f1_weighted": "F1",
-    "f1_macro": "macro F1",
-}  # validation metric -> its name in the log
+SHOWN = ("accuracy", "f1_weighted", "f1_macro")  # of the validation rows, next to their loss
 EVERY = 60.0  # seconds between two lines within a long epoch, where no bar shows how far it is
 
 log = logging.getLogger("kjcm")
@@ -67,8 +64,9 @@ class Epochs(pl.Callback):
         parts = [f"loss {float(_module(trainer).train_loss.compute()):.4f}"]  # all processes add up their sums here
         found = trainer.callback_metrics
         if "val_loss" in found:
-            shown = [f"{name} {100 * float(found[f'val_{key}']):.2f} %" for key, name in SHOWN.items()]
-            parts.append(f"validation loss {float(found['val_loss']):.4f}, {', '.join(shown)}")
+            values = {name.removeprefix("val_"): float(value) for name, value in found.items() if name[:4] == "val_"}
+            texts = [f"{metric.label} {_text(metric, values[metric.name])}" for metric in shown(values, SHOWN)]
+            parts.append(f"validation loss {values['loss']:.4f}, {', '.join(texts)}")
         if trainer.is_global_zero:
             log.info("%s: %s", self._name(trainer), "; ".join([*parts, self._pace(trainer)]))
             if stopping := trainer.early_stopping_callback:
@@ -101,6 +99,10 @@ class Epochs(pl.Callback):
         if trainer.should_stop or ahead <= 0:
             return f"{pace:,.0f} rows/s"
         return f"{pace:,.0f} rows/s, ETA {timedelta(seconds=round(ahead * whole))}"
+
+
+def _text(metric: Metric, value: float) -> str:
+    return f"{value:.4f}" if metric.kind == "value" else f"{100 * value:.2f} %"
 
 
 def rows_done(trainer: pl.Trainer) -> int:

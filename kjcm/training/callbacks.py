@@ -6,6 +6,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch import callbacks
 
+from kjcm.metrics import metric_of
+
 
 class EarlyStopping(callbacks.EarlyStopping):
     """Stop once a validation metric has not improved for some epochs.
@@ -14,13 +16,13 @@ class EarlyStopping(callbacks.EarlyStopping):
         monitor: `val_loss`, or `val_` and the name of a metric.
         patience: epochs without a better value.
         min_delta: the least difference that counts as better.
-        mode: 'min' or 'max'; None: 'min' for losses and errors, else 'max'.
+        mode: 'min' or 'max'; None: the metric's.
     """
 
     def __init__(
         self, monitor: str = "val_loss", patience: int = 3, min_delta: float = 0.0, mode: str | None = None
     ) -> None:
-        mode = mode or ("min" if any(part in monitor for part in ("loss", "error")) else "max")
+        mode = mode or ("min" if metric_of(monitor.removeprefix("val_")).lower_is_better else "max")
         super().__init__(monitor, min_delta, patience, mode=mode, check_on_train_epoch_end=False)
 
 

@@ -6,6 +6,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from kjcm.errors import ConfigError, some
+from kjcm.metrics import METRICS
 from kjcm.parts import build, require_arguments, target_of
 from kjcm.survey.inputs import Config
 from kjcm.survey.rows import Rows
@@ -44,20 +45,17 @@ def require_parts(config: Config) -> None:
     for name, node in config["metrics"].items():
         require_arguments(f"metrics.{name}", node, ("num_classes",))
         build(f"metrics.{name}", node, num_classes=2)
-    known = monitored(config)
-    if taken := [name for name in config["metrics"] if known.count(f"val_{name}") > 1]:
+    if taken := [name for name in config["metrics"] if name in METRICS]:
         raise ConfigError(f"metrics.{taken[0]}: kjcm has a metric of this name. Choose another.")
     for name, node in config["callbacks"].items():
         require_arguments(f"callbacks.{name}", node)
         build(f"callbacks.{name}", node)
-        _require_monitor(f"callbacks.{name}", node, known, config["data"]["validation"])
+        _require_monitor(f"callbacks.{name}", node, monitored(config), config["data"]["validation"])
 
 
 def monitored(config: Config) -> list[str]:
     """Return the names of the values that a callback can monitor."""
-    from kjcm.engine.scores import Scores
-
-    return ["train_loss", "val_loss", *(f"val_{name}" for name in (*Scores(2).names, *config["metrics"]))]
+    return ["train_loss", *(f"val_{name}" for name in (*METRICS, *config["metrics"]))]
 
 
 def _require_monitor(key: str, node: Mapping[str, Any], known: list[str], validation: float) -> None:

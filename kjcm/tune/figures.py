@@ -8,13 +8,8 @@ from optuna import Study
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from kjcm.analysis.content import Column, Figure, Kind, Table
+from kjcm.analysis.content import Column, Figure, Table
 from kjcm.plot.style import BLUE, GREY, INK, ORANGE, canvas, picture
-
-
-def unit(metric: str) -> Kind:
-    """Return how a metric is shown."""
-    return "share" if metric == "loss" else "percent"
 
 
 def value_of(trial: FrozenTrial) -> float | None:
@@ -60,7 +55,7 @@ def history(study: Study, metric: str, synthetic: bool) -> Figure:
 
     rows = sorted([(*point, "complete") for point in done] + [(*point, "pruned") for point in pruned])
     data = Table(
-        "history", "History", (Column("trial", "count"), Column(metric, unit(metric)), Column("state")), tuple(rows)
+        "history", "History", (Column("trial", "count"), Column(metric, "value"), Column("state")), tuple(rows)
     )
     alt = f"{metric} of {len(done)} completed and {len(pruned)} pruned trials; the best is {so_far[-1][1]:.4f}."
     return Figure("history", f"{metric} of each trial in the order of their beginning", draw, alt, data)

@@ -20,7 +20,7 @@ from kjcm.errors import KjcmError
 from kjcm.files import write_json, write_text
 from kjcm.report.build import write_content
 from kjcm.report.page import Header, Section, page
-from kjcm.tune.figures import history, importance, unit, value_of
+from kjcm.tune.figures import history, importance, value_of
 from kjcm.tune.samplers import SAME, SURPLUS
 from kjcm.tune.search import REASON, RUN, is_left
 from kjcm.tune.space import literal, values_of
@@ -197,7 +197,7 @@ def table_of(about: About) -> Table:
         run, reason = trial.user_attrs.get(RUN, ""), trial.user_attrs.get(REASON, "")
         return (trial.number, state_of(trial), value_of(trial), trial.last_step, *values, seconds, run, reason)
 
-    metric = Column(about.how["metric"], unit(about.how["metric"]))
+    metric = Column(about.how["metric"], "value")
     heads = (Column("trial", "count"), Column("state"), metric, Column("epochs", "count"), *map(Column, about.keys))
     return Table(
         key="trials",

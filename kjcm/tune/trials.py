@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError, counted, some
+from kjcm.metrics import METRICS, metric_of
 from kjcm.runs.contents import run_measured
 from kjcm.runs.failures import failure_of
 from kjcm.runs.folder import identity_of
@@ -59,7 +60,8 @@ def take_part(config: Config, words: Sequence[str]) -> None:
         ConfigError: the space, or what goes with it, cannot be searched.
         KjcmError: the data or the storage are not usable, or no trial was completed.
     """
-    _require_sound(config)
+    config = {**config, "direction": direction_of(config["metric"], config["direction"], config["metrics"])}
+    _require_name(config["study"])
     began = time.monotonic()
     base, distributions = base_words(config, words), distributions_of(config["space"])
     sampler = sampler_of(config["sampler"], config["sampler_seed"], config["startup"], distributions)
@@ -108,15 +110,23 @@ def take_part(config: Config, words: Sequence[str]) -> None:
         conclude(about)
 
 
-def _require_sound(config: Config) -> None:
-    """Raise ConfigError if the direction is not the metric's, or the study's name no folder's."""
-    right = "minimize" if config["metric"] == "loss" else "maximize"
-    if config["direction"] != right:
-        raise ConfigError(f"direction={config['direction']}: metric={config['metric']} wants direction={right}.")
-    if config["study"] is not None and not re.fullmatch(r"\w[\w.-]*", config["study"]):
-        raise ConfigError(
-            f"study={config['study']}: it names a folder too; use letters, digits, dots, hyphens and underscores."
-        )
+def direction_of(metric: str, given: str | None, own_metrics: Collection[str] = ()) -> str:
+    """Return the direction in which a metric is searched: the given one, else the metric's own.
+
+    Raises:
+        ConfigError: there is no such metric, neither ours nor the user's, or it is known to have the other direction.
+    """
+    if metric not in (known := [*METRICS, *own_metrics]):
+        raise ConfigError(f"metric={metric}: choose one of {', '.join(known)}, or define it in `metrics`.")
+    own = "minimize" if metric_of(metric).lower_is_better else "maximize"
+    if given not in (None, own) and metric in METRICS:
+        raise ConfigError(f"direction={given}: metric={metric} wants direction={own}.")
+    return given or own
+
+
+def _require_name(study: str | None) -> None:
+    if study is not None and not re.fullmatch(r"\w[\w.-]*", study):
+        raise ConfigError(f"study={study}: it names a folder too; use letters, digits, dots, hyphens and underscores.")
 
 
 def _folder(folder: Path) -> Path:

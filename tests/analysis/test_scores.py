@@ -9,7 +9,6 @@ import pytest
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from kjcm.analysis.scores import (
-    METRICS,
     Answers,
     answers_of,
     at_level,
@@ -18,7 +17,9 @@ from kjcm.analysis.scores import (
     predicted_right,
 )
 from kjcm.errors import KjcmError
+from kjcm.metrics import REPORTED, TOP
 
+METRICS = (*REPORTED, *(f"top_{k}_accuracy" for k in TOP))
 NONE = "no code"  # stands for an empty prediction in scikit-learn, which knows no None
 
 

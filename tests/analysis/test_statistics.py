@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from kjcm.analysis.content import Estimate
-from kjcm.analysis.scores import METRICS, Answers, metrics, predicted_right
+from kjcm.analysis.scores import Answers, metrics, predicted_right
 from kjcm.analysis.statistics import (
     Comparison,
     Resamples,
@@ -23,7 +23,7 @@ from kjcm.analysis.statistics import (
     regression,
 )
 from kjcm.errors import KjcmError
-from tests.analysis.test_scores import random_answers
+from tests.analysis.test_scores import METRICS, random_answers
 
 
 def flags(*counts: tuple[int, bool]) -> np.ndarray[Any, Any]:

@@ -1,5 +1,6 @@
 """A deliberately altered predictions file changes the cells of the report that it should, and no others."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,6 +40,18 @@ def before(study: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[Stud
     made = Study(study.data, folder / "runs")
     with blank_pictures():
         return made, cells_of(whole_report(made, folder / "before"))
+
+
+def test_a_metric_of_the_users_own_is_a_column_of_table_3(copied: Callable[..., Study], tmp_path: Path) -> None:
+    made = copied("k_jcm", "majority")
+    for file in made.runs.glob("k_jcm/*/report.json"):
+        report = json.loads(file.read_text())
+        report["metrics"]["hinge_loss"] = 1.0 + report["seed"]
+        file.write_text(json.dumps(report))
+    rows = read_csv(whole_report(made, tmp_path / "out") / "tables" / "table_3.csv")
+    cells = {row["Model"]: (row["Hinge loss"], row["Hinge loss sd"]) for row in rows}
+    assert cells["K-JCM"] == ("1.5", "0.7071067811865476")
+    assert {cell for model, cell in cells.items() if model != "K-JCM"} == {("", "")}
 
 
 def whole_report(made: Study, out: Path) -> Path:

@@ -68,6 +68,7 @@ def test_the_metrics_that_most_runs_have_stay_and_no_room_is_left_unused() -> No
             "validation_f1_weighted": ["", "0.4000"], "folder": ["/a/run/folder/of/some/length"] * 2,
         }
     )  # fmt: skip
+    cells.attrs["metrics"] = ["accuracy", "f1_weighted", "validation_f1_weighted"]
     wide = {"seed": 7, "f1_weighted": 10, "accuracy": 16, "validation_f1_weighted": 9, "folder": 27}
     for columns in (
         ["seed", "f1_weighted"],

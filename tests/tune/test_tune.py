@@ -145,7 +145,7 @@ def test_no_trial_is_begun_after_its_hours_and_the_same_command_goes_on(
 def test_an_unpromising_trial_is_ended_early(here: Path) -> None:
     search(
         "study=s", "trainer.max_epochs=3", "pruner=median", "prune_after=1", "prune_from=2", "sampler_seed=1",
-        "+space.optim.lr=[0.003,1e-9]", "metric=loss", "direction=minimize", "logger=csv",
+        "+space.optim.lr=[0.003,1e-9]", "metric=loss", "logger=csv",
     )  # fmt: skip
     good, bad = rows_in(here / "runs" / "s")
     assert (good["trial"], good["optim.lr"], good["state"], good["epochs"]) == ("0", "0.003", "complete", "3")
@@ -281,7 +281,7 @@ def test_told_to_leave_it_exits_with_its_code_and_the_trial_goes_on_later(here: 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("metric=loss",), "direction=minimize"),
+        (("metric=loss", "direction=maximize"), "direction=minimize"),
         (("name=x",), "tune gives each trial"),
         (("optim.lr=0.1",), "given and searched too"),
         (("trainer=ddp",), "on one device"),
