@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyreadstat
 import pytest
-from kjcm.coding.tables import writer
 from openpyxl import Workbook
 
 from kjcm.errors import ConfigError, KjcmError
@@ -21,6 +20,7 @@ from kjcm.read.columns import meant_columns
 from kjcm.read.labelled import read_labelled, value_labels
 from kjcm.read.options import ReadOptions, read_options
 from kjcm.read.table import read_chunks, read_table, table_columns
+from kjcm.write.table import writer
 
 FRAME = pd.DataFrame({"position": [1.0, 2.0, 3.0], "task": ["낚시", "용접", "상담"]})
 LABELS = {"position": {1: "과장", 2: "대리"}}
