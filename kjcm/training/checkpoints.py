@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ log = logging.getLogger("kjcm")
 def tidy_up(run: Path, config: Mapping[str, Any]) -> None:
     """Remove the checkpoints of a finished run, which a kill after DONE may have left, unless its config keeps them."""
     if not config.get("trainer", {}).get("keep_checkpoints", True):
-        Checkpoints(run / "checkpoints").drop()
+        with suppress(OSError):  # on a disk that is read-only by now they stay; the run is finished all the same
+            Checkpoints(run / "checkpoints").drop()
 
 
 class Checkpoints:
