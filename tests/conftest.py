@@ -10,6 +10,8 @@ import pytest
 
 from kjcm.ksco.classification import Classification, load_classification
 
+pytest_plugins = ("tests.report.fixtures",)  # of tests of the report and of the analysis below it
+
 # One thread a process: tests run side by side, and every process of a test computes the same bits.
 os.environ["OMP_NUM_THREADS"] = "1"
 # Read once, when the hub's library is imported, by whichever test is first; without it a hub out of reach is asked for long.

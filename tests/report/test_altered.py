@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import command
-from tests.report.conftest import blank_pictures
+from tests.report.fixtures import blank_pictures
 from tests.report.reading import MODELS, TITLES, Study, by_group, read_csv
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from tests.conftest import command
-from tests.report.conftest import REPLICATES
+from tests.report.fixtures import REPLICATES
 from tests.report.making import make_run
 from tests.report.reading import (
     INTERVAL,

@@ -21,7 +21,7 @@ from kjcm.config.composition import register
 from kjcm.config.overrides import config_folder
 from kjcm.errors import KjcmError
 from tests.conftest import ROOT, command
-from tests.report.conftest import MADE
+from tests.report.fixtures import MADE
 from tests.report.making import make_run, survey_words, write_survey
 from tests.report.reading import Study, read_csv
 

@@ -16,7 +16,7 @@ from kjcm.analysis.formats import show
 from kjcm.report.ours import figures_of
 from kjcm.report.report import read_study
 from tests.conftest import ROOT
-from tests.report.conftest import REPLICATES
+from tests.report.fixtures import REPLICATES
 from tests.report.reading import (
     ENGLISH,
     NONE,
