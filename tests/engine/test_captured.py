@@ -227,7 +227,7 @@ def saved(engine: str, encoder: Any, folder: Path, step: int) -> Path:
 
     saving = Saving(
         lambda number, state: torch.save(state, folder / f"{number}.ckpt"), math.inf,
-        lambda: 15 * (trainers[0].global_step >= step), leave, choose=False,
+        lambda: 15 * (trainers[0].global_step >= step), leave,
     )  # fmt: skip
     with pytest.raises(Cut):
         trained(engine, copy.deepcopy(encoder), folder, epochs=EPOCHS, learning=SCHEDULED, more=[Watch(), saving])
@@ -239,7 +239,7 @@ def went_on(engine: str, encoder: Any, folder: Path, file: Path) -> tuple[pl.Tra
     """Train on from a checkpoint; what was drawn in between must not matter."""
     torch.manual_seed(12345)
     (folder / "last.ckpt").write_bytes(file.read_bytes())
-    saving = Saving(lambda *_: None, math.inf, lambda: 0, lambda _: None, choose=False)
+    saving = Saving(lambda *_: None, math.inf, lambda: 0, lambda _: None)
     found = trained(
         engine, copy.deepcopy(encoder), folder, epochs=EPOCHS, learning=SCHEDULED, resume=True, more=[saving]
     )
@@ -291,7 +291,7 @@ def test_the_mean_loss_of_a_resumed_epoch_is_that_of_all_its_steps(step: int, tm
             trained("packed", copy.deepcopy(encoder), folder, epochs=EPOCHS, learning=SCHEDULED, more=[Note()])
         else:
             (folder / "last.ckpt").write_bytes(saved("packed", encoder, folder, step).read_bytes())
-            saving = Saving(lambda *_: None, math.inf, lambda: 0, lambda _: None, choose=False)
+            saving = Saving(lambda *_: None, math.inf, lambda: 0, lambda _: None)
             trained("packed", copy.deepcopy(encoder), folder, epochs=EPOCHS, learning=SCHEDULED, resume=True,
                     more=[saving, Note()])  # fmt: skip
     assert losses["cut"] == losses["whole"][step // STEPS :] and len(set(losses["whole"])) == EPOCHS
