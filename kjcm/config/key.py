@@ -42,7 +42,9 @@ class Key:
         parts = value if isinstance(value, list) else [value]
         if self.choices and not all(part is None or part in self.choices for part in parts):
             return f"choose one of {', '.join(map(str, self.choices))}"
-        return "" if all(part is None or self._is_within(part) for part in parts) else f"use {self.range()}"
+        wrong = [part for part in parts if part is not None and not self._is_within(part)]
+        too_great = self.most is not None and any(part > self.most for part in wrong)
+        return f"use {self.range(guards=too_great)}" if wrong else ""
 
     def _is_within(self, value: float) -> bool:
         return (

@@ -178,7 +178,7 @@ def test_a_finished_baseline_is_skipped_and_an_interrupted_one_done_anew(
         ("ngrams=[4,1]", "ngrams=[4, 1]"),
         ("ngrams=[0,4]", "ngrams=[0, 4]"),
         ("ngrams=[4]", "ngrams=[4]"),
-        ("C=0", "C=0.0: use more than 0"),
+        ("C=0", "C=0.0: use above 0."),
         ("seed=-1", "use at least 0"),
     ],
 )
