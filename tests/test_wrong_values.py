@@ -59,7 +59,7 @@ def test_a_training_with_a_wrong_value_ends_in_a_line(word: str, here: Path, cap
     ("line", "said"),
     [
         ("runs ++columns.x=1", "++columns.x=1"),
-        ("evaluate run=r +data.x=1", "+data.x=1"),
+        ("evaluate run=r +data.x=1", "data.x"),
         ("train seed=3 data.manager_words.a=1", "'data.manager_words.a=1': no config"),
         ("train -m seed=0,1 data.manager_words.a=1", "'data.manager_words.a=1': no config"),
         ("prepare data=${oc.create:{a:1}}", "data=${oc.create:{a:1}}"),

@@ -145,7 +145,8 @@ def opened(word: str, config: str) -> str:
     """
     if (key := word_key(word)) in MOVED:
         raise ConfigError(no_such_key(key, ()))
-    return f"++{word}" if word.startswith(OPEN) and key not in _present(config) else word
+    is_nested_size = key.startswith("model.shape.") and key.count(".") > 2  # sizes are single values
+    return f"++{word}" if word.startswith(OPEN) and not is_nested_size and key not in _present(config) else word
 
 
 def _is_read(word: str) -> bool:
