@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kjcm.coding.cells import Cells, plain
 from kjcm.coding.stata import (
-    OLDEST,
+    LAYOUTS,
     StataFile,
     Variable,
     numbers_variable,
@@ -55,21 +55,26 @@ class About:
     values: Mapping[str, Mapping[Any, str]]
 
 
-def require_labelled(path: Path, frame: pd.DataFrame, added: Collection[str], suffix: str) -> None:
-    """Raise KjcmError if SPSS or Stata cannot hold columns of the file `path`.
+def require_labelled(
+    path: Path, frame: pd.DataFrame, added: Collection[str], suffix: str, options: ReadOptions
+) -> None:
+    """Raise KjcmError if SPSS or Stata cannot hold columns of the file `path`, or a Stata file is damaged.
 
     Args:
         path: for the message.
         frame: rows of it.
         added: columns that will be added.
         suffix: of the file to write.
+        options: how the file is read.
     """
     kind, names = suffix[1:].upper(), [*map(str, frame), *added]
     folded = [name.casefold() for name in names]
     if suffix in SPSS and (twice := [name for name in names if folded.count(name.casefold()) > 1]):
         raise KjcmError(f"{path}: {kind} takes {some(twice)} for one name. Rename them, or write .csv or .parquet.")
-    if _same_kind(path, suffix):
-        return  # its columns stay as they are stored
+    if _same_kind(path, suffix):  # its columns stay as they are stored
+        if suffix == ".dta":
+            _read_stata(path, options)
+        return
     wrong = [name for name in names if not _is_name(name, suffix)]
     if wrong:
         rule = "letters, digits and _, at most 32" if suffix == ".dta" else "a letter first, no blank, at most 64 bytes"
@@ -95,7 +100,7 @@ def _same_kind(source: Path | None, suffix: str) -> bool:
     """Tell whether a file's columns can stay as they are stored."""
     ending = source.suffix.lower() if source else ""
     if source and suffix == ending == ".dta":
-        return stata_format(source) >= OLDEST
+        return stata_format(source) in LAYOUTS
     return suffix in SPSS and ending in SPSS
 
 
@@ -150,13 +155,18 @@ def _stata_to_stata(
 
 
 def _read_stata(path: Path, options: ReadOptions) -> StataFile:
-    """Read a file that pyreadstat has read, in the first encoding that its texts are in."""
+    """Read a file that pyreadstat has read, in the first encoding that its texts are in.
+
+    Raises:
+        KjcmError: it is damaged, where pyreadstat does not look.
+    """
+    errors = []
     for encoding in encodings(path, options):
-        with suppress(UnicodeDecodeError, LookupError):
+        try:
             return read_stata(path, encoding or "utf-8")
-    raise KjcmError(
-        f"{path}: its text is in none of the encodings tried. Save it in a newer format of Stata, or as CSV."
-    )
+        except (ValueError, LookupError) as error:
+            errors.append(first_line(error))
+    raise KjcmError(f"{path}: not a readable DTA file ({errors[-1]}). Save it anew, or as CSV.")
 
 
 def _variable(name: str, column: pd.Series, label: str, values: str = "") -> Variable:
@@ -222,7 +232,7 @@ def _widened(frame: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:
         return frame
     wider = frame.copy(deep=False)
     for name in frame:
-        width = re.fullmatch(r"A(\d+)", formats[str(name)])
+        width = re.fullmatch(r"A(\d+)", formats[str(name)] or "")
         if width and isinstance(first := frame[name].iloc[0], str):
             column = frame[name].astype(object)
             column.iloc[0] = first + " " * (int(width[1]) - len(first.encode()))

@@ -5,32 +5,52 @@ long and returns wrong values for .a to .z. Reads formats 113 to 115 and 117 to 
 there are more than 32,767 variables. Source: `help dta` of Stata.
 """
 
-import struct
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kjcm.read.labelled import stata_format
 
-OLDEST, OLD = 113, 117  # formats below 117 are not made of tags, and declare no encoding
 FIXED, MOST_FIXED = 2045, 32_767  # bytes of a str variable; variables of format 118
 LONG = "strL"
-# variable type -> how numpy stores it, code since format 117, code before it, the missing value "."
+# variable type -> how numpy stores it, the missing value ".", its usual format
 NUMBERS = {
-    "byte": ("i1", 65530, 251, 101),
-    "int": ("i2", 65529, 252, 32_741),
-    "long": ("i4", 65528, 253, 2_147_483_621),
-    "float": ("f4", 65527, 254, 2.0**127),
-    "double": ("f8", 65526, 255, 2.0**1023),
+    "byte": ("i1", 101, "%8.0g"),
+    "int": ("i2", 32_741, "%8.0g"),
+    "long": ("i4", 2_147_483_621, "%12.0g"),
+    "float": ("f4", 2.0**127, "%9.0g"),
+    "double": ("f8", 2.0**1023, "%10.0g"),
 }
+KINDS = list(NUMBERS)
+BYTE, OLD_BYTE = 65_530, 251  # code of the first of these types; the others count down from it, before format 117 up
 STRL_CODE, TEXT = 32_768, 130
-SECTIONS = (
-    "variable_types", "varnames", "sortlist", "formats", "value_label_names", "variable_labels", "characteristics", "data",
-    "strls", "value_labels",
-)  # fmt: skip
+LONGEST_LABEL = 32_000  # bytes of a value label
+
+
+class _Layout(NamedTuple):
+    """How many bytes a field has in a format."""
+
+    name: int
+    format: int
+    label: int
+    variables: int  # the number of variables
+    rows: int  # the number of rows
+    length: int  # the length of the file's label; 0: the label has a fixed width, and there are no tags
+    reference: int  # the part of a strL reference that tells the variable
+
+
+LAYOUTS = {
+    113: _Layout(33, 12, 81, 2, 4, 0, 0),
+    114: _Layout(33, 49, 81, 2, 4, 0, 0),
+    115: _Layout(33, 49, 81, 2, 4, 0, 0),
+    117: _Layout(33, 49, 81, 2, 4, 1, 4),
+    118: _Layout(129, 57, 321, 2, 8, 2, 2),
+    119: _Layout(129, 57, 321, 4, 8, 2, 3),
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +68,7 @@ class Variable:
 
     name: str
     kind: str
-    cells: NDArray[np.generic]
+    cells: NDArray[Any]
     format: str
     values: str = ""
     label: str = ""
@@ -74,70 +94,53 @@ class StataFile:
     saved: str = ""
     sorted_by: Sequence[int] = ()
     notes: Sequence[tuple[str, str, str]] = ()
-    tables: dict[str, dict[int, str]] = field(default_factory=dict)
+    tables: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """Fields that differ between formats.
+class _Source:
+    """The bytes of a file, taken one field after another; its texts in `encoding`."""
 
-    Attributes:
-        name: bytes of a variable's name.
-        format: bytes of its format.
-        label: bytes of its label.
-        count: struct code of the number of variables.
-        rows: struct code of the number of rows.
-        length: struct code of a length in the header.
-        place: struct code of a place in the sorting.
-        reference: bits of a strL reference that tell the variable.
-    """
-
-    name: int
-    format: int
-    label: int
-    count: str
-    rows: str
-    length: str
-    place: str
-    reference: int
-
-
-def _sizes(release: int) -> _Sizes:
-    if release < OLD:
-        return _Sizes(33, 12 if release == OLDEST else 49, 81, "H", "I", "", "H", 0)
-    if release == OLD:
-        return _Sizes(33, 49, 81, "H", "I", "B", "H", 32)
-    return _Sizes(
-        129, 57, 321, "H" if release == 118 else "I", "Q", "H", "H" if release == 118 else "I", 16 + 8 * (release > 118)
-    )
-
-
-class _Bytes:
-    """The bytes of a file, taken one field after another."""
-
-    def __init__(self, whole: bytes, order: str = "<") -> None:
-        self.whole, self.at, self.order = whole, 0, order
+    def __init__(self, path: Path, encoding: str) -> None:
+        release = stata_format(path)
+        if release not in LAYOUTS:
+            raise ValueError(f"its format {release} is none of {', '.join(map(str, LAYOUTS))}")
+        self.layout, self.encoding = LAYOUTS[release], encoding
+        self.whole, self.tagged, self.section = path.read_bytes(), bool(self.layout.length), "map"
+        big = b"<byteorder>MSF" in self.whole[:64] if self.tagged else self.whole[1] == 1
+        self.order, self.numpy_order = ("big", ">") if big else ("little", "<")
+        self.at = self.whole.index(b"<K>") if self.tagged else 4
 
     def take(self, count: int) -> bytes:
-        if count < 0 or self.at + count > len(self.whole):
+        if self.at + count > len(self.whole):
             raise ValueError("it ends early")
         self.at += count
         return self.whole[self.at - count : self.at]
 
-    def number(self, code: str) -> int:
-        return int(struct.unpack(self.order + code, self.take(struct.calcsize(self.order + code)))[0])
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), self.order)  # type: ignore[arg-type]
 
-    def array(self, code: str, count: int) -> NDArray[np.generic]:
-        kind = np.dtype(self.order + code)
+    def array(self, code: str, count: int) -> NDArray[Any]:
+        kind = np.dtype(self.numpy_order + code)
         return np.frombuffer(self.take(kind.itemsize * count), kind)
 
-    def fields(self, size: int, count: int) -> list[bytes]:
-        return [self.take(size).partition(b"\0")[0] for _ in range(count)]
+    def text(self, size: int) -> str:
+        return self.take(size).partition(b"\0")[0].decode(self.encoding)
 
-    def tag(self, name: str) -> None:
-        tag = f"<{name}>".encode()
-        if self.take(len(tag)) != tag:
-            raise ValueError(f"{tag.decode()} is not where it should be")
+    def tags(self, *names: str) -> None:
+        """Skip tags, which must be next where there are tags."""
+        for name in names if self.tagged else ():
+            if self.take(len(name) + 2) != f"<{name}>".encode():
+                raise ValueError(f"<{name}> is not where it should be")
+
+    def begin(self, section: str) -> None:
+        """Skip the end of the last section and the beginning of the next."""
+        self.tags(f"/{self.section}", section)
+        self.section = section
+
+    def texts(self, section: str, size: int, count: int) -> list[str]:
+        """Return the texts of a section."""
+        self.begin(section)
+        return [self.text(size) for _ in range(count)]
 
     def ahead(self, tag: bytes) -> bool:
         return self.whole.startswith(tag, self.at)
@@ -151,229 +154,129 @@ def read_stata(path: Path, encoding: str = "utf-8") -> StataFile:
         encoding: of its texts, which formats below 118 do not tell.
 
     Raises:
-        ValueError: it is damaged, or of an earlier format.
+        ValueError, KeyError: it is damaged, of an earlier format, or in another encoding.
     """
-    release = stata_format(path)
-    if not (OLDEST <= release <= 119 and release != 116):
-        raise ValueError(f"its format {release} is none of 113 to 119")
-
-    def text(cell: bytes) -> str:
-        return cell.decode(encoding)
-
-    whole = path.read_bytes()
-    try:
-        return _read_tagged(whole, release, text) if release >= OLD else _read_old(whole, release, text)
-    except (struct.error, IndexError) as error:
-        raise ValueError(str(error)) from None
-
-
-def _read_old(whole: bytes, release: int, text: Callable[[bytes], str]) -> StataFile:
-    source, sizes = _Bytes(whole, ">" if whole[1] == 1 else "<"), _sizes(release)
-    source.take(4)
-    count, rows = source.number(sizes.count), source.number(sizes.rows)
-    (label,), (saved,) = source.fields(sizes.label, 1), source.fields(18, 1)
-    kinds = [_kind(code, old=True) for code in source.take(count)]
-    names, (*places, _) = source.fields(sizes.name, count), source.array("u2", count + 1).tolist()
-    formats, values = source.fields(sizes.format, count), source.fields(sizes.name, count)
-    labels, notes = source.fields(sizes.label, count), list[tuple[str, str, str]]()
-    while any(header := struct.unpack(f"{source.order}BI", source.take(5))):
-        about = _Bytes(source.take(header[1]))
-        if header[0] == 1:
-            notes.append((*map(text, about.fields(sizes.name, 2)), text(about.whole[about.at :].partition(b"\0")[0])))  # type: ignore[arg-type]
-    cells = _cells(source, rows, kinds, 0, {}, text)
-    tables = {}
-    while source.at < len(whole):
-        name, table = _table(source, sizes, text)
-        tables[name] = table
-    return _file(rows, label, saved, places, notes, tables, (names, kinds, cells, formats, values, labels), text)
-
-
-def _read_tagged(whole: bytes, release: int, text: Callable[[bytes], str]) -> StataFile:
-    source, sizes = _Bytes(whole), _sizes(release)
-    source.at = whole.index(b"<byteorder>") + len("<byteorder>")
-    source.order = ">" if source.take(3) == b"MSF" else "<"
-    source.at = whole.index(b"<K>") + len("<K>")
-    count = source.number(sizes.count)
-    source.tag("/K")
-    source.tag("N")
-    rows = source.number(sizes.rows)
-    source.tag("/N")
-    source.tag("label")
-    label = source.take(source.number(sizes.length))
-    source.tag("/label")
-    source.tag("timestamp")
-    saved = source.take(source.number("B"))
-    source.tag("/timestamp")
-    source.tag("/header")
-    source.tag("map")
-    begins = dict(zip(SECTIONS, source.array("u8", 14).tolist()[2:], strict=False))
-
-    def section(name: str) -> None:
-        source.at = begins[name]
-        source.tag(name)
-
-    section("variable_types")
-    kinds = [_kind(int(code), old=False) for code in source.array("u2", count).tolist()]
-    section("varnames")
-    names = source.fields(sizes.name, count)
-    section("sortlist")
-    *places, _ = source.array(sizes.place.replace("H", "u2").replace("I", "u4"), count + 1).tolist()
-    section("formats")
-    formats = source.fields(sizes.format, count)
-    section("value_label_names")
-    values = source.fields(sizes.name, count)
-    section("variable_labels")
-    labels = source.fields(sizes.label, count)
-    section("characteristics")
-    notes = list(_characteristics(source, sizes, text))
-    section("strls")
-    long = dict(_long_texts(source, release))
-    section("data")
-    cells = _cells(source, rows, kinds, sizes.reference, long, text)
-    section("value_labels")
-    tables = {}
-    while source.ahead(b"<lbl>"):
-        source.tag("lbl")
-        name, table = _table(source, sizes, text)
-        tables[name] = table
-        source.tag("/lbl")
-    return _file(rows, label, saved, places, notes, tables, (names, kinds, cells, formats, values, labels), text)
-
-
-def _file(
-    rows: int,
-    label: bytes,
-    saved: bytes,
-    places: list[int],
-    notes: list[tuple[str, str, str]],
-    tables: dict[str, dict[int, str]],
-    columns: tuple[list[bytes], list[str], list[NDArray[np.generic]], list[bytes], list[bytes], list[bytes]],
-    text: Callable[[bytes], str],
-) -> StataFile:
-    names, kinds, cells, *rest = columns
+    source = _Source(path, encoding)
+    layout, tagged = source.layout, source.tagged
+    source.tags("K")
+    count = source.number(layout.variables)
+    source.tags("/K", "N")
+    rows = source.number(layout.rows)
+    source.tags("/N", "label")
+    label = source.text(source.number(layout.length) if tagged else layout.label)
+    source.tags("/label", "timestamp")
+    saved = source.text(source.number(1) if tagged else 18)
+    source.tags("/timestamp", "/header", "map")
+    source.take(14 * 8 if tagged else 0)
+    source.begin("variable_types")
+    kinds = [_kind(code, tagged) for code in source.array("u2" if tagged else "u1", count).tolist()]
+    names = source.texts("varnames", layout.name, count)
+    source.begin("sortlist")
+    places = source.array(f"u{layout.variables}", count + 1).tolist()
+    formats = source.texts("formats", layout.format, count)
+    values = source.texts("value_label_names", layout.name, count)
+    labels = source.texts("variable_labels", layout.label, count)
+    source.begin("characteristics")
+    notes = list(_notes(source))
+    source.begin("data")
+    record = np.dtype([(str(place), source.numpy_order + stored) for place, (_, stored) in enumerate(kinds)])
+    records = np.frombuffer(source.take(record.itemsize * rows), record)
+    source.begin("strls")
+    long = {(0, 0): (TEXT, b""), **dict(_long_texts(source))}
+    source.begin("value_labels")
+    tables = dict(_tables(source))
+    cells = [_cells(source, kind, records[str(place)], long) for place, (kind, _) in enumerate(kinds)]
     variables = [
-        _of_a_type(Variable(text(name), kind.rstrip("0123456789"), column, *map(text, about)))
-        for name, kind, column, *about in zip(names, kinds, cells, *rest, strict=True)
+        Variable(name, *column, *about)
+        for name, column, *about in zip(names, cells, formats, values, labels, strict=True)
     ]
-    sorted_by = [place - 1 for place in places[: places.index(0) if 0 in places else len(places)]]
-    return StataFile(variables, rows, text(label), text(saved), sorted_by, notes, tables)
+    sorted_by = [place - 1 for place in places[: places.index(0) if 0 in places else count]]
+    return StataFile(variables, rows, label, saved, sorted_by, notes, tables)
 
 
-def _of_a_type(variable: Variable) -> Variable:
-    """Return a variable whose texts fit its type: in UTF-8 they may have become too long for str."""
-    if variable.kind != "str" or variable.cells.dtype.itemsize <= FIXED:
-        return variable
-    return replace(variable, kind=LONG, cells=_long(variable.cells.tolist()))
-
-
-def _kind(code: int, old: bool) -> str:
-    """Return the type that a code stands for, `str12` with its bytes."""
-    for name, (_, new_code, old_code, _) in NUMBERS.items():
-        if code == (old_code if old else new_code):
-            return name
+def _kind(code: int, tagged: bool) -> tuple[str, str]:
+    """Return the type that a code stands for, and how numpy stores its cells."""
+    place = BYTE - code if tagged else code - OLD_BYTE
+    if 0 <= place < len(KINDS):
+        return KINDS[place], NUMBERS[KINDS[place]][0]
     if code == STRL_CODE:
-        return LONG
-    if not 0 < code <= (244 if old else FIXED):
+        return LONG, "u8"
+    if not 0 < code <= FIXED:
         raise ValueError(f"there is no type {code}")
-    return f"str{code}"
+    return "str", f"S{code}"
 
 
-def _characteristics(source: _Bytes, sizes: _Sizes, text: Callable[[bytes], str]) -> Iterator[tuple[str, str, str]]:
-    while source.ahead(b"<ch>"):
-        source.tag("ch")
-        about = _Bytes(source.take(source.number("I")))
-        variable, name = about.fields(sizes.name, 2)
-        yield text(variable), text(name), text(about.whole[about.at :].partition(b"\0")[0])
-        source.tag("/ch")
+def _notes(source: _Source) -> Iterator[tuple[str, str, str]]:
+    while source.ahead(b"<ch>") if source.tagged else source.whole[source.at : source.at + 5].strip(b"\0"):
+        source.tags("ch")
+        known = source.tagged or source.number(1) == 1
+        end = source.number(4) + source.at
+        if known:
+            yield source.text(source.layout.name), source.text(source.layout.name), source.text(end - source.at)
+        source.at = end
+        source.tags("/ch")
+    source.take(0 if source.tagged else 5)
 
 
-def _long_texts(source: _Bytes, release: int) -> Iterator[tuple[tuple[int, int], tuple[int, bytes]]]:
+def _long_texts(source: _Source) -> Iterator[tuple[tuple[int, int], tuple[int, bytes]]]:
     """Yield (variable, row) and (type, bytes) of each strL cell that is stored."""
-    while source.ahead(b"GSO"):
+    while source.tagged and source.ahead(b"GSO"):
         source.take(3)
-        variable, row = source.number("I"), source.number("I" if release == OLD else "Q")
-        kind, length = source.number("B"), source.number("I")
-        contents = source.take(length)
-        yield (variable, row), (kind, contents[:-1] if kind == TEXT and contents.endswith(b"\0") else contents)
+        key = source.number(4), source.number(source.layout.rows)
+        kind, contents = source.number(1), source.take(source.number(4))
+        if kind == TEXT:
+            contents = contents.removesuffix(b"\0").decode(source.encoding).encode()
+        yield key, (kind, contents)
+
+
+def _tables(source: _Source) -> Iterator[tuple[str, dict[int, str]]]:
+    """Yield the name and the labels of each table of value labels."""
+    while source.ahead(b"<lbl>") if source.tagged else source.at < len(source.whole):
+        source.tags("lbl")
+        source.number(4)
+        name = source.text(source.layout.name)
+        source.take(3)
+        count, length = source.number(4), source.number(4)
+        begins, values = source.array("u4", count).tolist(), source.array("i4", count).tolist()
+        texts = source.take(length)
+        labels = [texts[begin : begin + LONGEST_LABEL].partition(b"\0")[0].decode(source.encoding) for begin in begins]
+        yield name, dict(zip(values, labels, strict=True))
+        source.tags("/lbl")
 
 
 def _cells(
-    source: _Bytes,
-    rows: int,
-    kinds: Sequence[str],
-    bits: int,
-    long: dict[tuple[int, int], tuple[int, bytes]],
-    text: Callable[[bytes], str],
-) -> list[NDArray[np.generic]]:
-    """Return each variable's cells; texts in UTF-8."""
-    stored = [
-        f"S{kind[3:]}" if kind[3:].isdigit() else f"{source.order}{NUMBERS[kind][0] if kind in NUMBERS else 'u8'}"
-        for kind in kinds
-    ]
-    record = np.dtype([(str(place), code) for place, code in enumerate(stored)])
-    records = np.frombuffer(source.take(record.itemsize * rows), record)
-    found = list[NDArray[np.generic]]()
-    for place, kind in enumerate(kinds):
-        cells = records[str(place)]
-        if kind in NUMBERS:
-            found.append(cells.astype(NUMBERS[kind][0]))
-        elif kind == LONG:
-            found.append(_referred(cells.tolist(), source.order, bits, long, text))
-        else:
-            found.append(_fixed([text(cell.partition(b"\0")[0]).encode() for cell in cells.tolist()]))
-    return found
+    source: _Source, kind: str, stored: NDArray[Any], long: Mapping[tuple[int, int], tuple[int, bytes]]
+) -> tuple[str, NDArray[Any]]:
+    """Return a variable's type and cells; texts in UTF-8, in which they may have become too long for str."""
+    if kind in NUMBERS:
+        return kind, stored.astype(NUMBERS[kind][0])
+    if kind == LONG:
+        big, bits = source.order == "big", 8 * source.layout.reference
+        low = 64 - bits if big else bits
+        parts = (stored & (2**low - 1)).tolist(), (stored >> low).tolist()
+        keys = zip(*(parts[::-1] if big else parts), strict=True)  # (variable, row), which for '' are 0
+        return LONG, np.fromiter(map(long.__getitem__, keys), object, len(stored))
+    return _texts([cell.partition(b"\0")[0].decode(source.encoding) for cell in stored.tolist()], stored.itemsize)
 
 
-def _referred(
-    references: list[int],
-    order: str,
-    bits: int,
-    long: dict[tuple[int, int], tuple[int, bytes]],
-    text: Callable[[bytes], str],
-) -> NDArray[np.generic]:
-    """Return the (type, bytes) that a strL variable's references stand for."""
-    found = np.empty(len(references), object)
-    for row, reference in enumerate(references):
-        low, high = reference & ((1 << bits) - 1), reference >> bits
-        key = (low, high) if order == "<" else (reference >> (64 - bits), reference & ((1 << (64 - bits)) - 1))
-        kind, contents = long[key] if any(key) else (TEXT, b"")
-        found[row] = (kind, text(contents).encode() if kind == TEXT else contents)
-    return found
-
-
-def _table(source: _Bytes, sizes: _Sizes, text: Callable[[bytes], str]) -> tuple[str, dict[int, str]]:
-    """Return a table of value labels and its name."""
-    source.number("I")
-    (name,) = source.fields(sizes.name, 1)
-    source.take(3)
-    count, length = source.number("I"), source.number("I")
-    offsets, values = source.array("u4", count).tolist(), source.array("i4", count).tolist()
-    texts = source.take(length)
-    labels = [text(texts[begin : texts.find(b"\0", begin) % (length + 1)]) for begin in offsets]
-    return text(name), dict(zip(values, labels, strict=True))
-
-
-def _fixed(cells: list[bytes]) -> NDArray[np.generic]:
-    """Return texts as numpy keeps them, at least one byte wide."""
-    return np.array(cells, dtype=f"S{max(map(len, cells), default=0) or 1}")
-
-
-def _long(cells: list[bytes]) -> NDArray[np.generic]:
-    """Return texts as cells of a strL variable."""
-    return np.fromiter(((TEXT, cell.replace(b"\0", b"")) for cell in cells), object, len(cells))
+def _texts(texts: Sequence[str], width: int = 1) -> tuple[str, NDArray[Any]]:
+    """Return the type and the cells of texts: str of at least `width` bytes where it can be, else strL; NULs end texts."""
+    cells = [text.replace("\0", "").encode() for text in texts]
+    longest = max(map(len, cells), default=0)
+    if longest <= FIXED:
+        return "str", np.array(cells, f"S{max(longest, width)}")
+    return LONG, np.fromiter(((TEXT, cell) for cell in cells), object, len(cells))
 
 
 def texts_variable(name: str, texts: Sequence[str], label: str = "") -> Variable:
     """Return a variable of texts: str where they are of 2,045 bytes or fewer, else strL."""
-    cells = [text.encode() for text in texts]
-    longest = max(map(len, cells), default=0)
-    if longest <= FIXED and not any(b"\0" in cell for cell in cells):
-        return Variable(name, "str", _fixed(cells), f"%-{min(max(longest, 9), 40)}s", "", label)
-    return Variable(name, LONG, _long(cells), "%-40s", "", label)
+    kind, cells = _texts(texts)
+    width = 40 if kind == LONG else min(max(cells.itemsize, 9), 40)
+    return Variable(name, kind, cells, f"%-{width}s", "", label)
 
 
 def numbers_variable(
-    name: str, numbers: NDArray[np.generic], missing: NDArray[np.bool_], label: str = "", shown: str = ""
+    name: str, numbers: NDArray[Any], missing: NDArray[np.bool_], label: str = "", shown: str = ""
 ) -> Variable:
     """Return a variable of numbers, in the smallest of Stata's types that holds whole ones.
 
@@ -388,12 +291,52 @@ def numbers_variable(
     kind = "float" if numbers.dtype == np.float32 else "double"
     if numbers.dtype.kind in "iub":
         least, most = (int(there.min()), int(there.max())) if len(there) else (0, 0)
-        sizes = ((name, NUMBERS[name][3]) for name in ("byte", "int", "long"))
+        sizes = ((name, NUMBERS[name][1]) for name in ("byte", "int", "long"))
         kind = next((fits for fits, dot in sizes if -dot - 27 < least and most < dot), "double")
-    code, _, _, dot = NUMBERS[kind]
+    code, dot, own = NUMBERS[kind]
     cells = np.where(missing, dot, np.where(missing, 0, numbers)).astype(code)
-    own = {"byte": "%8.0g", "int": "%8.0g", "long": "%12.0g", "float": "%9.0g", "double": "%10.0g"}
-    return Variable(name, kind, cells, shown or own[kind], "", label)
+    return Variable(name, kind, cells, shown or own, "", label)
+
+
+def write_stata(path: Path, file: StataFile) -> None:
+    """Write a .dta file of format 118, or 119 where it has more variables than that allows."""
+    release = 118 if len(file.variables) <= MOST_FIXED else 119
+    layout, variables = LAYOUTS[release], file.variables
+    label, saved = _padded(file.label, layout.label).rstrip(b"\0"), file.saved.encode()[:17]
+    header = b"<stata_dta>" + _tagged(
+        "header",
+        _tagged("release", str(release).encode()),
+        _tagged("byteorder", b"LSF"),
+        _tagged("K", _bytes(len(variables), layout.variables)),
+        _tagged("N", _bytes(file.rows, layout.rows)),
+        _tagged("label", _bytes(len(label), layout.length), label),
+        _tagged("timestamp", _bytes(len(saved), 1), saved),
+    )
+    places = [place + 1 for place in file.sorted_by] + [0] * (len(variables) + 1 - len(file.sorted_by))
+    sections = [
+        _tagged("variable_types", *(_bytes(_code(variable), 2) for variable in variables)),
+        _tagged("varnames", *(_padded(variable.name, layout.name) for variable in variables)),
+        _tagged("sortlist", *(_bytes(place, layout.variables) for place in places)),
+        _tagged("formats", *(_padded(variable.format, layout.format) for variable in variables)),
+        _tagged("value_label_names", *(_padded(variable.values, layout.name) for variable in variables)),
+        _tagged("variable_labels", *(_padded(variable.label, layout.label) for variable in variables)),
+        _tagged("characteristics", *(_characteristic(*note, layout.name) for note in file.notes)),
+        _tagged("data", _records(variables, file.rows, 8 * layout.reference)),
+        _tagged("strls", *_stored(variables)),
+        _tagged("value_labels", *(_labels(*table, layout.name) for table in file.tables.items())),
+    ]
+    end, empty_map = b"</stata_dta>", _tagged("map", bytes(14 * 8))
+    begins = np.cumsum([0, *map(len, (header, empty_map, *sections, end))])
+    with path.open("wb") as stream:
+        stream.writelines([header, _tagged("map", begins.astype("<u8").tobytes()), *sections, end])
+
+
+def _tagged(name: str, *contents: bytes) -> bytes:
+    return b"".join([f"<{name}>".encode(), *contents, f"</{name}>".encode()])
+
+
+def _bytes(number: int, size: int) -> bytes:
+    return number.to_bytes(size, "little")
 
 
 def _padded(text: str, size: int) -> bytes:
@@ -401,50 +344,10 @@ def _padded(text: str, size: int) -> bytes:
     return text.encode()[: size - 1].decode(errors="ignore").encode().ljust(size, b"\0")
 
 
-def write_stata(path: Path, file: StataFile) -> None:
-    """Write a .dta file of format 118, or 119 where it has more variables than that allows."""
-    release = 118 if len(file.variables) <= MOST_FIXED else 119
-    sizes, variables = _sizes(release), file.variables
-    label, saved = _padded(file.label, 321).rstrip(b"\0"), file.saved.encode()[:17]
-    header = (
-        f"<stata_dta><header><release>{release}</release><byteorder>LSF</byteorder><K>".encode()
-        + struct.pack(f"<{sizes.count}", len(variables)) + b"</K><N>" + struct.pack("<Q", file.rows) + b"</N><label>"
-        + struct.pack("<H", len(label)) + label + b"</label><timestamp>" + struct.pack("<B", len(saved)) + saved
-        + b"</timestamp></header>"
-    )  # fmt: skip
-    order = np.zeros(len(variables) + 1, sizes.place.replace("H", "<u2").replace("I", "<u4"))
-    order[: len(file.sorted_by)] = [place + 1 for place in file.sorted_by]
-    sections = {
-        "variable_types": np.array([_code(variable) for variable in variables], "<u2").tobytes(),
-        "varnames": b"".join(_padded(variable.name, sizes.name) for variable in variables),
-        "sortlist": order.tobytes(),
-        "formats": b"".join(_padded(variable.format, sizes.format) for variable in variables),
-        "value_label_names": b"".join(_padded(variable.values, sizes.name) for variable in variables),
-        "variable_labels": b"".join(_padded(variable.label, sizes.label) for variable in variables),
-        "characteristics": b"".join(_characteristic(*note, sizes.name) for note in file.notes),
-        "data": _records(variables, file.rows, sizes.reference),
-        "strls": b"".join(_stored(variables)),
-        "value_labels": b"".join(_labels(*table, sizes.name) for table in file.tables.items()),
-    }
-    places = [0, len(header)]
-    begin = len(header) + len("<map></map>") + 14 * 8
-    for name, contents in sections.items():
-        places.append(begin)
-        begin += len(f"<{name}></{name}>") + len(contents)
-    places += [begin, begin + len("</stata_dta>")]
-    with path.open("wb") as stream:
-        stream.write(header + b"<map>" + struct.pack("<14Q", *places) + b"</map>")
-        for name, contents in sections.items():
-            stream.write(f"<{name}>".encode())
-            stream.write(contents)
-            stream.write(f"</{name}>".encode())
-        stream.write(b"</stata_dta>")
-
-
 def _code(variable: Variable) -> int:
     if variable.kind == LONG:
         return STRL_CODE
-    return NUMBERS[variable.kind][1] if variable.kind in NUMBERS else variable.cells.dtype.itemsize
+    return BYTE - KINDS.index(variable.kind) if variable.kind in NUMBERS else variable.cells.dtype.itemsize
 
 
 def _records(variables: Sequence[Variable], rows: int, bits: int) -> bytes:
@@ -454,35 +357,34 @@ def _records(variables: Sequence[Variable], rows: int, bits: int) -> bytes:
     for place, variable in enumerate(variables):
         cells = variable.cells
         if variable.kind == LONG:
-            cells = np.array(
-                [place + 1 | row + 1 << bits if cell[1] else 0 for row, cell in enumerate(cells.tolist())], "<u8"
-            )
+            cells = np.array([place + 1 | row + 1 << bits if cell[1] else 0 for row, cell in enumerate(cells)], "<u8")
         records[str(place)] = cells
     return records.tobytes()
 
 
 def _stored(variables: Sequence[Variable]) -> Iterator[bytes]:
     """Yield the cells of strL variables, row by row, as Stata wants them."""
-    long = [(place, variable.cells.tolist()) for place, variable in enumerate(variables) if variable.kind == LONG]
+    long = [(place, variable.cells) for place, variable in enumerate(variables, 1) if variable.kind == LONG]
     for row in range(len(long[0][1]) if long else 0):
         for place, cells in long:
             kind, contents = cells[row]
             if contents:
                 contents += b"\0" * (kind == TEXT)
-                yield b"GSO" + struct.pack("<IQBI", place + 1, row + 1, kind, len(contents)) + contents
+                yield b"GSO" + _bytes(place, 4) + _bytes(row + 1, 8) + _bytes(kind, 1) + _bytes(len(contents), 4)
+                yield contents
 
 
 def _characteristic(variable: str, name: str, contents: str, size: int) -> bytes:
     whole = _padded(variable, size) + _padded(name, size) + contents.encode() + b"\0"
-    return b"<ch>" + struct.pack("<I", len(whole)) + whole + b"</ch>"
+    return _tagged("ch", _bytes(len(whole), 4), whole)
 
 
-def _labels(name: str, labels: dict[int, str], size: int) -> bytes:
+def _labels(name: str, labels: Mapping[int, str], size: int) -> bytes:
     """Return a table of value labels."""
     texts = [label.encode() + b"\0" for label in labels.values()]
-    offsets = np.cumsum([0, *map(len, texts)])
-    table = (
-        struct.pack("<II", len(texts), int(offsets[-1])) + offsets[:-1].astype("<u4").tobytes()
-        + np.array(list(labels), "<i4").tobytes() + b"".join(texts)
-    )  # fmt: skip
-    return b"<lbl>" + struct.pack("<I", len(table)) + _padded(name, size) + b"\0\0\0" + table + b"</lbl>"
+    begins = np.cumsum([0, *map(len, texts)])
+    table = [
+        _bytes(len(texts), 4), _bytes(int(begins[-1]), 4), begins[:-1].astype("<u4").tobytes(),
+        np.array(list(labels), "<i4").tobytes(), *texts,
+    ]  # fmt: skip
+    return _tagged("lbl", _bytes(sum(map(len, table)), 4), _padded(name, size), bytes(3), *table)

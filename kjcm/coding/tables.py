@@ -74,21 +74,23 @@ def open_input(
     if ending not in STREAMED:
         table = read_table(source, options)
         check(table)
-        count = _require_fits(source, target, added, [table])
+        count = _require_fits(source, target, added, [table], options)
         return Input(count, (table.iloc[begin : begin + rows] for begin in range(0, max(count, 1), rows)))
     if target.suffix.lower() in (".xlsx", *LABELLED):
-        count = _require_fits(source, target, added, read_chunks(source, CHUNK, options))
+        count = _require_fits(source, target, added, read_chunks(source, CHUNK, options), options)
     else:
         count = parquet_rows(source) if ending == ".parquet" else line_count(source)
     return Input(count, read_chunks(source, rows, options, check))
 
 
-def _require_fits(source: Path, target: Path, added: Collection[str], frames: Iterable[pd.DataFrame]) -> int:
+def _require_fits(
+    source: Path, target: Path, added: Collection[str], frames: Iterable[pd.DataFrame], options: ReadOptions
+) -> int:
     """Return how many rows a file has; raise KjcmError if the target's kind cannot hold them."""
     kind, ending, rows = target.suffix.lower(), source.suffix.lower(), 0
     for frame in frames:
         if kind in LABELLED:
-            require_labelled(source, frame, added, kind)
+            require_labelled(source, frame, added, kind, options)
         elif kind == ".xlsx" != ending:
             require_worksheet(source, frame, rows + 1)
         rows += len(frame)

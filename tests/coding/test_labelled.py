@@ -9,6 +9,8 @@ import pyreadstat
 import pytest
 
 from kjcm.coding.stata import StataFile, Variable, read_stata, write_stata
+from kjcm.coding.tables import open_input
+from kjcm.errors import KjcmError
 from kjcm.read.labelled import stata_format
 from kjcm.read.table import read_table
 from tests.coding.test_tables import copied
@@ -26,7 +28,7 @@ BASE = pd.DataFrame(
 )
 KEPT = (
     "original_variable_types", "readstat_variable_types", "column_names_to_labels", "variable_display_width",
-    "variable_to_label", "value_labels", "file_label", "notes", "missing_ranges", "variable_measure",
+    "variable_to_label", "value_labels", "variable_storage_width", "file_label", "notes", "missing_ranges", "variable_measure",
 )  # fmt: skip
 
 
@@ -125,6 +127,16 @@ def test_old_stata_files_get_utf8(tmp_path: Path) -> None:
     copied(source, target)
     assert pd.read_stata(target)["task"].tolist() == frame["task"].tolist()
     assert about(target)["column_names_to_labels"]["task"] == "하는 일"
+
+
+def test_damage_that_pyreadstat_passes_over_is_found_before_anything_is_coded(tmp_path: Path) -> None:
+    source = tmp_path / "in.dta"
+    BASE.assign(long="y" * 3000).to_stata(source, version=118, write_index=False, convert_strl=["long"])
+    whole = source.read_bytes()
+    for tag, other in ((b"<varnames>", b"<varnamen>"), (b"GSO\x08", b"GSO\7")):
+        source.write_bytes(whole.replace(tag, other))
+        with pytest.raises(KjcmError, match=r"in\.dta: not a readable DTA file"):
+            open_input(source, tmp_path / "out.dta", (), 5)
 
 
 @pytest.mark.parametrize("kind", [".sav", ".zsav"])
