@@ -350,11 +350,13 @@ def test_prepare_touches_nothing_that_is_not_its_own(here: Path, capfd: pytest.C
 def test_drop_invalid_counts_rows_out(here: Path) -> None:
     frame = answers()
     frame.loc[7, ["workplace", "task"]] = ""
+    frame.loc[8, ["workplace", "position"]] = ["=1+1", ""]
     frame["code"] = frame["code"].where(frame.index != 8, "000")
     frame.to_csv("in.csv", index=False)
     assert command("prepare", "data=table", "data.path=in.csv", "data.drop_invalid=true", "out=out") == 0
     left = pd.read_csv("out/left.csv", dtype=str)
     assert left["reason"].tolist() == ["empty text", "unknown code"] and left["id"].tolist() == ["7", "8"]
+    assert left["text"][1].startswith("'=1+1")  # no formula for a spreadsheet program
     flow = yaml.safe_load((here / "out" / "cohort.json").read_text())["flow"]
     assert (flow["read"], flow["invalid"], flow["cohort"]) == (60, 2, 58)
 

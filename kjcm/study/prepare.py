@@ -8,7 +8,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import UNFINISHED, atomic, filling, write_json, write_parquet
+from kjcm.files import UNFINISHED, atomic, filling, without_formula, without_formulas, write_json, write_parquet
 from kjcm.ksco.classification import Classification
 from kjcm.study.inputs import Config, classification_of, cohort_of, input_files, source_of
 from kjcm.study.results import cohort_record, flow_lines
@@ -74,8 +74,9 @@ def write_cohort(out: Path, cohort: Cohort, classification: Classification) -> N
     """Write the cohort's rows, those that left it, those that wait for a person, and last cohort.json."""
     note = "synthetic" if cohort.synthetic else ""
     write_parquet(out / "cohort.parquet", cohort.rows, note)
-    write_csv(out / "left.csv", cohort.left)
-    write_csv(out / "to_resolve.csv", cohort.to_resolve)
+    write_csv(out / "left.csv", without_formulas(cohort.left))
+    waiting = cohort.to_resolve  # its ids are read again, so they stay
+    write_csv(out / "to_resolve.csv", waiting.assign(text=waiting["text"].map(without_formula)))
     write_json(out / "cohort.json", cohort_record(cohort, classification))
 
 
