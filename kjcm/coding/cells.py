@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.read.cells import values_of
+from kjcm.read.cells import FLOAT32, values_of
 from kjcm.read.labelled import EXACT
 
 DIGITS = 15  # of a decimal number that a float64 holds
-FLOAT32 = ("float32", "float[pyarrow]")
 EPOCH = np.datetime64("1970-01-01")
 
 

@@ -16,8 +16,10 @@ from openpyxl.cell.cell import ERROR_CODES, ILLEGAL_CHARACTERS_RE
 
 from kjcm.coding.cells import DIGITS, as_text, is_missing, texts
 from kjcm.errors import CUT, KjcmError
+from kjcm.read.cells import values_of
 
 EXCEL_ROWS, LETTERS = 1_048_575, 32_767  # rows below the header; letters of a cell
+MOST_ESCAPED = 7  # letters that one may become
 LIKE_ESCAPED = re.compile("_(?=x[0-9A-Fa-f]{4}_)")  # what spreadsheet programs take for an escaped character
 EPOCH = date(1900, 3, 1)  # a worksheet counts days before it otherwise, and none before 1900
 
@@ -26,10 +28,11 @@ def require_worksheet(path: Path, frame: pd.DataFrame, begin: int) -> None:
     """Raise KjcmError if a worksheet cannot hold rows of the file `path`, of which the first is row `begin`."""
     for name in frame:
         for row, text in enumerate(texts(frame[name]), begin):
-            if len(text) > LETTERS:
+            long = len(text) * MOST_ESCAPED > LETTERS
+            if long and (length := len(_escaped(text))) > LETTERS:
                 raise KjcmError(
-                    f"{path}, column {name!r}, data row {row:,}: {text[:CUT]!r}... has {len(text):,} characters, and a cell of "
-                    f"a worksheet holds {LETTERS:,}. Write .csv or .parquet."
+                    f"{path}, column {name!r}, data row {row:,}: {text[:CUT]!r}... has {length:,} characters, and a cell of a "
+                    f"worksheet holds {LETTERS:,}. Write .csv or .parquet."
                 )
 
 
@@ -51,7 +54,7 @@ class ExcelWriter:
         if self.empty:
             self.sheet.append([self._cell(str(name)) for name in frame])
             self.empty = False
-        for cells in zip(*(map(self._cell, frame[name].tolist()) for name in frame), strict=True):
+        for cells in zip(*(map(self._cell, values_of(frame[name])) for name in frame), strict=True):
             self.sheet.append(cells)
 
     def _cell(self, value: Any) -> Any:
@@ -62,8 +65,7 @@ class ExcelWriter:
             value = float(value)
         if _is_own(value):
             return value
-        text = ILLEGAL_CHARACTERS_RE.sub("", as_text(value))  # a worksheet cannot hold control characters
-        text = LIKE_ESCAPED.sub("_x005F_", text)
+        text = _escaped(as_text(value))
         if not text.startswith("=") and text not in ERROR_CODES:
             return text
         cell = WriteOnlyCell(self.sheet, text)  # what looks like a formula is none
@@ -81,6 +83,11 @@ class ExcelWriter:
         if not self.sheet.closed:
             with suppress(OSError):  # its rows are in a temporary file, whose disk may be full
                 self.sheet.close()  # else they are written when they are collected, and complain
+
+
+def _escaped(text: str) -> str:
+    """Return a text as a worksheet stores it: control characters left out, and \\r escaped, which XML reads as \\n."""
+    return LIKE_ESCAPED.sub("_x005F_", ILLEGAL_CHARACTERS_RE.sub("", text)).replace("\r", "_x000D_")
 
 
 def _is_own(value: object) -> bool:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kjcm.coding.cells import texts
 from kjcm.files import FORMULA, PLAIN_NUMBER, without_formula
-from kjcm.read.cells import readable
+from kjcm.read.cells import FLOAT32, readable, values_of
 from kjcm.read.text import SEPARATORS
 
 
@@ -87,6 +87,8 @@ def _shown(column: pd.Series, separator: str, guarded: bool) -> Any:
     import pyarrow.compute as pc
 
     if column.dtype.kind in "biufcmM":  # numbers, dates
+        if str(column.dtype).lower() in FLOAT32:
+            column = pd.Series(values_of(column))
         with readable(column):
             lines = column.to_csv(index=False, header=False).splitlines()
         gone = ('""', "nan")  # a missing one is quoted; Arrow tells NaN from a missing cell

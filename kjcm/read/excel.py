@@ -1,5 +1,6 @@
 """XLSX files."""
 
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,16 +32,16 @@ def read_excel(path: Path, options: ReadOptions = PLAIN) -> pd.DataFrame:
         if _has_formulas(sheet):
             with _worksheet(path, replace(options, sheet=sheet.title), values=False) as formulas:
                 _require_values(path, sheet, formulas)
+    while rows and not _filled(rows[-1]):
+        rows.pop()
     top = options.header_row or next((number for number, row in enumerate(rows, 1) if _filled(row)), 1)
     if len(rows) < top:
         raise KjcmError(
-            f"{path}: the worksheet has no row {top}." if options.header_row else f"{path}: the file is empty."
+            f"{path}: the worksheet has no cells from row {top} on."
+            if options.header_row
+            else f"{path}: the file is empty."
         )
-    while not _filled(rows[-1]):
-        rows.pop()
-    width = max(len(row) for row in rows[top - 1 :])
-    while width and all(len(row) < width or row[width - 1] is None for row in rows[top - 1 :]):
-        width -= 1
+    width = max(place for row in rows[top - 1 :] for place, value in enumerate(row, 1) if value is not None)
     cells = [row[:width] + [None] * (width - len(row)) for row in rows[top - 1 :]]
     names = header_names(path, cells[0], lambda: header_hint(rows, top, options))
     return pd.DataFrame(cells[1:], columns=names, dtype=object)
@@ -61,7 +62,7 @@ def worksheet_titles(path: Path) -> list[str]:
 def _has_formulas(sheet: Any) -> bool:
     """Tell whether a worksheet's XML has a formula, without parsing it."""
     with sheet.parent._archive.open(sheet._worksheet_path) as stream:
-        return any(b"<f" in block for block in iter(lambda: stream.read(1 << 20), b""))
+        return re.search(rb"[<:]f[ />]", stream.read()) is not None  # some programs write <x:f>
 
 
 def _require_values(path: Path, sheet: Any, formulas: Any) -> None:
@@ -103,7 +104,7 @@ def _worksheet(path: Path, options: ReadOptions, *, values: bool = True) -> Iter
             if not found:
                 raise KjcmError(f"{path}: has no worksheet {options.sheet!r}; it has {some(titles)}.")
         else:
-            found = [sheet for sheet in sheets if any(map(_filled, _rows(sheet)))] if len(sheets) > 1 else list(sheets)
+            found = [sheet for sheet in sheets if len(sheets) == 1 or any(map(_filled, _rows(sheet)))]
             if not found:
                 raise KjcmError(f"{path}: no worksheet has cells.")
         yield found[0]

@@ -32,9 +32,13 @@ def read_labelled(path: Path, options: ReadOptions = PLAIN, **more: Any) -> tupl
     errors = []
     for encoding in encodings(path, options):
         try:
-            return reader(str(path), apply_value_formats=False, encoding=encoding, **more)
+            frame, about = reader(str(path), apply_value_formats=False, encoding=encoding, **more)
         except Exception as error:  # of a damaged file each in its own way
             errors.append(first_line(error))
+            continue
+        if None not in about.column_names:
+            return frame, about
+        errors.append("a column's name is in another encoding")
     if all("character set" in error for error in errors) and options.encoding is not None:
         raise KjcmError(
             f"{path}: SPSS and Stata files cannot be read in {options.keys}encoding={options.encoding}. Save the file as CSV, "
@@ -63,15 +67,15 @@ def value_labels(path: Path, options: ReadOptions = PLAIN) -> Mapping[str, Mappi
 
 
 def read_whole(path: Path, options: ReadOptions = PLAIN) -> pd.DataFrame:
-    """Read SPSS or Stata without value labels; whole numbers, which SPSS keeps as decimals, become whole again."""
-    frame = read_labelled(path, options)[0]
+    """Read SPSS or Stata without value labels.
+
+    Whole numbers, which SPSS keeps as decimals, become whole again, and Stata's floats become float32 again.
+    """
+    frame, about = read_labelled(path, options)
     decimals = frame.select_dtypes("float")
-    whole = {
-        str(name): decimals[name].astype("Int64")
-        for name in decimals
-        if (decimals[name].isna() | ((decimals[name] % 1 == 0) & (decimals[name].abs() < EXACT))).all()
-    }
-    return frame.assign(**whole)
+    whole = decimals.isna() | ((decimals % 1 == 0) & (decimals.abs() < EXACT))
+    kinds = {name: "float32" for name, kind in about.readstat_variable_types.items() if kind == "float"}
+    return frame.astype(kinds | dict.fromkeys(decimals.columns[whole.all()], "Int64"))
 
 
 def encodings(path: Path, options: ReadOptions) -> list[str | None]:

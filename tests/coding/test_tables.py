@@ -60,6 +60,9 @@ def test_a_line_end_within_a_cell_ends_no_row(tmp_path: Path) -> None:
         out.write(frame)
     with (tmp_path / "out.csv").open(encoding="utf-8-sig", newline="") as stream:
         assert list(csv.reader(stream)) == [["task"], *([cell] for cell in frame["task"])]
+    with writer(tmp_path / "out.xlsx") as out:
+        out.write(frame)
+    assert read_table(tmp_path / "out.xlsx")["task"].tolist() == frame["task"].tolist()
 
 
 def test_what_pandas_had_as_an_index_stays_a_column(tmp_path: Path) -> None:
@@ -96,6 +99,9 @@ def test_a_worksheet_has_cells_as_they_are(tmp_path: Path) -> None:
     with pytest.raises(KjcmError, match=r"column .task., data row 2: '가{40}'.* 32,768") as caught:
         open_input(tmp_path / "long.csv", Path("out.xlsx"), (), 10)
     assert "가" * 41 not in str(caught.value)
+    (tmp_path / "long.csv").write_text(f"task\n{'_x000D_' * 2600}\n", encoding="utf-8")
+    with pytest.raises(KjcmError, match=r"data row 1: .* 33,800"):
+        open_input(tmp_path / "long.csv", Path("out.xlsx"), (), 10)
 
 
 def test_a_worksheets_columns_get_one_type_in_parquet(tmp_path: Path) -> None:

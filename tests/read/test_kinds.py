@@ -1,9 +1,11 @@
 """Files of every kind: encodings, labels, worksheets, header rows, and damaged files."""
 
+import re
 import unicodedata
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,8 +13,10 @@ import pyreadstat
 import pytest
 from openpyxl import Workbook
 
+from kjcm.coding.tables import writer
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import require_file
+from kjcm.read.cells import code_texts
 from kjcm.read.columns import meant_columns
 from kjcm.read.labelled import read_labelled, value_labels
 from kjcm.read.options import ReadOptions, read_options
@@ -69,18 +73,62 @@ def test_what_no_rule_can_know_is_asked_for(tmp_path: Path) -> None:
         read_table(csv, options())
 
 
-def test_spss_without_a_declared_encoding(tmp_path: Path) -> None:
-    path = tmp_path / "t.sav"
-    pyreadstat.write_sav(FRAME, str(path), variable_value_labels=LABELS, column_labels={"task": "하는 일"})
+def old_spss(path: Path, encoding: str) -> Path:
+    """Write FRAME with a column named in Hangul as SPSS in an encoding that the file does not declare."""
+    frame = FRAME.rename(columns={"position": "직위"})
+    pyreadstat.write_sav(
+        frame, str(path), variable_value_labels={"직위": LABELS["position"]}, column_labels={"task": "일"}
+    )
     whole = path.read_bytes()
-    declared = whole.index(b"\x07\0\0\0\x14\0\0\0")
-    size = int.from_bytes(whole[declared + 12 : declared + 16], "little")
+
+    def record(number: int) -> tuple[int, int]:
+        """Return where the contents of an extension record begin and end."""
+        begin = whole.index(b"\x07\0\0\0" + number.to_bytes(4, "little") + b"\1\0\0\0") + 16
+        return begin, begin + int.from_bytes(whole[begin - 4 : begin], "little")
+
+    begin, end = record(20)  # the encoding
+    whole = whole[: begin - 16] + whole[end:]
+    begin, end = record(13)  # the long names
+    names = "직위=직위\tTASK=task".encode(encoding)
+    whole = whole[: begin - 4] + len(names).to_bytes(4, "little") + names + whole[end:]
+    for text in ("직위  ", "낚시", "용접", "상담", "일", "과장", "대리"):
+        whole = whole.replace(text.encode(), text.encode(encoding).ljust(len(text.encode())))
     machine = whole.index(b"\x07\0\0\0\x03\0\0\0") + 44
-    bare = whole[:declared] + whole[declared + 16 + size :]
-    path.write_bytes(bare[:machine] + (2).to_bytes(4, "little") + bare[machine + 4 :])
+    path.write_bytes(whole[:machine] + (2).to_bytes(4, "little") + whole[machine + 4 :])
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp949"])
+def test_spss_without_a_declared_encoding(tmp_path: Path, encoding: str) -> None:
+    path = old_spss(tmp_path / "t.sav", encoding)
     frame, about = read_labelled(path)
-    assert frame["task"].tolist() == ["낚시", "용접", "상담"] and about.file_encoding == "UTF-8"
-    assert value_labels(path) == {"position": {1.0: "과장", 2.0: "대리"}}
+    assert list(frame) == ["직위", "task"] and frame["task"].tolist() == ["낚시", "용접", "상담"]
+    assert about.column_labels == [None, "일"] and value_labels(path) == {"직위": {1.0: "과장", 2.0: "대리"}}
+
+
+def test_a_column_whose_name_is_in_another_encoding_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "t.sav"
+    pyreadstat.write_sav(FRAME, str(path))
+    path.write_bytes(path.read_bytes().replace(b"TASK    ", b"\x80ASK    "))
+    with pytest.raises(KjcmError, match=r"t\.sav: its text is not in the encoding that the file declares"):
+        read_table(path)
+
+
+def test_statas_floats_have_the_digits_that_they_hold(tmp_path: Path) -> None:
+    numbers = pd.Series([36.1, np.nan, 1e10, -0.1], dtype="float32")
+    frame = pd.DataFrame({"code": numbers})
+    frame.to_stata(tmp_path / "t.dta", write_index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    for kind in ("dta", "parquet"):
+        table = read_table(tmp_path / f"t.{kind}")
+        assert code_texts(table["code"]) == ["36.1", "", "10000000000", "-0.1"]
+        for target in ("t.csv", "t.xlsx"):
+            with writer(tmp_path / target) as out:
+                out.write(table)
+            assert code_texts(read_table(tmp_path / target)["code"])[::3] == ["36.1", "-0.1"]
+        with writer(tmp_path / "out.parquet") as out:
+            out.write(table)
+        assert pq.read_table(tmp_path / "out.parquet")["code"].type == pa.float32()
 
 
 @pytest.mark.parametrize("name", ["nonsense", "hex", "rot13", ""])
@@ -119,10 +167,29 @@ def test_the_first_worksheet_with_cells(tmp_path: Path) -> None:
         read_table(path, options(sheet="other"))
     with pytest.raises(KjcmError, match="empty"):
         read_table(path, options(sheet="empty"))
+    made = Workbook()
+    assert made.active is not None
+    made.active.append(["id", "task"])
+    made.active["C9"].number_format = "0"  # a cell without a value
+    made.save(path)
+    with pytest.raises(KjcmError, match="no cells from row 2 on"):
+        read_table(path, options(header_row=2))
+    made.active.delete_rows(1)
+    made.save(path)
+    with pytest.raises(KjcmError, match="empty"):
+        read_table(path)
 
 
 def test_formulas_without_values_and_other_worksheets_are_named(tmp_path: Path) -> None:
     path = book(tmp_path / "t.xlsx", [["id", "task"], [1, "=A2"]])
+    with pytest.raises(KjcmError, match=r"t\.xlsx, cell B2: holds a formula"):
+        read_table(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:  # as programs write it that give every tag a prefix
+        for name, part in parts.items():
+            prefixed = re.sub(rb"<(/?)(?=[a-z])", rb"<\1x:", part).replace(b" xmlns=", b" xmlns:x=")
+            archive.writestr(name, prefixed if "sheet1.xml" in name and "_rels" not in name else part)
     with pytest.raises(KjcmError, match=r"t\.xlsx, cell B2: holds a formula"):
         read_table(path)
     made = Workbook()
