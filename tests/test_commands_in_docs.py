@@ -38,10 +38,6 @@ PAGES_WITH_COMMANDS = [
     page for page in PAGES
     if page.name != OWN_TEST and any(arguments_of(line) for block in blocks(page) for line in block)
 ]  # fmt: skip
-    page
-    for page in PAGES
-    if page.name != "extending.md" and any(arguments_of(line) for block in blocks(page) for line in block)
-]
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_COMMANDS, ids=lambda page: str(page.relative_to(ROOT)))
