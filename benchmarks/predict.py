@@ -1,4 +1,4 @@
-"""`benchmarks.predict`: a finished run's coding beside Hugging Face's pipeline."""
+"""`benchmarks.predict`: a finished run's coding compared with Hugging Face's pipeline."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`benchmarks.train`: kjcm's training beside Hugging Face's Trainer and a plain Lightning loop."""
+"""`benchmarks.train`: kjcm's training compared with Hugging Face's Trainer and a plain Lightning loop."""
 
 from statistics import median
 from typing import Any
@@ -18,6 +18,7 @@ from kjcm.survey.rows import rows_of
 from kjcm.training.train import prepared_for
 
 ALTERNATIVES = (*TRAINERS, "lightning")
+PLAIN_GROUPS = {"layer_decay": 1.0, "decay_all": True, "freeze_embeddings": False, "freeze_layers": 0}
 PROFILED = 5  # steps at most, but for whole blocks
 ABOUT = {
     "trainer": "Hugging Face Trainer, float32, dynamic padding",
@@ -35,6 +36,7 @@ def measure(cfg: DictConfig) -> None:
     """
     config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     out, names = folder_to_fill(config), _alternatives(config)
+    _require_comparable(config, names)
     _adapt(config)
     accelerator = config["trainer"]["accelerator"]
     require_device("trainer.accelerator", accelerator)
@@ -75,6 +77,24 @@ def _alternatives(config: Config) -> list[str]:
         raise ConfigError(f"alternatives: no {some(unknown)}; choose among {', '.join(ALTERNATIVES)}.")
     require_accelerate(names)
     return list(dict.fromkeys(names))
+
+
+def _require_comparable(config: Config, names: list[str]) -> None:
+    """Raise ConfigError if the config learns in a way that Hugging Face's Trainer is not told of."""
+    loss, optim, flags = config["loss"]["_target_"], config["optim"], config["trainer"]["flags"]
+    ours = {
+        f"loss._target_={loss}": loss != "kjcm.model.losses.CrossEntropy",
+        f"optim._target_={optim['_target_']}": optim["_target_"] not in ("torch.optim.Adam", "torch.optim.AdamW"),
+        **{f"optim.{name}": True for name in optim if name not in ("_target_", "lr", "weight_decay")},
+        **{f"param_groups.{name}": value != PLAIN_GROUPS[name] for name, value in config["param_groups"].items()},
+        **{f"trainer.flags.{name}": name != "gradient_clip_val" for name in flags},
+    }
+    told = [key for key, differs in ours.items() if differs]
+    if told and set(names) & set(TRAINERS):
+        raise ConfigError(
+            f"{some(told)}: Hugging Face's Trainer would learn in another way, so the times could not be compared. Leave it "
+            "out, or measure against our own loop alone: alternatives=[lightning]."
+        )
 
 
 def _adapt(config: Config) -> None:

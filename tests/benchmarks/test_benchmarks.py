@@ -217,3 +217,13 @@ def test_a_benchmark_is_a_program(tmp_path: Path) -> None:
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "scale: 0.02" in done.stdout and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "word", ["loss=focal", "optim=sgd", "optim.betas=[0.9,0.98]", "param_groups.layer_decay=0.9",
+             "trainer.flags.accumulate_grad_batches=2"],
+)  # fmt: skip
+def test_what_trainer_is_not_told_of_is_refused(word: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("accelerate")
+    assert command("benchmarks.train", *TRAIN, word, "alternatives=[trainer]") == 2
+    assert "alternatives=[lightning]" in capfd.readouterr().err and not (here / "bench").exists()
