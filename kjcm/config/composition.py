@@ -18,6 +18,7 @@ MOVED = {  # keys of earlier versions -> what to use now
     "optim.schedule": "schedule=constant, linear or cosine",
     "optim.warmup": "schedule.warmup",
     "optim.clip": "trainer.flags.gradient_clip_val",
+    "sweep.cards": "sweep.gpus",
     "trainer.patience": "callbacks=early_stopping callbacks.early_stopping.patience=N",
 }
 

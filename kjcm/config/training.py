@@ -156,7 +156,7 @@ class SweepConfig:
 
     dry_run: bool = key("With `-m`: list the jobs and their states, and run none.")
     retry: str | None = key("With `-m`, `failed`: run failed and pruned jobs again.", choices=("failed",))
-    cards: str = key(
+    gpus: str = key(
         "With `-m` in a launcher's processes, `auto`: each takes its own `trainer.devices` GPUs; `all`: each sees all GPUs.",
         choices=("auto", "all"),
     )

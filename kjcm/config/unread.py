@@ -53,7 +53,7 @@ OF_ANY = (
     Unread(("model.shape",), _is_not("model.pretrained", None), ": model.pretrained has a shape of its own"),
 )
 OF_THE_PAGE = ("who", "language", "host", "port", "token", "open_browser", "decisions")
-WITH_SWEEPS = ("sweep.dry_run", "sweep.cards", "sweep.sort")
+WITH_SWEEPS = ("sweep.dry_run", "sweep.gpus", "sweep.sort")
 OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     "prepare": (Unread(("name", "data.batch_size", "data.manager_words", "data.reviewed")),),
     "baseline": (

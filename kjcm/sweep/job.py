@@ -25,7 +25,7 @@ from kjcm.runs.states import state_of
 from kjcm.screen import prefixed
 from kjcm.streams import use_outlets
 from kjcm.survey.inputs import Config
-from kjcm.sweep.gpus import take_cards
+from kjcm.sweep.gpus import take_gpus
 from kjcm.training.run import folder_of
 from kjcm.training.signals import handled
 from kjcm.training.train import SWEEP
@@ -44,7 +44,7 @@ class SweptJob:
         command: the kjcm command.
         target: module and function of it.
         retry: whether a job that failed before is run.
-        cards: auto, or all: a launcher's process sees all GPUs.
+        gpus: auto, or all: a launcher's process sees all GPUs.
         home: the process that has the sweep, as `this_process` names it.
         place: the folder that it works in.
         stop: a file that is there once the sweep is to end.
@@ -55,7 +55,7 @@ class SweptJob:
     command: str
     target: str
     retry: bool
-    cards: str
+    gpus: str
     home: str
     place: Path
     stop: Path
@@ -108,10 +108,10 @@ class SweptJob:
         if state == "running" and is_held(folder.path):
             log.info("%s works on %s: left to it", reason, folder.path)
             return None
-        wanted = _cards_wanted(config)
+        wanted = _gpus_wanted(config)
         outside = one_of_several()
-        if this_process() != self.home and not outside and wanted and self.cards == "auto":
-            take_cards(wanted)
+        if this_process() != self.home and not outside and wanted and self.gpus == "auto":
+            take_gpus(wanted)
         if _has_processes(config) and not outside:
             return self._as_a_command(config, folder)
         module, function = self.target.split(":")
@@ -166,7 +166,7 @@ def _has_processes(config: Config) -> bool:
     return device_count(trainer["devices"]) not in (0, 1) or trainer["num_nodes"] > 1
 
 
-def _cards_wanted(config: Config) -> int:
+def _gpus_wanted(config: Config) -> int:
     """Return how many GPUs a job wants of any kind: 0 where it wants none, or has named them."""
     trainer = config.get("trainer")
     if trainer is None or trainer["accelerator"] == "cpu":

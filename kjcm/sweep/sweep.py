@@ -86,7 +86,7 @@ class Sweep:
             self._command,
             self._target,
             self._retries,
-            self._node["cards"],
+            self._node["gpus"],
             this_process(),
             Path.cwd(),
             self._folder / STOP,

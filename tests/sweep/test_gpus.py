@@ -10,10 +10,10 @@ from tests.conftest import ROOT
 TAKE = """
 import os, sys
 from kjcm.errors import KjcmError
-from kjcm.sweep.gpus import take_cards
+from kjcm.sweep.gpus import take_gpus
 for wanted in sys.argv[1:]:
     try:
-        take_cards(int(wanted))
+        take_gpus(int(wanted))
         print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
     except KjcmError as error:
         print(f"KjcmError: {error}", flush=True)
@@ -22,7 +22,7 @@ sys.stdin.read()
 
 
 def take(place: Path, *wanted: int, visible: str | None = "4,5,GPU-aa") -> "tuple[subprocess.Popen[str], list[str]]":
-    """Start a process that takes cards and keeps them until it ends; return it and what it said."""
+    """Start a process that takes GPUs and keeps them until it ends; return it and what it said."""
     surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(place)}
     surroundings.pop("CUDA_VISIBLE_DEVICES", None)
     process = subprocess.Popen(
@@ -36,13 +36,13 @@ def take(place: Path, *wanted: int, visible: str | None = "4,5,GPU-aa") -> "tupl
     return process, [process.stdout.readline().strip() for _ in wanted]
 
 
-def test_processes_share_the_cards_out_and_give_them_back_however_they_end(tmp_path: Path) -> None:
+def test_processes_share_the_gpus_out_and_give_them_back_however_they_end(tmp_path: Path) -> None:
     first, said = take(tmp_path, 1, 1)
     assert said == ["4", "4"]  # a later job of the same process has the same card
     second, (two,) = take(tmp_path, 2)
     assert two == "5,GPU-aa"
     third, (shared,) = take(tmp_path, 1)
-    assert shared == "4"  # as many as cards are taken: the round begins anew
+    assert shared == "4"  # as many as there are GPUs taken: the round begins anew
     first.kill()
     first.wait()
     fourth, (freed,) = take(tmp_path, 1)
@@ -54,7 +54,7 @@ def test_processes_share_the_cards_out_and_give_them_back_however_they_end(tmp_p
         process.communicate("")
 
 
-def test_more_cards_than_there_are_and_other_numbers_are_refused(tmp_path: Path) -> None:
+def test_more_gpus_than_there_are_and_other_numbers_are_refused(tmp_path: Path) -> None:
     process, (said,) = take(tmp_path, 4)
     assert said == "KjcmError: trainer.devices=4: there are 3 GPUs here (4, 5, GPU-aa)."
     other, (_, refused) = take(tmp_path, 1, 2)
