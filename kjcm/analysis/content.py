@@ -1,4 +1,4 @@
-"""What a report is made of: estimates, tables and figures, before any file format."""
+"""The content of a report: estimates, tables and figures, independent of any file format."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 Kind = Literal["text", "code", "figure", "count", "percent", "share", "number", "value", "p"]
-NOT_RUN = "not run"  # what a cell of a run that is missing says
+NOT_RUN = "not run"  # cell of a missing run
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class Estimate:
     """A figure with its uncertainty.
 
     Attributes:
-        mean: over seeds.
-        sd: standard deviation over seeds (ddof 1), None with one seed.
-        low: lower end of the 95 % bootstrap interval over test rows, None where there is none.
-        high: its upper end.
+        mean: mean over seeds.
+        sd: standard deviation over seeds (ddof 1); None with one seed.
+        low: lower end of the 95 % bootstrap interval over test rows; None without an interval.
+        high: upper end of the interval.
     """
 
     mean: float
@@ -38,9 +38,9 @@ class Column:
     """A column of a table.
 
     Attributes:
-        name: its heading.
-        kind: how its values are shown: count `1,234`; percent `84.44 %` of 0.8444; share `0.83`; number `39.1`;
-            value `0.8312`; p `< 0.001`; text; code, a command; figure, a number formatted already, aligned as numbers are.
+        name: the heading.
+        kind: the format of the values: count `1,234`; percent `84.44 %` for 0.8444; share `0.83`; number `39.1`;
+            value `0.8312`; p `< 0.001`; text; code for a command; figure for a formatted number, aligned to the right.
     """
 
     name: str
@@ -58,13 +58,13 @@ class Table:
     """A table, row by row.
 
     Attributes:
-        key: its file name without ending, as `table_3`.
-        title: what it shows.
-        columns: its columns.
-        rows: a value for each column; None is an empty cell, NOT_RUN one of a run that is missing.
-        notes: sentences beneath it.
-        missing: row label and the command that makes its run, for rows that are not run.
-        summary: what the page shows in place of the table until a reader opens it; '' shows the table.
+        key: file name without ending, as `table_3`.
+        title: title of the table.
+        columns: columns.
+        rows: one value per column; None is an empty cell, NOT_RUN a cell of a missing run.
+        notes: sentences below the table.
+        missing: label and command of each row that is not run.
+        summary: text that the page shows until a reader opens the table; '' shows the table.
     """
 
     key: str
@@ -77,22 +77,22 @@ class Table:
 
     @property
     def rows_run(self) -> tuple[tuple[Value, ...], ...]:
-        """The rows without those of runs that are missing."""
+        """Rows of runs that exist."""
         return tuple(row for row in self.rows if NOT_RUN not in row[:2])
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with the table of what it shows.
+    """A picture with the table of its numbers.
 
     Attributes:
-        key: its file name without ending, as `figure_2`.
-        title: what it shows.
-        draw: makes the picture anew.
-        alt: what it says, in words, for those who cannot see it.
+        key: file name without ending, as `figure_2`.
+        title: title of the picture.
+        draw: draws the picture.
+        alt: description for readers who cannot see the picture.
         data: every drawn number.
-        notes: sentences beneath it.
-        draw_narrow: makes it for a narrow screen; None: `draw`'s is shown there, and scrolls sideways.
+        notes: sentences below the picture.
+        draw_narrow: draws the picture for a narrow screen; None: the wide picture scrolls sideways.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""A table as CSV, Markdown and LaTeX, and a value as text."""
+"""Formats: tables as CSV, Markdown and LaTeX, and values as text."""
 
 import csv
 import io
@@ -9,32 +9,32 @@ from collections.abc import Iterator, Sequence
 from kjcm.analysis.content import Column, Estimate, Kind, Table, Value
 from kjcm.markdown import escaped
 
-WORDS: tuple[Kind, ...] = ("text", "code")  # kinds of column that are aligned to the left
+WORDS: tuple[Kind, ...] = ("text", "code")  # columns aligned to the left
 DIGITS: dict[Kind, int] = {"count": 0, "percent": 2, "share": 2, "number": 1, "value": 4, "p": 3}
-FORMULA = ("=", "+", "-", "@", "\t", "\n")  # what a spreadsheet program takes for the beginning of a formula
+FORMULA = ("=", "+", "-", "@", "\t", "\n")  # how a spreadsheet formula begins
 NUMBERED = re.compile(r"^(Supplementary )?(Table|Figure) \d+\. ")  # LaTeX numbers its tables itself
-LONG_TABLE = 40  # rows beyond which LaTeX breaks a table across pages
-LINE = 90  # Latin letters of a line
+LONG_TABLE = 40  # longer tables span pages in LaTeX
+LINE = 90  # Latin letters a line
 LANDSCAPE = 150  # the same in landscape
-LEAST = 0.3  # share of a line that columns with long texts need
+LEAST = 0.3  # minimum share of a line for long texts
 PREAMBLE = (
     r"% Preamble: \usepackage{booktabs,longtable,array,graphicx,pdflscape}; for Hangul kotex, or XeLaTeX with a font."
 )
-LONG_TEXT = 30  # Latin letters beyond whose width a LaTeX column breaks its lines
+LONG_TEXT = 30  # wider LaTeX columns break their lines
 
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "`": r"\textasciigrave{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
     "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "[": "{[}", "]": "{]}", "*": "{*}",  # at a row's beginning, arguments of the line break before it
+    "[": "{[}", "]": "{]}", "*": "{*}",  # LaTeX's \\ would read them as arguments
     "−": "$-$", "±": r"$\pm$", "≤": r"$\leq$", "≥": r"$\geq$", "×": r"$\times$", "²": "$^2$", "→": r"$\to$",
 }  # fmt: skip
 
 
 def show(value: Value, kind: Kind) -> str:
-    """Return a value as people read it; text as it stands, '' for None.
+    """Return a value as people read it; text is unchanged, None is ''.
 
-    An Estimate is its mean, then ± the standard deviation and [low, high] where it has them, in the mean's unit.
+    An Estimate shows its mean, ± its standard deviation, and [low, high], in the mean's unit.
     """
     if value is None or isinstance(value, str):
         return value or ""
@@ -49,7 +49,7 @@ def show(value: Value, kind: Kind) -> str:
 
 
 def _figure(number: float, kind: Kind) -> str:
-    """Return a number in its kind's unit and digits, with a real minus sign and none before zero."""
+    """Return a number in its kind's unit and digits, with a typographic minus sign and no negative zero."""
     if kind not in DIGITS:
         return str(number).replace("-", "−")
     if kind == "p" and number < 0.001:
@@ -63,9 +63,9 @@ def _figure(number: float, kind: Kind) -> str:
 def as_csv(table: Table) -> str:
     """Return a table as CSV with every digit of its numbers; None is an empty cell.
 
-    A column with an Estimate becomes four: NAME, NAME sd, NAME low, NAME high. A text that a spreadsheet program would
+    A column with an Estimate becomes four columns: NAME, NAME sd, NAME low, NAME high. A text that a spreadsheet would
     run as a formula (it begins with = + - @, a tab or a line break) gets an apostrophe before it; numbers never do.
-    Written with a byte order mark (utf-8-sig), the file shows its Hangul in those programs.
+    Write the text as utf-8-sig, so that spreadsheet programs show Hangul.
     """
     wide = [any(isinstance(row[place], Estimate) for row in table.rows) for place in range(len(table.columns))]
     parts = [("", " sd", " low", " high") if estimates else ("",) for estimates in wide]
@@ -79,7 +79,7 @@ def as_csv(table: Table) -> str:
 
 
 def _cells(value: Value, wide: bool) -> Iterator[str | float | None]:
-    """Yield the CSV cells of a value: four in a column of estimates, else one."""
+    """Yield the CSV cells of a value: four in a column of estimates, otherwise one."""
     if isinstance(value, Estimate):
         yield from (value.mean, value.sd, value.low, value.high)
     else:
@@ -95,7 +95,7 @@ def _inert(cell: str | float | None) -> str | float | None:
 
 
 def as_markdown(table: Table) -> str:
-    """Return a table as Markdown: title, table (numbers to the right), notes, and the commands of runs that are missing."""
+    """Return a table as Markdown: title, table (numbers to the right), notes, and the commands of missing runs."""
     lines = [
         [escaped(column.name) for column in table.columns],
         ["---" if column.kind in WORDS else "---:" for column in table.columns],
@@ -114,7 +114,7 @@ def _shown(table: Table) -> list[list[str]]:
 
 
 def _code(command: str) -> str:
-    """Return a command as Markdown code, between more backticks in a row than it has."""
+    """Return a command as Markdown code, in a fence longer than the command's own backticks."""
     fence = "`" * (max(map(len, re.findall("`+", command)), default=0) + 1)
     return f"{fence}{command}{fence}" if fence == "`" else f"{fence} {command} {fence}"
 
@@ -122,9 +122,9 @@ def _code(command: str) -> str:
 def as_latex(table: Table) -> str:
     """Return a table as LaTeX (booktabs; longtable beyond 40 rows) with caption, label tab:KEY and notes.
 
-    Columns with texts wider than 30 letters share the line's width and break their lines. A table still too wide for the
-    page is made smaller, or printed in landscape if it is a long one. The commands of runs that are missing stand beneath
-    as comments: a paper does not print them.
+    Columns with texts wider than 30 letters share the rest of the line and break their lines. A table that is still too
+    wide is scaled down, or printed in landscape if it is long. Commands of missing runs become comments, because a paper
+    does not print them.
     """
     rows = _shown(table)
     long, wide = len(rows) > LONG_TABLE, _taken(table.columns, rows, LINE) > 1 - LEAST
@@ -152,7 +152,7 @@ def _float(title: str, types: str, head: str, body: Sequence[str], notes: Sequen
 
 
 def _long(title: str, types: str, head: str, body: Sequence[str], notes: Sequence[str]) -> list[str]:
-    """Return the lines of a table over several pages, its heading on each."""
+    """Return the lines of a table over several pages, with a heading on each page."""
     return [
         r"{\footnotesize\setlength{\tabcolsep}{3pt}",
         rf"\begin{{longtable}}{{{types}}}", rf"{title} \\", r"\toprule", head, r"\midrule", r"\endfirsthead",
@@ -162,7 +162,7 @@ def _long(title: str, types: str, head: str, body: Sequence[str], notes: Sequenc
 
 
 def _column_types(columns: Sequence[Column], rows: Sequence[Sequence[str]], line: int) -> str:
-    """Return LaTeX's column types: r for numbers, l for text, for long text lines of a share of what is left of the width."""
+    """Return LaTeX's column types: r for numbers, l for text, p for long text, which shares the remaining width."""
     wraps = [wrap for _, wrap in _widths(columns, rows)]
     share = max(0.95 - _taken(columns, rows, line), LEAST) / max(sum(wraps), 1)
     long = rf">{{\raggedright\arraybackslash}}p{{{share:.2f}\linewidth}}"
@@ -172,23 +172,23 @@ def _column_types(columns: Sequence[Column], rows: Sequence[Sequence[str]], line
 
 
 def _taken(columns: Sequence[Column], rows: Sequence[Sequence[str]], line: int) -> float:
-    """Return the share of a line's letters that the columns take that do not break their lines."""
+    """Return the share of a line that columns without line breaks take."""
     return sum(letters + 2 for letters, wrap in _widths(columns, rows) if not wrap) / line
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[tuple[int, bool]]:
-    """Return of each column its widest cell in letters, and whether it breaks its lines."""
+    """Return each column's widest cell in letters, and whether the column breaks its lines."""
     letters = [max(map(width_of, [column.name, *(row[place] for row in rows)])) for place, column in enumerate(columns)]
     return [(wide, column.kind in WORDS and wide > LONG_TEXT) for column, wide in zip(columns, letters, strict=True)]
 
 
 def width_of(text: str) -> int:
-    """Return a text's width in Latin letters; a Hangul syllable is as wide as two."""
+    """Return a text's width in Latin letters; a Hangul syllable counts as two."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def _latex(text: str) -> str:
-    """Return a text that LaTeX prints as it stands, on one line; two hyphens, as in an option, are no dash."""
+    """Return a text that LaTeX prints verbatim on one line; two hyphens, as in an option, stay two hyphens."""
     shown = "".join(LATEX.get(character, character if character.isprintable() else " ") for character in text)
     return re.sub("-(?=-)", "-{}", shown)
 

@@ -1,4 +1,4 @@
-"""Run folders as a report reads them: which there are, which belong together, and which are refused."""
+"""Run folders of a report: find them, choose those of one study, and refuse others."""
 
 import hashlib
 import json
@@ -20,11 +20,11 @@ from kjcm.runs.contents import run_cohort, run_config, run_identity, run_overrid
 from kjcm.runs.states import leaves, run_paths, setting_of
 from kjcm.shell import command_line
 
-# Words of a run's command that say which model it is or where it goes, not what it is like.
+# Overrides that say which model a run is or where it is written, not how it is trained.
 OWN_WORDS = (
     "experiment", "name", "seed", "runs", "run_dir", "overwrite", "cache", "logger", "evaluate", "kind", "ngrams", "C",
 )  # fmt: skip
-PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # a value that Hydra takes without quotes
+PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # needs no quotes in Hydra
 FOR_BASELINES = ("data", "cutoff", "augment", "classification")
 
 
@@ -33,14 +33,14 @@ class Model:
     """One row of experiments/models.yaml.
 
     Attributes:
-        key: the name of its runs.
-        label: what tables call it.
-        words: what makes it, after `kjcm COMMAND`.
+        key: name of the model's runs.
+        label: name in tables.
+        words: overrides after `kjcm COMMAND`.
         command: 'train' or 'baseline'.
-        check: what of the data must be the study's own: 'split', 'cohort' or 'files'.
-        sources: data sources that allow it, () for all.
-        without: keys (or nodes) that it does not take over from the study's other models.
-        unless: keys with which the study's other models are what this one is for; it is not needed then.
+        check: what must equal the study's: 'split', 'cohort' or 'files'.
+        sources: data sources that allow the model; () for all.
+        without: keys (or nodes) that the model does not take from the study's other models.
+        unless: the model is not needed if the study's other models set these keys.
     """
 
     key: str
@@ -53,17 +53,17 @@ class Model:
     unless: tuple[str, ...] = ()
 
     def applies(self, source: str, base: Sequence[str]) -> bool:
-        """Return whether a study needs the model, and its data allow it.
+        """Return whether a study needs the model and its data allow the model.
 
         Args:
-            source: of the study's data.
-            base: words that all models of the study share.
+            source: the study's data source.
+            base: overrides that all models of the study share.
         """
         return (not self.sources or source in self.sources) and not {*map(word_key, base)} & {*self.unless}
 
     @property
     def is_sweep(self) -> bool:
-        """Whether its command makes many runs."""
+        """Whether the model's command trains many runs."""
         return "-m" in self.words
 
 
@@ -102,15 +102,15 @@ class Run:
 
     @cached_property
     def setting(self) -> dict[str, Any]:
-        """Dotted key -> value of all that defines the run but its seeds; input files by their digests."""
+        """Dotted key -> value of everything that defines the run except its seeds; input files by digest."""
         return setting_of(self.config, self.inputs, self.results_version)
 
     @cached_property
     def answers(self) -> Answers:
-        """What it said of the test rows.
+        """The run's predictions for the test rows.
 
         Raises:
-            KjcmError: predictions.parquet is missing, damaged, or has other rows than the run's report.
+            KjcmError: predictions.parquet is missing or damaged, or its rows are not those of the run's report.
         """
         file = self.path / "predictions.parquet"
         frame = run_predictions(self.path)
@@ -129,7 +129,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Listed:
-    """A run folder that was found, and what became of it in the report."""
+    """A run folder and its status in the report."""
 
     path: Path
     name: str
@@ -152,15 +152,15 @@ def load_models(file: Path) -> dict[str, Model]:
 
 
 def with_tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry of a YAML file with tuples in place of its lists."""
+    """Return an entry of a YAML file with tuples instead of lists."""
     return {name: tuple(part) if isinstance(part, list) else part for name, part in entry.items()}
 
 
 def find_runs(folder: Path) -> tuple[list[Run], list[Listed]]:
-    """Return the finished runs in `folder` and two folders deep, by path, and the others with what is wrong with them.
+    """Return the finished runs in `folder`, up to two folders deep and sorted by path, and the other folders.
 
     Raises:
-        KjcmError: no such folder.
+        KjcmError: the folder does not exist.
     """
     found: list[Run] = []
     others: list[Listed] = []
@@ -188,7 +188,7 @@ def _read_run(path: Path) -> Run:
     )
 
 
-# Keys of data that models of one study may differ in.
+# Keys of data in which models of one study may differ.
 OF_A_MODEL = (
     "data.cutoff",
     "data.higher_cutoff",
@@ -201,12 +201,12 @@ LEVEL = ("data.level",)
 
 
 def study_hash(config: Mapping[str, Any], inputs: Mapping[str, str], without: Sequence[str] = ()) -> str:
-    """Return the SHA-256 of what the models of one study share: data and classification, input files by their digests.
+    """Return the SHA-256 of what a study's models share: data and classification, with input files by digest.
 
     Args:
-        config: of a run.
-        inputs: key -> digest of its input files.
-        without: keys that do not count.
+        config: config of a run.
+        inputs: key -> digest of the run's input files.
+        without: keys to ignore.
     """
     shared = {
         key: value
@@ -228,25 +228,25 @@ def differing(one: Run, other: Run) -> list[str]:
 def choose_anchor(
     runs: Sequence[Run], models: Mapping[str, Model], like: str | None, others: Sequence[Listed] = ()
 ) -> Run:
-    """Return the run whose data and setting the report is of: K-JCM's with the least seed, or the next model's there is.
+    """Return the run that defines the report's data and setting: the first model that has runs, its lowest seed.
 
     Args:
         runs: finished runs.
-        models: the models that a report knows.
+        models: the models that a report knows, K-JCM first.
         like: a run's folder, or None.
         others: unfinished and damaged runs, for the message.
 
     Raises:
-        KjcmError: there is none, or there are several settings of it and `like` names none.
+        KjcmError: there is no such run, or it has several settings and `like` names none.
     """
     if like is not None:
         named = [run for run in runs if run.path.resolve() == Path(like).expanduser().resolve()]
         if not named:
-            raise KjcmError(f"like={like}: not a finished run under runs=DIR. Give the folder of one that is.")
+            raise KjcmError(f"like={like}: not a finished run under runs=DIR. Give the folder of a finished run.")
         if named[0].name not in models or not named[0].report["n_test"]:
             raise KjcmError(
-                f"like={like}: named {named[0].name}, {named[0].report['n_test']:,} test rows. Give a run of one of the "
-                f"study's models ({some(models)}) that has test rows."
+                f"like={like}: the run is named {named[0].name} and has {named[0].report['n_test']:,} test rows. Give a run "
+                f"with test rows of one of the study's models ({some(models)})."
             )
         return named[0]
     own = next(
@@ -259,7 +259,7 @@ def choose_anchor(
             + (f"; there are runs named {some(names)}" if names else "")
             + "".join(f"; {one.path}: {one.state}" for one in others[:3])
             + (f"; and {len(others) - 3} folders more" if len(others) > 3 else "")
-            + ". Make them with `kjcm reproduce`, or K-JCM alone with `kjcm train experiment=k_jcm`; "
+            + ". Train them with `kjcm reproduce`, or only K-JCM with `kjcm train experiment=k_jcm`; "
             "overwrite=true retrains a damaged run."
         )
     settings: dict[str, list[Run]] = {}
@@ -270,7 +270,7 @@ def choose_anchor(
         raise KjcmError(
             f"{own[0].name} has runs of {len(settings)} settings, which one report cannot mix: "
             + "; ".join(f"{run.path} differs from {first.path} in {some(differing(first, run))}" for run in rest[:3])
-            + ". Name a run of the one to report with like=DIR."
+            + ". Choose one setting: give a run of it as like=DIR."
         )
     return min(own, key=lambda run: (run.seed, str(run.path)))
 
@@ -280,7 +280,7 @@ def _setting_key(run: Run) -> str:
 
 
 def refusal(run: Run, anchor: Run, check: str) -> str:
-    """Return why a run cannot stand beside the anchor's, '' if it can."""
+    """Return why a run cannot be compared with the anchor's; '' if it can."""
     for what in {"split": ("cohort", "split"), "cohort": ("cohort",), "files": ()}[check]:
         own, other = anchor.hashes[what], run.hashes[what]
         if own != other:
@@ -292,9 +292,9 @@ def refusal(run: Run, anchor: Run, check: str) -> str:
 def select(
     runs: Sequence[Run], models: Mapping[str, Model], anchor: Run
 ) -> tuple[dict[str, tuple[Run, ...]], list[Listed]]:
-    """Return model key -> its runs by seed, and what became of every run.
+    """Return model key -> its runs by seed, and the status of every run.
 
-    Of several settings under a name the one that differs from the anchor in the fewest keys is taken.
+    Of a model's settings, choose the one that differs from the anchor in the fewest keys.
     """
     chosen: dict[str, tuple[Run, ...]] = {}
     listed: list[Listed] = []
@@ -322,7 +322,7 @@ def select(
                 chosen[key] = tuple(used)
             for run in group:
                 state = "left out: another setting" if number else "used" if run in used else "left out: a copy"
-                differs = [] if model.command == "baseline" else differing(anchor, run)  # which shares few keys at all
+                differs = [] if model.command == "baseline" else differing(anchor, run)  # baselines share few keys
                 listed.append(Listed(run.path, key, state, run.seed, ", ".join(differs)))
     return chosen, listed
 
@@ -335,18 +335,18 @@ def _one_a_seed(group: Sequence[Run]) -> list[Run]:
 
 
 def base_words(anchor: Run, model: Model) -> tuple[str, ...]:
-    """Return the words of the anchor's command that all models of its study share; `model` is the anchor's."""
+    """Return the anchor's overrides that all models of its study share; `model` is the anchor's model."""
     own = {*OWN_WORDS, *map(word_key, model.words)}
     return tuple(word for word in anchor.words if word_key(word) not in own)
 
 
 def words_for(model: Model, base: Sequence[str], scale: float | None) -> list[str]:
-    """Return the words that make a model's run in the study that `base` describes, after `kjcm COMMAND`.
+    """Return the overrides of a model's run in a study, after `kjcm COMMAND`.
 
     Args:
         model: the model.
-        base: words that all models of the study share.
-        scale: preset.scale of the study, for commands that have no presets; None where its data are no twin.
+        base: overrides that all models of the study share.
+        scale: preset.scale of the study, for commands without presets; None if the data are not the twin.
     """
     own = {word_key(word) for word in model.words}
     rest = [
@@ -363,7 +363,7 @@ def words_for(model: Model, base: Sequence[str], scale: float | None) -> list[st
 
 
 def command_for(model: Model, base: Sequence[str], scale: float | None, runs: Path) -> str:
-    """Return the command line that makes a model's run."""
+    """Return the command line of a model's run."""
     return command_line(["kjcm", model.command, *words_for(model, base, scale), f"runs={path_word(runs)}"])
 
 

@@ -1,4 +1,4 @@
-"""Uncertainty of what is measured: bootstrap intervals, tests between models, quartiles and a regression."""
+"""Statistics of a report: bootstrap intervals, tests between models, quartiles and a regression."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from kjcm.errors import KjcmError, some
 
 Flags = NDArray[np.bool_]
 
-TAILS = (0.025, 0.975)  # of a 95 % interval
+TAILS = (0.025, 0.975)  # ends of a 95 % interval
 MCNEMAR, BOOTSTRAP = "McNemar", "paired bootstrap"
-FEWEST = 3  # points of a regression: a line through two always fits
+FEWEST = 3  # points; a line through two always fits
 
 
 @dataclass(frozen=True, eq=False)
 class Resamples:
-    """Bootstrap resamples of test rows, the same ones on each iteration, so that models are compared on the same.
+    """Bootstrap resamples of test rows; each iteration yields the same resamples, so models are compared on equal ones.
 
-    Each is [rows] how often a row is drawn. Without clusters as many rows as there are are drawn with replacement;
-    with them as many whole clusters, so that rows which resemble each other stay together.
+    A resample says for each row how often it is drawn: [rows]. It draws as many rows as there are, with replacement.
+    With clusters it draws as many whole clusters as there are, so that similar rows stay together.
 
     Attributes:
         rows: number of test rows.
         clusters: [rows] cluster of each row, or None.
         replicates: number of resamples.
-        seed: of the generator, which serves nothing else.
+        seed: seed of the generator.
 
     Source: Efron, 1979; for clusters Davison and Hinkley, Bootstrap Methods, 1997, section 3.8.
     """
@@ -60,18 +60,18 @@ def interval(values: ArrayLike) -> tuple[float, float]:
 
 
 def estimates(runs: Sequence[Answers], replicates: int, seed: int) -> dict[str, Estimate]:
-    """Return each metric (see `metrics`) of the runs of one model over seeds.
+    """Return each metric (see `metrics`) of one model's runs over seeds.
 
-    The interval is that of the mean over seeds when the test rows are drawn anew (their clusters, where the answers
-    name them): it holds the uncertainty of the test rows, and `sd` that of the seed.
+    The interval belongs to the mean over seeds. It resamples test rows, or clusters if the answers have clusters. So the
+    interval measures the uncertainty of the test rows, and `sd` that of the seed.
 
     Args:
-        runs: one a seed, of the same test rows in the same order.
+        runs: one per seed, with the same test rows in the same order.
         replicates: bootstrap resamples; 0 for no interval.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
 
     Raises:
-        KjcmError: if there is no run, or runs are of other test rows.
+        KjcmError: there is no run, or the runs have different test rows.
     """
     require_same_rows(runs)
     measured = [metrics(run) for run in runs]
@@ -89,7 +89,7 @@ def estimates(runs: Sequence[Answers], replicates: int, seed: int) -> dict[str, 
 
 
 def resampled(runs: Sequence[Answers], names: Sequence[str], resamples: Resamples) -> NDArray[np.float64]:
-    """Return [replicates, metrics] the means over runs of the metrics of `names` on each resample."""
+    """Return [replicates, metrics]: each metric of `names` on each resample, averaged over runs."""
     drawn = np.zeros((len(resamples), len(names)))
     for replicate, weights in enumerate(resamples):
         for run in runs:
@@ -116,20 +116,21 @@ def require_same_rows(runs: Sequence[Answers]) -> None:
 
 
 def same_clusters(one: Answers, other: Answers) -> bool:
-    """Return whether both name no clusters, or the same ones."""
+    """Return whether both have the same clusters, or neither has clusters."""
     if one.clusters is None or other.clusters is None:
         return one.clusters is other.clusters
     return np.array_equal(one.clusters, other.clusters)
 
 
 def mcnemar(first: Flags, second: Flags) -> float:
-    """Return the exact two-sided p of the rows that only one of two models answers right.
+    """Return the exact two-sided p that two models are equally accurate; 1.0 if no row separates them.
 
-    If both are as good, each such row falls to either with probability 1/2. 1.0 where there is none.
+    The test uses the rows that only one model codes correctly. If the models are equally good, each such row belongs to
+    either model with probability 1/2.
 
     Args:
         first: [rows] whether the first model is right.
-        second: [rows] the same of the second.
+        second: [rows] whether the second model is right.
 
     Source: McNemar, Psychometrika 12, 1947; the exact binomial form.
     """
@@ -146,12 +147,12 @@ class Comparison:
     """Two models on the same test rows.
 
     Attributes:
-        difference: accuracy of the first minus that of the second, means over seeds.
-        low: lower end of its 95 % bootstrap interval, None without resamples.
-        high: its upper end.
-        p: two-sided, uncorrected (see `holm`); None for a paired bootstrap without resamples.
-        test: what gave p, MCNEMAR or BOOTSTRAP.
-        n: test rows.
+        difference: the first model's accuracy minus the second's, means over seeds.
+        low: lower end of the 95 % bootstrap interval; None without resamples.
+        high: upper end of the interval.
+        p: two-sided and uncorrected (see `holm`); None for a paired bootstrap without resamples.
+        test: MCNEMAR or BOOTSTRAP.
+        n: number of test rows.
     """
 
     difference: float
@@ -171,24 +172,24 @@ def compare(
 ) -> Comparison:
     """Compare two models on the same test rows.
 
-    McNemar's test where each has one seed and rows are independent (no clusters); else a paired bootstrap of the
-    means over seeds. The interval is of the bootstrap in both cases.
+    The test is McNemar's if each model has one seed and there are no clusters, otherwise a paired bootstrap of the means
+    over seeds. The interval comes from the bootstrap in both cases.
 
     Args:
-        first: for each seed of the first model [rows] whether it is right.
-        second: the same of the second, on the same rows.
+        first: one [rows] per seed: whether the first model is right.
+        second: the same for the second model, on the same rows.
         clusters: [rows] cluster of each row, or None.
         replicates: bootstrap resamples; 0 for no interval.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
 
     Raises:
-        KjcmError: if there is no run, no row, or the numbers of rows differ.
+        KjcmError: there is no run or no row, or the numbers of rows differ.
     """
     lengths = {len(right) for right in (*first, *second)} | ({len(clusters)} if clusters is not None else set())
     if not len(first) or not len(second) or len(lengths) != 1 or 0 in lengths:
         raise KjcmError(f"models compared on {sorted(lengths)} rows. Give both the same rows, at least one, and a run.")
     rows, scale = lengths.pop(), len(first) * len(second)
-    # In whole numbers, so that a resample without a difference gives 0 and not a rounding error on one side of it.
+    # Integers make a resample without a difference exactly 0, without a rounding error to either side.
     ahead = np.sum(first, axis=0, dtype=np.int64) * len(second) - np.sum(second, axis=0, dtype=np.int64) * len(first)
     resamples = Resamples(rows, clusters, replicates, seed)
     drawn = np.array([weights @ ahead / (weights.sum() * scale) for weights in resamples])
@@ -200,10 +201,10 @@ def compare(
 
 
 def bootstrap_p(differences: NDArray[np.float64]) -> float | None:
-    """Return the two-sided p that a difference is 0 from its resamples, None without any.
+    """Return the two-sided p that a difference is 0, from its resamples; None without resamples.
 
-    Twice the smaller share of resamples on either side of 0 (those at 0 count on both), at most 1. One is added to
-    the count and to the resamples, so that p is never 0.
+    p is twice the share of resamples on the smaller side of 0, at most 1. Resamples at 0 count on both sides. One is
+    added to the count and to the resamples, so that p is never 0.
 
     Source: Davison and Hinkley, Bootstrap Methods, 1997, section 4.2.
     """
@@ -214,7 +215,7 @@ def bootstrap_p(differences: NDArray[np.float64]) -> float | None:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return p corrected for the number of tests, in the given order.
+    """Return p corrected for the number of tests, in the order given.
 
     Source: Holm, Scandinavian Journal of Statistics 6, 1979.
     """
@@ -231,11 +232,11 @@ class Regression:
     """A straight line through precision against the base-10 logarithm of training size.
 
     Attributes:
-        slope: precision gained with ten times the rows.
+        slope: gain of precision with ten times the rows.
         intercept: precision at one row.
         r_squared: share of the variance that the line explains.
-        p: two-sided, of slope 0.
-        n: groups.
+        p: two-sided p of slope 0.
+        n: number of groups.
     """
 
     slope: float
@@ -248,10 +249,10 @@ class Regression:
 def regression(sizes: ArrayLike, precision: ArrayLike) -> Regression | None:
     """Return the least-squares line of precision on log10(size).
 
-    None where it says nothing: fewer than 3 groups, all of one size or all of one precision.
+    Return None for fewer than 3 groups, or if all groups have one size or one precision.
 
     Args:
-        sizes: [groups] training rows; a group without any has no logarithm and is left out (`n` counts the others).
+        sizes: [groups] training rows; groups without training rows have no logarithm and are left out.
         precision: [groups] 0 to 1.
     """
     from scipy.stats import linregress
@@ -265,10 +266,10 @@ def regression(sizes: ArrayLike, precision: ArrayLike) -> Regression | None:
 
 
 def quartiles(values: ArrayLike) -> tuple[float, float, float] | None:
-    """Return Q1, median and Q3 by linear interpolation (R type 7), None of no values.
+    """Return Q1, median and Q3 by linear interpolation (R type 7); None without values.
 
     Raises:
-        KjcmError: if a value is NaN.
+        KjcmError: a value is NaN.
 
     Source: Hyndman and Fan, The American Statistician 50, 1996, definition 7.
     """
@@ -282,7 +283,7 @@ def quartiles(values: ArrayLike) -> tuple[float, float, float] | None:
 
 
 def five_numbers(values: ArrayLike) -> dict[str, float] | None:
-    """Return min, q1, median, q3 and max, None of no values; as `quartiles` otherwise."""
+    """Return min, q1, median, q3 and max (see `quartiles`); None without values."""
     quarters = quartiles(values)
     if quarters is None:
         return None

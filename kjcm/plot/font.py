@@ -1,4 +1,4 @@
-"""The report's own typeface: it shows Hangul where none is installed."""
+"""The report's own typeface, which shows Hangul without an installed Korean font."""
 
 import base64
 import io
@@ -9,21 +9,21 @@ FAMILY = "kjcm Hangul"
 
 
 def font_path() -> str:
-    """Return the path of the typeface (TrueType, under the SIL Open Font License; OFL.txt lies beside it)."""
+    """Return the path of the typeface (TrueType, SIL Open Font License; see OFL.txt next to the file)."""
     return str(files("kjcm.plot") / "fonts" / "kjcm-hangul.ttf")
 
 
 def embedded(characters: Iterable[str]) -> str:
-    """Return the typeface reduced to `characters` as WOFF in base64, for a page to carry; the same characters, the same bytes.
+    """Return the typeface reduced to `characters`, as WOFF in base64; equal characters give equal bytes.
 
-    Characters that it lacks are left out: the reader's own typefaces show them.
+    The reader's own typefaces show characters that this typeface lacks.
     """
     from fontTools import subset
 
     options = subset.Options(
         flavor="woff",
         layout_features=[],
-        name_IDs=["*"],  # the copyright and the licence travel with it
+        name_IDs=["*"],  # keeps copyright and licence
         recalc_timestamp=False,
     )
     font = subset.load_font(font_path(), options)

@@ -1,4 +1,4 @@
-"""Disagreements between model and people: written out for a person to judge, and read back once judged."""
+"""Disagreements between model and coders: written for a reviewer to judge, and read with the reviewer's verdicts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from kjcm.report.tables import HIDDEN, Content, text_notes
 
 FILE = "disagreements.csv"
 VERDICTS = ("data error", "model error", "both defensible")
-SHOWN = 20  # rows of a table
+SHOWN = 20  # rows in a table
 COLUMNS = (
     Column("id"), Column("text"), Column("code"), Column("title"), Column("predicted"), Column("predicted_title"),
     Column("probability", "percent"), Column("verdict"),
@@ -30,7 +30,7 @@ Verdicts = Mapping[tuple[str, str, str], str]  # id, code, predicted -> verdict
 
 
 def disagreements(study: Study, verdicts: Verdicts) -> Table:
-    """Return the test rows on which K-JCM (its first run) and people disagree, the model's surest first."""
+    """Return the test rows where K-JCM's first run and the coders disagree, highest probability first."""
     run = study.runs[MAIN][0].answers
     wrong = np.flatnonzero(run.coded.rank != 0)
     order = wrong[np.lexsort((run.ids[wrong].astype(str), -run.prob[wrong, 0]))]
@@ -45,15 +45,15 @@ def disagreements(study: Study, verdicts: Verdicts) -> Table:
             )
         )  # fmt: skip
     return Table(
-        "disagreements", "Disagreements between K-JCM and people, the model's surest first", COLUMNS, tuple(rows)
+        "disagreements", "Disagreements between K-JCM and coders, highest probability first", COLUMNS, tuple(rows)
     )
 
 
 def read_verdicts(file: Path) -> dict[tuple[str, str, str], str]:
-    """Return what a person wrote into a file of disagreements; rows without a verdict are left for later.
+    """Return the verdicts in a file of disagreements; skip rows without a verdict.
 
     Raises:
-        KjcmError: a column is missing, a verdict is none of the three, or a disagreement has two.
+        KjcmError: a column is missing, a verdict is unknown, or a disagreement has two verdicts.
     """
     table = read_table(file)
     names = ("id", "code", "predicted", "verdict")
@@ -62,22 +62,22 @@ def read_verdicts(file: Path) -> dict[tuple[str, str, str], str]:
     given = table[table["verdict"] != ""].drop_duplicates()
     wrong = [verdict for verdict in given["verdict"].unique() if verdict not in VERDICTS]
     if wrong:
-        raise KjcmError(f"{file}, column 'verdict': {some(wrong)} are none of {', '.join(VERDICTS)}. Correct them.")
+        raise KjcmError(f"{file}, column 'verdict': unknown verdict {some(wrong)}. Choose among {', '.join(VERDICTS)}.")
     twice = given["id"][given.duplicated(["id", "code", "predicted"])]
     if len(twice):
-        raise KjcmError(f"{file}, column 'verdict': two verdicts for id {some(twice)}. Leave one of them.")
+        raise KjcmError(f"{file}, column 'verdict': two verdicts for id {some(twice)}. Keep one.")
     keys = zip(given["id"], given["code"], given["predicted"], strict=True)
     return dict(zip(keys, given["verdict"], strict=True))
 
 
 def _text(cell: object) -> str:
-    """Return a cell without the apostrophe that keeps a spreadsheet program from running it (see `as_csv`)."""
+    """Return a cell without the apostrophe that `as_csv` writes before formulas."""
     text = code_text(cell)
     return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
 
 
 def require_known(verdicts: Verdicts, table: Table, file: Path) -> None:
-    """Raise KjcmError if a verdict is about a disagreement that there is not: it would be lost without a word."""
+    """Raise KjcmError if a verdict belongs to no disagreement: it would be lost silently."""
     known = {(row[0], row[2], row[4]) for row in table.rows}
     lost = [
         f"{row}: {code}, predicted {predicted}"
@@ -86,13 +86,13 @@ def require_known(verdicts: Verdicts, table: Table, file: Path) -> None:
     ]
     if lost:
         raise KjcmError(
-            f"{file}: {len(lost):,} verdicts are about disagreements that K-JCM here does not have ({some(lost)}). They are of "
-            "another training: give its run with like=DIR, or move the file away."
+            f"{file}: {len(lost):,} verdicts belong to no disagreement of this K-JCM run ({some(lost)}). They come from "
+            "another training. Give that run as like=DIR, or move the file away."
         )
 
 
 def require_kept(file: Path, verdicts: Verdicts) -> None:
-    """Raise KjcmError if `file`, which is to be written anew, has a verdict that is not among `verdicts`."""
+    """Raise KjcmError if `file`, which will be replaced, has a verdict that is not in `verdicts`."""
     earlier = read_verdicts(file) if file.is_file() else {}
     lost = [
         f"{row}: {code}, predicted {predicted}: {said}"
@@ -101,17 +101,17 @@ def require_kept(file: Path, verdicts: Verdicts) -> None:
     ]
     if lost:
         raise KjcmError(
-            f"{file}: {len(lost):,} of its verdicts are not those of review=FILE and would be lost ({some(lost)}). Add them "
-            "to that file, or move this one away."
+            f"{file}: {len(lost):,} of its verdicts are not in review=FILE and would be lost ({some(lost)}). Add the "
+            "verdicts to review=FILE, or move this file away."
         )
 
 
 def judged(study: Study, this: Experiment, verdict: str, verdicts: Verdicts) -> Sequence[Content]:
-    """Supplementary Tables 4 and 5: disagreements that a person judged to be `verdict`, the model's surest first.
+    """Return Supplementary Table 4 or 5: disagreements with this verdict, highest probability first.
 
-    Before anything is judged, the first of them has the disagreements that are to be judged, and the others have no rows.
+    Before any verdict, the first table shows the disagreements to judge, and the others have no rows.
     """
-    first = 2 if study.texts is None else 1  # without texts there is no column of texts
+    first = 2 if study.texts is None else 1  # skips the column of texts
     columns = SHOWN_COLUMNS[first - 1 :]
     if MAIN not in study.runs:
         return [Table(this.key, this.heading, columns, (), (), study.missing((MAIN,)))]
@@ -125,7 +125,7 @@ def judged(study: Study, this: Experiment, verdict: str, verdicts: Verdicts) -> 
     else:
         rows, title = (
             list(whole.rows if verdict == VERDICTS[0] else ()),
-            "Not judged yet: disagreements of K-JCM and people",
+            "Not judged yet: disagreements between K-JCM and coders",
         )
         choice = " or ".join([", ".join(map(repr, VERDICTS[:-1])), repr(VERDICTS[-1])])
         notes = [
@@ -133,6 +133,6 @@ def judged(study: Study, this: Experiment, verdict: str, verdicts: Verdicts) -> 
             "the report again."
         ]
     if len(rows) > SHOWN:
-        notes.append(f"The {SHOWN} of which the model is surest; {FILE} has all.")
+        notes.append(f"The {SHOWN} disagreements of highest probability; {FILE} has all.")
     shown = tuple(row[first:-1] for row in rows[:SHOWN])
     return [Table(this.key, title, columns, shown, (*notes, *text_notes(study)))]

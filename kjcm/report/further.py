@@ -1,4 +1,4 @@
-"""What the paper left open: comparisons, digits, unseen texts, label noise, waves, small groups, all groups, the search."""
+"""Tables beyond the paper: comparisons, digits, unseen texts, label noise, waves, small groups, all groups, the search."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -25,12 +25,12 @@ from kjcm.report.tables import (
 from kjcm.runs.results import same_text
 
 LEVELS = (1, 2, 3, 4)
-TRIAL = ("loss", "accuracy", "f1_weighted", "f1_macro")  # metrics of a search's trial
+TRIAL = ("loss", "accuracy", "f1_weighted", "f1_macro")  # metrics of a trial
 SIZES = ("tail: the third of the groups with the fewest training rows", "middle third", "head: the third with the most")
 
 
 def comparisons(study: Study, this: Experiment) -> Sequence[Content]:
-    """Compare every two models on the test rows that both can answer."""
+    """Compare every pair of models on the test rows whose code both can predict."""
     columns = (
         Column("First"), Column("Second"), Column("Rows", "count"), Column("Accuracy, first", "percent"),
         Column("Accuracy, second", "percent"), Column("Difference", "percent"), Column("Low", "percent"),
@@ -59,7 +59,7 @@ def comparisons(study: Study, this: Experiment) -> Sequence[Content]:
     ]
     drawn = sum(result.test == BOOTSTRAP for result, _ in found)
     if study.replicates and drawn:
-        least = min(1.0, drawn * 2 / (study.replicates + 1))  # see `bootstrap_p`; McNemar's may all be smaller
+        least = min(1.0, drawn * 2 / (study.replicates + 1))  # see `bootstrap_p`
         notes.append(
             f"With {study.replicates:,} resamples the smallest corrected p of a paired bootstrap is {show(least, 'p')}. "
             "Raise replicates=NUMBER for smaller ones."
@@ -68,11 +68,11 @@ def comparisons(study: Study, this: Experiment) -> Sequence[Content]:
 
 
 def digits(study: Study, this: Experiment) -> Sequence[Content]:
-    """Accuracy of a model's codes cut to one, two, three and, where it predicts them, four digits."""
+    """Return each model's accuracy with codes cut to one, two, three and, if the model predicts them, four digits."""
 
     def accuracy(key: str, to: int) -> Estimate | None:
         if any(study.classification.at_level(code, to) is None for code in set(study.answers(key)[0].truth)):
-            return None  # codes as they stand may be shorter
+            return None  # with `from_data`, codes may be shorter
         coarse = [at_level(one, lambda code: study.classification.at_level(code, to)) for one in study.answers(key)]
         return study.estimated(coarse)["accuracy"]
 
@@ -93,7 +93,7 @@ def digits(study: Study, this: Experiment) -> Sequence[Content]:
 
 
 def texts(study: Study, this: Experiment) -> Sequence[Content]:
-    """Accuracy on test rows whose text never occurs in training, and the ceiling that equal texts with different codes set."""
+    """Return the accuracy on texts seen and never seen in training, and the ceiling that label noise sets."""
 
     def parts(answers: Answers) -> tuple[Answers, Answers] | None:
         return None if answers.seen is None else (answers.take(answers.seen), answers.take(~answers.seen))
@@ -137,7 +137,7 @@ def _label_noise(study: Study, this: Experiment) -> Table:
 
 
 def waves(study: Study, this: Experiment) -> Sequence[Content]:
-    """Train on one wave and test on the other; compare both with a model of both waves."""
+    """Return metrics of models that train on one wave and test on the other, and of the model of both waves."""
     if not all(map(study.applies, this.runs)):
         return [Table(this.key, this.heading, ROWS_AND_METRICS, (), ("These data have no waves.",))]
     notes = (UNCERTAINTY, "Each model has its own test rows: all rows of the other wave, or 30 % of both waves.")
@@ -145,7 +145,7 @@ def waves(study: Study, this: Experiment) -> Sequence[Content]:
 
 
 def head_and_tail(study: Study, this: Experiment) -> Sequence[Content]:
-    """Accuracy and mean precision, recall and F1 of thirds of the groups by training rows."""
+    """Return accuracy and mean precision, recall and F1 for thirds of the groups by training rows."""
     columns = (
         Column("Model"), Column("Groups by size"), Column("Groups", "count"), Column("Training rows", "figure"),
         Column("Test rows", "count"), Column("Accuracy", "percent"), Column("Mean precision", "share"),
@@ -161,7 +161,7 @@ def head_and_tail(study: Study, this: Experiment) -> Sequence[Content]:
             rows += [not_run(study.label(key), len(columns))] if study.applies(key) else []
             continue
         for name, third in zip(SIZES, thirds, strict=True):
-            if not third:  # of fewer than three groups
+            if not third:  # fewer than three groups
                 continue
             frames = [frame.reindex(third, fill_value=0) for frame in study.groups[key]]
             rows_of_third = np.isin(reference.truth, third)
@@ -182,7 +182,7 @@ def head_and_tail(study: Study, this: Experiment) -> Sequence[Content]:
 
 
 def all_groups(study: Study, this: Experiment) -> Sequence[Content]:
-    """Count every group of the classification: one that a model cannot predict is an error."""
+    """Return metrics over every group of the classification; a group that a model cannot predict is an error."""
     total = study.reference.cohort["classification_groups"]
 
     def row(key: str) -> Sequence[Value]:
@@ -212,7 +212,7 @@ def all_groups(study: Study, this: Experiment) -> Sequence[Content]:
 
 
 def search(study: Study, this: Experiment) -> Sequence[Content]:
-    """The hyperparameter search: every trial on validation rows, the best first; no test row is read."""
+    """Return every trial of the hyperparameter search on validation rows, the best first."""
     (key,) = this.runs
     columns = (
         Column("Batch size", "count"), Column("Learning rate", "figure"), Column("Epochs", "count"), Column("Seed", "count"),
@@ -234,13 +234,13 @@ def search(study: Study, this: Experiment) -> Sequence[Content]:
         "Ordered by weighted F1 on the validation rows, which are part of K-JCM's training rows.",
         "No trial read the test rows."
         if not looked
-        else f"{counted(looked, 'trial')} read the test rows (evaluate=true): do not choose by them.",
+        else f"{counted(looked, 'trial')} read the test rows (evaluate=true). Do not choose by their test results.",
     )
     return [Table(this.key, this.heading, columns, tuple(trials), notes, missing)]
 
 
 def runs_found(study: Study, this: Experiment) -> Sequence[Content]:
-    """Every run folder found, and its status in the report."""
+    """Return every run folder found, and its status in the report."""
     columns = (
         Column("Run"),
         Column("Model"),

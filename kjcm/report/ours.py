@@ -11,7 +11,7 @@ PRINTED = REPORTED[:4]  # the paper has no macro F1
 
 
 def figures_of(study: Study) -> dict[str, Estimate]:
-    """Return id -> figure for all that this study has; what its runs do not give is absent."""
+    """Return id -> figure for every figure that the study's runs give."""
     found = {
         f"supplementary_table_3.{key}.{name}": study.metrics[key][name]
         for key in MODELS_OF_THE_SUPPLEMENT

@@ -1,4 +1,4 @@
-"""The report as one self-contained page: no network, no script."""
+"""The report as one self-contained HTML page without network or script."""
 
 import base64
 import re
@@ -15,23 +15,23 @@ from kjcm.plot.style import svg
 
 DOI = "10.35371/aoem.2024.36.e19"  # the paper's
 HANGUL = re.compile("[ᄀ-ᇿ㄰-㆏가-힣]")
-BREAKS = re.compile(r"(?<=\d) (?=%)|(?<=[<=≥]) (?=\d)|(?<=\bp) (?=[<=])")  # blanks inside figures
-CHIPS = {"match": "match", "off": "off"}  # how a verdict looks; all others are of one kind
-LONG = 28  # Latin letters beyond whose width a text may break its line
-BLOCK = 6  # columns of a table whose rows a narrow screen may show as blocks
-PIXELS = 96  # of CSS, an inch
+BREAKS = re.compile(r"(?<=\d) (?=%)|(?<=[<=≥]) (?=\d)|(?<=\bp) (?=[<=])")  # spaces inside figures
+CHIPS = {"match": "match", "off": "off"}  # CSS class of a verdict
+LONG = 28  # wider texts may break their lines
+BLOCK = 6  # most columns for blocks on a narrow screen
+PIXELS = 96  # CSS pixels an inch
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: what the paper says of it, and ours.
+    """A section of the page: the paper's claim and our tables and figures.
 
     Attributes:
-        key: its address on the page.
-        heading: in the contents too.
-        claim: what the paper says.
+        key: anchor on the page.
+        heading: heading, also in the list of contents.
+        claim: the paper's claim.
         content: tables and figures, in order.
-        command: what makes it; '' where the whole page has one command.
+        command: command that builds the section; '' if the whole page has one command.
     """
 
     key: str
@@ -46,13 +46,13 @@ class Cell:
     """A table's cell as the page shows it.
 
     Attributes:
-        label: its column's heading, which a narrow screen shows next to it.
-        main: its text; of an estimate, the mean.
-        rest: an estimate's uncertainty.
-        style: its CSS classes.
-        chip: the CSS class of a verdict.
-        korean: it has Hangul.
-        code: it is a command.
+        label: heading of the column, which a narrow screen shows next to the cell.
+        main: text; for an estimate, the mean.
+        rest: uncertainty of an estimate.
+        style: CSS classes.
+        chip: CSS class of a verdict.
+        korean: whether the text contains Hangul.
+        code: whether the text is a command.
     """
 
     label: str
@@ -66,7 +66,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as the page carries it: SVG in base64, and its size in CSS pixels."""
+    """A figure of the page: SVG in base64, and its size in CSS pixels."""
 
     data: str
     width: int
@@ -75,13 +75,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Header:
-    """What the page says before its sections.
+    """The beginning of the page, before its sections.
 
     Attributes:
-        title: of the page.
-        lead: paragraphs beneath the title.
-        facts: term and description, as 'Data' and what they are.
-        command: what makes the page; '' for a page without one.
+        title: title of the page.
+        lead: paragraphs below the title.
+        facts: pairs of term and description, as 'Data' and its description.
+        command: command that builds the page; '' without a command.
         paper: whether to name the paper.
     """
 
@@ -93,15 +93,14 @@ class Header:
 
 
 def page(header: Header, synthetic: bool, sections: Sequence[Section]) -> str:
-    """Return the page as HTML; the same contents, the same text.
+    """Return the page as HTML; equal contents give equal HTML.
 
-    All texts are shown verbatim: none is taken for HTML. Links go to tables/KEY.csv, .md and .tex and to
-    figures/KEY.svg and .png next to the page.
+    The page escapes all texts. Links go to tables/KEY.csv, .md and .tex and to figures/KEY.svg and .png next to the page.
 
     Args:
         header: title and first paragraphs.
-        synthetic: of the twin; a banner says so on screen and on every printed page.
-        sections: in order.
+        synthetic: whether the data are the twin; a banner then says so on screen and on every printed page.
+        sections: sections in order.
     """
     environment = Environment(
         loader=PackageLoader("kjcm.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -120,24 +119,24 @@ def page(header: Header, synthetic: bool, sections: Sequence[Section]) -> str:
 
 
 def _picture(canvas: Canvas) -> Picture:
-    """Return a drawn picture as the page carries it."""
+    """Return a drawn picture in the format of the page."""
     width, height = canvas.get_size_inches() * PIXELS
     return Picture(base64.b64encode(svg(canvas)).decode(), round(width), round(height))
 
 
 def cells(table: Table) -> Iterator[list[Cell]]:
-    """Yield a table's rows as the page shows them, without those of runs that are missing."""
+    """Yield a table's rows as the page shows them, without missing runs."""
     for row in table.rows_run:
         yield [_cell(value, column) for value, column in zip(row, table.columns, strict=True)]
 
 
 def _unbroken(text: str) -> str:
-    """Return a text whose lines do not break inside figures, as in 84.44 % and p < 0.001."""
+    """Return a text with no-break spaces inside figures, as in 84.44 % and p < 0.001."""
     return BREAKS.sub("\u00a0", text)
 
 
 def _is_wordy(table: Table) -> bool:
-    """Return whether a table has few columns, with texts that need a line: a narrow screen shows each row as a block."""
+    """Return whether a table has few columns and long texts, so that a narrow screen shows each row as a block."""
     return len(table.columns) <= BLOCK and any(cell.style == "long" for row in cells(table) for cell in row)
 
 

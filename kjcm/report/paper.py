@@ -1,7 +1,6 @@
-"""What the paper printed, and whether ours agrees with it.
+"""The paper's printed figures, and whether ours agree.
 
-Source: Kim T-Y et al., Ann Occup Environ Med 2024;36:e19; its figures stand in experiments/paper.yaml, which code never
-writes.
+Source: Kim T-Y et al., Ann Occup Environ Med 2024;36:e19. The figures are in experiments/paper.yaml, which no code writes.
 """
 
 import re
@@ -18,10 +17,10 @@ from kjcm.analysis.formats import show
 from kjcm.errors import KjcmError, some
 
 VERDICTS = ("match", "off", "not comparable", NOT_RUN, "not printed", "for reference")
-ROUND_OFF = 1e-9  # what floating point may add at a border
+ROUND_OFF = 1e-9  # floating-point error at a border
 NOT_COMPARABLE = (
-    "Not comparable: our figures come from other data than the paper's. No difference is taken, and no figure here says how "
-    "close the models are."
+    "Not comparable: our figures come from other data than the paper's. The table shows no differences, because they would "
+    "not say how close the models are."
 )
 MANNER = (
     "Match: the paper's figure equals ours or is in our 95 % interval, within half of its last printed digit (counts: exactly).",
@@ -40,18 +39,18 @@ class Printed:
     """A figure of the paper.
 
     Attributes:
-        id: its name, as `table_3.accuracy`.
-        table: the table, figure or section that it belongs to.
-        row: what it is a figure of.
+        id: name of the figure, as `table_3.accuracy`.
+        table: table, figure or section of the paper.
+        row: row of that table, as a model or a group.
         metric: what was counted or measured.
-        printed: as the paper writes it, None where its supplement is not at hand.
-        value: the same in plain units: 0.8444 for 84.44 %.
-        places: where it stands.
-        tolerance: how far from `value` agrees by the printing alone.
-        why: a word on the tolerance, or on what is odd.
-        kind: how it is shown.
-        bound: 'below' where the paper gives an upper bound only.
-        compared: False where no run can give it, such as a setting.
+        printed: the paper's own characters; None if the figure is in the supplement, which is not at hand.
+        value: the figure in plain units: 0.8444 for 84.44 %.
+        places: where the paper prints the figure.
+        tolerance: rounding of the printed figure.
+        why: reason for the tolerance, and remarks.
+        kind: format of the figure.
+        bound: 'below' if the paper prints only an upper bound.
+        compared: False if no run can give the figure, as for a setting.
     """
 
     id: str
@@ -76,7 +75,7 @@ def load_paper(path: Path) -> dict[str, Printed]:
     """Return id -> figure of the paper, in the order of the file.
 
     Raises:
-        KjcmError: the file is no list of figures, an id stands twice, or a figure has an unknown, missing or wrong key.
+        KjcmError: the file is not a list of figures, an id occurs twice, or a figure has an unknown, missing or wrong key.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -84,12 +83,12 @@ def load_paper(path: Path) -> dict[str, Printed]:
         raise KjcmError(f"{path}: cannot be read as YAML ({error}). Restore it from the repository.") from None
     entries = content.get("figures") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise KjcmError(f"{path}, key 'figures': must be a list of mappings, one a figure of the paper.")
+        raise KjcmError(f"{path}, key 'figures': must be a list of mappings, one per figure of the paper.")
     paper: dict[str, Printed] = {}
     for number, entry in enumerate(entries, 1):
         figure = _printed(entry, f"{path}, {entry.get('id', f'figure {number}')}")
         if figure.id in paper:
-            raise KjcmError(f"{path}, {figure.id}, key 'id': stands twice. Give each figure an id of its own.")
+            raise KjcmError(f"{path}, {figure.id}, key 'id': occurs twice. Give each figure its own id.")
         paper[figure.id] = figure
     return paper
 
@@ -108,7 +107,7 @@ def _printed(entry: Mapping[str, Any], where: str) -> Printed:
 
 
 def _checks(entry: Mapping[str, Any]) -> list[tuple[str, bool, str]]:
-    """Return key, whether its value will do, and what to say where not."""
+    """Return each key, whether its value is valid, and the rest of the error message."""
     printed, value, tolerance, places = (entry[key] for key in ("printed", "value", "tolerance", "places"))
     texts = [
         (key, isinstance(entry[key], str), "must be text; quote it") for key in ("id", "table", "row", "metric", "why")
@@ -117,7 +116,7 @@ def _checks(entry: Mapping[str, Any]) -> list[tuple[str, bool, str]]:
         *texts,
         ("printed", printed is None or isinstance(printed, str), "must be text as the paper prints it; quote it"),
         ("value", value is None or _is_number(value), "must be a number or null"),
-        ("value", (value is None) == (printed is None), "does not go with 'printed': give both, or null for both"),
+        ("value", (value is None) == (printed is None), "contradicts 'printed': give both, or null for both"),
         ("tolerance", _is_number(tolerance) and tolerance >= 0, "must be a number, 0 or more"),
         ("places", isinstance(places, list) and all(isinstance(one, str) for one in places), "must be a list of texts"),
         ("kind", entry.get("kind", "number") in get_args(Kind), f"must be one of {', '.join(get_args(Kind))}"),
@@ -131,10 +130,10 @@ def _is_number(value: object) -> bool:
 
 
 def verdict(printed: Printed, ours: Estimate | None, comparable: bool) -> str:
-    """Return what is to be said of our figure beside the paper's: one of VERDICTS.
+    """Return the verdict on our figure compared with the paper's: one of VERDICTS.
 
-    A match is a `value` on our mean or within our interval, give or take `tolerance`; where the paper gives an upper
-    bound only, our mean must lie below it.
+    The figures match if `value` is our mean or within our interval, plus or minus `tolerance`. If the paper prints only
+    an upper bound, our mean must be below the bound.
     """
     if printed.value is None:
         return "not printed"
@@ -158,15 +157,15 @@ def _agrees(value: float, printed: Printed, ours: Estimate) -> bool:
 
 
 def verdict_table(paper: Mapping[str, Printed], ours: Mapping[str, Estimate], comparable: bool) -> Table:
-    """Return the paper's figures beside ours, a row each, in the order of `paper`.
+    """Return the paper's figures next to ours, one row per figure, in the order of `paper`.
 
     Args:
         paper: id -> figure of the paper.
-        ours: id -> our figure; an id that is missing is not run.
+        ours: id -> our figure; a missing id means not run.
         comparable: whether ours come from the paper's data.
 
     Raises:
-        KjcmError: an id of `ours` that `paper` does not have.
+        KjcmError: `ours` has an id that `paper` does not have.
     """
     if unknown := set(ours) - set(paper):
         raise KjcmError(f"figures {some(sorted(unknown))} are ours but not in paper.yaml. Correct their ids.")
@@ -181,7 +180,7 @@ def verdict_table(paper: Mapping[str, Printed], ours: Mapping[str, Estimate], co
 
 
 def _row(printed: Printed, ours: Estimate | None, comparable: bool) -> tuple[Value, ...]:
-    """Return a row as text, for each row has a kind of its own."""
+    """Return a row as text, because each row has its own kind."""
     said = verdict(printed, ours, comparable)
     mine = NOT_RUN if printed.compared else None
     sd = interval = difference = None
@@ -198,7 +197,7 @@ def _row(printed: Printed, ours: Estimate | None, comparable: bool) -> tuple[Val
 
 
 def spaced(printed: str) -> str:
-    """Return a figure as the paper prints it, with this report's blanks: '84.44 %', '< 0.001'."""
+    """Return a printed figure with the spaces of this report: '84.44 %', '< 0.001'."""
     return re.sub(r"^<(?=\d)", "< ", re.sub(r"(?<=\d)%", " %", printed))
 
 
@@ -209,6 +208,6 @@ def _interval(ours: Estimate, kind: Kind) -> str | None:
 
 
 def counts_of_verdicts(table: Table) -> dict[str, int]:
-    """Return how many rows of `verdict_table` have each verdict, in the order of VERDICTS, noughts too."""
+    """Return the number of rows of `verdict_table` with each verdict, in the order of VERDICTS, zeros included."""
     said = [row[VERDICT] for row in table.rows]
     return {name: said.count(name) for name in VERDICTS}

@@ -1,4 +1,4 @@
-"""The log of a training: a line for each epoch, and why it stopped early."""
+"""The log of a training: one line per epoch, and the reason of an early stop."""
 
 import logging
 import time
@@ -14,17 +14,17 @@ from kjcm.engine.resume import Saving
 from kjcm.errors import counted
 from kjcm.metrics import Metric, shown
 
-SHOWN = ("accuracy", "f1_weighted", "f1_macro")  # of the validation rows, next to their loss
-EVERY = 60.0  # seconds between two lines within a long epoch, where no bar shows how far it is
+SHOWN = ("accuracy", "f1_weighted", "f1_macro")  # validation metrics after the loss
+EVERY = 60.0  # seconds between lines within a long epoch
 
 log = logging.getLogger("kjcm")
 
 
 class Epochs(pl.Callback):
-    """Logs a line for each epoch: mean loss, validation loss and metrics, rows a second (of all processes), time left.
+    """Log one line per epoch: mean loss, validation loss and metrics, rows a second (of all processes), time left.
 
-    A long epoch is also logged while it lasts, unless a progress bar shows it. Epochs are counted from 1. The time left
-    assumes that every epoch to come takes as long as this one; what it took to compile and capture the step is left out.
+    Without a progress bar, a long epoch is also logged while it runs. Epochs count from 1. The time left assumes that
+    each further epoch takes as long as this one, without compiling and capturing.
 
     Args:
         saving: keeps the best weights.
@@ -32,8 +32,8 @@ class Epochs(pl.Callback):
 
     def __init__(self, saving: Saving) -> None:
         self._saving = saving
-        self._begun, self._trained, self._said = 0.0, 0.0, 0.0  # of this epoch: its begin, its last step, its last line
-        self._first = -1  # rows of this epoch that were learnt from before, in a run that resumes; -1 between epochs
+        self._begun, self._trained, self._said = 0.0, 0.0, 0.0  # times of begin, last step, last line
+        self._first = -1  # rows of this epoch done before a resume; -1 between epochs
         self._captured = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -43,7 +43,7 @@ class Epochs(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Note when the first step of the epoch, or of what is left of it, began."""
+        """Note when the first step of the epoch began, or the first step after a resume."""
         if self._first < 0:
             self._begun = self._said = time.perf_counter()
             self._first, self._captured = rows_done(trainer), _module(trainer).capture_seconds
@@ -51,7 +51,7 @@ class Epochs(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note when the last step ended, and log how far a long epoch is."""
+        """Note when the last step ended, and log the progress of a long epoch."""
         self._trained = time.perf_counter()
         if self._trained - self._said < EVERY or trainer.progress_bar_callback or not trainer.is_global_zero:
             return
@@ -60,8 +60,8 @@ class Epochs(pl.Callback):
         log.info("%s, %s: %s", self._name(trainer), done, self._pace(trainer))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the epoch, and whether it was the last."""
-        parts = [f"loss {float(_module(trainer).train_loss.compute()):.4f}"]  # all processes add up their sums here
+        """Log the epoch, and an early stop."""
+        parts = [f"loss {float(_module(trainer).train_loss.compute()):.4f}"]  # a sum over all processes
         found = trainer.callback_metrics
         if "val_loss" in found:
             values = {name.removeprefix("val_"): float(value) for name, value in found.items() if name[:4] == "val_"}
@@ -106,7 +106,7 @@ def _text(metric: Metric, value: float) -> str:
 
 
 def rows_done(trainer: pl.Trainer) -> int:
-    """Return how many rows of the epoch have been learnt from, over all processes."""
+    """Return the number of rows of the epoch that all processes have trained on."""
     return min(_module(trainer).step * _data(trainer).batch_size, _rows(trainer))
 
 

@@ -1,4 +1,4 @@
-"""What a training costs while it runs: rows and tokens a second, learning rate, memory of the GPU."""
+"""Measurements of a running training: rows and tokens a second, learning rate, GPU memory."""
 
 import time
 from typing import Any, cast
@@ -14,10 +14,10 @@ from kjcm.tracking.epochs import rows_done
 
 
 class Meter(pl.Callback):
-    """Logs rows_per_second, tokens_per_second (of all processes together), lr and, on a GPU, gpu_memory_gib.
+    """Log rows_per_second and tokens_per_second (of all processes), lr and, on a GPU, gpu_memory_gib.
 
-    What a step has read is known from the epoch's order, so nothing waits for the device. The rates are of the steps
-    since the loggers were last told, in the same epoch; `lr` is that of the step to come.
+    The epoch's order says what each step has read, so nothing waits for the device. The rates are means over the steps
+    since the last log, within the epoch. `lr` is the rate of the next step.
     """
 
     def __init__(self) -> None:
@@ -25,20 +25,20 @@ class Meter(pl.Callback):
         self._since: tuple[float, int] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget what runs before this one took of the GPU."""
+        """Reset the peak of GPU memory that earlier runs in this process left."""
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count anew: what lay between two epochs is no training."""
+        """Restart the measurement, because the time between two epochs is not training."""
         self._since = None
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Note when the first batch of the epoch, or of what is left of it, began.
+        """Note when the first batch of the epoch began, or the first batch after a resume.
 
-        Lightning starts no epoch where a run goes on within one, so what the epoch reads is looked up here.
+        Lightning calls no epoch start for a run that resumes within an epoch, so this method computes the epoch's order.
         """
         if self._since is None:
             data = _data(trainer)
@@ -50,7 +50,7 @@ class Meter(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log what the last steps took, where the loggers are told of this step."""
+        """Log the rates of the last steps if Lightning logs this step."""
         if self._since is None or trainer.global_step % cast(Any, trainer).log_every_n_steps:
             return
         (begin, first), (end, last) = self._since, (time.perf_counter(), rows_done(trainer))

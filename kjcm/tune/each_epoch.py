@@ -1,4 +1,4 @@
-"""A training that tells how it does on its validation rows after each epoch."""
+"""A callback that reports a validation metric after each epoch."""
 
 from collections.abc import Callable
 
@@ -7,17 +7,17 @@ from lightning.pytorch.callbacks import Callback
 
 
 class EachEpoch(Callback):
-    """Tells a validation metric after each epoch; what it tells may raise, and so end the training.
+    """Report a validation metric after each epoch; `tell` may raise, which ends the training.
 
     Args:
-        metric: its name, as `f1_weighted` or `loss`.
-        tell: called with the number of epochs done and the metric.
+        metric: name of the metric, as `f1_weighted` or `loss`.
+        tell: function of the number of finished epochs and the metric.
     """
 
     def __init__(self, metric: str, tell: Callable[[int, float], None]) -> None:
         self._metric, self._tell = metric, tell
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell the metric of an epoch that training has just ended."""
+        """Report the metric of the finished epoch."""
         if trainer.state.fn == "fit":
             self._tell(trainer.current_epoch + 1, float(trainer.callback_metrics[f"val_{self._metric}"]))

@@ -64,12 +64,11 @@ def test_each_verdict_has_its_table_the_surest_first(build: Build, tmp_path: Pat
     assert build() == 0
     assert to_judge(out)["verdict"].tolist() == rows["verdict"].tolist()
     for number, verdict in enumerate(TABLES):
-        own = rows.iloc[number : 3 * 20 : 3]  # the 20 surest of 30
+        own = rows.iloc[number : 3 * 20 : 3]  # the first 20 of 30
         assert judged(out, verdict) == [*zip(own["code"], own["predicted"], strict=True)]
         notes = (out / "tables" / f"{TABLES[verdict]}.md").read_text(encoding="utf-8")
         assert (
-            "90 judged: 30 data error, 30 model error, 30 both defensible" in notes
-            and "The 20 of which the model is surest" in notes
+            "90 judged: 30 data error, 30 model error, 30 both defensible" in notes and "The 20 disagreements" in notes
         )
 
 
