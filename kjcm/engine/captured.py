@@ -1,4 +1,4 @@
-"""A Classifier that takes many steps a Lightning call, its data on the device and its step in a CUDA graph."""
+"""A Classifier with its data on the GPU and its step in a CUDA graph; each call of Lightning runs many steps."""
 
 import gc
 import logging
@@ -22,27 +22,27 @@ from kjcm.errors import KjcmError, first_line
 from kjcm.model.attention import Layout
 from kjcm.model.packing import Resident
 
-SHAPES = 256  # of steps that one process compiles: after eight, torch would run further ones uncompiled, without a word
+SHAPES = 256  # most compiled shapes; beyond torch's limit of 8 it silently stops compiling
 
 log = logging.getLogger("kjcm")
 
-READ = ("input_ids", "positions", "places", "starts", "valid", "labels", "n_rows")  # what a step reads of a batch
+READ = ("input_ids", "positions", "places", "starts", "valid", "labels", "n_rows")  # inputs of a step
 
 
 class CapturedClassifier(Classifier):
-    """The same learning as `Classifier`'s, with Lightning called once a block of steps (a batch of row numbers).
+    """Train as `Classifier` does, with one call of Lightning per block of steps (a batch of row numbers).
 
-    Rows, their order, the schedule and the loss are the same; the order of sums in floating point is not. Without
-    attention dropout in half precision, attention is PyTorch's `varlen_attn`. On a CPU the steps run uncaptured: for tests.
+    Rows, their order, the schedule and the loss are equal; the order of floating-point sums differs. In half precision
+    without attention dropout, attention is PyTorch's `varlen_attn`. On a CPU the steps run uncaptured, for tests.
 
     Args:
-        compiled: let torch.compile make the step's kernels.
-        strict: where it cannot, raise an error instead of going on uncompiled.
+        compiled: compile the step with torch.compile.
+        strict: raise an error if compiling fails, instead of running uncompiled.
     """
 
     def __init__(self, *args: Any, compiled: bool = True, strict: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, fused=True, **kwargs)
-        self.automatic_optimization = False  # Lightning's own loop takes one step a call
+        self.automatic_optimization = False  # Lightning's loop would run one step per call
         self.compiled, self.strict, self.varlen = compiled, strict, False
         self._resident: Resident | None = None
         self._steps: Steps | None = None
@@ -52,13 +52,13 @@ class CapturedClassifier(Classifier):
         return self.new_optimizer()
 
     def on_train_start(self) -> None:
-        """Bring the rows to the device; the step is captured when it first runs, in the Trainer's precision."""
+        """Move the rows to the device; the step is captured at its first run, in the Trainer's precision."""
         super().on_train_start()
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
-        if self.device.type == "cuda":  # a graph reads the learning rate of each step from the device
+        if self.device.type == "cuda":  # a graph reads the learning rate from the device
             for group in optimizer.param_groups:
                 group.update(lr=torch.tensor(group["lr"], device=self.device), capturable=True)
-            # as coding has it: older cards emulate bfloat16, and have no such kernel
+            # As in coding: older GPUs emulate bfloat16 and have no such kernel.
             able = self.trainer.precision == "bf16-mixed" and torch.cuda.is_bf16_supported(including_emulation=False)
             self.varlen = able and not self.attention_dropout
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -70,11 +70,11 @@ class CapturedClassifier(Classifier):
         self._planned = data.steps_per_epoch * epochs
 
     def on_train_end(self) -> None:
-        """Give the device's memory back before the trained model is measured."""
+        """Free the device's memory before the trained model is tested."""
         self._resident = self._steps = None
 
     def training_step(self, batch: Batch) -> None:  # type: ignore[override]
-        """Take the steps of a block of rows [rows]."""
+        """Run the steps of a block of rows [rows]."""
         assert self._resident is not None
         laid, rows = self._resident.lay_out(batch["rows"]), len(batch["rows"])
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
@@ -89,34 +89,34 @@ class CapturedClassifier(Classifier):
             self.seed_dropout()
             self._steps.run({name: laid[name][step] for name in READ})
             self.step += 1
-        set_rates(optimizer, self._factor)  # as Lightning leaves it: the next step's
+        set_rates(optimizer, self._factor)  # the next step's, as after Lightning's own step
         count_steps(self.trainer, count)
         self.train_loss.update(self._total, rows)
         self.log("train_loss_step", self._total / rows, prog_bar=True, batch_size=rows)
 
     @property
     def compiles(self) -> bool:
-        """Whether torch.compile makes the step's kernels: where it is captured alone."""
+        """Return whether torch.compile compiles the step; it does so only for captured steps."""
         return self.compiled and self.device.type == "cuda"
 
     @property
     def _factor(self) -> float:
-        """The schedule's factor for the step to come."""
+        """Return the schedule's factor for the next step."""
         return self._learning.schedule(self.current_epoch * self._an_epoch + self.step, self._planned)
 
     @property
     def next_rate(self) -> float:
-        """The learning rate of the step to come; the optimiser's may be on the device, which would be waited for."""
+        """Return the next step's learning rate; reading the optimiser's rate could wait for the device."""
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         return float(optimizer.param_groups[0]["initial_lr"] * self._factor)
 
     def _prepared(self, inputs: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Steps:
-        """Return the step over `inputs`, compiled and captured where that is possible.
+        """Return the step over `inputs`, compiled and captured if possible.
 
         Raises:
-            KjcmError: torch.compile cannot make its kernels, for want of a C compiler or of Triton, and has to.
+            KjcmError: torch.compile fails, as without a C compiler or Triton, and `strict` is set.
         """
-        gc.collect()  # a training before this one that failed may have left its graph, and its memory
+        gc.collect()  # frees the graph of an earlier failed training
         if self.compiles:
             loss_of = torch.compile(self.total_loss, dynamic=False)
             try:
@@ -126,18 +126,18 @@ class CapturedClassifier(Classifier):
                 problem = f"torch.compile failed ({first_line(error)}). It needs a C compiler and Triton"
             if self.strict:
                 raise KjcmError(
-                    f"{problem}: install them, or add engine.compile=false, which trains the same run a little slower."
+                    f"{problem}. Install them, or add engine.compile=false, which trains the same run a little slower."
                 )
-            log.warning("%s: the same steps run uncompiled, a little slower", problem)
+            log.warning("%s. The steps run uncompiled, a little slower", problem)
         return Steps(partial(self._step, self.total_loss, inputs, optimizer), inputs, optimizer)
 
     def _step(
         self, loss_of: Callable[[Batch], Tensor], inputs: dict[str, Tensor], optimizer: torch.optim.Optimizer
     ) -> None:
-        """Take one step over `inputs`, and add its loss to the block's."""
+        """Run one step over `inputs`, and add its loss to the block's loss."""
         kind = self.device.type
         optimizer.zero_grad()
-        # weights change from step to step: what autocast keeps of them would be of an earlier one
+        # Weights change with every step, so autocast must not cache them.
         with torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind), cache_enabled=False):
             total = loss_of(inputs)
         (total / inputs["n_rows"]).backward()  # type: ignore[no-untyped-call]
@@ -146,7 +146,7 @@ class CapturedClassifier(Classifier):
         self._total.add_(total.detach())
 
     def total_loss(self, batch: Batch) -> Tensor:
-        """Return the summed loss of a batch as `Resident.lay_out` makes them; texts that are none have none."""
+        """Return the summed loss of a batch from `Resident.lay_out`; padding texts have no loss."""
         layout = Layout(batch["starts"], batch["places"], batch["valid"], self.attention_dropout, self.varlen)
         logits = self.encoder.packed(batch["input_ids"], batch["positions"], layout)  # type: ignore[operator]
         labels = batch["labels"]
@@ -155,7 +155,7 @@ class CapturedClassifier(Classifier):
 
 @contextmanager
 def _compiling() -> Iterator[None]:
-    """Let torch.compile make kernels for many shapes in one process, and keep the traces of our own functions."""
+    """Let torch.compile compile many shapes in one process and cache the traces of our own autograd functions."""
     with dynamo.patch(recompile_limit=SHAPES, fail_on_recompile_limit_hit=True):
         if hasattr(functorch, "autograd_cache_allow_custom_autograd_functions"):
             with functorch.patch(autograd_cache_allow_custom_autograd_functions=True):
@@ -165,7 +165,7 @@ def _compiling() -> Iterator[None]:
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set each group's learning rate to a factor of its initial one, in place where a graph reads it."""
+    """Set each group's learning rate to a factor of its initial rate; change a tensor in place for the graph."""
     for group in optimizer.param_groups:
         rate = group["initial_lr"] * factor
         if isinstance(group["lr"], Tensor):

@@ -1,4 +1,4 @@
-"""Which device and precision a command uses, and which of its processes this one is."""
+"""The device and precision of a command, and the rank of its process."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def global_rank() -> int:
-    """Return this process's rank as its launcher (torchrun, Slurm, or Lightning's own) names it; 0 for a lone process."""
+    """Return this process's rank from its launcher (torchrun, Slurm or Lightning); 0 for a single process."""
     for key in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
         if os.environ.get(key, "").isdigit():
             return int(os.environ[key])
@@ -21,33 +21,33 @@ def global_rank() -> int:
 
 
 def one_of_several() -> bool:
-    """Tell whether a launcher outside (torchrun, Slurm) has started this process as one of several."""
+    """Return whether an outside launcher (torchrun, Slurm) started this process as one of several."""
     return any(int(os.environ.get(name) or 1) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS"))
 
 
 def on_gpu(accelerator: str) -> bool:
-    """Tell whether 'auto', 'cpu' or 'gpu' means a GPU here."""
+    """Return whether 'auto', 'cpu' or 'gpu' means a GPU on this machine."""
     import torch
 
     return accelerator != "cpu" and torch.cuda.is_available()
 
 
 def require_device(key: str, accelerator: str) -> None:
-    """Raise ConfigError if a GPU is asked for where there is none.
+    """Raise ConfigError if the config asks for a GPU and there is none.
 
     Args:
-        key: of the config, which the message names.
-        accelerator: its value.
+        key: config key for the message.
+        accelerator: value of the key.
     """
     if accelerator == "gpu" and not on_gpu(accelerator):
         raise ConfigError(f"{key}=gpu: there is no GPU here (`kjcm doctor` shows the devices). Use {key}=cpu.")
 
 
 def device_count(devices: Any) -> int | None:
-    """Return how many devices `trainer.devices` asks for, None where it is all that there are.
+    """Return the number of devices in `trainer.devices`; None for all devices.
 
     Raises:
-        ConfigError: Lightning understands it neither.
+        ConfigError: the value is invalid for Lightning.
     """
     if isinstance(devices, list):
         return len(devices)
@@ -61,26 +61,26 @@ def device_count(devices: Any) -> int | None:
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
-    """Return what 'auto' means on this device: bf16-mixed where it computes in bfloat16 itself, else 32-true."""
+    """Return the precision for 'auto': bf16-mixed if the device has native bfloat16, otherwise 32-true."""
     if precision == "16-mixed" and accelerator == "cpu":
-        raise ConfigError("trainer.precision=16-mixed needs a GPU: use auto, bf16-mixed or 32-true on a CPU.")
+        raise ConfigError("trainer.precision=16-mixed needs a GPU. On a CPU use auto, bf16-mixed or 32-true.")
     if precision != "auto":
         return precision
     return "bf16-mixed" if has_bf16(on_gpu(accelerator)) else "32-true"
 
 
 def has_bf16(gpu: bool) -> bool:
-    """Tell whether the GPU, or the processor (AVX512-BF16 or AMX), computes in bfloat16 itself."""
+    """Return whether the GPU, or the processor (AVX512-BF16 or AMX), has native bfloat16."""
     import torch
 
-    if gpu:  # older ones emulate it, slowly, and have no `varlen_attn`
+    if gpu:  # older GPUs emulate bfloat16 slowly and have no `varlen_attn`
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def quiet() -> None:
-    """Keep what Lightning says to developers of it off the screen; warnings that concern a user's data stay."""
+    """Hide Lightning's messages to developers; keep warnings about a user's data."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -95,7 +95,7 @@ def quiet() -> None:
 
 
 def device_name(device: Any) -> str:
-    """Return what a torch device is called by its maker."""
+    """Return the product name of a torch device."""
     import torch
 
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})"

@@ -1,4 +1,4 @@
-"""How a model learns: its loss, its optimiser with parameter groups, its schedule and the limit of its gradient."""
+"""How a model learns: loss, optimiser with parameter groups, schedule and gradient clipping."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ from kjcm.model.losses import CrossEntropy
 from kjcm.parts import TARGET, build, target_of
 
 ADAM: Mapping[str, Any] = {TARGET: "torch.optim.Adam", "lr": 1e-3}
-LAYER = re.compile(r"\b(?:layers?|h|blocks?)\.(\d+)\.")  # of a weight's name, as encoders of transformers number them
+LAYER = re.compile(r"\b(?:layers?|h|blocks?)\.(\d+)\.")  # layer number in a weight's name
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class ParamGroups:
     """The parameter groups of an optimiser.
 
     Attributes:
-        layer_decay: the rate of each layer as a factor of the rate of the layer above; embeddings have the least, the
-            head has `optim.lr`. 1: all alike.
+        layer_decay: each layer's rate, as a factor of the rate of the layer above. The head has `optim.lr`, and the
+            embeddings have the lowest rate. 1: equal rates.
         decay_all: whether biases and norms have weight decay too.
-        freeze_embeddings: whether embeddings keep their weights.
-        freeze_layers: how many of the first layers keep their weights.
+        freeze_embeddings: whether the embeddings are frozen.
+        freeze_layers: number of first layers to freeze.
     """
 
     layer_decay: float = 1.0
@@ -40,11 +40,11 @@ class Learning:
     """How a model learns.
 
     Attributes:
-        optim: node of a `torch.optim.Optimizer`, with its arguments.
-        loss: gives each row's loss, see `kjcm.model.losses`.
-        schedule: what a step's rate is, see `kjcm.engine.schedules`.
-        groups: the parameter groups.
-        clip: largest norm (or value) of the gradient; None: no limit.
+        optim: config node of a `torch.optim.Optimizer` with its arguments.
+        loss: returns each row's loss, see `kjcm.model.losses`.
+        schedule: returns a step's rate, see `kjcm.engine.schedules`.
+        groups: parameter groups.
+        clip: largest norm (or value) of the gradient; None: no clipping.
         clip_by: 'norm' or 'value'.
     """
 
@@ -59,8 +59,8 @@ class Learning:
         """Return the optimiser of a module's weights; each group's `initial_lr` is its rate before the schedule.
 
         Args:
-            module: the encoder and, where it has weights of its own, the loss.
-            fused: whether one kernel runs the whole optimiser, if it has such a one.
+            module: the encoder, with the loss if the loss has weights.
+            fused: whether to use the optimiser's fused kernel.
 
         Raises:
             ConfigError: the optimiser refuses its arguments.
@@ -72,7 +72,7 @@ class Learning:
         return optimizer
 
     def limit(self, weights: Iterator[nn.Parameter], *, foreach: bool | None = None) -> None:
-        """Limit the gradient of some weights."""
+        """Clip the gradient of some weights."""
         if self.clip is None:
             return
         if self.clip_by == "value":
@@ -81,15 +81,13 @@ class Learning:
             torch.nn.utils.clip_grad_norm_(weights, self.clip, foreach=foreach)
 
     def _groups_of(self, module: nn.Module) -> Any:
-        """Return the weights that learn, in groups of one rate and one weight decay."""
+        """Return the trainable weights, in groups of one rate and one weight decay."""
         named = [(name, weight) for name, weight in module.named_parameters() if weight.requires_grad]
         chosen = self.groups
         if chosen.layer_decay == 1.0 and chosen.decay_all:
             return [weight for _, weight in named]
         if chosen.layer_decay != 1.0 and "lr" not in self.optim:
-            raise ConfigError(
-                "param_groups.layer_decay needs optim.lr, from which the rates of the layers are computed."
-            )
+            raise ConfigError("param_groups.layer_decay needs optim.lr to compute each layer's rate. Set optim.lr.")
         depth = max((_layer(name) or 0 for name, _ in named), default=0)
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, weight in named:
@@ -106,10 +104,10 @@ class Learning:
 
 
 def freeze(encoder: nn.Module, groups: ParamGroups) -> None:
-    """Let the embeddings and the first layers of an encoder keep their weights.
+    """Freeze the embeddings and the first layers of an encoder.
 
     Raises:
-        ConfigError: it has fewer layers.
+        ConfigError: the encoder has fewer layers.
     """
     named = list(encoder.named_parameters())
     layers = max((_layer(name) or 0 for name, _ in named), default=0)
@@ -122,17 +120,17 @@ def freeze(encoder: nn.Module, groups: ParamGroups) -> None:
 
 
 def _layer(name: str) -> int | None:
-    """Return a weight's layer, counted from 1; 0 for the embeddings, None for what is above the layers, as the head."""
+    """Return a weight's layer, counted from 1; 0 for the embeddings, None above the layers, as in the head."""
     if found := LAYER.search(name):
         return int(found[1]) + 1
     return 0 if "embeddings" in name else None
 
 
 def is_target(node: Mapping[str, Any], *targets: object) -> bool:
-    """Return whether a node names one of some classes."""
+    """Return whether a node's `_target_` is one of the targets."""
     return target_of("", node) in targets
 
 
 def counts_of(labels: Any, classes: int) -> Tensor:
-    """Return the training rows of each class, at least 1, as losses take them: float [classes]; labels: int64 [rows]."""
+    """Return each class's training rows, at least 1, for losses: float [classes]; labels: int64 [rows]."""
     return torch.bincount(torch.from_numpy(labels), minlength=classes).clamp(min=1).float()

@@ -1,4 +1,4 @@
-"""What kjcm uses of Lightning beyond its documented interface; a test compares each with the installed version."""
+"""Lightning's internals that kjcm uses; a test compares each one with the installed version."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +10,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Position:
-    """Between two steps of a training.
+    """A position between two steps of a training.
 
     Attributes:
-        epoch: whole epochs done.
-        step: batches of rows done of the next one, fewer than it has.
-        steps: batches of rows an epoch.
-        block: batches of rows that the engine takes a call of Lightning.
-        accumulated: batches of rows an optimiser step.
+        epoch: finished epochs.
+        step: finished batches of the current epoch, fewer than `steps`.
+        steps: batches per epoch.
+        block: batches per call of Lightning.
+        accumulated: batches per optimiser step.
     """
 
     epoch: int
@@ -30,7 +30,7 @@ class Position:
 def loops_at(trainer: pl.Trainer, position: Position) -> dict[str, Any]:
     """Return the state of a new Trainer's fit loop at a position, for the `loops` of a checkpoint.
 
-    Where no whole batch of the epoch is done, the epoch begins anew for Lightning: its sampler leaves out the rows done.
+    Before the epoch's first finished call, Lightning starts the epoch again, and the sampler skips the finished rows.
     """
     loops = trainer.fit_loop.state_dict()
     batches, batch = -(-position.steps // position.block), position.step // position.block
@@ -73,17 +73,17 @@ def count_steps(trainer: pl.Trainer, steps: int) -> None:
 
 
 def epochs_processed(trainer: pl.Trainer) -> int:
-    """Return the epoch of the training's next batch, also before Lightning has set its `current_epoch`."""
+    """Return the epoch of the next batch, also before Lightning sets `current_epoch`."""
     return int(trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
 
 
 def checkpoint_of(trainer: pl.Trainer) -> dict[str, Any]:
-    """Return the whole state of a training without writing it; every process takes part."""
+    """Return the whole state of a training without writing it; every process must call this function."""
     return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
 
 
 def averaged_weights(trainer: pl.Trainer) -> dict[str, Tensor] | None:
-    """Return the weights that a callback of Lightning's averages, None where none has averaged any yet."""
+    """Return the weights that a WeightAveraging callback has averaged; None without any."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         model = callback._average_model if isinstance(callback, WeightAveraging) else None
         if model is not None and model.n_averaged > 0:
@@ -92,12 +92,12 @@ def averaged_weights(trainer: pl.Trainer) -> dict[str, Tensor] | None:
 
 
 def leave_signals_alone(trainer: pl.Trainer) -> None:
-    """Keep Lightning's signal handlers from being installed: they stop without saving, or write their own checkpoint."""
+    """Prevent Lightning's signal handlers, which stop without saving or write their own checkpoint."""
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
 
 def stop_processes(trainer: pl.Trainer, signal: int) -> None:
-    """Send a signal to the processes that the Trainer has started, if any."""
+    """Send a signal to the processes that the Trainer has started."""
     if launcher := trainer.strategy.launcher:
         launcher.kill(signal)
 
@@ -106,7 +106,7 @@ class ProgressBar(RichProgressBar):
     """The rich progress bar, with epochs counted from 1 and without the logger's version number."""
 
     def _get_train_description(self, current_epoch: int) -> str:
-        # as wide as the other bar's, else both would flicker
+        # The same width as the validation bar keeps both from flickering.
         return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The LightningModule: an encoder that learns as its config says, and metrics on the device."""
+"""The LightningModule: an encoder with its loss, optimiser and schedule, and metrics on the device."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,17 +19,17 @@ from kjcm.engine.scores import MeanLoss, Scores
 from kjcm.errors import KjcmError
 from kjcm.model.attention import Layout
 
-SHOWN_CODES = 10  # codes and probabilities kept of each row
+SHOWN_CODES = 10  # codes and probabilities of each row
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """The first codes of many rows.
+    """The most probable codes of many rows.
 
     Attributes:
-        rows: [rows], the row numbers.
-        top: [rows, k], class indices, likeliest first.
-        prob: [rows, k], their probabilities.
+        rows: [rows], row numbers.
+        top: [rows, k], class indices, most probable first.
+        prob: [rows, k], probabilities of `top`.
         logits: [rows, classes], float32.
     """
 
@@ -43,15 +43,15 @@ class Classifier(pl.LightningModule):
     """An encoder that learns the classes of a cohort.
 
     Args:
-        encoder: gives logits [batch, classes] for input_ids and attention_mask [batch, tokens].
-        classes: the ordered codes; they travel with every checkpoint.
-        classes_hash: their hash.
-        learning: loss, optimiser and schedule; None for a module that only measures.
-        dropout_seed: seeds.dropout; with epoch, step and process it decides the dropout of that step.
-        unseen: how many codes of the validation and of the test rows are no class; such rows count as errors.
-        metrics: makes the further metrics of one side, given how many classes its rows may have.
-        fused: one kernel for the whole optimiser.
-        attention_dropout: False leaves the attention's dropout out of packed batches.
+        encoder: returns logits [batch, classes] for input_ids and attention_mask [batch, tokens].
+        classes: the ordered codes; every checkpoint contains them.
+        classes_hash: hash of `classes`.
+        learning: loss, optimiser and schedule; None for a module that is only evaluated.
+        dropout_seed: seeds.dropout; this seed, epoch, step and rank determine a step's dropout.
+        unseen: number of codes in the validation and test rows that are not classes; their rows count as errors.
+        metrics: builds the further metrics of one side from the number of classes of its rows.
+        fused: use the optimiser's fused kernel.
+        attention_dropout: False leaves out the attention dropout of packed batches.
     """
 
     def __init__(
@@ -73,18 +73,18 @@ class Classifier(pl.LightningModule):
         self.classes, self.classes_hash = tuple(classes), classes_hash
         self.learning, self.dropout_seed = learning, dropout_seed
         if learning is not None:
-            self.loss = learning.loss  # a loss may have weights, which move to the device and learn with the encoder's
+            self.loss = learning.loss  # as a submodule: a loss may have weights
         self.validation_scores, self.test_scores = (
             Scores(len(classes), (unseen or {}).get(side, 0), metrics) for side in ("validation", "test")
         )
         self.train_loss = MeanLoss()
-        # a loss that is not a number counts as infinite: torchmetrics would leave it out of the mean
+        # NaN counts as infinite, because torchmetrics would leave it out of the mean.
         self.validation_loss = MeanMetric(nan_strategy=math.inf)
         self.predicted: list[Predictions] = []  # of the last test
-        self.validated: list[Predictions] = []  # of the last validation that is no part of a training
-        self.epoch, self.step = 0, 0  # the next step: its epoch, and its number in it
-        self.capture_seconds = 0.0  # that compiling and capturing a step took
-        self._seeds: tuple[int, list[int]] = (-1, [])  # an epoch and the seeds of its steps
+        self.validated: list[Predictions] = []  # of the last validation outside training
+        self.epoch, self.step = 0, 0  # epoch of the next step, and its number there
+        self.capture_seconds = 0.0  # time to compile and capture a step
+        self._seeds: tuple[int, list[int]] = (-1, [])  # an epoch and its steps' seeds
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits [batch, classes]."""
@@ -94,13 +94,13 @@ class Classifier(pl.LightningModule):
         return self.encoder.packed(batch["input_ids"], batch["positions"], layout)  # type: ignore[no-any-return, operator]
 
     def measured(self, batch: Batch) -> Tensor:
-        """Return logits in float32 whatever the training's precision, so that every device measures the same model."""
+        """Return logits in float32 for any training precision, so that every device evaluates the same model."""
         with torch.autocast(self.device.type, enabled=False):
             return self(batch).float()  # type: ignore[no-any-return]
 
     def on_train_epoch_start(self) -> None:
-        """Count the steps of a new epoch."""
-        if self.epoch != self.current_epoch:  # else it goes on in this one
+        """Restart the count of steps in a new epoch."""
+        if self.epoch != self.current_epoch:  # equal after a resume within the epoch
             self.epoch, self.step = self.current_epoch, 0
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -108,12 +108,12 @@ class Classifier(pl.LightningModule):
         self.seed_dropout()
 
     def seed_dropout(self) -> None:
-        """Seed the dropout of the next step: a run may go on at any step, whatever was drawn before it."""
+        """Seed the dropout of the next step, so that a run can resume at any step."""
         if self._seeds[0] != self.epoch:
             source = np.random.SeedSequence([self.dropout_seed, self.epoch, self.global_rank])
             self._seeds = self.epoch, source.generate_state(self._steps_per_epoch, np.uint64).tolist()
         seed, device = self._seeds[1][self.step], self.device
-        if device.type == "cuda":  # torch.manual_seed would seed every device, and format a traceback to do so
+        if device.type == "cuda":  # torch.manual_seed is slow: it seeds every device
             torch.cuda.default_generators[device.index or 0].manual_seed(seed)
         elif device.type == "cpu":
             torch.default_generator.manual_seed(seed)
@@ -122,7 +122,7 @@ class Classifier(pl.LightningModule):
 
     @property
     def next_rate(self) -> float:
-        """The learning rate of the step to come."""
+        """Return the learning rate of the next step."""
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         return float(optimizer.param_groups[0]["lr"])
 
@@ -132,9 +132,9 @@ class Classifier(pl.LightningModule):
         return int(data.steps_per_epoch)
 
     def training_step(self, batch: Batch) -> Tensor:
-        """Return the loss whose gradient, averaged over processes, is that of the whole batch's mean."""
+        """Return a loss whose gradient, averaged over processes, is the gradient of the whole batch's mean."""
         self.step += 1
-        if not len(batch["labels"]):  # the last batch has fewer rows than there are processes
+        if not len(batch["labels"]):  # fewer rows than processes in the last batch
             return 0.0 * torch.stack([weight.sum() for weight in self.parameters()]).sum()
         total = self.loss(self(batch), batch["labels"]).sum()
         rows = len(batch["labels"])
@@ -143,10 +143,10 @@ class Classifier(pl.LightningModule):
         return total * (self.trainer.world_size / batch["of_rows"])  # type: ignore[no-any-return]
 
     def on_train_epoch_end(self) -> None:
-        """Log the mean loss of the epoch's rows and the learning rate.
+        """Log the epoch's mean loss over rows and the learning rate.
 
         Raises:
-            KjcmError: the loss is no longer a number.
+            KjcmError: the loss is not finite.
         """
         loss = float(self.train_loss.compute())
         if not math.isfinite(loss):
@@ -157,14 +157,14 @@ class Classifier(pl.LightningModule):
         self.log_dict({"train_loss": self.train_loss, "lr": self.next_rate})
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the rows of an earlier validation."""
+        """Discard the rows of an earlier validation."""
         self.validated = []
 
     def validation_step(self, batch: Batch) -> None:
-        """Add rows to the validation loss and metrics; once the training is over, keep their logits."""
+        """Add rows to the validation loss and metrics; after the training, keep their logits."""
         logits = self.measured(batch)
         labels = batch["labels"]
-        known = labels < len(self.classes)  # a code without training rows has no logit, so no loss
+        known = labels < len(self.classes)  # codes without training rows have no logit
         if known.any():
             loss = functional.cross_entropy(logits[known], labels[known])
             self.validation_loss.update(loss, int(known.sum()))
@@ -173,7 +173,7 @@ class Classifier(pl.LightningModule):
             self.validated.append(first_codes(logits, batch["rows"]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log validation loss and metrics; those of the trained model are no point of a curve over epochs."""
+        """Log validation loss and metrics; loggers receive only those of an epoch, not those of the trained model."""
         values = {f"val_{name}": value for name, value in self.validation_scores.summary()[0].items()}
         of_an_epoch = self.trainer.state.fn == "fit"
         self.log("val_loss", self.validation_loss, prog_bar=True, logger=of_an_epoch)
@@ -181,25 +181,25 @@ class Classifier(pl.LightningModule):
         self.validation_scores.reset()
 
     def on_test_epoch_start(self) -> None:
-        """Forget the rows of an earlier test."""
+        """Discard the rows of an earlier test."""
         self.predicted = []
         self.test_scores.reset()
 
     def test_step(self, batch: Batch) -> None:
-        """Add rows to the test metrics and keep their first codes."""
+        """Add rows to the test metrics and keep their most probable codes."""
         logits = self.measured(batch)
         self.test_scores.update(logits, batch["labels"])
         self.predicted.append(first_codes(logits, batch["rows"]))
 
     def configure_optimizers(self) -> Any:
-        """Return the optimiser, with its schedule stepped once an optimiser step."""
+        """Return the optimiser with its schedule, which advances once per optimiser step."""
         optimizer, schedule = self.new_optimizer(), self._learning.schedule
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def new_optimizer(self) -> torch.optim.Optimizer:
-        """Return the optimiser of the weights that learn."""
+        """Return the optimiser of the trainable weights."""
         return self._learning.optimizer(self, fused=self.fused)
 
     @property
@@ -210,22 +210,22 @@ class Classifier(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """Limit the gradient; Lightning itself refuses to for a fused optimiser in mixed precision."""
+        """Clip the gradient; Lightning refuses to do so for a fused optimiser in mixed precision."""
         self._learning.limit(self.parameters())
 
     def on_train_start(self) -> None:
-        """Run optimiser and schedule in this module's way; a checkpoint may be of another device's or engine's."""
+        """Set this module's optimiser flags and schedule, because a checkpoint may come from another device or engine."""
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         for group in optimizer.param_groups:
             ours = {"fused": self.fused or None, "capturable": False}
             group.update({name: value for name, value in ours.items() if name in group}, lr=float(group["lr"]))
-        for config in self.trainer.lr_scheduler_configs:  # a captured training's checkpoint has none of it
+        for config in self.trainer.lr_scheduler_configs:  # a captured training saves none
             config.scheduler.last_epoch = self.trainer.global_step
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Send the class order along, where the training is, and the sum of the epoch's losses over all processes.
+        """Add the class order, the position of the training, and the epoch's sum of losses over all processes.
 
-        The position takes the place of Lightning's counters, whose unit is an engine's batch.
+        The position replaces Lightning's counters, whose unit is an engine's batch.
         """
         over = self.step == self._steps_per_epoch
         sums = torch.stack([self.train_loss.total, self.train_loss.rows])
@@ -239,7 +239,7 @@ class Classifier(pl.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on where a checkpoint was made, be it by another engine or number of processes.
+        """Resume from a checkpoint, also from another engine or number of processes.
 
         Raises:
             KjcmError: the class order differs.
@@ -252,11 +252,11 @@ class Classifier(pl.LightningModule):
         position = Position(self.epoch, self.step, data.steps_per_epoch, data.block or 1, accumulated)
         checkpoint["loops"] = {"fit_loop": loops_at(self.trainer, position)}
         if self.step and self.global_rank == 0:
-            self.train_loss.update(torch.tensor(0.0), 0)  # else it warns that it holds nothing
+            self.train_loss.update(torch.tensor(0.0), 0)  # avoids a warning about an empty metric
             self.train_loss.total, self.train_loss.rows = place["losses"].to(self.train_loss.device).unbind()
 
     def require_same_classes(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse a checkpoint of other classes.
+        """Check the classes of a checkpoint.
 
         Raises:
             KjcmError: the class order differs.
@@ -264,12 +264,12 @@ class Classifier(pl.LightningModule):
         theirs = checkpoint.get("kjcm", {}).get("classes_hash")
         if theirs != self.classes_hash:
             raise KjcmError(
-                f"The checkpoint is of other classes (hash {str(theirs)[:12]}, here {self.classes_hash[:12]}). It belongs "
-                "to another cohort: use its own run, or start over with overwrite=true."
+                f"The checkpoint has other classes (hash {str(theirs)[:12]}, here {self.classes_hash[:12]}). It belongs "
+                "to another cohort. Use that cohort's run, or start again with overwrite=true."
             )
 
 
 def first_codes(logits: Tensor, rows: Tensor) -> Predictions:
-    """Return the first ten codes of each row with their probabilities; logits: [rows, classes] in float32."""
+    """Return each row's ten most probable codes with probabilities; logits: [rows, classes] in float32."""
     prob, top = logits.softmax(dim=1).topk(min(SHOWN_CODES, logits.shape[1]), dim=1)
     return Predictions(rows.cpu(), top.cpu(), prob.cpu(), logits.cpu())

@@ -1,7 +1,7 @@
-"""Learning-rate schedules: what each step's rate is, as a factor of `optim.lr`.
+"""Learning-rate schedules: each step's rate as a factor of `optim.lr`.
 
-A schedule is called with a step, counted from 0, and the number of all steps. It keeps no state, so a run resumes at any step
-and every engine follows it.
+A schedule is called with a step, counted from 0, and the number of all steps. A schedule has no state, so a run can resume
+at any step with any engine.
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Constant:
-    """The same rate throughout, after a linear warm-up.
+    """A constant rate after a linear warm-up.
 
     Attributes:
         warmup: share of the steps in which the rate rises from 0.
@@ -30,13 +30,13 @@ class Constant:
         return self.after_warmup(max(0.0, (steps - step) / max(1.0, steps - rise)))
 
     def after_warmup(self, left: float) -> float:
-        """Return the factor where `left`, from 1 to 0, is the share of the steps after the warm-up that are still to come."""
+        """Return the factor; `left`, from 1 to 0, is the share of the steps after the warm-up that remain."""
         return 1.0
 
 
 @dataclass(frozen=True)
 class Linear(Constant):
-    """A linear fall to 0 at the last step."""
+    """A linear decay to 0 at the last step."""
 
     def after_warmup(self, left: float) -> float:
         """Return the factor."""
@@ -48,7 +48,7 @@ class Cosine(Constant):
     """Half a cosine from 1 down to `least` (Loshchilov and Hutter, ICLR 2017).
 
     Attributes:
-        least: the factor at the end.
+        least: factor at the end.
     """
 
     least: float = 0.0

@@ -1,8 +1,8 @@
 """Attention over packed texts, through transformers' own attention interface.
 
-A packed batch is one row of tokens, text after text. transformers hands the keyword arguments of a forward down to the
-attention function, so its encoders run packed unchanged once they use the function of this module; without a layout it
-computes what `sdpa` computes.
+A packed batch is one row of tokens, text after text. transformers passes the keyword arguments of a forward to the
+attention function, so its encoders can run packed unchanged if they use `packed_attention`. Without a layout,
+`packed_attention` computes what `sdpa` computes.
 """
 
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ PACKABLE = ("distilbert", "bert", "electra", "roberta", "xlm-roberta")  # model_
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the texts of a packed batch lie.
+    """The positions of the texts in a packed batch.
 
     Attributes:
-        starts: [texts + 1], int32; text i is the tokens starts[i] to starts[i + 1].
-        places: [tokens of texts], text * longest + position of each token: its place when the texts are padded. Tokens
-            after these are filler, which attends to nothing.
-        valid: [texts, 1, 1, longest], which of these places hold a token.
-        dropout: whether the attention's dropout applies, where a model has one.
-        varlen: attend by PyTorch's `varlen_attn` (CUDA, half precision, no dropout) instead of padded.
+        starts: [texts + 1], int32; text i has the tokens starts[i] to starts[i + 1].
+        places: [tokens of texts], each token's index in the padded texts: text * longest + position. Further tokens are
+            filler, which attends to nothing.
+        valid: [texts, 1, 1, longest], which padded positions contain a token.
+        dropout: whether the model's attention dropout applies.
+        varlen: use PyTorch's `varlen_attn` (CUDA, half precision, no dropout) instead of padding.
     """
 
     starts: Tensor
@@ -40,23 +40,23 @@ class Layout:
 
     @property
     def longest(self) -> int:
-        """Places of each text."""
+        """Return the positions of each padded text."""
         return self.valid.shape[-1]
 
     def padded(self, tokens: Tensor) -> Tensor:
-        """Return tokens [tokens, width] as texts [texts, longest, width], zeros where there is no token."""
+        """Return tokens [tokens, width] as padded texts [texts, longest, width], with zeros for padding."""
         real = tokens[: len(self.places)]
         spread = real.new_zeros(self.valid.numel(), real.shape[1]).index_copy_(0, self.places, real)
         return spread.view(len(self.valid), self.longest, -1)
 
     def packed(self, texts: Tensor, tokens: int) -> Tensor:
-        """Return the tokens [tokens, width] of padded texts [texts, longest, width], zeros for filler."""
+        """Return the tokens [tokens, width] of padded texts [texts, longest, width], with zeros for filler."""
         real: Tensor = _Gather.apply(texts.flatten(0, 1), self.places)  # type: ignore[no-untyped-call]
         return functional.pad(real, (0, 0, 0, tokens - len(real)))
 
 
 class _Gather(torch.autograd.Function):
-    """The tokens at some places; no place of a text is asked for twice, so the derivative is a copy and no sum."""
+    """Select tokens by index; no index occurs twice, so the derivative is a copy instead of a sum."""
 
     @staticmethod
     def forward(ctx: Any, padded: Tensor, places: Tensor) -> Tensor:
@@ -83,14 +83,14 @@ def packed_attention(
 ) -> tuple[Tensor, Tensor | None]:
     """Attend within each text of a packed batch; query, key, value: [1, heads, tokens, width] -> [1, tokens, heads, width].
 
-    The texts are padded for attention alone, where most of the cost is not; dropout is exact there.
+    The texts are padded for attention only, which is a small part of the cost; dropout is exact.
     """
     if layout is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     q, k, v = (packed[0].transpose(0, 1) for packed in (query, key, value))  # [tokens, heads, width]
-    if layout.varlen and q.shape[-1] % 8 == 0:  # it has no kernel for other widths
+    if layout.varlen and q.shape[-1] % 8 == 0:  # no kernel for other widths
         return _varlen(q, k, v, layout)[None], None
     heads, width = q.shape[1:]
 
@@ -109,7 +109,7 @@ def packed_attention(
 
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
-    """Attend over [tokens, heads, width] as they lie; its scale, 1 / sqrt(width), is that of every packable encoder."""
+    """Attend over packed [tokens, heads, width]; every packable encoder has the scale 1 / sqrt(width)."""
     from torch.nn.attention.varlen import varlen_attn
 
     query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
@@ -118,7 +118,7 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor
 
 
 def use_packed_attention(model: PreTrainedModel) -> None:
-    """Make a transformers model of a `PACKABLE` kind attend by `packed_attention`."""
+    """Let a transformers model of a `PACKABLE` type use `packed_attention`."""
     AttentionInterface.register(NAME, packed_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)

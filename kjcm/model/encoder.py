@@ -1,4 +1,4 @@
-"""Any Hugging Face encoder with a classification head, loaded or from a random start, and its folder on disk."""
+"""Hugging Face encoders with a classification head: build, load and save."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from kjcm.model.encoder_config import config_from, config_in
 from kjcm.model.last_layer import first_states, padded_first_only
 from kjcm.records import read_json, require_regular
 
-MOST_WEIGHTS = 64 << 30  # bytes of a file beside weights to start from
+MOST_WEIGHTS = 64 << 30  # bytes of a file in a pretrained folder
 
 
 class MeanPooled(nn.Module):
@@ -25,7 +25,7 @@ class MeanPooled(nn.Module):
         self.config = config
         self.encoder = encoder
         if getattr(encoder, "pooler", None) is not None:
-            encoder.pooler = None  # type: ignore[assignment] # a pooler that nothing uses would stand still, and DDP refuses such weights
+            encoder.pooler = None  # type: ignore[assignment] # DDP refuses weights without a gradient
         names = ("classifier_dropout", "hidden_dropout_prob", "dropout")  # BERT's two and DistilBERT's
         rates = [rate for name in names if (rate := getattr(config, name, None)) is not None]
         self.dropout = nn.Dropout(rates[0] if rates else 0.1)
@@ -47,7 +47,7 @@ class MeanPooled(nn.Module):
 
 
 class FirstToken(nn.Module):
-    """transformers' own sequence classifier of the architecture: its head on the first token."""
+    """The architecture's own sequence classifier in transformers, with its head on the first token."""
 
     def __init__(self, classifier: PreTrainedModel) -> None:
         super().__init__()
@@ -79,14 +79,14 @@ class FirstToken(nn.Module):
 
 def hidden_states(body: PreTrainedModel, input_ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
     """Return the last hidden states [tokens, width] of a packed batch; input_ids and positions: [tokens]."""
-    if "roberta" in body.config.model_type:  # its positions begin after the padding's
+    if "roberta" in body.config.model_type:  # positions begin after the padding's
         positions = positions + body.config.pad_token_id + 1
     found = body(input_ids=input_ids[None], position_ids=positions[None], layout=layout)
     return found.last_hidden_state[0]  # type: ignore[no-any-return]
 
 
 def can_pack(model: MeanPooled | FirstToken) -> bool:
-    """Make an encoder able to run packed; return whether its architecture can."""
+    """Prepare an encoder for packed batches; return whether its architecture supports them."""
     if model.config.model_type not in PACKABLE:
         return False
     use_packed_attention(model.encoder if isinstance(model, MeanPooled) else model.classifier)
@@ -94,7 +94,7 @@ def can_pack(model: MeanPooled | FirstToken) -> bool:
 
 
 def for_padded_coding(model: MeanPooled | FirstToken) -> None:
-    """Leave out what no logit of a padded batch depends on; such a model learns no more."""
+    """Leave out computations that no logit of a padded batch needs; the model can no longer be trained."""
     if isinstance(model, FirstToken) and model.config.model_type == "distilbert":
         padded_first_only(model.classifier.base_model)
 
@@ -113,18 +113,18 @@ def build_encoder(
     """Return an encoder with a head for `classes` classes.
 
     Args:
-        pretrained: hub name or folder; None starts from random weights in `shape`.
-        shape: model_type and its sizes, as transformers names them.
+        pretrained: hub name or folder; None: random weights of `shape`.
+        shape: model_type and sizes, with transformers' names.
         pooling: 'cls' (transformers' own head) or 'mean'.
         classes: number of classes.
-        vocabulary: pieces of the tokenizer.
+        vocabulary: number of tokens of the tokenizer.
         pad: the tokenizer's padding id.
         max_length: most tokens of a text.
         seed: seeds.init.
 
     Raises:
         KjcmError: the weights cannot be loaded.
-        ConfigError: tokenizer and weights do not fit, or a length is beyond what the encoder has positions for.
+        ConfigError: tokenizer and weights do not fit, or `max_length` exceeds the encoder's positions.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -140,15 +140,15 @@ def build_encoder(
             model = _from_pretrained(pretrained, pooling, classes)
     if model.config.vocab_size < vocabulary:
         raise ConfigError(
-            f"The tokenizer has {vocabulary:,} pieces and {pretrained} only {model.config.vocab_size:,}: they do not "
+            f"The tokenizer has {vocabulary:,} tokens and {pretrained} only {model.config.vocab_size:,}: they do not "
             "belong together. Use the model's own tokenizer (tokenizer=huggingface, or tokenizer=kobert)."
         )
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is not None and "roberta" in model.config.model_type:
-        positions -= pad + 1  # its positions begin after the padding's
+        positions -= pad + 1  # positions begin after the padding's
     if positions is not None and max_length > positions:
-        raise ConfigError(f"model.max_length={max_length}: this encoder has {positions} positions.")
-    return model.train()  # transformers gives loaded weights in eval mode, and Lightning leaves modes alone
+        raise ConfigError(f"model.max_length={max_length}: this encoder has {positions} positions. Use at most that.")
+    return model.train()  # transformers loads in eval mode, and Lightning keeps modes
 
 
 def _from_config(config: PretrainedConfig, pooling: str) -> MeanPooled | FirstToken:
@@ -174,7 +174,7 @@ def _from_pretrained(name: str, pooling: str, classes: int) -> MeanPooled | Firs
             body
         ):  # transformers starts them at random and goes on
             raise ValueError(f"they are of another kind of model; missing are {some(sorted(found['missing_keys']))}")
-    except Exception as error:  # transformers raises OSError, ValueError, SafetensorError, ... for missing or broken
+    except Exception as error:  # OSError, ValueError, SafetensorError, ...
         raise KjcmError(
             f"model.pretrained={name}: no weights could be loaded ({first_line(error)}). Give model.pretrained=FOLDER with "
             "config.json and model.safetensors, model.pretrained=null for a random start, or model=tiny."
@@ -183,7 +183,7 @@ def _from_pretrained(name: str, pooling: str, classes: int) -> MeanPooled | Firs
 
 
 def save_encoder(model: MeanPooled | FirstToken, folder: Path) -> None:
-    """Write config.json and model.safetensors; a first-token model is one that transformers loads by itself."""
+    """Write config.json and model.safetensors; transformers can load a first-token model by itself."""
     if isinstance(model, FirstToken):
         model.classifier.save_pretrained(folder)
         return
@@ -195,10 +195,10 @@ def save_encoder(model: MeanPooled | FirstToken, folder: Path) -> None:
 
 
 def load_encoder(folder: Path, pooling: str) -> MeanPooled | FirstToken:
-    """Load what `save_encoder` wrote; no code and no pickle of the folder is run.
+    """Load an encoder that `save_encoder` wrote, without running code or pickles from the folder.
 
     Raises:
-        KjcmError: a file is missing, truncated or of another shape.
+        KjcmError: a file is missing or truncated, or has other shapes.
     """
     from safetensors.torch import load_file
 
@@ -208,7 +208,7 @@ def load_encoder(folder: Path, pooling: str) -> MeanPooled | FirstToken:
         model = _from_config(config, pooling)
         target: nn.Module = model.classifier if isinstance(model, FirstToken) else model
         target.load_state_dict(load_file(str(folder / "model.safetensors")))
-    except Exception as error:  # a broken folder shows itself in as many ways as there are libraries beneath
+    except Exception as error:  # every library below has its own errors
         raise KjcmError(
             f"{folder}: the model cannot be loaded, it is incomplete or damaged ({first_line(error)})."
         ) from None
@@ -216,7 +216,7 @@ def load_encoder(folder: Path, pooling: str) -> MeanPooled | FirstToken:
 
 
 def _require_shapes(config: PretrainedConfig, pooling: str, file: Path) -> None:
-    """Raise ValueError unless a configuration's weights are those of a file: before room is made for them, however large."""
+    """Raise ValueError unless a configuration's weight shapes are those of a file; check before allocating any weight."""
     from safetensors import safe_open
 
     with safe_open(file, "pt") as stored:

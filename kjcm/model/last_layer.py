@@ -1,8 +1,8 @@
-"""DistilBERT's last layer for the first token alone: a head on that token reads no other, so no other need be computed.
+"""DistilBERT's last layer for the first token only, because the head reads no other token.
 
-The logits are the same, and so is what is learnt. Of the paper's three layers it saves a quarter of all arithmetic: the
-last one's queries, output and feed-forward for all tokens but one; its keys and values are of all. Other encoders stay as
-they are: of twelve layers it would save a fifteenth.
+Logits and gradients are equal. The last layer computes queries, output and feed-forward for one token, and keys and values
+for all tokens. With the paper's three layers this saves a quarter of the arithmetic. Other encoders are unchanged: with
+twelve layers it would save a fifteenth.
 """
 
 from functools import partial
@@ -15,20 +15,20 @@ from kjcm.model.attention import Layout
 
 
 def first_states(body: Any, input_ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
-    """Return the last hidden states [texts, width] of the first tokens of a packed batch; body is a DistilBertModel."""
+    """Return each text's last hidden state of its first token, [texts, width]; body is a DistilBertModel."""
     hidden = body.embeddings(input_ids=input_ids[None], position_ids=positions[None])
     *before, last = body.transformer.layer
     for block in before:
         hidden = block(hidden, layout=layout)
     hidden = hidden[0]
-    first = hidden[layout.starts[:-1].long().clamp(max=len(hidden) - 1)]  # an empty text may begin after the last token
+    first = hidden[layout.starts[:-1].long().clamp(max=len(hidden) - 1)]  # an empty text may start at the end
     key, value = (layout.padded(linear(hidden)) for linear in (last.attention.k_lin, last.attention.v_lin))
     dropout = last.attention.dropout.p if last.training and layout.dropout else 0.0
     return _last(last, first, key, value, layout.valid, dropout)
 
 
 def padded_first_only(body: Any) -> None:
-    """Make the last layer of a DistilBertModel give the first token alone, where nothing is learnt from padded batches."""
+    """Let the last layer of a DistilBertModel return only the first token; for padded batches that are not trained on."""
     block = body.transformer.layer[-1]
     block.forward = partial(_padded, block)
 
@@ -41,7 +41,7 @@ def _padded(block: Any, hidden_states: Tensor, attention_mask: Tensor | None = N
 
 
 def _last(block: Any, first: Tensor, key: Tensor, value: Tensor, valid: Tensor | None, dropout: float) -> Tensor:
-    """Return the block's output [texts, width] of first [texts, width], which attends to key and value [texts, tokens, width]."""
+    """Return the block's output [texts, width] for first [texts, width] with key and value [texts, tokens, width]."""
     attention = block.attention
 
     def heads(states: Tensor) -> Tensor:

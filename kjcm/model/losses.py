@@ -1,12 +1,12 @@
-"""Losses: modules that take logits [rows, classes] and labels [rows], and return a loss for each row: [rows].
+"""Losses: modules that take logits [rows, classes] and labels [rows], and return one loss per row: [rows].
 
-A loss may ask for what is known of the classes, by naming it in its constructor:
+The constructor of a loss may name these arguments:
 
-- `class_counts`: float tensor [classes], the training rows of each class, at least 1;
-- `class_tree`: list of long tensors [classes], one for each level of the classification above the classes', the nearest
-  level first: the index of each class's group at that level.
+- `class_counts`: float tensor [classes], each class's training rows, at least 1;
+- `class_tree`: list of long tensors [classes], one per level above the classes, nearest level first: the index of each
+  class's group at that level.
 
-In a CUDA graph (engine=captured) a loss may not wait for the device: no `.item()`, no boolean indexing.
+In a CUDA graph (engine=captured) a loss must not wait for the device: no `.item()`, no boolean indexing.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ class CrossEntropy(nn.Module):
 
 
 class LabelSmoothing(nn.Module):
-    """Cross-entropy with a share of each label spread over all classes (Szegedy et al., CVPR 2016).
+    """Cross-entropy that spreads a share of each label over all classes (Szegedy et al., CVPR 2016).
 
     Args:
-        smoothing: this share, from 0 to 1.
+        smoothing: the share, from 0 to 1.
     """
 
     def __init__(self, smoothing: float = 0.1) -> None:
@@ -45,7 +45,7 @@ class Focal(nn.Module):
     """Cross-entropy times (1 - p)^gamma, where p is the label's probability (Lin et al., ICCV 2017).
 
     Args:
-        gamma: how far rows that the model finds easy lose weight; 0 is cross-entropy.
+        gamma: larger values give easy rows less weight; 0 is cross-entropy.
     """
 
     def __init__(self, gamma: float = 2.0) -> None:
@@ -56,18 +56,18 @@ class Focal(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return each row's loss."""
         loss = functional.cross_entropy(logits, labels, reduction="none")
-        # a probability that rounding put at 1 has a derivative of 0^(gamma - 1), which below gamma=1 is infinite
+        # A probability rounded to 1 would have the derivative 0^(gamma - 1), which is infinite for gamma < 1.
         return (1 - (-loss).exp()).clamp(min=1e-6) ** self.gamma * loss
 
 
 class ClassBalanced(nn.Module):
-    """Cross-entropy with classes weighted by their effective numbers of rows (Cui et al., CVPR 2019).
+    """Cross-entropy with class weights from the effective number of rows (Cui et al., CVPR 2019).
 
-    The weight of a class with n training rows is (1 - beta) / (1 - beta^n); the weights' mean over classes is 1.
+    The weight of a class with n training rows is (1 - beta) / (1 - beta^n), scaled to a mean of 1 over classes.
 
     Args:
         class_counts: training rows of each class.
-        beta: 0 weighs all classes alike; towards 1 the weights become 1 / n.
+        beta: 0 gives all classes equal weight; towards 1 the weights approach 1 / n.
     """
 
     weights: Tensor
@@ -84,9 +84,9 @@ class ClassBalanced(nn.Module):
 
 
 class LogitAdjusted(nn.Module):
-    """Cross-entropy of logits to which tau times the log of each class's share is added (Menon et al., ICLR 2021).
+    """Cross-entropy of logits plus tau times the log of each class's share (Menon et al., ICLR 2021).
 
-    The shift is in training alone. Rare classes so need the larger logits, and predictions favour them more.
+    The shift applies in training only. So rare classes learn larger logits, and predictions favour them more.
 
     Args:
         class_counts: training rows of each class.
@@ -106,16 +106,16 @@ class LogitAdjusted(nn.Module):
 
 
 class Hierarchical(nn.Module):
-    """The mean of the cross-entropies at the classes' own level and at each level above, weighted.
+    """The weighted mean of the cross-entropies at the classes' level and at each level above.
 
     A group's probability is the sum of its classes' probabilities.
 
     Args:
-        class_tree: each class's group at every level above, the nearest level first.
-        weights: weights of the levels above, the nearest first; the classes' own level has 1. One number is for all.
+        class_tree: each class's group at every level above, nearest level first.
+        weights: weights of the levels above, nearest first, or one number for all; the classes' level has weight 1.
 
     Raises:
-        ValueError: the classification has no level above, or `weights` is not one number a level.
+        ValueError: the classification has no level above, or `weights` does not have one number per level.
     """
 
     def __init__(self, class_tree: Sequence[Tensor], weights: float | Sequence[float] = 0.5) -> None:
@@ -127,7 +127,7 @@ class Hierarchical(nn.Module):
         )
         if len(each) != len(class_tree) or any(weight < 0 for weight in each):
             raise ValueError(
-                f"weights={each}: give one number, or {len(class_tree)} numbers of 0 or more, one a level above"
+                f"weights={each}: give one number, or {len(class_tree)} numbers of 0 or more, one per level above"
             )
         self.weights = each
         for level, groups in enumerate(class_tree):
@@ -145,17 +145,17 @@ class Hierarchical(nn.Module):
 
 
 def _require(name: str, value: float, right: bool, range_: str) -> None:
-    """Raise ValueError if an argument is out of its range."""
+    """Raise ValueError if an argument is out of range."""
     if not right:
         raise ValueError(f"{name}={value}: use a number {range_}")
 
 
 def tree_of(ancestors: Sequence[Sequence[str]]) -> list[Tensor]:
-    """Return the class tree as losses take it.
+    """Return the class tree for losses.
 
     Args:
-        ancestors: [classes], the codes above each class, the top first. Where one class has fewer than others, its
-            topmost code stands for the levels that it lacks, and the class itself where it has none.
+        ancestors: [classes], the codes above each class, top level first. If a class has fewer codes than others, its top
+            code fills the missing levels; if it has none, the class itself does.
     """
     levels = max(map(len, ancestors), default=0)
     tree = []

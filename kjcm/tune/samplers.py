@@ -1,4 +1,4 @@
-"""What proposes a trial's values: Optuna's samplers, seeded trial by trial so that processes need not know of each other."""
+"""Samplers of a study: Optuna's samplers with a seed per trial, so that processes need not communicate."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
@@ -13,22 +13,22 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kjcm.tune.space import Value, points
 
-# Attributes of trials that go on where another was left, that have the values of another, and that are one too many.
+# Attributes of trials that repeat an interrupted trial, have another trial's values, or exceed `trials`.
 AGAIN, SAME, SURPLUS = "again", "same", "surplus"
 
 
 def is_new(trial: FrozenTrial) -> bool:
-    """Return whether a trial counts among those wanted: it neither repeats another nor is one too many."""
+    """Return whether a trial counts towards `trials`: it repeats no other trial and is not surplus."""
     return not {AGAIN, SAME, SURPLUS} & set(trial.user_attrs)
 
 
 def rank(study: Study, number: int) -> int:
-    """Return how many of the trials wanted were begun before trial `number`; the storage numbers them one by one."""
+    """Return how many trials that count towards `trials` started before trial `number`."""
     return sum(is_new(trial) and trial.number < number for trial in _every(study))
 
 
 def origin(study: Study, number: int) -> int:
-    """Return the number of the trial that trial `number` goes on with, perhaps after others: its own where with none."""
+    """Return the number of the first trial that trial `number` repeats, directly or indirectly, or its own number."""
     every = _every(study)
     while AGAIN in every[number].user_attrs:
         number = every[number].user_attrs[AGAIN]
@@ -36,19 +36,19 @@ def origin(study: Study, number: int) -> int:
 
 
 def _every(study: Study) -> list[FrozenTrial]:
-    """Return all trials: Hyperband shows a sampler those of one bracket alone."""
+    """Return all trials, because Hyperband shows a sampler only the trials of one bracket."""
     return study._storage.get_all_trials(study._study_id, deepcopy=False)
 
 
 class Numbered(BaseSampler):
-    """A sampler made anew for each trial from the study's seed and the number of draws before it.
+    """A sampler that is rebuilt for each trial from the study's seed and the number of earlier draws.
 
-    So two processes never draw alike, and a study that goes on draws as one that never stopped: a trial that repeats one
-    that was left is no draw.
+    So two processes never draw the same values, and a resumed study draws the same values as one that never stopped. A
+    trial that repeats an interrupted trial is not a draw.
 
     Args:
-        make: gives the sampler of a seed.
-        seed: the study's.
+        make: returns the sampler of a seed.
+        seed: seed of the study.
     """
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
@@ -56,7 +56,7 @@ class Numbered(BaseSampler):
         self._now = make(seed)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Make the trial's own sampler."""
+        """Build the trial's sampler."""
         first = origin(study, trial.number)
         draws = sum(AGAIN not in other.user_attrs for other in _every(study)[:first])
         seed = np.random.SeedSequence([self._seed, draws]).generate_state(1)[0]
@@ -64,30 +64,30 @@ class Numbered(BaseSampler):
         self._now.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """As the trial's own sampler does."""
+        """Call the trial's sampler."""
         return self._now.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """As the trial's own sampler does."""
+        """Call the trial's sampler."""
         return self._now.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """As the trial's own sampler does."""
+        """Call the trial's sampler."""
         return self._now.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """As the trial's own sampler does."""
+        """Call the trial's sampler."""
         self._now.after_trial(study, trial, state, values)
 
 
 class Grid(BaseSampler):
-    """Every combination once, in an order drawn from the seed.
+    """Propose every combination once, in an order drawn from the seed.
 
-    Optuna's own ends a study from within `optimize` alone, and two processes may take the same point of it.
+    Optuna's GridSampler ends a study only within `optimize`, and two processes may propose the same point.
     """
 
     def __init__(self, distributions: Mapping[str, BaseDistribution], seed: int) -> None:
@@ -97,24 +97,24 @@ class Grid(BaseSampler):
         self._points: list[tuple[Value, ...]] = [found[place] for place in order]
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Nothing: each key is looked up."""
+        """Return nothing; `sample_independent` looks up each key."""
         return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Nothing: each key is looked up."""
+        """Return nothing; `sample_independent` looks up each key."""
         return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Return the key's value in the combination whose turn it is."""
+        """Return the key's value in the trial's combination."""
         return self._points[rank(study, origin(study, trial.number)) % len(self._points)][self._keys.index(param_name)]
 
 
 def sampler_of(name: str, seed: int, startup: int, distributions: Mapping[str, BaseDistribution]) -> BaseSampler:
-    """Return the sampler that a config names; startup: random trials before TPE."""
+    """Return the sampler of a config; startup: random trials before TPE."""
     if name == "grid":
         return Grid(distributions, seed)
     if name == "random":
@@ -123,13 +123,13 @@ def sampler_of(name: str, seed: int, startup: int, distributions: Mapping[str, B
 
 
 def pruner_of(name: str, epochs: int, after: int, least: int) -> BasePruner:
-    """Return the pruner that a config names.
+    """Return the pruner of a config.
 
     Args:
         name: median, hyperband, asha or none.
-        epochs: the most that a trial trains.
-        after: finished trials before the first is pruned (median).
-        least: epochs that every trial gets.
+        epochs: largest number of epochs of a trial.
+        after: finished trials before the first trial is pruned (median).
+        least: epochs of every trial.
     """
     if name == "median":
         return MedianPruner(n_startup_trials=after, n_warmup_steps=least)

@@ -1,4 +1,4 @@
-"""A search space: config keys and what each may be."""
+"""Search spaces: config keys and their possible values."""
 
 import math
 import re
@@ -14,33 +14,36 @@ from kjcm.errors import ConfigError, some
 
 EXAMPLE = "tune=none '+space.optim.lr={low: 1e-5, high: 1e-3, log: true}' '+space.data.batch_size=[32,64]'"
 OF_A_RANGE = ("low", "high", "log", "step")
-MOST_STEPS = 10**9  # of a range of fractions
-# Keys that would change on which rows a trial is judged, that decide nothing, or that the search sets itself.
+MOST_STEPS = 10**9  # steps of a range of fractions
+# Keys that change the rows which judge a trial, that do not affect the result, or that the search sets itself.
 ROWS = ("data", "cutoff", "classification", "preset", "experiment")
 BARRED = (*ROWS, "evaluate", *WHERE_AND_HOW)
-FREE = ("data.batch_size", "seed", "model.lr")  # of these, keys that may be searched: the last two count through others
+FREE = ("data.batch_size", "seed", "model.lr")  # exceptions from BARRED
 PLAIN, NO_TEXTS = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*"), ("null", "true", "false", "nan", "inf")  # to Hydra
 Value = str | int | float | bool | None
 
 
 def distributions_of(space: Mapping[str, Any]) -> dict[str, BaseDistribution]:
-    """Return key -> what Optuna draws its value from.
+    """Return key -> Optuna's distribution of its values.
 
     Args:
-        space: keys as in a config, one within another or dotted; each ends in a list, {choices: [...]},
-            {low, high, log, step}, or null: not searched.
+        space: keys as in a config, nested or dotted; each ends in a list, {choices: [...]}, {low, high, log, step}, or
+            null: not searched.
 
     Raises:
-        ConfigError: there is no key, one that cannot be searched, or an entry that says nothing to draw from.
+        ConfigError: there is no key, a key cannot be searched, or an entry is not a distribution.
     """
     entries = dict(_entries(space))
     if not entries:
         raise ConfigError(
-            f"The search space is empty: choose one of conf/tune, as tune=default, or fill it, as {EXAMPLE}."
+            f"The search space is empty. Choose one of conf/tune, as tune=default, or add keys, as {EXAMPLE}."
         )
     barred = [key for key in entries if key not in FREE and any(f"{key}.".startswith(f"{other}.") for other in BARRED)]
     if barred:
-        raise ConfigError(f"space: {some(barred)} cannot be searched; it says where, how or on what a trial is judged.")
+        raise ConfigError(
+            f"space: {some(barred)} cannot be searched, because it says where or how a trial runs or on which rows it is "
+            "judged. Remove it."
+        )
     return {key: _distribution(key, entry) for key, entry in sorted(entries.items())}
 
 
@@ -62,14 +65,14 @@ def _distribution(key: str, entry: Any) -> BaseDistribution:
     low, high, step, log = entry["low"], entry["high"], entry.get("step"), entry.get("log", False)
     numbers = [low, high] if step is None else [low, high, step]
     if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
-        raise ConfigError(f"space, {key}: low, high and step are numbers; found {some(numbers)}.")
+        raise ConfigError(f"space, {key}: low, high and step must be numbers; found {some(numbers)}.")
     if not isinstance(log, bool) or not low < high or (step is not None and step <= 0) or (log and low <= 0):
         given = ", ".join(f"{name}: {value}" for name, value in entry.items())
         raise ConfigError(
-            f"space, {key}: low is less than high, step above 0, and with log: true low above 0; found {{{given}}}."
+            f"space, {key}: low must be less than high, step above 0, and with log: true low above 0; found {{{given}}}."
         )
     if log and step is not None:
-        raise ConfigError(f"space, {key}: a log range has no step. Leave one of them out, or give choices.")
+        raise ConfigError(f"space, {key}: a log range has no step. Remove log or step, or give choices.")
     if all(isinstance(number, int) for number in numbers):
         return IntDistribution(low, high, log=log, step=step or 1)
     if step is not None and not (high - low) / MOST_STEPS <= step < math.inf:
@@ -81,14 +84,14 @@ def _distribution(key: str, entry: Any) -> BaseDistribution:
 
 def _choices(key: str, values: Sequence[Any]) -> CategoricalDistribution:
     if not values or not all(value is None or isinstance(value, str | int | float | bool) for value in values):
-        raise ConfigError(f"space, {key}: choices are texts, numbers, true, false or null, at least one of them.")
+        raise ConfigError(f"space, {key}: choices must be texts, numbers, true, false or null. Give at least one.")
     if len({literal(value) for value in values}) < len(values):
-        raise ConfigError(f"space, {key}: {some(values)} has a choice twice.")
+        raise ConfigError(f"space, {key}: {some(values)} has a choice twice. Remove one.")
     return CategoricalDistribution(list(values))
 
 
 def ends(distribution: BaseDistribution) -> list[Value]:
-    """Return what shows that every value can be a config's: all choices, or both ends of a range."""
+    """Return the values to check in advance: all choices, or both ends of a range."""
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
     assert isinstance(distribution, IntDistribution | FloatDistribution)
@@ -96,10 +99,10 @@ def ends(distribution: BaseDistribution) -> list[Value]:
 
 
 def points(key: str, distribution: BaseDistribution) -> list[Value]:
-    """Return every value that a key may have.
+    """Return every value of a key.
 
     Raises:
-        ConfigError: there are too many to count.
+        ConfigError: the values cannot be counted.
     """
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
@@ -111,35 +114,35 @@ def points(key: str, distribution: BaseDistribution) -> list[Value]:
 
 
 def combinations(distributions: Mapping[str, BaseDistribution]) -> int | None:
-    """Return how many different trials a space has, None where they cannot be counted."""
+    """Return the number of combinations of a space; None if they cannot be counted."""
     counts = [_count(one) for one in distributions.values()]
     return None if None in counts else math.prod(count for count in counts if count is not None)
 
 
 def _count(distribution: BaseDistribution) -> int | None:
-    """Return how many values there are, None where they cannot be counted."""
+    """Return the number of values; None if they cannot be counted."""
     if isinstance(distribution, CategoricalDistribution):
         return len(distribution.choices)
     if isinstance(distribution, IntDistribution):
         return None if distribution.log else len(range(distribution.low, distribution.high + 1, distribution.step))
     if isinstance(distribution, FloatDistribution) and distribution.step is not None:
-        return round((distribution.high - distribution.low) / distribution.step) + 1  # `high` is moved onto a step
+        return round((distribution.high - distribution.low) / distribution.step) + 1  # Optuna moves `high` to a step
     return None
 
 
 def values_of(trial: Trial | FrozenTrial) -> dict[str, Value]:
-    """Return key -> value of a trial, sorted; what was drawn from a range of fractions has four digits, as people write it."""
+    """Return key -> value of a trial, sorted; values from a range of fractions have four digits."""
     drawn = {key for key, one in trial.distributions.items() if isinstance(one, FloatDistribution)}
     return {key: float(f"{value:.4g}") if key in drawn else value for key, value in sorted(trial.params.items())}
 
 
 def word(key: str, value: Value) -> str:
-    """Return the word of a command that sets a key."""
+    """Return the override that sets a key."""
     return f"{key}={literal(value)}"
 
 
 def literal(value: Value) -> str:
-    """Return a value as a command line has it."""
+    """Return a value as an override writes it."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, str):

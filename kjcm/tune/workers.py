@@ -1,4 +1,4 @@
-"""Who is at work on a study: each process holds the lease of a folder of its own for as long as it lives."""
+"""The running processes of a study: each process holds the lease of its own folder while it lives."""
 
 import shutil
 import uuid
@@ -10,11 +10,11 @@ from kjcm.runs.lease import Busy, leased, seems_held
 
 
 def is_gone(folder: Path, patient: bool) -> bool:
-    """Tell whether the process of a folder has ended; one whose folder is not here is another place's to judge.
+    """Return whether the process of a folder has ended; False without the folder, which may be on another machine.
 
     Args:
-        folder: of the process.
-        patient: wait for a sign of life where it is on another machine; without, it counts as alive.
+        folder: folder of the process.
+        patient: wait for a heartbeat of a process on another machine; otherwise such a process counts as alive.
     """
     if not folder.is_dir():
         return False
@@ -31,9 +31,9 @@ def is_gone(folder: Path, patient: bool) -> bool:
 
 @contextmanager
 def worker(folder: Path) -> Iterator[str]:
-    """Be a worker while the context lasts; give the name of its folder in `folder`, which stays where it fails."""
+    """Hold the lease of a new folder in `folder` during the context; yield its name. After an error the folder stays."""
     name = uuid.uuid4().hex[:12]
     (folder / name).mkdir(parents=True)
     with leased(folder / name):
         yield name
-    shutil.rmtree(folder / name)  # all its trials are over
+    shutil.rmtree(folder / name)  # all of its trials have ended

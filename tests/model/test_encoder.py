@@ -212,7 +212,7 @@ def test_pretrained_that_is_not_there_or_broken(tmp_path: Path) -> None:
 
 def test_tokenizer_larger_than_the_weights(tmp_path: Path) -> None:
     save_encoder(build(), tmp_path)
-    with pytest.raises(ConfigError, match=r"51 pieces and .* only 50"):
+    with pytest.raises(ConfigError, match=r"51 tokens and .* only 50"):
         build(pretrained=str(tmp_path), vocabulary=51)
     assert build(pretrained=str(tmp_path), vocabulary=50).config.vocab_size == 50
 
