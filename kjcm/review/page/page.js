@@ -18,11 +18,11 @@ const WORDS = {
     workplace: "Workplace", position: "Position", task: "Task", other: "한국어", done: "No row is left.", left: "left",
     decisions: { choose: "choose", search: "search", "back off": "back off", accept: "accept", invalid: "invalid" },
     why: {
-      choose: "The model is not sure. The right code is likely to be among those with a blue border.",
-      search: "A short list may not have the right code. If none of these fits, search.", "back off": "The model is sure only of the parent: ",
+      choose: "The model is not sure. The right code probably has a blue border.",
+      search: "A short list may not contain the right code. If no code below fits, search.", "back off": "The model is sure only of the parent: ",
       accept: "The model's code was accepted: ", invalid: "The model cannot code this row." },
     chosen: "chosen", shown: "found, the first 50 shown", listed: "listed", failed: "Not saved. Check that the server is running.", refused: "The server refused: ",
-    meanwhile: "Another reviewer has decided that row. This is the next one.", nothing: "There is nothing to undo.", name: "A reviewer's name has 1 to 64 characters and does not begin with = + - or @.", none: "Nothing found.", no_titles: "The titles could not be loaded. Reload the page.",
+    meanwhile: "Another reviewer has decided that row. This is the next row.", nothing: "There is nothing to undo.", name: "A reviewer's name has 1 to 64 characters and does not begin with = + - or @.", none: "Nothing found.", no_titles: "The titles could not be loaded. Reload the page.",
     other_row: "The page has moved to another row since you began to search. Choose once more if the code is for this row.",
     keys: [["1–9", "choose a code"], ["/", "search all titles (↑ ↓ Enter, Esc)"], ["u", "undo"], ["s n →", "next"], ["p ←", "previous"], ["?", "help"]],
   },
@@ -31,7 +31,7 @@ const $ = (id) => document.getElementById(id);
 const make = (tag, text, name) => Object.assign(document.createElement(tag), { textContent: text ?? "", className: name ?? "" });
 const fold = (text) => text.normalize("NFKC").toLowerCase().trim();  // full-width digits, decomposed Hangul, capitals
 let words = WORDS.ko, state = null, item = null, titles = [], hits = [], marked = -1, busy = false, last = { code: "", at: 0 };
-let query = { text: "", row: null };  // what was searched last, and the row that was on the page when its first letter was typed
+let query = { text: "", row: null };  // last search, and the row on the page when its first letter was typed
 
 async function ask(path, body) {
   const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
@@ -41,7 +41,7 @@ async function ask(path, body) {
   return found;
 }
 
-// one request at a time; what two keys ask for at once is asked for once
+// Allow one request at a time: two keys pressed at once send one request.
 async function go(path, body) {
   if (busy) return null;
   busy = true;
@@ -108,7 +108,7 @@ function drawItem() {
     button.type = "button";
     const bar = make("i");
     bar.style.width = `${100 * (code.prob ?? 0)}%`;
-    const share = code.prob === undefined ? "" : `${(100 * code.prob).toFixed(1)} %`;  // further codes of the list come without
+    const share = code.prob === undefined ? "" : `${(100 * code.prob).toFixed(1)} %`;  // further codes have no probability
     button.append(bar, make("kbd", place < 9 ? place + 1 : ""), make("b", code.code), make("span", code.title), make("span", share, "prob"));
     button.addEventListener("click", () => choose(code.code));
     line.append(button);
@@ -136,7 +136,7 @@ async function undo() {
 
 const move = async (back) => show(await go(next(back)));
 
-// how well a title answers a query: 0 is its code, 1 begins its code, 2 begins a title, 3 is in a title, 4 is in its code
+// Rank a title: the query is its code (0), begins its code (1), begins a title (2), is in a title (3), is in its code (4).
 function rank(one, text, parts) {
   const code = text.replace(/\s/g, "");
   if (one.key === code) return 0;
@@ -152,7 +152,7 @@ function search() {
   else query.row ??= item?.row ?? null;
   query.text = $("query").value;
   const ranked = text ? titles.map((one) => ({ one, rank: rank(one, text, parts) })).filter((hit) => hit.rank !== null) : [];
-  ranked.sort((a, b) => a.rank - b.rank);  // equals stay in the order of their codes
+  ranked.sort((a, b) => a.rank - b.rank);  // equal ranks keep the order of codes
   hits = ranked.slice(0, 50).map((hit) => hit.one);
   $("many").textContent = ranked.length > hits.length ? `${ranked.length} ${words.shown}` : text && !hits.length && titles.length ? words.none : "";
   $("query").setAttribute("aria-expanded", String(hits.length > 0));
@@ -166,7 +166,7 @@ function search() {
     line.addEventListener("click", () => pick(one.code));
     return line;
   }));
-  mark(hits.length && ranked[0].rank < 4 ? 0 : -1);  // a code that only contains what was typed is chosen by hand
+  mark(hits.length && ranked[0].rank < 4 ? 0 : -1);  // a code that only contains the query needs a choice by hand
 }
 
 function mark(place) {
@@ -178,7 +178,7 @@ function mark(place) {
   lines[marked].scrollIntoView({ block: "nearest" });
 }
 
-// a query that was begun on another row settles this one only when asked for again
+// A search that began on another row needs a second choice before it decides this row.
 function pick(code) {
   if (busy || !item) return;
   if (query.row !== item.row) {
@@ -209,11 +209,11 @@ function searching(event) {
 
 function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input")) return;
-  // a key that is held, or pressed twice, settles no row that nobody has read
+  // A held or doubly pressed key must not decide a row that nobody has read.
   const again = event.repeat || event.code === last.code && event.timeStamp - last.at < 300;
   last = { code: event.code, at: event.timeStamp };
   const code = item && shownCodes()[Number(event.key) - 1];
-  const letter = /^[a-z]$/i.test(event.key) ? event.key.toUpperCase() : event.code.replace("Key", "");  // the key's, where the layout is Hangul
+  const letter = /^[a-z]$/i.test(event.key) ? event.key.toUpperCase() : event.code.replace("Key", "");  // the physical key in a Hangul layout
   if (/^[1-9]$/.test(event.key)) { if (code && !again) choose(code.code); }
   else if (event.key === "/") $("query").focus();
   else if (letter === "U") { if (!again) undo(); }
@@ -252,6 +252,6 @@ async function begin() {
   show(found);
   const all = await ask("api/titles").catch(() => { $("message").textContent = words.no_titles; return []; });
   titles = all.map(([code, title, english]) => ({ code, title, english, key: fold(code).replace(/\s/g, ""), texts: [fold(title), fold(english)] }));
-  search();  // of what was typed meanwhile
+  search();  // for text typed before the titles arrived
 }
 begin();
