@@ -188,8 +188,8 @@ class Torch:
             return self.run(there["input_ids"], there["positions"], layout)  # type: ignore[no-any-return]
         except TorchDynamoException as error:
             raise KjcmError(
-                f"compile=true: torch.compile failed ({first_line(error)}). It needs a C compiler, on a GPU Triton too: install "
-                "them, or leave it out."
+                f"compile=true: torch.compile failed ({first_line(error)}). It needs a C compiler, and on a GPU Triton: "
+                "install them, or leave compile out."
             ) from None
 
 

@@ -46,9 +46,7 @@ def export(cfg: DictConfig) -> None:
     run, kind = finished_run(config.run), config.format
     out = Path(config.out) if config.out else run / "export" / kind
     if out.exists() and not (config.overwrite and (out / NOTE).is_file()):
-        raise KjcmError(
-            f"{out} exists. Choose another out=DIR, or add overwrite=true to replace an export that is there."
-        )
+        raise KjcmError(f"{out} exists. Choose another out=DIR, or add overwrite=true to replace an existing export.")
     made_with, int8 = versions(f"format={kind}"), kind == "onnx-int8"
     narrow = int8 and (saturates() if config.narrow is None else config.narrow)
     texts = _texts(config, run)
@@ -76,11 +74,11 @@ def export(cfg: DictConfig) -> None:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     log.info(
-        "%s rows: equal first codes %.2f %%, logits differ by at most %.2g, probabilities by %.2g on average",
+        "%s rows: equal top-1 codes %.2f %%, logits differ by at most %.2g, probabilities by %.2g on average",
         f"{found['rows']:,}", 100 * found["equal_codes"], found["logit_difference"], found["probability_difference"],
     )  # fmt: skip
     if int8 and not narrow:
-        log.info("its weights have 8 bits, right on ARM and on x86 with VNNI; for other processors add narrow=true")
+        log.info("the weights have 8 bits, correct on ARM and on x86 with VNNI; for other processors add narrow=true")
     log.info("exported: %s", out)
 
 
@@ -99,12 +97,12 @@ def _texts(config: ExportConfig, run: Path) -> list[str]:
         try:
             cohort = cohort_of(trained["data"], classification_of(trained))
         except KjcmError as error:
-            raise KjcmError(f"{error} Or name a file of texts to check on: input=FILE.") from None
+            raise KjcmError(f"{error} Or set input=FILE to a file of texts to check.") from None
         sides = (cohort.side(side)["text"].tolist() for side in ("test", "validation", "train"))
         texts = next(filter(None, sides), [])
     found = list(dict.fromkeys(filter(None, texts)))[: config.rows]
     if not found:
-        raise KjcmError("There is no text to check the export on. Give input=FILE with the run's columns.")
+        raise KjcmError("There is no text to check the export with. Set input=FILE with the run's columns.")
     return found
 
 
@@ -144,14 +142,14 @@ def _require_same(found: Mapping[str, Any], config: ExportConfig) -> None:
     if config.format == "onnx-int8":
         if not found["equal_codes"] >= config.agreement:
             raise KjcmError(
-                f"format=onnx-int8: only {found['equal_codes']:.2%} of {found['rows']:,} rows have the same first code as in "
-                f"float32, and agreement={config.agreement:g} are wanted. Nothing is written. Use format=onnx, or lower "
+                f"format=onnx-int8: only {found['equal_codes']:.2%} of {found['rows']:,} rows keep their float32 top-1 code; "
+                f"agreement={config.agreement:g} requires more. Nothing is written. Use format=onnx, or lower "
                 "agreement."
             )
     # first codes may differ where two logits are nearer than the tolerance
     elif not (found["logit_difference"] <= config.tolerance and found["margin"] <= 2 * config.tolerance):
         raise KjcmError(
-            f"format=onnx: logits differ by up to {found['logit_difference']:.2g} from PyTorch's on {found['rows']:,} rows, and "
-            f"tolerance={config.tolerance:g} is allowed. Nothing is written. Another version of onnx, onnxruntime or torch "
-            "may do better."
+            f"format=onnx: logits differ by up to {found['logit_difference']:.2g} from PyTorch's on {found['rows']:,} rows; "
+            f"tolerance={config.tolerance:g} allows less. Nothing is written. Another version of onnx, onnxruntime or torch "
+            "may help."
         )

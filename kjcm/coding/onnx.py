@@ -149,8 +149,8 @@ def make_onnx(model: "MeanPooled | FirstToken", target: Path, *, int8: bool, nar
             raise
         except Exception as error:  # what an exporter cannot do it says in as many ways as it has layers
             raise ConfigError(
-                f"{'precision=int8' if int8 else 'format=onnx'}: an encoder of the kind {model.config.model_type} cannot be made "
-                f"into it ({first_line(error)}). Use `kjcm predict precision=auto`."
+                f"{'precision=int8' if int8 else 'format=onnx'}: encoders of type {model.config.model_type} cannot be "
+                f"exported ({first_line(error)}). Use `kjcm predict precision=auto`."
             ) from error
 
 

@@ -61,8 +61,8 @@ class Parts:
         """Raise KjcmError if the folder was removed, or another process took it over."""
         if not self.made_by.is_file():
             raise KjcmError(
-                f"{self.folder}: was removed while its file was being coded, and {self.target.name} is not written. Give the "
-                "same command again, and keep programs that clean up from the folder."
+                f"{self.folder}: was removed while its file was being coded, and {self.target.name} is not written. Run the "
+                "same command again, and keep clean-up programs away from the folder."
             )
         if self.lease:
             self.lease.require_held()
@@ -132,7 +132,7 @@ class Parts:
         if self.whole.is_file():
             self.whole.replace(self.target)
         elif not self._is_output(self.target):
-            raise KjcmError(f"{self.whole}: was removed. Give the same command again.")
+            raise KjcmError(f"{self.whole}: was removed. Run the same command again.")
         self.about.replace(self.note)
         return record
 
@@ -186,7 +186,7 @@ def _require_free(parts: Parts, what: Mapping[str, Any], overwrite: bool) -> boo
         raise KjcmError(f"{there[0]} exists. Choose another output, or add overwrite=true.")
     if parts.made_by.is_file() and not (overwrite or mine):
         raise KjcmError(
-            f"{parts.folder} holds an unfinished coding of another input or with other keys. Start that one again, choose "
+            f"{parts.folder} contains an unfinished coding of another input or with other keys. Resume that coding, choose "
             "another output, or add overwrite=true to drop it."
         )
     return mine

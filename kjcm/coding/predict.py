@@ -164,7 +164,7 @@ def _say(record: Mapping[str, Any], target: Path) -> None:
         log.info("decisions: %s", ", ".join(shares))
     say(record["triage"])
     if record["synthetic"]:
-        log.info("the model is trained on SYNTHETIC data: its codes are for trying things out, not for use")
+        log.info("the model was trained on SYNTHETIC data: its codes are for trying kjcm out, not for use")
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def require_readable(frame: pd.DataFrame, reading: Reading) -> None:
     twice = [name for name in reading.added if name in frame]
     if twice:
         raise KjcmError(
-            f"{reading.source}: has columns {some(twice)} already, which the codes would overwrite. Rename them."
+            f"{reading.source}: already has columns {some(twice)}, which the codes would overwrite. Rename them."
         )
 
 
@@ -95,6 +95,6 @@ def first_texts(source: Path, rows: int | None, settings: Settings) -> list[str]
     frame = next(read_chunks(source, rows))
     wanted = {role: settings.columns.get(role) for role in TEXT_COLUMNS}
     own = meant_columns(
-        frame.columns, wanted, str(source), "The run's texts come from these columns. Rename the file's."
+        frame.columns, wanted, str(source), "The run's texts come from these columns. Rename the file's columns."
     )
     return texts_of(frame, own, str(source), value_labels(source), settings.wording).sentences

@@ -59,8 +59,8 @@ def basis_of(options: Options, run: Path, settings: Settings) -> Basis:
     calibration, held = calibration_of(run / "model"), held_rows(run / "model", settings)
     if held is not None and options.managers == "column" and not settings.columns.get("manages"):
         raise ConfigError(
-            "triage.managers=column: the run was trained without data.columns.manages, so its validation rows do not say who "
-            "manages, and no threshold or list from them holds. Train it with that column, or use words."
+            "triage.managers=column: the run was trained without data.columns.manages, so its validation rows do not say "
+            "who manages. Train it with that column, or use triage.managers=words."
         )
     temperature = float(calibration["temperature"]) if calibration and options.calibrated else 1.0
     about = {name: bool((calibration or {}).get(name)) for name in ("chosen_by_validation", "clustered")}
@@ -74,7 +74,7 @@ def warn(record: Mapping[str, Any]) -> None:
     if not rows:
         log.warning(
             "The run was trained without validation rows: its probabilities are not calibrated, and its pick lists are the "
-            "first %d codes, which promises nothing. Train with data.validation=0.3.",
+            "top %d codes, without a promise. Train with data.validation=0.3.",
             lists["k"],
         )
     warn_of_rows(record)
@@ -102,13 +102,13 @@ def warn_of_rows(record: Mapping[str, Any]) -> None:
         )
     if record["chosen_by_validation"]:
         log.warning(
-            "Early stopping chose the run's weights by the rows that set its thresholds, so their promise is a little too "
-            "good. Train without callbacks=early_stopping."
+            "Early stopping chose the run's weights with the rows that set its thresholds, so the promise is slightly too "
+            "optimistic. Train without callbacks=early_stopping."
         )
     if record["clustered"]:
         log.warning(
-            "The run's validation rows come in clusters, whose answers are alike. The thresholds and lists promise their rates "
-            "for independent rows, which is too good for these."
+            "The run's validation rows come in clusters of similar answers. The promises are for independent rows, so they "
+            "are too optimistic here."
         )
 
 
@@ -146,7 +146,7 @@ def _promises(record: Mapping[str, Any]) -> str:
 
 def _groups(groups: list[Mapping[str, Any]]) -> list[str]:
     """Return the figures by major group as lines of a table."""
-    lines = ["major group: validation rows, accepted, wrong of those (interval); pick lists, right code on those"]
+    lines = ["major group: validation rows, accepted, wrong among them (interval); pick lists, right code on the list"]
     for one in groups:
         wrong = right = "-"
         if one["accepted_rows"]:

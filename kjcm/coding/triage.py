@@ -18,8 +18,8 @@ from kjcm.triage.rules import Options
 
 log = logging.getLogger("kjcm")
 NOTE = (
-    "All figures are of the {rows:,} validation rows; the top-1 code is right in {right:.1f} % of them. A promise holds for a "
-    "target chosen beforehand. For a target picked from this table it is a little too good."
+    "All figures are for the {rows:,} validation rows; the top-1 code is right in {right:.1f} % of them. A promise holds for a "
+    "target chosen beforehand. For a target picked from this table it is slightly too optimistic."
 )
 
 
@@ -38,7 +38,7 @@ def triage(cfg: DictConfig) -> None:
     basis = basis_of(Options(target_error=None, **vars(config.triage)), run, load_settings(run / "model"))
     if basis.held is None:
         raise KjcmError(
-            f"{run}: trained without validation rows, so nothing is known of its errors. Train it with data.validation=0.3."
+            f"{run}: trained without validation rows, so its errors are unknown. Train it with data.validation=0.3."
         )
     warn_of_rows({"validation_rows": len(basis.held.labels), **basis.about})
     frame = pd.DataFrame(by_target(basis.options, basis.tree, basis.held, basis.temperature, config.targets))

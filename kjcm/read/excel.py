@@ -71,7 +71,8 @@ def _require_values(path: Path, sheet: Any, formulas: Any) -> None:
         for value, formula in zip(computed, written, strict=False):
             if formula.data_type == "f" and value.value is None and value.data_type == "n":
                 raise KjcmError(
-                    f"{path}, cell {formula.coordinate}: holds a formula without a stored value. Open the file in a spreadsheet "
+                    f"{path}, cell {formula.coordinate}: contains a formula without a stored value. Open the file in a "
+                    "spreadsheet "
                     "program and save it there."
                 )
 
@@ -118,7 +119,8 @@ def _require_reasonable(path: Path) -> None:
         unpacked = sum(part.file_size for part in archive.infolist())
     if unpacked > LARGE and unpacked > DENSE * path.stat().st_size:
         raise KjcmError(
-            f"{path}: unpacks to {unpacked / 2**30:,.0f} GiB, as no usual worksheet does. Save its cells as CSV if it is yours."
+            f"{path}: unpacks to {unpacked / 2**30:,.0f} GiB, more than any usual worksheet. If you trust the file, save its "
+            "cells as CSV."
         )
 
 

@@ -41,8 +41,8 @@ def read_labelled(path: Path, options: ReadOptions = PLAIN, **more: Any) -> tupl
         errors.append("a column's name is in another encoding")
     if all("character set" in error for error in errors) and options.encoding is not None:
         raise KjcmError(
-            f"{path}: SPSS and Stata files cannot be read in {options.keys}encoding={options.encoding}. Save the file as CSV, "
-            "and give its encoding then."
+            f"{path}: SPSS and Stata files cannot be read in {options.keys}encoding={options.encoding}. Save the file as CSV "
+            "and set that file's encoding."
         )
     if not any("encoding" in error or "character set" in error or "decode" in error for error in errors):
         raise KjcmError(f"{path}: not a readable {path.suffix[1:].upper()} file ({errors[-1]}).")

@@ -54,7 +54,7 @@ def read_options(
         value = getattr(options, name)
         if value is not None and suffixes.isdisjoint(kinds):
             raise ConfigError(
-                f"{keys}{name}={value}: is for {', '.join(kinds)} files, and none is given. Leave it out."
+                f"{keys}{name}={value}: is for {', '.join(kinds)} files, and there is none. Leave it out."
             )
     if options.encoding is not None:
         _require_encoding(options.encoding, f"{keys}encoding")

@@ -128,15 +128,15 @@ def _lines(path: Path, reader: Any, options: ReadOptions) -> Iterator[list[str]]
                 )
             if begin < reader.line_num and kind != "CSV" and _holds_rows(cells, width):
                 raise KjcmError(
-                    f'{path}, line {begin:,}: a cell begins with a quote mark (") that does not end with it, and takes in the '
-                    "rows after it. Double the mark and quote the cell, or remove it."
+                    f'{path}, line {begin:,}: a cell begins with a quote mark (") that does not end with it, so it includes '
+                    "the rows after it. Double the mark and quote the cell, or remove it."
                 )
             yield cells if len(cells) == width else cells + [""] * (width - len(cells))
             begin = reader.line_num + 1
     except csv.Error as error:
         raise KjcmError(
             f"{path}, the row from line {begin:,} on: not a well-formed {kind} file ({error}). A cell that begins with a quote "
-            'mark (") must end with one; marks within it are doubled.'
+            'mark (") must end with one; double each mark inside it.'
         ) from None
 
 

@@ -51,7 +51,7 @@ def opened(coded: Path, file: Path, settings: Settings) -> Store:
         raise
     if (store.about["input"], store.about["classes"]) != (sha, settings.classes_hash):
         store.close()
-        raise KjcmError(f"{file}: is the review of another file or model. Name a new one with db=FILE.")
+        raise KjcmError(f"{file}: is the review of another file or model. Choose another with db=FILE.")
     return store
 
 
@@ -67,7 +67,7 @@ def _columns(note: Path, coded: Path, settings: Settings) -> dict[str, str]:
         columns = told.get("made_by", {}).get("columns", columns)
         if told["classes_hash"] != settings.classes_hash:
             raise KjcmError(
-                f"{coded}: was coded by a model of other classes. Give run=DIR of the run that coded it ({note})."
+                f"{coded}: was coded by a model with other classes. Set run=DIR to the run that coded it ({note})."
             )
     return {role: name for role in TEXT_COLUMNS if (name := columns.get(role))}
 
@@ -78,10 +78,10 @@ def _items(coded: Path, settings: Settings, names: Mapping[str, str]) -> Iterato
     for frame in read_chunks(coded, ROWS):
         shown = [k for k in range(1, SHOWN + 1) if f"code_{k}" in frame]
         needed = [*NEEDED, *(f"{kind}_{k}" for k in shown for kind in ("title", "prob"))]
-        remedy = "Give a file that `kjcm predict` has written."
+        remedy = "Use a file that `kjcm predict` wrote."
         own = meant_columns(frame.columns, {**dict(zip(needed, needed, strict=True)), **names}, str(coded), remedy)
         if twice := [name for name in REVIEWED if name in frame]:
-            raise KjcmError(f"{coded}: has columns {some(twice)} already. Review the file that `kjcm predict` wrote.")
+            raise KjcmError(f"{coded}: already has columns {some(twice)}. Review the file that `kjcm predict` wrote.")
         cells = {name: code_texts(frame[name]) for name in {*needed, *(f"code_{k}" for k in shown)}}
         texts = {role: text_cells(frame[own[role]], labels.get(own[role], NOTHING))[0] for role in names}
         for place in range(len(frame)):
@@ -113,7 +113,9 @@ def _number(cell: str, place: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise KjcmError(f"{place}: {cell[:CUT]!r} is no probability. Give the file as `kjcm predict` wrote it.")
+        raise KjcmError(
+            f"{place}: {cell[:CUT]!r} is not a probability. Use the unchanged file that `kjcm predict` wrote."
+        )
     return value
 
 
@@ -128,7 +130,7 @@ def export(coded: Path, target: Path, store: Store, classification: Classificati
         raise ConfigError(f"export={target}: is the file under review. Name another.")
     if digest(require_file(coded, "coded file")) != store.about["input"]:
         raise KjcmError(
-            f"{coded}: has changed since its review began, so decisions are of other rows. Put the former file back."
+            f"{coded}: has changed since its review began, so the decisions are for other rows. Restore the original file."
         )
     if target.suffix.lower() not in OUTPUTS:
         raise ConfigError(f"export={target}: write one of {', '.join(OUTPUTS)}.")

@@ -76,7 +76,7 @@ def require_alone(file: Path) -> None:
         except OSError as error:
             raise of_the_system(error) from None
     elif file.exists() or file.is_symlink():
-        raise KjcmError(f"{file}: is no file. Name another with db=FILE.")
+        raise KjcmError(f"{file}: is not a file. Choose another with db=FILE.")
     own = ("-wal" if wal else "-journal") if file.is_file() else None
     for kind in ("-wal", "-journal"):
         beside = file.with_name(file.name + kind)
@@ -84,6 +84,6 @@ def require_alone(file: Path) -> None:
             continue
         if beside.exists() or beside.is_symlink():
             raise KjcmError(
-                f"{beside}: is not of {file.name}, and may hold decisions of the review that it is of. Move it to that review's "
-                "file, or elsewhere."
+                f"{beside}: is not the journal of {file.name}, and may contain another review's decisions. Move it next to "
+                "that review's file, or elsewhere."
             )

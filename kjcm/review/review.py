@@ -43,7 +43,9 @@ def review(cfg: DictConfig) -> None:
     run, coded = finished_run(config.run), require_file(config.input, "coded file")
     db = Path(config.db) if config.db else coded.with_name(coded.name + ".review.sqlite")
     if strange := [name for name in config.decisions if name not in DECISIONS]:
-        raise ConfigError(f"decisions={strange[0]}: there is no such decision; they are {', '.join(DECISIONS)}.")
+        raise ConfigError(
+            f"decisions={strange[0]}: there is no such decision; the decisions are {', '.join(DECISIONS)}."
+        )
     who = _who(config.who)
     settings = load_settings(run / "model")
     named = _classification(run, settings)
@@ -69,7 +71,7 @@ def _classification(run: Path, settings: Settings) -> Classification:
     node = recorded_data(run, run_config(run), own=False)["classification"]
     path = node["path"] if node["path"] and Path(node["path"]).is_file() else None
     if node["path"] and not path:
-        log.warning("%s is not here: only the model's own codes and titles can be chosen", node["path"])
+        log.warning("%s is missing: only the model's own codes and titles can be chosen", node["path"])
     named = load_classification(node["name"], path)
     return replace(named, titles={**dict.fromkeys(settings.classes, ""), **settings.titles, **named.titles})
 
@@ -105,7 +107,7 @@ def _serve(config: ReviewConfig, coded: Path, db: Path, named: Classification, l
         line = listening(host, port)
     except OSError as error:
         raise KjcmError(
-            f"{host}:{port} cannot be listened on ({error.strerror}). Check host, or choose another port=NUMBER."
+            f"{host}:{port}: the server cannot listen here ({error.strerror}). Check host, or choose another port=NUMBER."
         ) from None
     server = server_of(app, host, port)
     log.info("review: %s (Ctrl-C ends it; each decision is saved at once in %s)", address, db)

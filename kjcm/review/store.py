@@ -72,7 +72,7 @@ class Store:
             if getattr(error, "sqlite_errorcode", None) is not None and error.sqlite_errorcode & 0xFF in SURROUNDINGS:
                 raise KjcmError(
                     f"{self.file}: cannot be read or written ({what}). Check the disk, the permissions and other programs "
-                    "that have it open; nothing that was kept before is lost."
+                    "that use it. Earlier decisions are not lost."
                 ) from None
             raise self._damaged(what) from None
         except (ValueError, TypeError, RecursionError) as error:
@@ -80,8 +80,8 @@ class Store:
 
     def _damaged(self, what: str) -> KjcmError:
         return KjcmError(
-            f"{self.file}: not a review's file, or damaged ({what}). Put a copy of it back, save what is left with "
-            "`sqlite3 FILE .recover`, or begin another review with db=FILE."
+            f"{self.file}: not a review's file, or damaged ({what}). Restore a copy, save what is left with `sqlite3 FILE "
+            ".recover`, or begin another review with db=FILE."
         )
 
     def _require_schema(self) -> None:
@@ -89,7 +89,7 @@ class Store:
         (version,) = self.base.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise KjcmError(
-                f"{self.file}: a newer kjcm made it (version {version}, here {VERSION}). Update kjcm, or name another with "
+                f"{self.file}: a newer kjcm made it (version {version}, here {VERSION}). Update kjcm, or choose another with "
                 "db=FILE."
             )
         expected, found = _schema(), dict(self.base.execute(SCHEMA))

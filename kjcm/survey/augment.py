@@ -60,7 +60,9 @@ def _rows_of(node: Mapping[str, Any], classification: Classification, classes: S
         raise ConfigError(f"augment.rows: {node[TARGET]} must return a table with the columns text and code.")
     frame = frame[["text", "code"]].astype(str)
     if other := set(frame["code"]) - set(classes):
-        raise ConfigError(f"augment.rows: {node[TARGET]} made rows of codes that are no class: {some(sorted(other))}.")
+        raise ConfigError(
+            f"augment.rows: {node[TARGET]} returned rows with codes that are not classes: {some(sorted(other))}."
+        )
     return frame
 
 
@@ -84,7 +86,7 @@ def reviewed_rows(
     """
     table = read_table(path)
     wanted = {role: columns.get(role) for role in TEXT_COLUMNS}
-    remedy = "Give a file that `kjcm review` exported, with the names of data.columns."
+    remedy = "Use a file that `kjcm review` exported, with the names of data.columns."
     mapped = meant_columns(table.columns, {**wanted, CODE: CODE}, f"data.reviewed={path}", remedy)
     texts = texts_of(table, mapped, path, value_labels(require_file(path)), wording)
     frame = pd.DataFrame({"text": texts.sentences, "raw": code_texts(table[mapped[CODE]])})

@@ -175,7 +175,7 @@ def _converted(
     both = usable[usable.duplicated()]
     if len(both):
         raise KjcmError(
-            f"{source.surveys[-1].name}: ids {some(both)} stand in {source.surveys[0].name} too. Rename them."
+            f"{source.surveys[-1].name}: ids {some(both)} are also in {source.surveys[0].name}. Rename them."
         )
     return answers, pd.concat(waiting, ignore_index=True).astype(str)
 
@@ -198,7 +198,7 @@ def _from_ksco6(
     """Convert KSCO-6 codes in place; return the rows that wait for a resolution."""
     if source.crosswalk is None:
         raise ConfigError(
-            f"{survey.name} is coded in KSCO-6: give data.crosswalk=FILE (columns ksco6, ksco7, a row a pair)."
+            f"{survey.name} is coded in KSCO-6: give data.crosswalk=FILE (columns ksco6, ksco7, one pair per row)."
         )
     crosswalk = crosswalk_of(source.crosswalk, classification, source.crosswalk_name)
     resolved = (
@@ -249,7 +249,7 @@ def _require_candidates(
         candidates = partners[raw_of[row]]
         if classification.at_level(code, level) not in candidates:
             raise KjcmError(
-                f"{source.resolutions_name}, column 'ksco7', id {some([row])}: {code} at level {level} is none of "
-                f"{' '.join(candidates)}, which the crosswalk has for {raw_of[row]}. Correct it, or add the pair to the "
+                f"{source.resolutions_name}, column 'ksco7', id {some([row])}: {code} at level {level} is not one of "
+                f"{' '.join(candidates)}, the crosswalk's codes for {raw_of[row]}. Correct it, or add the pair to the "
                 "crosswalk."
             )

@@ -97,7 +97,7 @@ def cached_cohort(data: Config, classification: Classification, cache: str | Non
         cohort = cohort_of(data, classification)
         if _cohort_key(data, classification) != key:  # or it would be kept under the name of other contents
             files = ", ".join(map(str, input_files({"data": data}).values()))
-            raise KjcmError(f"{files}: changed while the cohort was built. Run again when they are whole.")
+            raise KjcmError(f"{files}: changed while the cohort was built. Run again when they are complete.")
         return cohort
 
     return cached(Path(cache) / f"cohort-{key}.npz", make, arrays_of, cohort_from)

@@ -140,7 +140,7 @@ def kwcs_source(
         raise ConfigError("data=kwcs needs data.wave5=FILE and data.wave6=FILE (at least one of them).")
     if wave5 is not None and crosswalk is None:  # said before any file is read
         raise ConfigError(
-            "data.wave5 is coded in KSCO-6: give data.crosswalk=FILE (columns ksco6, ksco7, a row a pair)."
+            "data.wave5 is coded in KSCO-6: give data.crosswalk=FILE (columns ksco6, ksco7, one pair per row)."
         )
     surveys = [replace(_read(wave5, options), wave="5", ksco6=True)] if wave5 else []
     if wave6:

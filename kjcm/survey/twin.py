@@ -94,7 +94,7 @@ def synthetic_source(
         raise ConfigError(f"data.scale={scale}: use a share above 0 and at most 1 (1 is the paper's size).")
     if columns.get("cluster") or columns.get("weight") or columns.get("manages"):
         raise ConfigError(
-            "The synthetic twin has no clusters, weights and answers on managing: leave data.columns.cluster, .weight and "
+            "The synthetic twin has no clusters, weights or answers on managing: leave data.columns.cluster, .weight and "
             ".manages at null."
         )
     if not classification.codes(4):

@@ -69,5 +69,5 @@ def load_scored(file: Path, classes: int, classes_hash: str) -> Scored:
         raise damaged(file, error) from None
     rows = len(labels)
     if found != classes_hash or logits.shape != (rows, classes) or words.shape != (rows,) or answers.shape != (rows,):
-        raise KjcmError(f"{file}: is of a model of other classes. Use an unchanged copy of the run.")
+        raise KjcmError(f"{file}: belongs to a model with other classes. Use an unchanged copy of the run.")
     return Scored(logits.astype(np.float32), labels.astype(np.int64), words.astype(bool), answers.astype(bool))

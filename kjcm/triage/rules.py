@@ -125,8 +125,8 @@ class Triage:
             )
         if held is None and options.target_error is not None:
             raise ConfigError(
-                f"triage.target_error={options.target_error}: a promise takes validation rows, and the run was trained "
-                "without any. Train it with data.validation=0.3, or use triage.target_error=null (a fixed threshold)."
+                f"triage.target_error={options.target_error}: a promise needs validation rows, and the run has none. Train "
+                "it with data.validation=0.3, or use triage.target_error=null (a fixed threshold)."
             )
         self._levels = [tree.above(level) for level in options.back_off]
         self.parents = [code for codes, _ in self._levels for code in codes]

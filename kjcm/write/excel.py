@@ -31,8 +31,8 @@ def require_worksheet(path: Path, frame: pd.DataFrame, begin: int) -> None:
             long = len(text) * MOST_ESCAPED > LETTERS
             if long and (length := len(_escaped(text))) > LETTERS:
                 raise KjcmError(
-                    f"{path}, column {name!r}, data row {row:,}: {text[:CUT]!r}... has {length:,} characters, and a cell of a "
-                    f"worksheet holds {LETTERS:,}. Write .csv or .parquet."
+                    f"{path}, column {name!r}, data row {row:,}: {text[:CUT]!r}... has {length:,} characters; a worksheet's "
+                    f"cell can hold {LETTERS:,}. Write .csv or .parquet."
                 )
 
 

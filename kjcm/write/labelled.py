@@ -70,7 +70,7 @@ def require_labelled(
     kind, names = suffix[1:].upper(), [*map(str, frame), *added]
     folded = [name.casefold() for name in names]
     if suffix in SPSS and (twice := [name for name in names if folded.count(name.casefold()) > 1]):
-        raise KjcmError(f"{path}: {kind} takes {some(twice)} for one name. Rename them, or write .csv or .parquet.")
+        raise KjcmError(f"{path}: {kind} reads {some(twice)} as one name. Rename them, or write .csv or .parquet.")
     if _same_kind(path, suffix):  # its columns stay as they are stored
         if suffix == ".dta":
             _read_stata(path, options)
@@ -92,7 +92,7 @@ def require_labelled(
                 if len(text) * 4 > SPSS_BYTES and len(text.encode()) > SPSS_BYTES:
                     raise KjcmError(
                         f"{path}, column {name!r}, row {row:,}: {text[:CUT]!r}... has more than the {SPSS_BYTES:,} bytes "
-                        "that SPSS holds. Write .csv or .parquet."
+                        "that SPSS can store. Write .csv or .parquet."
                     )
 
 
@@ -166,7 +166,7 @@ def _read_stata(path: Path, options: ReadOptions) -> StataFile:
             return read_stata(path, encoding or "utf-8")
         except (ValueError, LookupError) as error:
             errors.append(first_line(error))
-    raise KjcmError(f"{path}: not a readable DTA file ({errors[-1]}). Save it anew, or as CSV.")
+    raise KjcmError(f"{path}: not a readable DTA file ({errors[-1]}). Save it again, or as CSV.")
 
 
 def _variable(name: str, column: pd.Series, label: str, values: str = "") -> Variable:

@@ -96,7 +96,7 @@ def _require_fits(
         rows += len(frame)
     if kind == ".xlsx" and rows > EXCEL_ROWS:
         raise KjcmError(
-            f"{source}: has {rows:,} rows, and a worksheet holds {EXCEL_ROWS:,}. Write .csv, .tsv or .parquet."
+            f"{source}: has {rows:,} rows; a worksheet can hold {EXCEL_ROWS:,}. Write .csv, .tsv or .parquet."
         )
     return rows
 

@@ -182,7 +182,7 @@ def test_the_first_worksheet_with_cells(tmp_path: Path) -> None:
 
 def test_formulas_without_values_and_other_worksheets_are_named(tmp_path: Path) -> None:
     path = book(tmp_path / "t.xlsx", [["id", "task"], [1, "=A2"]])
-    with pytest.raises(KjcmError, match=r"t\.xlsx, cell B2: holds a formula"):
+    with pytest.raises(KjcmError, match=r"t\.xlsx, cell B2: contains a formula"):
         read_table(path)
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
@@ -190,7 +190,7 @@ def test_formulas_without_values_and_other_worksheets_are_named(tmp_path: Path) 
         for name, part in parts.items():
             prefixed = re.sub(rb"<(/?)(?=[a-z])", rb"<\1x:", part).replace(b" xmlns=", b" xmlns:x=")
             archive.writestr(name, prefixed if "sheet1.xml" in name and "_rels" not in name else part)
-    with pytest.raises(KjcmError, match=r"t\.xlsx, cell B2: holds a formula"):
+    with pytest.raises(KjcmError, match=r"t\.xlsx, cell B2: contains a formula"):
         read_table(path)
     made = Workbook()
     made.create_sheet("notes", 0).append(["Some notes"])

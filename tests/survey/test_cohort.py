@@ -85,11 +85,11 @@ def test_broken_conversions_are_refused(ksco: Classification) -> None:
     foreign = pd.DataFrame({"id": ["77"], "ksco7": ["111"]})
     assert "resolutions.csv, column 'id': '77' are not in w5.csv" in message(waves(["2239"], foreign))
     slip = pd.DataFrame({"id": ["1"], "ksco7": ["910"]})
-    assert "resolutions.csv, column 'ksco7', id '1': 910 at level 3 is none of 222 223" in message(
+    assert "resolutions.csv, column 'ksco7', id '1': 910 at level 3 is not one of 222 223" in message(
         waves(["2239"], slip)
     )
     short = pd.DataFrame({"id": ["1"], "ksco7": ["22"]})
-    assert "column 'ksco7', id '1': 22 at level 3 is none of 222 223" in message(waves(["2239"], short))
+    assert "column 'ksco7', id '1': 22 at level 3 is not one of 222 223" in message(waves(["2239"], short))
     assert "w5.csv, column 'code': unknown code in 1 of 2 rows: '8888'" in message(waves(["1110", "8888"]))
     source = waves(["1110"])
     assert "give data.crosswalk=FILE" in message(Source(source.surveys, COLUMNS))
@@ -190,7 +190,7 @@ def test_test_rows_of_a_file_of_their_own(tmp_path: Path, ksco: Classification) 
     alone = cohort_from(table_source(None, paths[1], COLUMNS), ksco, train_share=1.0)
     assert (alone.flow["read"], alone.flow["test"], alone.classes) == (3, 3, ())
     test.assign(id=["1", "t2", "t3"]).to_csv(paths[1], index=False)
-    with pytest.raises(KjcmError, match=r"test\.csv: ids '1' stand in .*train\.csv too"):
+    with pytest.raises(KjcmError, match=r"test\.csv: ids '1' are also in .*train\.csv"):
         cohort_from(table_source(*paths, COLUMNS), ksco, train_share=1.0)
 
 

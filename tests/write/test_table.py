@@ -287,8 +287,8 @@ def test_what_spss_and_stata_cannot_hold_is_refused_before(tmp_path: Path) -> No
         "하는 일\nx\n": (".dta", "named '하는 일'"),
         "if\nx\n": (".dta", "named 'if'"),
         "1a\nx\n": (".sav", "named '1a'"),
-        "a,A\nx,y\n": (".sav", "for one name"),
-        "Code_1\nx\n": (".sav", "for one name"),
+        "a,A\nx,y\n": (".sav", "as one name"),
+        "Code_1\nx\n": (".sav", "as one name"),
         f"t\na\n{'가' * 11_000}\n": (".sav", "column 't', row 2"),
     }
     for text, (kind, said) in cases.items():
