@@ -1,4 +1,4 @@
-"""A finished run's model coding texts: batches of texts of like length, several in flight."""
+"""Code texts with a finished run's model, in batches of texts of similar length, several in flight."""
 
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Texts of full length a batch: a GPU wants arithmetic that outlasts its launches, a CPU no more than its caches hold.
+# Full-length texts per batch: a GPU needs arithmetic that outlasts its launches; a CPU batch must fit its caches.
 BATCH_ON_GPU, BATCH_ON_CPU, BATCH_INT8 = 256, 16, 4
 
 
 class Forward(Protocol):
-    """How a batch goes through the model."""
+    """The interface of a model that computes logits batch by batch."""
 
     def batch(self, tokens: Tokens, rows: NDArray[np.int64]) -> Any:
-        """Return what `logits` takes for these texts; may run in another thread."""
+        """Return these texts as `logits` takes them; may run in another thread."""
 
     def logits(self, batches: Iterable[Any]) -> "Iterator[Tensor]":
-        """Give the logits [texts, classes] of each batch, in order; perhaps before the device has computed them."""
+        """Yield each batch's logits [texts, classes] in order, perhaps before the device has computed them."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """Texts made ready for the device.
+    """Texts ready for the device.
 
     Attributes:
-        rows: the texts of each batch; every one is in one batch.
-        batches: what `Forward.logits` takes each.
+        rows: the text numbers of each batch; each text is in one batch.
+        batches: the inputs of `Forward.logits`.
     """
 
     rows: list[NDArray[np.int64]]
@@ -56,15 +56,15 @@ class Coder:
 
     Args:
         run: the run folder.
-        batch_size: a batch holds the tokens of this many texts of the run's greatest length; None: what suits the device.
+        batch_size: a batch has the tokens of this many texts of the run's greatest length; None: the device's default.
         accelerator: 'auto', 'cpu' or 'gpu'.
-        precision: '32-true', 'bf16', 'int8' (ONNX Runtime on a CPU) or 'auto'; the attribute says what 'auto' means.
-        temperature: that logits are divided by.
-        compiled: let torch.compile make the model's kernels, for batches of whatever size.
+        precision: '32-true', 'bf16', 'int8' (ONNX Runtime on a CPU) or 'auto'; the attribute has the choice of 'auto'.
+        temperature: divides the logits.
+        compiled: use torch.compile, for batches of any size.
 
     Raises:
         KjcmError: the run's model cannot be loaded.
-        ConfigError: there is no such device, it has no such precision, or what would be compiled is not PyTorch's.
+        ConfigError: the device is missing or lacks the precision, or the compiled model would not be PyTorch's.
     """
 
     def __init__(
@@ -99,21 +99,21 @@ class Coder:
         self.budget = (batch_size or fitting) * self.settings.max_length
 
     def code(self, texts: list[str]) -> NDArray[np.float64]:
-        """Return each text's probabilities [texts, classes]; of equal texts one is coded."""
+        """Return each text's probabilities [texts, classes]; equal texts are coded once."""
         which, different = pd.factorize(np.array(texts, dtype=object))
         return self.probabilities(self.ready(list(different)))[which]
 
     def ready(self, texts: list[str]) -> Ready:
-        """Tokenise texts and lay them out in batches: the work that needs no device."""
+        """Tokenise texts and arrange them in batches; this needs no device."""
         settings = self.settings
         tokens = tokenize(self.tokenizer, texts, prefix=settings.prefix, max_length=settings.max_length)
         rows = list(token_batches(tokens.lengths, self.budget))
         return Ready(rows, [self.forward.batch(tokens, batch) for batch in rows])
 
     def probabilities(self, ready: Ready) -> NDArray[np.float64]:
-        """Return the probabilities [texts, classes] of texts made ready, in float64 as those that set the thresholds.
+        """Return the probabilities [texts, classes] of prepared texts, in float64 like those that set the thresholds.
 
-        The device is waited for once, at the end: until then the results stay on it and batches follow one another.
+        Wait for the device only once, at the end; until then the results stay on the device.
         """
         import torch
 
@@ -130,16 +130,16 @@ class Coder:
 class Torch:
     """The model in PyTorch.
 
-    On a CPU batches are padded: its small batches hold texts of nearly one length, and there are few different shapes,
-    for each of which oneDNN keeps kernels in memory. A GPU's large batches span many lengths.
+    On a CPU batches are padded: they are small, so their texts have nearly one length. oneDNN keeps kernels in memory for
+    each of the few shapes. A GPU's large batches span many lengths.
 
     Args:
         model: the encoder with its head; it is changed.
         pad: the tokenizer's padding id.
         device: where it runs.
         half: in bfloat16.
-        packed: batches without padding, where the encoder's kind can.
-        compiled: by torch.compile, when the first batch comes.
+        packed: batches without padding, if the encoder's type supports it.
+        compiled: by torch.compile, at the first batch.
     """
 
     def __init__(
@@ -165,14 +165,14 @@ class Torch:
         self.run = torch.compile(run, dynamic=True) if compiled else run
 
     def batch(self, tokens: Tokens, rows: NDArray[np.int64]) -> "dict[str, Tensor]":
-        """Return a packed or padded batch; for a GPU in memory that it can fetch from while others are computed."""
+        """Return a packed or padded batch; for a GPU in pinned memory, which it reads while it computes other batches."""
         from kjcm.model.packing import pack, padded
 
         made = pack(tokens, rows) if self.packs else padded(tokens, rows, self.pad)
         return {name: tensor.pin_memory() for name, tensor in made.items()} if self.device.type == "cuda" else made
 
     def logits(self, batches: "Iterable[dict[str, Tensor]]") -> "Iterator[Tensor]":
-        """Give the logits [texts, classes] of each batch."""
+        """Yield each batch's logits [texts, classes]."""
         return map(self._logits, batches)
 
     def _logits(self, batch: "dict[str, Tensor]") -> "Tensor":
@@ -194,7 +194,7 @@ class Torch:
 
 
 def resolve_precision(precision: str, gpu: bool) -> str:
-    """Return what 'auto' means on this device: bf16 where it computes in bfloat16 itself, else 32-true.
+    """Return the precision; 'auto' is bf16 if the device computes in bfloat16, else 32-true.
 
     Raises:
         ConfigError: int8 on a GPU.
@@ -207,9 +207,9 @@ def resolve_precision(precision: str, gpu: bool) -> str:
 
 
 def token_batches(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
-    """Yield batches of texts, longest first: of at most `budget` tokens, were each as long as the longest, or of one text.
+    """Yield batches of texts, longest first: each of one text, or of at most `budget` tokens with padding.
 
-    The largest batches come first, so that memory that was enough for them is enough for all.
+    The largest batches come first: if their memory suffices, it suffices for all batches.
     """
     order = np.argsort(-lengths, kind="stable").astype(np.int64)
     begin = 0
@@ -220,7 +220,7 @@ def token_batches(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[n
 
 
 def ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
-    """Yield items; a thread makes the next one meanwhile. What is raised in it is raised here, and closing ends both."""
+    """Yield items while a thread prepares the next one; its errors are raised here, and closing ends both."""
     end = object()
     with closing(items), ThreadPoolExecutor(1, "ahead") as thread:
         coming = thread.submit(next, items, end)

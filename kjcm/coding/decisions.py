@@ -1,4 +1,4 @@
-"""What a coded file says of a row: its first codes, and what is to be done with it; texts seen before are known."""
+"""Turn probabilities into coded rows and output columns, and remember how equal texts were coded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -22,7 +22,7 @@ DECIDED = {
     "pick_list": "Codes to choose from",
     "reason": "Why the row cannot be coded",
 }
-MOST_KNOWN = 500_000  # texts remembered, two bytes a character and some 300 more each, before all are forgotten
+MOST_KNOWN = 500_000  # remembered texts; each takes 300 bytes and 2 a character
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class Coded:
         return Coded(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     def with_invalid(self, invalid: NDArray[np.bool_]) -> "Coded":
-        """Return rows, those that are not invalid in the order they have here; invalid: [rows]."""
+        """Return these rows in order with invalid rows inserted; invalid: [rows]."""
         place = np.cumsum(~invalid) - 1
         kept = self.take(np.where(invalid, 0, place)) if len(self.top) else self.none(len(invalid))
         kept.decision[invalid], kept.parent[invalid], kept.picks[invalid] = INVALID, NONE, NONE
         return kept
 
     def none(self, rows: int) -> "Coded":
-        """Return rows of no codes, as many columns wide as these."""
+        """Return rows without codes, with as many columns as these rows."""
         return Coded(
             **{
                 field.name: np.zeros((rows, *getattr(self, field.name).shape[1:]), getattr(self, field.name).dtype)
@@ -65,9 +65,9 @@ class Coded:
 
 
 class Known:
-    """Texts that were met, and how they were coded.
+    """Texts met so far, and how they were coded.
 
-    Texts are numbered as they are met, which may be before they are coded; they are coded in the same order.
+    Texts are numbered when they are met, perhaps before they are coded; coding keeps this order.
     """
 
     def __init__(self) -> None:
@@ -78,11 +78,11 @@ class Known:
         return len(self._place)
 
     def meet(self, texts: Sequence[str], manages: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return each text's number [texts], and which texts are new [new texts], the first of equal ones.
+        """Return each text's number [texts], and the places of new texts [new texts], once for equal texts.
 
         Args:
             texts: rows' texts.
-            manages: [texts]; the same text of one who manages and of one who does not are two.
+            manages: [texts]; a manager's text and another person's equal text count as two texts.
         """
         place = self._place
         before = len(place)
@@ -92,11 +92,11 @@ class Known:
         return numbers, np.flatnonzero(numbers > highest[:-1])
 
     def add(self, coded: Coded) -> None:
-        """Keep the next texts as coded."""
+        """Add how the next texts were coded."""
         self._coded.append(coded)
 
     def take(self, numbers: NDArray[np.int64]) -> Coded:
-        """Return rows of texts by their numbers [rows]."""
+        """Return the coded rows of texts by number [rows]."""
         if len(self._coded) > 1:
             self._coded = [
                 Coded(
@@ -107,12 +107,12 @@ class Known:
 
 
 class Decider:
-    """Probabilities to coded rows, and these to the columns of a file.
+    """Turn probabilities into coded rows, and coded rows into the columns of a file.
 
     Args:
         settings: of the model.
         triage: the rules.
-        top_k: codes a row.
+        top_k: codes per row.
     """
 
     def __init__(self, settings: Settings, triage: Triage, top_k: int) -> None:
@@ -133,7 +133,7 @@ class Decider:
         return Added({**labels, **DECIDED}, chances)
 
     def coded(self, probability: Probabilities, manages: NDArray[np.bool_]) -> Coded:
-        """Return rows coded; probability: [rows, classes], manages: [rows]."""
+        """Return coded rows; probability: [rows, classes], manages: [rows]."""
         gated = self.triage.gated(probability, manages)
         top = ranking(gated, self.top_k)
         found = self.triage.decide(gated)

@@ -1,4 +1,4 @@
-"""`kjcm export`: a finished run's model as ONNX, checked against PyTorch on real rows before it is there."""
+"""`kjcm export`: a finished run's model as ONNX, checked against PyTorch on real rows first."""
 
 import logging
 import shutil
@@ -30,17 +30,17 @@ COPIED = (
     "kjcm.json",
     CALIBRATION,
     CARD,
-)  # nothing else that lies in the folder
-BATCH = 16  # texts a batch of the check
+)  # no other file of the folder
+BATCH = 16  # texts per batch of the check
 
 log = logging.getLogger("kjcm")
 
 
 def export(cfg: DictConfig) -> None:
-    """Write model.onnx with its tokenizer, classes, card and what the check found into `out`, whole or not at all.
+    """Write model.onnx with tokenizer, classes, card and check results into `out`, whole or not at all.
 
     Raises:
-        KjcmError: the run is not finished, `out` exists, there are no rows to check on, or the model is not the same in ONNX.
+        KjcmError: the run is not finished, `out` exists, there are no rows to check with, or the ONNX model differs.
     """
     config = typed(cfg, ExportConfig)
     run, kind = finished_run(config.run), config.format
@@ -83,10 +83,10 @@ def export(cfg: DictConfig) -> None:
 
 
 def _texts(config: ExportConfig, run: Path) -> list[str]:
-    """Return different texts of `input`, or of the run's own rows: of the test, else of the validation or training.
+    """Return different texts of `input`, or of the run's own test rows, else its validation or training rows.
 
     Raises:
-        KjcmError: there are none, or the run's files are not here.
+        KjcmError: there are none, or the run's files are missing.
     """
     if config.input is not None:
         source = require_file(config.input, "input file")
@@ -110,8 +110,9 @@ def checked(run: Path, file: Path, texts: list[str]) -> dict[str, Any]:
     """Return how an ONNX file's logits differ from PyTorch's in float32, in batches of texts of many lengths.
 
     Returns:
-        rows; logit_difference (the greatest); probability_difference (the mean of the first code's); equal_codes (their
-        share); margin (the least distance of two largest logits where the first codes differ, 0 where none does).
+        rows; logit_difference (the greatest); probability_difference (the mean for top-1 codes); equal_codes (the share of
+        equal top-1 codes); margin (the greatest gap between PyTorch's two largest logits among rows whose top-1 codes
+        differ, 0 without such rows).
     """
     import onnxruntime
     import torch
@@ -138,7 +139,7 @@ def checked(run: Path, file: Path, texts: list[str]) -> dict[str, Any]:
 
 
 def _require_same(found: Mapping[str, Any], config: ExportConfig) -> None:
-    """Raise KjcmError if the ONNX file is not the model."""
+    """Raise KjcmError if the ONNX file differs too much from the model."""
     if config.format == "onnx-int8":
         if not found["equal_codes"] >= config.agreement:
             raise KjcmError(
@@ -146,7 +147,7 @@ def _require_same(found: Mapping[str, Any], config: ExportConfig) -> None:
                 f"agreement={config.agreement:g} requires more. Nothing is written. Use format=onnx, or lower "
                 "agreement."
             )
-    # first codes may differ where two logits are nearer than the tolerance
+    # top-1 codes may differ where two logits are closer than the tolerance
     elif not (found["logit_difference"] <= config.tolerance and found["margin"] <= 2 * config.tolerance):
         raise KjcmError(
             f"format=onnx: logits differ by up to {found['logit_difference']:.2g} from PyTorch's on {found['rows']:,} rows; "

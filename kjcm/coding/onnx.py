@@ -1,4 +1,4 @@
-"""The model in ONNX Runtime, its linear layers in int8: for CPUs. It is made at first use and kept in the run folder."""
+"""Run a model in ONNX Runtime on a CPU, with int8 linear layers; the file is built at first use, in the run folder."""
 
 import platform
 import shutil
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kjcm.model.encoder import FirstToken, MeanPooled
 
 INPUTS = ("input_ids", "attention_mask")
-RECIPE = 1  # changes when the same model would be made into another file
+RECIPE = 1  # changes when the same model would give another file
 
 
 class Int8:
@@ -37,7 +37,7 @@ class Int8:
         pad: the tokenizer's padding id.
 
     Raises:
-        ConfigError: ONNX Runtime is not installed, or cannot hold this encoder.
+        ConfigError: ONNX Runtime is not installed, or does not support this encoder.
         KjcmError: the file cannot be written.
     """
 
@@ -49,7 +49,7 @@ class Int8:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # a batch is too small to share; batches are what threads share
+        options.intra_op_num_threads = 1  # a batch is too small to divide: each thread has its own
         options.log_severity_level = 3
         self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         self.threads = ThreadPoolExecutor(torch.get_num_threads())  # OMP_NUM_THREADS counts here too
@@ -61,7 +61,7 @@ class Int8:
         return {name: tensor.numpy() for name, tensor in padded(tokens, rows, self.pad).items()}
 
     def logits(self, batches: Iterable[dict[str, NDArray[np.int64]]]) -> "Iterator[Tensor]":
-        """Give the logits [texts, classes] of each batch, several computed at once."""
+        """Yield each batch's logits [texts, classes]; several batches are computed at once."""
         import torch
 
         for found in self.threads.map(lambda batch: self.session.run(None, batch)[0], batches):
@@ -69,7 +69,7 @@ class Int8:
 
 
 def int8_file(run: Path, model: "MeanPooled | FirstToken") -> Path:
-    """Return the run's model in int8, RUN/onnx/int8.onnx; made now unless it is there, whole, and of this very model."""
+    """Return RUN/onnx/int8.onnx, the run's model in int8; build it unless an intact file of this model exists."""
     file, note = run / "onnx" / "int8.onnx", run / "onnx" / "int8.json"
     made_of = {
         "model": digest(run / "model"),
@@ -77,7 +77,7 @@ def int8_file(run: Path, model: "MeanPooled | FirstToken") -> Path:
         "narrow": saturates(),
         "versions": versions("precision=int8"),
     }
-    with suppress(KjcmError):  # no note, or a damaged one: it is made again
+    with suppress(KjcmError):  # no note, or a damaged one: build the file again
         if read_json(note) == {**made_of, "sha256": digest(file)}:
             return file
     with atomic(file) as temporary:
@@ -88,7 +88,7 @@ def int8_file(run: Path, model: "MeanPooled | FirstToken") -> Path:
 
 
 def versions(wanted: str) -> dict[str, str]:
-    """Return the versions of what makes an ONNX file.
+    """Return the versions of the packages that make an ONNX file.
 
     Args:
         wanted: the key that needs them, as KEY=VALUE.
@@ -106,7 +106,7 @@ def versions(wanted: str) -> dict[str, str]:
 
 
 def saturates() -> bool:
-    """Tell whether this processor adds products of bytes in 16 bits, where they overflow unless weights have 7 bits."""
+    """Return whether this processor sums byte products in 16 bits, which overflow unless weights have 7 bits."""
     import torch
 
     has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
@@ -114,13 +114,13 @@ def saturates() -> bool:
 
 
 def make_onnx(model: "MeanPooled | FirstToken", target: Path, *, int8: bool, narrow: bool = False) -> None:
-    """Write the model, which is changed, as ONNX: in float32, or the weights of its linear layers in int8, a scale an output.
+    """Write the model as ONNX, in float32 or with linear layers in int8 (one scale per output); this changes `model`.
 
     Args:
         model: the encoder with its head.
         target: the file.
         int8: whether in int8.
-        narrow: weights of 7 bits, which are right on every processor, also where `saturates`.
+        narrow: weights of 7 bits, which are correct on every processor, also where `saturates`.
 
     Raises:
         OSError: the file cannot be written.
@@ -147,7 +147,7 @@ def make_onnx(model: "MeanPooled | FirstToken", target: Path, *, int8: bool, nar
             )
         except OSError:
             raise
-        except Exception as error:  # what an exporter cannot do it says in as many ways as it has layers
+        except Exception as error:  # exporters raise many types for an unsupported encoder
             raise ConfigError(
                 f"{'precision=int8' if int8 else 'format=onnx'}: encoders of type {model.config.model_type} cannot be "
                 f"exported ({first_line(error)}). Use `kjcm predict precision=auto`."
@@ -155,16 +155,16 @@ def make_onnx(model: "MeanPooled | FirstToken", target: Path, *, int8: bool, nar
 
 
 def _export(model: "MeanPooled | FirstToken", file: Path) -> None:
-    """Write the model, which is changed, as float32 ONNX, for any number of texts and tokens."""
+    """Write the model as float32 ONNX for any number of texts and tokens; this changes `model`."""
     import torch
 
     from kjcm.model.encoder import FirstToken, for_padded_coding
 
     ids = torch.full((2, 8), 5)
     mask = torch.ones_like(ids)
-    mask[1, 5:] = 0  # one text is shorter: a mask of ones alone is left out of the traced graph
+    mask[1, 5:] = 0  # tracing drops a mask of only ones, so one text is shorter
     body = model.classifier if isinstance(model, FirstToken) else model.encoder
-    body.set_attn_implementation("eager")  # 5 % faster there than what `sdpa` is exported to
+    body.set_attn_implementation("eager")  # 5 % faster in ONNX Runtime than `sdpa`
     for_padded_coding(model)
     axes = {name: {0: "texts", 1: "tokens"} for name in INPUTS} | {"logits": {0: "texts"}}
     with torch.inference_mode():
@@ -182,7 +182,7 @@ def _export(model: "MeanPooled | FirstToken", file: Path) -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep the exporter's advice to its developers off the screen."""
+    """Hide the exporter's warnings to developers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

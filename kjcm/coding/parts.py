@@ -1,7 +1,7 @@
-"""The hidden folder beside an output that keeps what is coded until all of it is written.
+"""The hidden folder next to an output, which stores coded chunks until the output is written.
 
-One process at a time has it, by a lease. A process that was stopped for long, or whose folder was removed, finds that out
-before it writes the next part and before it puts the output in its place.
+A lease gives the folder to one process at a time. If a process loses the folder, it notices before it writes the next
+chunk, and before it moves the output to its final path.
 """
 
 import shutil
@@ -34,27 +34,27 @@ class Parts:
 
     @property
     def folder(self) -> Path:
-        """Where the parts are."""
+        """Return the path of the folder."""
         return self.target.with_name(f".{self.target.name}.parts")
 
     @property
     def note(self) -> Path:
-        """What is said of the output, beside it."""
+        """Return the path of the output's note, next to the output."""
         return self.target.with_name(f"{self.target.name}.json")
 
     @property
     def made_by(self) -> Path:
-        """What the coded rows depend on."""
+        """Return the path of the record of everything that the coded rows depend on."""
         return self.folder / "what.json"
 
     @property
     def whole(self) -> Path:
-        """The output before it is in its place."""
+        """Return the path of the output before it is moved to its final path."""
         return self.folder / f"output{self.target.suffix}"
 
     @property
     def about(self) -> Path:
-        """The note before it is in its place."""
+        """Return the path of the note before it is moved to its final path."""
         return self.folder / "note.json"
 
     def require_held(self) -> None:
@@ -68,18 +68,18 @@ class Parts:
             self.lease.require_held()
 
     def is_held(self) -> bool:
-        """Tell whether the folder is there, and this process's."""
+        """Return whether the folder exists and belongs to this process."""
         with suppress(KjcmError):
             self.require_held()
             return True
         return False
 
     def is_complete(self) -> bool:
-        """Tell whether all is coded and written, here or in its place."""
+        """Return whether the output is written, in this folder or at its final path."""
         return self.about.is_file() and (self._is_output(self.whole) or self._is_output(self.target))
 
     def is_placed(self) -> bool:
-        """Tell whether the output is in its place, and only its note is not."""
+        """Return whether the output, but not its note, is at its final path."""
         return self.about.is_file() and self._is_output(self.target)
 
     def _is_output(self, file: Path) -> bool:
@@ -88,7 +88,7 @@ class Parts:
         return False
 
     def read(self, number: int, rows: int) -> Coded | None:
-        """Return a chunk's coded rows; None where they are not kept, or damaged."""
+        """Return a chunk's coded rows, None if they are missing or damaged."""
         file = self._part(number)
         if file.is_file():
             with suppress(Exception), np.load(file, allow_pickle=False) as stored:
@@ -97,7 +97,7 @@ class Parts:
         return None
 
     def write(self, number: int, coded: Coded) -> None:
-        """Keep a chunk's coded rows.
+        """Store a chunk's coded rows.
 
         Raises:
             KjcmError: the folder is not this process's any more.
@@ -111,18 +111,18 @@ class Parts:
 
     @contextmanager
     def output(self) -> Iterator[Path]:
-        """Give the path to write the output to; it becomes `whole` if the folder is still this process's."""
+        """Yield a path for the output; it becomes `whole` if the folder still belongs to this process."""
         with atomic(self.whole) as temporary:
             yield temporary
             self.require_held()
 
     def finish(self, record: Mapping[str, Any]) -> None:
-        """Note what is said of the output, which is written."""
+        """Write the note of a finished output."""
         self.require_held()
         write_json(self.about, {**record, "output_sha256": digest(self.whole)})
 
     def place(self) -> dict[str, Any]:
-        """Put the output and its note in their places, and return the note.
+        """Move the output and its note to their final paths, and return the note.
 
         Raises:
             KjcmError: the folder is not this process's any more.
@@ -139,13 +139,14 @@ class Parts:
 
 @contextmanager
 def parts_of(target: Path, what: Mapping[str, Any], overwrite: bool) -> Iterator[Parts]:
-    """Give the folder of what is coded so far, for this process alone.
+    """Yield the folder of the chunks coded so far, for this process only.
 
-    It goes when all is done, and where an error shows that the input or the keys must change; else the same command resumes.
+    The folder is removed when the output is complete, or after an error that needs another input or other keys. Otherwise
+    the same command resumes.
 
     Raises:
         ConfigError: the output is a folder.
-        KjcmError: the output exists, or another input or config was being coded into it; or another process is at it.
+        KjcmError: the output exists, or an unfinished coding has another input or config, or another process is running.
     """
     parts = Parts(target)
     mine = _require_free(parts, what, overwrite)
@@ -159,7 +160,7 @@ def parts_of(target: Path, what: Mapping[str, Any], overwrite: bool) -> Iterator
                 for file in parts.folder.glob(pattern):
                     file.unlink(missing_ok=True)
             write_json(parts.made_by, what)
-        for file in parts.folder.glob(".*.*.*"):  # what killed processes were writing
+        for file in parts.folder.glob(".*.*.*"):  # unfinished files of killed processes
             file.unlink(missing_ok=True)
         held = Parts(target, lease)
         try:
@@ -174,7 +175,7 @@ def parts_of(target: Path, what: Mapping[str, Any], overwrite: bool) -> Iterator
 
 
 def _require_free(parts: Parts, what: Mapping[str, Any], overwrite: bool) -> bool:
-    """Return whether what is coded so far is of the same input and keys; see `parts_of`."""
+    """Return whether the chunks coded so far have the same input and keys; see `parts_of`."""
     for path in (parts.target, parts.note):
         if path.is_dir():
             raise ConfigError(f"output={parts.target}: {path} is a folder. Name a file.")

@@ -1,7 +1,7 @@
 """`kjcm predict`: a finished run codes a file, chunk by chunk; all columns and the row order stay.
 
-Each chunk's codes are kept in a hidden folder beside the output until the whole is written, so that the same command goes
-on after a kill: the input is read again, and what was coded is not coded again.
+A hidden folder next to the output stores each chunk's codes until the output is complete. After a kill the same command
+resumes: it reads the input again and codes only the missing chunks.
 """
 
 import logging
@@ -46,7 +46,7 @@ log = logging.getLogger("kjcm")
 
 
 def predict(cfg: DictConfig) -> None:
-    """Write `input` with its codes and decisions to `output`, and what coded it and how it decided to `output`.json.
+    """Write `input` with codes and decisions to `output`, and a record of model and rules to `output`.json.
 
     Raises:
         KjcmError: the run is not finished, the input is not usable, or the output exists.
@@ -62,7 +62,7 @@ def predict(cfg: DictConfig) -> None:
     columns = _columns(settings, config)
     what = _what(run, source, config, columns)
     with parts_of(target, what, config.overwrite) as parts:
-        if not parts.is_complete():  # else it was killed before the output, or its note, was in its place
+        if not parts.is_complete():  # else killed before output and note were in place
             record = _code(config, run, source, settings, columns, parts)
             record["seconds_with_loading"] = round(time.perf_counter() - began, 3)
             parts.finish({"run": str(run), **record, "made_by": what})
@@ -71,7 +71,7 @@ def predict(cfg: DictConfig) -> None:
 
 
 def _columns(settings: Settings, config: PredictConfig) -> dict[str, str | None]:
-    """Return role -> column: the run's own name where '@run' stands for it; manages only where the rule needs it."""
+    """Return role -> column, with the run's own name for '@run'; manages only if the rule needs it."""
     found = {
         role: settings.columns.get(role) if name == "@run" else name for role, name in vars(config.columns).items()
     }
@@ -83,7 +83,7 @@ def _columns(settings: Settings, config: PredictConfig) -> dict[str, str | None]
 
 
 def _what(run: Path, source: Path, config: PredictConfig, columns: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return what coded rows depend on: rows coded under other values are not gone on from."""
+    """Return what coded rows depend on; stored chunks are reused only if all of it matches."""
     gpu = on_gpu(config.accelerator)
     return {
         "kjcm": __version__,
@@ -105,7 +105,7 @@ def _code(
     columns: Mapping[str, str | None],
     parts: Parts,
 ) -> dict[str, Any]:
-    """Write the coded file and return what is known of it."""
+    """Write the coded file and return its record."""
     options = read_options(vars(config), "", [source], columns)
     labels = value_labels(source, options)
     basis = basis_of(Options(**vars(config.triage)), run, settings)
@@ -124,7 +124,7 @@ def _code(
     )
     check = partial(require_readable, reading=reading)
     given = open_input(source, parts.target, reading.added, config.chunk_rows, options, check)
-    # a thread reads while another tokenises, most of which is no work of Python, and this one codes and writes
+    # one thread reads and another tokenises (mostly outside Python) while this thread codes and writes
     chunks = ahead(_with_batches(ahead(_chunks(reading, given.chunks, parts)), coder))
     with (
         closing(Progress(given.rows)) as progress,
@@ -153,7 +153,7 @@ def _code(
 
 
 def _say(record: Mapping[str, Any], target: Path) -> None:
-    """Show what came of it."""
+    """Log the result."""
     rows = record["rows"]
     spent = f"{record['seconds']:.1f} s ({record['seconds_with_loading']:.1f} s with loading)"
     log.info("%s rows coded in %s: %s", f"{rows:,}", spent, target)
@@ -175,10 +175,10 @@ class Chunk:
         frame: the rows as read.
         reasons: [rows], why a row is invalid, else ''.
         manages: [new texts], whether their authors say that they manage.
-        known: the texts that were met.
+        known: the texts met so far.
         numbers: [valid rows], their numbers in `known`.
         new: [new texts], places among the valid rows.
-        texts: [new texts]; none where the chunk was coded by an earlier process.
+        texts: [new texts]; empty if an earlier process coded the chunk.
         stored: the rows coded by an earlier process.
         number: of the chunk.
     """
@@ -224,7 +224,7 @@ def _with_batches(chunks: Generator[Chunk, None, None], coder: Coder) -> Generat
 
 
 def _coded(chunk: Chunk, ready: Ready, coder: Coder, decider: Decider, parts: Parts) -> Coded:
-    """Return a chunk's rows coded, new texts by the model, and keep them."""
+    """Code a chunk's new texts, store its coded rows, and return them."""
     invalid = np.array([bool(reason) for reason in chunk.reasons], dtype=bool)
     if chunk.stored:
         chunk.known.add(chunk.stored.take(np.flatnonzero(~invalid)[chunk.new]))

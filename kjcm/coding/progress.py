@@ -1,4 +1,4 @@
-"""How far a file is coded."""
+"""Show the progress of a coding."""
 
 import logging
 import sys
@@ -10,10 +10,10 @@ EVERY = 30.0  # seconds between two lines off a terminal
 
 
 class Progress:
-    """Shows rows done, rows a second and the time that is left: on a terminal in one line, elsewhere by a line now and then.
+    """Shows rows done, rows per second and time left: in one line on a terminal, else in a log line every 30 seconds.
 
     Args:
-        total: rows of the file, about.
+        total: approximate number of rows.
     """
 
     def __init__(self, total: int) -> None:
@@ -22,7 +22,7 @@ class Progress:
         self.terminal = sys.stderr.isatty()
 
     def add(self, rows: int, coded: bool) -> None:
-        """Count rows; `coded`: whether this process has coded them, which tells how long others will take."""
+        """Count rows; `coded`: this process coded them, so they count for the time left."""
         self.done += rows
         self.new += rows * coded
         if self.terminal:
@@ -32,7 +32,7 @@ class Progress:
             log.info("%s", self)
 
     def close(self) -> None:
-        """Take the line off the terminal."""
+        """Clear the terminal line."""
         if self.terminal:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 

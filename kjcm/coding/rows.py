@@ -1,4 +1,4 @@
-"""Rows of a file to code: which can be coded, and who says that they manage."""
+"""Find which rows of a file can be coded, and which people say that they manage."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Reading:
 def manages_of(
     frame: pd.DataFrame, texts: Texts, columns: Mapping[str, str], reading: Reading
 ) -> tuple[NDArray[np.bool_], list[str]]:
-    """Return which rows say that they manage (all of one kind where no rule asks), and why a row cannot be coded, else ''."""
+    """Return which rows say that they manage (all False without a rule), and why a row cannot be coded, else ''."""
     fine = [""] * len(frame)
     if reading.managers == "words":
         return says_words(texts.persons, reading.words), fine
@@ -62,10 +62,10 @@ def manages_of(
 
 
 def require_readable(frame: pd.DataFrame, reading: Reading) -> None:
-    """Raise KjcmError if a column is not there or holds no text, or a column that the codes would overwrite is there.
+    """Raise KjcmError if a column is missing or has no text, or if the codes would overwrite a column.
 
     Args:
-        frame: the whole table, or its first rows where every column has one type.
+        frame: the whole table, or its first rows if every column has one type.
         reading: how it is read.
     """
     require_texts(frame, own_columns(frame, reading), str(reading.source), COLUMN_KEY)
@@ -87,7 +87,7 @@ def own_columns(frame: pd.DataFrame, reading: Reading) -> dict[str, str]:
 
 
 def first_texts(source: Path, rows: int | None, settings: Settings) -> list[str]:
-    """Return the texts of a file's first rows (None: of all), read as a run's own data; '' for rows without text.
+    """Return the texts of a file's first rows (None: of all), read like the run's own data; '' for rows without text.
 
     Raises:
         KjcmError: a column that the run's texts come from is missing.

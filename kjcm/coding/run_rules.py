@@ -1,4 +1,4 @@
-"""The triage rules of a finished run: read from its stored validation scores, warned about and shown."""
+"""Build a finished run's triage rules from its stored validation logits, and log warnings and promises."""
 
 import logging
 from collections.abc import Mapping
@@ -14,19 +14,19 @@ from kjcm.triage.outlook import outlook
 from kjcm.triage.rules import Options, Tree, Triage
 
 log = logging.getLogger("kjcm")
-FEW = 40  # validation rows: with fewer no test has power
+FEW = 40  # validation rows; with fewer no test has power
 
 
 @dataclass(frozen=True)
 class Basis:
-    """What the rules of a run are made from.
+    """Everything that a run's rules are made from.
 
     Attributes:
         options: the keys.
         tree: the model's classes.
-        held: validation rows that chose nothing, with their logits; None for a run without validation rows.
-        temperature: that logits are divided by.
-        about: what the run's calibration says of these rows: chosen_by_validation, clustered.
+        held: validation rows that set nothing else, with logits; None for a run without validation rows.
+        temperature: divides the logits.
+        about: the calibration's entries on these rows: chosen_by_validation, clustered.
         titles: code -> title.
     """
 
@@ -42,7 +42,7 @@ class Basis:
         return Triage(self.options, self.tree, self.held, self.temperature)
 
     def outlook(self, triage: Triage) -> dict[str, Any]:
-        """Return what the rules promise, and what they do with the validation rows."""
+        """Return the rules' promises and their results on the validation rows."""
         record = outlook(triage, self.held)
         for group in (record["expected"] or {}).get("by_major_group", ()):
             group["title"] = self.titles.get(group["code"], "")
@@ -50,7 +50,7 @@ class Basis:
 
 
 def basis_of(options: Options, run: Path, settings: Settings) -> Basis:
-    """Return what the rules of a run are made from.
+    """Return everything that a run's rules are made from.
 
     Raises:
         ConfigError: a rule needs what the run does not have.
@@ -69,7 +69,7 @@ def basis_of(options: Options, run: Path, settings: Settings) -> Basis:
 
 
 def warn(record: Mapping[str, Any]) -> None:
-    """Log what the decisions cannot be trusted with."""
+    """Log the limits of the decisions."""
     rows, target, lists = record["validation_rows"], record["target_error"], record["pick_list"]
     if not rows:
         log.warning(
@@ -94,7 +94,7 @@ def warn(record: Mapping[str, Any]) -> None:
 
 
 def warn_of_rows(record: Mapping[str, Any]) -> None:
-    """Log why the validation rows may make a promise too good."""
+    """Log why the promises may be too optimistic for these validation rows."""
     if 0 < record["validation_rows"] < FEW:
         log.warning(
             "Only %d validation rows set the rules: too few for most targets. Train with a larger data.validation.",
@@ -113,7 +113,7 @@ def warn_of_rows(record: Mapping[str, Any]) -> None:
 
 
 def say(record: Mapping[str, Any]) -> None:
-    """Log what to expect of the decisions: promises, sentences and a table by major group."""
+    """Log the promises, the summary and a table by major group."""
     rows = f"{record['validation_rows']:,}"
     confidence = f"{100 * record['confidence']:.4g} % confidence"
     if promised := _promises(record):
@@ -133,7 +133,7 @@ def say(record: Mapping[str, Any]) -> None:
 
 
 def _promises(record: Mapping[str, Any]) -> str:
-    """Return what the rules promise of coded rows and of lists, '' where they promise nothing."""
+    """Return the promises for coded rows and lists as text, '' without a promise."""
     parts, lists = [], record["pick_list"]
     if record["target_error"] is not None:
         most = f"at most {100 * record['target_error']:.4g} %"

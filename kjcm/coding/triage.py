@@ -1,4 +1,4 @@
-"""`kjcm triage`: what a run's rules accept under each target, before anything is coded."""
+"""`kjcm triage`: print what a run's rules accept under each target, before coding."""
 
 import logging
 from pathlib import Path
@@ -24,7 +24,7 @@ NOTE = (
 
 
 def triage(cfg: DictConfig) -> None:
-    """Print what each target accepts of the run's validation rows, and write the table as CSV where `out` is given.
+    """Print which share of the run's validation rows each target accepts, and write the table as CSV to `out`.
 
     Raises:
         KjcmError: the run is not finished, has no validation rows, or `out` exists.
@@ -63,7 +63,7 @@ HEADINGS = {
 }
 
 
-LEGEND = {  # lines beneath the table, each shown where the table has its column
+LEGEND = {  # lines under the table, shown if their column is
     "accepted": "p >= {threshold:g}: the fixed threshold, without a target",
     "accepted_error": "accepted: rows whose top-1 code is accepted; wrong: the share of them that is wrong; at most: the upper "
     "bound of that share ({confidence:.4g} % confidence)",
@@ -82,7 +82,9 @@ def show(frame: pd.DataFrame, options: Options) -> None:
     shown = [name for name in HEADINGS if options.back_off or not name.startswith("backed_off")]
     columns = {"target": [_target(value, threshold) for value in frame["target_error"]]}
     columns |= {HEADINGS[name]: [_cell(name, value) for value in frame[name]] for name in shown}
-    table = Table(box=None, padding=(0, 1 if options.back_off else 2, 0, 0))  # 80 characters have room for either
+    table = Table(
+        box=None, padding=(0, 1 if options.back_off else 2, 0, 0)
+    )  # 80 characters have room for only one of these
     for heading, cells in columns.items():
         least = max(map(len, [*heading.split(), *cells]))
         table.add_column(heading, justify="left" if heading == "target" else "right", min_width=least)

@@ -1,4 +1,4 @@
-"""The review's server: a page, and what it asks for; for this machine alone unless it is told otherwise."""
+"""The review's server: the page and its requests, by default only for this machine."""
 
 import hmac
 import re
@@ -34,8 +34,8 @@ MOST_BYTES = 4096  # of a request's body
 LENGTH = 10  # digits of a Content-Length that are read
 MOST_PORT = 65535
 HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[\w.-]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
-LAST = 2**63 - 1  # row that SQLite can count to
-CLAIM = 600.0  # seconds for which a row that a person is shown is not shown to others
+LAST = 2**63 - 1  # largest row number in SQLite
+CLAIM = 600.0  # seconds for which one reviewer's row is not shown to others
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -47,18 +47,18 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Review:
-    """What is reviewed, and how.
+    """The settings of a review.
 
     Attributes:
         coded: the coded file.
         db: the review's file.
-        classification: whose titles can be searched.
-        level: digits of the model's codes, None as they stand.
-        decisions: the model's decisions that a person is to settle.
-        who: who decides, unless the page says otherwise.
+        classification: its titles can be searched.
+        level: digits of the model's codes, None for whole codes.
+        decisions: the model's decisions that reviewers check.
+        who: the reviewer, unless the page names another.
         language: 'ko' or 'en'.
         host: where the server listens.
-        token: that a visitor has to bring; None on loopback.
+        token: that visitors need; None on loopback.
     """
 
     coded: Path
@@ -72,7 +72,7 @@ class Review:
     token: str | None
 
     def fitting(self, code: str) -> str | None:
-        """Return a code at the model's level; one above it as it is; None where it is no code."""
+        """Return a code cut to the model's level, a shorter code unchanged, None if it is not a code."""
         named = self.classification
         if code not in named.titles:
             return None
@@ -83,17 +83,17 @@ Reviewer = Annotated[str, AfterValidator(reviewer)]
 
 
 class Person(BaseModel):
-    """Who decides, or whose last decision is taken back."""
+    """The reviewer who decides or undoes."""
 
     model_config = ConfigDict(strict=True)
     who: Reviewer
 
 
 class Chosen(Person):
-    """A person's decision."""
+    """A reviewer's decision."""
 
     code: str
-    seen: int | None = Field(None, ge=1, le=LAST)  # number of the row's last decision that the page shows
+    seen: int | None = Field(None, ge=1, le=LAST)  # number of the row's decision that the page shows
 
 
 def make_app(review: Review) -> FastAPI:
@@ -109,7 +109,7 @@ def make_app(review: Review) -> FastAPI:
 
     Row = Annotated[int, InPath(ge=0, le=LAST)]
     After = Annotated[int, Query(ge=-1, le=LAST)]
-    claims: dict[str, tuple[int, float]] = {}  # person -> the row that they were shown last, and when
+    claims: dict[str, tuple[int, float]] = {}  # reviewer -> the row that they see, and since when
     Who = Annotated[str | None, Query(max_length=LONGEST), AfterValidator(_name)]
     Opened = Annotated[Store, Depends(store)]
 
@@ -123,7 +123,7 @@ def make_app(review: Review) -> FastAPI:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         said = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()]
-        return _error(422, "; ".join(said))  # what was sent is not repeated: it may not be text
+        return _error(422, "; ".join(said))  # the input is not repeated: it may not be text
 
     @app.exception_handler(KjcmError)
     @app.exception_handler(OSError)
@@ -132,7 +132,7 @@ def make_app(review: Review) -> FastAPI:
 
     @app.get("/")
     def index(request: Request) -> Response:
-        if request.query_params.get("token"):  # kept in a cookie, so that the address does not show it
+        if request.query_params.get("token"):  # in a cookie, so that the address does not show it
             answer = RedirectResponse("/", 303)
             answer.set_cookie(_cookie(request.headers["host"]), review.token or "", httponly=True, samesite="strict")
             return answer
@@ -159,7 +159,7 @@ def make_app(review: Review) -> FastAPI:
         return {"state": _state(opened), "item": None if row is None else opened.item(row)}
 
     def _open_row(opened: Store, after: int, back: bool, who: str | None) -> int | None:
-        """Return the next open row that nobody else is at, once around; if there is none, one that somebody is at."""
+        """Return the next open row that no other reviewer sees, in a cycle; without one, any open row."""
         since = time.monotonic() - CLAIM
         for other in [other for other, (_, at) in list(claims.items()) if at <= since]:
             claims.pop(other, None)
@@ -207,7 +207,7 @@ def make_app(review: Review) -> FastAPI:
             "counts": {decision: {"rows": rows, "settled": settled} for decision, (rows, settled) in counts.items()},
             "rows": sum(rows for rows, _ in counts.values()),
             "settled": sum(settled for _, settled in counts.values()),
-            "who": review.who if review.token is None else "",  # who comes from elsewhere is somebody else
+            "who": review.who if review.token is None else "",  # another address is another reviewer
             "language": review.language,
             "file": review.coded.name,
         }
@@ -221,7 +221,7 @@ def _remove(target: Path) -> None:
 
 
 def _name(who: str | None) -> str | None:
-    """Return a reviewer's name; None where it is none yet, as while somebody types it."""
+    """Return a reviewer's name, None if it is not valid yet, as while somebody types."""
     try:
         return reviewer(who or "")
     except ValueError:
@@ -233,7 +233,7 @@ def _error(status: int, detail: str) -> Response:
 
 
 def _cookie(host: str) -> str:
-    return f"kjcm_token_{host.rpartition(':')[2]}"  # a host's cookies are those of all its ports
+    return f"kjcm_token_{host.rpartition(':')[2]}"  # all ports of a host share its cookies
 
 
 def _static(name: str) -> Response:
@@ -244,13 +244,13 @@ def _static(name: str) -> Response:
 
 
 def _refused(request: Request, review: Review) -> tuple[int, str] | None:
-    """Return the answer to who may not ask: another site's page, another machine, or somebody without the token."""
+    """Return the error for a forbidden request: from another site's page or host name, or without the token."""
     host = request.headers.get("host", "").lower()
     named = HOST.fullmatch(host)
     if not named or int(named["port"] or 80) > MOST_PORT:
         return 400, "The Host header is malformed."
     if named["name"].strip("[]") not in (review.host, *(LOOPBACK if review.host in LOOPBACK else ())):
-        return 403, "This host name is not served."  # a site may have its name point here
+        return 403, "This host name is not served."  # another site's name may point to this machine
     if request.method not in ("GET", "POST"):
         return 405, "Method not allowed."
     if request.method == "POST" and (refused := _refused_body(request, host)):
@@ -262,7 +262,7 @@ def _refused(request: Request, review: Review) -> tuple[int, str] | None:
 
 
 def _refused_body(request: Request, host: str) -> tuple[int, str] | None:
-    """Return the answer to a change that is not the page's own, or whose body is no small JSON."""
+    """Return the error for a change that is not from the page, or whose body is not small JSON."""
     if request.headers.get("origin", "").lower() != f"{request.scope['scheme']}://{host}":
         return 403, "Only the page of this server may change anything."
     length = request.headers.get("content-length", "")

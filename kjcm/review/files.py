@@ -1,4 +1,4 @@
-"""A coded file into a review, and the reviewed file out of it."""
+"""Make a review from a coded file, and export the reviewed file."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -32,10 +32,10 @@ SHOWN = 5
 
 
 def opened(coded: Path, file: Path, settings: Settings) -> Store:
-    """Open the review of a coded file, or begin it.
+    """Open the review of a coded file, or create it.
 
     Raises:
-        KjcmError: the file is not one that `kjcm predict` wrote with this model, or the review is of another file.
+        KjcmError: `kjcm predict` did not write the file with this model, or the review belongs to another file.
     """
     sha = digest(coded)
     require_alone(file)
@@ -56,10 +56,10 @@ def opened(coded: Path, file: Path, settings: Settings) -> Store:
 
 
 def _columns(note: Path, coded: Path, settings: Settings) -> dict[str, str]:
-    """Return role -> column of the texts: those that the coding's note names, else the run's.
+    """Return role -> column of the texts, from the coding's note, else from the run.
 
     Raises:
-        KjcmError: the note is damaged, or of a model of other classes.
+        KjcmError: the note is damaged, or a model with other classes wrote it.
     """
     columns: dict[str, str | None] = settings.columns
     if note.is_file():
@@ -73,7 +73,7 @@ def _columns(note: Path, coded: Path, settings: Settings) -> dict[str, str]:
 
 
 def _items(coded: Path, settings: Settings, names: Mapping[str, str]) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Yield row number, decision and what the page shows of each row."""
+    """Yield each row's number, decision and what the page shows."""
     begin, labels = 0, value_labels(coded)
     for frame in read_chunks(coded, ROWS):
         shown = [k for k in range(1, SHOWN + 1) if f"code_{k}" in frame]
@@ -120,11 +120,11 @@ def _number(cell: str, place: str) -> float:
 
 
 def export(coded: Path, target: Path, store: Store, classification: Classification, overwrite: bool) -> dict[str, int]:
-    """Write the coded file with what was decided of each row, and return what became of the settled rows.
+    """Write the coded file with each row's decision, and return counts of the reviewed rows.
 
     Raises:
         KjcmError: the target exists, or cannot hold the table, or the coded file has changed since its review began.
-        ConfigError: there is no such kind of file, or the target is the coded or the review's file.
+        ConfigError: the target's kind is unknown, or the target is the coded file or the review's file.
     """
     if target.resolve() in (coded.resolve(), store.file.resolve()):
         raise ConfigError(f"export={target}: is the file under review. Name another.")

@@ -1,16 +1,16 @@
-"""Names of reviewers: short, printable, and nothing that a spreadsheet takes for a formula."""
+"""Check reviewers' names: short, printable, and not a formula in a spreadsheet."""
 
 import unicodedata
 
 LONGEST = 64  # characters of a name
-FORMULA = "=+-@"  # what begins a formula; a full-width sign does too
+FORMULA = "=+-@"  # these begin a formula, in full width too
 
 
 def reviewer(name: str) -> str:
     """Return a reviewer's name without surrounding blanks, composed (NFC).
 
     Raises:
-        ValueError: it is empty, too long, begins as a formula does, or has characters that are not printed.
+        ValueError: it is empty, too long, begins like a formula, or has characters that are not printable.
     """
     found = unicodedata.normalize("NFC", name.strip(" \u3000"))
     if not found or len(found) > LONGEST:

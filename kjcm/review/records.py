@@ -1,4 +1,4 @@
-"""What a review's file holds, checked when it is read: rows, decisions, and the journal beside the file."""
+"""Check a review file's contents when they are read: rows, decisions, and the journal next to the file."""
 
 import json
 import math
@@ -9,13 +9,13 @@ from typing import Any
 
 from kjcm.errors import KjcmError, of_the_system
 
-BODY = {"text", "first", "picks", "given"}  # of an item; "further" too, but in files of earlier versions
-WAL = b"\x02\x02"  # bytes 18 and 19 of a database that keeps a write-ahead log
+BODY = {"text", "first", "picks", "given"}  # of an item; newer files also have "further"
+WAL = b"\x02\x02"  # bytes 18 and 19 of a database with a write-ahead log
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a person decided of a row: the decision's number, code, who, and when (ISO, UTC)."""
+    """A reviewer's decision on a row: its number, code, reviewer and time (ISO, UTC)."""
 
     id: int
     code: str
@@ -24,7 +24,7 @@ class Choice:
 
 
 def item_of(row: int, decision: object, body: object) -> dict[str, Any]:
-    """Return what the page shows of a row.
+    """Return a row as the page shows it.
 
     Raises:
         ValueError: it is not what a review keeps.
@@ -38,7 +38,7 @@ def item_of(row: int, decision: object, body: object) -> dict[str, Any]:
         texts = [*found["text"].values(), *found["picks"], found["given"]]
         texts += [one[name] for one in codes for name in ("code", "title")]
         fine = set(found) - {"further"} == BODY and all(math.isfinite(one["prob"]) for one in found["first"])
-        "".join(texts).encode()  # lone surrogates are no text
+        "".join(texts).encode()  # lone surrogates are not text
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         raise wrong from None
     if not fine or not isinstance(found["picks"], list):
@@ -67,7 +67,7 @@ def _is_time(text: str) -> bool:
 
 
 def require_alone(file: Path) -> None:
-    """Raise KjcmError if `file` is there but no file, or has a journal that is not its own: SQLite would apply that to it."""
+    """Raise KjcmError if `file` is not a regular file, or has another file's journal, which SQLite would apply to it."""
     wal = False
     if file.is_file():
         try:

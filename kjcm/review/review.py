@@ -1,4 +1,4 @@
-"""`kjcm review`: a page on which reviewers decide the undecided rows of a coded file; or write the reviewed file."""
+"""`kjcm review`: serve a page on which reviewers decide a coded file's undecided rows, or write the reviewed file."""
 
 import getpass
 import logging
@@ -36,7 +36,7 @@ def review(cfg: DictConfig) -> None:
     """Serve the page until it is stopped; with `export` write the reviewed file instead.
 
     Raises:
-        KjcmError: run or file are not usable, or the port is taken.
+        KjcmError: the run or a file is not usable, or the port is taken.
         ConfigError: FastAPI is not installed.
     """
     config = typed(cfg, ReviewConfig)
@@ -102,7 +102,7 @@ def _serve(config: ReviewConfig, coded: Path, db: Path, named: Classification, l
     if token:
         log.warning("anyone on the network who has this address can read the answers; the connection is not encrypted")
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # uvicorn raises them again once it has ended
+        signal.signal(number, lambda *_: None)  # uvicorn raises them again after it has stopped
     try:
         line = listening(host, port)
     except OSError as error:
@@ -118,9 +118,9 @@ def _serve(config: ReviewConfig, coded: Path, db: Path, named: Classification, l
 
 
 def _who(given: str | None) -> str:
-    """Return the name that decisions are kept under unless the page says otherwise; '' where the system has none."""
+    """Return the default reviewer's name, '' if the system has no usable name."""
     if given is None:
-        with suppress(KeyError, OSError, ValueError):  # the user has no name here, or one that is none of a reviewer
+        with suppress(KeyError, OSError, ValueError):  # no user name, or one that is not a reviewer's name
             return reviewer(getpass.getuser())
         return ""
     try:

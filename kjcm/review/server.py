@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 with a limit on how long a request may take to arrive, and on connections that only wait."""
+"""uvicorn's HTTP/1.1 with limits on the time until a request has arrived, and on waiting connections."""
 
 import asyncio
 import json
@@ -18,14 +18,14 @@ def listening(host: str, port: int) -> socket.socket:
     """Return a socket that listens on a host's first address.
 
     Raises:
-        OSError: there is no such host, or the port is taken.
+        OSError: the host is unknown, or the port is taken.
     """
     family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     return socket.create_server(address[:2], family=family, backlog=512)
 
 
 def server_of(app: Any, host: str, port: int) -> uvicorn.Server:
-    """Return the server of an ASGI app; it writes no log of requests."""
+    """Return the server of an ASGI app, without a log of requests."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -42,13 +42,13 @@ def server_of(app: Any, host: str, port: int) -> uvicorn.Server:
 
 
 class Connection(H11Protocol):
-    """A connection that is answered in JSON, also where its request is malformed or late."""
+    """A connection that answers in JSON, even if a request is malformed or late."""
 
     _late: asyncio.TimerHandle | None = None
     _since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request; of too many connections that wait, the oldest ends."""
+        """Wait for a request; close the oldest of too many waiting connections."""
         super().connection_made(transport)
         self._watch()
         waiting = [one for one in self.connections if isinstance(one, Connection) and one._waits()]
@@ -61,7 +61,7 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; the clock runs until they are a whole request."""
+        """Take bytes; the clock runs until the request is complete."""
         super().data_received(data)
         self._watch()
 
@@ -88,10 +88,10 @@ class Connection(H11Protocol):
         self._refuse(408, "The request did not arrive in time.")
 
     def _refuse(self, status: int, text: str) -> None:
-        """Answer with an error, unless an answer is under way, and close."""
+        """Answer with an error, unless an answer has begun, and close."""
         if self.transport.is_closing():
             return
-        if self.cycle is not None:  # what is answering already must not answer too
+        if self.cycle is not None:  # the handler that is answering must not answer too
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         body = json.dumps({"detail": text}).encode()

@@ -1,4 +1,4 @@
-"""What is to be reviewed and what was decided: one SQLite file, one transaction a decision, nothing ever overwritten."""
+"""Store the rows and decisions of a review: one SQLite file, one transaction per decision, nothing overwritten."""
 
 import json
 import os
@@ -25,11 +25,11 @@ CREATE INDEX choice_of_row ON choice (row, undone);
 CREATE INDEX item_of_decision ON item (decision);
 """
 ABOUT = ("input", "classes")  # digests of the coded file and of the model's classes
-VERSION = 1  # of the tables; files of before they had a version say 0
+VERSION = 1  # of the tables; the oldest files have 0
 SCHEMA = "SELECT name, sql FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'"
 MOST_BYTES = 2**26  # of one cell
 TIMEOUT = 10.0  # seconds to wait for another process
-SURROUNDINGS = {  # codes of errors that say nothing about the file's content
+SURROUNDINGS = {  # error codes that do not concern the file's contents
     sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM,
 }  # fmt: skip
@@ -37,13 +37,13 @@ SETTLED = "EXISTS (SELECT 1 FROM choice WHERE choice.row = item.row AND undone I
 
 
 class Store:
-    """A review's file; each request opens its own.
+    """A review's file; each request opens it.
 
     Args:
         file: the file.
 
     Raises:
-        KjcmError: it is no review's file, or damaged.
+        KjcmError: it is not a review's file, or damaged.
     """
 
     def __init__(self, file: Path) -> None:
@@ -64,11 +64,11 @@ class Store:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Raise KjcmError, which names the file and the remedy, for whatever SQLite or a damaged cell raises."""
+        """Turn any error from SQLite or a damaged cell into a KjcmError that names file and remedy."""
         try:
             yield
         except sqlite3.Error as error:
-            what = first_line(error).partition(" with text ")[0]  # what follows is an answer
+            what = first_line(error).partition(" with text ")[0]  # an answer follows
             if getattr(error, "sqlite_errorcode", None) is not None and error.sqlite_errorcode & 0xFF in SURROUNDINGS:
                 raise KjcmError(
                     f"{self.file}: cannot be read or written ({what}). Check the disk, the permissions and other programs "
@@ -85,7 +85,7 @@ class Store:
         )
 
     def _require_schema(self) -> None:
-        """Raise KjcmError if a newer kjcm made the file, and ValueError if its tables are others than a review's."""
+        """Raise KjcmError if a newer kjcm made the file, and ValueError if its tables are not a review's."""
         (version,) = self.base.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise KjcmError(
@@ -97,13 +97,13 @@ class Store:
             raise ValueError(f"{some(strange)} are not as a review has them")
 
     def check(self) -> None:
-        """Read the whole file once, and keep its journal as this version does.
+        """Read the whole file once, and set this version's kind of journal.
 
         Raises:
             KjcmError: any part of it is damaged.
         """
         with self._told():
-            self.base.execute("PRAGMA journal_mode=DELETE")  # a copy of the file alone is then complete
+            self.base.execute("PRAGMA journal_mode=DELETE")  # then a copy of only this file is complete
             (found,) = self.base.execute("PRAGMA integrity_check(1)").fetchone()
             if found != "ok" or self.base.execute("PRAGMA foreign_key_check").fetchone():
                 raise ValueError("tables and indexes disagree" if found == "ok" else found)
@@ -127,7 +127,7 @@ class Store:
         self.base.close()
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Return decision -> its rows, and those that a person has settled."""
+        """Return decision -> number of its rows, and number of reviewed rows."""
         query = "SELECT decision, COUNT(*) FROM item {} GROUP BY decision ORDER BY decision"
         with self._told():
             rows, settled = (
@@ -137,7 +137,7 @@ class Store:
         return {decision: (count, settled.get(decision, 0)) for decision, count in rows.items()}
 
     def item(self, row: int) -> dict[str, Any] | None:
-        """Return a row's body with its number, decision, and what was chosen; None where there is none."""
+        """Return a row's body with its number, decision and reviewer's choice; None without such a row."""
         with self._told():
             found = self.base.execute("SELECT row, decision, body FROM item WHERE row = ?", (row,)).fetchone()
             if found is None:
@@ -147,7 +147,7 @@ class Store:
         return {"row": row, "decision": found[1], **body, "chosen": vars(choice) if choice else None}
 
     def choice(self, row: int) -> Choice | None:
-        """Return what was decided of a row last, None where nothing was."""
+        """Return the last choice for a row, None without one."""
         with self._told():
             found = self.base.execute(
                 "SELECT id, code, who, at FROM choice WHERE row = ? AND undone IS NULL ORDER BY id DESC LIMIT 1", (row,)
@@ -155,7 +155,7 @@ class Store:
             return choice_of(*found) if found else None
 
     def choices(self) -> Iterator[tuple[int, Choice]]:
-        """Yield row and what was chosen of each settled row, in order."""
+        """Yield each reviewed row's number and choice, in order."""
         with self._told():
             found = self.base.execute(
                 "SELECT row, id, code, who, at FROM choice "
@@ -165,7 +165,7 @@ class Store:
         yield from choices
 
     def next_row(self, after: int, decisions: Sequence[str], *, back: bool = False) -> int | None:
-        """Return the next open row of some decisions after a row, or the one before it; None without one."""
+        """Return the next or previous open row with one of these decisions; None without one."""
         marks = ",".join("?" * len(decisions))
         way, order = ("<", "DESC") if back else (">", "ASC")
         query = (
@@ -176,13 +176,13 @@ class Store:
             return None if found is None else int(found[0])
 
     def choose(self, row: int, code: str, who: str, seen: int | None = None) -> bool:
-        """Keep a decision, on the disk when this returns; false and nothing kept where another came meanwhile.
+        """Store a decision on the disk; return false, and store nothing, if another decision came first.
 
         Args:
             row: the row.
-            code: what was chosen.
-            who: by whom.
-            seen: number of the row's last decision that the person saw, None where there was none.
+            code: the chosen code.
+            who: the reviewer.
+            seen: number of the decision that the reviewer saw, None without one.
         """
         with self._told():
             kept = self.base.execute(
@@ -193,7 +193,7 @@ class Store:
         return kept.rowcount == 1
 
     def undo(self, who: str) -> int | None:
-        """Take a person's last decision back, and return its row; None where there is none."""
+        """Undo a reviewer's last decision and return its row; None without one."""
         last = "SELECT MAX(id) FROM choice WHERE who = ? AND undone IS NULL"
         with self._told():
             found = self.base.execute(
@@ -203,11 +203,11 @@ class Store:
 
 
 def create(file: Path, about: Mapping[str, str], items: Iterator[tuple[int, str, dict[str, Any]]], mode: int) -> None:
-    """Make a review's file, whole or not at all; one that another process makes meanwhile stays.
+    """Create a review's file, whole or not at all; do not replace a file that another process has created.
 
     Args:
         file: the file.
-        about: what it is of.
+        about: digests of the coded file and of the classes.
         items: row, decision and body of each row.
         mode: who may read and write it.
 
@@ -217,7 +217,7 @@ def create(file: Path, about: Mapping[str, str], items: Iterator[tuple[int, str,
     """
     require_alone(file)
     part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)  # less what the umask forbids
+    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)  # without what the umask forbids
     os.close(handle)
     try:
         with closing(_connect(part.absolute().as_uri())) as base:
@@ -232,7 +232,7 @@ def create(file: Path, about: Mapping[str, str], items: Iterator[tuple[int, str,
             os.link(part, file)
         except FileExistsError:
             pass
-        except OSError:  # no such links on this file system
+        except OSError:  # a file system without links
             part.rename(file)
     except sqlite3.Error as error:
         raise KjcmError(f"{file}: cannot be written ({first_line(error)}).") from None
@@ -249,7 +249,7 @@ def _schema() -> dict[str, str]:
 
 
 def _connect(uri: str) -> sqlite3.Connection:
-    # a request is served by several threads, one after another
+    # several threads serve a request, one after another
     base = sqlite3.connect(uri, isolation_level=None, timeout=TIMEOUT, uri=True, check_same_thread=False)
     base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
     return base

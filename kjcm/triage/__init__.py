@@ -1,1 +1,1 @@
-"""What a model's probabilities may be trusted with: calibration, thresholds that keep a promise, pick lists, managers."""
+"""Rules on a model's probabilities: calibration, thresholds with a promised error, pick lists, managers."""

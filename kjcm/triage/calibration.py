@@ -1,4 +1,4 @@
-"""Temperature scaling, and how far probabilities are from what they claim.
+"""Temperature scaling, and measures of calibration.
 
 Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
 """
@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Logits = NDArray[np.float32]
-Probabilities = NDArray[np.float64]  # near 1, where thresholds lie, float32 has no numbers
+Probabilities = NDArray[np.float64]  # near 1, where thresholds are, float32 is too coarse
 Labels = NDArray[np.int64]
 
-COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are looked at
+COLDEST, HOTTEST = 0.05, 20.0  # range of temperatures
 
 
 def probabilities(logits: Logits, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -22,11 +22,11 @@ def probabilities(logits: Logits, temperature: float = 1.0) -> NDArray[np.float6
 
 
 def fit_temperature(logits: Logits, labels: Labels) -> float:
-    """Return the temperature under which the labels are likeliest; 1 where no row tells.
+    """Return the temperature with the highest likelihood of the labels; 1 without usable rows.
 
     Args:
         logits: [rows, classes].
-        labels: [rows], class indices; one that is no class has no probability and is left out.
+        labels: [rows], class indices; rows whose label is not a class are left out.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
@@ -45,16 +45,16 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
 
 
 def brier(probability: Probabilities, labels: Labels) -> float:
-    """Return the mean squared distance of the probabilities from the truth, over all classes: 0 at best, 2 at worst.
+    """Return the Brier score over all classes: 0 at best, 2 at worst.
 
-    A label that is no class counts as one of probability 0.
+    A label that is not a class counts as a class of probability 0.
     """
     of_truth = probability_of(probability, labels)
     return float((np.square(probability).sum(axis=1) - 2 * of_truth + 1).mean())
 
 
 def probability_of(probability: Probabilities, labels: Labels) -> NDArray[np.float64]:
-    """Return each row's probability of its label, 0 where the label is no class: [rows]."""
+    """Return each row's probability of its label, 0 if the label is not a class: [rows]."""
     known = labels < probability.shape[1]
     found = np.zeros(len(labels))
     found[known] = probability[known, labels[known]]

@@ -1,4 +1,4 @@
-"""Rows with a model's logits, kept beside the model or the run: what calibration and thresholds are made of and tried on."""
+"""Store rows with their logits next to a model or run; calibration and thresholds are fitted and tested on them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,12 @@ HASH = "classes_hash"
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows that a model was run on; no text, no name of a row.
+    """Rows with a model's logits, without texts and ids.
 
     Attributes:
         logits: [rows, classes], float32.
-        labels: [rows], class indices, numbered on from the last class where a code is none.
-        words: [rows], whether the text holds a manager's key word.
+        labels: [rows], class indices; codes that are not classes have numbers beyond the last class.
+        words: [rows], whether the text contains a manager's key word.
         answers: [rows], whether the yes/no column says that the person manages; all False without that column.
     """
 
@@ -54,7 +54,7 @@ def load_scored(file: Path, classes: int, classes_hash: str) -> Scored:
     """Read rows that `save_scored` wrote.
 
     Raises:
-        KjcmError: the file is damaged, or of a model of other classes.
+        KjcmError: the file is damaged, or belongs to a model with other classes.
     """
     from safetensors import safe_open
 
@@ -65,7 +65,7 @@ def load_scored(file: Path, classes: int, classes_hash: str) -> Scored:
             logits, labels, words, answers = (
                 stored.get_tensor(name) for name in ("logits", "labels", "words", "answers")
             )
-    except Exception as error:  # safetensors has errors of its own, and NumPy of other kinds
+    except Exception as error:  # safetensors and NumPy raise errors of many types
         raise damaged(file, error) from None
     rows = len(labels)
     if found != classes_hash or logits.shape != (rows, classes) or words.shape != (rows,) or answers.shape != (rows,):

@@ -1,4 +1,4 @@
-"""The managers' rule, which the paper proposes: only people who say that they manage can be coded into major group 1."""
+"""The paper's rule for managers: only people who say that they manage can be coded into major group 1."""
 
 from collections.abc import Sequence
 
@@ -13,27 +13,27 @@ NO = frozenset({"", "0", "2", "n", "no", "false", "x", "아니오", "아니요",
 
 
 def says_words(texts: Sequence[str], words: Sequence[str]) -> NDArray[np.bool_]:
-    """Return which texts hold one of the key words: [rows]."""
+    """Return which texts contain one of the key words: [rows]."""
     return np.array([any(word in text for word in words) for text in texts], dtype=bool)
 
 
 def yes_or_no(cell: str) -> bool | None:
-    """Return what a cell answers; empty is no, None is neither."""
+    """Return whether a cell says yes; an empty cell says no, None means neither."""
     text = without_decimals(cell.strip().lower())
     return True if text in YES else False if text in NO else None
 
 
 def gated(probability: Probabilities, manages: NDArray[np.bool_], managers: NDArray[np.bool_]) -> Probabilities:
-    """Return probabilities [rows, classes] without the managers' classes where a row does not say so, the others scaled up.
+    """Set managers' classes to 0 for rows that do not say they manage, and scale up the other classes: [rows, classes].
 
     Args:
         probability: [rows, classes].
         manages: [rows], who says that they manage.
-        managers: [classes], which are managers' codes.
+        managers: [classes], which classes are managers' codes.
     """
     if managers.all() or not managers.any():
         return probability
     kept = np.where(managers & ~manages[:, None], 0, probability)
     whole = kept.sum(axis=1, keepdims=True)
-    # a row that is a manager's by all of its probability leaves nothing to scale: the other codes share it
+    # if managers' classes had all of a row's probability, nothing is left to scale: the other classes share it equally
     return np.where(whole > 0, kept / np.where(whole > 0, whole, 1), ~managers / (~managers).sum())

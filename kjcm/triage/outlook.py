@@ -1,4 +1,4 @@
-"""What rules promise, and what they do with the validation rows that set them: shares, errors, intervals, lists."""
+"""Summarise a model's rules: their promises, and shares, errors, intervals and lists on the validation rows."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from kjcm.triage.thresholds import LEAST_LEFT, Tried
 
 
 def outlook(triage: Triage, held: Scored | None) -> dict[str, Any]:
-    """Return the rules, their promises and what they did with the rows that set them, as plain values."""
+    """Return the rules, their promises and their results on the rows that set them, as plain values."""
     options = triage.options
     record: dict[str, Any] = {
         "rule": "fixed threshold" if options.target_error is None else "target error",
@@ -43,16 +43,16 @@ def outlook(triage: Triage, held: Scored | None) -> dict[str, Any]:
     if held is not None and len(held.labels):
         record["expected"] = expected(triage, held)
         record["summary"] = summary(record)
-        # sets of few rows had no test of their own; where nothing is accepted, the set of all had one
+        # small sets had no test of their own; without accepted rows, the set of all rows had one
         tested = triage.threshold is None or record["expected"]["backed_off_rows"] > LEAST_LEFT
         record["back_off"]["promised"] = bool(triage.tried_parents) and triage.parent_threshold is not None and tested
     return record
 
 
 def expected(triage: Triage, rows: Scored) -> dict[str, Any]:
-    """Return what the rules do with rows whose codes are known.
+    """Return the rules' results on rows with known codes.
 
-    The bounds "at_most" and "at_least" hold for the rows that set the rules alone: each is at the level of its own test.
+    The bounds "at_most" and "at_least" are valid only for the rows that set the rules; each has the level of its own test.
     """
     probability = triage.probability(rows)
     found = triage.decide(probability)
@@ -77,7 +77,7 @@ def expected(triage: Triage, rows: Scored) -> dict[str, Any]:
 
 
 def parent_is_wrong(triage: Triage, found: Decided, rows: Scored) -> NDArray[np.bool_]:
-    """Return which rows are backed off to a parent that is not their label's: [rows]."""
+    """Return which rows back off to a parent that is not their label's parent: [rows]."""
     wrong = np.zeros(len(found.parent), dtype=bool)
     first = 0
     for place, level in enumerate(triage.options.back_off):
@@ -116,7 +116,7 @@ def by_major_group(
 
 
 def _level(tried: Sequence[Tried], threshold: float | None, otherwise: float) -> float:
-    """Return the level at which a threshold passed, `otherwise` where no test set it."""
+    """Return the level at which a threshold passed, `otherwise` if no test set it."""
     return next((one.level for one in reversed(tried) if one.passed and one.threshold == threshold), otherwise)
 
 
@@ -151,7 +151,7 @@ def _bound(rows: int, errors: int, level: float, *, complement: bool = False) ->
 
 
 def summary(record: dict[str, Any]) -> list[str]:
-    """Return what to expect of the decisions, in plain sentences."""
+    """Return sentences about what to expect of the decisions."""
     found, options, rows = record["expected"], record["pick_list"], record["validation_rows"]
     said = []
     if found["accepted_rows"]:
@@ -193,7 +193,7 @@ def _interval(interval: Sequence[float], confidence: float) -> str:
 def by_target(
     options: Options, tree: Tree, held: Scored, temperature: float, targets: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Return what rules with each target (None: the fixed threshold) do with the held rows."""
+    """Return the results of each target's rules (None: the fixed threshold) on the held rows."""
     found = []
     for target in (None, *targets):
         record = expected(Triage(replace(options, target_error=target), tree, held, temperature), held)

@@ -1,7 +1,7 @@
-"""Pick lists: the first codes of a row's ranking, for a person to choose from.
+"""Pick lists: a row's likeliest codes, from which a person chooses.
 
-A list has 1 to k codes. It leaves out codes that are no likelier than LEAST, which keeps it short where the model is sure.
-A list is shown where its codes together are likely enough: the threshold comes from the same test as the promise
+A list has 1 to k codes. It leaves out codes of at most LEAST probability, so it is short if the model is sure. A list is
+shown if its codes' total probability is high enough. The threshold comes from the same test as the promise
 (kjcm.triage.thresholds), with "the right code is not on the list" as the error.
 """
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kjcm.triage.calibration import Labels, Probabilities
 
 NONE = -1  # no class
-LEAST = 0.02  # a code is worth a place on a list if it is likelier
+LEAST = 0.02  # a listed code is likelier than this
 Picks = NDArray[np.int16]
 
 
@@ -22,7 +22,7 @@ def ranking(probability: Probabilities, k: int) -> NDArray[np.int64]:
     some.sort(axis=1)
     own = np.take_along_axis(probability, some, axis=1)
     found = np.take_along_axis(some, np.argsort(-own, axis=1, kind="stable"), axis=1)
-    # argpartition takes any of those that are as likely as the k-th
+    # argpartition chooses any of the codes that tie for rank k
     tied = np.flatnonzero((probability >= own.min(axis=1, keepdims=True, initial=2)).sum(axis=1) > k)
     found[tied] = np.argsort(-probability[tied], axis=1, kind="stable")[:, :k]
     return found
@@ -34,7 +34,7 @@ def first_codes(probability: Probabilities, k: int, least: float = LEAST) -> tup
     Args:
         probability: [rows, classes].
         k: most codes of a list.
-        least: a code is on a list if it is likelier; the first code always is.
+        least: a code is on a list if it is likelier than this; the top-1 code always is.
     """
     order = ranking(probability, min(k, probability.shape[1]))
     own = np.take_along_axis(probability, order, axis=1)
@@ -46,7 +46,7 @@ def first_codes(probability: Probabilities, k: int, least: float = LEAST) -> tup
 
 
 def on_list(picks: Picks, labels: Labels) -> NDArray[np.bool_]:
-    """Return which lists [rows, k] hold their row's label: [rows]; a label that is no class is on none."""
+    """Return which lists [rows, k] contain their row's label: [rows]; a label that is not a class is on no list."""
     found: NDArray[np.bool_] = np.any(picks == labels[:, None], axis=1)
     return found
 

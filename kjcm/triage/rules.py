@@ -16,7 +16,7 @@ from kjcm.triage.thresholds import Tried, fallback, last_passed, points
 
 DECISIONS = ("accept", "choose", "search", "back off", "invalid")
 ACCEPT, CHOOSE, SEARCH, BACK_OFF, INVALID = range(len(DECISIONS))
-VERSION = 2  # of the rules: coded rows are resumed under the same version only
+VERSION = 2  # of the rules: coding resumes only under the same version
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Options:
 
     Attributes:
         target_error: share of the accepted rows that may be wrong; None: the fixed threshold.
-        threshold: probability from which a top-1 code is accepted (the paper: 0.8), where there is no target.
-        confidence: of the promises that target_error and alpha are kept.
+        threshold: least probability of an accepted top-1 code without a target (the paper: 0.8).
+        confidence: of the promises for target_error and alpha.
         alpha: share of the shown pick lists that may miss the right code.
-        k: most codes of a pick list that a person is given.
+        k: most codes of a pick list.
         back_off: levels (digits) of parents to back off to, finest first.
         managers: 'none', 'words' or 'column': who can be coded into major group 1.
         calibrated: divide the logits by the run's temperature.
@@ -46,7 +46,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Tree:
-    """What stands above the classes of a model.
+    """A model's classes and the codes above them.
 
     Attributes:
         classes: ordered codes.
@@ -60,11 +60,11 @@ class Tree:
 
     @property
     def majors(self) -> list[str]:
-        """The top code above each class, the class itself where nothing stands above it."""
+        """Return the top code above each class, or the class itself if there is none."""
         return [above[0] if above else code for code, above in zip(self.classes, self.ancestors, strict=True)]
 
     def above(self, level: int) -> tuple[list[str], NDArray[np.float64]]:
-        """Return the codes of a level (1 at the top), and which classes lie under each: [classes, codes].
+        """Return the codes of a level (1 at the top), and which classes are under each code: [classes, codes].
 
         Raises:
             ConfigError: a class has no code of that level above it.
@@ -81,12 +81,12 @@ class Tree:
 
 @dataclass(frozen=True)
 class Decided:
-    """What is to be done with rows.
+    """The decisions on rows.
 
     Attributes:
         decision: [rows], places in DECISIONS.
-        parent: [rows], place in `Triage.parents` of what was backed off to, NONE elsewhere.
-        picks: [rows, k], classes to choose from, likeliest first, NONE beyond their number and where none is to be chosen.
+        parent: [rows], place in `Triage.parents` of the backed-off rows, else NONE.
+        picks: [rows, k], classes to choose from, likeliest first, NONE beyond the list's end and for rows without a list.
     """
 
     decision: NDArray[np.int8]
@@ -100,8 +100,8 @@ class Triage:
     Args:
         options: the keys.
         tree: the model's classes.
-        held: rows that chose nothing yet, with their logits; None for a model that was trained without validation rows.
-        temperature: that the logits of `held` are divided by.
+        held: validation rows that set nothing else, with logits; None for a model trained without validation rows.
+        temperature: divides the logits of `held`.
 
     Attributes:
         parents: codes that rows can back off to.
@@ -151,11 +151,11 @@ class Triage:
         return managers.gated(probability, manages, self.managing)
 
     def manages(self, rows: Scored) -> NDArray[np.bool_]:
-        """Return which rows say that they manage, by the rule in use: [rows]."""
+        """Return which rows say that they manage, by the chosen rule: [rows]."""
         return rows.answers if self.options.managers == "column" else rows.words
 
     def probability(self, rows: Scored) -> Probabilities:
-        """Return the probabilities of scored rows that the rules go by: [rows, classes]."""
+        """Return the probabilities of scored rows that the rules use: [rows, classes]."""
         return self.gated(probabilities(rows.logits, self.temperature), self.manages(rows))
 
     def _promise(self, probability: Probabilities, held: Scored, target: float) -> None:
@@ -178,14 +178,14 @@ class Triage:
                 found = np.where(one > threshold, fits, found)
             return found
 
-        # The promise must hold whichever threshold of acceptance is in use: each leaves another set to back off.
+        # The promise must be true for every acceptance threshold: each leaves another set of rows to back off.
         left = [confidence < one.threshold for one in candidates]
         self.tried_parents = fallback(points(sure[-1], right_at, left), target, level)
         best = last_passed(self.tried_parents)
         self.parent_threshold = best.threshold if best else None
 
     def _show(self, probability: Probabilities, held: Scored) -> None:
-        """Set the threshold of shown lists by the held rows that are neither accepted nor backed off."""
+        """Set the threshold of shown lists on the held rows that are neither accepted nor backed off."""
         undecided = self._coded(probability)[0] == SEARCH
         picks, sure = first_codes(probability[undecided], self.options.k)
         hit = on_list(picks, held.labels[undecided])
@@ -201,21 +201,21 @@ class Triage:
         return found
 
     def _coded(self, probability: Probabilities) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
-        """Return decisions [rows], SEARCH for all that are not coded, and parents [rows]."""
+        """Return decisions [rows], with SEARCH for rows without a code, and parents [rows]."""
         decision = np.full(len(probability), SEARCH, np.int8)
         parent = np.full(len(probability), NONE, np.int16)
         if self.threshold is not None:
             decision[probability.max(axis=1, initial=0) > self.threshold] = ACCEPT
         first = 0
         for codes, under in self._levels if self.parent_threshold is not None else ():
-            sums = probability @ under  # of all rows: a product of other rows may differ in its last bit
+            sums = probability @ under  # for all rows: the product of a subset may differ in its last bit
             sure = (decision == SEARCH) & (sums.max(axis=1, initial=0) > self.parent_threshold)
             decision[sure], parent[sure] = BACK_OFF, first + sums[sure].argmax(axis=1)
             first += len(codes)
         return decision, parent
 
     def decide(self, probability: Probabilities) -> Decided:
-        """Return what is to be done with rows of these probabilities [rows, classes], the managers' rule applied."""
+        """Return the decisions on rows with these probabilities [rows, classes], after the managers' rule."""
         decision, parent = self._coded(probability)
         picks = np.full((len(probability), self.options.k), NONE, np.int16)
         if self.list_threshold is not None:

@@ -1,11 +1,11 @@
-"""A threshold that keeps a promise: of the rows above it, at most a target share is wrong.
+"""Find a threshold with a promise: at most a target share of the rows above it is wrong.
 
 The fallback procedure (Wiens, A fixed sequence Bonferroni procedure for testing multiple endpoints, 2003) tests the
-acceptance shares in a fixed order, strictest first. Each start brings an equal part of the level, and a share that passes
-hands all of its level to the next one. The chance that any untrue hypothesis is rejected is at most the level.
+acceptance shares in a fixed order, strictest first. Each start has an equal part of the level, and a share that passes
+hands its whole level to the next share. The chance that any share with too many errors passes is at most the level.
 
-Shares, order and starts depend on the number of rows alone, and p-values fall as the target rises. So whatever passes
-under a target also passes under every looser one, with at least as high a level.
+Shares, order and starts depend only on the number of rows, and p-values fall as the target rises. So a share that passes
+under one target also passes under every looser target, with at least as high a level.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,18 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHARES = tuple(share / 20 for share in range(1, 21))  # acceptance shares
-STARTS = (40, 80, 160)  # rows from which a test has power: for targets of about 0.2, 0.1 and 0.05
-LEAST_LEFT = 80  # rows of a further set that is worth a test of its own
+STARTS = (40, 80, 160)  # a test has power from these rows on: targets 0.2, 0.1, 0.05
+LEAST_LEFT = 80  # least rows of a further set with a test of its own
 
 
 @dataclass(frozen=True)
 class Point:
-    """What would be accepted at one share; it depends on no target.
+    """The rows that one share would accept, whatever the target.
 
     Attributes:
         share: of the rows, that would be accepted.
         threshold: a row is accepted if its confidence is greater.
-        counts: rows and errors of each set of rows for which the promise must hold, the accepted rows first.
+        counts: rows and errors of each set of rows with the promise, the accepted rows first.
         weight: part of the level that starts here.
     """
 
@@ -38,15 +38,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Tried:
-    """One share that was tested.
+    """One tested share.
 
     Attributes:
         share: of the rows, that would be accepted.
         threshold: a row is accepted if its confidence is greater.
-        rows: accepted rows, or of the set with the greatest p where there are several.
+        rows: accepted rows; with several sets, the rows of the set with the greatest p.
         errors: wrong rows among them.
-        level: at which it was tested, 0 where no level reached it.
-        p: the chance of so few errors if the error rate were the target.
+        level: of its test, 0 if no level reached it.
+        p: the chance of at most this many errors if the error rate were the target.
         passed: whether the promise can be made.
     """
 
@@ -64,18 +64,18 @@ def points(
     right_at: Callable[[float], NDArray[np.bool_]],
     subsets: Sequence[NDArray[np.bool_]] = (),
 ) -> list[Point]:
-    """Return what each share would accept, strictest first.
+    """Return the points of all shares, strictest first.
 
     Args:
         confidence: [rows], of rows that neither trained nor calibrated the model.
-        right_at: threshold -> [rows], whether the code that each row would get at that threshold is right.
-        subsets: [rows] each; the promise must also hold for the accepted rows among them, where there are LEAST_LEFT.
+        right_at: threshold -> [rows], whether each row's code at that threshold is right.
+        subsets: [rows] each; their accepted rows have the promise too, if there are LEAST_LEFT of them.
     """
     falling = np.sort(confidence)[::-1]
     found = []
     for share, weight in zip(SHARES, weights(len(confidence)), strict=True):
         wanted = int(share * len(confidence))
-        # the rows above the next one: given its confidence they are a random sample of all rows above it
+        # given the next row's confidence, the rows above it are a random sample of all rows with a higher confidence
         threshold = float(falling[wanted]) if wanted < len(falling) else -1.0
         accepted, wrong = confidence > threshold, ~right_at(threshold)
         sets = [accepted, *(own for subset in subsets if (own := accepted & subset).sum() >= LEAST_LEFT)]
@@ -85,21 +85,21 @@ def points(
 
 
 def weights(rows: int) -> list[float]:
-    """Return the part of the level that starts at each share: equal parts at the first shares of so many rows as STARTS."""
+    """Return the part of the level that starts at each share: equal parts at the first shares with STARTS rows."""
     first: list[int] = []
     for least in STARTS:
         place = next((place for place, share in enumerate(SHARES) if int(share * rows) >= least), len(SHARES))
         place = max(place, first[-1] + 1 if first else 0)
         first += [place] if place < len(SHARES) else []
-    first = first or [len(SHARES) - 1]  # too few rows for any start: all of them at once
+    first = first or [len(SHARES) - 1]  # too few rows for any start: test only the share of all rows
     return [first.count(place) / len(first) for place in range(len(SHARES))]
 
 
 def fallback(candidates: Sequence[Point], target: float, level: float = 0.05) -> list[Tried]:
     """Test shares for an error rate of at most `target` in each of their sets; level: 1 - the promise's confidence.
 
-    A share passes where all of its sets pass. That needs no lower level: it is untrue if one set breaks the promise, and
-    then that set's test passes with at most the level's chance.
+    A share passes if all of its sets pass. This needs no lower level: if one set breaks the promise, that set's own test
+    passes with a chance of at most the level.
     """
     from scipy.stats import binom
 
@@ -115,6 +115,6 @@ def fallback(candidates: Sequence[Point], target: float, level: float = 0.05) ->
 
 
 def last_passed(tried: Sequence[Tried]) -> Tried | None:
-    """Return the most generous share that passed, None where none did."""
+    """Return the largest share that passed, None if none passed."""
     passed = [one for one in tried if one.passed]
     return passed[-1] if passed else None
