@@ -17,6 +17,7 @@ from kjcm.config.coding import ExportConfig
 from kjcm.config.composition import typed
 from kjcm.errors import KjcmError
 from kjcm.files import digest, require_file, write_json
+from kjcm.read.options import read_options
 from kjcm.runs.contents import recorded_data, run_config
 from kjcm.runs.held_out import CALIBRATION
 from kjcm.runs.model_card import CARD
@@ -88,10 +89,10 @@ def _texts(config: ExportConfig, run: Path) -> list[str]:
     Raises:
         KjcmError: there are none, or the run's files are missing.
     """
+    settings = load_settings(run / "model")
+    options = read_options(vars(config), "", [config.input], settings.columns)
     if config.input is not None:
-        source = require_file(config.input, "input file")
-        model = load_settings(run / "model")
-        texts = first_texts(source, config.rows, model)
+        texts = first_texts(require_file(config.input, "input file"), config.rows, settings, options)
     else:
         trained = recorded_data(run, run_config(run))
         try:

@@ -1,5 +1,6 @@
 """Run a model in ONNX Runtime on a CPU, with int8 linear layers; the file is built at first use, in the run folder."""
 
+import logging
 import platform
 import shutil
 import tempfile
@@ -182,7 +183,12 @@ def _export(model: "MeanPooled | FirstToken", file: Path) -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Hide the exporter's warnings to developers."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Hide the exporter's warnings, and the lines that ONNX Runtime logs to the root logger."""
+    root, refuse = logging.getLogger(), lambda record: False
+    root.addFilter(refuse)  # it refuses no record of a named logger
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.removeFilter(refuse)

@@ -9,9 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kjcm.errors import KjcmError, some
-from kjcm.read.columns import meant_columns
 from kjcm.read.labelled import value_labels
-from kjcm.read.options import ReadOptions
+from kjcm.read.options import PLAIN, ReadOptions
 from kjcm.read.table import read_chunks, table_columns
 from kjcm.runs.model_folder import Settings
 from kjcm.survey.responses import manages_in
@@ -86,15 +85,14 @@ def own_columns(frame: pd.DataFrame, reading: Reading) -> dict[str, str]:
     return table_columns(str(reading.source), frame.columns, reading.columns, reading.options, remedy)
 
 
-def first_texts(source: Path, rows: int | None, settings: Settings) -> list[str]:
+def first_texts(source: Path, rows: int | None, settings: Settings, options: ReadOptions = PLAIN) -> list[str]:
     """Return the texts of a file's first rows (None: of all), read like the run's own data; '' for rows without text.
 
     Raises:
         KjcmError: a column that the run's texts come from is missing.
     """
-    frame = next(read_chunks(source, rows))
+    frame = next(read_chunks(source, rows, options))
     wanted = {role: settings.columns.get(role) for role in TEXT_COLUMNS}
-    own = meant_columns(
-        frame.columns, wanted, str(source), "The run's texts come from these columns. Rename the file's columns."
-    )
-    return texts_of(frame, own, str(source), value_labels(source), settings.wording).sentences
+    remedy = "The run's texts come from these columns. Rename the file's columns."
+    own = table_columns(str(source), frame.columns, wanted, options, remedy)
+    return texts_of(frame, own, str(source), value_labels(source, options), settings.wording).sentences

@@ -121,7 +121,7 @@ class ReviewConfig:
 
 
 @dataclass
-class ExportConfig:
+class ExportConfig(FileOptions):
     """Write a finished run's model as ONNX, checked against PyTorch on real texts ([export.md](export.md))."""
 
     run: str = key("Run folder; the run must be finished (DONE).", path=True)

@@ -110,11 +110,16 @@ def test_what_is_there_stays_and_rows_may_come_from_a_file(
             if tensor.data_type == TensorProto.INT8
         ]
         assert (max(int(abs(each.astype(int)).max()) for each in weights) > 64) == (narrow == "false")
-        assert ("narrow=true" in capfd.readouterr().out) == (narrow == "false")
+        out, error = capfd.readouterr()
+        assert ("narrow=true" in out) == (narrow == "false") and "MatMul" not in out + error
     (here / "mine").mkdir()
     (here / "mine" / "thesis.txt").write_text("years of work")
     assert command("export", f"run={calibrated}", "out=mine", "input=in.csv", "overwrite=true") == 1
     assert (here / "mine" / "thesis.txt").read_text() == "years of work"
+    pd.DataFrame({"workplace": "", "position": "", "task": TEXTS}).to_csv("in.csv", index=False, encoding="utf-16")
+    assert command(*words, "overwrite=true") == 1 and "encoding" in capfd.readouterr().err
+    assert command(*words, "overwrite=true", "encoding=utf-16") == 0
+    assert command("export", f"run={calibrated}", "out=other", "encoding=utf-16") == 2
     pd.DataFrame({"text": TEXTS}).to_csv("in.csv", index=False)
     assert command("export", f"run={calibrated}", "out=other", "input=in.csv") == 1
     assert "has no column" in capfd.readouterr().err
