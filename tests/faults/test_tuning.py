@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kjcm.runs.lease import LEASE, holder_of
 from kjcm.tune.journal_lock import GRACE
 from tests.conftest import ROOT
 from tests.tune.test_tune import WORDS, rows_in, run_folders, started, summary
@@ -24,9 +25,22 @@ STUDY = (
 )  # fmt: skip
 
 
+def in_a_trial(study: Path, several: list["subprocess.Popen[str]"]) -> int:
+    """Wait until a process has the lease of a trial's run, or has ended, and return its place."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        holders = [holder_of(lease.parent) for lease in study.glob(f"*/{LEASE}")]
+        pids = {holder.pid for holder in holders if holder and not holder.released}
+        for place, one in enumerate(several):
+            if one.pid in pids or one.poll() is not None:
+                return place
+        time.sleep(0.005)
+    raise AssertionError("no process began a trial in 120 s")
+
+
 @pytest.mark.parametrize("storage", ["null", "sqlite:///study.db"])
 def test_killed_again_and_again_it_ends_as_an_undisturbed_study(storage: str, tmp_path: Path) -> None:
-    """Two processes at a time; one of them is killed at any moment of its life, and another is started."""
+    """Run two processes at a time; kill one within a trial, then one at any moment of its life, and start another."""
     (tmp_path / "whole").mkdir()
     (tmp_path / "cut").mkdir()
     whole = started(tmp_path / "whole", *STUDY)
@@ -36,8 +50,11 @@ def test_killed_again_and_again_it_ends_as_an_undisturbed_study(storage: str, tm
     at_work = [started(tmp_path / "cut", *words) for _ in range(2)]
     killed = 0
     while killed < KILLS:
-        time.sleep(chance.uniform(2, 9))
-        child = at_work.pop(chance.randrange(2))
+        if killed % 2:
+            time.sleep(chance.uniform(2, 9))
+            child = at_work.pop(chance.randrange(2))
+        else:
+            child = at_work.pop(in_a_trial(tmp_path / "cut" / "runs" / "s", at_work))
         if child.poll() is None:
             child.send_signal(signal.SIGKILL)
             killed += 1
