@@ -250,7 +250,7 @@ def _require_keys(command: Command, cfg: Any) -> None:
     from omegaconf import DictConfig
 
     from kjcm.config.checks import require_known, require_resolvable
-    from kjcm.config.unread import require_read
+    from kjcm.config.unread import SWEEP, require_read
 
     hydra = HydraConfig.get()
     require_known(cast(DictConfig, hydra), "hydra.", beside="hydra.env")  # Hydra's own file adds it
@@ -258,7 +258,8 @@ def _require_keys(command: Command, cfg: Any) -> None:
         raise ConfigError("hydra.job.chdir=true: kjcm works in the folder in which it is started. Leave it out.")
     require_known(cfg)
     require_resolvable(cfg)
-    require_read(command.name, cfg, list(hydra.overrides.task), command.unread)
+    if SWEEP not in os.environ:
+        require_read(command.name, cfg, list(hydra.overrides.task), command.unread)
 
 
 def _require_multirun(command: Command, cfg: Any) -> None:

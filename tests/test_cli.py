@@ -53,7 +53,8 @@ def test_help_shows_the_keys_of_this_very_command(here: Path, capfd: pytest.Capt
         assert command("train", *words, "--help") == 0
         assert shown <= set(capfd.readouterr().out.split()), words
     assert command("train", "--config-dir", "nowhere", "--help") == 2
-    assert command("train", "data.scal=1", "--help") == 2
+    for word in ("data.scal=1", "+nonsense=1"):
+        assert command("train", word, "--help") == 2
 
 
 def test_importing_kjcm_imports_nothing_heavy() -> None:

@@ -36,6 +36,8 @@ UNREAD = [
     ("evaluate", "run=r data=table data.test_path=t.csv data.level=2"), ("evaluate", "run=r trainer.max_epochs=3"),
     ("predict", "run=r input=i output=o columns.manages=boss"),
     ("predict", "run=r input=i output=o triage.threshold=.5 triage.target_error=.1"),
+    ("predict", "run=r input=i output=o.PARQUET formulas=own"), ("predict", "run=r input=i output=o.sav formulas=all"),
+    ("train", "data.higher_cutoff=20"), ("prepare", "data=table cutoff=100 data.higher_cutoff=20"),
     ("review", "run=r input=i export=o port=80"), ("review", "run=r input=i overwrite=true"),
     ("export", "run=r agreement=.5"), ("export", "run=r format=onnx-int8 tolerance=1"), ("reproduce", "sweep.sort=accuracy"),
     ("tune", "sweep.sort=accuracy"), ("tune", "sampler=random startup=3"), ("benchmarks.train", "trainer.max_epochs=3"),
@@ -71,6 +73,24 @@ def test_an_unknown_key_is_named_in_one_line(here: Path, capfd: pytest.CaptureFi
     assert command("train", "-m", "seed=0,1", "+hydra.foo=1") == 2 and "hydra.foo" in capfd.readouterr().err
     assert command("train", "+seed=3") == 2 and "leave out the +" in capfd.readouterr().err
     assert not list(here.iterdir())
+
+
+def test_every_unknown_key_is_named_five_at_most(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("losses=focal", "+trainer.max_epoch=1", "data={batches: 3}", "~qqq")
+    for more in ((), ("-m", "seed=0,1")):
+        assert command("train", *words, *more) == 2
+        error = capfd.readouterr().err
+        assert all(key in error for key in ("losses", "trainer.max_epoch ", "data.batches", "qqq"))
+        assert len(error.splitlines()) == 1
+    assert command("train", *(f"+q{number}=1" for number in range(7))) == 2
+    error = capfd.readouterr().err
+    assert [f"q{number}" in error for number in range(7)] == [True] * 5 + [False] * 2 and "2 more" in error
+
+
+def test_every_unread_key_is_named(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command("baseline", "kind=majority", "C=2", "data.batch_size=3") == 2
+    error = capfd.readouterr().err
+    assert "C=2" in error and "data.batch_size=3" in error and len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -153,6 +173,8 @@ def test_what_counts_is_not_refused(here: Path) -> None:
     for name, line in (
         ("train", "preset.scale=0.2"), ("train", "data=table data.path=a.csv data.train_share=0.5"), ("baseline", "C=2"),
         ("predict", "run=r input=i output=o columns.manages=boss triage.managers=column"), ("export", "run=r tolerance=1"),
+        ("predict", "run=r input=i output=o.TSV formulas=all"), ("train", "cutoff=higher data.higher_cutoff=20"),
+        ("reproduce", "data.higher_cutoff=20"), ("tune", "+space.cutoff=[10,higher] data.higher_cutoff=20"),
         ("review", "run=r input=i port=80"), ("tune", "startup=3"), ("train", "engine=captured engine.block=3"),
         ("train", "model.pretrained=folder model.shape=null"),
     ):  # fmt: skip

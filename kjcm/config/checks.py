@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kjcm.config.composition import known_keys, no_such_key, typed_nodes, unknown_keys
+from kjcm.config.composition import known_keys, no_such_keys, typed_nodes, unknown_keys
 from kjcm.config.identity import PATHS
 from kjcm.config.key import own_keys
 from kjcm.errors import ConfigError, first_line, some
@@ -63,10 +63,10 @@ def require_known(cfg: DictConfig, lead: str = "", beside: str = "") -> None:
         beside: a key that is known although the types do not have it.
 
     Raises:
-        ConfigError: names a key that the types do not have, and keys like it.
+        ConfigError: names the keys that the types do not have, and keys like them.
     """
     if unknown := [key for key in unknown_keys(cfg, lead) if key != beside]:
-        raise ConfigError(no_such_key(unknown[0], known_keys(cfg)))
+        raise ConfigError(no_such_keys(unknown, known_keys(cfg)))
 
 
 def require_resolvable(cfg: DictConfig) -> None:

@@ -1,7 +1,7 @@
 """The keys as Hydra knows them: their types registered, and the keys of a composed config."""
 
 import copy
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kjcm.config.commands import COMMANDS, GROUPS
-from kjcm.errors import some
+from kjcm.errors import SHOWN, some
 
 Keys = TypeVar("Keys")
 MOVED = {  # keys of earlier versions -> what to use now
@@ -90,6 +90,16 @@ def unknown_keys(cfg: DictConfig, lead: str = "") -> list[str]:
         for name in node
         if name not in {one.name for one in fields(kind)}
     ]
+
+
+def no_such_keys(keys: Sequence[str], known: Collection[str]) -> str:
+    """Return the message for keys that a command does not have; it names at most five."""
+    if len(keys) == 1:
+        return no_such_key(keys[0], known)
+    near = {key: get_close_matches(key, known, n=1) for key in keys[:SHOWN]}
+    shown = ", ".join(key + "".join(f" (near it is {one})" for one in close) for key, close in near.items())
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return f"there are no keys {shown}{more}. --help lists all."
 
 
 def no_such_key(key: str, known: Collection[str]) -> str:

@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from kjcm.config.checks import require_known
 from kjcm.config.composition import typed_nodes
 from kjcm.config.key import Key, own_keys
 from kjcm.config.overrides import config_folder, group_names
@@ -37,6 +38,7 @@ def command_help(config: str, arguments: Sequence[str]) -> str:
         for group in group_names(config)
     ]
     cfg = _composed(config, arguments)
+    require_known(cfg)
     keys = [_entry(f"{lead}{name}={value_text(value)}", key) for lead, name, value, key in _entries(cfg)]
     before = ["Groups (choose with GROUP=NAME):", "", *(groups or ["  (none)"]), ""]
     return "\n".join([*before, "Keys and their values (set with KEY=VALUE):", "", *keys])

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kjcm.config.commands import GROUPS
-from kjcm.config.composition import MOVED, known_keys, no_such_key
+from kjcm.config.composition import MOVED, known_keys, no_such_key, no_such_keys, unknown_keys
 from kjcm.config.identity import INPUTS, PATHS
 from kjcm.errors import ConfigError, first_line, some
 from kjcm.shell import quote
@@ -157,6 +157,11 @@ def _is_read(word: str) -> bool:
     return True
 
 
+def _is_sweep(word: str) -> bool:
+    """Return whether an override has several values."""
+    return _is_read(word) and OverridesParser.create().parse_override(word).is_sweep_override()
+
+
 def _as_on_disk(value: str) -> str:
     """Return a path as the disk spells it: Hangul in another Unicode form (NFC, NFD) than typed is the same name."""
     spelled = (value, *(unicodedata.normalize(form, value) for form in ("NFC", "NFD")))
@@ -223,12 +228,9 @@ def said(error: Exception, config: str, arguments: Sequence[str]) -> str:
     if there := re.match(r"Could not append to config. An item is already at '([^']+)'", text):
         return f"{there[1]} is a key of the config already: leave out the + before it."
     cause = str(error.__cause__ or "")
-    unknown = re.match(r"(?:Could not override|Could not delete from config\.) '([^']+)'", text)
-    key = FULL_KEY.search(cause or text) if re.search(r"^Key '", cause or text, re.MULTILINE) else None
-    if key or unknown:
+    if unknown := _unknown_key(error):
         file = re.match(r"In '([^']+)'", text)
-        whole = max((found[1] for found in (key, unknown) if found), key=len)  # either may be of a node
-        return (f"{file[1]}.yaml: " if file else "") + no_such_key(whole, _keys(config))
+        return (f"{file[1]}.yaml: " if file else "") + no_such_keys(_unknown(unknown, config, arguments), _keys(config))
     unhelpful = ("To append to your config", "Config search path", "\tprovider=", "    ")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith(unhelpful)]
     if (merged := re.match(r"Error merging override (.*)", text)) and cause:
@@ -236,6 +238,28 @@ def said(error: Exception, config: str, arguments: Sequence[str]) -> str:
         is_text = re.match(r"Cannot convert '(list|dict)' to string", cause)
         return f"{typed}: {cause.splitlines()[0]}." + (f" As one text: {_as_text(typed)}." if is_text else "")
     return "\n".join([*lines, *cause.splitlines()[:1]]) or first_line(error)
+
+
+def _unknown_key(error: Exception) -> str:
+    """Return the key that Hydra says is not in the config; '' where it says something else."""
+    text, cause = str(error), str(error.__cause__ or "")
+    unknown = re.match(r"(?:Could not override|Could not delete from config\.) '([^']+)'", text)
+    key = FULL_KEY.search(cause or text) if re.search(r"^Key '", cause or text, re.MULTILINE) else None
+    return max((found[1] for found in (key, unknown) if found), key=len, default="")  # either may be of a node
+
+
+def _unknown(first: str, config: str, arguments: Sequence[str]) -> list[str]:
+    """Return the keys of the overrides that the command does not have; Hydra names only the first."""
+    found, words = [first], [word for word in arguments if not (_is_flag(word) or _is_sweep(word))]
+    while (left := [word for word in words if not f"{found[-1]}.".startswith(f"{word_key(word)}.")]) != words:
+        words = left
+        try:
+            cfg = _composed(config, for_hydra(config, words, swept=False))
+        except Exception as error:
+            found += filter(None, [_unknown_key(error)])
+        else:
+            return [*found, *unknown_keys(cfg)]
+    return found
 
 
 def _in_no_group(words: Sequence[str], known: Sequence[str]) -> str:

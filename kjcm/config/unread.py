@@ -1,12 +1,15 @@
 """Keys that are in a command's config, for its groups or its experiments have them, and that the command does not read."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.config.overrides import word_key
-from kjcm.errors import ConfigError, some
+from kjcm.errors import CUT, SHOWN, ConfigError
+
+SWEEP = "KJCM_SWEEP"  # names the sweep of a job that is a command of its own; the sweep has checked its overrides
 
 
 def _always(cfg: DictConfig) -> bool:
@@ -45,8 +48,19 @@ def _has_given_test(cfg: DictConfig) -> bool:
     return any(OmegaConf.select(cfg, key) is not None for key in ("data.test_path", "data.train_wave"))
 
 
+def _cutoff_is_given(cfg: DictConfig) -> bool:
+    if "models" in cfg or "cutoff" in (OmegaConf.select(cfg, "space") or ()):
+        return False  # some of the models, or of the trials, have cutoff=higher
+    return "higher_cutoff" not in str(cfg.data._get_node("cutoff"))
+
+
+def _writes_no_text(cfg: DictConfig) -> bool:
+    return Path(OmegaConf.select(cfg, "output") or ".csv").suffix.lower() not in (".csv", ".tsv")
+
+
 OF_ANY = (
     Unread(("preset.scale",), _scale_is_given, ": it counts through data.scale of data=synthetic"),
+    Unread(("data.higher_cutoff",), _cutoff_is_given, " without cutoff=higher"),
     Unread(("data.train_share",), _has_given_test, " where data.test_path or data.train_wave names the test rows"),
     Unread(("engine.block", "engine.compile"), _is("engine.name", "packed", "reference"), " without engine=captured"),
     Unread(("tokenizer.vocab_size",), _is_not("tokenizer.kind", "trained", None), " without tokenizer=trained"),
@@ -68,6 +82,7 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     "predict": (
         Unread(("columns.manages",), _is_not("triage.managers", "column"), " without triage.managers=column"),
         Unread(("triage.threshold",), _is_not("triage.target_error", None), " where triage.target_error sets the threshold"),
+        Unread(("formulas",), _writes_no_text, " where output is no .csv or .tsv file"),
     ),
     "review": (
         Unread(OF_THE_PAGE, _is_not("export", None), " with export=FILE"),
@@ -90,8 +105,6 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
 def require_read(command: str, cfg: DictConfig, overrides: Sequence[str], own: Sequence[Unread] = ()) -> None:
     """Raise ConfigError if an override sets a key that the command does not read.
 
-    What a group or an experiment file sets is no override: the file serves several commands.
-
     Args:
         command: its name.
         cfg: its composed config.
@@ -99,17 +112,43 @@ def require_read(command: str, cfg: DictConfig, overrides: Sequence[str], own: S
         own: keys that a command outside kjcm does not read.
 
     Raises:
-        ConfigError: names the override and why its key goes unread.
+        ConfigError: names the overrides and why their keys go unread.
     """
+    require_none_unread(command, unread_overrides(command, cfg, overrides, own))
+
+
+def unread_overrides(
+    command: str, cfg: DictConfig, overrides: Sequence[str], own: Sequence[Unread] = ()
+) -> dict[str, str]:
+    """Return the overrides whose keys the command does not read, each with the reason; arguments as in `require_read`.
+
+    A key that a group or an experiment file sets is no override: the file serves several commands.
+    """
+    found: dict[str, str] = {}
     for unread in (*OF_A_COMMAND.get(command, ()), *own, *OF_ANY):
-        keys = unread.keys
-        found = [
-            override
-            for override in overrides
-            if any(f"{own}.".startswith(f"{key}.") for own in _set_by(override) for key in keys)
-        ]
-        if found and unread.when(cfg):
-            raise ConfigError(f"{some(found)}: {command} does not read this key{unread.why}. Remove it.")
+        words = [word for word in overrides if any(_is_below(key, unread.keys) for key in _set_by(word))]
+        if words and unread.when(cfg):
+            found |= dict.fromkeys(words, unread.why)
+    return found
+
+
+def require_none_unread(command: str, unread: Mapping[str, str]) -> None:
+    """Raise ConfigError if there are overrides, each with its reason, whose keys the command does not read."""
+    if unread:
+        shown = "; ".join(f"{word[:CUT]!r}{why}" for word, why in [*unread.items()][:SHOWN])
+        raise ConfigError(f"{command} does not read {shown}. Remove {'it' if len(unread) == 1 else 'them'}.")
+
+
+def require_read_by_some(command: str, jobs: Mapping[Sequence[str], Mapping[str, str]]) -> None:
+    """Raise ConfigError if an override sets a key that no job of a sweep reads.
+
+    Args:
+        command: its name.
+        jobs: the overrides of each job -> those of them that go unread, see `unread_overrides`.
+    """
+    read = {word_key(word) for words, unread in jobs.items() for word in words if word not in unread}
+    found = {word: why for unread in jobs.values() for word, why in unread.items() if word_key(word) not in read}
+    require_none_unread(command, found)
 
 
 def _set_by(override: str) -> Iterator[str]:
@@ -128,4 +167,9 @@ def _set_by(override: str) -> Iterator[str]:
 def is_read(command: str, key: str) -> bool:
     """Return whether a command reads a key whatever the rest of its config."""
     always = (unread for unread in OF_A_COMMAND.get(command, ()) if unread.when is _always)
-    return not any(f"{key}.".startswith(f"{own}.") for unread in always for own in unread.keys)
+    return not any(_is_below(key, unread.keys) for unread in always)
+
+
+def _is_below(key: str, nodes: Iterable[str]) -> bool:
+    """Return whether a key is one of some keys, or within one of them."""
+    return any(f"{key}.".startswith(f"{node}.") for node in nodes)

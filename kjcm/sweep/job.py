@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kjcm.config.composition import register, resolved
+from kjcm.config.unread import SWEEP
 from kjcm.engine.device import device_count, global_rank, one_of_several
 from kjcm.errors import Interrupted
 from kjcm.runs.failures import Failure, read_failure, tell
@@ -28,7 +29,6 @@ from kjcm.survey.inputs import Config
 from kjcm.sweep.gpus import take_gpus
 from kjcm.training.run import folder_of
 from kjcm.training.signals import handled
-from kjcm.training.train import SWEEP
 from kjcm.training.trainer import without_sweep
 
 INTERRUPTED = "interrupted"

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -36,6 +36,7 @@ class Job:
         starts: whether it is to be launched.
         failure: why it failed, where its folder could not be told.
         mark: of how its run ended before the launch.
+        unread: those of its overrides whose keys it does not read -> why.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Job:
     starts: bool = False
     failure: Failure | None = None
     mark: tuple[int, ...] = field(default=())
+    unread: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def entry(self) -> Entry:

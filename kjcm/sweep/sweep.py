@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kjcm.config.checks import check, require_known
 from kjcm.config.composition import resolved
-from kjcm.config.unread import require_read
+from kjcm.config.unread import require_read_by_some, unread_overrides
 from kjcm.errors import ConfigError, KjcmError, counted, first_line
 from kjcm.files import atomic, without_formulas, write_text
 from kjcm.runs.failures import Failure, failure_of
@@ -103,6 +103,7 @@ class Sweep:
     def listed(self, overrides: Sequence[Sequence[str]], first: int, compose: Composer) -> list[Job]:
         """Return the jobs of some overrides that are to be launched; say what is finished, resumable, failed and new."""
         jobs = [self._job(number, tuple(words), compose) for number, words in enumerate(overrides, first + 1)]
+        require_read_by_some(self._command, {job.words: job.unread for job in jobs if job.state != "invalid"})
         tell_apart(jobs)
         known = {job.folder.path: job.number for job in self.jobs if job.folder}
         for job in jobs:
@@ -122,7 +123,7 @@ class Sweep:
         try:
             cfg = compose(words)
             check(cfg)
-            require_read(self._command, cfg, words)
+            unread = unread_overrides(self._command, cfg, words)
             config = resolved(cfg)
             folder = folder_of(config)
         except Exception as error:
@@ -132,7 +133,7 @@ class Sweep:
         state, reason = state_of(folder.path)
         starts = state in ("new", "resumable", "running") or config["overwrite"]
         starts = starts or (self._retries and state in ("failed", "pruned"))
-        return Job(number, words, config, folder, state, reason, starts=starts)
+        return Job(number, words, config, folder, state, reason, starts=starts, unread=unread)
 
     def launch(self, inner: Launcher, jobs: list[Job]) -> None:
         """Run jobs, whatever becomes of the launcher's processes.
@@ -213,14 +214,14 @@ class Sweep:
     def end(self) -> int:
         """Show what became of all jobs, write it as jobs.csv into the sweep's folder, and return the exit code."""
         invalid = [job for job in self.jobs if job.state == "invalid"]
-        if not self.jobs:
-            return 0
-        if self._node["dry_run"]:
+        if self._node.get("dry_run"):
             (self._folder / "multirun.yaml").unlink(missing_ok=True)
             with suppress(OSError):
                 for folder in self._new:
                     folder.rmdir()
             return 2 if invalid else 0
+        if not self.jobs:
+            return 0
         self._speak()
         entries = [job.entry for job in self.jobs if job.state != "repeated"]
         frame = frame_of(entries)

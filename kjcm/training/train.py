@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from kjcm import __version__
+from kjcm.config.unread import SWEEP
 from kjcm.engine.choice import choose_engine
 from kjcm.engine.device import global_rank, quiet, require_device
 from kjcm.errors import ConfigError, KjcmError
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from kjcm.text.tokens import Tokens
 
 PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "torchmetrics", "hydra-core")
-
-SWEEP = "KJCM_SWEEP"  # what a job's sweep is called, for a job that is a command of its own
 
 log = logging.getLogger("kjcm")
 

@@ -139,6 +139,21 @@ def test_jobs_that_cannot_run_or_are_the_same(here: Path, capfd: Out) -> None:
     ]
 
 
+def test_a_key_counts_where_one_of_the_jobs_reads_it(here: Path, capfd: Out) -> None:
+    dry = ("baseline", "-m", *TWIN, "sweep.dry_run=true")
+    assert command(*dry, "kind=majority,svm", "C=1,2") == 0
+    assert "4 jobs: 4 new" in capfd.readouterr().out
+    for words in (
+        ("kind=majority", "C=1,2"),
+        ("kind=majority", "seed=0,1", "C=2"),
+        ("kind=majority,svm", "data.batch_size=2"),
+    ):
+        assert command(*dry, *words) == 2
+        out, error = capfd.readouterr()
+        assert not out and len(error.splitlines()) == 1 and f"{words[-1].split(',')[0]}'" in error
+    assert not list(here.iterdir())
+
+
 def test_a_job_that_fails_before_it_has_a_folder_leaves_its_reason(here: Path, capfd: Out) -> None:
     words = ("data=table", "data.path=nowhere.csv", *JOBS[2:3], "seed=0,1")
     assert command("baseline", "-m", *words) == 1
