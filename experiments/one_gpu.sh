@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What docs/performance.md says of one GPU, measured anew on the synthetic twin: bash experiments/one_gpu.sh OUT [PART ...]
-#   OUT     folder for what is made; a part whose output is there already stops with kjcm's own words
-#   PART    checks, bench, train, predict, seeds, reproduce, trials: all of them, in this order, where none is named
-#   KJCM    the command, "kjcm" where unset
-#   PYTHON  the interpreter, "python3" where unset
-#   KOBERT  folder of KoBERT's tokenizer; where unset one is trained
-#   SCALE   of the twin, 1 where unset
-#   WORDS   further words of every command that trains
-# A part that fails or takes longer than its limit does not keep the next from running; the exit code tells of it.
+# Repeats the GPU measurements of docs/performance.md on the synthetic twin: bash experiments/one_gpu.sh OUT [PART ...]
+#   OUT     output folder; a part stops with an error if its output exists
+#   PART    checks, bench, train, predict, seeds, reproduce or trials; default: all, in this order
+#   KJCM    command; default: kjcm
+#   PYTHON  interpreter; default: python3
+#   KOBERT  folder of KoBERT's tokenizer; default: train a tokenizer
+#   SCALE   scale of the twin; default: 1
+#   WORDS   further overrides for every training
+# If a part fails or exceeds its time limit, the next part still runs, and the exit code is 1.
 set -uo pipefail
 out=$(mkdir -p "${1:?say where: one_gpu.sh OUT [PART ...]}" && cd "$1" && pwd) || exit 2
 shift
@@ -23,7 +23,7 @@ if [[ ${KOBERT:-} ]]; then words+=(tokenizer=kobert "tokenizer.path=$KOBERT"); e
 export TORCHINDUCTOR_CACHE_DIR=$out/kernels
 failed=0
 
-run() { # run LIMIT NAME COMMAND ...: its output goes to OUT/NAME.log; name, exit code and seconds to OUT/seconds.tsv
+run() { # run LIMIT NAME COMMAND ...: output to OUT/NAME.log; name, exit code and seconds to OUT/seconds.tsv
   local limit=$1 name=$2 begin code
   shift 2
   begin=$(date +%s.%N)
@@ -38,13 +38,13 @@ run() { # run LIMIT NAME COMMAND ...: its output goes to OUT/NAME.log; name, exi
 for part; do
   case $part in
     checks) run 150 checks "$python" -m pytest -q -m gpu -p no:cacheprovider ;;
-    bench) # as it is by default, against all; without the attention's dropout, which the others keep; and where a step's time goes
+    bench) # defaults against all alternatives; without attention dropout; profile of a step
       run 240 bench "$python" -m benchmarks.train "${words[@]}" "out=$out/bench" steps=320 warmup=64 repeats=3
       run 120 bench_none "$python" -m benchmarks.train "${words[@]}" $none "out=$out/bench_none" steps=320 warmup=64 repeats=3 \
         'alternatives=[trainer_bf16]'
       run 90 profile "$python" -m benchmarks.train "${words[@]}" "out=$out/profile" steps=64 warmup=64 repeats=1 profile=true \
         'alternatives=[]' ;;
-    train) # cold, with the kernels of the first, uncompiled, and without the attention's dropout
+    train) # cold, with compiled kernels, uncompiled, without attention dropout
       rm -rf "$TORCHINDUCTOR_CACHE_DIR"
       for which in cold warm; do
         run 150 "train_$which" "${kjcm[@]}" train "${words[@]}" "run_dir=$out/$which"
@@ -70,7 +70,7 @@ for part; do
       rm -rf "$out/reproduce"
       run 240 reproduce "${kjcm[@]}" reproduce "${words[@]}" 'models=[k_jcm,k_jcm_half,model_2,model_3,model_4]' \
         "runs=$out/reproduce" "cache=$out/reproduce/cache" "out=$out/reproduce/report" ;;
-    trials) # four trainings, one after another and at once; first the same four once, for their kernels
+    trials) # four trainings in sequence and in parallel, after one untimed round that compiles the kernels
       run 200 trials_before "${kjcm[@]}" train -m "${words[@]}" seed=10,11,12,13 "runs=$out/trials_before"
       for jobs in 1 4; do
         run 200 "trials_$jobs" "${kjcm[@]}" train -m "${words[@]}" seed=10,11,12,13 "runs=$out/trials_$jobs" \
