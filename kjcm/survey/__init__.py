@@ -1,1 +1,1 @@
-"""Raw survey files, or the synthetic twin, to the cohort."""
+"""Build the cohort from raw survey files or the synthetic twin."""

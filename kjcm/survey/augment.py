@@ -1,4 +1,4 @@
-"""Further training rows: the classification's own words (Models 3 and 4 of the paper), and what a person has reviewed."""
+"""Make further training rows from the classification's titles (the paper's Models 3 and 4) and from reviewed rows."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,13 +28,13 @@ def augmentation(
     descriptions: bool,
     rows: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """Return training rows (text, code) from the titles and descriptions of each class and all codes beneath it.
+    """Return training rows (text, code) from the titles and descriptions of each class and of all codes under it.
 
-    The same text under one class is taken once. Only classes with training rows get rows, so that the class list does not
-    depend on augmentation.
+    A text is used once per class. Only classes with training rows get rows, so the class list does not depend on
+    augmentation.
 
     Args:
-        classification: of the codes.
+        classification: the codes' classification.
         classes: the codes to learn.
         titles: whether titles are used.
         descriptions: whether descriptions are used.
@@ -43,7 +43,7 @@ def augmentation(
     Raises:
         ConfigError: the function returns something else, or rows of other codes.
     """
-    found: dict[tuple[str, str], None] = {}  # a dict keeps the order and drops what is said twice
+    found: dict[tuple[str, str], None] = {}  # a dict keeps the order and drops repeated rows
     for code in classes:
         for one in classification.below(code):
             for wanted, texts in ((titles, classification.titles), (descriptions, classification.descriptions)):
@@ -54,7 +54,7 @@ def augmentation(
 
 
 def _rows_of(node: Mapping[str, Any], classification: Classification, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the rows that a function of the user's makes."""
+    """Return the rows that a user's function makes."""
     frame = build("augment.rows", node, classification, list(classes))
     if not isinstance(frame, pd.DataFrame) or not {"text", "code"} <= set(frame.columns):
         raise ConfigError(f"augment.rows: {node[TARGET]} must return a table with the columns text and code.")
@@ -69,16 +69,16 @@ def _rows_of(node: Mapping[str, Any], classification: Classification, classes: S
 def reviewed_rows(
     path: str, columns: Mapping[str, str | None], cohort: Cohort, classification: Classification, wording: str | None
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return text and code of the reviewed rows to learn from, and how many others were left out by reason.
+    """Return text and code of the reviewed training rows, and the number of other rows by reason.
 
-    A code that the cohort has no training rows of is learnt if its rows pass the cohort's cutoff: its reviewed rows and
-    the cohort's own outside the test. The text of a validation or test row is never learnt.
+    A code without training rows in the cohort is learnt if its rows pass the cutoff: its reviewed rows plus the cohort's
+    own rows outside the test. The text of a validation or test row is never learnt.
 
     Args:
-        path: what `kjcm review` exported: the text columns and reviewed_code.
+        path: the file that `kjcm review` exported, with the text columns and reviewed_code.
         columns: role -> column.
-        cohort: the rows that the reviewed rows join.
-        classification: what their codes are of.
+        cohort: the cohort that the reviewed rows join.
+        classification: the reviewed codes' classification.
         wording: data.wording.
 
     Raises:

@@ -22,16 +22,16 @@ class Cohort:
     """The rows of a study with their sides.
 
     Attributes:
-        rows: id, wave, text, person_at (where in the text the workplace has ended), code, side (train, validation, unused,
+        rows: id, wave, text, person_at (where the workplace ends in the text), code, side (train, validation, unused,
             test), and weight, cluster and manages where mapped.
         left: the rows that left: id, wave, text, code (as in the file), reason.
-        to_resolve: the rows of wave 5 that wait for a person: id, text, ksco6, candidates, ksco7 (empty, to fill in).
+        to_resolve: the rows of wave 5 that a person must resolve: id, text, ksco6, candidates, ksco7 (empty, to fill in).
         flow: counts at each step.
-        left_groups: code of a group that left by the cutoff -> its rows drawn for training and for the test.
-        classes: sorted codes that have training rows: what a model trained on this cohort can predict.
-        level: digits of the codes, None for codes as they stand.
+        left_groups: code of a group that the cutoff removed -> its rows drawn for training and for the test.
+        classes: sorted codes with training rows, which a model trained on this cohort can predict.
+        level: digits of the codes, None for whole codes.
         cohort_hash: of the converted rows before cutoff and split.
-        split_hash: of each of those rows' drawn side, train or test.
+        split_hash: of the side drawn for each of these rows, train or test.
         synthetic: the rows come from the synthetic twin.
     """
 
@@ -52,11 +52,11 @@ class Cohort:
 
     @property
     def classes_hash(self) -> str:
-        """Return the hash of the class order, which travels with every checkpoint."""
+        """Return the hash of the class order, which every checkpoint stores."""
         return hash_of(self.classes)
 
     def require_trainable(self) -> None:
-        """Raise KjcmError if there is nothing to train on: no rows left, or one class only."""
+        """Raise KjcmError if there is nothing to train on: no rows, or only one class."""
         if not self.classes:
             raise KjcmError(
                 f"No row is left to train on: data.cutoff={self.flow['cutoff']} removes every group "
@@ -89,17 +89,17 @@ def build_cohort(
 ) -> Cohort:
     """Convert, exclude, split and count the rows of `source`.
 
-    With `train_wave` the rows of every other wave are test rows given as such, like those of a test file.
+    With `train_wave` all rows of the other wave are test rows, like the rows of a test file.
 
     Raises:
-        KjcmError: a row that cannot be used (unless `drop_invalid`), or a crosswalk or resolution that is broken.
+        KjcmError: a row is unusable (unless `drop_invalid`), or the crosswalk or a resolution is wrong.
     """
     classification.require_level(level)
     answers, waiting = _converted(source, classification, level, drop_invalid)
     if train_wave is not None:
         answers["given"] = answers["wave"] != str(train_wave)
     usable, unresolved = answers["reason"] == "", answers["reason"] == "unresolved"
-    rows = answers[usable].sort_values(["survey", "id"], kind="stable")  # one order, whichever wave trains
+    rows = answers[usable].sort_values(["survey", "id"], kind="stable")  # one order, whichever wave is for training
     drawn, use = draw_split(rows, split_seed, train_share, train_fraction, validation)
     sizes = rows["code"][~rows["given"]].value_counts()
     small = sizes[sizes <= cutoff].index
@@ -146,7 +146,7 @@ def _left_groups(codes: pd.Series, drawn: pd.Series) -> dict[str, tuple[int, int
 
 
 def _left(answers: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that left, with the code that their file has for them."""
+    """Return the rows that left, with the codes in their file."""
     gone = answers[answers["reason"] != ""]
     return gone[["id", "wave", "text"]].assign(code=gone["raw"], reason=gone["reason"]).reset_index(drop=True)
 
@@ -181,7 +181,7 @@ def _converted(
 
 
 def to_level(frame: pd.DataFrame, classification: Classification, level: int | None) -> None:
-    """Set the column code to the classification's code at `level`, or give the row a reason."""
+    """Set the column code to the classification's code at `level`, or set the row's reason."""
     codes = {raw: classification.resolve(raw) for raw in frame["raw"].unique()}
     at = {raw: classification.at_level(code, level) if code else None for raw, code in codes.items()}
     fine = frame["reason"] == ""
@@ -195,7 +195,7 @@ def to_level(frame: pd.DataFrame, classification: Classification, level: int | N
 def _from_ksco6(
     frame: pd.DataFrame, survey: Survey, source: Source, classification: Classification, level: int | None
 ) -> pd.DataFrame:
-    """Convert KSCO-6 codes in place; return the rows that wait for a resolution."""
+    """Convert KSCO-6 codes in place; return the unresolved rows."""
     if source.crosswalk is None:
         raise ConfigError(
             f"{survey.name} is coded in KSCO-6: give data.crosswalk=FILE (columns ksco6, ksco7, one pair per row)."
@@ -244,7 +244,7 @@ def _require_candidates(
     classification: Classification,
     level: int | None,
 ) -> None:
-    """Raise KjcmError if a resolution is none of its code's partners: more likely a slip than a finding."""
+    """Raise KjcmError if a resolution is not one of its code's partners, which is probably a typing error."""
     for row, code in resolved.items():
         candidates = partners[raw_of[row]]
         if classification.at_level(code, level) not in candidates:

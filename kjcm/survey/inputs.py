@@ -1,4 +1,4 @@
-"""From a resolved config to the classification and the cohort: what the commands have in common."""
+"""Build the classification and the cohort from a resolved config, for all commands."""
 
 import copy
 import sys
@@ -30,7 +30,7 @@ MADE_BY = (
     "ksco/*.tsv",
     "survey/*.py",
     "survey/*.tsv",
-)  # what makes a cohort
+)  # the code and tables that build a cohort
 SURVEYS = ("path", "test_path", "wave5", "wave6")  # keys of the data node that name files of answers
 NOT_OF_THE_ROWS = (
     "batch_size",
@@ -41,7 +41,7 @@ NOT_OF_THE_ROWS = (
 
 
 def source_of(data: Config, classification: Classification) -> Source:
-    """Return the raw tables that a data node names; the node of a run that is older than data.wording has no such key.
+    """Return the raw tables that a data node names; older runs' nodes lack data.wording.
 
     Raises:
         KjcmError: a file is missing or unreadable, or data.train_wave is set and a wave is missing.
@@ -55,7 +55,7 @@ def _tables(data: Config, classification: Classification) -> Source:
     if data["source"] == "synthetic":
         return synthetic_source(data["scale"], data["twin_seed"], columns, classification)
     if data["source"] == "kwcs":
-        if data.get("train_wave") and not (data["wave5"] and data["wave6"]):  # said before any file is read
+        if data.get("train_wave") and not (data["wave5"] and data["wave6"]):  # raised before any file is read
             raise ConfigError(
                 f"data.train_wave={data['train_wave']} trains on one wave and tests on the other: give data.wave5=FILE and "
                 "data.wave6=FILE, or data.train_wave=null."
@@ -66,7 +66,7 @@ def _tables(data: Config, classification: Classification) -> Source:
 
 
 def cohort_of(data: Config, classification: Classification, source: Source | None = None) -> Cohort:
-    """Return the cohort of a data node; `source` where it was read already."""
+    """Return the cohort of a data node; `source`: its tables, if they were read before."""
     train_wave = data.get("train_wave")  # a table has none
     given_test = train_wave is not None or (data["source"] == "table" and data["test_path"] is not None)
     return build_cohort(
@@ -84,18 +84,18 @@ def cohort_of(data: Config, classification: Classification, source: Source | Non
 
 
 def cached_cohort(data: Config, classification: Classification, cache: str | None) -> Cohort:
-    """Return the cohort of a data node, from the folder `cache` where the same node, files and code made it before.
+    """Return the cohort of a data node, from the folder `cache` if the same node, files and code made it before.
 
     Raises:
         KjcmError: any input is not usable, or it changed while it was read.
     """
-    if cache is None or data.get("reader"):  # what a reader of the user's does may change without a sign
+    if cache is None or data.get("reader"):  # a user's reader may change without a sign
         return cohort_of(data, classification)
     key = _cohort_key(data, classification)
 
     def make() -> Cohort:
         cohort = cohort_of(data, classification)
-        if _cohort_key(data, classification) != key:  # or it would be kept under the name of other contents
+        if _cohort_key(data, classification) != key:  # else it would be stored under a wrong name
             files = ", ".join(map(str, input_files({"data": data}).values()))
             raise KjcmError(f"{files}: changed while the cohort was built. Run again when they are complete.")
         return cohort
@@ -104,7 +104,7 @@ def cached_cohort(data: Config, classification: Classification, cache: str | Non
 
 
 def _cohort_key(data: Config, classification: Classification) -> str:
-    """Return the key of all that a cohort depends on; an input file counts by its kind and content, not by its place."""
+    """Return the key of everything that a cohort depends on; a file counts by kind and content, not by path."""
     node = {name: value for name, value in data.items() if name not in NOT_OF_THE_ROWS}
     for key, path in input_files({"data": node}).items():
         node[key.removeprefix("data.")] = [path.suffix, digest(path)]
@@ -120,19 +120,19 @@ def classification_of(config: Config) -> Classification:
 
 
 def input_digests(config: Config) -> dict[str, str]:
-    """Return key -> SHA-256 of every input file or folder that a config names and that is here."""
+    """Return key -> SHA-256 of every input file or folder that a config names and that exists."""
     return {key: _digest(path) for key, path in input_files(config).items()}
 
 
 def _digest(path: Path) -> str:
-    """Return the digest of an input; a SentencePiece file without a table of its own counts with the vocab.txt beside it."""
+    """Return the digest of an input; a SentencePiece file without its own table includes the vocab.txt next to it."""
     table = path.with_name("vocab.txt")
     beside = [_digest_of(table)] if path.suffix == ".model" and table.is_file() else []
     return "+".join([_digest_of(path), *beside])
 
 
 def _digest_of(path: Path) -> str:
-    """Return the digest of a file or folder; one that has not changed since is not read again for each job of a sweep."""
+    """Return the digest of a file or folder; a sweep's jobs read an unchanged file only once."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     return _remembered(path, tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
 
@@ -143,7 +143,7 @@ def _remembered(path: Path, state: tuple[tuple[Path, int, int], ...]) -> str:
 
 
 def with_absolute_inputs(config: Config) -> Config:
-    """Return the config with the whole paths of its input files, so that it holds from any folder."""
+    """Return the config with absolute paths of its input files, so that it is valid in any folder."""
     changed: Config = copy.deepcopy(config)
     for key, path in input_files(config).items():
         node, name = key.split(".")

@@ -1,8 +1,8 @@
-"""Raw survey tables to answers: mapped columns, one sentence a row, and the rows that cannot be used.
+"""Turn raw survey tables into answers: mapped columns, one sentence per row, and reasons for unusable rows.
 
-An answer frame has the columns id, wave, text, person_at (where in the text the workplace has ended), code (as in the
+An answer frame has the columns id, wave, text, person_at (where the workplace ends in the text), code (as in the
 file), reason ('' for a usable row), and weight, cluster and manages (whether the person says so) where they are mapped.
-Every value but person_at, weight and manages is a str.
+All values except person_at, weight and manages are str.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ from kjcm.read.table import read_table, table_columns
 from kjcm.survey.texts import EMPTY, NO_LABELS, NO_TEXT, TEXT_COLUMNS, Labels, require_texts, texts_of
 from kjcm.triage.managers import yes_or_no
 
-TWIN_IDS = "synthetic-"  # how the twin's ids begin: they say what its rows are wherever they go
+TWIN_IDS = "synthetic-"  # the twin's ids begin so: they mark its rows everywhere
 COLUMN_KEY = "data.columns."
-REASONS = {  # why a row cannot be used -> the column it is about
+REASONS = {  # why a row is unusable -> the role of the column
     "empty text": "text",
     "not text": "text",
     "empty code": "code",
@@ -46,9 +46,9 @@ class Survey:
     Attributes:
         table: the raw rows.
         name: the file, for messages.
-        wave: '5', '6', or '' where there are no waves.
+        wave: '5', '6', or '' without waves.
         ksco6: codes are KSCO-6 and need the crosswalk.
-        test: its rows are test rows given as such, not drawn.
+        test: all its rows are test rows, not drawn.
         labels: value labels of its columns.
         options: how the file was read.
     """
@@ -63,7 +63,7 @@ class Survey:
 
     @property
     def label(self) -> str:
-        """What the flow counts call it: the config key that names it."""
+        """Return its name in the flow counts: its config key."""
         return f"wave{self.wave}" if self.wave else "test_path" if self.test else "path"
 
 
@@ -74,7 +74,7 @@ class Source:
     Attributes:
         surveys: the tables of answers.
         columns: role -> column name.
-        crosswalk: KSCO-6 to KSCO-7, a row a pair.
+        crosswalk: KSCO-6 to KSCO-7, one pair per row.
         crosswalk_name: its file, for messages.
         resolutions: id -> KSCO-7.
         resolutions_name: its file, for messages.
@@ -99,14 +99,14 @@ def table_source(
     options: ReadOptions = PLAIN,
     reader: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Return the source of `data=table`: one file to split, or a file to train on and one to test on, or a test alone.
+    """Return the source of `data=table`: one file to split, a file for training and one for the test, or only a test file.
 
     Args:
         path: file to split, or to train on.
         test_path: file of test rows.
         columns: role -> column name.
         options: how kjcm reads the files.
-        reader: node of a function that reads them instead: a path in, a table out.
+        reader: node of a function that reads them instead: it takes a path and returns a table.
     """
     if path is None and test_path is None:
         raise ConfigError("data=table needs data.path=FILE (and, for test rows of their own, data.test_path=FILE).")
@@ -159,7 +159,7 @@ def answers_of(survey: Survey, columns: Mapping[str, str | None], wording: str |
     """Return the answer frame of one survey table.
 
     Raises:
-        KjcmError: a mapped column is missing, no text column is mapped, or one holds no text at all.
+        KjcmError: a mapped column is missing, no text column is mapped, or a text column has no text.
     """
     mapped = _mapped(survey, columns)
     if not len(survey.table):
@@ -175,7 +175,9 @@ def answers_of(survey: Survey, columns: Mapping[str, str | None], wording: str |
         frame.loc[text_cells(survey.table[mapped["code"]])[1], "reason"] = "unknown code"  # a date, a list
     frame.loc[frame["code"].map(tidy) == "", "reason"] = "empty code"
     if "weight" in mapped:
-        weights = pd.Series(text_cells(survey.table[mapped["weight"]])[0], dtype=object)  # of a date or the like none
+        weights = pd.Series(
+            text_cells(survey.table[mapped["weight"]])[0], dtype=object
+        )  # a date or the like has no weight
         frame["weight"] = pd.to_numeric(weights, errors="coerce").to_numpy(float)
         frame.loc[~((frame["weight"] >= 0) & np.isfinite(frame["weight"])), "reason"] = (
             "weight is no number of 0 or more"
@@ -193,13 +195,13 @@ def answers_of(survey: Survey, columns: Mapping[str, str | None], wording: str |
 
 
 def _mapped(survey: Survey, columns: Mapping[str, str | None]) -> dict[str, str]:
-    """Return role -> column of a survey table, as the table spells it."""
+    """Return role -> column, as the survey table spells it."""
     remedy = f"Set {COLUMN_KEY}{{role}}=NAME, or {COLUMN_KEY}{{role}}=null if there is none."
     return table_columns(survey.name, survey.table.columns, columns, survey.options, remedy)
 
 
 def manages_in(column: pd.Series, labels: Labels) -> list[bool | None]:
-    """Return whether each row's author says that they manage, None where a cell says neither; a label counts first."""
+    """Return whether each row's author says that they manage, None for neither; labels count before values."""
     answers = list(map(yes_or_no, code_texts(column)))
     if not (own := labels.get(str(column.name))):
         return answers
@@ -208,9 +210,9 @@ def manages_in(column: pd.Series, labels: Labels) -> list[bool | None]:
 
 
 def _ids(survey: Survey, column: str | None, frame: pd.DataFrame) -> list[str]:
-    """Return ids unique over the study: the wave goes before them, and a row without an id column is named by content.
+    """Return ids that are unique in the study, with the wave before them; without an id column, ids come from the content.
 
-    A name by content (and the count of equal rows so far) keeps the split independent of the file's row order.
+    An id from content (and the count of equal rows so far) keeps the split independent of the file's row order.
     """
     lead = f"{survey.wave}-" if survey.wave else ""
     if column is not None:
@@ -226,13 +228,13 @@ def _ids(survey: Survey, column: str | None, frame: pd.DataFrame) -> list[str]:
 
 
 def _strange(table: pd.DataFrame) -> dict[str, list[str]]:
-    """Return column -> its cells that are neither text nor a number, for columns that have some."""
+    """Return column -> its cells that are neither text nor numbers, for columns with such cells."""
     found = {str(name): list(map(str, values_of(table[name][text_cells(table[name])[1]]))) for name in table}
     return {name: cells for name, cells in found.items() if cells}
 
 
 def require_valid(frame: pd.DataFrame, survey: Survey, columns: Mapping[str, str | None]) -> None:
-    """Raise KjcmError on the first kind of unusable row, with its column and the first offending values."""
+    """Raise KjcmError for the first reason of unusable rows, with its column and the first such values."""
     bad = frame[frame["reason"] != ""]
     if not len(bad):
         return

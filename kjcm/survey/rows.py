@@ -20,15 +20,15 @@ class Rows:
     """The rows of a run.
 
     Attributes:
-        cohort: the cohort; its classes include the groups that reviewed rows alone have.
-        classification: what its codes are of.
+        cohort: the cohort; its classes include groups that only reviewed rows have.
+        classification: the codes' classification.
         sides: the rows (text, code) of 'train' (survey rows, reviewed rows, then augmentation), 'validation' and 'test',
-            where there are any.
+            if they exist.
         n_augmented: rows of augmentation among them.
-        n_reviewed: rows that a person has reviewed among them.
+        n_reviewed: reviewed rows among them.
         reviewed_left: reason -> reviewed rows that were left out.
-        labels: side -> [rows] class index of each row, numbered on from the last class where its code is none.
-        unseen: side -> codes that are no class.
+        labels: side -> [rows], class index of each row; codes that are not classes have numbers beyond the last class.
+        unseen: side -> codes that are not classes.
     """
 
     cohort: Cohort
@@ -42,7 +42,7 @@ class Rows:
 
     @property
     def learnt(self) -> list[str]:
-        """Return the codes of the training rows, survey and reviewed ones, augmentation not counted."""
+        """Return the codes of the survey and reviewed training rows, without augmentation."""
         train = self.sides["train"]["code"].tolist()
         return train[: len(train) - self.n_augmented]
 
@@ -54,20 +54,20 @@ class Rows:
 
 
 def indices_of(codes: Sequence[str], classes: Sequence[str]) -> tuple["np.ndarray[Any, np.dtype[np.int64]]", list[str]]:
-    """Return each code's class index, and the codes that are no class, numbered on from the last class."""
+    """Return each code's class index, and the codes that are not classes, which have numbers beyond the last class."""
     unseen = sorted(set(codes) - set(classes))
     place = {code: index for index, code in enumerate([*classes, *unseen])}
     return np.array([place[code] for code in codes], np.int64), unseen
 
 
 def rows_of(config: Config, *, test: bool) -> Rows:
-    """Read the rows that a config names; the test rows only where they are to be evaluated.
+    """Read the rows that a config names; test rows only if they are to be evaluated.
 
     Raises:
         KjcmError: any input is not usable, or there is nothing to train on or to test.
     """
     classification = classification_of(config)
-    cohort = cached_cohort(config["data"], classification, config.get("cache"))  # a baseline has none
+    cohort = cached_cohort(config["data"], classification, config.get("cache"))  # a baseline has no such key
     reviewed, left = _reviewed(config["data"], cohort, classification)
     cohort = replace(cohort, classes=tuple(sorted({*cohort.classes, *reviewed["code"]})))
     cohort.require_trainable()
@@ -94,7 +94,7 @@ def rows_of(config: Config, *, test: bool) -> Rows:
 
 
 def _reviewed(data: Config, cohort: Cohort, classification: Classification) -> tuple[pd.DataFrame, Mapping[str, int]]:
-    """Return the reviewed rows (text, code) to learn from, and reason -> number of those left out."""
+    """Return the reviewed training rows (text, code), and reason -> number of rows left out."""
     if data["reviewed"] is None:
         return pd.DataFrame({"text": [], "code": []}, dtype=object), {}
     return reviewed_rows(data["reviewed"], data["columns"], cohort, classification, data["wording"])
@@ -110,6 +110,6 @@ def _require_test(rows: pd.DataFrame, train_share: float) -> None:
 
 
 def require_weights(test: pd.DataFrame) -> None:
-    """Raise KjcmError if the test rows have survey weights that sum to 0: no weighted metric is defined then."""
+    """Raise KjcmError if the test rows' survey weights sum to 0, which leaves weighted metrics undefined."""
     if "weight" in test and len(test) and not test["weight"].sum() > 0:
         raise KjcmError("data.columns.weight: the weights of the test rows are all 0. Map another column, or null.")

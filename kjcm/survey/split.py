@@ -1,4 +1,4 @@
-"""The split: drawn once by a seed, whatever the order of the files' rows and whatever cutoff comes after."""
+"""Draw the split by a seed, independently of the files' row order and of the cutoff."""
 
 import hashlib
 import math
@@ -7,18 +7,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-SPLIT_OVER = 10  # the split is drawn over the groups of more rows than this (the paper's own cutoff)
+SPLIT_OVER = 10  # the split is drawn over groups of more rows (the paper's cutoff)
 
 
 def round_half_up(value: float) -> int:
-    """Return the nearest whole number, halves upwards (69,765.5 -> 69,766)."""
+    """Return the nearest integer, halves upwards (69,765.5 -> 69,766)."""
     return math.floor(value + 0.5)
 
 
 def ranks_of(keys: pd.Series, seed: int) -> NDArray[np.int64]:
-    """Return each row's place in the seed's order of its key (a row id or a cluster): equal keys share a place.
+    """Return each row's rank by its key (a row id or a cluster); equal keys share a rank.
 
-    The order is that of SHA-256 of seed and key, so that it depends on nothing else.
+    The order is that of SHA-256 of seed and key, so it depends on nothing else.
     """
     unique = sorted(set(keys.tolist()), key=lambda key: hashlib.sha256(f"{seed}\t{key}".encode()).digest())
     places = {key: place for place, key in enumerate(unique)}
@@ -26,7 +26,7 @@ def ranks_of(keys: pd.Series, seed: int) -> NDArray[np.int64]:
 
 
 def boundary(ranks: NDArray[np.int64], among: NDArray[np.bool_], wanted: int) -> int:
-    """Return the rank below which `wanted` of the rows `among` lie, or as near to it as equal ranks allow."""
+    """Return the rank below which `wanted` of the rows `among` are, or as nearly as equal ranks allow."""
     inside = np.sort(ranks[among])
     if wanted <= 0 or not len(inside):
         return 0
@@ -38,7 +38,7 @@ def boundary(ranks: NDArray[np.int64], among: NDArray[np.bool_], wanted: int) ->
 
 
 def first_half(rows: pd.DataFrame, seed: int) -> NDArray[np.bool_]:
-    """Return which rows (id, and cluster whose rows stay together) are in the first half by the seed's order: [rows]."""
+    """Return which rows are in the first half of the seed's order, with clusters kept together: [rows]."""
     ranks = ranks_of(rows["cluster"] if "cluster" in rows else rows["id"], seed)
     return ranks < boundary(ranks, np.ones(len(rows), bool), round_half_up(len(rows) / 2))
 
@@ -48,15 +48,15 @@ def draw_split(
 ) -> tuple[pd.Series, pd.Series]:
     """Return each row's drawn side (train, test) and its use (train, validation, unused, test).
 
-    The rows of groups over `SPLIT_OVER` rows decide where the boundaries lie, so that no later cutoff moves a row; all
-    boundaries are on one order, so that K-JCM-half's rows are among K-JCM's.
+    The rows of groups over `SPLIT_OVER` rows set the boundaries, so that no cutoff moves a row. All boundaries use one
+    order, so that K-JCM-half's rows are among K-JCM's.
 
     Args:
-        rows: id, code, given (the row is a test row given as such) and perhaps cluster, whose rows stay together.
+        rows: id, code, given (the row is from a test file or the other wave) and perhaps cluster.
         seed: data.split_seed.
         train_share: share of rows for training (the paper: 0.7); 1 where test rows are given.
         train_fraction: share of the training rows to use (K-JCM-half: 0.5).
-        validation: share of the used training rows held back.
+        validation: share of the used training rows to hold out.
     """
     clustered = "cluster" in rows
     ranks = ranks_of(rows["cluster"] if clustered else rows["id"], seed)
@@ -67,7 +67,7 @@ def draw_split(
         large = drawn
     in_large = round_half_up(train_share * int(large.sum()))
     train = drawn & (ranks < boundary(ranks, large, in_large))
-    if not clustered:  # small groups, which only a cutoff below 10 keeps, fill up to the share of all rows
+    if not clustered:  # small groups, which only a cutoff below 10 keeps, fill up the share of all rows
         small = drawn & ~large
         in_small = round_half_up(train_share * int(drawn.sum())) - in_large
         train = (train & large) | (small & (ranks < boundary(ranks, small, in_small)))

@@ -1,4 +1,4 @@
-"""A cohort as arrays and back, for the cache: its frames as Parquet, the rest as JSON."""
+"""Convert a cohort to arrays and back, for the cache: frames as Parquet, the rest as JSON."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def arrays_of(cohort: Cohort) -> Arrays:
 
 
 def cohort_from(arrays: Arrays) -> Cohort:
-    """Return the cohort that `arrays_of` made the arrays of."""
+    """Return the cohort from arrays that `arrays_of` made."""
     rest = json.loads(arrays["rest"].tobytes())
     rest["classes"] = tuple(rest["classes"])
     rest["left_groups"] = {code: tuple(counts) for code, counts in rest["left_groups"].items()}

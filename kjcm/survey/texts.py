@@ -1,4 +1,4 @@
-"""The three answers of each row as text: one rule for training and for coding."""
+"""Turn each row's three answers into text, by one rule for training and coding."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from kjcm.survey.wording import worded
 TEXT_COLUMNS = ("workplace", "position", "task")
 EMPTY, NO_TEXT = "empty", "not text"
 
-Labels = Mapping[str, Mapping[Any, str]]  # column -> value -> label, of files that have them
+Labels = Mapping[str, Mapping[Any, str]]  # column -> value -> label, for files with labels
 NO_LABELS: Labels = {}
 
 
@@ -24,10 +24,10 @@ class Texts:
     """The texts of rows.
 
     Attributes:
-        cells: workplace, position and task, each [rows]; '' where the column is not mapped.
+        cells: workplace, position and task, each [rows]; '' if the column is not mapped.
         sentences: [rows], a model's input texts.
-        person_at: [rows], where in them the workplace has ended and what is said of the person begins.
-        reasons: [rows], EMPTY where nothing is written, NO_TEXT where what is written is no text, else ''.
+        person_at: [rows], where the workplace ends in the sentence and the text about the person begins.
+        reasons: [rows], EMPTY for empty answers, NO_TEXT for answers that are not text, else ''.
     """
 
     cells: list[list[str]]
@@ -37,7 +37,7 @@ class Texts:
 
     @property
     def persons(self) -> list[str]:
-        """What each text says of the person: all after the workplace."""
+        """Return each text after the workplace, which is about the person."""
         return [text[at:] for text, at in zip(self.sentences, self.person_at, strict=True)]
 
 
@@ -50,13 +50,13 @@ def texts_of(
 ) -> Texts:
     """Return the texts of a frame's rows.
 
-    Without a letter nothing is text (numbers, `-`); nor is a row with a date, a list or the like in a text column.
+    A row without a letter (numbers, `-`) is not text; nor is a row with a date, a list or the like in a text column.
 
     Args:
         frame: the rows as read.
         columns: role -> column.
         place: the file, for messages.
-        labels: read in place of the values that have one.
+        labels: read instead of values with a label.
         wording: see `worded`.
 
     Raises:
@@ -81,13 +81,13 @@ def texts_of(
 
 
 def require_texts(frame: pd.DataFrame, columns: Mapping[str, str | None], place: str, key: str) -> None:
-    """Raise KjcmError if a text column of a whole table holds no text, but dates, lists or the like.
+    """Raise KjcmError if a text column of the table has dates, lists or the like instead of text.
 
     Args:
-        frame: the whole table, or its first rows where every column has one type.
+        frame: the whole table, or its first rows if every column has one type.
         columns: role -> column.
         place: the file, for messages.
-        key: what stands before the role in the key that names its column.
+        key: beginning of the config key, before the role.
     """
     for role in TEXT_COLUMNS:
         if name := columns.get(role):

@@ -1,8 +1,8 @@
-"""The synthetic twin: invented answers with the paper's counts, for trying everything without the private survey.
+"""Make the synthetic twin: invented answers with the paper's counts, to try kjcm without the private survey.
 
 At scale 1 its flow is that of Fig. 1 and its group sizes have Table 4's training rows as their expected 70 %. The words
-are ours (twin_vocabulary.tsv); the KSCO-6 codes and the crosswalk are invented and hold for nothing else. Nothing
-learnt from it says how well a model codes real answers.
+are ours (twin_vocabulary.tsv); the KSCO-6 codes and the crosswalk are invented and valid for nothing else. Results on the
+twin say nothing about real answers.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,12 +24,12 @@ TRAIN_BY_MAJOR = {"1": 313, "2": 10_998, "3": 10_150, "4": 10_908, "5": 12_050, 
                   "9": 7_024, "A": 73}  # fmt: skip
 # The ten groups of ten rows or fewer (52 rows; the paper names the groups, these sizes are ours).
 SMALL = {"111": 8, "122": 3, "134": 6, "135": 4, "149": 7, "153": 5, "225": 6, "287": 4, "288": 2, "876": 7}
-LEAST = 11  # rows of the smallest group that stays
-TAIL = 1.4  # the vocabulary's shares to this power: a longer tail of small groups
+LEAST = 11  # rows of the smallest group in the cohort
+TAIL = 1.4  # power of the vocabulary's shares: a longer tail of small groups
 
-MISLABELLED = 0.10  # rows whose words belong to another group than their code
+MISLABELLED = 0.10  # share of rows with another group's words
 SPLIT_CODES = 24  # invented KSCO-6 codes with two partners
-RESOLVED_EACH = 2  # rows a person resolved for every row that could not be
+RESOLVED_EACH = 2  # resolved rows per unresolved row
 
 GENERIC = {
     "workplaces": ("회사", "사무실", "공장", "가게", "현장", "개인 사업장", "중소기업", "매장", "관공서", "협력업체"),
@@ -39,12 +39,12 @@ GENERIC = {
 }  # fmt: skip
 MASKS = ("○○", "△△", "@@", "□□", "OO")
 ENDINGS = ("", "", "", " 업무", " 담당", " 하는 일", " 일", " 함", " 등")
-VOWELS = {1: 5, 5: 1, 3: 7, 7: 3, 10: 15, 11: 15, 15: 10}  # ㅐ-ㅔ, ㅒ-ㅖ, ㅙ ㅚ-ㅞ: what people confuse
+VOWELS = {1: 5, 5: 1, 3: 7, 7: 3, 10: 15, 11: 15, 15: 10}  # ㅐ-ㅔ, ㅒ-ㅖ, ㅙ ㅚ-ㅞ: often confused vowels
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What the workers of one minor group say, the groups they are confused with, and their relative number."""
+    """The words of one minor group's workers, the groups they are confused with, and their relative number."""
 
     share: int
     neighbours: tuple[str, ...]
@@ -72,7 +72,7 @@ def apportion(total: int, weights: Sequence[float]) -> list[int]:
 
 
 def group_sizes(vocabulary: Mapping[str, Vocabulary], scale: float) -> dict[str, int]:
-    """Return the rows of each of the 152 minor groups at `scale`; the ten small groups stay as they are."""
+    """Return the rows of each of the 152 minor groups at `scale`; the ten small groups keep their size."""
     majors = dict(zip(TRAIN_BY_MAJOR, apportion(COHORT, list(TRAIN_BY_MAJOR.values())), strict=True))
     sizes = dict(SMALL)
     for major, rows in majors.items():
@@ -85,7 +85,7 @@ def group_sizes(vocabulary: Mapping[str, Vocabulary], scale: float) -> dict[str,
 def synthetic_source(
     scale: float, seed: int, columns: Mapping[str, str | None], classification: Classification
 ) -> Source:
-    """Return the twin as the two raw waves, the invented crosswalk and the resolutions; the same arguments, the same rows.
+    """Return the twin: two raw waves, the invented crosswalk and the resolutions; equal arguments give equal rows.
 
     Raises:
         ConfigError: `scale` is not above 0 and at most 1, or the classification is not KSCO.
@@ -141,7 +141,7 @@ def synthetic_source(
 def invented_crosswalk(
     units: Mapping[str, Sequence[str]], vocabulary: Mapping[str, Vocabulary]
 ) -> tuple[dict[str, list[str]], dict[str, tuple[str, str]]]:
-    """Return KSCO-7 unit -> its own invented KSCO-6 codes, and invented KSCO-6 code -> the two units it was split into.
+    """Return KSCO-7 unit -> its invented KSCO-6 codes, and split KSCO-6 code -> its two units.
 
     Most codes stay, every seventh unit has a new number (one-to-one), every eleventh unites two old codes (merged), and
     `SPLIT_CODES` old codes were split between neighbouring minor groups.
@@ -188,7 +188,7 @@ def _waiting(
 
 
 def _unclear(random: np.random.Generator, rows: int, splits: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
-    """Return wave-5 rows with a split code whose words do not tell which partner is meant."""
+    """Return wave-5 rows with a split code whose words fit both partners."""
     frame = pd.DataFrame({part[:-1]: _pick_each(random, [words] * rows) for part, words in GENERIC.items()})
     frame["code"] = _pick_each(random, [list(splits)] * rows)
     return frame
@@ -210,7 +210,7 @@ def _answer(
     def pick(options: Sequence[str], draw: float) -> str:
         return options[int(draw * len(options))]
 
-    if u[0] < MISLABELLED:  # the coder's code is not what the worker said
+    if u[0] < MISLABELLED:  # the code does not fit the worker's words
         group = pick(vocabulary[group].neighbours, u[1]) if u[2] < 0.7 else pick(codes, u[1])
     own = vocabulary[group]
     near = vocabulary[pick(own.neighbours, u[3])]
@@ -232,7 +232,7 @@ def _answer(
 
 
 def misspelt(text: str, draw: float) -> str:
-    """Return `text` as it is (nine in ten), without its blanks, or with one vowel confused; `draw` in [0, 1) decides."""
+    """Return `text` unchanged (nine in ten), without blanks, or with one wrong vowel; `draw` in [0, 1) decides."""
     if draw < 0.05:
         return text.replace(" ", "")
     if draw < 0.10 and text:
@@ -250,7 +250,7 @@ def _other_vowel(char: str) -> str:
 
 
 def _as_mapped(frame: pd.DataFrame, columns: Mapping[str, str | None]) -> pd.DataFrame:
-    """Return the frame under the user's column names, so that data.columns works on the twin as on any file."""
+    """Return the frame with the user's column names, so that data.columns works on the twin as on any file."""
     roles = ("id", "workplace", "position", "task", "code")
     named = {role: columns.get(role) or role for role in roles}
     return frame[list(roles)].rename(columns=named).reset_index(drop=True)

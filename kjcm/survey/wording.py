@@ -11,7 +11,7 @@ LIEUL = 8  # index of ㄹ among the 28 final consonants of a Hangul syllable; 0 
 OTHER_CONSONANT = frozenset("036mn")
 
 
-@lru_cache(1 << 14)  # few words name most positions
+@lru_cache(1 << 14)  # a few words are most positions
 def particle(word: str) -> str:
     """Return '로' after a vowel or ㄹ and '으로' after any other consonant, judged by the last letter or digit."""
     last = next((char for char in reversed(word) if char.isalnum()), "")
@@ -21,18 +21,18 @@ def particle(word: str) -> str:
 
 
 def sentence(workplace: str = "", position: str = "", task: str = "", wording: str | None = "korean") -> str:
-    """Return the model's input text, see `worded`."""
+    """Return the model's input text (see `worded`)."""
     return worded(workplace, position, task, wording)[0]
 
 
 def worded(workplace: str, position: str, task: str, wording: str | None) -> tuple[str, int]:
-    """Return the model's input text, and where in it the workplace has ended; absent (empty) parts are left out.
+    """Return the model's input text and where the workplace ends in it; empty parts are left out.
 
     Args:
         workplace: an answer.
         position: an answer.
         task: an answer.
-        wording: 'korean': particles after Hangul; 'plain': none; None: after every word, as before there was a choice.
+        wording: 'korean': particles after Hangul; 'plain': none; None: after every word, as in older runs.
     """
     workplace, position, task = tidy(workplace), tidy(position), tidy(task)
     where = f"{workplace}{AT}" if workplace and takes_particle(workplace, wording) else workplace
@@ -42,7 +42,7 @@ def worded(workplace: str, position: str, task: str, wording: str | None) -> tup
 
 
 def takes_particle(words: str, wording: str | None) -> bool:
-    """Tell whether a particle follows: after a word in Hangul, or in numbers and signs after one."""
+    """Return whether a particle follows: after Hangul, or after numbers and signs that follow Hangul."""
     if wording != "korean":
         return wording is None
     last = next((word for word in reversed(words.split()) if any(map(str.isalpha, word))), "")
