@@ -1,1 +1,1 @@
-"""Tables of any common kind: which columns they have, and their cells as text."""
+"""Read tables of any common kind: their columns, and their cells as text."""

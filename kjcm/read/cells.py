@@ -1,4 +1,4 @@
-"""Cells of any stored type as text: the one rule of what is text, for training and for coding."""
+"""Turn cells of any stored type into text, by one rule for training and coding."""
 
 import math
 import re
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from kjcm.errors import KjcmError, first_line
 
 NOTHING: Mapping[Any, str] = {}
-FLOAT32 = ("float32", "float[pyarrow]")  # names of pandas' types
+FLOAT32 = ("float32", "float[pyarrow]")  # pandas' names
 
-# Characters that show nothing (Unicode's Cf), and letters that look like blanks (Hangul fillers, an empty Braille cell).
+# Invisible characters (Unicode's Cf), and letters that look like blanks (Hangul fillers, an empty Braille cell).
 _INVISIBLE = re.compile(
     "[\u00ad\u0600-\u0605\u061c\u06dd\u070f\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0001-\U000e007f\u115f\u1160]"
@@ -27,25 +27,25 @@ _BLANK = re.compile("[\u2800\u3164\uffa0]")
 
 
 def tidy(text: str) -> str:
-    """Return text in NFC without invisible characters, its white space (line breaks too) folded to single blanks."""
+    """Return text in NFC without invisible characters, with white space and line breaks as single blanks."""
     if not text.isascii():
         text = _BLANK.sub(" ", _INVISIBLE.sub("", unicodedata.normalize("NFC", text)))
     return " ".join(text.split())
 
 
 def code_text(value: object) -> str:
-    """Return a cell as text, whatever its stored type: '' for missing, `111` for 111 and 111.0; text is not cut."""
+    """Return a cell as text, whatever its stored type: '' for missing, `111` for 111 and 111.0; text stays unchanged."""
     text = _text(value)
     return str(value).strip() if text is None else text
 
 
 def code_texts(cells: pd.Series) -> list[str]:
-    """Return each cell of a column as `code_text` has it."""
+    """Return each cell of a column by `code_text`."""
     return list(map(code_text, values_of(cells)))
 
 
 def values_of(column: pd.Series) -> list[Any]:
-    """Return a column's cells as Python's values, float32 with the digits it holds; a list is read faster than a column.
+    """Return a column's cells as a list of Python values, float32 with only its own digits; lists are faster to read.
 
     Raises:
         KjcmError: see `readable`.
@@ -59,26 +59,26 @@ def values_of(column: pd.Series) -> list[Any]:
 
 @contextmanager
 def readable(column: pd.Series) -> Iterator[None]:
-    """Raise KjcmError where Python has no value for a cell, as for times after the year 9999 or in an unknown zone."""
+    """Raise KjcmError if Python has no value for a cell, such as a time after the year 9999 or in an unknown zone."""
     try:
         yield
-    except Exception as error:  # each Arrow type has exceptions of its own
+    except Exception as error:  # each Arrow type has its own exceptions
         kind = f"{type_name(column)}: {first_line(error)}"
         raise KjcmError(f"column {column.name!r}: its values cannot be read ({kind}). Save it as text.") from None
 
 
 def without_decimals(text: str) -> str:
-    """Return `111` for '111.0' and '111.00', as programs write whole numbers; all else unchanged."""
+    """Return `111` for '111.0' and '111.00', which are integers written by programs; other text unchanged."""
     head, point, zeros = text.partition(".")
     return head if point and head.isdigit() and not zeros.strip("0") else text
 
 
 def text_cells(column: pd.Series, labels: Mapping[Any, str] = NOTHING) -> tuple[list[str], NDArray[np.bool_]]:
-    """Return a column's cells as text, '' where there is none, and which cells are neither text nor a number nor missing.
+    """Return a column's cells as text ('' for none), and which cells are neither text, a number nor missing.
 
     Args:
         column: the cells [rows]; UTF-8 in binary cells is decoded.
-        labels: value -> what is read in its place.
+        labels: value -> text to read instead.
     """
     if _never_text(column.dtype):
         return [""] * len(column), column.notna().to_numpy(bool)
@@ -93,14 +93,14 @@ def text_cells(column: pd.Series, labels: Mapping[Any, str] = NOTHING) -> tuple[
 
 
 def type_name(column: pd.Series) -> str:
-    """Return what a column without text holds, as the file's kind calls it."""
+    """Return the type of a column without text, by the file kind's name."""
     if column.dtype != object:
         return str(getattr(column.dtype, "pyarrow_dtype", column.dtype))
     return ", ".join(sorted({type(cell).__name__ for cell in column.tolist() if _text(cell) is None}))
 
 
 def _text(cell: object) -> str | None:
-    """Return a cell as text, '' where it is missing, None where it is neither text nor a number."""
+    """Return a cell as text, '' if it is missing, None if it is neither text nor a number."""
     if isinstance(cell, str):
         return cell.strip()
     if cell is None or cell is pd.NA or cell is pd.NaT:
@@ -119,7 +119,7 @@ def _text(cell: object) -> str | None:
 
 @lru_cache
 def _never_text(dtype: Any) -> bool:
-    """Tell whether no cell of a column of this type is text or a number; cells of type object may be anything."""
+    """Return whether a column of this type has no text or numbers; cells of type object may be anything."""
     import pyarrow.types as arrow
 
     if isinstance(dtype, pd.CategoricalDtype):

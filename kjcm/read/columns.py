@@ -1,4 +1,4 @@
-"""Which columns a table has, and which of them is meant by a name."""
+"""Find a table's columns by name."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -7,14 +7,14 @@ from kjcm.errors import KjcmError, some
 from kjcm.read.cells import code_text, tidy
 from kjcm.read.options import ReadOptions
 
-ROWS_SEEN = 30  # rows at the top of a file among which the header is looked for
+ROWS_SEEN = 30  # first rows of a file, which may include the header
 
 
 def header_names(path: Path, header: Sequence[object], hint: Callable[[], str] = str) -> list[str]:
-    """Return the names of a header's cells; one column may be without a name.
+    """Return the names in a header's cells; one column may have no name.
 
     Raises:
-        KjcmError: two columns have one name; what `hint` returns ends the message.
+        KjcmError: two columns have the same name; the message ends with `hint()`.
     """
     names = [code_text(cell) if not isinstance(cell, str) else cell for cell in header]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -31,19 +31,19 @@ def meant_columns(
     remedy: str = "",
     hint: Callable[[], str] = str,
 ) -> dict[str, str]:
-    """Return role -> name of the column that is meant, as the table spells it; roles without a name are left out.
+    """Return role -> column name, as the table spells it; roles without a name are left out.
 
-    A name means the column that is spelt so, else the one that differs only in Unicode form or white space.
+    A name matches the column with the same spelling, else the column that differs only in Unicode form or white space.
 
     Args:
         columns: the table's.
         wanted: role -> name.
         place: the file, for messages.
-        remedy: ends the message where a column is missing, {role} in it being the role.
-        hint: what it returns stands before the remedy.
+        remedy: end of the message for a missing column; {role} in it is the role.
+        hint: returns text that precedes the remedy.
 
     Raises:
-        KjcmError: there is no such column, or several.
+        KjcmError: no column or several columns match.
     """
     own = [str(name) for name in columns]
     spelt: dict[str, list[str]] = {}
@@ -62,10 +62,10 @@ def meant_columns(
 
 
 def likely_header(rows: Sequence[Sequence[object]], wanted: Iterable[str]) -> int | None:
-    """Return the number (1 at the top) of the row that looks like the header, None where none does.
+    """Return the number (from 1) of the row that looks like the header, None without such a row.
 
-    The row with most of the wanted names is likeliest; where no row has any, the first one full of different texts, if most
-    rows are as wide.
+    The row with most of the wanted names is likeliest. If no row has any, it is the first row full of different texts, if
+    most rows are as wide.
 
     Args:
         rows: the first rows of a file.
@@ -84,7 +84,7 @@ def likely_header(rows: Sequence[Sequence[object]], wanted: Iterable[str]) -> in
 
 
 def header_hint(rows: Sequence[Sequence[object]], used: int, options: ReadOptions) -> str:
-    """Return ' Row N looks like the header...' where that is another than the one in use, else ''."""
+    """Return ' Row N looks like the header...' if another row than the current one does, else ''."""
     likely = likely_header(rows, options.wanted)
     if likely is None or likely == used or options.keys is None:
         return ""

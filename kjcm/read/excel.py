@@ -1,4 +1,4 @@
-"""XLSX files."""
+"""Read XLSX files."""
 
 import re
 import zipfile
@@ -21,11 +21,10 @@ LARGE, DENSE = 2**30, 100
 
 
 def read_excel(path: Path, options: ReadOptions = PLAIN) -> pd.DataFrame:
-    """Return a worksheet: values of formulas, error values as missing.
+    """Return a worksheet, with the values of formulas and with errors as missing.
 
     Raises:
-        KjcmError: there is no such worksheet, it is empty, its header does not give every column a name of its own, or a
-            formula has no stored value.
+        KjcmError: the worksheet is missing or empty, two columns have the same name, or a formula has no stored value.
     """
     with _worksheet(path, options) as sheet:
         rows = list(_rows(sheet))
@@ -60,13 +59,13 @@ def worksheet_titles(path: Path) -> list[str]:
 
 
 def _has_formulas(sheet: Any) -> bool:
-    """Tell whether a worksheet's XML has a formula, without parsing it."""
+    """Return whether a worksheet's XML has a formula, without parsing it."""
     with sheet.parent._archive.open(sheet._worksheet_path) as stream:
         return re.search(rb"[<:]f[ />]", stream.read()) is not None  # some programs write <x:f>
 
 
 def _require_values(path: Path, sheet: Any, formulas: Any) -> None:
-    """Raise KjcmError if a formula was never computed: its cell would be taken for an empty one."""
+    """Raise KjcmError if a formula was never computed: its cell would look empty."""
     for computed, written in zip(sheet.iter_rows(), formulas.iter_rows(), strict=False):
         for value, formula in zip(computed, written, strict=False):
             if formula.data_type == "f" and value.value is None and value.data_type == "n":
@@ -78,19 +77,19 @@ def _require_values(path: Path, sheet: Any, formulas: Any) -> None:
 
 
 def sheet_title(path: Path, options: ReadOptions) -> str:
-    """Return the name of the worksheet that is read."""
+    """Return the name of the worksheet to read."""
     with _worksheet(path, options) as sheet:
         return str(sheet.title)
 
 
 @contextmanager
 def _worksheet(path: Path, options: ReadOptions, *, values: bool = True) -> Iterator[Any]:
-    """Open the worksheet of a file that is asked for, or the first with cells; with the values of formulas or these."""
+    """Open the named worksheet, or the first with cells; with formulas or their values."""
     from openpyxl.reader.excel import ExcelReader
 
     class Reader(ExcelReader):  # type: ignore[misc]
         def read_chartsheet(self, sheet: Any, rel: Any) -> None:
-            """Leave sheets that are charts out: they have no cells."""
+            """Skip chart sheets, which have no cells."""
 
     _require_reasonable(path)
     reader = Reader(path, read_only=True, data_only=values, keep_links=False)
@@ -98,7 +97,7 @@ def _worksheet(path: Path, options: ReadOptions, *, values: bool = True) -> Iter
         reader.read()
         sheets = reader.wb.worksheets
         for sheet in sheets:
-            sheet.reset_dimensions()  # what a file says of them may be wrong
+            sheet.reset_dimensions()  # the file's own figures may be wrong
         titles = [sheet.title for sheet in sheets]
         if options.sheet is not None:
             found = [sheet for sheet in sheets if tidy(sheet.title) == tidy(options.sheet)]
@@ -114,7 +113,7 @@ def _worksheet(path: Path, options: ReadOptions, *, values: bool = True) -> Iter
 
 
 def _require_reasonable(path: Path) -> None:
-    """Raise KjcmError if a file would fill the memory when it is unpacked."""
+    """Raise KjcmError if the unpacked file would fill the memory."""
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(part.file_size for part in archive.infolist())
     if unpacked > LARGE and unpacked > DENSE * path.stat().st_size:
@@ -131,7 +130,7 @@ def _rows(sheet: Any) -> Iterator[list[Any]]:
 
 
 def _value(cell: Any) -> Any:
-    """Return a cell's value: whole numbers as int, escaped characters (_x000D_) as themselves, errors as None."""
+    """Return a cell's value: integers as int, escaped characters (_x000D_) decoded, errors as None."""
     value = cell.value
     if isinstance(value, str):
         if cell.data_type == "e" or not value:
@@ -143,7 +142,7 @@ def _value(cell: Any) -> Any:
 def _unescaped(text: str) -> str:
     from openpyxl.utils.escape import unescape
 
-    # two escapes may be the halves of one character
+    # two escapes may be halves of one character
     return str(unescape(text)).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

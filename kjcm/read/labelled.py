@@ -1,4 +1,4 @@
-"""SPSS and Stata files: their values, their labels, and in which encoding their text is."""
+"""Read SPSS and Stata files: values, labels and encoding."""
 
 import codecs
 import mmap
@@ -12,19 +12,19 @@ import pandas as pd
 from kjcm.errors import KjcmError, first_line
 from kjcm.read.options import PLAIN, ReadOptions
 
-EXACT = 2**53  # whole numbers below it are exact as decimals
+EXACT = 2**53  # integers below it are exact as float64
 SUFFIXES = (".sav", ".zsav", ".dta")
-STATA_DECLARES = 118  # from this format on Stata's text is UTF-8; older formats say nothing of its encoding
-ASCII = (0, 1, 2, 3)  # character codes of SPSS that name no encoding
+STATA_DECLARES = 118  # from this format on Stata's text is UTF-8; older formats do not declare an encoding
+ASCII = (0, 1, 2, 3)  # SPSS character codes without an encoding
 
 
 def read_labelled(path: Path, options: ReadOptions = PLAIN, **more: Any) -> tuple[pd.DataFrame, Any]:
-    """Return what pyreadstat reads of an SPSS or Stata file: its values, and what it says about its columns.
+    """Return an SPSS or Stata file's values and metadata, as pyreadstat reads them.
 
-    Text is read in the given encoding, else in the one that the file declares, else in UTF-8, else in CP949.
+    Text is read in the given encoding, else in the file's declared encoding, else as UTF-8, else as CP949.
 
     Raises:
-        KjcmError: the text is in none of these, or the file is damaged.
+        KjcmError: the text has none of these encodings, or the file is damaged.
     """
     import pyreadstat
 
@@ -33,7 +33,7 @@ def read_labelled(path: Path, options: ReadOptions = PLAIN, **more: Any) -> tupl
     for encoding in encodings(path, options):
         try:
             frame, about = reader(str(path), apply_value_formats=False, encoding=encoding, **more)
-        except Exception as error:  # of a damaged file each in its own way
+        except Exception as error:  # damage raises errors of many types
             errors.append(first_line(error))
             continue
         if None not in about.column_names:
@@ -69,7 +69,7 @@ def value_labels(path: Path, options: ReadOptions = PLAIN) -> Mapping[str, Mappi
 def read_whole(path: Path, options: ReadOptions = PLAIN) -> pd.DataFrame:
     """Read SPSS or Stata without value labels.
 
-    Whole numbers, which SPSS keeps as decimals, become whole again, and Stata's floats become float32 again.
+    Integers, which SPSS stores as decimals, become integers, and Stata's floats become float32.
     """
     frame, about = read_labelled(path, options)
     decimals = frame.select_dtypes("float")
@@ -79,7 +79,7 @@ def read_whole(path: Path, options: ReadOptions = PLAIN) -> pd.DataFrame:
 
 
 def encodings(path: Path, options: ReadOptions) -> list[str | None]:
-    """Return the encodings to try, None for the one that the file declares; one encoding has several spellings."""
+    """Return the encodings to try; None means the declared encoding. One encoding has several spellings."""
     if options.encoding is not None:
         own, python = options.encoding, codecs.lookup(options.encoding).name
         return list(dict.fromkeys((own, python, python.replace("_", "-"), python.replace("-", ""))))
@@ -89,7 +89,7 @@ def encodings(path: Path, options: ReadOptions) -> list[str | None]:
 
 
 def stata_format(path: Path) -> int:
-    """Return the format's number, which old files have as their first byte; a large one for what is no Stata file."""
+    """Return the format's number (in old files the first byte), or a large number if it is not a Stata file."""
     with path.open("rb") as stream:
         begin = stream.read(64)
     if begin.startswith(b"<stata_dta>"):
@@ -99,7 +99,7 @@ def stata_format(path: Path) -> int:
 
 
 def _spss_declares(path: Path) -> bool:
-    """Tell whether an SPSS file names its encoding: in record 7.20, or by its character code in record 7.3."""
+    """Return whether an SPSS file declares its encoding: in record 7.20, or as a character code in record 7.3."""
     if not path.stat().st_size:
         return True
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as whole:

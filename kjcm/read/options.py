@@ -1,4 +1,4 @@
-"""What a command's keys say about its input files, where no rule can know."""
+"""The config keys that say how input files are read."""
 
 import codecs
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from kjcm.errors import ConfigError
 
 TEXT, EXCEL, LABELLED = (".csv", ".tsv", ".txt"), (".xlsx",), (".sav", ".zsav", ".dta")
-KINDS = {"encoding": (*TEXT, *LABELLED), "sheet": EXCEL, "header_row": (*TEXT, *EXCEL)}  # which files a key is for
+KINDS = {"encoding": (*TEXT, *LABELLED), "sheet": EXCEL, "header_row": (*TEXT, *EXCEL)}  # endings that a key is for
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class ReadOptions:
     """How input files are read.
 
     Attributes:
-        encoding: of CSV, TSV, SPSS and Stata; None: as the file says, else UTF-8, else CP949.
+        encoding: of CSV, TSV, SPSS and Stata; None: as declared, else UTF-8, else CP949.
         sheet: name of an XLSX file's worksheet; None: the first one with cells.
-        header_row: row of CSV, TSV and XLSX that names the columns, 1 at the top; None: the first row with cells.
-        keys: what stands before these names in the command's keys, as 'data.'; None: the command has no such keys.
+        header_row: row of CSV, TSV and XLSX with the column names, from 1; None: the first row with cells.
+        keys: prefix of these names in the command's keys, such as 'data.'; None: the command has no such keys.
         wanted: names of columns that the header should have, to find the header by.
     """
 
@@ -31,7 +31,7 @@ class ReadOptions:
     wanted: tuple[str, ...] = ()
 
     def advice(self, name: str, value: object) -> str:
-        """Return ' Add KEY=VALUE.', '' where the command has no such key."""
+        """Return ' Add KEY=VALUE.', '' if the command has no such key."""
         return "" if self.keys is None else f" Add {self.keys}{name}={value}."
 
 
@@ -44,7 +44,7 @@ def read_options(
     """Return the options of a config node for files with these columns (role -> name).
 
     Raises:
-        ConfigError: there is no such encoding, or a key is for none of the files' kinds.
+        ConfigError: the encoding is unknown, or a key fits none of the files' kinds.
     """
     options = ReadOptions(
         **{name: node.get(name) for name in KINDS}, keys=keys, wanted=tuple(filter(None, columns.values()))
@@ -63,7 +63,7 @@ def read_options(
 
 def _require_encoding(name: str, key: str) -> None:
     try:
-        "".encode(codecs.lookup(name).name)  # codecs that make no text of bytes (as hex) are refused here
+        "".encode(codecs.lookup(name).name)  # refuses codecs that do not turn bytes into text, such as hex
     except (LookupError, UnicodeError, ValueError):
         raise ConfigError(
             f"{key}={name}: no encoding has this name. Use one that Python knows, as utf-8, cp949, euc-kr, shift_jis or "

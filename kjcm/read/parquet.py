@@ -1,4 +1,4 @@
-"""Parquet files."""
+"""Read Parquet files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +11,10 @@ from kjcm.read.columns import header_names
 
 
 def parquet_chunks(path: Path, rows: int | None) -> Iterator[pd.DataFrame]:
-    """Yield frames of at most `rows` rows (None: one frame) of Arrow types, in which whole numbers with gaps stay whole.
+    """Yield frames of at most `rows` rows (None: one frame) of Arrow types, in which integers with gaps stay integers.
 
     Raises:
-        KjcmError: two columns have one name, or a column is damaged, as text that is not UTF-8.
+        KjcmError: two columns have the same name, or a column is damaged, such as text that is not UTF-8.
     """
     import pyarrow.parquet as pq
 
@@ -28,7 +28,7 @@ def parquet_chunks(path: Path, rows: int | None) -> Iterator[pd.DataFrame]:
 
 
 def _frame(path: Path, table: Any) -> pd.DataFrame:
-    """Return an Arrow table or batch as a frame; what pandas noted in the file is not needed, and an index is a column too."""
+    """Return an Arrow table or batch as a frame, without pandas' metadata; an index becomes a column."""
     import pyarrow as pa
 
     for name in table.schema.names:
@@ -52,13 +52,13 @@ def _plain(column: Any) -> Any:
     cast = column.cast(kind)
     try:
         cast.validate()
-    except pa.ArrowInvalid:  # Arrow makes damaged lists of views of lists
+    except pa.ArrowInvalid:  # Arrow itself damages views of lists
         return pa.array(column.to_pylist(), kind)
     return cast
 
 
 def _without_views(kind: Any) -> Any:
-    """Return an Arrow type with views of texts and lists as texts and lists, which pandas can work with."""
+    """Return an Arrow type with views of texts and lists as plain texts and lists, for pandas."""
     import pyarrow as pa
 
     types = pa.types

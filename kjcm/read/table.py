@@ -1,4 +1,4 @@
-"""Tables of any common kind, whole or in chunks."""
+"""Read tables of any common kind, whole or in chunks."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,14 +20,14 @@ WHOLE: Mapping[str, Callable[[Path, ReadOptions], pd.DataFrame]] = {
     ".xlsx": read_excel,
     **dict.fromkeys(SUFFIXES, read_whole),
 }
-MAGIC = {  # how files of a kind begin
+MAGIC = {  # first bytes of files of a kind
     b"PK\x03\x04": (".xlsx",),
     b"PAR1": (".parquet",),
     b"$FL2": (".sav",),
     b"$FL3": (".zsav", ".sav"),
     b"<stata_dta>": (".dta",),
 }
-OTHERS = {  # how files begin that cannot be read
+OTHERS = {  # first bytes of files that kjcm cannot read
     b"\xd0\xcf\x11\xe0": "a workbook with a password, or of the old kind .xls. Save it as .xlsx without a password",
     b"\x1f\x8b": "compressed. Unpack it",
     b"%PDF": "a PDF. Save its table as CSV",
@@ -39,7 +39,7 @@ def read_table(path: str | Path, options: ReadOptions = PLAIN) -> pd.DataFrame:
     """Read CSV, TSV, XLSX, Parquet, SPSS (.sav) or Stata (.dta); values, never value labels.
 
     Raises:
-        KjcmError: no such file, an unknown kind, an unreadable or empty file.
+        KjcmError: the file is missing, unreadable or empty, or its kind is unknown.
     """
     return next(read_chunks(require_file(path), None, options))
 
@@ -54,12 +54,12 @@ def read_chunks(
 
     Args:
         path: the file.
-        rows: of a frame.
+        rows: most rows of a frame.
         options: how it is read.
-        check: called once, with the whole table of a kind that is read whole, else with the first frame.
+        check: called once, with the first frame, which is the whole table for kinds that are read whole.
 
     Raises:
-        KjcmError: an unknown kind, an unreadable or empty file.
+        KjcmError: the file is unreadable or empty, or its kind is unknown.
     """
     suffix = path.suffix.lower()
     _require_kind(path, suffix)
@@ -70,7 +70,7 @@ def read_chunks(
             frame = next(chunks, None)
         except KjcmError:
             raise
-        except Exception as error:  # each reader has exceptions of its own; all mean that the file is broken
+        except Exception as error:  # each reader has its own exceptions; all mean a damaged file
             raise KjcmError(
                 f"{path}: not a readable {suffix[1:].upper()} file ({type(error).__name__}: {first_line(error)})."
             ) from None
@@ -95,7 +95,7 @@ def _chunks(path: Path, suffix: str, rows: int | None, options: ReadOptions) -> 
 
 
 def _require_kind(path: Path, suffix: str) -> None:
-    """Raise KjcmError if a file cannot be read by the ending of its name, or its content is of another kind."""
+    """Raise KjcmError if a file's ending is unknown, or its content has another kind."""
     if suffix not in (*STREAMED, *WHOLE):
         kinds = " ".join([*STREAMED, *WHOLE])
         raise KjcmError(f"{path}: files of kind {suffix or '(none)'} cannot be read; the kinds are {kinds}.")
@@ -110,7 +110,7 @@ def _require_kind(path: Path, suffix: str) -> None:
 
 
 def first_rows(path: Path, options: ReadOptions) -> list[list[Any]]:
-    """Return the cells of a file's first rows, where its header may be another than its first row; else none."""
+    """Return the cells of a file's first rows, if another row than the first can be its header; else none."""
     suffix = path.suffix.lower()
     if suffix in SEPARATORS:
         return [list(row) for row in first_text_rows(path, options)]
@@ -120,10 +120,10 @@ def first_rows(path: Path, options: ReadOptions) -> list[list[Any]]:
 def table_columns(
     path: str, columns: pd.Index, wanted: Mapping[str, str | None], options: ReadOptions, remedy: str
 ) -> dict[str, str]:
-    """Return role -> name of the column of a survey file that is meant, see `meant_columns`.
+    """Return role -> column name in a survey file (see `meant_columns`).
 
     Raises:
-        KjcmError: there is no such column; the message names the row that looks like the header.
+        KjcmError: a column is missing; the message names the row that looks like the header.
     """
 
     def hint() -> str:

@@ -1,4 +1,4 @@
-"""CSV and TSV files."""
+"""Read CSV and TSV files."""
 
 import codecs
 import csv
@@ -16,14 +16,14 @@ from kjcm.read.options import PLAIN, ReadOptions
 
 ENCODINGS = ("utf-8-sig", "cp949")
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
-LONGEST = 2**31 - 1  # characters of a cell; Python's own limit is 131,072
+LONGEST = 2**31 - 1  # of a cell; Python's own limit is 131,072
 
 
 def encoding_of(path: Path, options: ReadOptions = PLAIN) -> str:
     """Return the encoding of a text file: the given one, else UTF-8 (with or without BOM), else CP949.
 
     Raises:
-        KjcmError: the text is in none of these; the message names the first line that is not.
+        KjcmError: the text has none of these encodings; the message names the first such line.
     """
     for encoding in ENCODINGS if options.encoding is None else (options.encoding,):
         try:
@@ -54,7 +54,7 @@ def encoding_of(path: Path, options: ReadOptions = PLAIN) -> str:
 
 
 def _rewinding(stream: BinaryIO) -> Iterator[str]:
-    """Yield each encoding with the stream at its beginning."""
+    """Yield each encoding, with the stream rewound."""
     for encoding in ENCODINGS:
         stream.seek(0)
         yield encoding
@@ -69,12 +69,12 @@ def _decodes(line: bytes, encoding: str) -> bool:
 
 
 def text_chunks(path: Path, rows: int | None, options: ReadOptions = PLAIN) -> Iterator[pd.DataFrame]:
-    """Yield a CSV or TSV file as frames of at most `rows` rows (None: one frame), every cell a str as it stands.
+    """Yield a CSV or TSV file as frames of at most `rows` rows (None: one frame), every cell an unchanged str.
 
-    A blank line is a row of empty cells, but at the file's end no row; where a row ends early its last cells are empty.
+    A blank line is a row of empty cells, except at the file's end. Missing last cells of a row are empty.
 
     Raises:
-        KjcmError: the file is empty or not well formed, or its header does not give every column a name of its own.
+        KjcmError: the file is empty or not well formed, or two columns have the same name.
     """
     encoding = encoding_of(path, options)
     with path.open(encoding=encoding, newline="") as stream:
@@ -84,7 +84,7 @@ def text_chunks(path: Path, rows: int | None, options: ReadOptions = PLAIN) -> I
             raise KjcmError(f"{path}: the file is empty.")
         names = header_names(path, header, lambda: _hint(path, options))
         chunk = list(islice(lines, rows))
-        yield pd.DataFrame(chunk, columns=names, dtype=str)  # a header alone is a frame too
+        yield pd.DataFrame(chunk, columns=names, dtype=str)  # a file with only a header gives one frame
         while rows and (chunk := list(islice(lines, rows))):
             yield pd.DataFrame(chunk, columns=names, dtype=str)
 
@@ -108,7 +108,7 @@ def _hint(path: Path, options: ReadOptions) -> str:
 
 
 def _lines(path: Path, reader: Any, options: ReadOptions) -> Iterator[list[str]]:
-    """Yield the cells of the header and of each row, as many as the header has."""
+    """Yield the cells of the header and of each row, padded to the header's width."""
     kind, width, blanks = path.suffix[1:].upper(), 0, 0
     for _ in islice(reader, (options.header_row or 1) - 1):
         pass
@@ -141,14 +141,14 @@ def _lines(path: Path, reader: Any, options: ReadOptions) -> Iterator[list[str]]
 
 
 def _holds_rows(cells: list[str], width: int) -> bool:
-    """Tell whether a tab-separated cell has swallowed rows: such files often do not quote, and a cell may begin with a quote."""
+    """Return whether a tab-separated cell includes whole rows, because it begins with a quote mark that is only text."""
     return width > 1 and any(
         line.count("\t") == width - 1 for cell in cells if "\n" in cell for line in cell.split("\n")[1:-1]
     )
 
 
 def line_count(path: Path) -> int:
-    """Return how many line ends outside quotes a file has below its first line, of which each may end a row."""
+    """Return the number of line ends outside quotes after a file's first line; each may end a row."""
     count, quoted, last = 0, False, b"\n"
     with path.open("rb") as stream:
         while block := stream.read(1 << 22):

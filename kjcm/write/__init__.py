@@ -1,1 +1,1 @@
-"""Tables of any common kind, written in chunks: CSV, TSV, XLSX, Parquet, SPSS and Stata."""
+"""Write tables in chunks: CSV, TSV, XLSX, Parquet, SPSS and Stata."""

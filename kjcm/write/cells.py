@@ -1,4 +1,4 @@
-"""Cells of any type as text, numbers, dates or times: what kinds of file that have few types can hold."""
+"""Turn cells of any type into text, numbers, dates or times, for file kinds with few types."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kjcm.read.cells import FLOAT32, values_of
 from kjcm.read.labelled import EXACT
 
-DIGITS = 15  # of a decimal number that a float64 holds
+DIGITS = 15  # of a decimal number, exact in float64
 EPOCH = np.datetime64("1970-01-01")
 
 
@@ -22,9 +22,9 @@ class Cells:
 
     Attributes:
         kind: number, date, stamp (date and time of day), time (of day) or text.
-        values: [rows]; numbers as numpy has them, dates as datetime64[D], stamps as datetime64[us], times as microseconds,
+        values: [rows]; numbers as in NumPy, dates as datetime64[D], stamps as datetime64[us], times as microseconds,
             texts as str.
-        missing: [rows], which are missing; of texts none, they are ''.
+        missing: [rows], which are missing; no text is missing, it is ''.
     """
 
     kind: str
@@ -45,7 +45,7 @@ def as_text(cell: object) -> str:
 
 
 def is_missing(cell: object) -> bool:
-    """Tell whether a cell is None, NaN, NA or NaT."""
+    """Return whether a cell is None, NaN, NA or NaT."""
     return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
 
 
@@ -55,8 +55,10 @@ def texts(column: pd.Series) -> list[str]:
 
 
 def plain(column: pd.Series) -> Cells:
-    """Return a column's cells in the type that they all have, else as text: durations, lists, times with a zone, and
-    numbers that a float64 does not hold."""
+    """Return a column's cells in their common type, else as text.
+
+    Durations, lists, times with a zone and numbers that are not exact in float64 become text.
+    """
     types = pd.api.types
     missing = column.isna().to_numpy(bool)
     if types.is_bool_dtype(column.dtype) or (types.is_numeric_dtype(column.dtype) and not _is_decimal(column)):
@@ -98,7 +100,7 @@ def _numbers(column: pd.Series, missing: NDArray[np.bool_]) -> Cells:
     if kind == "f":
         width = np.float32 if str(column.dtype).lower() in FLOAT32 else np.float64
         numbers = column.to_numpy(width, na_value=np.nan)
-        return Cells("number", numbers, missing | np.isnan(numbers))  # Arrow tells NaN from a missing cell
+        return Cells("number", numbers, missing | np.isnan(numbers))  # in Arrow NaN is not a missing cell
     whole = column.to_numpy(np.uint64 if kind == "u" else np.int64, na_value=False if kind == "b" else 0)
     if len(whole) and max(abs(int(whole.min())), abs(int(whole.max()))) > EXACT:
         return Cells("text", np.array(texts(column), dtype=object), np.zeros(len(column), bool))

@@ -1,4 +1,4 @@
-"""Writing XLSX: numbers and dates where a worksheet can hold them, all else as text, never as a formula."""
+"""Write XLSX: numbers and dates if a worksheet can store them, everything else as text, never as a formula."""
 
 import math
 import re
@@ -18,14 +18,14 @@ from kjcm.errors import CUT, KjcmError
 from kjcm.read.cells import values_of
 from kjcm.write.cells import DIGITS, as_text, is_missing, texts
 
-EXCEL_ROWS, LETTERS = 1_048_575, 32_767  # rows below the header; letters of a cell
-MOST_ESCAPED = 7  # letters that one may become
-LIKE_ESCAPED = re.compile("_(?=x[0-9A-Fa-f]{4}_)")  # what spreadsheet programs take for an escaped character
-EPOCH = date(1900, 3, 1)  # a worksheet counts days before it otherwise, and none before 1900
+EXCEL_ROWS, LETTERS = 1_048_575, 32_767  # rows under the header; letters of a cell
+MOST_ESCAPED = 7  # letters that one letter may become
+LIKE_ESCAPED = re.compile("_(?=x[0-9A-Fa-f]{4}_)")  # an escaped character in spreadsheet programs
+EPOCH = date(1900, 3, 1)  # worksheets count earlier days differently, and none before 1900
 
 
 def require_worksheet(path: Path, frame: pd.DataFrame, begin: int) -> None:
-    """Raise KjcmError if a worksheet cannot hold rows of the file `path`, of which the first is row `begin`."""
+    """Raise KjcmError if a worksheet cannot store these rows of the file `path`; the first is row `begin`."""
     for name in frame:
         for row, text in enumerate(texts(frame[name]), begin):
             long = len(text) * MOST_ESCAPED > LETTERS
@@ -37,7 +37,7 @@ def require_worksheet(path: Path, frame: pd.DataFrame, begin: int) -> None:
 
 
 class ExcelWriter:
-    """Writes frames as they come.
+    """Writes frames one by one.
 
     Args:
         path: what to write.
@@ -58,7 +58,7 @@ class ExcelWriter:
             self.sheet.append(cells)
 
     def _cell(self, value: Any) -> Any:
-        """Return what a worksheet has of a value."""
+        """Return a worksheet's cell for a value."""
         if is_missing(value):
             return None
         if isinstance(value, Decimal) and value.is_finite() and len(value.as_tuple().digits) <= DIGITS:
@@ -68,21 +68,21 @@ class ExcelWriter:
         text = _escaped(as_text(value))
         if not text.startswith("=") and text not in ERROR_CODES:
             return text
-        cell = WriteOnlyCell(self.sheet, text)  # what looks like a formula is none
+        cell = WriteOnlyCell(self.sheet, text)  # text that looks like a formula stays text
         cell.data_type = "s"
         return cell
 
     def close(self) -> None:
         """Finish the file."""
-        whole = BytesIO()  # a ZIP file that its disk refuses would complain again when it is collected
+        whole = BytesIO()  # else an unwritable ZIP file raises again when collected
         self.book.save(whole)
         self.path.write_bytes(whole.getbuffer())
 
     def abandon(self) -> None:
-        """Let go of the file."""
+        """Close the file without finishing it."""
         if not self.sheet.closed:
-            with suppress(OSError):  # its rows are in a temporary file, whose disk may be full
-                self.sheet.close()  # else they are written when they are collected, and complain
+            with suppress(OSError):  # its rows are in a temporary file; that disk may be full
+                self.sheet.close()  # else they are written, and raise, when collected
 
 
 def _escaped(text: str) -> str:
@@ -91,7 +91,7 @@ def _escaped(text: str) -> str:
 
 
 def _is_own(value: object) -> bool:
-    """Tell whether a worksheet holds a value exactly as what it is; of times it holds milliseconds."""
+    """Return whether a worksheet stores a value exactly and in its type; times have milliseconds."""
     if isinstance(value, time):
         return value.tzinfo is None and value.microsecond % 1000 == 0
     if isinstance(value, datetime):

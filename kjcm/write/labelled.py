@@ -1,4 +1,4 @@
-"""Writing SPSS (.sav, .zsav) and Stata (.dta): the input's columns stay as they are stored where it is of the same kind."""
+"""Write SPSS (.sav, .zsav) and Stata (.dta); from the same kind, the input's columns keep their storage."""
 
 import logging
 import re
@@ -44,7 +44,7 @@ SECOND, MILLISECOND = 1_000_000, 1000  # microseconds
 
 @dataclass(frozen=True)
 class About:
-    """What an input of a labelled kind says of its columns, for the other kind.
+    """Labels of an SPSS or Stata input, for the other kind.
 
     Attributes:
         labels: column -> label.
@@ -58,7 +58,7 @@ class About:
 def require_labelled(
     path: Path, frame: pd.DataFrame, added: Collection[str], suffix: str, options: ReadOptions
 ) -> None:
-    """Raise KjcmError if SPSS or Stata cannot hold columns of the file `path`, or a Stata file is damaged.
+    """Raise KjcmError if SPSS or Stata cannot store columns of the file `path`, or a Stata file is damaged.
 
     Args:
         path: for the message.
@@ -71,7 +71,7 @@ def require_labelled(
     folded = [name.casefold() for name in names]
     if suffix in SPSS and (twice := [name for name in names if folded.count(name.casefold()) > 1]):
         raise KjcmError(f"{path}: {kind} reads {some(twice)} as one name. Rename them, or write .csv or .parquet.")
-    if _same_kind(path, suffix):  # its columns stay as they are stored
+    if _same_kind(path, suffix):  # its columns keep their storage
         if suffix == ".dta":
             _read_stata(path, options)
         return
@@ -97,7 +97,7 @@ def require_labelled(
 
 
 def _same_kind(source: Path | None, suffix: str) -> bool:
-    """Tell whether a file's columns can stay as they are stored."""
+    """Return whether a file's columns can keep their storage."""
     ending = source.suffix.lower() if source else ""
     if source and suffix == ending == ".dta":
         return stata_format(source) in LAYOUTS
@@ -122,8 +122,8 @@ def write_labelled(
 
     Args:
         path: what to write.
-        frame: the source's columns in its order, then those added.
-        source: the file that the rows come from: all of them, in its order.
+        frame: the source's columns in order, then the added columns.
+        source: the file with exactly these rows, in the same order.
         labels: added column -> label.
         options: how the source is read.
     """
@@ -147,7 +147,7 @@ def write_labelled(
 def _stata_to_stata(
     path: Path, frame: pd.DataFrame, source: Path, labels: Mapping[str, str], options: ReadOptions
 ) -> None:
-    """Write the source's variables as they are stored, and those added."""
+    """Write the source's variables unchanged, and the added variables."""
     own = _read_stata(source, options)
     names = map(str, frame.columns[len(own.variables) :])
     added = [_variable(name, frame[name], labels.get(name, "")) for name in names]
@@ -155,10 +155,10 @@ def _stata_to_stata(
 
 
 def _read_stata(path: Path, options: ReadOptions) -> StataFile:
-    """Read a file that pyreadstat has read, in the first encoding that its texts are in.
+    """Read a file that pyreadstat has read, in the first encoding that fits its texts.
 
     Raises:
-        KjcmError: it is damaged, where pyreadstat does not look.
+        KjcmError: the file has damage that pyreadstat does not see.
     """
     errors = []
     for encoding in encodings(path, options):
@@ -170,7 +170,7 @@ def _read_stata(path: Path, options: ReadOptions) -> StataFile:
 
 
 def _variable(name: str, column: pd.Series, label: str, values: str = "") -> Variable:
-    """Return a column as Stata has it."""
+    """Return a column as a Stata variable."""
     cells = plain(column)
     if cells.kind == "text":
         return texts_variable(name, cells.values.tolist(), label)
@@ -206,7 +206,7 @@ def _write_stata(path: Path, frame: pd.DataFrame, about: About) -> None:
 def _spss_to_spss(
     path: Path, frame: pd.DataFrame, source: Path, labels: Mapping[str, str], options: ReadOptions
 ) -> None:
-    """Write the source's columns as they are stored, and those added."""
+    """Write the source's columns unchanged, and the added columns."""
     own, found = read_labelled(source, options, user_missing=True, disable_datetime_conversion=True)
     added = _SpssColumns(frame[frame.columns[own.shape[1] :]])
     formats = dict(found.original_variable_types)
@@ -227,7 +227,7 @@ def _spss_to_spss(
 
 
 def _widened(frame: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:
-    """Return texts of which the first has blanks, which SPSS ignores, up to the width that its column is declared with."""
+    """Return texts, the first padded with blanks (which SPSS ignores) to its column's declared width."""
     if not len(frame):
         return frame
     wider = frame.copy(deep=False)
@@ -259,7 +259,7 @@ def _write_spss(path: Path, frame: pd.DataFrame, about: About) -> None:
 
 
 class _SpssColumns:
-    """Columns as SPSS has them: numbers, with a format that shows what they are, and text."""
+    """Columns for SPSS: numbers with a format for their meaning, and text."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self.formats, self.measures = dict[str, str](), dict[str, str]()
@@ -287,14 +287,14 @@ def _save_spss(path: Path, frame: pd.DataFrame, about: Mapping[str, Any]) -> Non
     """Write an SPSS file, and read a column of it again: a full disk may cut it off without an error.
 
     Raises:
-        DiskError: it could not be written whole.
-        KjcmError: SPSS cannot hold the table.
+        DiskError: the file could not be written completely.
+        KjcmError: SPSS cannot store the table.
     """
     import pyreadstat
 
     try:
         pyreadstat.write_sav(frame, str(path), compress=path.suffix.lower() == ".zsav", **about)
-    except Exception as error:  # each of its reasons is of a type of its own
+    except Exception as error:  # each reason has its own type
         said = first_line(error)
         if isinstance(error, OSError) or "Unable to write" in said:
             raise DiskError(f"{path.parent}: cannot be written ({said}). Check the space on its disk.") from None

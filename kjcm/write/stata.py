@@ -1,8 +1,8 @@
-"""Stata files (.dta) as they are stored: every number, format, label and note goes through unchanged.
+"""Read and write Stata files (.dta) with every number, format, label and note unchanged.
 
-No library does this: pandas drops formats, notes and the missing values .a to .z; pyreadstat stores every whole number as
-long and returns wrong values for .a to .z. Reads formats 113 to 115 and 117 to 119 (Stata 8 to 18), writes 118, or 119 where
-there are more than 32,767 variables. Source: `help dta` of Stata.
+No library does this: pandas drops formats, notes and the missing values .a to .z; pyreadstat stores every integer as long
+and returns wrong values for .a to .z. This module reads formats 113 to 115 and 117 to 119 (Stata 8 to 18). It writes 118,
+or 119 with more than 32,767 variables. Source: `help dta` of Stata.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,13 +26,13 @@ NUMBERS = {
     "double": ("f8", 2.0**1023, "%10.0g"),
 }
 KINDS = list(NUMBERS)
-BYTE, OLD_BYTE = 65_530, 251  # code of the first of these types; the others count down from it, before format 117 up
+BYTE, OLD_BYTE = 65_530, 251  # code of the first type; the others count down, before format 117 up
 STRL_CODE, TEXT = 32_768, 130
 LONGEST_LABEL = 32_000  # bytes of a value label
 
 
 class _Layout(NamedTuple):
-    """How many bytes a field has in a format."""
+    """Bytes of each field in a format."""
 
     name: int
     format: int
@@ -40,7 +40,7 @@ class _Layout(NamedTuple):
     variables: int  # the number of variables
     rows: int  # the number of rows
     length: int  # the length of the file's label; 0: the label has a fixed width, and there are no tags
-    reference: int  # the part of a strL reference that tells the variable
+    reference: int  # the variable's part of a strL reference
 
 
 LAYOUTS = {
@@ -76,13 +76,13 @@ class Variable:
 
 @dataclass(frozen=True)
 class StataFile:
-    """What a .dta file holds.
+    """The contents of a .dta file.
 
     Attributes:
         variables: in their order.
         rows: how many.
         label: of the file.
-        saved: when it was saved, as Stata writes it, or ''.
+        saved: time of saving, as Stata writes it, or ''.
         sorted_by: places of the variables that it is sorted by.
         notes: (variable or _dta, name, contents) of its characteristics, of which notes are one kind.
         tables: name -> value -> label.
@@ -98,7 +98,7 @@ class StataFile:
 
 
 class _Source:
-    """The bytes of a file, taken one field after another; its texts in `encoding`."""
+    """A file's bytes, read field by field, with texts in `encoding`."""
 
     def __init__(self, path: Path, encoding: str) -> None:
         release = stata_format(path)
@@ -147,14 +147,14 @@ class _Source:
 
 
 def read_stata(path: Path, encoding: str = "utf-8") -> StataFile:
-    """Return what a .dta file of format 113 or later holds.
+    """Return the contents of a .dta file of format 113 or later.
 
     Args:
         path: the file.
-        encoding: of its texts, which formats below 118 do not tell.
+        encoding: of its texts; formats below 118 do not declare it.
 
     Raises:
-        ValueError, KeyError: it is damaged, of an earlier format, or in another encoding.
+        ValueError, KeyError: the file is damaged, has an earlier format, or another encoding.
     """
     source = _Source(path, encoding)
     layout, tagged = source.layout, source.tagged
@@ -195,7 +195,7 @@ def read_stata(path: Path, encoding: str = "utf-8") -> StataFile:
 
 
 def _kind(code: int, tagged: bool) -> tuple[str, str]:
-    """Return the type that a code stands for, and how numpy stores its cells."""
+    """Return a type code's type, and the NumPy type of its cells."""
     place = BYTE - code if tagged else code - OLD_BYTE
     if 0 <= place < len(KINDS):
         return KINDS[place], NUMBERS[KINDS[place]][0]
@@ -247,20 +247,20 @@ def _tables(source: _Source) -> Iterator[tuple[str, dict[int, str]]]:
 def _cells(
     source: _Source, kind: str, stored: NDArray[Any], long: Mapping[tuple[int, int], tuple[int, bytes]]
 ) -> tuple[str, NDArray[Any]]:
-    """Return a variable's type and cells; texts in UTF-8, in which they may have become too long for str."""
+    """Return a variable's type and cells; texts become UTF-8, perhaps too long for str."""
     if kind in NUMBERS:
         return kind, stored.astype(NUMBERS[kind][0])
     if kind == LONG:
         big, bits = source.order == "big", 8 * source.layout.reference
         low = 64 - bits if big else bits
         parts = (stored & (2**low - 1)).tolist(), (stored >> low).tolist()
-        keys = zip(*(parts[::-1] if big else parts), strict=True)  # (variable, row), which for '' are 0
+        keys = zip(*(parts[::-1] if big else parts), strict=True)  # (variable, row); both are 0 for ''
         return LONG, np.fromiter(map(long.__getitem__, keys), object, len(stored))
     return _texts([cell.partition(b"\0")[0].decode(source.encoding) for cell in stored.tolist()], stored.itemsize)
 
 
 def _texts(texts: Sequence[str], width: int = 1) -> tuple[str, NDArray[Any]]:
-    """Return the type and the cells of texts: str of at least `width` bytes where it can be, else strL; NULs end texts."""
+    """Return type and cells of texts: str of at least `width` bytes if possible, else strL; a NUL ends a text."""
     cells = [text.replace("\0", "").encode() for text in texts]
     longest = max(map(len, cells), default=0)
     if longest <= FIXED:
@@ -269,7 +269,7 @@ def _texts(texts: Sequence[str], width: int = 1) -> tuple[str, NDArray[Any]]:
 
 
 def texts_variable(name: str, texts: Sequence[str], label: str = "") -> Variable:
-    """Return a variable of texts: str where they are of 2,045 bytes or fewer, else strL."""
+    """Return a variable of texts: str if all have at most 2,045 bytes, else strL."""
     kind, cells = _texts(texts)
     width = 40 if kind == LONG else min(max(cells.itemsize, 9), 40)
     return Variable(name, kind, cells, f"%-{width}s", "", label)
@@ -278,12 +278,12 @@ def texts_variable(name: str, texts: Sequence[str], label: str = "") -> Variable
 def numbers_variable(
     name: str, numbers: NDArray[Any], missing: NDArray[np.bool_], label: str = "", shown: str = ""
 ) -> Variable:
-    """Return a variable of numbers, in the smallest of Stata's types that holds whole ones.
+    """Return a variable of numbers, integers in the smallest Stata type that fits.
 
     Args:
         name: of the variable.
-        numbers: [rows]; whole numbers, float32 or float64, exact in float64.
-        missing: [rows], which have none.
+        numbers: [rows]; integers, float32 or float64, exact in float64.
+        missing: [rows], which are missing.
         label: of the variable.
         shown: its format; '': the type's own.
     """
@@ -299,7 +299,7 @@ def numbers_variable(
 
 
 def write_stata(path: Path, file: StataFile) -> None:
-    """Write a .dta file of format 118, or 119 where it has more variables than that allows."""
+    """Write a .dta file of format 118, or 119 if it has too many variables for 118."""
     release = 118 if len(file.variables) <= MOST_FIXED else 119
     layout, variables = LAYOUTS[release], file.variables
     label, saved = _padded(file.label, layout.label).rstrip(b"\0"), file.saved.encode()[:17]
@@ -340,7 +340,7 @@ def _bytes(number: int, size: int) -> bytes:
 
 
 def _padded(text: str, size: int) -> bytes:
-    """Return a text in UTF-8 in a field of so many bytes, cut between characters."""
+    """Return a text in UTF-8 padded to a field's bytes, and cut only between characters."""
     return text.encode()[: size - 1].decode(errors="ignore").encode().ljust(size, b"\0")
 
 
@@ -363,7 +363,7 @@ def _records(variables: Sequence[Variable], rows: int, bits: int) -> bytes:
 
 
 def _stored(variables: Sequence[Variable]) -> Iterator[bytes]:
-    """Yield the cells of strL variables, row by row, as Stata wants them."""
+    """Yield the cells of strL variables row by row, in Stata's form."""
     long = [(place, variable.cells) for place, variable in enumerate(variables, 1) if variable.kind == LONG]
     for row in range(len(long[0][1]) if long else 0):
         for place, cells in long:

@@ -1,4 +1,4 @@
-"""Tables written in chunks, in the kind that a path's ending names."""
+"""Write tables in chunks, in the kind of a path's ending."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,11 +25,11 @@ CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Added:
-    """The columns that a command adds to those of its input.
+    """The columns that a command adds to its input's columns.
 
     Attributes:
-        labels: column -> what it is, for SPSS and Stata.
-        rounded: those of which a text file shows six decimals.
+        labels: column -> label, for SPSS and Stata.
+        rounded: columns with six decimals in a text file.
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -38,11 +38,11 @@ class Added:
 
 @dataclass(frozen=True)
 class Input:
-    """A file to read, which its target's kind can hold.
+    """A file to read, whose rows the target's kind can store.
 
     Attributes:
-        rows: how many it has; of CSV and TSV as many as it has line ends outside quotes.
-        chunks: its rows, in frames.
+        rows: number of rows; for CSV and TSV the number of line ends outside quotes.
+        chunks: its rows as frames.
     """
 
     rows: int
@@ -57,7 +57,7 @@ def open_input(
     options: ReadOptions = PLAIN,
     check: Callable[[pd.DataFrame], None] = lambda frame: None,
 ) -> Input:
-    """Return a file to be read in frames of at most `rows` rows.
+    """Open a file for reading in frames of at most `rows` rows.
 
     Args:
         source: the file.
@@ -65,10 +65,10 @@ def open_input(
         added: columns that will be added.
         rows: of a frame.
         options: how the file is read.
-        check: called once, with the whole table of a kind that is read whole, else with the first frame.
+        check: called once, with the first frame, which is the whole table for kinds that are read whole.
 
     Raises:
-        KjcmError: the file is not readable, or the target's kind cannot hold its rows, before they have cost anything.
+        KjcmError: the file is not readable, or the target's kind cannot store its rows.
     """
     ending = source.suffix.lower()
     if ending not in STREAMED:
@@ -86,7 +86,7 @@ def open_input(
 def _require_fits(
     source: Path, target: Path, added: Collection[str], frames: Iterable[pd.DataFrame], options: ReadOptions
 ) -> int:
-    """Return how many rows a file has; raise KjcmError if the target's kind cannot hold them."""
+    """Return a file's number of rows; raise KjcmError if the target's kind cannot store them."""
     kind, ending, rows = target.suffix.lower(), source.suffix.lower(), 0
     for frame in frames:
         if kind in LABELLED:
@@ -102,7 +102,7 @@ def _require_fits(
 
 
 class Writer(Protocol):
-    """Takes frames one after another."""
+    """The interface of writers, which take frames one by one."""
 
     def write(self, frame: pd.DataFrame) -> None:
         """Add rows."""
@@ -111,11 +111,11 @@ class Writer(Protocol):
         """Finish the file."""
 
     def abandon(self) -> None:
-        """Let go of the file, finished or not."""
+        """Close the file, finished or not."""
 
 
 class _ParquetWriter:
-    """Writes Arrow's types and no note of pandas', which cannot read what it notes of some of them."""
+    """Writes Arrow's types without pandas' metadata, which pandas cannot read for some types."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -139,12 +139,12 @@ class _ParquetWriter:
         if self.file is not None and self.file.is_open:
             try:
                 self.file.close()
-            except OSError:  # it was said already
+            except OSError:  # it was raised already
                 self.file.is_open = False
 
 
 class _WholeWriter:
-    """Keeps all frames, and gives them to `save` as one."""
+    """Collects all frames, and passes them to `save` as one frame."""
 
     def __init__(self, save: Callable[[pd.DataFrame], None]) -> None:
         self.save, self.frames = save, list[pd.DataFrame]()
@@ -160,7 +160,7 @@ class _WholeWriter:
 
 
 def _save_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write worksheets and the like, where only all cells of a column tell its type."""
+    """Write a table whose column types need all cells, such as a worksheet's."""
     file = _ParquetWriter(path)
     try:
         file.write(frame.apply(_of_one_type))
@@ -170,7 +170,7 @@ def _save_parquet(path: Path, frame: pd.DataFrame) -> None:
 
 
 def _of_one_type(column: pd.Series) -> pd.Series:
-    """Return a column of cells of several types (as a worksheet may have them) as numbers, or else as text."""
+    """Return a column with several types of cells, as in a worksheet, as numbers or else as text."""
     kinds = {type(cell) for cell in column.dropna()} if column.dtype == object else set()
     if len(kinds) < 2:
         return column
@@ -185,14 +185,13 @@ def writer(
     formulas: str = "own",
     options: ReadOptions = PLAIN,
 ) -> Iterator[Writer]:
-    """Give the writer of the kind that the path's ending names; after an error the file holds some of the rows, or none.
+    """Yield the writer for a path's ending; after an error the file has some or none of the rows.
 
     Args:
         path: what to write.
-        source: the file that the rows come from: all of them, in its order, its columns first.
+        source: the file with exactly these rows in the same order, and with the first columns.
         added: the columns that are added.
-        formulas: in CSV and TSV, the cells that are guarded from being run as formulas: 'own' those of the added columns, 'all'
-            all, 'keep' none.
+        formulas: cells of CSV and TSV that must not run as formulas: 'own' (the added columns), 'all' or 'keep' (none).
         options: how the source is read.
     """
     streamed = source is None or source.suffix.lower() in STREAMED

@@ -1,4 +1,4 @@
-"""Writing CSV and TSV: as pandas writes them, in about half the time, with formulas made harmless where that is asked for."""
+"""Write CSV and TSV like pandas, in about half the time, with formulas made harmless on request."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -14,12 +14,12 @@ from kjcm.write.cells import texts
 
 
 class TextWriter:
-    """Writes frames as they come.
+    """Writes frames one by one.
 
     Args:
         path: what to write.
-        rounded: columns of numbers shown with six decimals.
-        guarded: columns of which no cell may be a formula; None: all columns, and their names.
+        rounded: columns of numbers with six decimals.
+        guarded: columns without formulas; None: all columns, and their names.
     """
 
     def __init__(self, path: Path, rounded: Collection[str], guarded: Collection[str] | None) -> None:
@@ -31,7 +31,7 @@ class TextWriter:
         """Add rows."""
         import pyarrow.compute as pc
 
-        if self.header:  # spreadsheet programs want the BOM for Hangul
+        if self.header:  # spreadsheet programs need the BOM for Hangul
             names = frame.columns if self.guarded is not None else [without_formula(str(name)) for name in frame]
             frame[:0].to_csv(self.stream, sep=self.separator, index=False, encoding="utf-8-sig", header=list(names))
             self.header = False
@@ -50,15 +50,15 @@ class TextWriter:
         self.stream.close()
 
     def abandon(self) -> None:
-        """Let go of the file, whatever its disk says."""
+        """Close the file, and ignore errors of its disk."""
         try:
             self.stream.close()
-        except OSError:  # it was said already
+        except OSError:  # it was raised already
             self.stream.raw.close()
 
 
 def _bytes(whole: Any) -> memoryview:
-    """Return the bytes of an Arrow array of texts, one after another."""
+    """Return the joined bytes of an Arrow array of texts."""
     import pyarrow as pa
 
     whole = whole.combine_chunks() if isinstance(whole, pa.ChunkedArray) else whole
@@ -67,13 +67,13 @@ def _bytes(whole: Any) -> memoryview:
 
 
 def _rounded(column: pd.Series) -> Any:
-    """Return an Arrow array of probabilities with six digits; of a missing one nothing."""
+    """Return an Arrow array of probabilities as text with six decimals, empty for missing ones."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     values = column.to_numpy(np.float64, na_value=np.nan)
     missing = np.isnan(values)
-    millionths = np.rint(np.where(missing, 0, values) * 1e6).astype(np.int64)  # exact: float32 has few enough digits
+    millionths = np.rint(np.where(missing, 0, values) * 1e6).astype(np.int64)  # exact, because float32 has few digits
     digits = pc.utf8_lpad(pc.cast(pa.array(millionths), pa.string()), 7, "0")
     shown = pc.binary_join_element_wise(
         pc.utf8_slice_codeunits(digits, 0, -6), pc.utf8_slice_codeunits(digits, -6), "."
@@ -82,7 +82,7 @@ def _rounded(column: pd.Series) -> Any:
 
 
 def _shown(column: pd.Series, separator: str, guarded: bool) -> Any:
-    """Return an Arrow array of a column's cells as a text file has them."""
+    """Return a column's cells as an Arrow array of text for a text file."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -91,7 +91,7 @@ def _shown(column: pd.Series, separator: str, guarded: bool) -> Any:
             column = pd.Series(values_of(column))
         with readable(column):
             lines = column.to_csv(index=False, header=False).splitlines()
-        gone = ('""', "nan")  # a missing one is quoted; Arrow tells NaN from a missing cell
+        gone = ('""', "nan")  # to_csv quotes a missing cell; Arrow's NaN is "nan"
         return pa.array(["" if line in gone else line for line in lines], pa.string())
     if isinstance(column.dtype, pd.StringDtype):
         cells = pa.array(column, pa.string(), from_pandas=True).fill_null("")
