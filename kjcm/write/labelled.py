@@ -39,6 +39,7 @@ STATA_WORDS = {
 STATA_LABEL = 80  # characters
 STATA_EPOCH = np.datetime64("1960-01-01")
 SPSS_EPOCH = np.datetime64("1582-10-14")
+END = np.datetime64("10000-01-01", "us")  # Python has no later time
 SECOND, MILLISECOND = 1_000_000, 1000  # microseconds
 
 
@@ -178,10 +179,16 @@ def _variable(name: str, column: pd.Series, label: str, values: str = "") -> Var
     if cells.kind == "date":
         numbers, shown = (numbers - STATA_EPOCH).astype(np.int64), "%td"
     elif cells.kind == "stamp":
-        numbers, shown = (numbers - STATA_EPOCH).astype(np.int64) / MILLISECOND, "%tc"
+        numbers, shown = _since(STATA_EPOCH, numbers, MILLISECOND), "%tc"
     elif cells.kind == "time":
         numbers, shown = numbers / MILLISECOND, "%tcHH:MM:SS"
     return replace(numbers_variable(name, numbers, cells.missing, label, shown), values=values)
+
+
+def _since(epoch: np.datetime64, stamps: NDArray[Any], unit: int) -> NDArray[np.float64]:
+    """Return times since an epoch, in units of so many microseconds; none is rounded up to the year 10000."""
+    end = np.nextafter((END - epoch).astype(np.int64) / unit, 0)
+    return np.minimum((stamps - epoch).astype(np.int64) / unit, end)
 
 
 def _write_stata(path: Path, frame: pd.DataFrame, about: About) -> None:
@@ -274,7 +281,7 @@ class _SpssColumns:
         if cells.kind == "date":
             values, self.formats[name] = (values - SPSS_EPOCH).astype(np.int64) * 86_400, "DATE11"
         elif cells.kind == "stamp":
-            values, self.formats[name] = (values - SPSS_EPOCH).astype(np.int64) / SECOND, "DATETIME23.2"
+            values, self.formats[name] = _since(SPSS_EPOCH, values, SECOND), "DATETIME23.2"
         elif cells.kind == "time":
             values, self.formats[name] = values / SECOND, "TIME11.2"
         elif values.dtype.kind == "f":

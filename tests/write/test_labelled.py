@@ -12,7 +12,7 @@ from kjcm.errors import KjcmError
 from kjcm.read.labelled import stata_format
 from kjcm.read.table import read_table
 from kjcm.write.stata import StataFile, Variable, read_stata, write_stata
-from kjcm.write.table import open_input
+from kjcm.write.table import open_input, writer
 from tests.write.test_table import copied
 
 BASE = pd.DataFrame(
@@ -193,3 +193,13 @@ def test_a_file_without_rows_stays(tmp_path: Path) -> None:
         write(BASE[:0].drop(columns="f"), str(source), column_labels={"d": "wage"})
         copied(source, target)
         assert about(target)["column_names_to_labels"]["d"] == "wage"
+
+
+@pytest.mark.parametrize("kind", [".sav", ".zsav", ".dta"])
+def test_the_last_microsecond_stays_in_its_year(kind: str, tmp_path: Path) -> None:
+    stamps = pd.Series(["9999-12-31 23:59:59.999999", "2020-01-02 03:04:05.678"], dtype="datetime64[us]")
+    with writer(tmp_path / f"out{kind}") as out:
+        out.write(pd.DataFrame({"at": stamps}))
+    found = read_table(tmp_path / f"out{kind}")["at"].astype("datetime64[us]")
+    assert found.dt.floor("s").tolist() == stamps.dt.floor("s").tolist()
+    assert (stamps - found).abs().max() <= pd.Timedelta(microseconds=35)
