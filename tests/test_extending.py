@@ -77,6 +77,7 @@ def test_a_part_and_its_arguments_define_the_run(recipes: Path) -> None:
         ),
         (("trainer.flags.accumulate_grad_batch=4",), "accumulate_grad_batches"),
         (("trainer.flags.devices=2",), "trainer.devices"),
+        (("trainer.flags.overfit_batches=1",), "limit_train_batches"),
         (("metrics=mine", "+metrics.accuracy._target_=parts.Confidence"), "metrics.accuracy"),
         (("engine=captured", "optim=sgd"), "engine=captured cannot honour optim._target_"),
         (("optim.lr=fast",), "optim: torch.optim.Adam refuses"),

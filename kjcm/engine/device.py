@@ -89,7 +89,7 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     for text in (".*does not have many workers.*", ".*num_workers.*", ".*persistent_workers.*", ".*val_dataloader.*",
                  ".*Checkpoint directory.*", ".*infer the `batch_size`.*", ".*LeafSpec.*", ".*log_every_n_steps.*",
-                 ".*`isinstance\\(treespec.*", ".*sync_dist=True.*", ".*across ranks is zero.*",
+                 ".*no logger configured.*", ".*`isinstance\\(treespec.*", ".*sync_dist=True.*", ".*across ranks is zero.*",
                  ".*ended before the epoch ended and your dataloader.*"):  # fmt: skip
         warnings.filterwarnings("ignore", message=text)
 

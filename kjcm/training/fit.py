@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kjcm.engine.choice import Engine
 from kjcm.engine.device import device_name, global_rank
-from kjcm.errors import Interrupted, KjcmError
+from kjcm.errors import ConfigError, Interrupted, KjcmError, first_line
 from kjcm.files import write_json
 from kjcm.records import read_json
 from kjcm.runs.folder import RunFolder
@@ -185,6 +185,8 @@ def _fit(
 
     The module ends with its last weights, or its best ones where `saving` has chosen.
     """
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
     note = store.folder / "fitted.json"
     file, checkpoint = newest if newest else (None, {})
     # asked once: under DDP the first process may write the note before the others come here again
@@ -198,7 +200,12 @@ def _fit(
     else:
         begin = time.perf_counter()
         with signals.held():
-            trainer.fit(module, datamodule=prepared.data, ckpt_path=str(file) if file else None, weights_only=True)
+            try:
+                trainer.fit(module, datamodule=prepared.data, ckpt_path=str(file) if file else None, weights_only=True)
+            except MisconfigurationException as error:
+                raise ConfigError(f"Lightning refuses trainer.flags or a callback: {first_line(error)}") from None
+        if not trainer.global_step:
+            raise ConfigError("The training would end before its first step. Raise the limits in trainer.flags.")
         seconds = round(time.perf_counter() - begin, 3)
         fitted = Fitted(
             trainer.current_epoch,

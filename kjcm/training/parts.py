@@ -22,6 +22,7 @@ OWN_FLAGS = {
     **{name: f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "precision", "max_epochs",
                                             "deterministic")},
     "logger": "logger=NAME", "callbacks": "callbacks=NAME", "enable_progress_bar": "trainer.progress",
+    "overfit_batches": "trainer.flags.limit_train_batches",
     "enable_checkpointing": "trainer.save_every", "default_root_dir": "run_dir", "limit_test_batches": "",
     "limit_predict_batches": "", "num_sanity_val_steps": "", "use_distributed_sampler": "", "barebones": "",
 }  # fmt: skip
@@ -140,7 +141,7 @@ def chooses_weights(config: Config) -> bool:
 
 def train_limit(flags: Mapping[str, Any]) -> float | None:
     """Return how many batches (an int) or which share of them (a float) an epoch has under trainer.flags; None: all."""
-    for name in ("fast_dev_run", "overfit_batches", "limit_train_batches"):
+    for name in ("fast_dev_run", "limit_train_batches"):
         if limit := flags.get(name):
             return int(limit) if isinstance(limit, bool) else limit
     return None

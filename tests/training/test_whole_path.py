@@ -294,7 +294,14 @@ def test_sweep_with_wandb_offline_logs_what_the_reports_say(here: Path) -> None:
         assert "(에서)" not in text  # no row's text leaves
 
 
-def test_test_rows_are_left_alone_and_validation_is_held_back(here: Path) -> None:
+@pytest.mark.parametrize("share", [0, 0.0001])
+def test_a_training_without_a_step_is_no_run(share: float, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("evaluate=false", "run_dir=run", "logger=none", f"trainer.flags.limit_train_batches={share}")
+    assert command("train", *SMALL, *words) == 2
+    assert "trainer.flags" in capfd.readouterr().err and not (here / "run" / "DONE").exists()
+
+
+def test_test_rows_are_left_alone_and_validation_is_held_back(here: Path, recwarn: pytest.WarningsRecorder) -> None:
     assert (
         command("train", *SMALL, "evaluate=false", "data.validation=0.2", "run_dir=run", "optim=adamw", "logger=none")
         == 0
@@ -304,6 +311,7 @@ def test_test_rows_are_left_alone_and_validation_is_held_back(here: Path) -> Non
     flow = load(here / "run" / "cohort.json")["flow"]
     assert report["n_validation"] == flow["validation"] == round(0.2 * (flow["train"] + flow["validation"]))
     assert 0 < report["validation"]["accuracy"] < 1
+    assert not [str(warning.message) for warning in recwarn if "no logger" in str(warning.message)]
 
 
 def test_early_stopping_keeps_the_best_epoch(here: Path) -> None:
