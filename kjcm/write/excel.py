@@ -86,7 +86,7 @@ class ExcelWriter:
 
 
 def _escaped(text: str) -> str:
-    """Return a text as a worksheet stores it: control characters left out, and \\r escaped, which XML reads as \\n."""
+    """Return a text as a worksheet stores it: without control characters, and with \\r escaped, which XML reads as \\n."""
     return LIKE_ESCAPED.sub("_x005F_", ILLEGAL_CHARACTERS_RE.sub("", text)).replace("\r", "_x000D_")
 
 
