@@ -14,7 +14,7 @@ from kjcm.errors import KjcmError
 from kjcm.tracking.loggers import wandb_mode
 
 PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "sentencepiece", "torchmetrics", "hydra-core", "omegaconf",
-            "pandas", "pyarrow", "scikit-learn", "wandb", "tensorboard")  # fmt: skip
+            "pandas", "pyarrow", "scikit-learn", "wandb", "tensorboard", "mlflow-skinny", "trackio")  # fmt: skip
 HUB_SECONDS = 5
 GOLDEN = ("한국어 모델을 공유합니다.", [2, 4958, 6855, 2046, 7088, 1050, 7843, 54, 3])  # KoBERT's published example
 PROBES = (
@@ -136,7 +136,7 @@ def _wandb() -> Finding:
     mode = wandb_mode(None)
     remarks = {
         "offline": "runs are kept in the run folder; `wandb sync` sends them later, `wandb login` makes it online",
-        "online": "logger=wandb sends what docs/wandb.md lists; rows' texts only with logger.share_text=true",
+        "online": "logger=wandb sends what docs/tracking.md lists; texts of answers only with logger.wandb.share_text=true",
     }
     return mode, remarks.get(mode, "as WANDB_MODE says")
 

@@ -18,7 +18,7 @@ GROUPS = {
 }  # fmt: skip
 KEYS = (
     "data.colums.code", "data.columns.kode", "augment.title", "classification.file", "tokenizer.vocabsize", "model.pretraind",
-    "optim.learning_rate", "trainer.epochs", "logger.projekt", "preset.scal", "seeds.split", "sed",
+    "optim.learning_rate", "trainer.epochs", "logger.wandb.projekt", "preset.scal", "seeds.split", "sed",
 )  # fmt: skip
 
 
@@ -120,7 +120,13 @@ def test_what_hydra_does_not_understand_is_told_in_a_line_or_two(here: Path, cap
         (("train", "name=a, b"), "\"name='a, b'\""),
         (("train", "data.path=x.csv"), "add data=table"),
         (("train", "data=table", "data.wave5=x.csv"), "add data=kwcs"),
-        (("train", "logger.project=x"), "add logger=wandb"),
+        (("train", "logger.wandb.project=x"), "add logger=wandb"),
+        (("train", "logger=wandb", "logger.project=x"), "logger.wandb.project"),
+        (("train", "logger=wandb", "+logger.project=x"), "logger.wandb.project"),
+        (("train", "logger=wandb", "+logger.wandb.projekt=x"), "logger.wandb.project"),
+        (("train", "+logger.csv.file=x"), "logger.csv.file"),
+        (("train", "+logger.wandb={project: x}"), "logger=[csv,wandb]"),
+        (("train", "+logger.mine={lr: 1}"), "logger.mine._target_"),
         (("train", "trainer=cpuu"), "trainer=cpu?"),
     ],
 )
@@ -161,15 +167,14 @@ def test_hangul_paths_are_found_in_either_unicode_form(here: Path) -> None:
 @pytest.mark.parametrize(
     "word",
     [
-        "logger.tags=['']", "logger.tags=[' ']", f"logger.tags=[{'a' * 65}]", "logger.project=a/b", "logger.project=a#b",
-        "logger.project=a?b", "logger.project=''", f"logger.project={'a' * 129}", "logger.entity=a/b", "logger.entity=''",
-        f"logger.group={'a' * 129}", "logger.group=''", f"name={'a' * 116}",
+        "tags=['']", "tags=[' ']", f"tags=[{'a' * 65}]", "project=a/b", "project=a#b", "project=a?b", "project=''",
+        f"project={'a' * 129}", "entity=a/b", "entity=''", f"group={'a' * 129}", "group=''", f"name={'a' * 116}",
     ],
 )  # fmt: skip
 def test_names_that_wandb_refuses_are_refused_before_any_work(
     word: str, here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert command("train", "logger=wandb", word) == 2
+    assert command("train", "logger=wandb", word if word.startswith("name=") else f"logger.wandb.{word}") == 2
     assert word.partition("=")[0] in capfd.readouterr().err and not list(here.iterdir())
 
 
@@ -196,7 +201,7 @@ def test_what_would_go_unheeded_or_astray_is_refused(
     [
         ("-m", "-m"),
         ("where={name: 실험 가, state: failed}", "where={name: '실험 가', state: failed}"),
-        ("logger.tags=[가,b]", "logger.tags=['가',b]"),
+        ("logger.wandb.tags=[가,b]", "logger.wandb.tags=['가',b]"),
         ("runs=결과 (1)", "runs='결과 (1)'"),
         ("runs=a,b", "runs='a,b'"),
         ("input=조사(5차).csv", "input='조사(5차).csv'"),

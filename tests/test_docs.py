@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from kjcm.config.commands import COMMANDS, GROUPS
+from kjcm.config.commands import COMMANDS, GROUPS, lead_of
 from kjcm.config.key import keys_of, own_keys
 from kjcm.config.reference import reference
 from tests.conftest import ROOT
@@ -24,7 +24,10 @@ def test_every_key_has_a_row_and_a_help() -> None:
     rows = dict(re.findall(r"^\| `([\w.]+)` \| [^|]+ \| `[^`]*` \| ([^|]+) \|$", REFERENCE, re.MULTILINE))
     known = {key for kind in COMMANDS.values() for key, _, _ in keys_of(kind, without=tuple(GROUPS))}
     known |= {
-        key for group, kinds in GROUPS.items() for kind in kinds.values() for key, _, _ in keys_of(kind, f"{group}.")
+        key
+        for group, kinds in GROUPS.items()
+        for choice, kind in kinds.items()
+        for key, _, _ in keys_of(kind, lead_of(group, choice))
     }
     assert known <= set(rows)
     assert not [name for name, text in rows.items() if not text.endswith((".", "]", ")"))]

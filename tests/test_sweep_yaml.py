@@ -44,7 +44,7 @@ def test_every_combination_is_a_run_of_its_own_that_is_judged_by_validation_rows
     assert len(composed) == 18
     assert len({folder_of(config).identity.hash for config in composed}) == 18
     for config in composed:
-        assert config["data"]["validation"] > 0 and not config["evaluate"] and config["logger"]["kind"] == "wandb"
+        assert config["data"]["validation"] > 0 and not config["evaluate"] and list(config["logger"]) == ["wandb"]
     assert SWEEP["metric"]["name"].removeprefix("val_") == "f1_weighted"
 
 

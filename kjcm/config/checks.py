@@ -8,7 +8,8 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kjcm.config.composition import known_keys, no_such_keys, typed_nodes, unknown_keys
+from kjcm.config.commands import GROUPS
+from kjcm.config.composition import known_keys, no_such_key, no_such_keys, typed_nodes, unknown_keys
 from kjcm.config.identity import PATHS
 from kjcm.config.key import own_keys
 from kjcm.errors import ConfigError, first_line, some
@@ -31,8 +32,10 @@ def check(cfg: DictConfig) -> None:
     _require_a_name(OmegaConf.select(cfg, "name"))
     _check_training(cfg)
     _check_lists(cfg)
-    if OmegaConf.select(cfg, "logger.kind") == "wandb":
-        _require_names_for_wandb(cfg.logger, cfg.name)
+    for name, node in (OmegaConf.select(cfg, "logger") or {}).items():
+        _check_logger(name, node)
+    if wandb := OmegaConf.select(cfg, "logger.wandb"):
+        _require_names_for_wandb(wandb, cfg.name)
 
 
 def check_values(kind: type, values: Mapping[str, Any], lead: str = "") -> None:
@@ -130,16 +133,31 @@ def _check_lists(cfg: DictConfig) -> None:
         raise ConfigError(f"ngrams={ngrams}: give the fewest and the most characters of an n-gram, as ngrams=[1,4].")
 
 
+def _check_logger(name: str, node: Any) -> None:
+    """Raise ConfigError if an entry of `logger` is no mapping, or one of kjcm's loggers without its type."""
+    kind = GROUPS["logger"].get(name)
+    if not isinstance(node, DictConfig):
+        raise ConfigError(no_such_key(f"logger.{name}", []))
+    if kind is not None and OmegaConf.get_type(node) is not kind:
+        raise ConfigError(f"logger.{name}: choose this logger by its name, as logger={name} or logger=[csv,{name}].")
+
+
 def _require_names_for_wandb(node: DictConfig, name: str) -> None:
     """Raise ConfigError if W&B would refuse a name at the first step of a training, or its server at the upload."""
     entity, group = node.entity, node.group
     if not 0 < len(node.project.strip()) <= 128 or set("/\\#?%:") & set(node.project):
-        raise ConfigError(f"logger.project={node.project}: use 1 to 128 characters, none of them / \\ # ? % or :.")
+        raise ConfigError(
+            f"logger.wandb.project={node.project}: use 1 to 128 characters, none of them / \\ # ? % or :."
+        )
     if entity is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", entity):
-        raise ConfigError(f"logger.entity={entity}: use the name of a W&B user or team: letters, digits, - and _.")
+        raise ConfigError(
+            f"logger.wandb.entity={entity}: use the name of a W&B user or team: letters, digits, - and _."
+        )
     if group is not None and not 0 < len(group.strip()) <= 128:
-        raise ConfigError(f"logger.group={group}: use 1 to 128 characters, or null.")
+        raise ConfigError(f"logger.wandb.group={group}: use 1 to 128 characters, or null.")
     if wrong := [tag for tag in node.tags if tag is None or not 0 < len(tag.strip()) <= 64]:
-        raise ConfigError(f"logger.tags={some(wrong)}: a tag has 1 to 64 characters. Shorten it, or leave it out.")
+        raise ConfigError(
+            f"logger.wandb.tags={some(wrong)}: a tag has 1 to 64 characters. Shorten it, or leave it out."
+        )
     if len(name) > 115:  # W&B's name of the run has a hyphen and 12 characters more
         raise ConfigError(f"name={name[:40]}...: with logger=wandb it has at most 115 characters.")

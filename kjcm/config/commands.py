@@ -9,13 +9,15 @@ from kjcm.config.survey import AugmentConfig, ClassificationConfig, DataConfig, 
 from kjcm.config.training import (
     BaselineSeeds,
     EngineConfig,
-    LoggerConfig,
+    LogFilesConfig,
+    MlflowConfig,
     ModelConfig,
     ParamGroupsConfig,
     PresetConfig,
     Seeds,
     SweepConfig,
     TokenizerConfig,
+    TrackioConfig,
     TrainerConfig,
     WandbConfig,
 )
@@ -73,7 +75,7 @@ class TrainConfig(RunConfig):
     metrics: dict[str, Any] = key("Further torchmetrics: name -> `_target_` and its arguments.")
     engine: EngineConfig = MISSING
     trainer: TrainerConfig = MISSING
-    logger: LoggerConfig = key("", identity="where")
+    logger: dict[str, Any] = key("", identity="where")
     seeds: Seeds = MISSING
     evaluate: bool = key("`false`: leave the test rows alone; the report then has no test metrics.")
     cache: str = key(
@@ -237,6 +239,18 @@ GROUPS: dict[str, dict[str, type]] = {
     "model": {"any": ModelConfig},
     "engine": {"any": EngineConfig},
     "trainer": {"any": TrainerConfig},
-    "logger": {"any": LoggerConfig, "wandb": WandbConfig},
+    "logger": {
+        "csv": LogFilesConfig,
+        "tensorboard": LogFilesConfig,
+        "mlflow": MlflowConfig,
+        "trackio": TrackioConfig,
+        "wandb": WandbConfig,
+    },  # fmt: skip
     "preset": {"any": PresetConfig},
 }
+ENTRIES = ("logger",)  # groups whose files each add an entry, named as the file, to one mapping
+
+
+def lead_of(group: str, choice: str) -> str:
+    """Return what stands before the keys that a group's choice has."""
+    return f"{group}.{choice}." if group in ENTRIES else f"{group}."

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kjcm.config.commands import COMMANDS, GROUPS
+from kjcm.config.commands import COMMANDS, GROUPS, lead_of
+from kjcm.config.training import WandbConfig
 from kjcm.errors import SHOWN, some
 
 Keys = TypeVar("Keys")
@@ -20,6 +21,8 @@ MOVED = {  # keys of earlier versions -> what to use now
     "optim.clip": "trainer.flags.gradient_clip_val",
     "sweep.cards": "sweep.gpus",
     "trainer.patience": "callbacks=early_stopping callbacks.early_stopping.patience=N",
+    "logger.kind": "logger=NAME",
+    **{f"logger.{one.name}": f"logger.wandb.{one.name}" for one in fields(WandbConfig)},
 }
 
 
@@ -65,12 +68,11 @@ def typed(cfg: DictConfig, kind: type[Keys]) -> Keys:
 def typed_nodes(node: DictConfig, lead: str = "") -> Iterator[tuple[str, type, DictConfig]]:
     """Yield a config's nodes of a dataclass: the dotted key with a dot behind it, the dataclass, and the node.
 
-    Nodes of another type (`model.shape`, `space`, `where`) may hold any key.
+    Nodes of another type (`logger`, `model.shape`, `space`, `where`) may hold any key.
     """
     kind = OmegaConf.get_type(node)
-    if kind is None or not is_dataclass(kind):
-        return
-    yield lead, kind, node
+    if kind is not None and is_dataclass(kind):
+        yield lead, kind, node
     for name in node:
         child = node._get_node(name, validate_access=False)
         if isinstance(child, DictConfig) and not (child._is_none() or child._is_missing() or child._is_interpolation()):
@@ -105,14 +107,15 @@ def no_such_keys(keys: Sequence[str], known: Collection[str]) -> str:
 def no_such_key(key: str, known: Collection[str]) -> str:
     """Return the message for a key that a command does not have."""
     group, _, name = key.partition(".")
-    nodes = GROUPS.get(group, {})
-    if of := [
-        choice for choice, node in nodes.items() if choice != "any" and name in {one.name for one in fields(node)}
-    ]:
-        return f"there is no key {key} here: add {' or '.join(f'{group}={choice}' for choice in of)}, which has it."
+    having: dict[str, list[str]] = {}
+    for choice, node in GROUPS.get(group, {}).items():
+        for one in fields(node) if choice != "any" else ():
+            having.setdefault(f"{lead_of(group, choice)}{one.name}", []).append(f"{group}={choice}")
+    if key in having:
+        return f"there is no key {key} here: add {' or '.join(having[key])}, which has it."
     if key in MOVED:
         return f"there is no key {key}: use {MOVED[key]}."
     if group == "trainer" and name and not get_close_matches(key, known, n=1, cutoff=0.85):
         return f"there is no key {key}. An argument of Lightning's Trainer is set as trainer.flags.{name}=VALUE."
-    near = get_close_matches(key, known, n=3)
+    near = get_close_matches(key, {*known, *having}, n=3)
     return f"there is no key {key}. {f'Near it are {some(near)}. ' if near else ''}--help lists all."

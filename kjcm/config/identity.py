@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from kjcm.config.commands import COMMANDS, GROUPS, BaselineConfig, TrainConfig
+from kjcm.config.commands import COMMANDS, GROUPS, BaselineConfig, TrainConfig, lead_of
 from kjcm.config.key import MISSING, Key, keys_of, own_keys
 
 
@@ -11,8 +11,8 @@ def _keys() -> Iterator[tuple[str, Key]]:
     for command in (TrainConfig, BaselineConfig):
         yield from own_keys(command).items()
     for group, nodes in GROUPS.items():
-        for node in nodes.values():
-            yield from ((name, key) for name, _, key in keys_of(node, f"{group}."))
+        for choice, node in nodes.items():
+            yield from ((name, key) for name, _, key in keys_of(node, lead_of(group, choice)))
 
 
 def _all(part: str) -> tuple[str, ...]:

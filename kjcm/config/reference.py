@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kjcm.config.commands import COMMANDS, GROUPS, TrainConfig
+from kjcm.config.commands import COMMANDS, ENTRIES, GROUPS, TrainConfig, lead_of
 from kjcm.config.composition import register
 from kjcm.config.help import value_text
 from kjcm.config.key import Key, keys_of, type_name
@@ -43,6 +43,7 @@ UNTYPED = {
     "schedule": "Each step's learning rate, as a factor of `optim.lr`.",
     "callbacks": "Lightning callbacks; several as `callbacks=[early_stopping,ema]`.",
     "metrics": "Further torchmetrics, on validation and test rows; several as `metrics=[kappa,matthews]`.",
+    "logger": "Where the curves go, several as `logger=[csv,wandb]` ([tracking.md](tracking.md)).",
     "tune": "Search spaces of `kjcm tune` ([tune.md](tune.md#the-space)); each sets `space`.",
 }  # groups whose files set keys of other nodes
 
@@ -82,10 +83,11 @@ def _group(group: str) -> str:
     for choice, kind in kinds.items():
         if choice != "any":
             defaults = {**_defaults("train", f"{group}={choice}"), **defaults}
-        for key, key_hint, one in keys_of(kind, f"{group}."):
+        for key, key_hint, one in keys_of(kind, lead_of(group, choice)):
             keys.setdefault(key, (key_hint, one))
             of.setdefault(key, []).append(f"`{group}={choice}`")
-    only = {key: f"{' or '.join(having)}: " for key, having in of.items() if len(having) < len(kinds)}
+    named = group in ENTRIES  # by the key itself
+    only = {key: f"{' or '.join(one)}: " for key, one in of.items() if len(one) < len(kinds) and not named}
     table = ["", HEAD, *_rows(keys, defaults, only)] if keys else []
     return "\n".join([f"### {group}", "", about or "", "", *choices, *table, ""])
 

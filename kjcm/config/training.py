@@ -99,28 +99,46 @@ class TrainerConfig:
     flags: dict[str, Any] = key("Further arguments of Lightning's Trainer, as `accumulate_grad_batches`.")
 
 
-@dataclass
-class LoggerConfig:
-    """Where the curves go; report.json is always written."""
-
-    kind: str = key("Kind of logger; the group sets it.", choices=("csv", "wandb", "tensorboard", "none"))
+GROUP = "Group of runs; null: `sweep-TIME` for the jobs of a multirun, else the experiment's name."
 
 
 @dataclass
-class WandbConfig(LoggerConfig):
-    """Weights & Biases ([wandb.md](wandb.md))."""
+class LogFilesConfig:
+    """A logger without keys, whose files are in the run folder."""
+
+
+@dataclass
+class MlflowConfig:
+    """MLflow."""
+
+    tracking_uri: str | None = key(
+        "Folder, or address of a server; null: as MLFLOW_TRACKING_URI says, else the folder `mlruns` in `runs`."
+    )
+    experiment: str = key("Experiment that gets the runs.")
+
+
+@dataclass
+class TrackioConfig:
+    """Trackio."""
+
+    project: str = key("Project that gets the runs.")
+    group: str | None = key(GROUP)
+    space_id: str | None = key("Space of Hugging Face that gets the runs; null: as TRACKIO_SPACE_ID says, else none.")
+
+
+@dataclass
+class WandbConfig:
+    """Weights & Biases."""
 
     project: str = key("Project: 1 to 128 characters, none of `/ \\ # ? % :`.")
     entity: str | None = key("User or team; null: that of the API key.")
-    group: str | None = key("Group of runs; null: `sweep-TIME` for the jobs of a multirun, else the experiment's name.")
+    group: str | None = key(GROUP)
     tags: list[str] = key("Tags besides experiment, data, level and model, of 1 to 64 characters each.")
     mode: str | None = key(
         "Null: as WANDB_MODE says, else online; always offline without an API key.",
         choices=("online", "offline", "disabled"),
     )
-    wait: float = key(
-        "Seconds that a call waits for the server at most, and the end of a run for the upload.", above=0, most=10**6
-    )
+    wait: float = key("Most seconds that a run waits for W&B, and its end for the upload.", above=0, most=10**6)
     share_model: bool = key("Upload the model folder as an artifact.")
     share_text: bool = key(
         "`true`: upload answers among the errors, and a tokenizer trained on answers with the model."

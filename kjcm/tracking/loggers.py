@@ -1,27 +1,29 @@
-"""The loggers of a run: CSV, TensorBoard or Weights & Biases; each is closed however the run ends."""
+"""The loggers of a run, of which a run may have several; each is closed however the run ends."""
 
 import csv
 import os
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-import kjcm
+import yaml
+
 from kjcm.engine.device import global_rank
 from kjcm.errors import Interrupted, KjcmError
+from kjcm.parts import build
 from kjcm.records import damaged, read_bytes
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.results import Outcome
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import Config
+from kjcm.tracking.description import Description, describe
 from kjcm.tracking.upload import use_cohort
 
-if TYPE_CHECKING:
-    from kjcm.tracking.wandb_run import Tracker
-
+EXTRAS = ("tensorboard", "mlflow", "trackio")  # packages that are extras of the same name
 TAG = 64  # most characters of a tag of W&B's
 
 
@@ -29,37 +31,38 @@ TAG = 64  # most characters of a tag of W&B's
 def make_loggers(
     config: Config, folder: RunFolder, cohort: Cohort, *, sweep: str | None, step: int = 0
 ) -> Iterator[list[Any]]:
-    """Give the loggers of a run, which write into its folder, and finish what they have begun, as failed on an error.
+    """Give the loggers of a run, and close them at the end, as failed on an error.
 
-    A run that goes on from `step` leaves out what a file had of that step and later ones: it does them again.
+    A run that resumes at `step` does that step and later ones again: csv and tensorboard remove them, mlflow and
+    trackio keep the first ones.
 
     Args:
         config: of the run.
         folder: of the run.
         cohort: that it learns from.
-        sweep: what the multirun that it is a job of is called.
-        step: where it goes on.
+        sweep: name of the multirun that it is a job of.
+        step: at which it resumes.
 
     Raises:
-        KjcmError: TensorBoard is asked for and not installed.
+        KjcmError: the package of a logger is not installed.
     """
-    loggers = [_counting_from_one(logger) for logger in _loggers(config, folder, cohort, sweep, step)]
-    code = 1
-    try:
+    described = describe(config, folder, cohort, sweep)
+    with ExitStack() as stack:
+        loggers = []
+        for name, node in config["logger"].items():
+            logger = _logger(name, node, described, step)
+            stack.push(partial(_close, logger))
+            loggers.append(_counting_from_one(logger))
         yield loggers
-        code = 0
-    except Interrupted as leaving:
-        code = leaving.exit_code
-        raise
-    except KjcmError as error:
-        code = 0 if error.kind == "pruned" else 1  # a search has seen enough of it
-        raise
-    finally:
-        for logger in loggers:
-            if config["logger"]["kind"] == "wandb":
-                logger.finish(code)
-            else:
-                logger.finalize("failed" if code == 1 else "success")  # what was done before a signal is good
+
+
+def _close(logger: Any, _: object, error: BaseException | None, __: object) -> None:
+    pruned = isinstance(error, KjcmError) and error.kind == "pruned"  # a search has seen enough of it
+    code = 0 if error is None or pruned else error.exit_code if isinstance(error, Interrupted) else 1
+    if hasattr(logger, "finish"):
+        logger.finish(code)
+    else:
+        logger.finalize("failed" if code == 1 else "success")  # what was done before a signal is good
 
 
 def _counting_from_one(logger: Any) -> Any:
@@ -74,27 +77,36 @@ def _counting_from_one(logger: Any) -> Any:
 
 
 def log_outcome(loggers: Sequence[Any], outcome: Outcome, step: int) -> None:
-    """Log what the trained model was measured to do: to W&B as the summary, to the others at its last step, of no epoch."""
+    """Log the metrics of the trained model at its last step, of no epoch; W&B has them in its summary."""
     sides = {"val": outcome.validation, "test": outcome.metrics}
     values = {f"{side}_{name}": value for side, found in sides.items() for name, value in found.items()}
     for logger in loggers if values else ():
-        logger.log_metrics(values, None if logger.name == "wandb" else step)
+        if logger.name != "wandb":
+            logger.log_metrics(values, step)
 
 
-def _loggers(config: Config, folder: RunFolder, cohort: Cohort, sweep: str | None, step: int) -> list[Any]:
-    kind, logs = config["logger"]["kind"], folder.path / "logs"
-    if kind == "none":
-        return []
-    if kind == "csv":
-        return [_csv_logger(logs, step)]
-    if kind == "tensorboard":
-        from lightning.pytorch.loggers import TensorBoardLogger
+def _logger(name: str, node: Mapping[str, Any], described: Description, step: int) -> Any:
+    if name in EXTRAS and find_spec(name) is None:
+        raise KjcmError(f"logger={name} needs the extra {name}: pip install 'kjcm[{name}]'.")
+    logs = described.folder / "logs"
+    if name == "csv":
+        return _csv_logger(logs, step)
+    if name == "tensorboard":
+        return _tensorboard_logger(logs, described, step)
+    from lightning.pytorch.loggers.logger import DummyLogger
 
-        try:
-            return [TensorBoardLogger(str(logs), name="tensorboard", version=0, purge_step=step or None)]
-        except ModuleNotFoundError:
-            raise KjcmError("logger=tensorboard needs the extra: pip install 'kjcm[tensorboard]'.") from None
-    return [_tracker(config, folder, cohort, sweep)]
+    from kjcm.tracking.tracker import Tracker
+
+    if global_rank() > 0:
+        return DummyLogger()  # only the first process has a run
+    own = {"wandb": _wandb_run, "mlflow": _mlflow_run, "trackio": _trackio_run}
+    begin = partial(own.get(name, partial(_own_run, name)), node, described)
+    if name != "wandb":
+        return Tracker(name, begin)
+    tracker = Tracker(name, begin, node["wait"])
+    cohort_hash = described.config["kjcm"]["cohort"]
+    tracker.tell(lambda tracked: use_cohort(tracked.run, described.folder / "cohort.json", cohort_hash))
+    return tracker
 
 
 def _csv_logger(logs: Path, step: int) -> Any:
@@ -127,6 +139,49 @@ def _logged_before(file: Path, step: int) -> list[dict[str, Any]]:
     ]
 
 
+def _tensorboard_logger(logs: Path, described: Description, step: int) -> Any:
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    logger = TensorBoardLogger(str(logs), name="tensorboard", version=0, purge_step=step or None)
+    if step == 0:
+        settings = yaml.safe_dump(described.config, allow_unicode=True, sort_keys=False)
+        logger.experiment.add_text("config", "\n".join(f"    {line}" for line in settings.splitlines()))  # as code
+    return logger
+
+
+def _mlflow_run(node: Mapping[str, Any], described: Description) -> Any:
+    from kjcm.tracking.mlflow_run import MlflowRun
+
+    runs = Path(described.config["runs"]) / "mlruns"
+    return MlflowRun(
+        described, node["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI") or str(runs), node["experiment"]
+    )
+
+
+def _trackio_run(node: Mapping[str, Any], described: Description) -> Any:
+    from kjcm.tracking.trackio_run import TrackioRun
+
+    return TrackioRun(described, node["project"], node["group"], node["space_id"])
+
+
+def _wandb_run(node: Mapping[str, Any], described: Description) -> Any:
+    from kjcm.tracking.wandb_run import WandbRun
+
+    begin = {
+        # an agent of a W&B sweep has its own id for each trial
+        "id": None if os.environ.get("WANDB_SWEEP_ID") else described.id,
+        "name": described.name,
+        "dir": str(described.folder.resolve()),  # W&B's own process may work in another folder
+        "project": node["project"],
+        "entity": node["entity"],
+        "group": node["group"] or described.group,
+        "job_type": "train",
+        "tags": [tag[:TAG] for tag in dict.fromkeys((*described.tags, *node["tags"])) if tag.strip()],
+        "config": described.config,
+    }
+    return WandbRun(begin, wandb_mode(node["mode"]), node["wait"])
+
+
 def wandb_mode(mode: str | None) -> str:
     """Return the W&B mode: as given, else as WANDB_MODE says, else online; offline without an API key in any case."""
     mode = mode or os.environ.get("WANDB_MODE") or "online"
@@ -146,57 +201,8 @@ def _has_key() -> bool:
         return False
 
 
-def _tracker(config: Config, folder: RunFolder, cohort: Cohort, sweep: str | None) -> "Tracker":
-    from kjcm.tracking.wandb_run import Tracker
+def _own_run(name: str, node: Mapping[str, Any], described: Description) -> Any:
+    """Begin the run of a Lightning logger; a `save_dir` that is not given is the run folder's `logs`."""
+    from kjcm.tracking.tracker import LightningRun
 
-    node = config["logger"]
-    if global_rank() > 0:
-        return Tracker(None)  # only the first process has a run
-    begin = {
-        # an agent of a W&B sweep has its own id for each trial
-        "id": None if os.environ.get("WANDB_SWEEP_ID") else folder.identity.hash[:12],
-        "name": f"{config['name']}-{folder.identity.hash[:12]}",
-        "dir": str(folder.path.resolve()),  # W&B's own process may work in another folder
-        "project": node["project"],
-        "entity": node["entity"],
-        "group": node["group"] or (f"sweep-{sweep}" if sweep else config["name"]),
-        "job_type": "train",
-        "tags": tags_of(config),
-        "config": {**config, "kjcm": about(folder, cohort)},
-    }
-    tracker = Tracker(begin, wandb_mode(node["mode"]), node["wait"])
-    tracker.tell_in_time(lambda run: use_cohort(run, folder.path / "cohort.json", cohort.cohort_hash))
-    return tracker
-
-
-def tags_of(config: Config) -> list[str]:
-    """Return the tags of a W&B run: experiment, data, level and model, and those of `logger.tags`."""
-    data = config["data"]
-    level = f"{data['level']} digits" if data["level"] else "codes as they stand"
-    own = (config["name"], data["source"], level, config["model"]["name"])
-    return list(dict.fromkeys(str(tag)[:TAG] for tag in (*own, *config["logger"]["tags"]) if str(tag).strip()))
-
-
-def about(folder: RunFolder, cohort: Cohort) -> dict[str, Any]:
-    """Return what a run is of beside its config: the code's version and commit, and the hashes of run and cohort."""
-    return {
-        "version": kjcm.__version__,
-        "commit": commit_of(Path(kjcm.__file__).parents[1]),
-        "run": folder.identity.hash,
-        "cohort": cohort.cohort_hash,
-        "split": cohort.split_hash,
-        "classes": cohort.classes_hash,
-        "synthetic": cohort.synthetic,
-    }
-
-
-def commit_of(checkout: Path) -> str | None:
-    """Return the commit of a checkout, with -dirty where files differ from it; None where it is none, or git is not there."""
-    if not (checkout / ".git").exists():
-        return None
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    return LightningRun(build(f"logger.{name}", node, save_dir=str(described.folder / "logs")), described.config)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wandb import Artifact
     from wandb.sdk.wandb_run import Run
 
-    from kjcm.tracking.wandb_run import Tracker
+    from kjcm.tracking.tracker import Tracker
 
 COLUMNS = ["code", "code_1", "prob_1"]  # of predictions.parquet
 COUNTS = ("n_train", "n_validation", "n_test", "n_augmented", "n_classes", "n_test_without_training",
@@ -36,11 +36,12 @@ def share(tracker: "Tracker", config: Config, path: Path, rows: Rows, report: Ma
         rows: of the run.
         report: what report.json will hold.
     """
-    tracker.tell(lambda run: run.summary.update(summary_of(report)))
+    node = config["logger"]["wandb"]
+    tracker.tell(lambda own: own.run.summary.update(summary_of(report)))
     if report["per_class"]:
-        tracker.tell_in_time(lambda run: run.log(_panels(config["logger"]["share_text"], path, rows, report)))
-    if config["logger"]["share_model"]:
-        tracker.tell_in_time(lambda run: run.log_artifact(_model_of(config, path, report)))
+        tracker.tell(lambda own: own.run.log(_panels(node["share_text"], path, rows, report)))
+    if node["share_model"]:
+        tracker.tell(lambda own: own.run.log_artifact(_model_of(config, path, report)))
 
 
 def summary_of(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def _model_of(config: Config, path: Path, report: Mapping[str, Any]) -> "Artifac
 
     node = config["tokenizer"]
     local = node["kind"] == "huggingface" and Path(node["path"] or config["model"]["pretrained"] or "").is_dir()
-    learnt = (node["kind"] == "trained" or local) and not config["logger"][
+    learnt = (node["kind"] == "trained" or local) and not config["logger"]["wandb"][
         "share_text"
     ]  # an earlier run's may be local
     about = {"run": report["hashes"]["run"], "cohort": report["hashes"]["cohort"], "synthetic": report["synthetic"]}

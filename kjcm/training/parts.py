@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from kjcm.config.commands import GROUPS
 from kjcm.errors import ConfigError, some
 from kjcm.metrics import METRICS
 from kjcm.parts import build, require_arguments, target_of
@@ -52,6 +53,8 @@ def require_parts(config: Config) -> None:
         require_arguments(f"callbacks.{name}", node)
         build(f"callbacks.{name}", node)
         _require_monitor(f"callbacks.{name}", node, monitored(config), config["data"]["validation"])
+    for name in config["logger"].keys() - GROUPS["logger"].keys():
+        require_arguments(f"logger.{name}", config["logger"][name], ("save_dir",))
 
 
 def monitored(config: Config) -> list[str]:

@@ -88,8 +88,8 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
         with training as (fitted, outcome, loggers):
             report = _report(config, folder, prepared, fitted, outcome)
             write_card(folder.path, config, rows, report, __version__)
-            if config["logger"]["kind"] == "wandb":
-                share(loggers[0], config, folder.path, rows, report)
+            if "wandb" in config["logger"]:
+                share(loggers[list(config["logger"]).index("wandb")], config, folder.path, rows, report)
         total = time.perf_counter() - begin
         seconds = {"prepare": ready - begin, "fit": fitted.seconds, "capture": fitted.capture, "total": total}
         finish(folder, report, seconds)

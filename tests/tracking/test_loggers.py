@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patched.chdir(place)
         patched.setenv("WANDB_MODE", "offline")
         words = ("experiment=k_jcm", "model=tiny", "tokenizer=trained", *LEARNS, "data.validation=0.1", "logger=wandb")
-        assert command("train", *words, "logger.tags=[night]", "run_dir=run") == 0
+        assert command("train", *words, "logger.wandb.tags=[night]", "run_dir=run") == 0
     return place / "run"
 
 
@@ -105,6 +106,15 @@ def test_the_model_is_an_artifact_that_comes_of_the_cohort(logged: Path) -> None
     assert sorted(entry.path for entry in model.manifest.contents) == ["config.json", "kjcm.json", "model.safetensors"]
 
 
+def test_a_run_of_the_time_when_a_run_had_one_logger_still_opens(logged: Path, here: Path, capfd: Out) -> None:
+    run = shutil.copytree(logged, here / "runs" / "k_jcm" / "old")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["logger"] = {"kind": "wandb", **config["logger"]["wandb"]}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert command("evaluate", f"run={run}", "out=out") == 0
+    assert command("runs", "where={logger.kind: wandb}") == 0 and "1 finished" in capfd.readouterr().out
+
+
 def test_csv_and_tensorboard_have_the_scalars_too(here: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -129,7 +139,9 @@ def test_csv_and_tensorboard_have_the_scalars_too(here: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [False, True])
-def test_answers_stay_here_unless_they_are_to_be_shared(share: bool, here: Path) -> None:
+def test_answers_stay_here_unless_they_are_to_be_shared(
+    share: bool, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frame = pd.DataFrame(
         {
             "id": map(str, range(60)),
@@ -140,12 +152,21 @@ def test_answers_stay_here_unless_they_are_to_be_shared(share: bool, here: Path)
         }
     )
     frame.to_csv("in.csv", index=False)
-    words = (*FEW[1:], "data=table", "data.path=in.csv", "data.cutoff=0", "run_dir=run", f"logger.share_text={share}")
+    words = (
+        *FEW[1:],
+        "data=table",
+        "data.path=in.csv",
+        "data.cutoff=0",
+        "run_dir=run",
+        f"logger.wandb.share_text={share}",
+    )
     assert command("train", *words) == 0
     marks = [SECRET.encode(), json.dumps(SECRET).strip('"').encode()]  # as it is, or escaped
     held = [file for file in (here / "run" / "wandb").rglob("*") if file.is_file()]
     assert held
     assert any(mark in file.read_bytes() for file in held for mark in marks) is share
+    others = [file for name in ("runs/mlruns", "trackio") for file in (here / name).rglob("*") if file.is_file()]
+    assert len(others) > 50 and not any(mark in file.read_bytes() for file in others for mark in marks)
     sent = {entry.path for entry in of_run(here / "run").artifacts["model"].manifest.contents}
     assert ("tokenizer.json" in sent) is share
 

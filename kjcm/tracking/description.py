@@ -1,0 +1,72 @@
+"""What every tracker records of a run next to its metrics: name, group, tags, config, code and hashes."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import kjcm
+from kjcm.runs.folder import RunFolder
+from kjcm.survey.cohort import Cohort
+from kjcm.survey.inputs import Config
+
+HASH = 12  # characters of a run's hash that name it
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a tracker records of a run.
+
+    Attributes:
+        folder: the run folder.
+        id: the first characters of the run's hash.
+        name: experiment and id.
+        group: the multirun that the run is a job of, else the experiment.
+        tags: experiment, data source, level and model.
+        config: the resolved config, and under `kjcm` version, commit and hashes.
+    """
+
+    folder: Path
+    id: str
+    name: str
+    group: str
+    tags: tuple[str, ...]
+    config: dict[str, Any]
+
+
+def describe(config: Config, folder: RunFolder, cohort: Cohort, sweep: str | None) -> Description:
+    """Return the description of a run; `sweep` names its multirun."""
+    data, identifier = config["data"], folder.identity.hash[:HASH]
+    level = f"{data['level']} digits" if data["level"] else "codes as they stand"
+    return Description(
+        folder=folder.path,
+        id=identifier,
+        name=f"{config['name']}-{identifier}",
+        group=f"sweep-{sweep}" if sweep else config["name"],
+        tags=(config["name"], data["source"], level, config["model"]["name"]),
+        config={**config, "kjcm": _code_and_hashes(folder, cohort)},
+    )
+
+
+def _code_and_hashes(folder: RunFolder, cohort: Cohort) -> dict[str, Any]:
+    return {
+        "version": kjcm.__version__,
+        "commit": commit_of(Path(kjcm.__file__).parents[1]),
+        "run": folder.identity.hash,
+        "cohort": cohort.cohort_hash,
+        "split": cohort.split_hash,
+        "classes": cohort.classes_hash,
+        "synthetic": cohort.synthetic,
+    }
+
+
+def commit_of(checkout: Path) -> str | None:
+    """Return the commit of a checkout, with -dirty where files differ from it; None without git or a checkout."""
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,313 @@
+"""Several loggers at once: what each has of a run, of a resumed run, and of one whose tracker fails."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from kjcm.tracking import loggers, mlflow_run, trackio_run
+from kjcm.tracking.description import Description
+from kjcm.tracking.tracker import Tracker
+from tests.conftest import ROOT, SMALL, command
+from tests.tracking.offline import of_run
+
+ALL = ("csv", "tensorboard", "wandb", "mlflow", "trackio")
+Points = dict[str, dict[int, float]]
+Out = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep Trackio's database in the test's folder: it reads TRACKIO_DIR when it is imported."""
+    for module in ("utils", "sqlite_storage"):
+        monkeypatch.setattr(f"trackio.{module}.TRACKIO_DIR", tmp_path / "trackio")
+
+
+def points(rows: list[dict[str, Any]]) -> Points:
+    """Return metric -> step -> value of rows with a step."""
+    found: Points = {}
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, float | int) and value == value and name != "step":
+                found.setdefault(name, {})[int(row["step"])] = value
+    return found
+
+
+def mlflow_client(uri: str) -> Any:
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def of_mlflow(folder: Path) -> tuple[Any, dict[str, list[tuple[int, float]]]]:
+    """Return a run as MLflow has it, and each metric's steps and values."""
+    record = json.loads((folder / "logs" / "mlflow.json").read_text())
+    client = mlflow_client(record["uri"])
+    run = client.get_run(record["run"])
+    return run, {
+        name: [(point.step, point.value) for point in client.get_metric_history(record["run"], name)]
+        for name in run.data.metrics
+    }
+
+
+def of_trackio(folder: Path, project: str = "kjcm") -> list[dict[str, Any]]:
+    from trackio.sqlite_storage import SQLiteStorage
+
+    rows: list[dict[str, Any]] = SQLiteStorage.get_logs(project, run_id=(folder / "logs" / "trackio").read_text())
+    return rows
+
+
+def test_five_loggers_at_once_have_the_same_points(here: Path, capfd: Out) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from trackio.sqlite_storage import SQLiteStorage
+
+    assert command("train", *SMALL, "data.validation=0.1", f"logger=[{','.join(ALL)}]", "run_dir=run") == 0
+    said = capfd.readouterr()
+    assert "without it" not in said.out and "Trackio" not in said.out + said.err
+    run = here / "run"
+    wanted = points(pd.read_csv(run / "logs/csv/version_0/metrics.csv").to_dict("records"))
+    assert {"train_loss_step", "val_loss", "epoch", "test_accuracy"} <= set(wanted)
+    report = json.loads((run / "report.json").read_text())
+    assert list(wanted["test_accuracy"].values()) == pytest.approx([report["metrics"]["accuracy"]])
+
+    events = EventAccumulator(str(run / "logs/tensorboard/version_0")).Reload()
+    found = {name: {event.step: event.value for event in events.Scalars(name)} for name in events.Tags()["scalars"]}
+    assert found.keys() == wanted.keys()
+    for name, curve in wanted.items():
+        assert found[name] == pytest.approx(curve, rel=1e-6), name
+    assert events.Tags()["tensors"] == ["config/text_summary"]
+
+    tracked, curves = of_mlflow(run)
+    assert tracked.info.status == "FINISHED" and tracked.data.params["optim.lr"] == "0.001"
+    assert tracked.info.run_name == f"custom-{report['hashes']['run'][:12]}"
+    assert {name: dict(curve) for name, curve in curves.items()} == wanted
+    assert list((here / "runs" / "mlruns").glob("*/*/meta.yaml"))
+
+    assert points(of_trackio(run)) == wanted
+    config = SQLiteStorage.get_run_config("kjcm", tracked.info.run_name)
+    assert config["optim"]["lr"] == 0.001 and config["kjcm"]["cohort"] == report["hashes"]["cohort"]
+
+    history = points([row for row in of_run(run).history if "step" in row])
+    outcome = {name: curve for name, curve in wanted.items() if name.startswith("test_")}
+    assert history.keys() >= wanted.keys() - outcome.keys()
+    last = max(wanted["test_accuracy"])
+    for name in wanted.keys() - outcome.keys():
+        assert history[name] == {step: value for step, value in wanted[name].items() if step != last}, name
+
+
+def described(folder: Path) -> Description:
+    config = {"optim": {"lr": 0.1}, "space": {}, "kjcm": {"run": "a" * 64}, "logger": {"mlflow": {}}}
+    return Description(folder, "a" * 12, "k_jcm-aaaaaaaaaaaa", "k_jcm", ("k_jcm", "tiny"), config)
+
+
+BEGIN: dict[str, Callable[[Path], Any]] = {
+    "mlflow": lambda folder: mlflow_run.MlflowRun(described(folder), str(folder.parent / "한글 store"), "night"),
+    "trackio": lambda folder: trackio_run.TrackioRun(described(folder), "night", None, None),
+}
+
+
+def curve_of(name: str, folder: Path) -> list[tuple[int, float]]:
+    if name == "mlflow":
+        return of_mlflow(folder)[1]["loss"]
+    return [(row["step"], row["loss"]) for row in of_trackio(folder, "night") if "loss" in row]
+
+
+@pytest.mark.parametrize("name", BEGIN)
+def test_a_resumed_run_has_each_point_once(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "logs").mkdir(parents=True)
+    first = BEGIN[name](folder)
+    for step in range(6):
+        first.log({"loss": 1.0 - step / 10}, step)
+    first.save()  # and is killed
+    second = BEGIN[name](folder)
+    assert name != "mlflow" or of_mlflow(folder)[0].info.status == "RUNNING"
+    for step in range(3, 8):
+        second.log({"loss": 2.0, "val_loss": 3.0}, step)
+    second.end(143)
+    assert name != "mlflow" or of_mlflow(folder)[0].info.status == "KILLED"
+    assert curve_of(name, folder) == [
+        *((step, pytest.approx(1.0 - step / 10)) for step in range(6)), *((step, 2.0) for step in (6, 7)),
+    ]  # fmt: skip
+    third = BEGIN[name](folder)
+    third.log({"val_loss": 4.0}, 5)
+    third.log({"val_loss": 4.0}, 8)
+    third.end(0)
+    if name == "mlflow":
+        run, curves = of_mlflow(folder)
+        assert run.info.status == "FINISHED" and run.data.params["kjcm.run"] == "a" * 64
+        assert curves["val_loss"] == [*((step, 3.0) for step in range(3, 8)), (8, 4.0)]
+        assert run.data.tags["kjcm.group"] == "k_jcm"
+
+
+@pytest.mark.parametrize("name", BEGIN)
+def test_a_run_that_begins_anew_is_another_run(name: str, tmp_path: Path) -> None:
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        (folder / "logs").mkdir(parents=True)
+        run = BEGIN[name](folder)
+        run.log({"loss": 1.0}, 0)
+        run.end(1)
+    assert curve_of(name, tmp_path / "a") == curve_of(name, tmp_path / "b") == [(0, 1.0)]
+    if name == "mlflow":
+        one, other = (of_mlflow(tmp_path / folder)[0].info for folder in "ab")
+        assert one.run_id != other.run_id and one.experiment_id == other.experiment_id and one.status == "FAILED"
+
+
+@pytest.mark.slow
+def test_jobs_that_begin_at_once_share_one_experiment(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from tests.tracking.test_trackers import BEGIN\n"
+        "run = BEGIN['mlflow'](Path(sys.argv[1])); run.log({'loss': 1.0}, 0); run.end(0)"
+    )
+    children = []
+    for number in range(4):
+        (tmp_path / str(number) / "logs").mkdir(parents=True)
+        children.append(subprocess.Popen([sys.executable, "-c", program, tmp_path / str(number)], cwd=ROOT))
+    assert [child.wait(120) for child in children] == [0] * 4
+    infos = [of_mlflow(tmp_path / str(number))[0].info for number in range(4)]
+    assert len({info.experiment_id for info in infos}) == 1 and len({info.run_id for info in infos}) == 4
+
+
+class Recorded:
+    """A tracked run that notes its calls, and fails or hangs where it is told to."""
+
+    def __init__(self, fails: tuple[int, ...] = (), hangs: threading.Event | None = None) -> None:
+        self.calls: list[Any] = []
+        self.fails, self.hangs = fails, hangs
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        if self.hangs:
+            self.hangs.wait()
+        if step in self.fails:
+            raise OSError(28, "No space left on device")
+        self.calls.append((dict(metrics), step))
+
+    def save(self) -> None:
+        self.calls.append("save")
+
+    def end(self, code: int) -> None:
+        self.calls.append(code)
+
+
+def test_a_call_that_fails_is_left_out_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    run = Recorded(fails=(1, 2))
+    tracker = Tracker("mine", lambda: run)
+    for step in range(4):
+        tracker.log_metrics({"loss": 1.0}, step)
+    tracker.save()
+    assert run.calls == [({"loss": 1.0}, 0), ({"loss": 1.0}, 3), "save"]
+    tracker.finish(1)
+    assert run.calls[-1] == 1 and [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "mine" in caplog.text and "No space left" in caplog.text
+
+
+def test_a_tracker_that_cannot_begin_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    def begin() -> Recorded:
+        raise ValueError("no such project")
+
+    tracker = Tracker("mine", begin)
+    tracker.log_metrics({"loss": 1.0}, 0)
+    tracker.save()
+    tracker.finish(0)
+    assert [record.message.count("no such project") for record in caplog.records] == [1]
+
+
+def test_a_tracker_that_hangs_delays_no_step_and_is_ended_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    free = threading.Event()
+    run = Recorded(hangs=free)
+    tracker = Tracker("mine", lambda: run, wait=0.2)
+    begun = time.monotonic()
+    for step in range(1000):
+        tracker.log_metrics({"loss": 1.0}, step)
+    assert time.monotonic() - begun < 0.2
+    tracker.save()
+    tracker.save()  # it is not waited for again
+    tracker.finish(0)
+    assert time.monotonic() - begun < 5 and run.calls[-1] == 0 and len(caplog.records) == 1
+    free.set()
+
+
+OWN = """
+from pathlib import Path
+
+from lightning.pytorch.loggers import Logger
+
+
+class Lines(Logger):
+    name, version = "lines", 0
+
+    def __init__(self, save_dir: str, prefix: str = "", fails: bool = False) -> None:
+        super().__init__()
+        if fails:
+            raise RuntimeError("no line can be written")
+        self._file, self._prefix = Path(save_dir) / "lines.txt", prefix
+
+    def log_hyperparams(self, params) -> None:
+        self._write("lr", params["optim"]["lr"])
+
+    def log_metrics(self, metrics, step=None) -> None:
+        for name, value in metrics.items():
+            self._write(step, name, value)
+
+    def finalize(self, status: str) -> None:
+        self._write(status)
+
+    def _write(self, *words) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.open("a") as file:
+            print(self._prefix, *words, file=file)
+"""
+
+
+@pytest.fixture
+def own(here: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Words of a training with a logger of the user's own."""
+    (here / "own" / "logger").mkdir(parents=True)
+    (here / "own" / "own_lines.py").write_text(OWN)
+    (here / "own" / "logger" / "lines.yaml").write_text("lines:\n  _target_: own_lines.Lines\n  prefix: night\n")
+    monkeypatch.syspath_prepend(str(here / "own"))
+    monkeypatch.delitem(sys.modules, "own_lines", raising=False)
+    return ("train", "--config-dir", str(here / "own"), *SMALL, "trainer.max_epochs=1", "run_dir=run")
+
+
+def test_a_logger_of_ones_own_needs_a_file_and_a_class(own: tuple[str, ...], here: Path) -> None:
+    assert command(*own, "logger=[csv,lines]", "logger.lines.prefix=day") == 0
+    lines = (here / "run" / "logs" / "lines.txt").read_text().splitlines()
+    wanted = points(pd.read_csv(here / "run/logs/csv/version_0/metrics.csv").to_dict("records"))
+    assert lines[0] == "day lr 0.001" and lines[-1] == "day success"
+    found: Points = {}
+    for line in lines[1:-1]:
+        _, step, name, value = line.split()
+        found.setdefault(name, {})[int(step)] = float(value)
+    assert found == wanted
+
+
+def test_a_logger_of_ones_own_that_fails_stops_no_run(own: tuple[str, ...], here: Path, capfd: Out) -> None:
+    assert command(*own, "logger=lines", "+logger.lines.fails=true") == 0
+    assert capfd.readouterr().out.count("no line can be written") == 1 and (here / "run" / "DONE").is_file()
+
+
+@pytest.mark.parametrize(
+    "word", ["+logger.lines.prefx=a", "logger.lines._target_=own_lines.Nothing", "logger.lines._target_=null"]
+)
+def test_a_wrong_argument_of_ones_own_logger_stops_before_any_work(
+    word: str, own: tuple[str, ...], here: Path, capfd: Out
+) -> None:
+    assert command(*own, "logger=lines", word) == 2
+    assert "logger.lines" in capfd.readouterr().err and not (here / "run").exists()
+
+
+@pytest.mark.parametrize("name", loggers.EXTRAS)
+def test_a_logger_whose_package_is_missing_names_the_extra(
+    name: str, here: Path, capfd: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loggers, "find_spec", lambda _: None)
+    assert command("train", *SMALL, "trainer.max_epochs=1", f"logger={name}", "run_dir=run") == 1
+    assert f"kjcm[{name}]" in capfd.readouterr().err
