@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.conftest import ROOT, SMALL, command
@@ -59,6 +60,24 @@ def test_a_metric_of_ones_own_is_shown_everywhere(recipes: Path, capfd: pytest.C
     assert "confidence" in (recipes / "runs.csv").read_text(encoding="utf-8-sig").splitlines()[0]
 
 
+def test_a_logger_of_ones_own_gets_what_the_csv_has(recipes: Path) -> None:
+    words = ("logger=[csv,mine]", "data.validation=0.2", "run_dir=run", "optim.lr=0.01")
+    assert command("train", "--config-dir", "conf", *SMALL, *words) == 0
+    first, *lines, last = [line.split() for line in (recipes / "run" / "logs" / "lines.txt").read_text().splitlines()]
+    assert (first, last) == (["0", "learning_rate", "0.01"], ["0", "status", "success"])
+    frame = pd.read_csv(next(recipes.glob("run/logs/csv/*/metrics.csv"))).set_index("step")
+    wanted = [(step, name, value) for (step, name), value in frame.stack().items()]
+    assert sorted((int(step), name, float(value)) for step, name, value in lines) == sorted(wanted)
+
+
+def test_a_logger_of_ones_own_that_fails_stops_no_run(recipes: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("logger=mine", "logger.mine.file=/proc/lines.txt", "run_dir=run")
+    assert command("train", "--config-dir", "conf", *SMALL, *words) == 0
+    said = capfd.readouterr()
+    assert said.out.count("logger mine") == 1 and "Traceback" not in said.out + said.err
+    assert (recipes / "run" / "DONE").is_file()
+
+
 def test_a_part_and_its_arguments_define_the_run(recipes: Path) -> None:
     for number, words in enumerate([(), ("loss.temperature=3.0",)]):
         assert command("train", "--config-dir", "conf", "loss=mine", *SMALL, *words, "runs=made") == 0
@@ -80,6 +99,9 @@ def test_a_part_and_its_arguments_define_the_run(recipes: Path) -> None:
         (("trainer.flags.overfit_batches=1",), "limit_train_batches"),
         (("metrics=mine", "+metrics.accuracy._target_=parts.Confidence"), "metrics.accuracy"),
         (("engine=captured", "optim=sgd"), "engine=captured cannot honour optim._target_"),
+        (("logger=mine", "+logger.mine.fils=a"), "Do you mean file?"),
+        (("logger=mine", "logger.mine._target_=parts.NoSuch"), "cannot be imported"),
+        (("+logger.other.file=a",), "logger.other._target_"),
         (("optim.lr=fast",), "optim: torch.optim.Adam refuses"),
         (("optim.warmup=0.1",), "schedule.warmup"),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kjcm.config.commands import GROUPS
+from kjcm.config.commands import LOGGERS
 from kjcm.config.composition import known_keys, no_such_key, no_such_keys, typed_nodes, unknown_keys
 from kjcm.config.identity import PATHS
 from kjcm.config.key import own_keys
@@ -135,7 +135,7 @@ def _check_lists(cfg: DictConfig) -> None:
 
 def _check_logger(name: str, node: Any) -> None:
     """Raise ConfigError if an entry of `logger` is no mapping, or one of kjcm's loggers without its type."""
-    kind = GROUPS["logger"].get(name)
+    kind = LOGGERS.get(name)
     if not isinstance(node, DictConfig):
         raise ConfigError(no_such_key(f"logger.{name}", []))
     if kind is not None and OmegaConf.get_type(node) is not kind:

@@ -231,6 +231,10 @@ COMMANDS: dict[str, type] = {
     "reproduce": ReproduceConfig,
     "tune": TuneConfig,
 }
+LOGGERS: dict[str, type] = {
+    "csv": LogFilesConfig, "tensorboard": LogFilesConfig, "mlflow": MlflowConfig, "trackio": TrackioConfig,
+    "wandb": WandbConfig,
+}  # fmt: skip
 GROUPS: dict[str, dict[str, type]] = {
     "data": {"synthetic": SyntheticConfig, "kwcs": KwcsConfig, "table": TableConfig},
     "augment": {"any": AugmentConfig},
@@ -239,13 +243,7 @@ GROUPS: dict[str, dict[str, type]] = {
     "model": {"any": ModelConfig},
     "engine": {"any": EngineConfig},
     "trainer": {"any": TrainerConfig},
-    "logger": {
-        "csv": LogFilesConfig,
-        "tensorboard": LogFilesConfig,
-        "mlflow": MlflowConfig,
-        "trackio": TrackioConfig,
-        "wandb": WandbConfig,
-    },  # fmt: skip
+    "logger": LOGGERS,
     "preset": {"any": PresetConfig},
 }
 ENTRIES = ("logger",)  # groups whose files each add an entry, named as the file, to one mapping

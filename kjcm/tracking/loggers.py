@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from kjcm.config.commands import LOGGERS
 from kjcm.engine.device import global_rank
 from kjcm.errors import Interrupted, KjcmError
-from kjcm.parts import build
+from kjcm.parts import build, require_arguments
 from kjcm.records import damaged, read_bytes
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.results import Outcome
@@ -25,6 +26,20 @@ from kjcm.tracking.upload import use_cohort
 
 EXTRAS = ("tensorboard", "mlflow", "trackio")  # packages that are extras of the same name
 TAG = 64  # most characters of a tag of W&B's
+
+
+def require_loggers(nodes: Mapping[str, Any]) -> None:
+    """Check the loggers that a config names.
+
+    Raises:
+        KjcmError: the package of a logger is not installed.
+        ConfigError: a target cannot be imported, or an argument is unknown or missing.
+    """
+    for name, node in nodes.items():
+        if name in EXTRAS and find_spec(name) is None:
+            raise KjcmError(f"logger={name} needs the extra {name}: pip install 'kjcm[{name}]'.")
+        if name not in LOGGERS:
+            require_arguments(f"logger.{name}", node, ("save_dir",))
 
 
 @contextmanager
@@ -42,9 +57,6 @@ def make_loggers(
         cohort: that it learns from.
         sweep: name of the multirun that it is a job of.
         step: at which it resumes.
-
-    Raises:
-        KjcmError: the package of a logger is not installed.
     """
     described = describe(config, folder, cohort, sweep)
     with ExitStack() as stack:
@@ -86,8 +98,6 @@ def log_outcome(loggers: Sequence[Any], outcome: Outcome, step: int) -> None:
 
 
 def _logger(name: str, node: Mapping[str, Any], described: Description, step: int) -> Any:
-    if name in EXTRAS and find_spec(name) is None:
-        raise KjcmError(f"logger={name} needs the extra {name}: pip install 'kjcm[{name}]'.")
     logs = described.folder / "logs"
     if name == "csv":
         return _csv_logger(logs, step)

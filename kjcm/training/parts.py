@@ -5,12 +5,12 @@ from difflib import get_close_matches
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from kjcm.config.commands import GROUPS
 from kjcm.errors import ConfigError, some
 from kjcm.metrics import METRICS
 from kjcm.parts import build, require_arguments, target_of
 from kjcm.survey.inputs import Config
 from kjcm.survey.rows import Rows
+from kjcm.tracking.loggers import require_loggers
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -53,8 +53,7 @@ def require_parts(config: Config) -> None:
         require_arguments(f"callbacks.{name}", node)
         build(f"callbacks.{name}", node)
         _require_monitor(f"callbacks.{name}", node, monitored(config), config["data"]["validation"])
-    for name in config["logger"].keys() - GROUPS["logger"].keys():
-        require_arguments(f"logger.{name}", config["logger"][name], ("save_dir",))
+    require_loggers(config["logger"])
 
 
 def monitored(config: Config) -> list[str]:
