@@ -19,7 +19,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kjcm.config.commands import GROUPS
+from kjcm.config.commands import GROUPS, LOGGERS
 from kjcm.config.composition import MOVED, known_keys, no_such_key, no_such_keys, unknown_keys
 from kjcm.config.identity import INPUTS, PATHS
 from kjcm.errors import ConfigError, first_line, some
@@ -146,7 +146,15 @@ def opened(word: str, config: str) -> str:
     if (key := word_key(word)) in MOVED:
         raise ConfigError(no_such_key(key, ()))
     is_nested_size = key.startswith("model.shape.") and key.count(".") > 2  # sizes are single values
-    return f"++{word}" if word.startswith(OPEN) and not is_nested_size and key not in _present(config) else word
+    is_new = is_open(key) and not is_nested_size and key not in _present(config)
+    return f"++{word}" if is_new and not word.startswith(("+", "~")) else word
+
+
+def is_open(key: str) -> bool:
+    """Say whether a key belongs to a node that takes any key: an argument of a part that the config names."""
+    group, _, name = key.partition(".")
+    entry, _, argument = name.partition(".")
+    return key.startswith(OPEN) or (group == "logger" and bool(argument) and entry not in LOGGERS)
 
 
 def _is_read(word: str) -> bool:

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution
 from kjcm.config.checks import check
 from kjcm.config.commands import TrainConfig, TuneConfig
 from kjcm.config.composition import known_keys, no_such_key, without_hydra
-from kjcm.config.overrides import OPEN, group_names, is_from_hydra, opened, quoted, said, word_key
+from kjcm.config.overrides import group_names, is_from_hydra, is_open, opened, quoted, said, word_key
 from kjcm.errors import ConfigError, some
 from kjcm.runs.folder import default_path, identity_of
 from kjcm.shell import command_line
@@ -101,7 +101,7 @@ def require_searchable(base: Sequence[str], distributions: Mapping[str, BaseDist
     made = composed(base, "tune")
     known = known_keys(made.cfg)
     for key in distributions:
-        if key not in (*known, *group_names("train")) and not key.startswith(OPEN):
+        if key not in (*known, *group_names("train")) and not is_open(key):
             raise ConfigError(f"space: {no_such_key(key, known)}")
     first = made.config
     trainer = first["trainer"]

@@ -23,13 +23,6 @@ Points = dict[str, dict[int, float]]
 Out = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep Trackio's database in the test's folder: it reads TRACKIO_DIR when it is imported."""
-    for module in ("utils", "sqlite_storage"):
-        monkeypatch.setattr(f"trackio.{module}.TRACKIO_DIR", tmp_path / "trackio")
-
-
 def points(rows: list[dict[str, Any]]) -> Points:
     """Return metric -> step -> value of rows with a step."""
     found: Points = {}

@@ -62,7 +62,7 @@ def test_what_wandb_keeps_offline_is_the_users_alone_under_umask_077(
     here: Path, nobody_else: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert command("train", *SMALL, "run_dir=run", "cache=cache", "logger=wandb", "logger.share_text=true") == 0
+    assert command("train", *SMALL, "run_dir=run", "cache=cache", "logger=wandb", "logger.wandb.share_text=true") == 0
     names = require_nobody_elses(here)
     assert any(name.endswith(".wandb") for name in names) and any(name.endswith(".table.json") for name in names)
 
