@@ -1,6 +1,7 @@
 """Several loggers at once: what each has of a run, of a resumed run, and of one whose tracker fails."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -36,6 +37,7 @@ def points(rows: list[dict[str, Any]]) -> Points:
 def mlflow_client(uri: str) -> Any:
     from mlflow.tracking import MlflowClient
 
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # as its viewer wants it too
     return MlflowClient(uri)
 
 
