@@ -66,6 +66,8 @@ def _panels(share_text: bool, path: Path, rows: Rows, report: Mapping[str, Any])
     """Return the test's tables and pictures, by the name of their panel."""
     import wandb
 
+    from kjcm.plot import curves
+    from kjcm.plot.style import style
     from kjcm.runs import findings
     from kjcm.tracking import pictures
 
@@ -81,10 +83,11 @@ def _panels(share_text: bool, path: Path, rows: Rows, report: Mapping[str, Any])
         "reliability_table": reliable,
         "errors": findings.error_examples(predictions, named, texts),
     }
-    with pictures.style():
+    error = f"model (expected calibration error {findings.calibration_error(reliable):.3f})"
+    with style():
         drawn = {
             "confusion": pictures.confusion_picture(confusion, synthetic=synthetic),
-            "reliability": pictures.reliability_picture(reliable, synthetic=synthetic),
+            "reliability": curves.reliability({error: reliable}, synthetic=synthetic),
             "size_and_precision": pictures.size_picture(groups, synthetic=synthetic),
         }
         shown: dict[str, Any] = {name: wandb.Image(figure) for name, figure in drawn.items()}
