@@ -22,9 +22,6 @@ Array = NDArray[np.float64]
 WIDTH = 7.2  # inches: a page's text width
 NARROW = 3.6  # inches: the text width of a telephone's screen
 INK, GREY, BLUE, ORANGE = "#222222", "#555555", "#2b5c8a", "#b8551a"
-# Tol's muted scheme: ten colours that the colour-blind tell apart; the shapes do so in black and white.
-COLOURS = ("#332288", "#cc6677", "#117733", "#aa4499", "#44aa99", "#882255", "#999933", "#88ccee", "#ddcc77", "#777777")
-MARKERS = "osD^vP<Xph"
 NAME_SIZE = 7.5  # points, of names beside points
 SYNTHETIC = "SYNTHETIC twin: invented answers, not survey data"
 LOOK: dict[Any, Any] = {

@@ -16,21 +16,11 @@ from matplotlib.ticker import LogLocator, NullLocator
 from kjcm.analysis.content import Estimate
 from kjcm.analysis.formats import show
 from kjcm.analysis.statistics import Regression
-from kjcm.plot.style import (
-    BLUE,
-    COLOURS,
-    GREY,
-    INK,
-    MARKERS,
-    NARROW,
-    ORANGE,
-    WIDTH,
-    Array,
-    canvas,
-    name_points,
-    picture,
-)
+from kjcm.plot.style import BLUE, GREY, INK, NARROW, ORANGE, WIDTH, Array, canvas, name_points, picture
 
+# Tol's muted scheme: ten colours that the colour-blind tell apart; the shapes do so in black and white.
+COLOURS = ("#332288", "#cc6677", "#117733", "#aa4499", "#44aa99", "#882255", "#999933", "#88ccee", "#ddcc77", "#777777")
+MARKERS = "osD^vP<Xph"
 LABELLED = 6  # groups named in the scatter plot
 BAND = 0.2  # height of the band of groups with precision 0
 GOLDEN = 0.618034  # its multiples modulo 1 are spread evenly

@@ -66,8 +66,6 @@ def _panels(share_text: bool, path: Path, rows: Rows, report: Mapping[str, Any])
     """Return the test's tables and pictures, by the name of their panel."""
     import wandb
 
-    from kjcm.plot import curves
-    from kjcm.plot.style import style
     from kjcm.runs import findings
     from kjcm.tracking import pictures
 
@@ -83,11 +81,10 @@ def _panels(share_text: bool, path: Path, rows: Rows, report: Mapping[str, Any])
         "reliability_table": reliable,
         "errors": findings.error_examples(predictions, named, texts),
     }
-    error = f"model (expected calibration error {findings.calibration_error(reliable):.3f})"
-    with style():
+    with pictures.style():
         drawn = {
             "confusion": pictures.confusion_picture(confusion, synthetic=synthetic),
-            "reliability": curves.reliability({error: reliable}, synthetic=synthetic),
+            "reliability": pictures.reliability_picture(reliable, synthetic=synthetic),
             "size_and_precision": pictures.size_picture(groups, synthetic=synthetic),
         }
         shown: dict[str, Any] = {name: wandb.Image(figure) for name, figure in drawn.items()}
