@@ -8,9 +8,10 @@ from kjcm.cli import COMMANDS
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "kjcm"
-ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "runs", "plot", "tracking", "training",
-         "sweep", "analysis", "report", "coding", "review", "tune")  # fmt: skip
+ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "runs", "analysis", "plot", "tracking",
+         "training", "sweep", "report", "coding", "review", "tune")  # fmt: skip
 FLOOR = {
+    "confusion",
     "errors",
     "markdown",
     "parts",

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kjcm.confusion import Counts, averages, counts, precision_recall_f1
 from kjcm.errors import KjcmError, some
 from kjcm.metrics import TOP
 
@@ -31,7 +32,6 @@ class Coded:
         first: [rows] index of the first predicted code, `len(codes)` where there is none.
         rank: [rows] place of the true code among the predicted ones from 0, `width` where it is not among them.
         width: predicted codes a row.
-        right: [rows first predicted right] their row numbers.
     """
 
     codes: Strings
@@ -39,15 +39,10 @@ class Coded:
     first: NDArray[np.intp]
     rank: NDArray[np.intp]
     width: int
-    right: NDArray[np.intp]
 
-    def by_code(self, weights: Floats | None = None) -> tuple[Floats, Floats, Floats]:
+    def by_code(self, weights: Integers | Floats | None = None) -> Counts:
         """Return for each code [codes] its true rows, its predicted rows and those that are both, weighted."""
-        size, right = len(self.codes), self.right
-        true = np.bincount(self.truth, weights, minlength=size)
-        predicted = np.bincount(self.first, weights, minlength=size + 1)[:size]
-        both = np.bincount(self.truth[right], None if weights is None else weights[right], minlength=size)
-        return true.astype(float), predicted.astype(float), both.astype(float)
+        return counts(self.truth, self.first, len(self.codes), weights)
 
     def within(self, weights: Floats | None = None) -> Floats:
         """Return [width] the share of rows whose true code is among the first 1, 2, ... predicted ones, weighted."""
@@ -91,7 +86,7 @@ class Answers:
         hits = self.codes == self.truth[:, None]
         width = self.codes.shape[1]
         rank = np.where(hits.any(axis=1), hits.argmax(axis=1), width)
-        return Coded(codes, truth, np.where(first < 0, len(codes), first), rank, width, np.flatnonzero(rank == 0))
+        return Coded(codes, truth, np.where(first < 0, len(codes), first), rank, width)
 
     def take(self, rows: Flags | Integers) -> "Answers":
         """Return the answers of `rows`, a mask [rows] or row numbers."""
@@ -181,11 +176,6 @@ def require_types(frame: pd.DataFrame, prob: Sequence[str], place: str) -> None:
             raise KjcmError(f"{place}: column {name}: {wanted[name]} wanted, not {some(column.unique())}. {AGAIN}")
 
 
-def share(part: Floats, whole: Floats) -> Floats:
-    """Return part / whole [codes], 0 where the whole is 0: a group never predicted has precision 0."""
-    return np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)
-
-
 def metrics(answers: Answers, weights: Integers | Floats | None = None) -> dict[str, float]:
     """Return those of REPORTED and Top-k; Top-k only as far as the answers have k codes a row.
 
@@ -199,19 +189,13 @@ def metrics(answers: Answers, weights: Integers | Floats | None = None) -> dict[
     Raises:
         KjcmError: if no row counts.
     """
-    counts = None if weights is None else np.asarray(weights, float)
-    if not len(answers) or (counts is not None and not counts.sum() > 0):
+    each = None if weights is None else np.asarray(weights, float)
+    if not len(answers) or (each is not None and not each.sum() > 0):
         raise KjcmError(f"{answers.place}: no rows to measure. Leave this selection of rows out.")
-    true, predicted, both = answers.coded.by_code(counts)
-    within = answers.coded.within(counts)
-    f1 = share(2 * both, true + predicted)
-    total = true.sum()
+    within = answers.coded.within(each)
     return {
         "accuracy": float(within[0]),
-        "precision_weighted": float(share(both, predicted) @ true / total),
-        "recall_weighted": float(share(both, true) @ true / total),
-        "f1_weighted": float(f1 @ true / total),
-        "f1_macro": float(f1[true + predicted > 0].mean()),
+        **averages(*answers.coded.by_code(each)),
         **{f"top_{k}_accuracy": float(within[k - 1]) for k in TOP if k <= len(within)},
     }
 
@@ -219,12 +203,13 @@ def metrics(answers: Answers, weights: Integers | Floats | None = None) -> dict[
 def per_group(answers: Answers) -> pd.DataFrame:
     """Return code, precision, recall, f1, n_test and n_predicted of every code of the truth or a first prediction."""
     true, predicted, both = answers.coded.by_code()
+    precision, recall, f1 = precision_recall_f1(true, predicted, both)
     return pd.DataFrame(
         {
             "code": answers.coded.codes,
-            "precision": share(both, predicted),
-            "recall": share(both, true),
-            "f1": share(2 * both, true + predicted),
+            "precision": precision,
+            "recall": recall,
+            "f1": f1,
             "n_test": true.astype(int),
             "n_predicted": predicted.astype(int),
         }

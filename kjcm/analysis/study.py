@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from kjcm.analysis.content import NOT_RUN, Estimate, Value
 from kjcm.analysis.runs import Listed, Model, Run, base_words, command_for
-from kjcm.analysis.scores import Answers, per_group, share
+from kjcm.analysis.scores import Answers, per_group
 from kjcm.analysis.statistics import Resamples, estimates, five_numbers, interval, quartiles, regression
+from kjcm.confusion import precision_recall_f1
 from kjcm.ksco.classification import Classification
 from kjcm.metrics import further
 
@@ -183,9 +184,9 @@ def group_figures(run: Run) -> pd.DataFrame:
 
 def group_precision(answers: Answers, codes: Sequence[str], weights: NDArray[np.intp] | None = None) -> Floats:
     """Return the precision [codes] of each group, 0 where it is never predicted; weights: [rows] of a resample."""
-    _, predicted, both = answers.coded.by_code(None if weights is None else weights.astype(float))
+    precision, _, _ = precision_recall_f1(*answers.coded.by_code(weights))
     place = pd.Index(answers.coded.codes).get_indexer(pd.Index(list(codes)))
-    values = np.append(share(both, predicted), 0.0)  # the last is that of codes that do not occur, at place -1
+    values = np.append(precision, 0.0)  # the last is that of codes that do not occur, at place -1
     found: Floats = values[place]
     return found
 

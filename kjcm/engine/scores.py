@@ -14,6 +14,7 @@ from torchmetrics.classification import (
     MulticlassStatScores,
 )
 
+from kjcm.confusion import precision_recall_f1
 from kjcm.errors import ConfigError
 from kjcm.metrics import TOP
 
@@ -103,14 +104,11 @@ class Scores(nn.Module):
         Sums of float32 weights can end a hair above 1, which no metric is.
         """
         values: Mapping[str, Tensor] = self.own.compute()
-        counts = values["counts"].double().cpu()
-        tp, fp, _, fn, rows = counts.unbind(1)
+        tp, fp, _, _, rows = values["counts"].double().cpu().numpy().T
+        found = (*precision_recall_f1(rows, tp + fp, tp), rows, tp + fp)
         per_class = {
-            "precision": ratio(tp, tp + fp),
-            "recall": ratio(tp, tp + fn),
-            "f1": ratio(2 * tp, 2 * tp + fp + fn),
-            "n": rows.tolist(),
-            "n_predicted": (tp + fp).tolist(),
+            name: part.tolist()
+            for name, part in zip(("precision", "recall", "f1", "n", "n_predicted"), found, strict=True)
         }
         own = {name: min(1.0, float(value)) for name, value in values.items() if name != "counts"}
         return own | self._further(), per_class
@@ -125,8 +123,3 @@ class Scores(nn.Module):
         if wrong := [name for name, value in found.items() if value.numel() != 1]:
             raise ConfigError(f"metrics.{wrong[0]} is no single number. Average it, as with average=macro.")
         return {name: float(value) for name, value in found.items()}
-
-
-def ratio(part: Tensor, whole: Tensor) -> list[float]:
-    """Return part / whole, 0 where whole is 0."""
-    return torch.where(whole > 0, part / whole.clamp(min=1), 0.0).tolist()

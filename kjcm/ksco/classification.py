@@ -64,6 +64,10 @@ class Classification:
             above.insert(0, code)
         return tuple(above)
 
+    def top(self, code: str) -> str:
+        """Return the highest code above `code`, its major group; the code itself where there is none above it."""
+        return next(iter(self.ancestors(code)), code)
+
     @cached_property
     def _children(self) -> Mapping[str, list[str]]:
         children: dict[str, list[str]] = {}

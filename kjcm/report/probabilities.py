@@ -12,14 +12,14 @@ from kjcm.analysis.content import Column, Estimate, Figure, Table, Value
 from kjcm.analysis.experiments import Experiment
 from kjcm.analysis.runs import Run
 from kjcm.analysis.study import Study, mean_of
+from kjcm.confusion import precision_recall_f1
 from kjcm.ksco.classification import MANAGERS
 from kjcm.plot import curves
 from kjcm.report.further import SIZES
 from kjcm.report.tables import Content
-from kjcm.runs.findings import calibration_error, reliability_of
 from kjcm.runs.held_out import TEST, calibration_of, held_rows
 from kjcm.runs.model_folder import load_settings
-from kjcm.triage.calibration import Labels, Probabilities, brier, probabilities
+from kjcm.triage.calibration import Labels, Probabilities, brier, calibration_error, probabilities, reliability_of
 from kjcm.triage.logits import Scored, load_scored
 from kjcm.triage.pick_lists import on_list, ranking, sizes
 from kjcm.triage.rules import ACCEPT, CHOOSE, SEARCH, Options, Tree, Triage
@@ -369,13 +369,8 @@ def _gated(found: Sequence[Scorings], rule: str) -> Sequence[Value]:
         manager = np.append(rules.managing, False)  # a code that is no class is no manager's, as far as is known
         given = manager[probability.argmax(axis=1)]
         true = manager[np.minimum(one.test.labels, len(manager) - 1)]
-        both = float((given & true).sum())
-        cells.append(
-            [
-                float(given.sum()), both / given.sum() if given.any() else np.nan, both / true.sum() if true.any() else np.nan,
-                float(one.right(probability).mean()),
-            ]
-        )  # fmt: skip
+        precision, recall, _ = precision_recall_f1(true.sum(), given.sum(), (given & true).sum(), empty=np.nan)
+        cells.append([float(given.sum()), float(precision), float(recall), float(one.right(probability).mean())])
     count, *shares = zip(*cells, strict=True)
     return [round(float(np.mean(count))), *map(_mean_or_none, shares)]
 

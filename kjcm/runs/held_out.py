@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from kjcm.files import write_json
 from kjcm.records import damaged, read_json, require_regular
-from kjcm.runs.findings import calibration_error, reliability_of
 from kjcm.survey.split import first_half
-from kjcm.triage.calibration import brier, fit_temperature, probabilities
+from kjcm.triage.calibration import brier, calibration_error, fit_temperature, probabilities, reliability_of
 from kjcm.triage.logits import Scored, load_scored, save_scored
 from kjcm.triage.managers import says_words
 

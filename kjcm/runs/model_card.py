@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jinja2 import Environment
 
+from kjcm.confusion import counts, precision_recall_f1
 from kjcm.files import write_text
 from kjcm.ksco.classification import Classification
 from kjcm.markdown import escaped
 from kjcm.metrics import shown
 from kjcm.runs.contents import run_predictions
-from kjcm.runs.findings import major_confusion
 from kjcm.runs.held_out import calibration_of
 from kjcm.runs.results import flow_lines
 from kjcm.survey.inputs import Config
@@ -85,17 +86,12 @@ def origin_of(pretrained: str | None) -> tuple[str | None, str]:
 
 def _majors(path: Path, classification: Classification) -> list[dict[str, Any]]:
     """Return code, title, test rows, precision, recall and F1 of each major group that occurs."""
-    predictions = run_predictions(path, ["code", "code_1"])
-    counts = major_confusion(predictions, classification)
-    both, true, given = np.diag(counts), counts.sum(axis=1).to_numpy(), counts.sum(axis=0).to_numpy()
+    codes = run_predictions(path, ["code", "code_1"])
+    majors = [classification.top(code) for code in (*codes["code"], *codes["code_1"])]
+    numbers, names = pd.factorize(np.array(majors, object), sort=True)
+    truth, first = np.split(numbers, 2)
+    found = counts(truth, first, len(names))
     return [
-        {
-            "code": code,
-            "title": classification.title(code),
-            "n": int(n),
-            "precision": right / max(1, said),
-            "recall": right / max(1, n),
-            "f1": 2 * right / (said + n),
-        }
-        for code, right, n, said in zip(counts.index, both, true, given, strict=True)
+        {"code": code, "title": classification.title(code), "n": int(n), "precision": p, "recall": r, "f1": f1}
+        for code, n, p, r, f1 in zip(names, found[0], *precision_recall_f1(*found), strict=True)
     ]

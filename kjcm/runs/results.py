@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kjcm.confusion import averages, counts
 from kjcm.errors import some
 from kjcm.ksco.classification import Classification
 from kjcm.metrics import SUMMARY, shown
@@ -149,18 +150,11 @@ def _remarks(report: Mapping[str, Any]) -> list[str]:
 
 def survey_weighted(codes: Sequence[str], predicted: Sequence[str], weights: Sequence[float]) -> dict[str, float]:
     """Return accuracy and weighted precision, recall and F1 with each row counted by its survey weight."""
-    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
-
-    p, r, f, _ = precision_recall_fscore_support(
-        codes, predicted, average="weighted", sample_weight=weights, zero_division=0
-    )
-    accuracy = accuracy_score(codes, predicted, sample_weight=weights)
-    return {
-        "accuracy": float(accuracy),
-        "precision_weighted": float(p),
-        "recall_weighted": float(r),
-        "f1_weighted": float(f),
-    }
+    numbers, names = pd.factorize(np.array([*codes, *predicted], object), sort=True)
+    truth, first = np.split(numbers, 2)
+    found = averages(*counts(truth, first, len(names), weights))
+    del found["f1_macro"]
+    return {"accuracy": float(np.average(truth == first, weights=weights)), **found}
 
 
 def per_class_rows(

@@ -13,7 +13,7 @@ from matplotlib.font_manager import fontManager
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from kjcm.plot.font import font_path
-from kjcm.runs.findings import calibration_error
+from kjcm.triage.calibration import calibration_error
 
 SYNTHETIC = "SYNTHETIC twin: says nothing of real answers"
 BLUE, ORANGE, GREY, INK = "#2166ac", "#d6604d", "#777777", "#222222"

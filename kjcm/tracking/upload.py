@@ -66,7 +66,7 @@ def _panels(share_text: bool, path: Path, rows: Rows, report: Mapping[str, Any])
     """Return the test's tables and pictures, by the name of their panel."""
     import wandb
 
-    from kjcm.runs import findings
+    from kjcm.analysis import findings
     from kjcm.tracking import pictures
 
     predictions = run_predictions(path, COLUMNS)

@@ -4,12 +4,14 @@ Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
 """
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 Logits = NDArray[np.float32]
 Probabilities = NDArray[np.float64]  # near 1, where thresholds are, float32 is too coarse
 Labels = NDArray[np.int64]
 
+BINS = 15  # of a reliability table
 COLDEST, HOTTEST = 0.05, 20.0  # range of temperatures
 
 
@@ -59,3 +61,31 @@ def probability_of(probability: Probabilities, labels: Labels) -> NDArray[np.flo
     found = np.zeros(len(labels))
     found[known] = probability[known, labels[known]]
     return found
+
+
+def reliability_of(confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int = BINS) -> pd.DataFrame:
+    """Return how often the top-1 code is right for each confidence: one line for each of `bins` that has rows.
+
+    Args:
+        confidence: [rows] probability of the top-1 code.
+        right: [rows] whether it is right.
+        bins: of equal width over (0, 1].
+
+    Returns:
+        low and high (of the bin), confidence (the mean of its rows), accuracy, rows.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, bins - 1)
+    rows = pd.DataFrame({"bin": place, "confidence": confidence, "accuracy": right})
+    found = rows.groupby("bin").agg(
+        confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), rows=("accuracy", "size")
+    )
+    found.insert(0, "low", edges[found.index])
+    found.insert(1, "high", edges[found.index + 1])
+    return found.reset_index(drop=True)
+
+
+def calibration_error(table: pd.DataFrame) -> float:
+    """Return the expected calibration error of a reliability table: mean |accuracy - confidence|, weighted by rows."""
+    gaps = (table["accuracy"] - table["confidence"]).abs()
+    return float((gaps * table["rows"]).sum() / table["rows"].sum())

@@ -8,12 +8,11 @@ import pytest
 
 from kjcm.errors import KjcmError
 from kjcm.records import read_json
-from kjcm.runs.findings import calibration_error, reliability_of
 from kjcm.runs.held_out import calibration_of, held_rows
 from kjcm.runs.model_folder import load_settings
 from kjcm.survey.split import first_half
 from kjcm.survey.wording import worded
-from kjcm.triage.calibration import brier, probabilities
+from kjcm.triage.calibration import brier, calibration_error, probabilities, reliability_of
 from tests.conftest import SMALL, command
 
 

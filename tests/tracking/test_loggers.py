@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 import kjcm
-from kjcm.runs import findings
+from kjcm.analysis import findings
 from kjcm.tracking import wandb_run as tracker
+from kjcm.triage.calibration import calibration_error
 from tests.conftest import LEARNS, SMALL, command
 from tests.tracking.offline import of_run, read
 
@@ -277,6 +278,6 @@ def test_findings_of_a_few_rows() -> None:
     reliable = findings.reliability(rows, bins=2)
     assert reliable["rows"].tolist() == [1, 4] and reliable["accuracy"].tolist() == [0, 0.5]
     wanted = abs(0 - 0.5) * 1 / 5 + abs(0.5 - (0.95 + 0.9 + 0.7 + 0.6) / 4) * 4 / 5
-    assert findings.calibration_error(reliable) == pytest.approx(wanted)
+    assert calibration_error(reliable) == pytest.approx(wanted)
     errors = findings.error_examples(rows, named, ["a", "b", "c", "d", "e"])
     assert errors["row"].tolist() == [3, 4, 1] and errors["text"].tolist() == ["d", "e", "b"]

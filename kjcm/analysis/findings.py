@@ -3,13 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from kjcm.ksco.classification import Classification
+from kjcm.triage.calibration import BINS, reliability_of
 
-BINS = 15  # of the reliability diagram
 MOST = 100  # lines of a table of pairs or of examples
 
 
@@ -17,13 +15,8 @@ def group_table(per_class: Sequence[Mapping[str, Any]], classification: Classifi
     """Return report.json's `per_class` as a table, with the major group of each: code, major, titles, metrics, rows."""
     names = ("code", "title", "title_en", "precision", "recall", "f1", "n_train", "n_test", "n_predicted")
     table = pd.DataFrame(list(per_class), columns=list(names))
-    table.insert(1, "major", [top_code(code, classification) for code in table["code"]])
+    table.insert(1, "major", [classification.top(code) for code in table["code"]])
     return table
-
-
-def top_code(code: str, classification: Classification) -> str:
-    """Return the highest code above `code` (a major group), the code itself where nothing stands above it."""
-    return next(iter(classification.ancestors(code)), code)
 
 
 def major_confusion(predictions: pd.DataFrame, classification: Classification) -> pd.DataFrame:
@@ -34,7 +27,7 @@ def major_confusion(predictions: pd.DataFrame, classification: Classification) -
         classification: what the codes are of.
     """
     codes = pd.unique(pd.concat([predictions["code"], predictions["code_1"]]))
-    major = {code: top_code(code, classification) for code in codes}
+    major = {code: classification.top(code) for code in codes}
     groups = sorted(set(major.values()))
     counts = pd.crosstab(predictions["code"].map(major), predictions["code_1"].map(major))
     return counts.reindex(index=groups, columns=groups, fill_value=0)
@@ -65,36 +58,9 @@ def confused_pairs(predictions: pd.DataFrame, classification: Classification, mo
 
 
 def reliability(predictions: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
-    """Return how often the first code is right for each confidence: one line for each of `bins` that has rows.
-
-    Args:
-        predictions: code, code_1, prob_1 of each test row.
-        bins: of equal width over (0, 1].
-
-    Returns:
-        low and high (of the bin), confidence (mean of prob_1), accuracy, rows.
-    """
+    """Return the table of `reliability_of`; predictions: code, code_1, prob_1 of each test row."""
     right = predictions["code"].eq(predictions["code_1"]).to_numpy(bool)
     return reliability_of(predictions["prob_1"].to_numpy(float), right, bins)
-
-
-def reliability_of(confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int = BINS) -> pd.DataFrame:
-    """Return what `reliability` does, of each row's confidence and whether its first code is right."""
-    edges = np.linspace(0, 1, bins + 1)
-    place = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, bins - 1)
-    rows = pd.DataFrame({"bin": place, "confidence": confidence, "accuracy": right})
-    found = rows.groupby("bin").agg(
-        confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), rows=("accuracy", "size")
-    )
-    found.insert(0, "low", edges[found.index])
-    found.insert(1, "high", edges[found.index + 1])
-    return found.reset_index(drop=True)
-
-
-def calibration_error(table: pd.DataFrame) -> float:
-    """Return the expected calibration error of a reliability table: mean |accuracy - confidence|, weighted by rows."""
-    gaps = (table["accuracy"] - table["confidence"]).abs()
-    return float((gaps * table["rows"]).sum() / table["rows"].sum())
 
 
 def error_examples(
