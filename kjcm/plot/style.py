@@ -1,4 +1,4 @@
-"""What the report's pictures have in common: their look, names beside points, and bytes that are the same each time."""
+"""What all pictures have in common: their look, names beside points, and bytes that are the same each time."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -74,12 +74,18 @@ def picture(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return drawn
 
 
-def canvas(height: float, synthetic: bool, width: float = WIDTH) -> tuple[Figure, Axes]:
-    """Return an empty picture (`width` x `height` inches) and its axes; a synthetic one says so at its top."""
+def blank(height: float, synthetic: bool, width: float = WIDTH) -> Figure:
+    """Return an empty picture of some inches; a synthetic one says so at its top."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)  # measures texts
     if synthetic:
         figure.suptitle(SYNTHETIC, x=0.01, ha="left", fontsize=8, color="#a03000")
+    return figure
+
+
+def canvas(height: float, synthetic: bool, width: float = WIDTH) -> tuple[Figure, Axes]:
+    """Return an empty picture (see `blank`) and its axes."""
+    figure = blank(height, synthetic, width)
     return figure, figure.add_subplot()
 
 

@@ -14,7 +14,7 @@ from kjcm.analysis.runs import Run
 from kjcm.analysis.study import Study, mean_of
 from kjcm.confusion import precision_recall_f1
 from kjcm.ksco.classification import MANAGERS
-from kjcm.plot import curves
+from kjcm.plot.curves import draw_acceptance, draw_reliability
 from kjcm.report.further import SIZES
 from kjcm.report.tables import Content
 from kjcm.runs.held_out import TEST, calibration_of, held_rows
@@ -183,7 +183,7 @@ def _reliability(study: Study, this: Experiment) -> Sequence[Content]:
     errors = ", ".join(f"{calibration_error(table):.3f} {name}" for name, table in tables.items())
     return [
         Figure(
-            "reliability", title, lambda: curves.reliability(tables, synthetic=study.synthetic),
+            "reliability", title, lambda: draw_reliability(tables, synthetic=study.synthetic),
             f"Accuracy against probability. Expected calibration error: {errors}.",
             Table("reliability", title, columns, tuple(data)), (SEALED, f"Expected calibration error: {errors}."),
         )
@@ -278,7 +278,7 @@ def _curve(study: Study, this: Experiment) -> Sequence[Content]:
     )
     return [
         Figure(
-            "acceptance_curve", title, lambda: curves.acceptance(lines, synthetic=study.synthetic),
+            "acceptance_curve", title, lambda: draw_acceptance(lines, synthetic=study.synthetic),
             f"Accuracy falls as more rows are accepted. {ends}.",
             Table("acceptance_curve", title, columns, tuple(data)), (SEALED, "The first seed of each model."),
         )

@@ -11,7 +11,7 @@ from kjcm.analysis.formats import show
 from kjcm.analysis.runs import Run
 from kjcm.analysis.study import MAIN, Study
 from kjcm.errors import counted
-from kjcm.report import figures
+from kjcm.plot.curves import draw_intervals
 from kjcm.report.page import Header
 from kjcm.report.paper import Printed
 from kjcm.report.tables import UNCERTAINTY, Content
@@ -55,10 +55,10 @@ def result(study: Study, this: Experiment, paper: Mapping[str, Printed]) -> Sequ
     picture = Figure(
         "accuracy",
         "Accuracy of each model with its 95 % interval",
-        lambda: figures.model_intervals(bars, synthetic=study.synthetic),
+        lambda: draw_intervals(bars, synthetic=study.synthetic),
         "Accuracy: " + "; ".join(f"{label} {show(estimate.mean, 'percent')}" for label, estimate in bars) + ".",
         Table("accuracy", "Accuracy", (columns[0], metric_column("accuracy")), tuple(bars)),
-        draw_narrow=lambda: figures.model_intervals(bars, synthetic=study.synthetic, narrow=True),
+        draw_narrow=lambda: draw_intervals(bars, synthetic=study.synthetic, narrow=True),
     )
     return [table, picture] if bars else [table]
 

@@ -12,7 +12,8 @@ from kjcm.analysis.scores import Answers
 from kjcm.analysis.statistics import Regression
 from kjcm.analysis.study import LARGE, MAIN, Study, mean_of, not_run
 from kjcm.metrics import REPORTED, TOP
-from kjcm.report import figures
+from kjcm.plot.flow import draw_flow
+from kjcm.plot.groups import chance, draw_precision_by_size, draw_sizes_by_precision
 
 PRINTED_EXAMPLES = ("285", "320", "630", "910")  # the groups of the paper's Table 1
 PRINTED_PROBABILITY = 0.4562  # the surest code's in the paper's Table 2
@@ -71,7 +72,7 @@ def flow_chart(study: Study, this: Experiment) -> Sequence[Content]:
     return [
         Figure(
             this.key, this.heading,
-            lambda: figures.flow_chart(flow, study.synthetic, model),
+            lambda: draw_flow(flow, study.synthetic, model),
             f"{flow['read']:,} rows read; {flow['cohort']:,} in {flow['groups']} groups remain, of which "
             f"{flow['train']:,} train {model} and {flow['test']:,} test it.",
             data,
@@ -204,7 +205,7 @@ def precision_by_size(study: Study, this: Experiment) -> Sequence[Content]:
     alt = f"Scatter plot of {len(points)} groups. {notes[0]}"
     return [
         Figure(
-            this.key, this.heading, lambda: figures.precision_by_size(points, fit, synthetic=study.synthetic), alt,
+            this.key, this.heading, lambda: draw_precision_by_size(points, fit, synthetic=study.synthetic), alt,
             Table(this.key, this.heading, columns, tuple(drawn)), notes,
         )
     ]  # fmt: skip
@@ -221,7 +222,7 @@ def _fit_note(estimate: dict[str, Estimate]) -> str:
         return "No regression: too few groups, or all alike."
     return (
         f"Regression of precision on the logarithm of training rows: R² = {show(estimate['r_squared'], 'share')}, "
-        f"p {figures.chance(estimate['p'].mean)}."
+        f"p {chance(estimate['p'].mean)}."
     )
 
 
@@ -321,7 +322,7 @@ def sizes_by_precision(study: Study, this: Experiment) -> Sequence[Content]:
     )
     return [
         Figure(
-            this.key, this.heading, lambda: figures.sizes_by_precision(sides, synthetic=study.synthetic),
+            this.key, this.heading, lambda: draw_sizes_by_precision(sides, synthetic=study.synthetic),
             " ".join(notes[: len(present)]),
             Table(this.key, this.heading, columns, tuple(drawn)), notes,
         )

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,9 +66,14 @@ def use_cohort(run: "Run", file: Path, cohort_hash: str) -> None:
 def _panels(share_text: bool, path: Path, rows: Rows, report: Mapping[str, Any]) -> dict[str, Any]:
     """Return the test's tables and pictures, by the name of their panel."""
     import wandb
+    from PIL import Image
 
     from kjcm.analysis import findings
-    from kjcm.tracking import pictures
+    from kjcm.analysis.statistics import regression
+    from kjcm.plot.curves import draw_confusion, draw_reliability
+    from kjcm.plot.groups import draw_precision_by_size
+    from kjcm.plot.style import png
+    from kjcm.triage.calibration import calibration_error
 
     predictions = run_predictions(path, COLUMNS)
     texts = rows.sides["test"]["text"].tolist() if share_text else None
@@ -81,13 +87,17 @@ def _panels(share_text: bool, path: Path, rows: Rows, report: Mapping[str, Any])
         "reliability_table": reliable,
         "errors": findings.error_examples(predictions, named, texts),
     }
-    with pictures.style():
-        drawn = {
-            "confusion": pictures.confusion_picture(confusion, synthetic=synthetic),
-            "reliability": pictures.reliability_picture(reliable, synthetic=synthetic),
-            "size_and_precision": pictures.size_picture(groups, synthetic=synthetic),
-        }
-        shown: dict[str, Any] = {name: wandb.Image(figure) for name, figure in drawn.items()}
+    points = groups[groups["n_train"] > 0].reset_index(drop=True)
+    points["major"] = [f"{code} {named.title(code, 'en') or named.title(code)}".strip() for code in points["major"]]
+    error = f"model: expected calibration error {calibration_error(reliable):.3f}"
+    drawn = {
+        "confusion": draw_confusion(confusion, synthetic),
+        "reliability": draw_reliability({error: reliable}, synthetic),
+        "size_and_precision": draw_precision_by_size(
+            points, regression(points["n_train"], points["precision"]), synthetic=synthetic
+        ),
+    }
+    shown: dict[str, Any] = {name: wandb.Image(Image.open(BytesIO(png(one)))) for name, one in drawn.items()}
     shown |= {name: wandb.Table(dataframe=table) for name, table in tables.items()}
     return {f"test/{name}": panel for name, panel in shown.items()}
 

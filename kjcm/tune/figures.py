@@ -9,6 +9,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from kjcm.analysis.content import Column, Figure, Table
+from kjcm.metrics import metric_of
 from kjcm.plot.style import BLUE, GREY, INK, ORANGE, canvas, picture
 
 
@@ -46,7 +47,7 @@ def history(study: Study, metric: str, synthetic: bool) -> Figure:
                 *zip(*pruned, strict=True), "o", color=GREY, markersize=5, label="pruned: its last epoch"
             )
             hollow.set_markerfacecolor("white")
-        axes.set(xlabel="trial", ylabel=f"{metric} of the validation rows")
+        axes.set(xlabel="trial", ylabel=f"{metric_of(metric).label} of the validation rows")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(0.03, 0.08)
         axes.grid(axis="y")

@@ -40,8 +40,9 @@ def blank_pictures() -> Iterator[None]:
     from matplotlib.figure import Figure
 
     with pytest.MonkeyPatch.context() as patched:
-        for name in ("flow_chart", "precision_by_size", "sizes_by_precision", "model_intervals"):
-            patched.setattr(f"kjcm.report.figures.{name}", lambda *_, **__: Figure(figsize=(1, 1)))
+        for name in ("tables.draw_flow", "tables.draw_precision_by_size", "tables.draw_sizes_by_precision",
+                     "result.draw_intervals"):  # fmt: skip
+            patched.setattr(f"kjcm.report.{name}", lambda *_, **__: Figure(figsize=(1, 1)))
         yield
 
 

@@ -18,9 +18,11 @@ from PIL import Image
 
 from kjcm.analysis.content import Estimate
 from kjcm.analysis.statistics import Regression
+from kjcm.plot.curves import draw_intervals
+from kjcm.plot.flow import draw_flow
 from kjcm.plot.font import FAMILY, font_path
+from kjcm.plot.groups import draw_precision_by_size, draw_sizes_by_precision
 from kjcm.plot.style import SYNTHETIC, WIDTH, png, svg
-from kjcm.report.figures import flow_chart, model_intervals, precision_by_size, sizes_by_precision
 
 # The paper's Fig. 1.
 FLOW: dict[str, Any] = {
@@ -60,10 +62,10 @@ def points(groups: int = 60) -> pd.DataFrame:
 
 def drawings(synthetic: bool = False) -> dict[str, Callable[[], Figure]]:
     return {
-        "flow": lambda: flow_chart(FLOW, synthetic),
-        "points": lambda: precision_by_size(points(), FIT, synthetic=synthetic),
-        "sizes": lambda: sizes_by_precision(SIZES, synthetic=synthetic),
-        "models": lambda: model_intervals(ACCURACY, synthetic=synthetic),
+        "flow": lambda: draw_flow(FLOW, synthetic),
+        "points": lambda: draw_precision_by_size(points(), FIT, synthetic=synthetic),
+        "sizes": lambda: draw_sizes_by_precision(SIZES, synthetic=synthetic),
+        "models": lambda: draw_intervals(ACCURACY, synthetic=synthetic),
     }
 
 
@@ -114,12 +116,12 @@ def test_png_has_ink_and_svg_needs_no_font_and_no_network(name: str) -> None:
 
 def test_hangul_is_drawn_with_the_reports_own_typeface(recwarn: pytest.WarningsRecorder) -> None:
     """A glyph that no typeface has would draw a warning."""
-    png(precision_by_size(points(), FIT, synthetic=False))
+    png(draw_precision_by_size(points(), FIT, synthetic=False))
     assert [str(warning.message) for warning in recwarn if "Glyph" in str(warning.message)] == []
 
 
 def test_flow_chart_of_two_files_has_the_articles_numbers() -> None:
-    assert sorted(texts(flow_chart(FLOW, False))) == sorted(
+    assert sorted(texts(draw_flow(FLOW, False))) == sorted(
         [
             "5th KWCS\n(n = 50,205)",
             "6th KWCS\n(n = 50,538)",
@@ -133,11 +135,11 @@ def test_flow_chart_of_two_files_has_the_articles_numbers() -> None:
             "Evaluation",
         ]
     )
-    assert "Twin of the 5th KWCS\n(n = 50,205)" in texts(flow_chart(FLOW, True))
+    assert "Twin of the 5th KWCS\n(n = 50,205)" in texts(draw_flow(FLOW, True))
 
 
 def test_flow_chart_of_one_file_leaves_out_what_has_no_rows() -> None:
-    assert sorted(texts(flow_chart(ONE_FILE, False, model="SVM"))) == sorted(
+    assert sorted(texts(draw_flow(ONE_FILE, False, model="SVM"))) == sorted(
         [
             "Data file\n(n = 5,000)",
             "Left out: cannot be used\n(n = 3)",
@@ -155,7 +157,7 @@ def test_flow_chart_of_one_file_leaves_out_what_has_no_rows() -> None:
 
 @pytest.mark.parametrize("flow", [FLOW, ONE_FILE, {**FLOW, "test": 0, "below_cutoff": 0}])
 def test_flow_chart_has_room_for_every_text_and_box(flow: dict[str, Any]) -> None:
-    figure = flow_chart(flow, True)
+    figure = draw_flow(flow, True)
     figure.draw_without_rendering()
     axes = axes_of(figure)
     boxes = [patch.get_window_extent() for patch in axes.patches]
@@ -169,7 +171,7 @@ def test_flow_chart_has_room_for_every_text_and_box(flow: dict[str, Any]) -> Non
 
 def test_scatter_draws_every_group_and_the_line() -> None:
     frame = points()
-    figure = precision_by_size(frame, FIT, synthetic=False)
+    figure = draw_precision_by_size(frame, FIT, synthetic=False)
     axes = axes_of(figure)
     drawn = dots(axes)
     expected = frame.sort_values("major", kind="stable")[["n_train", "precision"]].to_numpy()
@@ -184,18 +186,18 @@ def test_scatter_draws_every_group_and_the_line() -> None:
     assert y.min() >= 0 and y.max() <= 1
     assert "R² = 0.48, p < 0.001" in texts(figure)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == sorted(set(frame["major"]))
-    assert "p = 0.012" in " ".join(texts(precision_by_size(frame, replace(FIT, p=0.0123), synthetic=False)))
+    assert "p = 0.012" in " ".join(texts(draw_precision_by_size(frame, replace(FIT, p=0.0123), synthetic=False)))
 
 
 def test_groups_of_one_size_with_precision_zero_do_not_hide_each_other() -> None:
     frame = points().assign(n_train=20.0, precision=0.0)
-    heights = np.sort(dots(axes_of(precision_by_size(frame, None, synthetic=False)))[:, 1])
+    heights = np.sort(dots(axes_of(draw_precision_by_size(frame, None, synthetic=False)))[:, 1])
     assert len(heights) == 60 and np.diff(heights).min() > 0
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(0.9, -0.5), (-0.4, 1.2)])
 def test_the_line_stays_between_nothing_and_one(slope: float, intercept: float) -> None:
-    axes = axes_of(precision_by_size(points(), replace(FIT, slope=slope, intercept=intercept), synthetic=False))
+    axes = axes_of(draw_precision_by_size(points(), replace(FIT, slope=slope, intercept=intercept), synthetic=False))
     (line,) = axes.lines
     heights = np.asarray(line.get_ydata(), float)
     assert len(heights) and heights.min() >= 0 and heights.max() <= 1
@@ -226,7 +228,7 @@ def names_of(figure: Figure) -> list[Annotation]:
 
 def test_scatter_names_the_farthest_groups() -> None:
     frame = points()
-    names = [name.get_text() for name in names_of(precision_by_size(frame, FIT, synthetic=False))]
+    names = [name.get_text() for name in names_of(draw_precision_by_size(frame, FIT, synthetic=False))]
     assert len(names) == 6
     assert {f"{frame['code'][row]} {frame['title'][row]}" for row in (0, 1)} <= set(names)
 
@@ -235,24 +237,24 @@ def test_names_of_crowded_points_leave_each_other_room() -> None:
     frame = points()
     frame.loc[:15, "n_train"] = np.arange(800, 832, 2)
     frame.loc[:15, "precision"] = 0.0
-    names = names_of(precision_by_size(frame, FIT, synthetic=False))
+    names = names_of(draw_precision_by_size(frame, FIT, synthetic=False))
     assert 2 <= len(names) <= 6
 
 
 def test_scatter_without_a_line_names_none() -> None:
-    figure = precision_by_size(points(2), None, synthetic=False)
+    figure = draw_precision_by_size(points(2), None, synthetic=False)
     assert not axes_of(figure).lines and not names_of(figure)
     assert not [text for text in texts(figure) if "R²" in text]
 
 
 def test_titles_are_no_formulas_of_the_drawing_program() -> None:
     frame = points().assign(title="$\\frac{1}$ <b>")
-    assert any("$\\frac{1}$ <b>" in text for text in texts(precision_by_size(frame, FIT, synthetic=False)))
-    png(precision_by_size(frame, FIT, synthetic=False))
+    assert any("$\\frac{1}$ <b>" in text for text in texts(draw_precision_by_size(frame, FIT, synthetic=False)))
+    png(draw_precision_by_size(frame, FIT, synthetic=False))
 
 
 def test_boxes_show_sizes_and_third_quartiles() -> None:
-    figure = sizes_by_precision(SIZES, synthetic=False)
+    figure = draw_sizes_by_precision(SIZES, synthetic=False)
     axes = axes_of(figure)
     np.testing.assert_array_equal(
         dots(axes)[:, 1], np.concatenate([np.sort(part) for pair in SIZES.values() for part in pair])
@@ -272,11 +274,11 @@ def test_boxes_show_sizes_and_third_quartiles() -> None:
 
 
 def test_a_side_without_groups_says_so() -> None:
-    assert "no group" in texts(sizes_by_precision({"K-JCM": ([], [10.0])}, synthetic=False))
+    assert "no group" in texts(draw_sizes_by_precision({"K-JCM": ([], [10.0])}, synthetic=False))
 
 
 def test_intervals_show_every_model_from_the_top() -> None:
-    figure = model_intervals(ACCURACY, synthetic=False)
+    figure = draw_intervals(ACCURACY, synthetic=False)
     axes = axes_of(figure)
     np.testing.assert_array_equal(dots(axes), [(estimate.mean, place) for place, (_, estimate) in enumerate(ACCURACY)])
     assert [np.asarray(line.get_xdata(), float).tolist() for line in axes.lines] == [[0.8402, 0.849], [0.855, 0.866]]
@@ -290,8 +292,8 @@ def test_intervals_show_every_model_from_the_top() -> None:
 
 
 def test_intervals_for_a_narrow_screen_name_the_models_above_them() -> None:
-    figure = model_intervals(ACCURACY, synthetic=True, narrow=True)
-    wide = axes_of(model_intervals(ACCURACY, synthetic=True))
+    figure = draw_intervals(ACCURACY, synthetic=True, narrow=True)
+    wide = axes_of(draw_intervals(ACCURACY, synthetic=True))
     axes = axes_of(figure)
     np.testing.assert_array_equal(dots(axes), dots(wide))
     assert figure.get_figwidth() * 96 < 390 - 40  # a telephone's width in CSS pixels, without the page's margins

@@ -11,9 +11,9 @@ from fontTools.ttLib import TTFont
 
 from kjcm.analysis.content import NOT_RUN, Column, Estimate, Figure, Table
 from kjcm.analysis.formats import show
+from kjcm.plot.curves import draw_intervals
 from kjcm.plot.font import FAMILY, embedded, font_path
 from kjcm.plot.style import svg
-from kjcm.report.figures import model_intervals
 from kjcm.report.page import DOI, Header, Section, page
 from kjcm.survey.twin import read_vocabulary
 from tests.conftest import ROOT
@@ -48,7 +48,7 @@ def figure() -> Figure:
     rows = [("K-JCM", Estimate(0.84, None, 0.83, 0.85)), ("전문가", Estimate(0.5))]
     data = Table("figure_9_data", "Drawn", (Column("model"),), (("K-JCM",),))
     alt = 'Accuracy of "two" <models>'
-    return Figure("figure_9", "Models", lambda: model_intervals(rows, synthetic=True), alt, data, ("A note.",))
+    return Figure("figure_9", "Models", lambda: draw_intervals(rows, synthetic=True), alt, data, ("A note.",))
 
 
 def sections() -> list[Section]:
@@ -305,7 +305,7 @@ def test_figures_do_not_break_and_a_claim_names_the_paper_once() -> None:
 
 def test_a_narrow_screen_gets_a_picture_of_its_own_where_there_is_one() -> None:
     rows = [("K-JCM", Estimate(0.84, None, 0.83, 0.85))]
-    narrow = replace(figure(), draw_narrow=lambda: model_intervals(rows, synthetic=True, narrow=True))
+    narrow = replace(figure(), draw_narrow=lambda: draw_intervals(rows, synthetic=True, narrow=True))
     one = page(Header("Title", []), True, [Section("scores", "Scores", "", [narrow])])
     both = page(Header("Title", []), True, [Section("scores", "Scores", "", [figure()])])
     assert one.count("<source media=") == 1 and one.count('<figure class="fits">') == 1
