@@ -1,6 +1,6 @@
 """Errors that are the user's to mend: each names the place, the offending values and the remedy."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 SHOWN = 5  # values shown of a longer list
 CUT = 40  # characters of a respondent's text that a message may show
@@ -44,6 +44,15 @@ def some(values: Iterable[object]) -> str:
     texts = [repr(str(value)[:CUT]) for value in values]
     more = len(texts) - SHOWN
     return ", ".join(texts[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def require_columns(
+    place: object, columns: Iterable[object], needed: Iterable[object], remedy: Callable[[], str] = str
+) -> None:
+    """Raise KjcmError unless `needed` are all among a table's `columns`; what `remedy` returns ends the message."""
+    own = list(map(str, columns))
+    if missing := [name for name in map(str, needed) if name not in own]:
+        raise KjcmError(f"{place}: has no column {some(missing)}; its columns are {some(own)}. {remedy()}".rstrip())
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:

@@ -11,11 +11,12 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from kjcm.errors import KjcmError, first_line, some
+from kjcm.errors import KjcmError, first_line, require_columns, some
 
 MOST = 64 << 20  # bytes of a record
 MOST_FRAME = 2 << 30  # bytes of a Parquet record, as it is stored and as it is unpacked
 MOST_ROWS = 10**7  # of a Parquet record
+UNCHANGED = "Use an unchanged copy, or make it again."
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -65,7 +66,7 @@ def _require_regular(state: os.stat_result, most: int) -> None:
 def damaged(file: Path, error: BaseException | str) -> KjcmError:
     """Return the error of a record that is missing or damaged."""
     why = error if isinstance(error, str) else (isinstance(error, OSError) and error.strerror) or first_line(error)
-    return KjcmError(f"{file}: missing or damaged ({why}). Use an unchanged copy, or make it again.")
+    return KjcmError(f"{file}: missing or damaged ({why}). {UNCHANGED}")
 
 
 def read_json(file: Path, shape: Shape = object) -> Any:
@@ -186,8 +187,7 @@ def read_frame(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     require_regular(file)
     try:
         with pq.ParquetFile(file) as stored:
-            if missing := [name for name in columns or () if name not in stored.schema_arrow.names]:
-                raise ValueError(f"it has no column {some(missing)}")
+            require_columns(file, stored.schema_arrow.names, columns or (), lambda: UNCHANGED)
             if nested := [field.name for field in stored.schema_arrow if pa.types.is_nested(field.type)]:
                 raise ValueError(f"the cells of {some(nested)} are lists or mappings")
             about = stored.metadata
@@ -197,5 +197,7 @@ def read_frame(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
             table = stored.read(columns=list(columns) if columns is not None else None)
         table.validate(full=True)  # texts that are not UTF-8
         return table.to_pandas(ignore_metadata=True, date_as_object=True)  # type: ignore[no-any-return]
+    except KjcmError:
+        raise
     except Exception as error:  # pyarrow and pandas have an exception for each kind of damage
         raise damaged(file, error) from None

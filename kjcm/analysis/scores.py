@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kjcm.confusion import Counts, averages, counts, precision_recall_f1
-from kjcm.errors import KjcmError, some
+from kjcm.errors import KjcmError, require_columns, some
 from kjcm.metrics import TOP
 
 Strings = NDArray[np.object_]
@@ -125,7 +125,9 @@ def answers_of(frame: pd.DataFrame, place: str) -> Answers:
     """
     codes, prob = ([f"{name}_{k}" for k in range(1, WIDTH + 1)] for name in ("code", "prob"))
     known = [name for name in ("cluster", "seen", "text") if name in frame]
-    require_columns(frame, ["id", "code", *codes, *prob], place)
+    require_columns(place, frame.columns, ["id", "code", *codes, *prob], lambda: AGAIN)
+    if frame.empty:
+        raise KjcmError(f"{place}: no rows. Give the run test rows and make it again.")
     require_filled(frame, ["id", "code", *known], place)
     require_types(frame, prob, place)
     ids = frame["id"].astype(str)
@@ -148,14 +150,6 @@ def text_or_none(column: "pd.Series[Any]") -> Strings:
     values: Strings = column.astype(str).to_numpy(object, copy=True)
     values[column.isna().to_numpy()] = None
     return values
-
-
-def require_columns(frame: pd.DataFrame, names: Sequence[str], place: str) -> None:
-    """Raise KjcmError unless `frame` has rows and every column of `names`."""
-    if missing := [name for name in names if name not in frame]:
-        raise KjcmError(f"{place}: no column {some(missing)}. It has {some(frame.columns)}. {AGAIN}")
-    if frame.empty:
-        raise KjcmError(f"{place}: no rows. Give the run test rows and make it again.")
 
 
 def require_filled(frame: pd.DataFrame, names: Sequence[str], place: str) -> None:

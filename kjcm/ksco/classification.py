@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.errors import ConfigError, KjcmError, require_columns, some
 from kjcm.read.cells import code_texts, tidy, without_decimals
 from kjcm.read.table import read_table
 
@@ -216,9 +216,8 @@ def read_classification(path: str | Path, above: Iterable[str] = ()) -> Classifi
     """
     table = read_table(path)
     table.columns = [tidy(str(name)).lower() for name in table.columns]
-    title = next((name for name in ("title", "title_ko") if name in table), None)
-    if "code" not in table or title is None:
-        raise KjcmError(f"{path}: needs the columns 'code' and 'title'; it has {some(table.columns)}.")
+    title = "title_ko" if "title_ko" in table and "title" not in table else "title"
+    require_columns(path, table.columns, ("code", title))
     table["code"] = list(map(tidy, code_texts(table["code"])))
     table = table[table["code"] != ""]
     twice = table["code"][table["code"].duplicated()]

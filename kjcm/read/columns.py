@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from kjcm.errors import KjcmError, some
+from kjcm.errors import KjcmError, require_columns, some
 from kjcm.read.cells import code_text, tidy
 from kjcm.read.options import ReadOptions
 
@@ -50,12 +50,9 @@ def meant_columns(
     for name in own:
         spelt.setdefault(tidy(name), []).append(name)
     found = {role: [name] if name in own else spelt.get(tidy(name), []) for role, name in wanted.items() if name}
-    if missing := {role: str(wanted[role]) for role, names in found.items() if not names}:
-        advice = remedy.replace("{role}", next(iter(missing)))
-        raise KjcmError(
-            f"{place}: has no column {some(missing.values())}; its columns are {some(own)}.{hint()}"
-            f"{f' {advice}' if advice else ''}"
-        )
+    lacking = [role for role, names in found.items() if not names]
+    advice = remedy.replace("{role}", lacking[0] if lacking else "")
+    require_columns(place, own, [wanted[role] for role in lacking], lambda: f"{hint()} {advice}".strip())
     if several := [names for names in found.values() if len(names) > 1]:
         raise KjcmError(f"{place}: several columns are named {some(several[0])}. Give every column a name of its own.")
     return {role: names[0] for role, names in found.items()}

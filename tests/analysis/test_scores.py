@@ -236,7 +236,7 @@ def test_answers_without_probabilities_are_read() -> None:
 
 
 BROKEN = {
-    "column": (lambda frame: frame.drop(columns=["code_7"]), "no column 'code_7'"),
+    "column": (lambda frame: frame.drop(columns=["code_7"]), "has no column 'code_7'"),
     "rows": (lambda frame: frame.iloc[:0], "no rows"),
     "twice": (lambda frame: frame.assign(id=["a", "b", "b", *frame["id"][3:]]), "column id: 'b' more than once"),
     "code": (lambda frame: frame.assign(code=[None, *frame["code"][1:]]), "column code: empty in 1 rows .*'w5-0'"),

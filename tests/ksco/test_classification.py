@@ -186,8 +186,8 @@ def test_refuses_codes_that_are_not_kscos(tmp_path: Path, text: str, shown: str)
     ("text", "shown"),
     [
         ("code,title\n1,a\n2,b\n1,c\n", "'1' stand more than once"),
-        ("code,name\n1,a\n", "'code' and 'title'"),
-        ("title\na\n", "'code' and 'title'"),
+        ("code,name\n1,a\n", "has no column 'title'"),
+        ("title\na\n", "has no column 'code'"),
         ("code,title,level\n1,a,first\n", "column 'level': 'first'"),
     ],
 )
