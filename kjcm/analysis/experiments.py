@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from kjcm.analysis.runs import with_tuples
+from kjcm.analysis.models import with_tuples
 from kjcm.errors import ConfigError, KjcmError, some
 
 NO_EXPERIMENTS = ("paper", "models")

@@ -23,7 +23,7 @@ AGAIN = "Remove the run and make it again."
 
 
 @dataclass(frozen=True, eq=False)
-class Coded:
+class CodeNumbers:
     """Answers as whole numbers, so that a resample costs four counts and no comparison of text.
 
     Attributes:
@@ -79,14 +79,14 @@ class Answers:
         return len(self.ids)
 
     @cached_property
-    def coded(self) -> Coded:
+    def coded(self) -> CodeNumbers:
         """The answers as whole numbers, made once."""
         numbers, codes = pd.factorize(np.concatenate([self.truth, self.codes[:, 0]]), sort=True)
         truth, first = np.split(numbers, 2)
         hits = self.codes == self.truth[:, None]
         width = self.codes.shape[1]
         rank = np.where(hits.any(axis=1), hits.argmax(axis=1), width)
-        return Coded(codes, truth, np.where(first < 0, len(codes), first), rank, width)
+        return CodeNumbers(codes, truth, np.where(first < 0, len(codes), first), rank, width)
 
     def take(self, rows: Flags | Integers) -> "Answers":
         """Return the answers of `rows`, a mask [rows] or row numbers."""

@@ -10,8 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kjcm.analysis.content import NOT_RUN, Estimate, Value
-from kjcm.analysis.runs import Listed, Model, Run, base_words, command_for
+from kjcm.analysis.models import Model, base_words, command_for
 from kjcm.analysis.scores import Answers, per_group
+from kjcm.analysis.selection import Listed, Run
 from kjcm.analysis.statistics import Resamples, estimates, five_numbers, interval, quartiles, regression
 from kjcm.confusion import precision_recall_f1
 from kjcm.ksco.classification import Classification
@@ -72,7 +73,7 @@ class Study:
     @cached_property
     def base(self) -> tuple[str, ...]:
         """The words of a command that all models of the study share."""
-        return base_words(self.anchor, self.models[self.anchor.name])
+        return base_words(self.anchor.words, self.models[self.anchor.name])
 
     def applies(self, key: str) -> bool:
         """Return whether the study needs a model, and its data allow it; one that is run always applies."""

@@ -18,7 +18,7 @@ from kjcm.model.packing import Resident, capacity, pack, padded
 from kjcm.text.tokens import Tokens
 
 Batch = dict[str, Tensor]
-Rows = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Labelled:
     """Tokenised rows with their class indices: [rows]."""
 
     tokens: Tokens
-    labels: Rows
+    labels: Indices
 
 
 class TokenBatches(Dataset[Batch]):
@@ -35,7 +35,7 @@ class TokenBatches(Dataset[Batch]):
     def __init__(self, data: Labelled, pad: int, packed: bool) -> None:
         self.data, self.pad, self.packed = data, pad, packed
 
-    def __getitem__(self, item: tuple[Rows, int]) -> Batch:
+    def __getitem__(self, item: tuple[Indices, int]) -> Batch:
         """Return the texts' tensors, labels and rows [rows], and of_rows (rows on all processes).
 
         The texts' tensors are what `kjcm.model.packing.pack` or `padded` returns.
@@ -53,7 +53,7 @@ class TokenBatches(Dataset[Batch]):
 class RowBlocks(Dataset[Batch]):
     """The rows of many steps: item (rows, their number) -> rows [rows]; the tokens lie on the device already."""
 
-    def __getitem__(self, item: tuple[Rows, int]) -> Batch:
+    def __getitem__(self, item: tuple[Indices, int]) -> Batch:
         """Return the row numbers."""
         return {"rows": torch.from_numpy(item[0])}
 
@@ -76,7 +76,7 @@ def _leave_with_parent(worker: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-class Batches(Sampler[tuple[Rows, int]]):
+class Batches(Sampler[tuple[Indices, int]]):
     """Which rows make each batch of an epoch, and which of them are this process's.
 
     Training: a permutation by (seed, epoch), cut into batches of `size` over all processes together, each process
@@ -84,7 +84,7 @@ class Batches(Sampler[tuple[Rows, int]]):
     each process taking every `world`-th batch.
     """
 
-    def __init__(self, lengths: Rows, size: int, *, seed: int | None, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, lengths: Indices, size: int, *, seed: int | None, rank: int = 0, world: int = 1) -> None:
         self.lengths, self.size, self.seed, self.rank, self.world = lengths, size, seed, rank, world
         self.epoch, self._begin = 0, (0, 0)
         if seed is None and world > 1:  # a process without a batch would not measure, and the others wait for it
@@ -102,7 +102,7 @@ class Batches(Sampler[tuple[Rows, int]]):
         batches = -(-len(self.lengths) // self.size)
         return batches if self.seed is not None else len(range(self.rank, batches, self.world))
 
-    def __iter__(self) -> Iterator[tuple[Rows, int]]:
+    def __iter__(self) -> Iterator[tuple[Indices, int]]:
         if self.seed is None:
             order = np.argsort(self.lengths, kind="stable").astype(np.int64)
             for begin in range(self.rank * self.size, len(order), self.world * self.size):
@@ -116,7 +116,7 @@ class Batches(Sampler[tuple[Rows, int]]):
             yield batch[self.rank :: self.world], len(batch)
 
 
-def epoch_order(rows: int, seed: int, epoch: int) -> Rows:
+def epoch_order(rows: int, seed: int, epoch: int) -> Indices:
     """Return the order of the training rows in an epoch: [rows]."""
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(rows).astype(np.int64)
 

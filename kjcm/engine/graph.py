@@ -49,16 +49,16 @@ class Steps:
         return graph.replay
 
 
-State = dict[str, Tensor]
+Buffers = dict[str, Tensor]
 
 
-def copied(state: Mapping[str, Tensor]) -> State:
+def copied(state: Mapping[str, Tensor]) -> Buffers:
     """Return a copy of an optimiser's state of one weight."""
     return {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def restore(
-    weights: list[Tensor], values: list[Tensor], optimizer: torch.optim.Optimizer, state: Mapping[Tensor, State]
+    weights: list[Tensor], values: list[Tensor], optimizer: torch.optim.Optimizer, state: Mapping[Tensor, Buffers]
 ) -> None:
     """Put weights and optimiser state back in place; state that is not in `state` becomes zero, as a new one is."""
     with torch.no_grad():

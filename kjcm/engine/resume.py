@@ -13,7 +13,7 @@ from torch import Tensor
 from kjcm.engine.lightning_internals import averaged_weights, checkpoint_of
 from kjcm.errors import KjcmError
 
-State = dict[str, Any]
+TrainingState = dict[str, Any]
 
 STEPS_A_TURN = 8  # several processes agree on what to do, which waits for their devices, this seldom
 
@@ -36,7 +36,7 @@ class Saving(Checkpoint):
 
     def __init__(
         self,
-        save: Callable[[int, State], object],
+        save: Callable[[int, TrainingState], object],
         every: float,
         asked: Callable[[], int],
         leave: Callable[[int], None],
@@ -85,12 +85,12 @@ class Saving(Checkpoint):
                 weights = averaged_weights(trainer) or pl_module.state_dict()
                 self.best_weights = {name: value.cpu().clone() for name, value in weights.items()}
 
-    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: State) -> None:
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: TrainingState) -> None:
         """Send the best weights along, and whether the training stops here."""
         best = {"value": self.best_value, "weights": self.best_weights, "epoch": self.best_epoch}
         checkpoint["saving"] = {"best": best, "stop": bool(trainer.should_stop)}
 
-    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: State) -> None:
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: TrainingState) -> None:
         """Take them back; a training that had stopped early stays so."""
         best = checkpoint["saving"]["best"]
         self.best_value, self.best_weights, self.best_epoch = best["value"], best["weights"], best["epoch"]

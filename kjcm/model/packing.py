@@ -10,19 +10,19 @@ from torch import Tensor
 
 from kjcm.text.tokens import Tokens
 
-Rows = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 ROUND = 64  # tokens of a batch come in multiples of it: a CPU's kernels are made anew for every number of tokens
 
 
-def padded(tokens: Tokens, rows: Rows, pad: int) -> dict[str, Tensor]:
+def padded(tokens: Tokens, rows: Indices, pad: int) -> dict[str, Tensor]:
     """Return a padded batch: input_ids and attention_mask [texts, longest]."""
     ids = tokens.padded(rows, pad)
     mask = np.arange(ids.shape[1])[None, :] < tokens.lengths[rows][:, None]
     return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
 
-def pack(tokens: Tokens, rows: Rows) -> dict[str, Tensor]:
+def pack(tokens: Tokens, rows: Indices) -> dict[str, Tensor]:
     """Return a packed batch: input_ids and positions [tokens], filler at the end, and where the texts lie.
 
     Beside them places [tokens of texts], starts [texts + 1] and valid [texts, 1, 1, longest], as
@@ -75,7 +75,7 @@ class Resident:
 
     @classmethod
     def of(
-        cls, tokens: Tokens, labels: Rows, *, pad: int, size: int, capacity: int, device: torch.device, varlen: bool
+        cls, tokens: Tokens, labels: Indices, *, pad: int, size: int, capacity: int, device: torch.device, varlen: bool
     ) -> "Resident":
         """Bring tokens and labels to a device."""
         ids, starts, marks = (torch.from_numpy(array).to(device) for array in (tokens.ids, tokens.starts, labels))
@@ -125,7 +125,7 @@ class Resident:
         }
 
 
-def capacity(lengths: Rows, orders: Iterable[Rows], size: int, multiple: int = 64) -> int:
+def capacity(lengths: Indices, orders: Iterable[Indices], size: int, multiple: int = 64) -> int:
     """Return the tokens of the largest batch when rows of `lengths` come in `orders`, rounded up."""
     most = 0
     for order in orders:

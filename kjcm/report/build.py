@@ -14,9 +14,7 @@ from kjcm.errors import KjcmError, some
 from kjcm.files import atomic, write_json, write_text
 from kjcm.plot.style import png, svg
 from kjcm.records import read_json
-from kjcm.report import disagreements as review
-from kjcm.report import further, result, tables
-from kjcm.report import probabilities as triage
+from kjcm.report import disagreements, further, probabilities, result, tables
 from kjcm.report.ours import figures_of
 from kjcm.report.page import Section, page
 from kjcm.report.paper import Printed, counts_of_verdicts, load_paper, verdict_table
@@ -35,17 +33,17 @@ BESIDE = "_verdicts"  # how the key of a table ends that has the paper's figures
 Maker = Callable[[Study, Experiment], Sequence[Content]]
 
 
-def makers(verdicts: review.Verdicts, paper: Mapping[str, Printed]) -> dict[str, Maker]:
+def makers(verdicts: disagreements.Verdicts, paper: Mapping[str, Printed]) -> dict[str, Maker]:
     """Return the functions that an experiment may name."""
     plain: tuple[Maker, ...] = (
         tables.flow_chart, tables.wording_examples, tables.example_output, tables.evaluation_metrics, tables.precision_by_size,
         tables.precision_by_major, tables.every_group, tables.top_k, tables.sizes_by_precision, tables.own_common_and_all,
         further.comparisons, further.digits, further.texts, further.waves, further.head_and_tail, further.all_groups,
-        further.search, further.runs_found, triage.calibration, triage.triage,
+        further.search, further.runs_found, probabilities.calibration, probabilities.triage,
     )  # fmt: skip
     judged = {
-        f"judged_{verdict.replace(' ', '_')}": partial(review.judged, verdict=verdict, verdicts=verdicts)
-        for verdict in review.VERDICTS
+        f"judged_{verdict.replace(' ', '_')}": partial(disagreements.judged, verdict=verdict, verdicts=verdicts)
+        for verdict in disagreements.VERDICTS
     }
     return {**{maker.__name__: maker for maker in plain}, **judged, "result": partial(result.result, paper=paper)}
 
@@ -55,7 +53,7 @@ def require_free(out: Path, study_hash: str, overwrite: bool, only: Sequence[str
 
     Args:
         out: the folder to write.
-        study_hash: of the data and the classification, see `kjcm.analysis.runs.study_hash`.
+        study_hash: of the data and the classification, see `kjcm.analysis.selection.study_hash`.
         overwrite: replace another study's report, and one with more sections.
         only: experiments to build, () for all.
 
@@ -101,12 +99,12 @@ def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged:
     place = experiments.folder()
     wanted = experiments.load_experiments(place, tuple(only))
     paper = load_paper(place / "paper.yaml")
-    verdicts = review.read_verdicts(judged) if judged else {}
-    to_judge = review.disagreements(study, verdicts) if MAIN in study.runs else None
+    verdicts = disagreements.read_verdicts(judged) if judged else {}
+    to_judge = disagreements.disagreements(study, verdicts) if MAIN in study.runs else None
     if to_judge:
-        review.require_kept(out / review.FILE, verdicts)
+        disagreements.require_kept(out / disagreements.FILE, verdicts)
         if judged:
-            review.require_known(verdicts, to_judge, judged)
+            disagreements.require_known(verdicts, to_judge, judged)
     ours = figures_of(study)
     whole = verdict_table(paper, ours, study.comparable)
     functions = makers(verdicts, paper)
@@ -126,7 +124,7 @@ def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged:
     for one in contents.values():
         write_content(out, one)
     if to_judge:
-        _write_csv(out / review.FILE, to_judge)
+        _write_csv(out / disagreements.FILE, to_judge)
     write_text(out / PAGE, text)
     return whole
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kjcm.analysis.content import Column, Estimate, Figure, Table, Value
 from kjcm.analysis.experiments import Experiment
-from kjcm.analysis.runs import Run
+from kjcm.analysis.selection import Run
 from kjcm.analysis.study import Study, mean_of
 from kjcm.confusion import precision_recall_f1
 from kjcm.ksco.classification import MANAGERS

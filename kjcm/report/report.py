@@ -9,12 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from kjcm.analysis.content import Table
 from kjcm.analysis.experiments import folder
-from kjcm.analysis.runs import Run, choose_anchor, find_runs, load_models, path_word, select, study_hash
+from kjcm.analysis.models import load_models, path_word
+from kjcm.analysis.selection import Run, choose_anchor, find_runs, select, study_hash
 from kjcm.analysis.study import MAIN, Study
 from kjcm.config.overrides import word_key
 from kjcm.errors import KjcmError, counted, first_line
 from kjcm.ksco.classification import load_classification
-from kjcm.report import disagreements as review
+from kjcm.report import disagreements
 from kjcm.report.build import PAGE, build, require_free
 from kjcm.report.paper import counts_of_verdicts
 from kjcm.runs.contents import recorded_data
@@ -59,7 +60,7 @@ def build_report(config: Config, words: Sequence[str]) -> None:
 def _command(words: Sequence[str], judged: Path | None) -> str:
     """Return the command that makes the same page, in whatever folder: it does not name `out`."""
     own = [word for word in words if word_key(word) in OF_A_PAGE]
-    if judged is not None and review.read_verdicts(judged):
+    if judged is not None and disagreements.read_verdicts(judged):
         own.append(f"review={path_word(judged)}")
     return command_line(["kjcm", "report", *own])
 
@@ -115,7 +116,7 @@ def _judged(given: str | None, out: Path) -> Path | None:
     """Return the file with a person's verdicts: the one given, or the one that an earlier report wrote into `out`."""
     if given is not None:
         return Path(given).expanduser()
-    earlier = out / review.FILE
+    earlier = out / disagreements.FILE
     return earlier if earlier.is_file() else None
 
 

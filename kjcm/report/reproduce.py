@@ -8,7 +8,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.analysis.experiments import folder
-from kjcm.analysis.runs import Model, load_models, path_word, study_hash, words_for
+from kjcm.analysis.models import Model, load_models, path_word, words_for
+from kjcm.analysis.selection import study_hash
 from kjcm.config.checks import check
 from kjcm.config.commands import ReproduceConfig, TrainConfig
 from kjcm.config.composition import without_hydra

@@ -8,7 +8,7 @@ from typing import Any
 from kjcm.analysis.content import Column, Estimate, Figure, Table, Value, metric_column
 from kjcm.analysis.experiments import Experiment
 from kjcm.analysis.formats import show
-from kjcm.analysis.runs import Run
+from kjcm.analysis.selection import Run
 from kjcm.analysis.study import MAIN, Study
 from kjcm.errors import counted
 from kjcm.plot.curves import draw_intervals

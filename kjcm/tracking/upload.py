@@ -27,7 +27,7 @@ WEIGHTS = (
 )  # of the model folder: nothing learnt from texts but weights
 
 
-def share(tracker: "Tracker", config: Config, path: Path, rows: Rows, report: Mapping[str, Any]) -> None:
+def upload_results(tracker: "Tracker", config: Config, path: Path, rows: Rows, report: Mapping[str, Any]) -> None:
     """Give a W&B run what came of its training, as far as nothing fails.
 
     Args:

@@ -28,7 +28,7 @@ from kjcm.runs.results import Outcome
 from kjcm.survey.inputs import Config
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.text.tokenizer import holds_kobert
-from kjcm.tracking.upload import share
+from kjcm.tracking.upload import upload_results
 from kjcm.training.checkpoints import tidy_up
 from kjcm.training.fit import Fitted, Prepared, fitted_and_measured
 from kjcm.training.parts import chooses_weights, learning_of, require_parts, train_limit
@@ -89,7 +89,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
             report = _report(config, folder, prepared, fitted, outcome)
             write_card(folder.path, config, rows, report, __version__)
             if "wandb" in config["logger"]:
-                share(loggers[list(config["logger"]).index("wandb")], config, folder.path, rows, report)
+                upload_results(loggers[list(config["logger"]).index("wandb")], config, folder.path, rows, report)
         total = time.perf_counter() - begin
         seconds = {"prepare": ready - begin, "fit": fitted.seconds, "capture": fitted.capture, "total": total}
         finish(folder, report, seconds)

@@ -34,7 +34,7 @@ log = logging.getLogger("kjcm")
 
 
 @dataclass(frozen=True)
-class About:
+class StudyReport:
     """A study, and what is said of it.
 
     Attributes:
@@ -89,7 +89,7 @@ def value_text(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def conclude(about: About) -> None:
+def conclude(about: StudyReport) -> None:
     """Say which trial is the best, and the command that trains and evaluates it.
 
     Raises:
@@ -122,12 +122,12 @@ def _said(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no trials"
 
 
-def _run_of(about: About, trial: FrozenTrial) -> str:
+def _run_of(about: StudyReport, trial: FrozenTrial) -> str:
     name = trial.user_attrs.get(RUN)
     return str(about.folder / name) if name else ""
 
 
-def write_results(about: About, importance: Mapping[str, float] | None = None) -> None:
+def write_results(about: StudyReport, importance: Mapping[str, float] | None = None) -> None:
     """Write study.json and trials.csv as the study now is; of processes that do so at once, the last one knows all.
 
     Args:
@@ -141,7 +141,7 @@ def write_results(about: About, importance: Mapping[str, float] | None = None) -
         write_text(about.folder / "trials.csv", "\ufeff" + as_csv(table_of(about)))
 
 
-def record_of(about: About, importance: Mapping[str, float] | None = None) -> dict[str, Any]:
+def record_of(about: StudyReport, importance: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Return what study.json holds."""
     best = best_trial(about.study)
     every = about.study.get_trials(deepcopy=False)
@@ -182,7 +182,7 @@ def importance_of(study: Study) -> dict[str, float] | None:
     return {key: float(share) for key, share in found.items()} if all(map(math.isfinite, found.values())) else None
 
 
-def table_of(about: About) -> Table:
+def table_of(about: StudyReport) -> Table:
     """Return all trials, the best first, then those that were not completed."""
     sign = -1 if about.how["direction"] == "maximize" else 1
 
@@ -208,7 +208,7 @@ def table_of(about: About) -> Table:
     )
 
 
-def write_all(about: About) -> None:
+def write_all(about: StudyReport) -> None:
     """Write the results, and the study's page with its figures and tables, into the study's folder."""
     for package in ("fontTools", "matplotlib"):
         logging.getLogger(package).setLevel(logging.WARNING)
@@ -223,7 +223,7 @@ def write_all(about: About) -> None:
     write_text(about.folder / PAGE, text)
 
 
-def _of_the_best(about: About, shares: Mapping[str, float] | None) -> list[Section]:
+def _of_the_best(about: StudyReport, shares: Mapping[str, float] | None) -> list[Section]:
     """Return what there is to say once a trial is completed."""
     best, metric = best_trial(about.study), about.how["metric"]
     if best is None:
@@ -237,14 +237,14 @@ def _of_the_best(about: About, shares: Mapping[str, float] | None) -> list[Secti
     ]
 
 
-def _values(about: About, best: FrozenTrial) -> Table:
+def _values(about: StudyReport, best: FrozenTrial) -> Table:
     """Return the values of the best trial."""
     rows = tuple((key, literal(value)) for key, value in values_of(best).items())
     title = f"Trial {best.number}: {about.how['metric']} {value_text(best.value)} of the validation rows"
     return Table("best", title, (Column("key"), Column("value")), rows)
 
 
-def _lead(about: About) -> list[str]:
+def _lead(about: StudyReport) -> list[str]:
     how = about.how
     return [
         f"Trials: {_said(counts_of(about.study))}, of {about.wanted} wanted; sampler {how['sampler']}, seed "

@@ -29,7 +29,7 @@ from kjcm.survey.inputs import Config
 from kjcm.survey.rows import rows_of
 from kjcm.training.run import folder_of
 from kjcm.training.signals import signals
-from kjcm.tune.results import About, best_of, conclude, value_text, write_all, write_results
+from kjcm.tune.results import StudyReport, best_of, conclude, value_text, write_all, write_results
 from kjcm.tune.samplers import AGAIN, SAME, pruner_of, sampler_of
 from kjcm.tune.search import REASON, RUN, TAKEN, Search, open_study, storage_of, told
 from kjcm.tune.space import combinations, distributions_of, ends, values_of, word
@@ -81,7 +81,7 @@ def take_part(config: Config, words: Sequence[str]) -> None:
         study = open_study(
             storage_of(config["storage"], folder), name, definition, config["direction"], sampler, pruner
         )
-        about = About(
+        about = StudyReport(
             study=study, folder=folder, definition=definition, wanted=trials, keys=tuple(distributions), base=tuple(base),
             synthetic=rows.cohort.synthetic, how={key: config[key] for key in DEFINING},
         )  # fmt: skip
@@ -163,7 +163,7 @@ class Part:
         search: gives the trials.
     """
 
-    about: About
+    about: StudyReport
     search: Search
 
     def run(self, trial: Trial) -> None:

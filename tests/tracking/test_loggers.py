@@ -14,7 +14,7 @@ import yaml
 
 import kjcm
 from kjcm.analysis import findings
-from kjcm.tracking import wandb_run as tracker
+from kjcm.tracking import wandb_run
 from kjcm.triage.calibration import calibration_error
 from tests.conftest import LEARNS, SMALL, command
 from tests.tracking.offline import of_run, read
@@ -211,7 +211,7 @@ def online(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("WANDB_BASE_URL", address)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setattr(tracker, "CONNECT", 5)
+    monkeypatch.setattr(wandb_run, "CONNECT", 5)
 
 
 def test_a_wrong_key_leaves_the_run_offline(

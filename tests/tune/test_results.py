@@ -14,7 +14,7 @@ from kjcm.analysis.formats import as_csv
 from kjcm.errors import KjcmError
 from kjcm.files import write_json
 from kjcm.tune.figures import history, importance
-from kjcm.tune.results import About, best_of, conclude, importance_of, record_of, table_of
+from kjcm.tune.results import StudyReport, best_of, conclude, importance_of, record_of, table_of
 from kjcm.tune.samplers import AGAIN, SAME, SURPLUS
 from kjcm.tune.search import REASON, RUN
 from kjcm.tune.space import distributions_of
@@ -23,9 +23,9 @@ from kjcm.tune.trials import _value
 SPACE = distributions_of({"optim.lr": {"low": 1e-5, "high": 1.0, "log": True}, "seed": [0, 1]})
 
 
-def about(study: Study, folder: Path, direction: str = "maximize") -> About:
+def about(study: Study, folder: Path, direction: str = "maximize") -> StudyReport:
     how = {"metric": "accuracy", "direction": direction, "sampler": "tpe", "sampler_seed": 0, "pruner": "median"}
-    return About(study, folder, "0" * 64, 9, tuple(SPACE), ("experiment=k_jcm",), True, how)
+    return StudyReport(study, folder, "0" * 64, 9, tuple(SPACE), ("experiment=k_jcm",), True, how)
 
 
 def add(study: Study, state: TrialState, value: float | None = None, rate: float = 0.01, **attrs: object) -> None:

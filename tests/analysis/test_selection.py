@@ -12,19 +12,8 @@ import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from kjcm.analysis.runs import (
-    Model,
-    Run,
-    base_words,
-    choose_anchor,
-    command_for,
-    find_runs,
-    load_models,
-    refusal,
-    select,
-    study_hash,
-    words_for,
-)
+from kjcm.analysis.models import Model, base_words, command_for, load_models, words_for
+from kjcm.analysis.selection import Run, choose_anchor, find_runs, refusal, select, study_hash
 from kjcm.errors import KjcmError
 from tests.conftest import ROOT, command
 from tests.report.fixtures import MADE
@@ -287,7 +276,7 @@ def test_a_models_words_win_over_those_of_the_study() -> None:
 def test_what_makes_the_anchor_a_model_of_its_own_is_no_word_of_the_others(
     found: dict[str, list[Run]], study: Study, key: str
 ) -> None:
-    assert base_words(found[key][0], MODELS[key]) == survey_words(study.data)
+    assert base_words(found[key][0].words, MODELS[key]) == survey_words(study.data)
 
 
 @pytest.mark.parametrize("folder", ["runs", "/a b/c", "runs (2), old", "it's", "결과=1", "a{b}"])
