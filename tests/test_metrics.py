@@ -7,9 +7,10 @@ import torch
 
 from kjcm.engine.scores import Scores
 from kjcm.metrics import METRICS, metric_of, shown
-from kjcm.runs.listing import frame_of, ordered, over_seeds, show
+from kjcm.runs.listing import frame_of, ordered, over_seeds
 from kjcm.runs.results import result_lines
 from kjcm.runs.states import Entry
+from kjcm.runs.terminal import show
 from kjcm.tune.trials import direction_of
 
 OWN = {"matthews_corr": 0.25, "hinge_loss": 1.5}

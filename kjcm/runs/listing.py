@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,19 +10,15 @@ from typing import Any, get_args
 import pandas as pd
 
 from kjcm.errors import ConfigError, counted, some
-from kjcm.metrics import METRICS, Metric, metric_of
+from kjcm.metrics import Metric, metric_of
 from kjcm.runs.folder import read_identity
 from kjcm.runs.states import Entry, State, leaves, same_but_seeds
 
-RANKED = (  # on a narrow screen the first of these stay longest
-    "validation_f1_weighted", "f1_weighted", "accuracy", "validation_loss", "top_5_accuracy", "validation_accuracy",
-)  # fmt: skip
 VALIDATED = (
     "validation_f1_weighted",
     "validation_accuracy",
     "validation_loss",
 )  # a sweep is sorted by the first it has
-FOLDED = 24  # characters of a folder's line at least
 STATES: tuple[str, ...] = get_args(State)
 NOT_A_SETTING = ("state", "name", "seconds", "folder", "reason")
 
@@ -64,16 +59,18 @@ def frame_of(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFrame
     return frame.astype(dict.fromkeys([*metrics, "seconds"], float))
 
 
-def _is_metric(frame: pd.DataFrame, column: str) -> bool:
+def is_metric(frame: pd.DataFrame, column: str) -> bool:
+    """Tell whether a column contains a metric, or its mean or SD."""
     return re.sub("_(mean|sd)$", "", column) in frame.attrs.get("metrics", ())
 
 
-def _is_measured(frame: pd.DataFrame, column: str) -> bool:
+def is_measured(frame: pd.DataFrame, column: str) -> bool:
     """Tell whether a column contains metrics or seconds, and not settings."""
-    return _is_metric(frame, column) or column.startswith("seconds")
+    return is_metric(frame, column) or column.startswith("seconds")
 
 
-def _metric(column: str) -> Metric:
+def record_of(column: str) -> Metric:
+    """Return the record of a column's metric."""
     return metric_of(column.removesuffix("_mean").removeprefix("validation_"))
 
 
@@ -126,7 +123,7 @@ def over_seeds(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFra
     for _, rows in frame.groupby(group, sort=False):
         line: dict[str, Any] = {"name": rows["name"].iloc[0]}
         for column in rows.columns[1:]:
-            if _is_measured(frame, column):
+            if is_measured(frame, column):
                 line |= {f"{column}_mean": rows[column].mean(), f"{column}_sd": rows[column].std()}
             elif not column.startswith("seed"):  # where and how they ran may differ
                 line[column] = rows[column].iloc[0] if rows[column].astype(str).nunique() == 1 else None
@@ -149,7 +146,7 @@ def ordered(frame: pd.DataFrame, key: str | None) -> pd.DataFrame:
         near = get_close_matches(key, map(str, frame.columns), n=3, cutoff=0.5)
         meant = f"Near it are {', '.join(near)}. " if near else ""
         raise ConfigError(f"sort={key}: no such column. {meant}There are {', '.join(frame.columns)}.")
-    best_first = _is_metric(frame, column) and not _metric(column).lower_is_better
+    best_first = is_metric(frame, column) and not record_of(column).lower_is_better
     return frame.sort_values(column, ascending=not best_first, na_position="last", kind="stable", key=_comparable)
 
 
@@ -195,7 +192,7 @@ def _headings(name: str) -> set[str]:
     name = name.removesuffix("_mean")
     if "." in name:
         return {_plain(name), _plain(name.rpartition(".")[2])}
-    metric = _metric(name)
+    metric = record_of(name)
     leads = ("", "test ") if metric.name == name else ("val ", "validation ")
     return {_plain(lead + form) for lead in leads for form in (metric.name, metric.label)}
 
@@ -209,112 +206,3 @@ def _comparable(values: pd.Series) -> pd.Series:
     """Return a column's values as numbers, or all as texts where some are no numbers."""
     numbers = pd.to_numeric(values, errors="coerce")
     return numbers if numbers.notna().equals(values.notna()) else values.astype(str).where(values.notna())
-
-
-def for_a_screen(frame: pd.DataFrame, keep: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the columns that tell lines apart, the first metrics, those of `keep`, and the folder."""
-    always = {"n", "seconds", "seconds_mean", "folder", *keep}
-
-    def is_shown(name: str) -> bool:
-        if _is_metric(frame, name) and name not in always:
-            return _rank(name) <= len(RANKED) and bool(frame[name].notna().any())
-        alone = len(frame) == 1 and name in ("state", "name")
-        return name in always or alone or (name != "reason" and frame[name].astype(str).nunique() > 1)
-
-    return frame[[name for name in frame.columns if is_shown(name)]]
-
-
-def _rank(column: str) -> int:
-    """Return which metrics stay longest on a narrow screen: least first, metrics of the user's own after RANKED."""
-    name = re.sub("_(mean|sd)$", "", column)
-    return RANKED.index(name) if name in RANKED else len(RANKED) + (_metric(name).name in METRICS)
-
-
-def show(frame: pd.DataFrame, title: str, keep: Sequence[str] = ()) -> None:
-    """Print a table of runs, as many of its columns as there is room for, and beneath it the reasons of those that have one."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console = Console(markup=False, highlight=False, width=240)  # a log file has no edge
-    cells, left_out = _fitting(_cells(for_a_screen(frame, keep)), console.width, keep)
-    table = Table(title=title, title_justify="left")
-    for name, column in cells.items():
-        numbers = pd.to_numeric(column.str.partition(" ")[0].str.replace(",", "").replace("", None), errors="coerce")
-        number = numbers.notna().eq(column.ne("")).all()
-        table.add_column(_label(str(name), cells), justify="right" if number else "left", overflow="fold")
-    for line in cells.itertuples(index=False):
-        table.add_row(*line)
-    console.print(table)
-    if left_out:
-        console.print(
-            f"no room for {', '.join(left_out)}: a wider terminal, or out=FILE (kjcm runs), shows them", soft_wrap=True
-        )
-    if "reason" in frame:
-        told = frame[frame["reason"].ne("") & frame["state"].ne("finished")]
-        lines = (
-            ": ".join(filter(None, line)) for line in zip(told["state"], told["folder"], told["reason"], strict=True)
-        )
-        for text, count in Counter(lines).items():
-            console.print(text + (f" ({count} jobs)" if count > 1 else ""), soft_wrap=True)
-
-
-def _cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells as texts, each mean with its SD."""
-    names = [str(name) for name in frame.columns if not str(name).endswith("_sd")]
-    columns = {name: [_cell(line, name, _is_measured(frame, name)) for _, line in frame.iterrows()] for name in names}
-    cells = pd.DataFrame(columns, dtype=str)
-    cells.attrs = frame.attrs
-    return cells
-
-
-def _fitting(cells: pd.DataFrame, width: int, keep: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Return the columns that fit beside each other, and the names of those for which there is no room."""
-    from rich.cells import cell_len
-
-    def wide(name: str) -> int:
-        whole = max(map(cell_len, [_label(name, cells), *cells[name]]))
-        return 3 + (min(whole, FOLDED) if name == "folder" else whole)
-
-    names = [str(name) for name in cells.columns if name not in keep]
-    empty = (cells == "").sum()  # a metric that most runs have stays before one that few have
-    metrics = sorted(
-        (name for name in names if _is_metric(cells, name)), key=lambda name: (int(empty[name]), _rank(name))
-    )
-    seconds = [name for name in names if name.startswith("seconds")]
-    kept = [name for name in cells.columns if _is_metric(cells, str(name)) and name in keep]
-    shown, left_out = [str(name) for name in cells.columns], list[str]()
-    # one metric stays, and so do all columns that tell runs apart
-    for name in (*seconds, *(metrics if kept else metrics[1:])[::-1], *(["folder"] if "folder" in names else [])):
-        if sum(map(wide, shown)) < width:
-            break
-        shown.remove(name)
-        left_out.append(name)
-    for name in left_out[::-1]:  # a column that was too wide may leave room for narrower ones
-        if sum(map(wide, [*shown, name])) < width:
-            shown.append(name)
-            left_out.remove(name)
-    return cells[[name for name in cells.columns if name in shown]], left_out
-
-
-def _label(name: str, among: pd.DataFrame) -> str:
-    """Return what a column is called on the screen: a metric's label, or a key's last part where no other has it."""
-    name = name.removesuffix("_mean")
-    if _is_metric(among, name):
-        return f"{'test' if _metric(name).name == name else 'val'} {_metric(name).label}"
-    end = name.rpartition(".")[2]
-    return end if sum(str(other).rpartition(".")[2] == end for other in among.columns) == 1 else name
-
-
-def _cell(line: "pd.Series[Any]", name: str, measured: bool) -> str:
-    value = line[name]
-    if value is None or (isinstance(value, float) and pd.isna(value)):
-        return ""
-    if not isinstance(value, float):
-        return str(value)
-    if not measured:
-        return f"{value:g}"
-    text = f"{value:,.1f}" if name.startswith("seconds") else f"{value:.4f}"
-    spread = line.get(f"{name.removesuffix('_mean')}_sd") if name.endswith("_mean") else None
-    return text if spread is None or pd.isna(spread) else f"{text} ± {spread:.4f}"

@@ -9,8 +9,9 @@ from kjcm.config.commands import RunsConfig
 from kjcm.config.composition import typed
 from kjcm.errors import ConfigError, KjcmError, counted
 from kjcm.files import atomic, without_formulas
-from kjcm.runs.listing import chosen, column_of, frame_of, key_of, ordered, over_seeds, show
+from kjcm.runs.listing import chosen, column_of, frame_of, key_of, ordered, over_seeds
 from kjcm.runs.states import entry_of, leaves, run_paths
+from kjcm.runs.terminal import show
 
 log = logging.getLogger("kjcm")
 

@@ -28,8 +28,9 @@ from kjcm.files import atomic, without_formulas, write_text
 from kjcm.runs.failures import Failure, failure_of
 from kjcm.runs.folder import LAUNCH
 from kjcm.runs.lease import is_held
-from kjcm.runs.listing import column_of, frame_of, ordered, show, validated
+from kjcm.runs.listing import column_of, frame_of, ordered, validated
 from kjcm.runs.states import state_of
+from kjcm.runs.terminal import show
 from kjcm.survey.inputs import Config
 from kjcm.sweep.job import INTERRUPTED, SweptJob, this_process
 from kjcm.sweep.plan import Composer, Job, say, tell_apart

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from kjcm.errors import ConfigError
-from kjcm.runs.listing import _fitting, column_of, frame_of, key_of, ordered, over_seeds, show, validated
+from kjcm.runs.listing import column_of, frame_of, key_of, ordered, over_seeds, validated
 from kjcm.runs.states import Entry
+from kjcm.runs.terminal import _fitting, show
 
 
 def entry(number: int, **more: Any) -> Entry:
