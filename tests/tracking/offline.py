@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,9 @@ def read(file: Path) -> Offline:
 
 
 def of_run(folder: Path) -> Offline:
-    """Read the one offline run in a run folder."""
+    """Read the one offline run in a run folder; W&B's own process may write its end a moment later."""
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
-    return read(file)
+    deadline = time.monotonic() + 20
+    while (found := read(file)).exit_code is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
