@@ -1,7 +1,8 @@
 """Keys that are in a command's config, for its groups or its experiments have them, and that the command does not read."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -151,8 +152,9 @@ def require_read_by_some(command: str, jobs: Mapping[Sequence[str], Mapping[str,
     require_none_unread(command, found)
 
 
-def _set_by(override: str) -> Iterator[str]:
-    """Yield the keys to which an override gives a value, those within a mapping too; null takes a value away."""
+@lru_cache(maxsize=1000)  # asked once for each of the table's entries
+def _set_by(override: str) -> tuple[str, ...]:
+    """Return the keys to which an override gives a value, those within a mapping too; null takes a value away."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     key, value = word_key(override), OverridesParser.create().parse_override(override).value()
@@ -160,8 +162,7 @@ def _set_by(override: str) -> Iterator[str]:
     for own, node in waiting:
         if isinstance(node, Mapping):
             waiting += [(f"{own}.{name}", part) for name, part in node.items()]
-        elif node is not None:
-            yield own
+    return tuple(own for own, node in waiting if node is not None and not isinstance(node, Mapping))
 
 
 def is_read(command: str, key: str) -> bool:

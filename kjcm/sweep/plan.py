@@ -1,4 +1,4 @@
-"""The jobs of a multirun as who launches them sees them: composed, listed, and asked what has become of them."""
+"""The jobs of a multirun as who launches them sees them: listed, and asked what has become of them."""
 
 import logging
 from collections import Counter
@@ -7,10 +7,6 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
-from hydra.types import HydraContext
-from omegaconf import DictConfig
-
-from kjcm.config.composition import without_hydra
 from kjcm.errors import counted
 from kjcm.runs.failures import FAILURE, Failure
 from kjcm.runs.folder import RunFolder
@@ -105,36 +101,3 @@ def say(jobs: Sequence[Job]) -> None:
         parts = [*filter(None, [job.apart]), *([str(job.folder.path)] if job.folder else [])]
         log.info("%4d  %s: %s%s", job.number, what, "  ".join(parts), f" ({job.reason})" if job.reason else "")
     log.info("%s: %s", counted(len(jobs), "job"), ", ".join(f"{count} {what}" for what, count in counts.items()))
-
-
-class Composer:
-    """Composes each job's config once for both who ask for it before the launch: Hydra's sweeper and the listing.
-
-    Args:
-        context: whose loader composes.
-        config: of the sweep.
-    """
-
-    def __init__(self, context: HydraContext, config: DictConfig) -> None:
-        self._loader, self._config = context.config_loader, config
-        self.keep()
-
-    def keep(self) -> None:
-        """Keep what is composed from now on."""
-        compose, kept = self._loader.load_sweep_config, {}
-
-        def load(master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-            key = tuple(sweep_overrides)
-            if key not in kept:
-                kept[key] = compose(master_config, sweep_overrides)
-            return kept[key]
-
-        self._loader.load_sweep_config = load  # type: ignore[method-assign]
-
-    def forget(self) -> None:
-        """Keep nothing any more: a launcher changes what it composes, and sends the loader to other processes."""
-        vars(self._loader).pop("load_sweep_config")
-
-    def __call__(self, words: Sequence[str]) -> DictConfig:
-        """Return the config of a job's overrides, without Hydra's own node."""
-        return without_hydra(self._loader.load_sweep_config(self._config, list(words)))

@@ -32,8 +32,9 @@ from kjcm.runs.listing import column_of, frame_of, ordered, validated
 from kjcm.runs.states import state_of
 from kjcm.runs.terminal import show
 from kjcm.survey.inputs import Config
+from kjcm.sweep.composer import Composer
 from kjcm.sweep.job import INTERRUPTED, SweptJob, this_process
-from kjcm.sweep.plan import Composer, Job, say, tell_apart
+from kjcm.sweep.plan import Job, say, tell_apart
 from kjcm.training.checkpoints import tidy_up
 from kjcm.training.run import folder_of
 from kjcm.training.signals import handled, leave
