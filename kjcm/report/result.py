@@ -1,4 +1,4 @@
-"""What a reader wants first: which model was measured on which data, its accuracy, and what to compare it with."""
+"""The report's first section: model, data, accuracy, and the baselines and the paper to compare with."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,22 +16,22 @@ from kjcm.report.page import Header
 from kjcm.report.paper import Printed
 from kjcm.report.tables import UNCERTAINTY, Content
 
-HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # a name of the Hugging Face hub
+HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # a model name on the Hugging Face hub
 PAPERS = "monologg/distilkobert"  # the paper's encoder
 PAPERS_MODEL = "pretrained DistilKoBERT of 3 layers × 768"
 BASELINES = {"majority": "the most frequent groups for every row", "svm": "character TF-IDF and a linear SVM"}
-LAYERS, WIDTH = ("n_layers", "num_hidden_layers"), ("dim", "hidden_size")  # as encoders call them
+LAYERS, WIDTH = ("n_layers", "num_hidden_layers"), ("dim", "hidden_size")  # config keys of different encoders
 
 
 def header(study: Study, paper: Mapping[str, Printed], command: str) -> Header:
-    """Return title, result, model and data of a study; `command` makes the page."""
+    """Return the page header of a study: title, result, model and data; `command` is the command that makes the page."""
     facts = [("Model", _model(study)), ("Data", _data(study)), ("Runs", _runs(study))]
     title = f"{study.label(_main(study))} on {_source(study)}"
     return Header(title, _lead(study, paper), facts, command)
 
 
 def result(study: Study, this: Experiment, paper: Mapping[str, Printed]) -> Sequence[Content]:
-    """Accuracy of the models on the study's test rows; the paper's only where the data are the paper's."""
+    """Return the models' accuracy on the study's test rows; the paper's accuracy only if the data are the paper's."""
     keys = sorted(
         (key for key in this.runs if key in study.metrics),
         key=lambda key: (key != _main(study), -study.metrics[key]["accuracy"].mean),
@@ -69,7 +69,7 @@ def _main(study: Study) -> str:
 
 
 def _lead(study: Study, paper: Mapping[str, Printed]) -> list[str]:
-    """Return the result in sentences: the model's, the best baseline's, and the paper's place next to them."""
+    """Return the result in sentences: for the model, the best baseline and the paper."""
     lead = []
     main, baselines = _main(study), [key for key in study.metrics if study.models[key].command == "baseline"]
     if main in study.metrics:
@@ -108,7 +108,7 @@ def _model(study: Study) -> str:
 
 
 def described(run: Run) -> str:
-    """Return what a run trained, from its config: '2 layers × 128, random start', for instance."""
+    """Return a description of a run's model from its config, for example '2 layers × 128, random start'."""
     parts = (
         _encoder(run.config["model"])
         if "model" in run.config
@@ -125,16 +125,16 @@ def described(run: Run) -> str:
 
 
 def _encoder(model: Mapping[str, Any]) -> list[str]:
-    """Return size and start of an encoder; a pretrained one has the size of its own config."""
+    """Return size and start of an encoder; a pretrained encoder's size comes from its own config."""
     shape = model.get("shape") or {}
     size = [next((str(shape[name]) for name in names if name in shape), "") for names in (LAYERS, WIDTH)]
     name = str(model.get("pretrained") or "")
     start = f"pretrained {name if HUB.fullmatch(name) else Path(name).name}" if name else "random start"
-    return [f"{size[0]} layers × {size[1]}", start] if all(size) else [start]
+    return [f"{size[0]} {'layer' if size[0] == '1' else 'layers'} × {size[1]}", start] if all(size) else [start]
 
 
 def _source(study: Study) -> str:
-    """Return what the data are called."""
+    """Return the name of the data."""
     data = study.anchor.config["data"]
     names = {"synthetic": "the synthetic twin", "kwcs": "the Korean Working Conditions Survey"}
     return names.get(study.anchor.source) or Path(str(data.get("path") or "a table")).name

@@ -5,16 +5,20 @@ import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from fontTools.ttLib import TTFont
 
 from kjcm.analysis.content import NOT_RUN, Column, Estimate, Figure, Table
 from kjcm.analysis.formats import show
+from kjcm.analysis.selection import Run
 from kjcm.plot.curves import draw_intervals
 from kjcm.plot.font import FAMILY, embedded, font_path
 from kjcm.plot.style import svg
 from kjcm.report.page import DOI, Header, Section, page
+from kjcm.report.result import described
 from kjcm.survey.twin import read_vocabulary
 from tests.conftest import ROOT
 
@@ -310,3 +314,12 @@ def test_a_narrow_screen_gets_a_picture_of_its_own_where_there_is_one() -> None:
     both = page(Header("Title", []), True, [Section("scores", "Scores", "", [figure()])])
     assert one.count("<source media=") == 1 and one.count('<figure class="fits">') == 1
     assert "<source" not in both and 'class="fits"' not in both
+
+
+@pytest.mark.parametrize(("layers", "size"), [(1, "1 layer × 32"), (2, "2 layers × 32")])
+def test_one_layer_is_singular(layers: int, size: str) -> None:
+    flow = {"unused": 0, "validation": 0}
+    run = SimpleNamespace(
+        config={"model": {"shape": {"n_layers": layers, "dim": 32}}}, cohort={"flow": flow}, report={}
+    )
+    assert described(cast(Run, run)) == f"{size}, random start"
