@@ -1,4 +1,4 @@
-"""The files of experiments/: one for each table or figure, read as data."""
+"""Read the files of experiments/: one for each table or figure."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,7 +10,7 @@ from kjcm.analysis.models import with_tuples
 from kjcm.errors import ConfigError, KjcmError, some
 
 NO_EXPERIMENTS = ("paper", "models")
-ALWAYS = "result"  # what every report begins with
+ALWAYS = "result"  # the first section of every report
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class Experiment:
 
     Attributes:
         key: the file's name without ending.
-        heading: what the report calls it.
-        order: its place in the report.
-        claim: what the paper says, or what it left open.
+        heading: its heading in the report.
+        order: its position in the report.
+        claim: the paper's claim, or a question that the paper leaves open.
         function: the function of kjcm.report that makes it.
         runs: keys of experiments/models.yaml that it shows.
-        printed: ids of experiments/paper.yaml, or their beginnings, that it is compared with.
+        printed: ids, or prefixes of ids, in experiments/paper.yaml to compare with.
     """
 
     key: str
@@ -37,17 +37,17 @@ class Experiment:
 
 
 def folder() -> Path:
-    """Return the folder of experiments: inside the package in a wheel, beside it in a checkout."""
+    """Return the folder of experiments: inside the package in a wheel, next to the package in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "experiments"
     return inside if inside.is_dir() else package.parent / "experiments"
 
 
 def load_experiments(place: Path, only: tuple[str, ...] = ()) -> list[Experiment]:
-    """Return the experiments in the report's order; `only`: their keys, () for all. The result is always among them.
+    """Return the experiments in the report's order; `only`: their keys, () for all. The result is always included.
 
     Raises:
-        ConfigError: `only` names one that there is not.
+        ConfigError: `only` names an experiment that does not exist.
         KjcmError: a file is not readable as an experiment.
     """
     found = {file.stem: _read(file) for file in sorted(place.glob("*.yaml")) if file.stem not in NO_EXPERIMENTS}

@@ -1,4 +1,4 @@
-"""What one run's answers score: metrics over test rows, by group and at a coarser level."""
+"""Score one run's answers: metrics over test rows, by group and at a coarser level."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,20 +18,20 @@ Integers = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-WIDTH = 10  # codes a row in predictions.parquet
-AGAIN = "Remove the run and make it again."
+WIDTH = 10  # codes per row in predictions.parquet
+AGAIN = "Remove the run and run it again."
 
 
 @dataclass(frozen=True, eq=False)
 class CodeNumbers:
-    """Answers as whole numbers, so that a resample costs four counts and no comparison of text.
+    """Answers as whole numbers, so that a resample needs four counts and compares no text.
 
     Attributes:
-        codes: [codes] of the truth or of a first prediction, sorted.
+        codes: [codes] every true or top-1 code, sorted.
         truth: [rows] index of the true code.
-        first: [rows] index of the first predicted code, `len(codes)` where there is none.
-        rank: [rows] place of the true code among the predicted ones from 0, `width` where it is not among them.
-        width: predicted codes a row.
+        first: [rows] index of the top-1 code, `len(codes)` if there is none.
+        rank: [rows] rank of the true code among the predicted codes from 0, `width` if it is not among them.
+        width: predicted codes per row.
     """
 
     codes: Strings
@@ -41,11 +41,11 @@ class CodeNumbers:
     width: int
 
     def by_code(self, weights: Integers | Floats | None = None) -> Counts:
-        """Return for each code [codes] its true rows, its predicted rows and those that are both, weighted."""
+        """Return each code's [codes] weighted counts: true rows, predicted rows and correctly predicted rows."""
         return counts(self.truth, self.first, len(self.codes), weights)
 
     def within(self, weights: Floats | None = None) -> Floats:
-        """Return [width] the share of rows whose true code is among the first 1, 2, ... predicted ones, weighted."""
+        """Return [width] the weighted share of rows whose true code is among the top 1, 2, ... predicted codes."""
         ranks = np.bincount(self.rank, weights, minlength=self.width + 1)
         shares: Floats = np.cumsum(ranks)[: self.width] / ranks.sum()
         return shares
@@ -53,17 +53,17 @@ class CodeNumbers:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """A run's answers to its test rows. The arrays are read only: what is counted of them is kept.
+    """A run's answers to its test rows. Do not change the arrays: counts of them are cached.
 
     Attributes:
-        ids: [rows] str, each once.
+        ids: [rows] str, unique.
         truth: [rows] str, the true codes.
-        codes: [rows, k] str, the predicted codes, surest first; None where there are fewer classes.
-        prob: [rows, k] their probabilities; NaN where there is none.
-        clusters: [rows] str, as the interviewer or household of a row; None where the data name none.
+        codes: [rows, k] str, the predicted codes, most probable first; None if there are fewer classes.
+        prob: [rows, k] their probabilities; NaN if missing.
+        clusters: [rows] str, the row's interviewer or household, for example; None if the data name none.
         seen: [rows] whether the row's text occurs among the run's training texts; None if unknown.
-        texts: [rows] rows of one number have the same text; None if unknown.
-        place: where they stand, for messages.
+        texts: [rows] rows with the same number have the same text; None if unknown.
+        place: the file of the answers, for messages.
     """
 
     ids: Strings
@@ -80,7 +80,7 @@ class Answers:
 
     @cached_property
     def coded(self) -> CodeNumbers:
-        """The answers as whole numbers, made once."""
+        """The answers as whole numbers, computed once."""
         numbers, codes = pd.factorize(np.concatenate([self.truth, self.codes[:, 0]]), sort=True)
         truth, first = np.split(numbers, 2)
         hits = self.codes == self.truth[:, None]
@@ -96,38 +96,38 @@ class Answers:
         return replace(self, **kept)
 
     def on(self, ids: Sequence[str] | Strings) -> "Answers":
-        """Return the answers of the rows of these ids, in that order.
+        """Return the answers of the rows `ids`, in the order of `ids`.
 
         Raises:
-            KjcmError: for an id that has no answer.
+            KjcmError: an id has no answer.
         """
         wanted = np.asarray(ids, dtype=object)
         rows = pd.Index(self.ids).get_indexer(pd.Index(wanted))
         if (rows < 0).any():
             lacking = wanted[rows < 0]
             raise KjcmError(
-                f"{self.place}: {len(lacking):,} of {len(wanted):,} rows asked for have no answer (id {some(lacking)}). "
+                f"{self.place}: {len(lacking):,} of {len(wanted):,} requested rows have no answer (id {some(lacking)}). "
                 "Compare runs on rows that both have answered."
             )
         return self.take(rows)
 
 
 def answers_of(frame: pd.DataFrame, place: str) -> Answers:
-    """Return the answers that predictions.parquet holds.
+    """Return the answers in predictions.parquet.
 
     Args:
-        frame: id, code, code_1..code_10, prob_1..prob_10, and where they are known cluster, seen (bool), text (int).
+        frame: id, code, code_1..code_10, prob_1..prob_10, and, if known, cluster, seen (bool), text (int).
         place: the file, for messages.
 
     Raises:
-        KjcmError: for a missing column, no rows, an id that stands twice, an empty id, code, cluster, seen or text,
-            and for a column of another type.
+        KjcmError: a column is missing or of another type, there are no rows, an id occurs twice, or an id, code,
+            cluster, seen or text is empty.
     """
     codes, prob = ([f"{name}_{k}" for k in range(1, WIDTH + 1)] for name in ("code", "prob"))
     known = [name for name in ("cluster", "seen", "text") if name in frame]
     require_columns(place, frame.columns, ["id", "code", *codes, *prob], lambda: AGAIN)
     if frame.empty:
-        raise KjcmError(f"{place}: no rows. Give the run test rows and make it again.")
+        raise KjcmError(f"{place}: no rows. Give the run test rows and run it again.")
     require_filled(frame, ["id", "code", *known], place)
     require_types(frame, prob, place)
     ids = frame["id"].astype(str)
@@ -146,14 +146,14 @@ def answers_of(frame: pd.DataFrame, place: str) -> Answers:
 
 
 def text_or_none(column: "pd.Series[Any]") -> Strings:
-    """Return a column [rows] as str, None where it is empty."""
+    """Return a column [rows] as str, None for empty cells."""
     values: Strings = column.astype(str).to_numpy(object, copy=True)
     values[column.isna().to_numpy()] = None
     return values
 
 
 def require_filled(frame: pd.DataFrame, names: Sequence[str], place: str) -> None:
-    """Raise KjcmError for a column of `names` that is empty in some row."""
+    """Raise KjcmError if a column of `names` has an empty cell."""
     for name in names:
         if (empty := frame[name].isna()).any():
             ids = some(frame.loc[empty, "id"])
@@ -171,17 +171,17 @@ def require_types(frame: pd.DataFrame, prob: Sequence[str], place: str) -> None:
 
 
 def metrics(answers: Answers, weights: Integers | Floats | None = None) -> dict[str, float]:
-    """Return those of REPORTED and Top-k; Top-k only as far as the answers have k codes a row.
+    """Return the metrics of REPORTED and Top-k accuracy for every k up to the codes per row.
 
-    They are scikit-learn's with zero_division=0: averages weighted by a group's true rows, macro F1 over the codes
-    that occur in the truth or as first prediction.
+    They equal scikit-learn's with zero_division=0: averages are weighted by a group's true rows, macro F1 is over all
+    true or top-1 codes.
 
     Args:
-        answers: of at least one row.
-        weights: [rows] how often each row counts, as a resample draws it; once each by default.
+        answers: answers to at least one row.
+        weights: [rows] how often a resample draws each row; once each by default.
 
     Raises:
-        KjcmError: if no row counts.
+        KjcmError: no row counts.
     """
     each = None if weights is None else np.asarray(weights, float)
     if not len(answers) or (each is not None and not each.sum() > 0):
@@ -195,7 +195,7 @@ def metrics(answers: Answers, weights: Integers | Floats | None = None) -> dict[
 
 
 def per_group(answers: Answers) -> pd.DataFrame:
-    """Return code, precision, recall, f1, n_test and n_predicted of every code of the truth or a first prediction."""
+    """Return code, precision, recall, f1, n_test and n_predicted of every true or top-1 code."""
     true, predicted, both = answers.coded.by_code()
     precision, recall, f1 = precision_recall_f1(true, predicted, both)
     return pd.DataFrame(
@@ -211,22 +211,22 @@ def per_group(answers: Answers) -> pd.DataFrame:
 
 
 def predicted_right(answers: Answers) -> Flags:
-    """Return [rows] whether the first predicted code is the true one."""
+    """Return [rows] whether the top-1 code is the true code."""
     right: Flags = answers.coded.rank == 0
     return right
 
 
 def at_level(answers: Answers, to: Callable[[str], str | None]) -> Answers:
-    """Return the answers with true and first predicted codes at a coarser level, for the accuracy there.
+    """Return the answers with true and top-1 codes at a coarser level, for the accuracy at that level.
 
-    Only the first code of a row stays: the others may share its coarser code. It has no probability.
+    Only each row's top-1 code remains, because others may share its coarser code. Its probability is NaN.
 
     Args:
-        answers: at the finer level.
-        to: the coarser code of a code, or None; a prediction without one counts as an error.
+        answers: answers at the finer level.
+        to: returns a code's coarser code, or None; a prediction without a coarser code counts as an error.
 
     Raises:
-        KjcmError: for a true code that has no coarser code.
+        KjcmError: a true code has no coarser code.
     """
     coarse = {code: to(code) for code in answers.coded.codes}
     truth = np.array([coarse[code] for code in answers.truth], dtype=object)

@@ -1,4 +1,4 @@
-"""The runs of one study and what is computed of them once: estimates, each group's figures, the post-hoc analysis."""
+"""The runs of one study and their cached results: estimates, each group's figures, the post-hoc analysis."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,25 +19,25 @@ from kjcm.ksco.classification import Classification
 from kjcm.metrics import further
 
 MAIN = "k_jcm"
-LARGE = 100  # training rows; the paper finds one group of so many with precision 0
+LARGE = 100  # training rows; the paper finds one group this large with precision 0
 WITHOUT_INTERVAL = ("p", "never_right_though_large", "below.groups", "above.groups")
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Study:
-    """Runs of one cohort and split, and how a report is to look at them.
+    """Runs of one cohort and split, and the settings of their report.
 
     Attributes:
-        models: every model that a report knows, by key.
+        models: every model of a report, by key.
         runs: key -> its runs by seed; a model that is not run has no entry.
-        anchor: the run that says which study this is.
-        listed: every run folder found, and what became of it.
-        classification: what the codes are of.
+        anchor: the run that defines the study's cohort and split.
+        listed: every run folder found, and its status.
+        classification: the classification of the codes.
         folder: the folder of all runs.
-        texts: the cohort's rows (id, text, code, side); None where texts are not to be shown.
-        replicates: bootstrap resamples.
-        bootstrap_seed: draws them.
+        texts: the cohort's rows (id, text, code, side); None if texts must not be shown.
+        replicates: number of bootstrap resamples.
+        bootstrap_seed: seed of the resamples.
     """
 
     models: Mapping[str, Model]
@@ -63,20 +63,20 @@ class Study:
 
     @property
     def reference(self) -> Run:
-        """K-JCM's first run, or the anchor where K-JCM is not run."""
+        """K-JCM's first run, or the anchor if K-JCM is not run."""
         return self.runs.get(MAIN, (self.anchor,))[0]
 
     def label(self, key: str) -> str:
-        """Return what tables call a model."""
+        """Return a model's label in tables."""
         return self.models[key].label
 
     @cached_property
     def base(self) -> tuple[str, ...]:
-        """The words of a command that all models of the study share."""
+        """The overrides that all models of the study share."""
         return base_words(self.anchor.words, self.models[self.anchor.name])
 
     def applies(self, key: str) -> bool:
-        """Return whether the study needs a model, and its data allow it; one that is run always applies."""
+        """Return whether the study needs a model and its data allow it; a model that is run always applies."""
         return key in self.runs or self.models[key].applies(self.anchor.source, self.base)
 
     def command(self, key: str) -> str:
@@ -103,7 +103,7 @@ class Study:
 
     @cached_property
     def further(self) -> dict[str, dict[str, Estimate]]:
-        """Model key -> metric of the user's own -> its mean over seeds, as report.json has it."""
+        """Model key -> user-defined metric -> its mean over seeds, from report.json."""
         found = {}
         for key in self.metrics:
             measured = [run.report["metrics"] for run in self.runs[key]]
@@ -113,7 +113,7 @@ class Study:
 
     @cached_property
     def groups(self) -> dict[str, list[pd.DataFrame]]:
-        """Model key -> for each run the figures of each group that it can predict, by code: precision, recall, f1,
+        """Model key -> for each run the figures of each predictable group, by code: precision, recall, f1,
         n_test, n_predicted and n_train."""
         return {
             key: [group_figures(run) for run in runs]
@@ -129,12 +129,12 @@ class Study:
 
     @cached_property
     def english(self) -> dict[str, str]:
-        """Code -> its English title, '' where there is none."""
+        """Code -> its English title, '' if it has none."""
         return {row["code"]: row["title_en"] for run in self.all_runs for row in run.report["per_class"]}
 
     @property
     def all_runs(self) -> list[Run]:
-        """Every run that is used."""
+        """All runs of all models."""
         return [run for runs in self.runs.values() for run in runs]
 
     def major(self, code: str) -> str:
@@ -156,7 +156,7 @@ class Study:
             means = (
                 np.mean([[one.get(name, np.nan) for one in run] for run in drawn], axis=0) if self.replicates else []
             )
-            # a p or a count of a resample says nothing of the population's
+            # A resample's p-value or count does not estimate that of the population.
             bounded = len(means) and np.isfinite(means).all() and name not in WITHOUT_INTERVAL
             low, high = interval(means) if bounded else (None, None)
             sd = float(own.std(ddof=1)) if len(own) > 1 else None
@@ -177,17 +177,17 @@ class Study:
 def group_figures(run: Run) -> pd.DataFrame:
     """Return precision, recall, f1, n_test, n_predicted, n_train of each group that a run can predict, by code.
 
-    A group that is never predicted has precision 0.
+    A group without predictions has precision 0.
     """
     frame = per_group(run.answers).set_index("code").reindex(list(run.trained), fill_value=0)
     return frame.assign(n_train=list(run.trained.values()))
 
 
 def group_precision(answers: Answers, codes: Sequence[str], weights: NDArray[np.intp] | None = None) -> Floats:
-    """Return the precision [codes] of each group, 0 where it is never predicted; weights: [rows] of a resample."""
+    """Return each group's precision [codes], 0 if it is never predicted; weights: [rows] of a resample."""
     precision, _, _ = precision_recall_f1(*answers.coded.by_code(weights))
     place = pd.Index(answers.coded.codes).get_indexer(pd.Index(list(codes)))
-    values = np.append(precision, 0.0)  # the last is that of codes that do not occur, at place -1
+    values = np.append(precision, 0.0)  # index -1: codes that do not occur
     found: Floats = values[place]
     return found
 
@@ -198,7 +198,7 @@ def post_hoc_figures(precision: Floats, sizes: Floats, majors: NDArray[np.str_])
     Args:
         precision: [groups].
         sizes: [groups] training rows.
-        majors: [groups] major group of each.
+        majors: [groups] major groups.
     """
     found: dict[str, float] = {"never_right_though_large": float(((precision == 0) & (sizes >= LARGE)).sum())}
     if (line := regression(sizes, precision)) is not None:
@@ -220,5 +220,5 @@ def mean_of(values: Iterable[float]) -> Estimate:
 
 
 def not_run(label: str, width: int) -> tuple[Value, ...]:
-    """Return the row of a model that is not run."""
+    """Return the table row of a model that is not run."""
     return (label, NOT_RUN, *([None] * (width - 2)))

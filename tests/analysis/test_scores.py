@@ -270,7 +270,7 @@ def test_rows_are_taken_with_all_that_belongs_to_them() -> None:
 
 
 def test_an_id_without_an_answer_is_named() -> None:
-    with pytest.raises(KjcmError, match=r"run-0/.*: 1 of 2 rows asked for have no answer \(id 'w6-1'\)"):
+    with pytest.raises(KjcmError, match=r"run-0/.*: 1 of 2 requested rows have no answer \(id 'w6-1'\)"):
         random_answers(0).on(["w5-1", "w6-1"])
 
 
