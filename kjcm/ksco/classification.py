@@ -1,6 +1,6 @@
-"""KSCO-7 as one frozen object, and any other classification as one that takes codes as they stand.
+"""KSCO-7 as a frozen object, and a class for any other classification that uses codes verbatim.
 
-Everything above this module asks these objects; nothing else knows how a KSCO code is built.
+Only this module knows how a KSCO code is built.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,20 +16,20 @@ from kjcm.errors import ConfigError, KjcmError, require_columns, some
 from kjcm.read.cells import code_texts, tidy, without_decimals
 from kjcm.read.table import read_table
 
-MANAGERS = "1"  # KSCO's major group of them
+MANAGERS = "1"  # the major group of managers in KSCO
 UNIT_GROUPS = 4  # the finest level of the package's own KSCO-7
 EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Classification:
-    """Codes with their titles; here a code is taken as it stands in the data (`classification=from_data`).
+    """Codes with their titles; this class uses the data's codes verbatim (`classification=from_data`).
 
     Attributes:
-        name: what it is called in reports.
+        name: the classification's name in reports.
         titles: code -> title in the classification's own language.
-        english: code -> English title, where there is one.
-        descriptions: code -> description, where there is one.
+        english: code -> English title, if it has one.
+        descriptions: code -> description, if it has one.
         parents: code -> parent code, or None at the top.
         levels: code -> level, 1 at the top.
     """
@@ -50,7 +50,7 @@ class Classification:
         return {code: position for position, code in enumerate(self.codes(level))}
 
     def title(self, code: str, language: str = "own") -> str:
-        """Return the title of `code`, '' where it has none; language: 'own' or 'en'."""
+        """Return the title of `code`, '' if it has none; language: 'own' or 'en'."""
         return (self.english if language == "en" else self.titles).get(code, "")
 
     def parent(self, code: str) -> str | None:
@@ -65,7 +65,7 @@ class Classification:
         return tuple(above)
 
     def top(self, code: str) -> str:
-        """Return the highest code above `code`, its major group; the code itself where there is none above it."""
+        """Return the major group of `code`, its highest ancestor; the code itself if it has no ancestor."""
         return next(iter(self.ancestors(code)), code)
 
     @cached_property
@@ -84,18 +84,18 @@ class Classification:
         return tuple(sorted(found))
 
     def resolve(self, text: str) -> str | None:
-        """Return the code that `text` stands for, None where it is none: here, any text is a code, in one spelling."""
+        """Return the code that `text` means, None for an empty text; this class accepts any text as a code."""
         return tidy(text) or None
 
     def require_level(self, level: int | None) -> None:
-        """Raise ConfigError if there are no codes at `level`: here, any level will do, and None for codes as they stand."""
+        """Raise ConfigError if `level` has no codes; this class accepts any level, and None for uncut codes."""
 
     def require_zeros(self, codes: Iterable[str], level: int | None, place: str) -> None:
-        """Raise KjcmError if codes have lost leading zeros, so that different groups would be cut to one: 0110 and 1101.
+        """Raise KjcmError if codes lost leading zeros, so that different groups would get the same cut code: 0110 and 1101.
 
-        Whole numbers of several lengths tell so, unless a zero leads one of them. Codes that no cut reaches do not count.
+        Zeros are lost if whole numbers differ in length and none starts with a zero. Codes shorter than `level` do not count.
         """
-        digits = {code: code.removesuffix(".0") for code in codes}  # programs write numbers with gaps as 110.0
+        digits = {code: code.removesuffix(".0") for code in codes}  # a column with empty cells has 110.0
         digits = {code: number for code, number in digits.items() if number.isascii() and number.isdigit()}
         numbers = sorted(digits, key=lambda code: (len(digits[code]), code))
         cut = [code for code in numbers if level is not None and len(code) >= level]
@@ -107,23 +107,23 @@ class Classification:
             )
 
     def at_level(self, code: str, level: int | None) -> str | None:
-        """Return `code` cut to `level` characters (None: uncut), None where it is shorter than that."""
+        """Return `code` cut to `level` characters (None: uncut), None if `code` is shorter."""
         return code if level is None else code[:level] if len(code) >= level else None
 
 
 @dataclass(frozen=True)
 class Ksco(Classification):
-    """The 7th Korean Standard Classification of Occupations: only its own codes are codes."""
+    """The 7th Korean Standard Classification of Occupations, which accepts only its own codes."""
 
     def require_zeros(self, codes: Iterable[str], level: int | None, place: str) -> None:
         """Accept codes of any length: no code of KSCO begins with a zero."""
 
     def resolve(self, text: str) -> str | None:
-        """Return the KSCO code that `text` stands for (see `spellings`), None where it is none."""
+        """Return the KSCO code that `text` means (see `spellings`), None if it means none."""
         for code in spellings(text):
             if code in self.levels:
                 return code
-            # a five-digit code is known by its unit group, unless a file has brought the five-digit codes
+            # A five-digit code means its unit group, unless a classification file adds five-digit codes.
             if len(code) == UNIT_GROUPS + 1 and code[:-1] in self.levels and not self.codes(UNIT_GROUPS + 1):
                 return code[:-1]
         return None
@@ -137,7 +137,7 @@ class Ksco(Classification):
             )
 
     def at_level(self, code: str, level: int | None) -> str | None:
-        """Return the ancestor of `code` at `level`, None where `code` stands above that level or is unknown."""
+        """Return the ancestor of `code` at `level`, None if `code` is above that level or unknown."""
         if level is None:
             return code
         at: str | None = code
@@ -147,9 +147,9 @@ class Ksco(Classification):
 
 
 def prefixes_of(classes: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the groups above each class, the top first, of a classification that names none: the beginnings of its codes.
+    """Return the prefixes of each class's code, shortest first, as its groups in a classification without parents.
 
-    Only codes of one length, all with a digit and of nothing but Latin letters and digits, say by a beginning what is above.
+    Prefixes are groups only if all codes have one length, consist of Latin letters and digits, and contain a digit.
     """
     like = len({len(code) for code in classes}) == 1 and all(
         code.isascii() and code.isalnum() and any(map(str.isdigit, code)) for code in classes
@@ -158,7 +158,7 @@ def prefixes_of(classes: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def spellings(text: str) -> tuple[str, ...]:
-    """Return what a KSCO code in a file may stand for, the plain reading first.
+    """Return the codes that a KSCO code in a file may mean, the literal one first.
 
     Public Korean panel data pads minor groups with a zero (`0111`), and writes soldiers in digits (`1001` for A01).
     """
@@ -186,7 +186,7 @@ def load_classification(name: str, path: str | Path | None = None) -> Classifica
     foreign = [code for code in given.levels if code not in ksco.levels and code[:UNIT_GROUPS] not in units]
     if foreign:
         raise ConfigError(
-            f"{path}, column 'code': {some(foreign)} stand under no group of KSCO-7. "
+            f"{path}, column 'code': {some(foreign)} are under no group of KSCO-7. "
             "Give a file of KSCO-7, or use classification=from_data for another classification."
         )
     clash = [
@@ -222,14 +222,14 @@ def read_classification(path: str | Path, above: Iterable[str] = ()) -> Classifi
     table = table[table["code"] != ""]
     twice = table["code"][table["code"].duplicated()]
     if len(twice):
-        raise KjcmError(f"{path}, column 'code': {some(twice)} stand more than once. Keep one row a code.")
+        raise KjcmError(f"{path}, column 'code': {some(twice)} occur more than once. Keep one row per code.")
     known = set(table["code"])
     prefixes = known | set(above)
 
     def column(name: str) -> dict[str, str]:
         return dict(zip(table["code"], map(tidy, code_texts(table[name])), strict=True)) if name in table else {}
 
-    # a program that writes numbers with gaps as text has 11.0 for 11
+    # Programs that store a column with empty cells as numbers write 11.0 for 11.
     given_parents = {
         code: parent if parent in prefixes else without_decimals(parent) for code, parent in column("parent").items()
     }
@@ -244,7 +244,7 @@ def read_classification(path: str | Path, above: Iterable[str] = ()) -> Classifi
     }
     wrong = [code for code, parent in parents.items() if parent in levels and levels[parent] >= levels[code]]
     if wrong:
-        raise KjcmError(f"{path}, column 'parent': the parents of {some(sorted(wrong))} do not stand above them.")
+        raise KjcmError(f"{path}, column 'parent': the parents of {some(sorted(wrong))} are not at a higher level.")
     return Classification(
         Path(path).stem,
         titles=MappingProxyType({code: text for code, text in column(title).items() if text}),

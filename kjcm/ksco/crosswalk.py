@@ -1,4 +1,4 @@
-"""KSCO-6 to KSCO-7: codes with one partner convert, others wait for a person's resolution."""
+"""Convert KSCO-6 to KSCO-7: codes with one partner convert, a reviewer resolves the others."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from kjcm.read.columns import meant_columns
 
 @dataclass(frozen=True)
 class Crosswalk:
-    """Which KSCO-7 codes each KSCO-6 code became.
+    """The KSCO-7 codes that replaced each KSCO-6 code.
 
     Attributes:
         pairs: KSCO-6 code -> its KSCO-7 codes, as the table has them.
@@ -22,9 +22,9 @@ class Crosswalk:
     pairs: Mapping[str, tuple[str, ...]]
 
     def partners(self, ksco6: str, classification: Classification, level: int | None) -> tuple[str, ...]:
-        """Return the codes at `level` that `ksco6` may have become, sorted; none where the table does not know it.
+        """Return the codes at `level` that may replace `ksco6`, sorted; empty if the table lacks `ksco6`.
 
-        A code shorter than the table's stands for all that begin with it, a longer one for its longest beginning.
+        A code shorter than the table's codes means all codes with that prefix; a longer code means its longest prefix.
         """
         for code in filter(None, spellings(ksco6)):
             found = self.pairs.get(code) or tuple(
@@ -39,10 +39,10 @@ class Crosswalk:
 
 
 def crosswalk_of(table: pd.DataFrame, classification: Classification, name: str) -> Crosswalk:
-    """Return the crosswalk that a table of ksco6, ksco7 (a row a pair) holds; `name` is for messages.
+    """Return the crosswalk of a table of ksco6, ksco7 (one pair per row); `name` is for messages.
 
     Raises:
-        KjcmError: a column is missing, or a ksco7 code is none of the classification.
+        KjcmError: a column is missing, or the classification lacks a ksco7 code.
     """
     own = meant_columns(table.columns, {"ksco6": "ksco6", "ksco7": "ksco7"}, name)
     rows = list(zip(code_texts(table[own["ksco6"]]), code_texts(table[own["ksco7"]]), strict=True))
@@ -60,10 +60,10 @@ def crosswalk_of(table: pd.DataFrame, classification: Classification, name: str)
 
 
 def resolutions_of(table: pd.DataFrame, classification: Classification, name: str) -> dict[str, str]:
-    """Return id -> KSCO-7 code from a table of id, ksco7; rows whose ksco7 is empty are still to be resolved.
+    """Return id -> KSCO-7 code from a table of id, ksco7; rows with an empty ksco7 are unresolved.
 
     Raises:
-        KjcmError: a column is missing, an id is given twice, or a code is none of the classification.
+        KjcmError: a column is missing, an id occurs twice, or the classification lacks a code.
     """
     own = meant_columns(table.columns, {"id": "id", "ksco7": "ksco7"}, name)
     ids = [tidy(without_decimals(row)) for row in code_texts(table[own["id"]])]
@@ -77,6 +77,6 @@ def resolutions_of(table: pd.DataFrame, classification: Classification, name: st
                 f"{name}, column 'ksco7', id {some([row])}: {some([seven])} is no code of {classification.name}."
             )
         if row in found:
-            raise KjcmError(f"{name}, column 'id': {some([row])} stands more than once. Keep one row an id.")
+            raise KjcmError(f"{name}, column 'id': {some([row])} occurs more than once. Keep one row per id.")
         found[row] = code
     return found

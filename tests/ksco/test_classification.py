@@ -185,7 +185,7 @@ def test_refuses_codes_that_are_not_kscos(tmp_path: Path, text: str, shown: str)
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("code,title\n1,a\n2,b\n1,c\n", "'1' stand more than once"),
+        ("code,title\n1,a\n2,b\n1,c\n", "'1' occur more than once"),
         ("code,name\n1,a\n", "has no column 'title'"),
         ("title\na\n", "has no column 'code'"),
         ("code,title,level\n1,a,first\n", "column 'level': 'first'"),

@@ -76,7 +76,7 @@ def test_resolutions_leave_out_rows_not_yet_filled_in(ksco: Classification) -> N
     ("ids", "codes", "shown"),
     [
         (["1"], ["7777"], "r.csv, column 'ksco7', id '1': '7777' is no code of KSCO-7"),
-        (["1", "1"], ["111", "112"], "r.csv, column 'id': '1' stands more than once"),
+        (["1", "1"], ["111", "112"], "r.csv, column 'id': '1' occurs more than once"),
     ],
 )
 def test_refuses_unusable_resolutions(ksco: Classification, ids: list[str], codes: list[str], shown: str) -> None:
