@@ -1,4 +1,4 @@
-"""Why a run failed: told by its error, and kept in its folder."""
+"""Why a run failed: derived from its error, and stored in its folder."""
 
 import sys
 import traceback
@@ -20,8 +20,8 @@ class Failure:
 
     Attributes:
         kind: error (input or surroundings), out_of_memory, killed, pruned (by a search), or unexpected.
-        reason: what a person reads.
-        exit_code: of a command that ends with it.
+        reason: the message.
+        exit_code: exit code of a command that ends with this failure.
     """
 
     kind: str
@@ -30,7 +30,7 @@ class Failure:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Return what an error means; of an unexpected one only its type is kept, for its message may show an answer."""
+    """Return the failure of an error; keep only the type of an unexpected error, whose message may show an answer."""
     if isinstance(error, KjcmError):
         return Failure(error.kind, str(error), error.exit_code)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _says_out_of_memory(error):
@@ -40,17 +40,17 @@ def failure_of(error: BaseException) -> Failure:
         )
     if isinstance(error, OSError):
         return Failure(KjcmError.kind, str(of_the_system(error)))
-    return Failure(UNEXPECTED, f"{type(error).__name__} (its places in the code are in {FAILURE})")
+    return Failure(UNEXPECTED, f"{type(error).__name__} (traceback in {FAILURE})")
 
 
 def tell(who: str, error: Exception, *, debug: bool = False) -> Failure:
-    """Say on stderr what an error means, and return it; of an unexpected one its places, and its message with `debug` alone."""
+    """Print an error's failure on stderr, and return it; print an unexpected error's traceback, its message only with `debug`."""
     failure, reason = failure_of(error), ""
     if debug:
         traceback.print_exception(error)
     elif failure.kind == UNEXPECTED:
         print("".join(traceback.format_tb(error.__traceback__)), end="", file=sys.stderr)
-        reason = f"{type(error).__name__}, a fault of kjcm. Its message may hold an answer: --debug shows it."
+        reason = f"{type(error).__name__}, a fault of kjcm. Its message may contain an answer: --debug shows it."
     print(f"{who}: {reason or failure.reason}", file=sys.stderr, flush=True)
     return failure
 
@@ -63,7 +63,7 @@ def _says_out_of_memory(error: BaseException) -> bool:
 
 
 def write_failure(folder: Path, failure: Failure, error: BaseException | None = None) -> None:
-    """Keep a failure in the folder of its run, with the places that its error came by, without their values.
+    """Write a failure into its run folder, with the error's traceback but without values.
 
     Raises:
         KjcmError, OSError: the folder cannot be written.
@@ -73,7 +73,7 @@ def write_failure(folder: Path, failure: Failure, error: BaseException | None = 
 
 
 def read_failure(folder: Path) -> Failure | None:
-    """Return why the run of a folder failed; None where it did not."""
+    """Return why a folder's run failed; None if it did not fail."""
     if not (folder / FAILURE).is_file():
         return None
     try:

@@ -1,8 +1,8 @@
-"""One process at a time on a run: a lease in the run's folder, which holds on a shared file system and outlives no crash.
+"""Let only one process run a run: a lease in the run folder that works on shared file systems and does not outlive a crash.
 
-The folder `.lease` holds a file with a number; who makes the next number has the lease, for only one process can make it.
-A holder on this machine is asked for by its process id, a holder elsewhere by the signs of life that it writes. No clock is
-compared with another.
+The folder `.lease` contains a file named by a number. A process takes the lease by creating the next number, which only one
+process can do. A holder on this machine is checked by its process id, a holder elsewhere by its heartbeats. Clocks of
+different machines are never compared.
 """
 
 import json
@@ -21,32 +21,32 @@ from kjcm.errors import KjcmError
 from kjcm.records import read_bytes, read_json
 
 LEASE = ".lease"
-BEAT = 5.0  # seconds between signs of life
+BEAT = 5.0  # seconds between heartbeats
 LENGTH = 1000  # bytes of a lease
-SILENCE = 30.0  # seconds without one after which a holder on another machine is taken for dead
+SILENCE = 30.0  # seconds without a heartbeat; then a holder on another machine counts as dead
 
 
 class Busy(KjcmError):
-    """Another process is at work on the run."""
+    """Another process is running the run."""
 
 
 class FinishedMeanwhile(Busy):
-    """Another process has finished the run since this one looked."""
+    """Another process has finished the run since this process checked its state."""
 
     exit_code = 0
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has, or had, a lease.
+    """The process that has, or had, a lease.
 
     Attributes:
-        machine: what tells machines, reboots and containers apart.
-        host: the machine's name, for a person.
+        machine: identifies the machine, its boot and the container.
+        host: the machine's name, for messages.
         pid: the process id there.
-        started: when the process started, as its system tells it: process ids come again.
-        beat: signs of life so far.
-        released: whether it was given back.
+        started: start time as the system reports it, because process ids are reused.
+        beat: number of heartbeats so far.
+        released: whether the lease was released.
     """
 
     machine: str
@@ -77,11 +77,11 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="kjcm-lease", daemon=True)
 
     def require_held(self) -> None:
-        """Raise KjcmError if another process took the lease over, as it does where this one was long stopped."""
+        """Raise KjcmError if another process took over the lease, as happens when this process was long suspended."""
         if self._lost or _numbers(self._file.parent)[-1:] != [self._number]:
             raise KjcmError(
-                f"{self._file.parents[1]}: another process took this run over, for this one gave no sign of life. "
-                "It stops here; the other one goes on."
+                f"{self._file.parents[1]}: another process took over this run because this process stopped sending heartbeats. "
+                "This process stops; the other process continues."
             )
 
     def _keep(self) -> None:
@@ -96,14 +96,14 @@ class Lease:
 
     def _write(self, beat: int, released: bool = False) -> None:
         whole = json.dumps({**asdict(self.holder), "beat": beat, "released": released}).encode()
-        with self._file.open("r+b") as stream:  # in place and of one length: a full disk takes nothing of what is there
+        with self._file.open("r+b") as stream:  # in place, of fixed length: safe on a full disk
             stream.write(whole.ljust(LENGTH) + b"\n")
 
     def begin(self) -> None:
-        """Say who has the lease, and give signs of life from now on.
+        """Write the holder to the lease, and start sending heartbeats.
 
         Raises:
-            OSError: it cannot be written; then it is given back.
+            OSError: the lease cannot be written; then its file is removed.
         """
         try:
             self._write(0)
@@ -113,7 +113,7 @@ class Lease:
         self._thread.start()
 
     def end(self) -> None:
-        """Give the lease back."""
+        """Release the lease."""
         self._stop.set()
         self._thread.join()
         with suppress(OSError):
@@ -123,10 +123,10 @@ class Lease:
 
 @contextmanager
 def leased(folder: Path) -> Iterator[Lease]:
-    """Have the lease of an existing folder while the context lasts.
+    """Hold the lease of an existing folder while the context lasts.
 
     Raises:
-        Busy: another process has it.
+        Busy: another process has the lease.
         OSError: the folder cannot be written.
     """
     lease = _take(folder)
@@ -144,13 +144,13 @@ def _take(folder: Path) -> Lease:
         last = max(_numbers(place), default=0)
         if last and _lives(place / str(last)):
             holder = holder_of(folder) or "another process"
-            raise Busy(f"{folder}: {holder} is at work on this run. Wait for it, or stop it.")
+            raise Busy(f"{folder}: {holder} is running this run. Wait for that process, or stop it.")
         mine = place / str(last + 1)
         try:
             os.close(os.open(mine, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except FileExistsError:
             continue
-        # whoever looked long before it made its number may have been overtaken by a later one
+        # Another process may have taken a later number between the listing above and the creation of this number.
         if max(_numbers(place)) > last + 1:
             mine.unlink(missing_ok=True)
             continue
@@ -160,19 +160,19 @@ def _take(folder: Path) -> Lease:
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """Return who has, or had, the lease of a folder last; None where that is not told."""
+    """Return the last holder of a folder's lease; None if it is unknown."""
     numbers = _numbers(folder / LEASE)
     return _read(folder / LEASE / str(numbers[-1])) if numbers else None
 
 
 def seems_held(folder: Path) -> bool:
-    """Tell without waiting whether a folder's lease is held; a holder elsewhere that did not give it back counts as alive."""
+    """Return without waiting whether a folder's lease is held; a holder elsewhere counts as alive until it releases the lease."""
     numbers = _numbers(folder / LEASE)
     return bool(numbers) and _here(folder / LEASE / str(numbers[-1])) is not False
 
 
 def silent_for(folder: Path) -> float:
-    """Return the seconds since the last sign of life of a folder's holder, 0 without one; clocks may differ, so for showing."""
+    """Return the seconds since the holder's last heartbeat, 0 without a holder; for display only, because clocks may differ."""
     numbers = _numbers(folder / LEASE)
     with suppress(OSError):
         return time.time() - (folder / LEASE / str(numbers[-1])).stat().st_mtime if numbers else 0.0
@@ -180,22 +180,22 @@ def silent_for(folder: Path) -> float:
 
 
 def is_held(folder: Path) -> bool:
-    """Tell whether a folder's lease is held; a holder elsewhere is watched for a sign of life, SILENCE seconds at most."""
+    """Return whether a folder's lease is held; wait at most SILENCE seconds for the heartbeat of a holder elsewhere."""
     while numbers := _numbers(folder / LEASE):
         file = folder / LEASE / str(numbers[-1])
         alive = _lives(file)
-        if alive or file.exists():  # else a later one has come
+        if alive or file.exists():  # else a later holder replaced it
             return alive
     return False
 
 
 def _lives(file: Path) -> bool:
-    """Tell whether the holder that `file` names is alive; wait for a sign of life where it cannot be asked for."""
+    """Return whether the holder named in `file` is alive; wait for a heartbeat if the holder is elsewhere."""
     here = _here(file)
     if here is not None:
         return here
     before, end = _bytes(file), time.monotonic() + SILENCE
-    while time.monotonic() < end and file.exists():  # it goes when a later one comes
+    while time.monotonic() < end and file.exists():  # a later holder removes it
         time.sleep(min(BEAT, SILENCE) / 10)
         if _bytes(file) not in (before, b""):
             return _here(file) is not False
@@ -203,7 +203,7 @@ def _lives(file: Path) -> bool:
 
 
 def _here(file: Path) -> bool | None:
-    """Tell whether a holder lives, None where that cannot be told from here: it is elsewhere, or still writing its name."""
+    """Return whether a holder is alive, None if unknown: the holder is elsewhere, or still writing its name."""
     holder = _read(file)
     if holder is None:
         return None
@@ -235,7 +235,7 @@ def _numbers(place: Path) -> list[int]:
 
 
 def machine() -> str:
-    """Return what tells this machine, since its last start, and this container from others."""
+    """Return an identifier of this machine, its current boot and this container."""
     found = [socket.gethostname()]
     with suppress(OSError):
         found.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -245,7 +245,7 @@ def machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Return when a process of this machine started; None if it is no more, or only its name is left (a zombie)."""
+    """Return when a process of this machine started; None if it has exited or is a zombie."""
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():
         try:

@@ -1,4 +1,4 @@
-"""Runs as a table: for the screen, and as CSV; one line a run, or one a setting with mean and SD over its seeds."""
+"""Tabulate runs for the screen and as CSV: one line per run, or one per setting with mean and SD over its seeds."""
 
 import logging
 import re
@@ -18,7 +18,7 @@ VALIDATED = (
     "validation_f1_weighted",
     "validation_accuracy",
     "validation_loss",
-)  # a sweep is sorted by the first it has
+)  # a sweep is sorted by the first one present
 STATES: tuple[str, ...] = get_args(State)
 NOT_A_SETTING = ("state", "name", "seconds", "folder", "reason")
 
@@ -26,16 +26,16 @@ log = logging.getLogger("kjcm")
 
 
 def frame_of(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFrame:
-    """Return a table with a line a run: state, name, what its command gave, metrics, seconds, folder, reason.
+    """Return a table with one line per run: state, name, overrides, metrics, seconds, folder, reason.
 
     Its `attrs["metrics"]` names the columns of metrics.
 
     Args:
         entries: the runs.
-        more: config keys that become columns too.
+        more: further config keys to show as columns.
 
     Raises:
-        ConfigError: no run has one of `more`.
+        ConfigError: no run has a key of `more`.
     """
     flat = [dict(leaves(entry.config)) for entry in entries]
     _require_known(more, entries, flat)
@@ -60,12 +60,12 @@ def frame_of(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFrame
 
 
 def is_metric(frame: pd.DataFrame, column: str) -> bool:
-    """Tell whether a column contains a metric, or its mean or SD."""
+    """Return whether a column contains a metric, or its mean or SD."""
     return re.sub("_(mean|sd)$", "", column) in frame.attrs.get("metrics", ())
 
 
 def is_measured(frame: pd.DataFrame, column: str) -> bool:
-    """Tell whether a column contains metrics or seconds, and not settings."""
+    """Return whether a column contains metrics or seconds rather than settings."""
     return is_metric(frame, column) or column.startswith("seconds")
 
 
@@ -83,10 +83,10 @@ def _require_known(keys: Iterable[str], entries: Sequence[Entry], flat: Sequence
 
 
 def chosen(entries: Sequence[Entry], where: Mapping[str, Any]) -> list[Entry]:
-    """Return the runs whose state, name, command, metrics or config has each value of `where`; a list: any of its values.
+    """Return the runs that match every value of `where`: state, name, overrides, metrics or config; a list matches any item.
 
     Raises:
-        ConfigError: `where` is no mapping, or no run has one of its keys.
+        ConfigError: `where` is not a mapping, or no run has a key of `where`.
     """
     if not isinstance(where, Mapping):
         raise ConfigError(
@@ -109,9 +109,9 @@ def _has(entry: Entry, key: str, wanted: Any) -> bool:
 
 
 def over_seeds(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFrame:
-    """Return a table with a line for all finished runs that differ in their seeds alone: n, and each metric's mean and SD.
+    """Return a table with one line per group of finished runs that differ only in seeds: n, each metric's mean and SD.
 
-    The SD is that of a sample (n - 1), empty for one run. A run that is there twice, under two names, counts once.
+    The sample SD (n - 1) is empty for one run. A run that exists twice, under two names, counts once.
     """
     finished = [entry for entry in entries if entry.state == "finished"]
     done = list({read_identity(entry.path) or entry.path: entry for entry in reversed(finished)}.values())[::-1]
@@ -125,7 +125,7 @@ def over_seeds(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFra
         for column in rows.columns[1:]:
             if is_measured(frame, column):
                 line |= {f"{column}_mean": rows[column].mean(), f"{column}_sd": rows[column].std()}
-            elif not column.startswith("seed"):  # where and how they ran may differ
+            elif not column.startswith("seed"):  # overrides of where and how may differ
                 line[column] = rows[column].iloc[0] if rows[column].astype(str).nunique() == 1 else None
         lines.append({**line, "n": len(rows)})
     found = pd.DataFrame(lines)
@@ -134,7 +134,7 @@ def over_seeds(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFra
 
 
 def ordered(frame: pd.DataFrame, key: str | None) -> pd.DataFrame:
-    """Return the table with the best first by a metric (losses and seconds: the least), or sorted by another column.
+    """Return the table sorted by a metric, best first (losses and seconds: lowest first), or by another column.
 
     Raises:
         ConfigError: there is no such column.
@@ -151,7 +151,7 @@ def ordered(frame: pd.DataFrame, key: str | None) -> pd.DataFrame:
 
 
 def column_of(frame: pd.DataFrame, key: str | None) -> str | None:
-    """Return the column that a sort key names, a metric's mean over seeds by the metric's name; None where there is none."""
+    """Return the column that a sort key names, None if none does; a metric's name also names its mean over seeds."""
     if key is None:
         return None
     own = [str(name) for name in frame.columns if not str(name).endswith("_sd")]
@@ -159,7 +159,7 @@ def column_of(frame: pd.DataFrame, key: str | None) -> str | None:
 
 
 def key_of(key: str, entries: Sequence[Entry]) -> str:
-    """Return the config key or metric that a name or a heading of the table means; the name itself where it means none.
+    """Return the config key or metric that a name or a table heading means; the name itself if it matches none.
 
     Raises:
         ConfigError: several keys have this last part.
@@ -172,10 +172,10 @@ def key_of(key: str, entries: Sequence[Entry]) -> str:
 
 
 def _meant(key: str, names: Sequence[str]) -> str | None:
-    """Return the one of `names` that is spelt or headed so, None where there is none.
+    """Return the name among `names` whose spelling or heading matches `key`, None without a match.
 
     Raises:
-        ConfigError: there are several.
+        ConfigError: several names match.
     """
     found = [name for name in names if _plain(key) in _headings(name)]
     if len(found) > 1:
@@ -188,7 +188,7 @@ def _plain(name: str) -> str:
 
 
 def _headings(name: str) -> set[str]:
-    """Return what a column may be called: a metric's name or label, or a key or its last part."""
+    """Return the accepted names of a column: a metric's name or label, or a key or its last part."""
     name = name.removesuffix("_mean")
     if "." in name:
         return {_plain(name), _plain(name.rpartition(".")[2])}
@@ -198,11 +198,11 @@ def _headings(name: str) -> set[str]:
 
 
 def validated(frame: pd.DataFrame) -> str | None:
-    """Return the validation metric to sort a sweep by, None where its runs have none: test rows choose nothing."""
+    """Return the validation metric to sort a sweep by, None if its runs have none; test rows never choose a run."""
     return next((name for name in VALIDATED if name in frame and frame[name].notna().any()), None)
 
 
 def _comparable(values: pd.Series) -> pd.Series:
-    """Return a column's values as numbers, or all as texts where some are no numbers."""
+    """Return a column's values as numbers, or all as texts if some are not numbers."""
     numbers = pd.to_numeric(values, errors="coerce")
     return numbers if numbers.notna().equals(values.notna()) else values.astype(str).where(values.notna())

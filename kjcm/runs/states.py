@@ -1,4 +1,4 @@
-"""What became of runs, as their folders tell it: which there are, in what state, why they failed, what they measured."""
+"""Read the state of runs from their folders: why they failed, their settings and their metrics."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from kjcm.runs.failures import read_failure
 from kjcm.runs.folder import read_identity
 from kjcm.runs.lease import SILENCE, holder_of, seems_held, silent_for
 
-DEPTHS = ("", "*/", "*/*/")  # where run folders are looked for
-# Words of a run's command that say what it is called, and where and how it runs.
+DEPTHS = ("", "*/", "*/*/")  # depths searched for run folders
+# Overrides that set a run's name, and where and how it runs.
 ELSEWHERE = (
     "name", "runs", "run_dir", "overwrite", "cache", "logger", "sweep", "hydra", "trainer.progress", "trainer.save_every",
     "trainer.keep_checkpoints",
@@ -26,18 +26,18 @@ State = Literal["finished", "running", "failed", "pruned", "resumable", "new", "
 
 @dataclass(frozen=True)
 class Entry:
-    """What the folder of a run tells.
+    """The content of a run's folder.
 
     Attributes:
         path: the folder.
-        state: finished; running (a process is at work in it); failed; pruned (by a search); resumable; new (absent, empty);
-            damaged (a file of it cannot be read).
-        reason: why it failed or was stopped, who works on it, or which file is damaged; '' where there is nothing to say.
+        state: finished; running (a process holds the lease); failed; pruned (by a search); resumable; new (absent, empty);
+            damaged (a file cannot be read).
+        reason: why the run failed or stopped, which process runs it, or which file is damaged; else ''.
         name: the run's name.
-        given: key -> value of what its command line gave, without what says where and how.
-        config: its resolved config; empty where there is none.
-        metrics: name -> value: of the test rows, and of the validation rows with `validation_` before the name.
-        seconds: that it took; None where it is not finished.
+        given: key -> value of its overrides, except those that set where and how it runs.
+        config: its resolved config; empty if missing.
+        metrics: name -> value on the test rows, and on the validation rows with the prefix `validation_`.
+        seconds: duration; None if the run is not finished.
     """
 
     path: Path
@@ -57,7 +57,7 @@ def state_of(path: Path) -> tuple[State, str]:
     holder = holder_of(path)
     if seems_held(path):
         quiet = silent_for(path)
-        since = f" (no sign of life for {quiet / 60:,.0f} minutes)" if quiet > 10 * SILENCE else ""
+        since = f" (no heartbeat for {quiet / 60:,.0f} minutes)" if quiet > 10 * SILENCE else ""
         return "running", f"{holder or 'another process'}{since}"
     if failure := read_failure(path):
         return ("pruned" if failure.kind == "pruned" else "failed"), failure.reason
@@ -73,23 +73,25 @@ def run_paths(folder: Path) -> list[Path]:
         KjcmError: no such folder.
     """
     if not folder.is_dir():
-        raise KjcmError(f"runs={folder}: no such folder (seen from {Path.cwd()}). Give the folder that holds the runs.")
+        raise KjcmError(
+            f"runs={folder}: no such folder (seen from {Path.cwd()}). Give the folder that contains the runs."
+        )
     return sorted(file.parent for depth in DEPTHS for file in folder.glob(f"{depth}identity.json"))
 
 
 def entry_of(path: Path, config: Mapping[str, Any] | None = None, words: Sequence[str] | None = None) -> Entry:
-    """Return what the folder of a run tells; a file that is damaged, or missing from a finished run, makes it a damaged one.
+    """Return the content of a run's folder; its state is damaged if a file is damaged, or missing from a finished run.
 
     Args:
         path: the folder.
-        config: of the run, where it is known already.
-        words: of its command line, where they are known already.
+        config: the run's config, if already known.
+        words: the run's overrides, if already known.
     """
     state, reason = state_of(path)
     done, wrong = state == "finished", []
 
     def read(file: str, reader: Callable[[Path], Any], otherwise: Any) -> Any:
-        if not (done or os.path.lexists(path / file)):  # a run writes its files one after the other
+        if not (done or os.path.lexists(path / file)):  # not written yet
             return otherwise
         try:
             return reader(path)
@@ -108,7 +110,7 @@ def entry_of(path: Path, config: Mapping[str, Any] | None = None, words: Sequenc
 
 
 def given_by(words: Sequence[str]) -> dict[str, str]:
-    """Return key -> value of the words of a command line, without those that say where and how it runs."""
+    """Return key -> value of overrides, except those that set where and how a run runs."""
     pairs = (str(word).lstrip("+~").partition("=") for word in words)
     return {key: value for key, _, value in pairs if not any(f"{key}.".startswith(f"{other}.") for other in ELSEWHERE)}
 
@@ -120,13 +122,13 @@ def metrics_of(report: Mapping[str, Any]) -> dict[str, float]:
 
 
 def setting_of(config: Mapping[str, Any], inputs: Mapping[str, str], results_version: int) -> dict[str, Any]:
-    """Return dotted key -> value of all that defines a run but its seeds; input files by their digests."""
+    """Return dotted key -> value of everything except seeds that defines a run; input files by their digests."""
     flat = {key: value for key, value in leaves(config) if not _is_left_out(key, value)}
     return {**flat, **inputs, "results_version": results_version}
 
 
 def leaves(node: Any, lead: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted key and value of all that is no mapping, sorted by key."""
+    """Yield dotted key and value of everything that is not a mapping, sorted by key."""
     if isinstance(node, Mapping):
         for key in sorted(node):
             yield from leaves(node[key], f"{lead}.{key}" if lead else str(key))
@@ -135,7 +137,7 @@ def leaves(node: Any, lead: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def same_but_seeds(path: Path, config: Mapping[str, Any]) -> str:
-    """Return a text that is equal for runs that differ in their seeds alone."""
+    """Return a text that is equal for runs that differ only in their seeds."""
     try:
         identity = run_identity(path)
     except KjcmError:

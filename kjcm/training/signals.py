@@ -1,4 +1,4 @@
-"""What SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and Ctrl-C do to a run: it saves between two steps and leaves; Slurm starts it again."""
+"""Handle SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and Ctrl-C: the run saves after a step and exits; Slurm can requeue it."""
 
 import logging
 import os
@@ -18,13 +18,13 @@ log = logging.getLogger("kjcm")
 
 
 class Signals:
-    """The signals that a process has got, and what becomes of them.
+    """The signals that a process has received, and how it responds.
 
-    While they are `held` they wait for somebody who looks at `asked` and, when all is saved, calls `obey`; otherwise they
-    are obeyed at once. Ctrl-C is left to Python unless it is held, and a second one does not wait.
+    Inside `held`, a signal waits until the caller checks `asked` and, once everything is saved, calls `obey`. Outside, the
+    process obeys at once. Python handles Ctrl-C outside `held`, and a second Ctrl-C inside.
 
     Args:
-        before: the handlers that were there, by signal; another Python handler (submitit's) is called instead of leaving.
+        before: the previous handlers by signal; a previous Python handler (submitit's) is called instead of exiting.
     """
 
     def __init__(self, before: dict[int, Any]) -> None:
@@ -33,7 +33,7 @@ class Signals:
         self._asked = 0
 
     def handle(self, number: int, frame: Any) -> None:
-        """Take a signal; one that comes while the process is leaving already is nothing new."""
+        """Receive a signal; ignore it if the process is already exiting."""
         if self._left:
             return
         if self._held and not (number == signal.SIGINT and self._asked):
@@ -44,12 +44,12 @@ class Signals:
             self.obey(number)
 
     def asked(self) -> int:
-        """Return the signal that waits, 0 without one."""
+        """Return the waiting signal, 0 if none waits."""
         return self._asked
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Let signals wait; one that nobody has looked at is obeyed at the end."""
+        """Make signals wait; a signal still waiting at the end is obeyed then."""
         self._held = True
         try:
             yield
@@ -59,28 +59,28 @@ class Signals:
             self.obey(self._asked)
 
     def obey(self, number: int) -> None:
-        """Leave; under Slurm SIGUSR1 has the job started again first.
+        """Exit; under Slurm, requeue the job first on SIGUSR1.
 
         Raises:
-            Interrupted: unless another handler was there before, which then decides.
+            Interrupted: unless a previous handler exists, which then decides.
         """
         self._asked = 0
         before = self._before.get(number)
         if callable(before) and number != signal.SIGINT:
             try:
                 before(number, None)
-            except Exception as error:  # submitit's, where it does not start the job again
+            except Exception as error:  # submitit, if it does not requeue the job
                 log.warning("%s", first_line(error))
                 raise Interrupted(number) from None
             if number == signal.SIGTERM or global_rank() == 0:
                 return
-            # submitit starts the job again in its first task, and returns in the others
+            # submitit requeues the job in its first task, and returns in the others.
         self._left = True
         leave(number)
 
 
 def leave(number: int) -> NoReturn:
-    """Leave because of a signal; under Slurm SIGUSR1 has the job started again first.
+    """Exit because of a signal; under Slurm, requeue the job first on SIGUSR1.
 
     Raises:
         Interrupted: always.
@@ -89,8 +89,9 @@ def leave(number: int) -> NoReturn:
     if number == signal.SIGUSR1 and first and "SLURM_JOB_ID" in os.environ:
         requeue()
     leaving = Interrupted(number)
+    # Only rank 0 reports the exit code: a launcher kills rank 0 if another rank seems to fail.
     if not first:
-        leaving.exit_code = 0  # the first process says how it ended; a launcher kills it if another seems to fail
+        leaving.exit_code = 0
     raise leaving
 
 
@@ -104,11 +105,12 @@ def signals() -> Iterator[Signals]:
 
 @contextmanager
 def handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Give the signals to `handler` while the context lasts; only a process's main thread can."""
+    """Handle signals with `handler` while the context lasts; do nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    hung_up = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # nohup has it ignored: a closed terminal ends nothing
+    # Under nohup SIGHUP stays ignored, so a closed terminal does not end the run.
+    hung_up = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     caught = [number for number in CAUGHT if not (hung_up and number == signal.SIGHUP)]
     before: dict[int, Any] = {number: signal.signal(number, handler) for number in caught}
     try:
@@ -119,14 +121,14 @@ def handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
 
 
 def requeue() -> None:
-    """Ask Slurm to start this job, or this task of a job array, again."""
+    """Ask Slurm to requeue this job, or this task of a job array."""
     environment = os.environ
     job = environment["SLURM_JOB_ID"]
     if "SLURM_ARRAY_JOB_ID" in environment:
         job = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
     try:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True, timeout=60)
-        log.info("Slurm starts job %s again", job)
+        log.info("Slurm requeued job %s", job)
     except (OSError, subprocess.SubprocessError) as error:
         said = str(getattr(error, "stderr", None) or error).strip()
-        log.warning("Slurm does not start job %s again (%s): submit it again, it goes on", job, said)
+        log.warning("Slurm did not requeue job %s (%s). Submit the job again to resume the run.", job, said)

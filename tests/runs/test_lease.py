@@ -105,7 +105,7 @@ def test_a_silent_holder_elsewhere_is_taken_for_dead(tmp_path: Path, monkeypatch
         assert seems_held(tmp_path)  # nobody has waited yet
         with leased(tmp_path) as mine:
             mine.require_held()
-            with pytest.raises(KjcmError, match="another process took this run over"):
+            with pytest.raises(KjcmError, match="another process took over this run"):
                 theirs.require_held()  # it wakes up, and must not write
 
 
@@ -161,7 +161,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 def test_who_lost_a_run_folder_leaves_no_failure_in_it(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run", Identity({}, {}))
-    with pytest.raises(KjcmError, match="took this run over"), folder.claimed(overwrite=False):
+    with pytest.raises(KjcmError, match="took over this run"), folder.claimed(overwrite=False):
         (folder.path / LEASE / "2").write_text("{}")
         folder.require_held()
     assert read_failure(folder.path) is None

@@ -165,7 +165,7 @@ def test_slurm_starts_the_job_again(tmp_path: Path) -> None:
     assert child.returncode == 128 + signal.SIGUSR1
     saved, *_, words = called.read_text().splitlines()
     assert words == "requeue 7_3" and saved.startswith("step-")
-    assert re.search("Slurm starts job 7_3 again", (tmp_path / "run" / "train.log").read_text())
+    assert re.search("Slurm requeued job 7_3", (tmp_path / "run" / "train.log").read_text())
 
 
 def test_damaged_checkpoints_are_passed_over(tmp_path: Path, whole: Callable[..., Path]) -> None:
