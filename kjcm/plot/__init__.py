@@ -1,1 +1,1 @@
-"""One style for the pictures of the report, W&B and tune."""
+"""Draw the figures of the report, W&B and tune in one style."""

@@ -1,4 +1,4 @@
-"""Pictures of what models score: intervals, confusion, reliability, and accuracy against acceptance."""
+"""Draw models' results: intervals, confusion, reliability, and accuracy against acceptance."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ DASHES = ("-", "--", ":", "-.")
 
 @picture
 def draw_reliability(tables: Mapping[str, pd.DataFrame], synthetic: bool) -> Figure:
-    """Draw accuracy against probability, a mark a bin, above the rows in each bin.
+    """Draw accuracy against probability, one marker per bin, above a histogram of the rows.
 
     Args:
         tables: name -> low, high, confidence, accuracy, rows of each bin.
@@ -42,7 +42,7 @@ def draw_reliability(tables: Mapping[str, pd.DataFrame], synthetic: bool) -> Fig
 
 @picture
 def draw_acceptance(lines: Mapping[str, tuple[Array, Array]], synthetic: bool) -> Figure:
-    """Draw accuracy against the share of rows that are accepted, the surest first.
+    """Draw accuracy against the share of accepted rows, the most probable first.
 
     Args:
         lines: name -> shares and accuracies.
@@ -72,9 +72,9 @@ def draw_intervals(rows: Sequence[tuple[str, Estimate]], *, synthetic: bool, nar
     """Draw the accuracy of each model, the first at the top, with its 95 % interval and its numbers.
 
     Args:
-        rows: name and accuracy (0 to 1); one without interval is a dot.
+        rows: name and accuracy (0 to 1); a model without interval is a dot.
         synthetic: of the twin.
-        narrow: draw it for a narrow screen, with names and numbers above the intervals rather than at their sides.
+        narrow: draw for a narrow screen, with names and numbers above the intervals rather than at their sides.
     """
     height, width = (0.42, NARROW) if narrow else (0.3, WIDTH)
     figure, axes = canvas(0.9 + height * len(rows), synthetic, width)
@@ -99,10 +99,10 @@ def draw_intervals(rows: Sequence[tuple[str, Estimate]], *, synthetic: bool, nar
 
 @picture
 def draw_confusion(counts: pd.DataFrame, synthetic: bool) -> Figure:
-    """Draw a confusion matrix, each cell's colour its share of the true group's rows and its number the rows.
+    """Draw a confusion matrix; a cell's colour is its share of the true group's rows, its number their count.
 
     Args:
-        counts: rows of each true group (index) that were given each group (columns).
+        counts: rows by true group (index) and predicted group (columns).
         synthetic: of the twin.
     """
     side = min(2 * WIDTH, max(4.5, 1.6 + 0.45 * len(counts)))
@@ -113,7 +113,7 @@ def draw_confusion(counts: pd.DataFrame, synthetic: bool) -> Figure:
     axes.set_xticks(range(len(counts)), counts.columns)
     axes.set_yticks(range(len(counts)), counts.index)
     axes.set(xlabel="Predicted major group", ylabel="True major group")
-    if len(counts) <= 30:  # beyond that the numbers would touch
+    if len(counts) <= 30:  # more numbers would touch
         for row, column in np.ndindex(counts.shape):
             if value := int(numbers[row, column]):
                 colour = "white" if shares[row, column] > 0.6 else INK

@@ -17,7 +17,7 @@ SIDES = {"train": "Training rows", "validation": "Validation rows", "unused": "R
 
 @dataclass(frozen=True)
 class _Box:
-    """A box of the flow chart: its middle and width in inches, from the upper left corner of the picture."""
+    """A box of the flow chart: its centre and width in inches, from the upper left corner of the figure."""
 
     x: float
     y: float
@@ -26,19 +26,19 @@ class _Box:
 
     @property
     def half(self) -> float:
-        """Half of the height."""
+        """Half the height."""
         return 0.1 + 0.09 * (self.text.count("\n") + 1)
 
 
 @dataclass
 class _Chart:
-    """Boxes and the arrows between them, each a line of points."""
+    """Boxes and the arrows between them; each arrow is a line of points."""
 
     boxes: list[_Box]
     arrows: list[tuple[tuple[float, float], ...]]
 
     def below(self, above: _Box, box: _Box) -> _Box:
-        """Add a box with an arrow from the one above: down, across half way, down."""
+        """Add a box with an arrow from the box above: down, across at half height, down."""
         middle = (above.y + above.half + box.y - box.half) / 2
         start, end = (above.x, above.y + above.half), (box.x, box.y - box.half)
         across = ((above.x, middle), (box.x, middle)) if above.x != box.x else ()
@@ -54,12 +54,12 @@ class _Chart:
 
 @picture
 def draw_flow(flow: Mapping[str, Any], synthetic: bool, model: str = "K-JCM") -> Figure:
-    """Draw the way of the rows from the files to training and test: Fig. 1. A step without rows has no box.
+    """Draw the flow of rows from the files to training and test (Fig. 1); a step without rows has no box.
 
     Args:
-        flow: that of cohort.json.
+        flow: the flow in cohort.json.
         synthetic: of the twin.
-        model: what the training rows train.
+        model: name of the model that the training rows train.
     """
     chart = _Chart([], [])
     cohort = _flow_to_cohort(chart, flow, "Twin of the " if synthetic else "")
@@ -80,7 +80,7 @@ def draw_flow(flow: Mapping[str, Any], synthetic: bool, model: str = "K-JCM") ->
 
 
 def _flow_to_cohort(chart: _Chart, flow: Mapping[str, Any], lead: str) -> _Box:
-    """Add the files, what leaves, and the cohort, which is returned."""
+    """Add the files, the excluded rows and the cohort; return the cohort's box."""
     files, main = flow["read_by_file"], 2.5
     places = (main,) if len(files) == 1 else (1.3, 3.7)
     tops = [
@@ -92,7 +92,7 @@ def _flow_to_cohort(chart: _Chart, flow: Mapping[str, Any], lead: str) -> _Box:
         last = _Box(main, 1.2, _counted("All rows", flow["read"]))
         for top in tops:
             chart.below(top, last)
-        chart.boxes.pop()  # it stands there once
+        chart.boxes.pop()  # added once per file; keep one
     losses = {
         "Left out: cannot be used": flow["invalid"],
         "Left out: no single code in conversion": flow["unresolved"],

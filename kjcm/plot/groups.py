@@ -1,4 +1,4 @@
-"""Pictures of groups: precision by training rows (Fig. 2), and training rows by precision (Supplementary Fig. 1)."""
+"""Draw groups: precision by training rows (Fig. 2), and training rows by precision (Supplementary Fig. 1)."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from kjcm.analysis.statistics import Regression
 from kjcm.errors import counted
 from kjcm.plot.style import BLUE, GREY, INK, ORANGE, Array, canvas, name_points, picture
 
-# Tol's muted scheme: ten colours that the colour-blind tell apart; the shapes do so in black and white.
+# Tol's muted scheme: ten colours that colour-blind readers can distinguish; in black and white the shapes differ.
 COLOURS = ("#332288", "#cc6677", "#117733", "#aa4499", "#44aa99", "#882255", "#999933", "#88ccee", "#ddcc77", "#777777")
 MARKERS = "osD^vP<Xph"
 LABELLED = 6  # groups named in the scatter plot
@@ -29,12 +29,12 @@ THRESHOLD = 0.5  # of precision: Supplementary Fig. 1
 def draw_precision_by_size(points: pd.DataFrame, fit: Regression | None, *, synthetic: bool) -> Figure:
     """Draw each group's precision against its training rows (log axis) with the regression: Fig. 2.
 
-    Groups with precision 0 would hide each other: they are spread out in a band beneath 0, which says how many they are.
-    The six groups farthest from the line are named, where a name finds room.
+    Groups with precision 0 would overlap, so they are spread out in a band below 0. The title states their number.
+    The six groups farthest from the line are named if a name fits.
 
     Args:
         points: code, title, n_train (> 0), precision, major (the legend's text) of each group.
-        fit: the line; None draws and names none.
+        fit: the regression line; None draws no line and names no group.
         synthetic: of the twin.
     """
     figure, axes = canvas(6.2, synthetic)
@@ -66,13 +66,13 @@ def draw_precision_by_size(points: pd.DataFrame, fit: Regression | None, *, synt
 
 
 def _spread(sizes: "pd.Series[Any]") -> "pd.Series[float]":
-    """Return a height in the band for each of the groups with precision 0; groups of one size are far from each other."""
+    """Return a height in the band for each group with precision 0; groups of equal size are far apart."""
     order = sizes.sort_values(kind="stable").index
     return pd.Series(-BAND + 0.025 + (BAND - 0.06) * (np.arange(len(order)) * GOLDEN % 1), index=order)
 
 
 def _legend(figure: Figure) -> None:
-    """Write the major groups beneath the picture, in two columns; long titles are cut."""
+    """Write the major groups below the figure, in two columns; cut long titles."""
     axes = figure.axes[0]
     marks, labels = axes.get_legend_handles_labels()
     short = [textwrap.shorten(label, 56, placeholder="…") for label in labels]
@@ -91,7 +91,7 @@ def _count_rows(axis: Axis) -> None:
 
 
 def _draw_line(axes: Axes, fit: Regression, least: float, most: float) -> None:
-    """Draw the regression from the smallest to the largest group, as far as it is between 0 and 1, and say how well it fits."""
+    """Draw the regression line from the smallest to the largest group, where it is between 0 and 1, and write R² and p."""
     sizes = np.geomspace(least, most, 200)
     line = fit.intercept + fit.slope * np.log10(sizes)
     inside = (line >= 0) & (line <= 1)
@@ -100,7 +100,7 @@ def _draw_line(axes: Axes, fit: Regression, least: float, most: float) -> None:
 
 
 def chance(p: float) -> str:
-    """Return a p-value as it follows 'p': '= 0.012' or '< 0.001'."""
+    """Return a p-value with its relation, to write after 'p': '= 0.012' or '< 0.001'."""
     shown = show(p, "p")
     return shown if shown.startswith("<") else f"= {shown}"
 
@@ -109,12 +109,12 @@ def chance(p: float) -> str:
 def draw_sizes_by_precision(
     models: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, synthetic: bool
 ) -> Figure:
-    """Draw the training sizes of the groups below and above a precision of 0.5, a pair of boxes a model: Suppl. Fig. 1.
+    """Draw the training sizes of the groups below and above a precision of 0.5, two boxes per model: Suppl. Fig. 1.
 
     Boxes are quartiles (linear interpolation, R type 7), whiskers reach 1.5 box lengths; each third quartile has its number.
 
     Args:
-        models: name -> training rows of the groups with precision below 0.5, and of those at or above it.
+        models: name -> training rows of the groups with precision below 0.5, and of the groups with at least 0.5.
         synthetic: of the twin.
     """
     figure, axes = canvas(4.2, synthetic)
@@ -136,13 +136,13 @@ def draw_sizes_by_precision(
 
 
 def _draw_box(axes: Axes, place: int, sizes: Array, colour: str) -> None:
-    """Draw one box, every group as a point within, and the number of its third quartile."""
+    """Draw one box, a point for every group, and the value of the third quartile."""
     line = {"color": colour, "linewidth": 1.1}
     axes.boxplot(
         sizes, positions=[place], widths=0.5, showfliers=False, manage_ticks=False,
         boxprops=line, whiskerprops=line, capprops=line, medianprops={**line, "linewidth": 2},
     )  # fmt: skip
-    spread = (np.arange(len(sizes)) * GOLDEN % 1 - 0.5) * 0.4  # next to each other, without chance
+    spread = (np.arange(len(sizes)) * GOLDEN % 1 - 0.5) * 0.4  # side by side, without randomness
     axes.scatter(place + spread, np.sort(sizes), s=10, color=colour, alpha=0.4, linewidths=0)
     third = float(np.quantile(sizes, 0.75))
     axes.annotate(f"Q3 = {show(third, 'number')}", (place + 0.29, third), va="center", fontsize=8, color=colour)

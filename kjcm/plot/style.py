@@ -1,4 +1,4 @@
-"""What all pictures have in common: their look, names beside points, and bytes that are the same each time."""
+"""The common style of all figures, names next to points, and reproducible image files."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -20,9 +20,9 @@ from kjcm.plot.font import FAMILY, font_path
 P = ParamSpec("P")
 Array = NDArray[np.float64]
 WIDTH = 7.2  # inches: a page's text width
-NARROW = 3.6  # inches: the text width of a telephone's screen
+NARROW = 3.6  # inches: the text width of a phone screen
 INK, GREY, BLUE, ORANGE = "#222222", "#555555", "#2b5c8a", "#b8551a"
-NAME_SIZE = 7.5  # points, of names beside points
+NAME_SIZE = 7.5  # in points, of names next to dots
 SYNTHETIC = "SYNTHETIC twin: invented answers, not survey data"
 LOOK: dict[Any, Any] = {
     "font.size": 9,
@@ -38,22 +38,22 @@ LOOK: dict[Any, Any] = {
     "xtick.color": GREY,
     "ytick.color": GREY,
     "legend.frameon": False,
-    "text.parse_math": False,  # a dollar sign in a title is a dollar sign
-    "svg.fonttype": "path",  # the picture needs no typeface
+    "text.parse_math": False,  # print a dollar sign in a title verbatim
+    "svg.fonttype": "path",  # the figure needs no typeface
     "svg.hashsalt": "kjcm",
 }
 
 
 @cache
 def _family() -> list[str]:
-    """Make the report's typeface known to matplotlib, once; what it lacks, matplotlib's own shows."""
+    """Register the report's typeface with matplotlib once; matplotlib's own shows characters that it lacks."""
     fontManager.addfont(font_path())
     return [FAMILY, "DejaVu Sans"]
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Set the look for what is drawn within, whatever a user's own settings are, and leave those as they were."""
+    """Apply the style while the context lasts, independent of the user's settings, which are restored."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update({**LOOK, "font.family": _family()})
@@ -61,7 +61,7 @@ def style() -> Iterator[None]:
 
 
 def picture(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Give a drawing function the look, and fix the layout of what it has drawn: saving a picture moves nothing in it."""
+    """Apply the style to a drawing function, and fix the figure's layout so that saving moves nothing."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -75,7 +75,7 @@ def picture(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def blank(height: float, synthetic: bool, width: float = WIDTH) -> Figure:
-    """Return an empty picture of some inches; a synthetic one says so at its top."""
+    """Return an empty figure, sizes in inches; a synthetic figure is marked at the top."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)  # measures texts
     if synthetic:
@@ -84,18 +84,18 @@ def blank(height: float, synthetic: bool, width: float = WIDTH) -> Figure:
 
 
 def canvas(height: float, synthetic: bool, width: float = WIDTH) -> tuple[Figure, Axes]:
-    """Return an empty picture (see `blank`) and its axes."""
+    """Return an empty figure (see `blank`) and its axes."""
     figure = blank(height, synthetic, width)
     return figure, figure.add_subplot()
 
 
 def svg(figure: Figure) -> bytes:
-    """Return a picture as SVG, its letters as outlines: the same picture, the same bytes."""
+    """Return a figure as SVG with letters as outlines; equal figures give equal bytes."""
     return _saved(figure, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
 
 
 def png(figure: Figure) -> bytes:
-    """Return a picture as PNG, 200 dots an inch: the same picture, the same bytes."""
+    """Return a figure as PNG at 200 dots per inch; equal figures give equal bytes."""
     return _saved(figure, format="png", dpi=200, metadata={"Software": None})
 
 
@@ -107,13 +107,13 @@ def _saved(figure: Figure, **options: Any) -> bytes:
 
 
 def name_points(axes: Axes, points: Array, names: Sequence[tuple[int, str]], most: int) -> None:
-    """Write at most so many names next to points, clear of points, lines and other names; one without room is left out.
+    """Write at most `most` names next to points, clear of points, lines and other names; skip a name that does not fit.
 
     Args:
-        axes: with the points drawn.
-        points: [points, 2] in the axes' data.
-        names: the row of a point and what to call it, the most important first.
-        most: names written.
+        axes: axes with the points drawn.
+        points: [points, 2] in data coordinates.
+        names: row number and name of a point, the most important first.
+        most: maximum number of names.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -149,12 +149,12 @@ def name_points(axes: Axes, points: Array, names: Sequence[tuple[int, str]], mos
 
 
 def _places(width: float, height: float, point: float) -> Iterator[tuple[Array, tuple[float, float]]]:
-    """Yield places for a text beside a dot, nearest first: its lower left corner in pixels and its part next to the dot.
+    """Yield positions for a text next to a dot, nearest first: lower left corner in pixels, and the part next to the dot.
 
     Args:
-        width: of the text, in pixels.
-        height: of the text, in pixels.
-        point: pixels of a typographic point.
+        width: width of the text in pixels.
+        height: height of the text in pixels.
+        point: pixels per typographic point.
     """
     for gap in (5 * point, 9 * point, 14 * point, 20 * point):
         for across, up in ((1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1)):
@@ -164,6 +164,6 @@ def _places(width: float, height: float, point: float) -> Iterator[tuple[Array, 
 
 
 def _free(box: Bbox, inside: Any, taken: Sequence[Bbox], dots: Array) -> bool:
-    """Return whether a text's box is in the axes and clear of other texts and of dots, those of lines included."""
+    """Return whether a text's box is inside the axes and clear of other texts, dots and lines."""
     within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
     return within and not any(map(box.overlaps, taken)) and not box.padded(3).count_contains(dots)

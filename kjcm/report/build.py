@@ -1,4 +1,4 @@
-"""A study to a folder: report.html, every table in three formats, every figure in two, and the disagreements to judge."""
+"""Write a study's report: report.html, tables in three formats, figures in two, and the disagreements to judge."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,12 +23,12 @@ from kjcm.report.tables import Content
 MANIFEST = "report.json"
 CONTENTS = {"study": str, "contents?": [str], "only?": ([str], None)}
 PAGE = "report.html"
-# Printed figures that the first table leaves to their own sections.
+# Printed figures that only their own sections show, not the first table.
 ELSEWHERE = ("table_4", "supplementary_table_3.k_jcm")
 
-NAMING, NAMED = ("where", "row", "metric"), "{}. {}: {}"  # the first columns of a verdict table, and these in one
+NAMING, NAMED = ("where", "row", "metric"), "{}. {}: {}"  # first columns of a verdict table, and their merged form
 FLOW = ("figure_1", "abstract", "methods")
-BESIDE = "_verdicts"  # how the key of a table ends that has the paper's figures next to ours
+BESIDE = "_verdicts"  # suffix of tables that compare with the paper
 
 Maker = Callable[[Study, Experiment], Sequence[Content]]
 
@@ -53,7 +53,7 @@ def require_free(out: Path, study_hash: str, overwrite: bool, only: Sequence[str
 
     Args:
         out: the folder to write.
-        study_hash: of the data and the classification, see `kjcm.analysis.selection.study_hash`.
+        study_hash: hash of the data and the classification, see `kjcm.analysis.selection.study_hash`.
         overwrite: replace another study's report, and one with more sections.
         only: experiments to build, () for all.
 
@@ -65,7 +65,7 @@ def require_free(out: Path, study_hash: str, overwrite: bool, only: Sequence[str
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not out.is_dir() or not (out / MANIFEST).is_file():
-        raise KjcmError(f"{out} exists and is no report. Choose another out=DIR.")
+        raise KjcmError(f"{out} exists and is not a report. Choose another out=DIR.")
     found = read_json(out / MANIFEST, CONTENTS)
     if overwrite:
         return
@@ -87,14 +87,14 @@ def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged:
 
     Args:
         study: the study.
-        out: a folder that `require_free` let pass.
-        study_hash: what names the study in the manifest.
+        out: a folder that `require_free` accepted.
+        study_hash: identifies the study in the manifest.
         only: experiments to build, () for all.
-        judged: a file of disagreements with a person's verdicts, or None.
-        command: what makes this report, in another folder too.
+        judged: a file of disagreements with a reviewer's verdicts, or None.
+        command: the command that makes this report from any folder.
 
     Raises:
-        KjcmError: predictions or verdicts are not usable; nothing is written then.
+        KjcmError: predictions or verdicts are not usable; then nothing is written.
     """
     place = experiments.folder()
     wanted = experiments.load_experiments(place, tuple(only))
@@ -116,7 +116,7 @@ def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged:
         result.header(study, paper, command), study.synthetic, [one for one in map(_filled, sections) if one.content]
     )
     _remove_others(out, set(contents))
-    # first, so that a report that was interrupted can be made again in its folder
+    # The manifest is written first, so that an interrupted report can be rebuilt in the same folder.
     write_json(
         out / MANIFEST,
         {"study": study_hash, "synthetic": study.synthetic, "only": list(only), "contents": sorted(contents)},
@@ -130,7 +130,7 @@ def build(study: Study, out: Path, study_hash: str, only: Sequence[str], judged:
 
 
 def _filled(section: Section) -> Section:
-    """Return a section without tables that have no rows and without empty columns; without content if none is of our runs."""
+    """Return a section without empty tables and columns; without any content if none comes from our runs."""
     content = [
         one if isinstance(one, Figure) else _narrowed(one)
         for one in section.content
@@ -177,7 +177,7 @@ def _not_run(study: Study, wanted: Sequence[Experiment], sections: Sequence[Sect
 
 
 def _why_empty(section: Section) -> str:
-    """Return what a section needs to have results."""
+    """Return why a section has no results."""
     own = [one for one in section.content if isinstance(one, Table) and not _is_beside(one)]
     labels = dict.fromkeys(label for one in own for label, _ in one.missing)
     if labels:
@@ -186,7 +186,7 @@ def _why_empty(section: Section) -> str:
 
 
 def _remove_others(out: Path, keys: set[str]) -> None:
-    """Remove tables and figures that an earlier report wrote into `out` and this one does not: none is to look current."""
+    """Remove an earlier report's tables and figures that this report lacks, so that none looks current."""
     if not (out / MANIFEST).is_file():
         return
     earlier = set(read_json(out / MANIFEST, CONTENTS).get("contents", ())) - keys
@@ -196,7 +196,7 @@ def _remove_others(out: Path, keys: set[str]) -> None:
 
 
 def _verdict_section(study: Study, paper: Mapping[str, Printed], ours: Mapping[str, Estimate], whole: Table) -> Section:
-    """Return the section of the figures that runs give, except for those that other sections show too."""
+    """Return the section that compares the paper's figures with ours, except those that other sections show."""
     at_hand = [
         figure
         for name, figure in paper.items()
@@ -221,9 +221,9 @@ def _beside(
     title: str,
     without: Sequence[str] = (),
 ) -> Table:
-    """Return the verdicts on some printed figures: where, row and metric in one column, and no column that is empty.
+    """Return the verdicts on some printed figures: where, row and metric in one column, without empty columns.
 
-    Where the data are not the paper's the page folds the table: its figures cannot be compared.
+    If the data are not the paper's, the page folds the table, because its figures cannot be compared.
     """
     table = verdict_table(printed, _only(ours, printed), study.comparable)
     keep = [place for place, column in enumerate(table.columns) if place >= len(NAMING) and column.name not in without]
@@ -259,7 +259,7 @@ def write_content(out: Path, content: Content) -> None:
 
 
 def _write_csv(file: Path, table: Table) -> None:
-    """Write a table as CSV, with a mark at its beginning by which spreadsheet programs know UTF-8."""
+    """Write a table as CSV, with a byte order mark so that spreadsheet programs detect UTF-8."""
     write_text(file, "\ufeff" + as_csv(table))
 
 

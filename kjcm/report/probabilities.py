@@ -1,4 +1,4 @@
-"""What a model's probabilities are worth on its test rows: calibration, kept promises, pick lists, managers."""
+"""Evaluate a model's probabilities on its test rows: calibration, error targets, pick lists, managers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from kjcm.triage.logits import Scored, load_scored
 from kjcm.triage.pick_lists import on_list, ranking, sizes
 from kjcm.triage.rules import ACCEPT, CHOOSE, SEARCH, Options, Tree, Triage
 
-PLAIN = Options(None, 0.8, 0.95, 0.3, 5, (), "none", True)  # as conf/predict.yaml has them
+PLAIN = Options(None, 0.8, 0.95, 0.3, 5, (), "none", True)  # the defaults of conf/predict.yaml
 TARGETS = (0.05, 0.1, 0.2, 0.3, 0.4)
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
 CALIBRATED = "k_jcm_calibrated"
@@ -53,17 +53,17 @@ class Scorings:
     calibrated: NDArray[np.float64]
 
     def triage(self, options: Options) -> Triage:
-        """Return the rules that the held rows set."""
+        """Return the rules fitted on the held-out rows."""
         return Triage(options, self.tree, self.held, self.temperature)
 
     def right(self, probability: Probabilities) -> NDArray[np.bool_]:
-        """Return which test rows' first codes are right."""
+        """Return which test rows' top-1 codes are right."""
         right: NDArray[np.bool_] = np.equal(probability.argmax(axis=1), self.test.labels)
         return right
 
 
 def scorings(run: Run) -> Scorings | None:
-    """Return a run's scored rows; None where it was trained without validation rows or not tested.
+    """Return a run's scored rows; None if it was trained without validation rows or not tested.
 
     Raises:
         KjcmError: a file is damaged.
@@ -101,7 +101,7 @@ def _table(
     rows_of: Callable[[Sequence[Scorings]], Sequence[Sequence[Value]]],
     notes: Sequence[str],
 ) -> Table:
-    """Return a table with the rows that `rows_of` gives of each calibrated model's runs, under the model's label.
+    """Return a table of the rows from `rows_of` for each calibrated model's runs, under the model's label.
 
     A model without validation rows has no row; where no model has some, the table says which run it needs.
     """
@@ -117,7 +117,7 @@ def _table(
 
 
 def calibration(study: Study, this: Experiment) -> Sequence[Content]:
-    """Reliability before and after temperature scaling, and what the paper's 80 % rule then accepts."""
+    """Reliability before and after temperature scaling, and the rows that the paper's 80 % rule accepts."""
     columns = (
         Column("Probabilities"), Column("Temperature", "share"), Column("Expected calibration error", "share"),
         Column("Brier score", "share"), Column("Rows of 0.80 or more", "percent"), Column("Right among them", "percent"),
@@ -153,7 +153,7 @@ def _worth(found: Sequence[Scorings], of: Callable[[Scorings], NDArray[np.float6
 
 
 def _first(study: Study, this: Experiment) -> tuple[str, Scorings] | None:
-    """Return the label and scored rows of the first model that has some."""
+    """Return the label and scored rows of the first model that has scored rows."""
     for name in this.runs:
         for run in study.runs.get(name, ()):
             if (found := scorings(run)) is not None:
@@ -191,7 +191,7 @@ def _reliability(study: Study, this: Experiment) -> Sequence[Content]:
 
 
 def triage(study: Study, this: Experiment) -> Sequence[Content]:
-    """What is accepted under a target and how much of it is wrong; accuracy by acceptance; pick lists; managers."""
+    """Rows accepted under an error target and their errors; accuracy by acceptance; pick lists; managers."""
     return [
         _promises(study, this),
         _acceptance(study, this),
@@ -223,7 +223,7 @@ def _promises(study: Study, this: Experiment) -> Table:
 
 
 def _followed(found: Sequence[Scorings], options: Options) -> Sequence[Value]:
-    """Return what a rule does with the test rows: means over runs."""
+    """Return a rule's outcome on the test rows: means over runs."""
     accepted, errors, shares = [], [], []
     for one in found:
         rules = one.triage(options)
@@ -232,7 +232,7 @@ def _followed(found: Sequence[Scorings], options: Options) -> Sequence[Value]:
         accepted.append(float(taken.mean()))
         errors.append(float((~one.right(one.calibrated))[taken].mean()) if taken.any() else np.nan)
         shares.append([float((decision == place).mean()) for place in (CHOOSE, SEARCH)])
-    within = sum(not error > (options.target_error or 1) for error in errors)  # nothing accepted is within
+    within = sum(not error > (options.target_error or 1) for error in errors)  # NaN (nothing accepted) counts as within
     choose, search = zip(*shares, strict=True)
     return [
         mean_of(accepted), _mean_or_none(errors),
@@ -255,7 +255,7 @@ def _acceptance(study: Study, this: Experiment) -> Table:
 
 
 def _by_confidence(one: Scorings) -> NDArray[np.bool_]:
-    """Return which rows are right, the surest first."""
+    """Return which rows are right, the most probable first."""
     return one.right(one.calibrated)[np.argsort(-one.calibrated.max(axis=1), kind="stable")]
 
 
@@ -309,7 +309,7 @@ def _lists(study: Study, this: Experiment) -> Table:
 
 
 def _covered(found: Sequence[Scorings], classes: NDArray[np.int64] | None) -> Sequence[Value] | None:
-    """Return what the undecided test rows of some classes (None: all) get: means over runs; None where no run has such rows."""
+    """Return the pick lists' results on undecided test rows of some classes (None: all): means over runs, None without rows."""
     cells: list[list[float]] = []
     for one in found:
         own = np.ones(len(one.test.labels), bool) if classes is None else np.isin(one.test.labels, classes)
@@ -336,7 +336,7 @@ def _covered(found: Sequence[Scorings], classes: NDArray[np.int64] | None) -> Se
 
 
 def plain_top_n(probability: Probabilities, labels: Labels, length: float) -> float:
-    """Return how often the right code is among the first n, n averaging `length`: between the two whole numbers around it."""
+    """Return how often the right code is among the top `length`, interpolated between the adjacent whole numbers."""
     n = int(length)
     fewer, more = (float(on_list(ranking(probability, k).astype(np.int16), labels).mean()) for k in (n, n + 1))
     return fewer + (length - n) * (more - fewer)
@@ -361,12 +361,12 @@ def _managers(study: Study, this: Experiment) -> Table:
 
 
 def _gated(found: Sequence[Scorings], rule: str) -> Sequence[Value]:
-    """Return what a managers' rule does: rows coded as managers, their precision and recall, and accuracy of all."""
+    """Return a managers' rule's outcome: rows coded as managers, their precision and recall, and overall accuracy."""
     cells: list[list[float]] = []
     for one in found:
         rules = one.triage(replace(PLAIN, managers=rule))
         probability = rules.probability(one.test)
-        manager = np.append(rules.managing, False)  # a code that is no class is no manager's, as far as is known
+        manager = np.append(rules.managing, False)  # a code that is not a class counts as no manager
         given = manager[probability.argmax(axis=1)]
         true = manager[np.minimum(one.test.labels, len(manager) - 1)]
         precision, recall, _ = precision_recall_f1(true.sum(), given.sum(), (given & true).sum(), empty=np.nan)
@@ -376,6 +376,6 @@ def _gated(found: Sequence[Scorings], rule: str) -> Sequence[Value]:
 
 
 def _mean_or_none(values: Sequence[float]) -> Estimate | None:
-    """Return the mean over the runs that have a value, None without one."""
+    """Return the mean over the runs that have a value, None if no run has one."""
     there = [value for value in values if not np.isnan(value)]
     return mean_of(there) if there else None

@@ -1,4 +1,4 @@
-"""The paper's own tables and figures, each a function of a study."""
+"""The paper's tables and figures, each a function of a study."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,7 +16,7 @@ from kjcm.plot.flow import draw_flow
 from kjcm.plot.groups import chance, draw_precision_by_size, draw_sizes_by_precision
 
 PRINTED_EXAMPLES = ("285", "320", "630", "910")  # the groups of the paper's Table 1
-PRINTED_PROBABILITY = 0.4562  # the surest code's in the paper's Table 2
+PRINTED_PROBABILITY = 0.4562  # of the top-1 code in the paper's Table 2
 HIDDEN = "withheld (texts=true shows it)"
 HALF = "k_jcm_half"
 ROWS_AND_METRICS = (Column("Test rows", "count"), *map(metric_column, REPORTED))
@@ -37,7 +37,7 @@ def model_table(
     key: str = "",
     title: str = "",
 ) -> Table:
-    """Return a table with one row a model: its label, its number of seeds, and what `row` gives for its key."""
+    """Return a table with one row per model: its label, its number of seeds, and the values of `row` for its key."""
     whole = (Column("Model"), Column("Seeds", "count"), *columns)
     rows = [
         (study.label(one), len(study.runs[one]), *row(one))
@@ -50,7 +50,7 @@ def model_table(
 
 
 def rows_and_metrics(study: Study, answers: Sequence[Answers]) -> Sequence[Value]:
-    """Return what ROWS_AND_METRICS names, of the answers of one model's runs."""
+    """Return the values of ROWS_AND_METRICS for one model's runs."""
     found = study.estimated(answers)
     return [len(answers[0]), *(found[name] for name in REPORTED)]
 
@@ -136,7 +136,7 @@ def example_output(study: Study, this: Experiment) -> Sequence[Content]:
 
 
 def _named(code: str, titles: Mapping[str, str]) -> str:
-    """Return a code with its title in parentheses, where it has one."""
+    """Return a code, with its title in parentheses if it has one."""
     return f"{code} ({titles[code]})" if titles.get(code) else code
 
 
@@ -155,7 +155,7 @@ def evaluation_metrics(study: Study, this: Experiment) -> Sequence[Content]:
 
 
 def top_k(study: Study, this: Experiment) -> Sequence[Content]:
-    """Supplementary Table 2: how often the right code is among the first two to five."""
+    """Supplementary Table 2: how often the right code is among the top two to five."""
     names = [f"top_{k}_accuracy" for k in TOP]
     return [
         model_table(
@@ -212,7 +212,7 @@ def precision_by_size(study: Study, this: Experiment) -> Sequence[Content]:
 
 
 def _major_name(study: Study, major: str) -> str:
-    """Return a major group's code with its title, the English one where there is one."""
+    """Return a major group's code with its title, in English if there is an English title."""
     title = study.classification.title(major, "en") or study.titles.get(major, "")
     return f"{major} {title}".strip()
 
@@ -294,7 +294,7 @@ def every_group(study: Study, this: Experiment) -> Sequence[Content]:
 
 
 def sizes_by_precision(study: Study, this: Experiment) -> Sequence[Content]:
-    """Supplementary Fig. 1: training rows of groups with precision below and of at least 0.5, K-JCM and K-JCM-half."""
+    """Supplementary Fig. 1: training rows of groups with precision below 0.5, and at least 0.5, for K-JCM and K-JCM-half."""
     columns = (Column("Model"), Column("Code"), Column("Training rows", "count"), Column("Precision", "share"))
     present = [key for key in this.runs if key in study.runs]
     missing = study.missing(this.runs)

@@ -1,4 +1,4 @@
-"""What a study leaves: study.json, trials.csv, and a page with its history and which values mattered."""
+"""Write a study's results: study.json, trials.csv, and a page with its history and the importance of its keys."""
 
 import logging
 import math
@@ -27,7 +27,7 @@ from kjcm.tune.space import literal, values_of
 from kjcm.tune.trial_config import train_command
 
 PAGE = "report.html"
-LEAST = 4  # completed trials below which nothing is said of what mattered
+LEAST = 4  # completed trials needed to compute importances
 NAMES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}  # others: running
 
 log = logging.getLogger("kjcm")
@@ -35,16 +35,16 @@ log = logging.getLogger("kjcm")
 
 @dataclass(frozen=True)
 class StudyReport:
-    """A study, and what is said of it.
+    """A study, and the facts that its report states.
 
     Attributes:
         study: the study.
-        folder: of the study; its trials' run folders are in it.
-        definition: the hash of what defines it.
-        wanted: trials wanted.
-        keys: what is searched.
-        base: words that all trials share.
-        synthetic: of the twin.
+        folder: the study's folder, which contains the trials' run folders.
+        definition: hash of the settings that define the study.
+        wanted: number of trials wanted.
+        keys: the config keys searched.
+        base: overrides that all trials share.
+        synthetic: whether the data are the synthetic twin's.
         how: metric, direction, sampler, pruner and their settings.
     """
 
@@ -59,7 +59,7 @@ class StudyReport:
 
 
 def trials_of(study: Study) -> list[FrozenTrial]:
-    """Return the trials that were begun, but for those with the values of another."""
+    """Return the started trials, except those that repeat another trial's values."""
     return [
         trial
         for trial in study.get_trials(deepcopy=False)
@@ -68,7 +68,7 @@ def trials_of(study: Study) -> list[FrozenTrial]:
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """Return what became of a trial: complete, pruned, failed, left (begun again as another), or running."""
+    """Return the state of a trial: complete, pruned, failed, left (restarted as another trial), or running."""
     return "left" if is_left(trial) else NAMES.get(trial.state, "running")
 
 
@@ -79,21 +79,21 @@ def best_trial(study: Study) -> FrozenTrial | None:
 
 
 def best_of(study: Study) -> str:
-    """Return the best value and its trial, for a line of a log."""
+    """Return the best value and its trial as text for the log."""
     best = best_trial(study)
     return "none yet" if best is None else f"{value_text(best.value)} (trial {best.number})"
 
 
 def value_text(value: float | None) -> str:
-    """Return a metric with four digits."""
+    """Return a metric with four decimals."""
     return "" if value is None else f"{value:.4f}"
 
 
 def conclude(about: StudyReport) -> None:
-    """Say which trial is the best, and the command that trains and evaluates it.
+    """Log the best trial, and the command that trains and evaluates with its values.
 
     Raises:
-        KjcmError: no trial is completed, and none is running.
+        KjcmError: no trial is complete, and none is running.
     """
     counts, best = counts_of(about.study), best_trial(about.study)
     log.info("%s; report in %s", _said(counts), about.folder / PAGE)
@@ -101,8 +101,8 @@ def conclude(about: StudyReport) -> None:
         if counts.get("running"):
             return
         raise KjcmError(
-            f"No trial of {about.folder} was completed; the reasons stand above and in trials.csv. Mend it, and "
-            "start the same command with sweep.retry=failed."
+            f"No trial of {about.folder} was completed; the reasons are above and in trials.csv. Fix them, then run "
+            "the same command with sweep.retry=failed."
         )
     log.info(
         "best: trial %d, %s %s (%s)", best.number, about.how["metric"], value_text(best.value), _run_of(about, best)
@@ -113,7 +113,7 @@ def conclude(about: StudyReport) -> None:
 
 
 def counts_of(study: Study) -> dict[str, int]:
-    """Return state -> trials in it."""
+    """Return state -> number of trials."""
     states = [state_of(trial) for trial in trials_of(study)]
     return {state: states.count(state) for state in ("complete", "pruned", "failed", "left", "running")}
 
@@ -128,11 +128,11 @@ def _run_of(about: StudyReport, trial: FrozenTrial) -> str:
 
 
 def write_results(about: StudyReport, importance: Mapping[str, float] | None = None) -> None:
-    """Write study.json and trials.csv as the study now is; of processes that do so at once, the last one knows all.
+    """Write study.json and trials.csv; write again while trials change, so that the last of parallel processes writes all.
 
     Args:
         about: the study.
-        importance: see `importance_of`; None while the search goes on, for it takes its time.
+        importance: see `importance_of`; None while the search runs, because the computation is slow.
     """
     seen = None
     while seen != (now := [trial.state for trial in about.study.get_trials(deepcopy=False)]):
@@ -142,7 +142,7 @@ def write_results(about: StudyReport, importance: Mapping[str, float] | None = N
 
 
 def record_of(about: StudyReport, importance: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Return what study.json holds."""
+    """Return the content of study.json."""
     best = best_trial(about.study)
     every = about.study.get_trials(deepcopy=False)
     return {
@@ -168,9 +168,9 @@ def record_of(about: StudyReport, importance: Mapping[str, float] | None = None)
 
 
 def importance_of(study: Study) -> dict[str, float] | None:
-    """Return key -> share of the variance of the completed trials' values that it accounts for (fANOVA), most first.
+    """Return key -> share of variance in the completed trials' metric that the key explains (fANOVA), largest first.
 
-    None with fewer than `LEAST` of them, or where all are alike.
+    Return None with fewer than `LEAST` completed trials, or if all have the same metric.
     """
     values = {trial.value for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
     done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
@@ -183,7 +183,7 @@ def importance_of(study: Study) -> dict[str, float] | None:
 
 
 def table_of(about: StudyReport) -> Table:
-    """Return all trials, the best first, then those that were not completed."""
+    """Return all trials: completed ones first, best on top, then the others."""
     sign = -1 if about.how["direction"] == "maximize" else 1
 
     def place(trial: FrozenTrial) -> tuple[bool, float, int]:
@@ -204,7 +204,7 @@ def table_of(about: StudyReport) -> Table:
         title="Trials, the best first",
         columns=(*heads, Column("seconds", "number"), Column("run"), Column("reason")),
         rows=tuple(map(row, sorted(trials_of(about.study), key=place))),
-        notes=("Of a trial that was not completed: the metric after its last epoch.",),
+        notes=("For a trial that was not completed, the metric is that of its last epoch.",),
     )
 
 
@@ -224,7 +224,7 @@ def write_all(about: StudyReport) -> None:
 
 
 def _of_the_best(about: StudyReport, shares: Mapping[str, float] | None) -> list[Section]:
-    """Return what there is to say once a trial is completed."""
+    """Return the sections that need a completed trial."""
     best, metric = best_trial(about.study), about.how["metric"]
     if best is None:
         return []
