@@ -1,4 +1,4 @@
-"""`kjcm doctor`: what will work on this machine."""
+"""`kjcm doctor`: check what works on this machine."""
 
 import os
 import platform
@@ -22,11 +22,11 @@ PROBES = (
     "1,234원 8, 가8,나", "[SEP] 는 글자다", "ＡＢＣ ㎏ é ①", "", "\u1100\u1161\u11a8",
 )  # fmt: skip
 
-Finding = tuple[str, str]  # what is so, and a remedy or remark
+Finding = tuple[str, str]  # result, and a remedy or remark
 
 
 def doctor(cfg: DictConfig) -> None:
-    """Print one line a subject: device, bf16, tokenizer parity, hub reach, W&B mode, versions."""
+    """Print one line per subject: device, bf16, hub access, tokenizer parity, W&B mode, versions."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: each names the place, the offending values and the remedy."""
+"""Errors that the user can fix: each names the file or key, the wrong values and the remedy."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,31 +7,31 @@ CUT = 40  # characters of a respondent's text that a message may show
 
 
 class KjcmError(Exception):
-    """A problem with the input or the surroundings, shown as one message without a traceback (exit code 1)."""
+    """A problem with the input or the system, shown as one message without a traceback (exit code 1)."""
 
     exit_code = 1
     kind = "error"  # what failure.json calls it
 
 
 class DiskError(KjcmError):
-    """The system refused a file: no permission, no room, no such folder."""
+    """The system refused access to a file: no permission, a full disk, no such folder."""
 
 
 class ConfigError(KjcmError):
-    """A problem with what was asked for: a value or a combination of values in the config (exit code 2)."""
+    """A wrong value or combination of values in the config (exit code 2)."""
 
     exit_code = 2
 
 
 class Interrupted(BaseException):
-    """The process was told to leave, and what it was doing can go on later from what it has saved.
+    """A signal ended the process, whose work can resume from what it has saved.
 
     Args:
-        signal: the signal's number; the exit code is 128 and this.
+        signal: the signal's number; the exit code is 128 plus this number.
     """
 
     def __init__(self, signal: int) -> None:
-        super().__init__(signal)  # as it is: an exception goes from process to process by its arguments
+        super().__init__(signal)  # unchanged: exceptions are pickled by their arguments
         self.signal = signal
         self.exit_code = 128 + signal
 
@@ -40,7 +40,7 @@ class Interrupted(BaseException):
 
 
 def some(values: Iterable[object]) -> str:
-    """Return the first five of `values`, each cut to 40 characters, and how many more there are."""
+    """Return the first five of `values`, each cut to 40 characters, and the number of further values."""
     texts = [repr(str(value)[:CUT]) for value in values]
     more = len(texts) - SHOWN
     return ", ".join(texts[:SHOWN]) + (f" and {more} more" if more > 0 else "")
@@ -49,14 +49,14 @@ def some(values: Iterable[object]) -> str:
 def require_columns(
     place: object, columns: Iterable[object], needed: Iterable[object], remedy: Callable[[], str] = str
 ) -> None:
-    """Raise KjcmError unless `needed` are all among a table's `columns`; what `remedy` returns ends the message."""
+    """Raise KjcmError unless a table's `columns` include all of `needed`; the message ends with the text from `remedy`."""
     own = list(map(str, columns))
     if missing := [name for name in map(str, needed) if name not in own]:
         raise KjcmError(f"{place}: has no column {some(missing)}; its columns are {some(own)}. {remedy()}".rstrip())
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
-    """Return a number and its noun; its plural, where none is given, is with an s."""
+    """Return a number and its noun; the default plural adds an s."""
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
@@ -66,6 +66,6 @@ def first_line(error: BaseException) -> str:
 
 
 def of_the_system(error: OSError) -> KjcmError:
-    """Return what the system refused (no permission, a full disk) as an error of the surroundings."""
+    """Return an error of the system (no permission, a full disk) as a KjcmError."""
     place = f"{error.filename}: " if error.filename else ""
     return DiskError(f"{place}{error.strerror or error}. Check the path, its permissions and the disk.")

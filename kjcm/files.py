@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and keeping what was costly to make."""
+"""Write files atomically, and cache results that are costly to compute."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kjcm.errors import DiskError, KjcmError
 
-# a cell that spreadsheet programs take for a formula; the full-width signs are taken for the others by some of them
+# Spreadsheet programs run such a cell as a formula; some also accept the full-width signs.
 FORMULA = re.compile(r"^[=+\-@\t\r\n＝＋－＠]")
 PLAIN_NUMBER = re.compile(r"^[+-]?([0-9]+([.,][0-9]+)*[.,]?|[.,][0-9]+)([eE][+-]?[0-9]+)?%?$")
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def existing(path: str | Path) -> Path:
-    """Return the path that is there in another Unicode form (macOS decomposes Hangul), else the path as it is typed."""
+    """Return the existing path that equals `path` in another Unicode form (macOS decomposes Hangul), else `path`."""
     typed = Path(path).expanduser()
     if os.path.lexists(typed):
         return typed
@@ -50,7 +50,7 @@ def require_file(path: str | Path, what: str = "file") -> Path:
     """Return `path`, which must be an existing file.
 
     Raises:
-        KjcmError: it is not there, or is a folder.
+        KjcmError: the file is missing, or is a folder.
     """
     found = existing(path)
     if not found.is_file():
@@ -60,7 +60,7 @@ def require_file(path: str | Path, what: str = "file") -> Path:
 
 @contextmanager
 def atomic(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success it replaces `path`, on failure it goes without a trace.
+    """Yield a temporary path next to `path`; replace `path` with it on success, remove it on failure.
 
     Raises:
         KjcmError: `path` exists and `overwrite` is false, or its folder cannot be written.
@@ -74,22 +74,22 @@ def atomic(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except OSError as error:
         raise DiskError(f"{path.parent}: cannot be written ({error.strerror}).") from None
-    mode = stat.S_IMODE(os.fstat(handle).st_mode)  # 0o666 but what the umask forbids
+    mode = stat.S_IMODE(os.fstat(handle).st_mode)  # 0o666 minus the umask
     os.close(handle)
     try:
         yield temporary
-        temporary.chmod(mode)  # who writes it may have replaced it, as safetensors does with one of mode 600
+        temporary.chmod(mode)  # safetensors replaces it by a file of mode 600
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-UNFINISHED = ".unfinished"  # a file in a folder that a command is writing, or was killed while it wrote
+UNFINISHED = ".unfinished"  # marks a folder that a command is writing, or was writing when killed
 
 
 @contextmanager
 def filling(folder: Path) -> Iterator[None]:
-    """Mark a folder as unfinished until the context ends without an error; what a killed process was writing there goes."""
+    """Mark a folder as unfinished until the context ends without an error; remove temporary files of a killed process."""
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / UNFINISHED
     if mark.exists():
@@ -101,12 +101,12 @@ def filling(folder: Path) -> Iterator[None]:
 
 
 def without_formula(text: str) -> str:
-    """Return a text file's cell with ' before it where a spreadsheet program would run it as a formula; numbers stay."""
+    """Return a cell, with a leading ' if a spreadsheet program would run the cell as a formula; numbers stay unchanged."""
     return f"'{text}" if FORMULA.search(text) and not PLAIN_NUMBER.fullmatch(text) else text
 
 
 def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame whose texts a spreadsheet program runs as no formula, see `without_formula`."""
+    """Return a frame without texts that a spreadsheet program would run as a formula, see `without_formula`."""
     return frame.map(lambda cell: without_formula(cell) if isinstance(cell, str) else cell)
 
 
@@ -117,7 +117,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: object) -> None:
-    """Write JSON (Hangul as it is, NaN refused) atomically."""
+    """Write JSON (Hangul unescaped, NaN refused) atomically."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
@@ -133,7 +133,7 @@ def write_parquet(path: str | Path, frame: pd.DataFrame, note: str = "") -> None
 
 
 def digest(path: str | Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's files with their names."""
+    """Return the SHA-256 of a file, or of a folder's file names and contents."""
     path = Path(path)
     found = hashlib.sha256()
     for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
@@ -145,7 +145,7 @@ def digest(path: str | Path) -> str:
 
 
 def key_of(what: object, texts: Sequence[str] = ()) -> str:
-    """Return 32 digits of the SHA-256 of a JSON value and of texts: what a cache entry is named by."""
+    """Return the name of a cache entry: 32 digits of the SHA-256 of a JSON value and of texts."""
     whole = json.dumps(what, sort_keys=True) + "".join(f"{len(text)}\0{text}" for text in texts)
     return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
@@ -156,16 +156,16 @@ def cached(
     to_arrays: Callable[[T], Mapping[str, NDArray[Any]]],
     from_arrays: Callable[[Mapping[str, NDArray[Any]]], T],
 ) -> T:
-    """Return what the cache entry `file` (.npz; None: no cache) holds; else what `make` makes, and keep it there.
+    """Return the content of the cache entry `file` (.npz; None: no cache), else the result of `make`, and store it.
 
-    The entry's name must tell everything that its content depends on (`key_of`). It is written whole or not at all, so
+    The entry's name must cover everything that its content depends on (`key_of`). Entries are written atomically, so
     processes may share a cache.
     """
     if file and file.is_file():
         with (
             suppress(Exception),
             np.load(file, allow_pickle=False) as stored,
-        ):  # however it is damaged, it is made again
+        ):  # any damage: recompute the entry
             return from_arrays({name: stored[name] for name in stored.files})
     made = make()
     if file:

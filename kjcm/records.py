@@ -14,14 +14,14 @@ import yaml
 from kjcm.errors import KjcmError, first_line, require_columns, some
 
 MOST = 64 << 20  # bytes of a record
-MOST_FRAME = 2 << 30  # bytes of a Parquet record, as it is stored and as it is unpacked
+MOST_FRAME = 2 << 30  # bytes of a Parquet record, both compressed and unpacked
 MOST_ROWS = 10**7  # of a Parquet record
-UNCHANGED = "Use an unchanged copy, or make it again."
+UNCHANGED = "Use an unchanged copy, or recreate the file."
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Count(int):
-    """A whole number of at least 0, in a shape."""
+    """A shape: a whole number of at least 0."""
 
 
 # What a value must be: a type (`object`: anything), None, a tuple of alternatives, [shape of each item], {str: shape of each
@@ -36,9 +36,7 @@ def read_bytes(file: Path, most: int = MOST) -> bytes:
         KjcmError: the file is missing, is a folder, pipe or device, or has more than `most` bytes.
     """
     try:
-        with os.fdopen(
-            os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb"
-        ) as stream:  # opening a pipe waits for no writer
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:  # does not wait for a pipe's writer
             _require_regular(os.fstat(stream.fileno()), most)
             content = stream.read(most + 1)
         if len(content) > most:
@@ -70,7 +68,7 @@ def damaged(file: Path, error: BaseException | str) -> KjcmError:
 
 
 def read_json(file: Path, shape: Shape = object) -> Any:
-    """Return the value of a JSON file, which has a shape.
+    """Return the value of a JSON file after checking its shape.
 
     Raises:
         KjcmError: the file is missing, damaged or of another shape.
@@ -83,7 +81,7 @@ def read_json(file: Path, shape: Shape = object) -> Any:
 
 
 def read_yaml(file: Path, shape: Shape = object) -> Any:
-    """Return the value of a YAML file without aliases, which has a shape.
+    """Return the value of a YAML file without aliases after checking its shape.
 
     Raises:
         KjcmError: the file is missing, damaged or of another shape.
@@ -103,7 +101,7 @@ def read_yaml(file: Path, shape: Shape = object) -> Any:
 
 
 def _require_no_alias(node: yaml.Node | None) -> None:
-    """Raise ValueError if a part of a document occurs twice in it: a few aliases of aliases can stand for billions of values."""
+    """Raise ValueError if a document uses an alias: a few nested aliases can expand to billions of values."""
     met: set[int] = set()
     left = [node] if node is not None else []
     while left:
@@ -118,11 +116,11 @@ def _require_no_alias(node: yaml.Node | None) -> None:
 
 
 def _checked(value: Any, shape: Shape) -> Any:
-    """Return a value.
+    """Return a value after checking its shape.
 
     Raises:
-        ValueError: it is not of the shape, or cannot be written as JSON: a number is not finite, a text is not Unicode.
-        TypeError: it is not of JSON's types.
+        ValueError: the shape differs, or JSON cannot represent the value: a number is not finite, a text is not Unicode.
+        TypeError: the value contains a type that JSON lacks.
     """
     json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True).encode()
     if wrong := next(faults(value, shape), ""):
@@ -131,7 +129,7 @@ def _checked(value: Any, shape: Shape) -> Any:
 
 
 def faults(value: Any, shape: Shape, at: str = "") -> Iterator[str]:
-    """Yield each part of a value that is not of a shape, and what it should be; a value itself is never named."""
+    """Yield where a value differs from a shape, and what the shape requires there; never show the value itself."""
     if isinstance(shape, tuple):
         if all(next(faults(value, one, at), "") for one in shape):
             yield f"{at or 'it'} is not {' or '.join(map(_name, shape))}"
@@ -143,7 +141,7 @@ def faults(value: Any, shape: Shape, at: str = "") -> Iterator[str]:
     elif isinstance(shape, dict) and str in shape:
         for key, part in value.items():
             if not isinstance(key, str):
-                yield f"{at or 'it'} has a key that is no text"
+                yield f"{at or 'it'} has a key that is not a text"
             yield from faults(part, shape[str], f"{at}.{str(key)[:40]}".lstrip("."))
     elif isinstance(shape, dict):
         for name, part in shape.items():
@@ -176,7 +174,7 @@ def _name(shape: Shape) -> str:
 
 
 def read_frame(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return a Parquet record by its columns alone; what its metadata says of pandas is not believed.
+    """Return a Parquet record from its columns alone; ignore the pandas metadata, which may be forged.
 
     Raises:
         KjcmError: the file is missing, damaged, too large or without one of `columns`.

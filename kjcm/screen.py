@@ -1,4 +1,4 @@
-"""What a process prints: log lines that never tear a progress bar, and the lines of jobs that run at once told apart."""
+"""Print log lines without breaking a progress bar, and prefix the lines of parallel jobs."""
 
 import logging
 import sys
@@ -8,10 +8,10 @@ from typing import Any, TextIO
 
 
 class ToStdout(logging.StreamHandler[TextIO]):
-    """A log handler that writes to what sys.stdout is at that moment: a progress bar puts a stream of its own there.
+    """A log handler that writes to the current sys.stdout, which a progress bar may have replaced.
 
     Args:
-        stream: nothing; Hydra's configs of a log name it.
+        stream: ignored; Hydra's log configs pass it.
     """
 
     def __init__(self, stream: None = None) -> None:
@@ -19,23 +19,23 @@ class ToStdout(logging.StreamHandler[TextIO]):
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
-        """The stream of the moment."""
+        """The current sys.stdout."""
         return sys.stdout
 
 
 class Prefixed:
-    """A text stream whose lines begin with a prefix, each written in one piece; it is no terminal, so it gets no bars.
+    """A text stream that writes whole lines with a prefix; it is not a terminal, so progress bars are off.
 
     Args:
-        stream: where the lines go.
-        prefix: their beginning.
+        stream: receives the lines.
+        prefix: the start of each line.
     """
 
     def __init__(self, stream: TextIO, prefix: str) -> None:
         self._stream, self._prefix, self._begun = stream, prefix, ""
 
     def write(self, text: str) -> int:
-        """Write all whole lines; the beginning of a line waits for its end."""
+        """Write all complete lines; keep an incomplete line until its end arrives."""
         *lines, self._begun = (self._begun + text).split("\n")
         if lines:
             self._stream.write("".join(f"{self._prefix}{line}\n" for line in lines))
@@ -43,12 +43,12 @@ class Prefixed:
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write lines one by one, as they come."""
+        """Write lines one by one."""
         for line in lines:
             self.write(line)
 
     def isatty(self) -> bool:
-        """Tell that it is no terminal."""
+        """Return False: the stream is not a terminal."""
         return False
 
     def __getattr__(self, name: str) -> Any:
@@ -57,7 +57,7 @@ class Prefixed:
 
 @contextmanager
 def prefixed(prefix: str) -> Iterator[None]:
-    """Let all lines of this process begin with a prefix while the context lasts."""
+    """Prefix all lines that this process prints while the context lasts."""
     before = sys.stdout, sys.stderr
     after = [Prefixed(stream, prefix) for stream in before]
     sys.stdout, sys.stderr = after

@@ -1,4 +1,4 @@
-"""Commands as a person pastes them into a shell."""
+"""Command lines that can be pasted into a shell."""
 
 import re
 import shlex
@@ -8,12 +8,12 @@ EQUALS = re.compile(r"(^|[=:])=")  # zsh replaces `=NAME` by the path of the com
 
 
 def quote(word: str) -> str:
-    """Return one word of a command so that sh, bash and zsh read it back unchanged."""
+    """Return one argument of a command, quoted so that sh, bash and zsh read it unchanged."""
     if "'" in word and not set('"$`\\!') & set(word):
         return f'"{word}"'
     return f"'{word}'" if EQUALS.search(word) and shlex.quote(word) == word else shlex.quote(word)
 
 
 def command_line(words: Iterable[str]) -> str:
-    """Return a command's words as one line that sh, bash and zsh read back unchanged."""
+    """Return a command's arguments as one line that sh, bash and zsh read unchanged."""
     return " ".join(map(quote, words))

@@ -1,4 +1,4 @@
-"""The standard streams of a command, whose loss never fails the work, and the encoding that Hangul needs."""
+"""Standard streams that may close without failing the command, and the encoding that Hangul needs."""
 
 import io
 import os
@@ -7,18 +7,18 @@ from typing import Any, TextIO
 
 
 def use_hangul() -> None:
-    """Start the process again in Python's UTF-8 mode where its locale has no Hangul, as with LC_ALL=C PYTHONUTF8=0."""
+    """Restart the process in Python's UTF-8 mode if its locale lacks Hangul, as with LC_ALL=C PYTHONUTF8=0."""
     try:
         "한글".encode(sys.getfilesystemencoding())
     except UnicodeEncodeError:
-        if os.environ.get("PYTHONUTF8") == "1":  # ignored, as with python -I: it would start for ever
+        if os.environ.get("PYTHONUTF8") == "1":  # ignored with python -I: avoid endless restarts
             return
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def use_outlets() -> None:
-    """Have what is printed dropped, instead of raised, once nobody reads it or it cannot be written."""
+    """Drop printed output instead of raising an error once its reader is gone or it cannot be written."""
     sys.stdout, sys.stderr = _outlet(sys.stdout, sys.__stderr__), _outlet(sys.stderr, None)
 
 
@@ -26,8 +26,8 @@ class _Outlet(io.FileIO):
     """A file descriptor that becomes the null device at the first write that fails.
 
     Args:
-        descriptor: of an open file.
-        other: where a failure is reported that is no closed pipe.
+        descriptor: file descriptor of an open file.
+        other: stream on which failures other than a closed pipe are reported.
     """
 
     def __init__(self, descriptor: int, other: TextIO | None) -> None:
@@ -48,13 +48,13 @@ class _Outlet(io.FileIO):
 
 
 def _outlet(stream: TextIO | None, other: TextIO | None) -> TextIO:
-    """Return a stream like `stream`; the null device for a stream that was closed before the start."""
+    """Return a stream like `stream`; the null device if `stream` was closed before the process started."""
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
     raw = io.BufferedWriter(_Outlet(stream.fileno(), other))
     return io.TextIOWrapper(
         raw,
         encoding=stream.encoding,
-        errors="backslashreplace",  # a path may have bytes that are no text
+        errors="backslashreplace",  # a path may contain invalid bytes
         line_buffering=bool(stream.line_buffering),
     )

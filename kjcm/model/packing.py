@@ -1,4 +1,4 @@
-"""Batches of texts: padded, or without padding, their tokens one text after another."""
+"""Make batches of texts: padded, or packed (all tokens in one sequence without padding)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from kjcm.text.tokens import Tokens
 
 Indices = NDArray[np.int64]
 
-ROUND = 64  # tokens of a batch come in multiples of it: a CPU's kernels are made anew for every number of tokens
+# The tokens of a batch are a multiple of this, because CPU kernels are created anew for every number of tokens.
+ROUND = 64
 
 
 def padded(tokens: Tokens, rows: Indices, pad: int) -> dict[str, Tensor]:
@@ -23,10 +24,10 @@ def padded(tokens: Tokens, rows: Indices, pad: int) -> dict[str, Tensor]:
 
 
 def pack(tokens: Tokens, rows: Indices) -> dict[str, Tensor]:
-    """Return a packed batch: input_ids and positions [tokens], filler at the end, and where the texts lie.
+    """Return a packed batch: input_ids and positions [tokens], filler at the end, and the layout.
 
-    Beside them places [tokens of texts], starts [texts + 1] and valid [texts, 1, 1, longest], as
-    `kjcm.model.attention.Layout` has them.
+    The layout is places [tokens of texts], starts [texts + 1] and valid [texts, 1, 1, longest], as in
+    `kjcm.model.attention.Layout`.
     """
     lengths = tokens.lengths[rows]
     starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -47,11 +48,11 @@ def pack(tokens: Tokens, rows: Indices) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Resident:
-    """Tokens and labels that stay on a device, and batches of one size laid out there.
+    """Tokens and labels that stay on a device, and batches of fixed shapes made there.
 
-    Every batch has the same shapes whatever its texts, so that one CUDA graph serves all: `capacity` tokens, of which the
-    last are filler; `size` texts, of which the last may be empty; and what the filler makes: one further text, or where
-    attention is `varlen_attn` as many as it takes for none to be longer than the longest real one.
+    All batches have the same shapes, so one CUDA graph serves all of them: `capacity` tokens, the last of them filler, and
+    `size` texts, the last of them possibly empty. The filler is one further text. With `varlen_attn` it is several texts,
+    none longer than the longest real text.
 
     Attributes:
         ids: [all tokens].
@@ -60,7 +61,7 @@ class Resident:
         pad: id of the filler.
         size: rows a batch.
         capacity: tokens a batch, filler included.
-        longest: tokens of the longest text, rounded up to 8, as attention kernels like it.
+        longest: tokens of the longest text, rounded up to a multiple of 8 for the attention kernels.
         varlen: whether attention is `varlen_attn`.
     """
 
@@ -77,20 +78,20 @@ class Resident:
     def of(
         cls, tokens: Tokens, labels: Indices, *, pad: int, size: int, capacity: int, device: torch.device, varlen: bool
     ) -> "Resident":
-        """Bring tokens and labels to a device."""
+        """Copy tokens and labels to a device."""
         ids, starts, marks = (torch.from_numpy(array).to(device) for array in (tokens.ids, tokens.starts, labels))
         longest = -(-int(tokens.lengths.max()) // 8) * 8
         return cls(ids.long(), starts, marks, pad, size, capacity, longest, varlen)
 
     @property
     def fillers(self) -> int:
-        """Texts that the filler makes. Padded, each would cost what a real one costs: there all filler is one text."""
+        """Number of filler texts: 1 unless `varlen`, because with padding each filler text costs as much as a real text."""
         return -(-self.capacity // self.longest) if self.varlen else 1
 
     def lay_out(self, rows: Tensor) -> dict[str, Tensor]:
-        """Return consecutive batches of rows [n], stacked: what `pack` returns, with a first dimension [batches].
+        """Return consecutive batches of rows [n], stacked: the values of `pack` with a first dimension [batches].
 
-        Beside it labels [batches, texts], -100 where there is no row, and n_rows [batches].
+        Also returns labels [batches, texts], -100 for missing rows, and n_rows [batches].
         """
         batches, device = -(-len(rows) // self.size), rows.device
         places = torch.full((batches * self.size,), -1, device=device, dtype=torch.long)
@@ -100,7 +101,7 @@ class Resident:
         lengths = (self.starts[row + 1] - self.starts[row]) * there
         ends = lengths.cumsum(1)
         begin = torch.arange(self.fillers, device=device) * self.longest + ends[:, -1:]
-        # texts, then fillers, then the end of it all
+        # texts, then fillers, then the end of the batch
         starts = torch.cat(
             [ends - lengths, begin.clamp(max=self.capacity), ends.new_full((batches, 1), self.capacity)], 1
         )
@@ -111,13 +112,13 @@ class Resident:
         source = self.starts[row].gather(1, text.clamp(max=self.size - 1)) + positions
         ids = torch.where(real, self.ids[source.where(real, 0)], self.pad)
         valid = torch.arange(self.longest, device=device) < starts.diff(dim=1)[..., None]
-        valid[..., 0] = True  # an empty text attends to a zero: a softmax over nothing is no number
+        valid[..., 0] = True  # a softmax over nothing would be NaN
         labels = torch.full((batches, self.size + self.fillers), -100, device=device, dtype=torch.long)
         labels[:, : self.size] = torch.where(there, self.labels[row], -100)
         return {
             "input_ids": ids,
             "positions": positions * real,
-            "places": text * self.longest + positions.clamp(max=self.longest - 1),  # where one text, filler overlaps
+            "places": text * self.longest + positions.clamp(max=self.longest - 1),  # overlaps if all filler is one text
             "starts": starts.int(),
             "valid": valid[:, :, None, None, :],
             "labels": labels,
@@ -126,7 +127,7 @@ class Resident:
 
 
 def capacity(lengths: Indices, orders: Iterable[Indices], size: int, multiple: int = 64) -> int:
-    """Return the tokens of the largest batch when rows of `lengths` come in `orders`, rounded up."""
+    """Return the number of tokens of the largest batch over all `orders` of the rows, rounded up to `multiple`."""
     most = 0
     for order in orders:
         ends = np.concatenate([[0], np.cumsum(lengths[order])])
