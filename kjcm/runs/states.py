@@ -110,7 +110,7 @@ def entry_of(path: Path, config: Mapping[str, Any] | None = None, words: Sequenc
 
 
 def given_by(words: Sequence[str]) -> dict[str, str]:
-    """Return key -> value of overrides, except those that set where and how a run runs."""
+    """Return key -> value of overrides, except those that set where and how the run executes."""
     pairs = (str(word).lstrip("+~").partition("=") for word in words)
     return {key: value for key, _, value in pairs if not any(f"{key}.".startswith(f"{other}.") for other in ELSEWHERE)}
 
