@@ -61,6 +61,8 @@ def test_exports_are_the_users_alone_under_umask_077(finished: Path, here: Path,
 def test_what_wandb_keeps_offline_is_the_users_alone_under_umask_077(
     here: Path, nobody_else: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    wandb = pytest.importorskip("wandb")
+    wandb.teardown()  # W&B's own process has the umask of the time when it began
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert command("train", *SMALL, "run_dir=run", "cache=cache", "logger=wandb", "logger.wandb.share_text=true") == 0
     names = require_nobody_elses(here)
