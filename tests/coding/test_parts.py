@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pyreadstat
 import pytest
 
 from kjcm.coding.coder import Coder, Ready
 from kjcm.coding.progress import Progress
+from kjcm.errors import DiskError
 from kjcm.files import digest
 from kjcm.records import read_json
 from tests.conftest import command
@@ -65,6 +67,27 @@ def test_a_file_of_the_parts_removed_under_way_is_an_error(
         assert command(*words) == 1
     assert not Path("out.csv").exists() and not Path("out.csv.json").exists()
     assert command(*words) == 0 and len(pd.read_csv("out.csv")) == 40
+
+
+def test_a_stored_chunk_without_all_its_rows_is_coded_again(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops() -> None:
+        raise DiskError("full")
+
+    assert command(*words) == 0
+    wanted = Path("out.csv").read_bytes()
+    Path("out.csv").unlink()
+    Path("out.csv.json").unlink()
+    with monkeypatch.context() as patch:
+        before_chunk(2, stops, patch)
+        assert command(*words) == 1
+    part = PARTS / "00000000.npz"
+    with np.load(part) as stored:
+        shorter = {name: values[:-1] for name, values in stored.items()}
+    np.savez(part, **shorter)
+    assert command(*words) == 0
+    assert Path("out.csv").read_bytes() == wanted
 
 
 def test_who_was_taken_over_writes_nothing(
