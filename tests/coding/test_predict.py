@@ -206,7 +206,7 @@ def test_two_processes_do_not_write_one_output(
     parts.mkdir()
     with leased(parts):
         assert command("predict", f"run={finished}", "input=in.csv", "output=out.csv") == 1
-    assert "is at work" in capfd.readouterr().err
+    assert f"process {os.getpid()} on " in capfd.readouterr().err
 
 
 def test_a_bad_row_is_said_and_the_rest_is_coded(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_holder_is_named_and_its_lease_given_back(tmp_path: Path) -> None:
     with leased(tmp_path) as mine:
         assert seems_held(tmp_path) and is_held(tmp_path)
-        with pytest.raises(Busy, match=f"process {os.getpid()} on .* is at work"), leased(tmp_path):
+        with pytest.raises(Busy, match=f"process {os.getpid()} on "), leased(tmp_path):
             pass
         mine.require_held()
     assert not seems_held(tmp_path) and not is_held(tmp_path)
