@@ -18,17 +18,17 @@ from kjcm.errors import KjcmError, first_line
 NOTHING: Mapping[Any, str] = {}
 FLOAT32 = ("float32", "float[pyarrow]")  # pandas' names
 
-# Invisible characters (Unicode's Cf), and letters that look like blanks (Hangul fillers, an empty Braille cell).
+# Invisible characters (Unicode's Cf and Cc), and letters that look like blanks (Hangul fillers, an empty Braille cell).
 _INVISIBLE = re.compile(
-    "[\u00ad\u0600-\u0605\u061c\u06dd\u070f\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\U000e0001-\U000e007f\u115f\u1160]"
+    "[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u180e\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001-\U000e007f\u115f\u1160]"
 )
 _BLANK = re.compile("[\u2800\u3164\uffa0]")
 
 
 def tidy(text: str) -> str:
     """Return text in NFC without invisible characters, with white space and line breaks as single blanks."""
-    if not text.isascii():
+    if not (text.isascii() and text.isprintable()):
         text = _BLANK.sub(" ", _INVISIBLE.sub("", unicodedata.normalize("NFC", text)))
     return " ".join(text.split())
 

@@ -81,3 +81,4 @@ def test_tidy_composes_and_keeps_what_nfkc_would_change() -> None:
     assert tidy("㈜ ① Ａ") == "㈜ ① Ａ"
     assert tidy("\u200b 요리\u200b사\u00a0 보조\ufeff") == "요리사 보조"
     assert tidy("\u200b\u3164\u2060") == ""
+    assert tidy("\0A01\0\0") == "A01" and tidy("\x7f\x9b낚시\x85 \x01용접") == "낚시 용접"
