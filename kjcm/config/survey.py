@@ -30,7 +30,7 @@ class FileOptions:
         "Encoding of CSV, TSV, SPSS and Stata files, as `euc-kr`; null: as declared, else UTF-8, else CP949.",
         legacy=None,
     )
-    sheet: str | None = key("Worksheet of an XLSX file; null: the first one with cells.", legacy=None)
+    sheet: str | None = key("Worksheet of an XLSX file; null: the first visible one with cells.", legacy=None)
     header_row: int | None = key(
         "Row of CSV, TSV and XLSX files with the column names; null: the first row with cells.",
         least=1, most=10**6, legacy=None,

@@ -8,6 +8,7 @@ from kjcm.read.cells import code_text, tidy
 from kjcm.read.options import ReadOptions
 
 ROWS_SEEN = 30  # first rows of a file, which may include the header
+FIRST_ROW = "first_row"  # attribute of a frame: the file's row, from 1, of its first cells under the header
 
 
 def header_names(path: Path, header: Sequence[object], hint: Callable[[], str] = str) -> list[str]:

@@ -1,9 +1,10 @@
 """Read XLSX files."""
 
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 
 from kjcm.errors import KjcmError, some
 from kjcm.read.cells import tidy
-from kjcm.read.columns import ROWS_SEEN, header_hint, header_names
+from kjcm.read.columns import FIRST_ROW, ROWS_SEEN, header_hint, header_names
 from kjcm.read.options import PLAIN, ReadOptions
 
 # an XLSX file that unpacks to more bytes than LARGE, and to more than DENSE times its size, is refused
@@ -43,7 +44,9 @@ def read_excel(path: Path, options: ReadOptions = PLAIN) -> pd.DataFrame:
     width = max(place for row in rows[top - 1 :] for place, value in enumerate(row, 1) if value is not None)
     cells = [row[:width] + [None] * (width - len(row)) for row in rows[top - 1 :]]
     names = header_names(path, cells[0], lambda: header_hint(rows, top, options))
-    return pd.DataFrame(cells[1:], columns=names, dtype=object)
+    frame = pd.DataFrame(cells[1:], columns=names, dtype=object)
+    frame.attrs[FIRST_ROW] = top + 1
+    return frame
 
 
 def first_excel_rows(path: Path, options: ReadOptions) -> list[list[Any]]:
@@ -71,8 +74,7 @@ def _require_values(path: Path, sheet: Any, formulas: Any) -> None:
             if formula.data_type == "f" and value.value is None and value.data_type == "n":
                 raise KjcmError(
                     f"{path}, cell {formula.coordinate}: contains a formula without a stored value. Open the file in a "
-                    "spreadsheet "
-                    "program and save it there."
+                    "spreadsheet program and save it there."
                 )
 
 
@@ -84,7 +86,7 @@ def sheet_title(path: Path, options: ReadOptions) -> str:
 
 @contextmanager
 def _worksheet(path: Path, options: ReadOptions, *, values: bool = True) -> Iterator[Any]:
-    """Open the named worksheet, or the first with cells; with formulas or their values."""
+    """Open the named worksheet, or the first visible one with cells; with formulas or their values."""
     from openpyxl.reader.excel import ExcelReader
 
     class Reader(ExcelReader):  # type: ignore[misc]
@@ -93,9 +95,12 @@ def _worksheet(path: Path, options: ReadOptions, *, values: bool = True) -> Iter
 
     _require_reasonable(path)
     reader = Reader(path, read_only=True, data_only=values, keep_links=False)
-    try:
+    with closing(reader.archive), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="openpyxl")  # about drop-down lists, styles and the like
         reader.read()
         sheets = reader.wb.worksheets
+        if not sheets:
+            raise KjcmError(f"{path}: has no readable worksheet. Save it again as .xlsx, not as Strict Open XML.")
         for sheet in sheets:
             sheet.reset_dimensions()  # the file's own figures may be wrong
         titles = [sheet.title for sheet in sheets]
@@ -104,12 +109,11 @@ def _worksheet(path: Path, options: ReadOptions, *, values: bool = True) -> Iter
             if not found:
                 raise KjcmError(f"{path}: has no worksheet {options.sheet!r}; it has {some(titles)}.")
         else:
-            found = [sheet for sheet in sheets if len(sheets) == 1 or any(map(_filled, _rows(sheet)))]
+            shown = [sheet for sheet in sheets if sheet.sheet_state == "visible"]
+            found = [sheet for sheet in shown if len(shown) == 1 or any(map(_filled, _rows(sheet)))]
             if not found:
                 raise KjcmError(f"{path}: no worksheet has cells.")
         yield found[0]
-    finally:
-        reader.archive.close()
 
 
 def _require_reasonable(path: Path) -> None:

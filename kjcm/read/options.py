@@ -18,7 +18,7 @@ class ReadOptions:
 
     Attributes:
         encoding: of CSV, TSV, SPSS and Stata; None: as declared, else UTF-8, else CP949.
-        sheet: name of an XLSX file's worksheet; None: the first one with cells.
+        sheet: name of an XLSX file's worksheet; None: the first visible one with cells.
         header_row: row of CSV, TSV and XLSX with the column names, from 1; None: the first row with cells.
         keys: prefix of these names in the command's keys, such as 'data.'; None: the command has no such keys.
         wanted: names of columns that the header should have, to find the header by.

@@ -10,11 +10,17 @@ from typing import Any, BinaryIO
 
 import pandas as pd
 
-from kjcm.errors import KjcmError
-from kjcm.read.columns import ROWS_SEEN, header_hint, header_names
+from kjcm.errors import KjcmError, counted
+from kjcm.read.columns import FIRST_ROW, ROWS_SEEN, header_hint, header_names
 from kjcm.read.options import PLAIN, ReadOptions
 
 ENCODINGS = ("utf-8-sig", "cp949")
+MARKS = {  # UTF-32's first, because UTF-16's is its beginning
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 LONGEST = 2**31 - 1  # of a cell; Python's own limit is 131,072
 
@@ -39,7 +45,8 @@ def encoding_of(path: Path, options: ReadOptions = PLAIN) -> str:
             "key out for UTF-8 and CP949."
         )
     with path.open("rb") as raw:
-        name = "utf-16" if raw.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "NAME"
+        begin = raw.read(4)
+        name = next((name for mark, name in MARKS.items() if begin.startswith(mark)), "NAME")
         wrong = [
             {number for number, line in enumerate(raw, 1) if not _decodes(line, encoding)}
             for encoding in _rewinding(raw)
@@ -78,13 +85,16 @@ def text_chunks(path: Path, rows: int | None, options: ReadOptions = PLAIN) -> I
     """
     encoding = encoding_of(path, options)
     with path.open(encoding=encoding, newline="") as stream:
-        lines = _lines(path, _reader(path, stream), options)
+        reader = _reader(path, stream)
+        lines = _lines(path, reader, options)
         header = next(lines, None)
         if header is None:
             raise KjcmError(f"{path}: the file is empty.")
         names = header_names(path, header, lambda: _hint(path, options))
-        chunk = list(islice(lines, rows))
-        yield pd.DataFrame(chunk, columns=names, dtype=str)  # a file with only a header gives one frame
+        first = reader.line_num + 1
+        frame = pd.DataFrame(list(islice(lines, rows)), columns=names, dtype=str)
+        frame.attrs[FIRST_ROW] = first
+        yield frame  # a file with only a header gives one frame
         while rows and (chunk := list(islice(lines, rows))):
             yield pd.DataFrame(chunk, columns=names, dtype=str)
 
@@ -122,9 +132,14 @@ def _lines(path: Path, reader: Any, options: ReadOptions) -> Iterator[list[str]]
                 yield from ([""] * width for _ in range(blanks))
             width, blanks = width or len(cells), 0
             if len(cells) > width:
+                remedy = (
+                    _hint(path, options) or " Name all columns in the header, or quote the cell with the separator."
+                )
+                if width == 1:
+                    remedy += " .csv files separate cells by commas, .tsv and .txt files by tabs."
                 raise KjcmError(
-                    f"{path}, line {begin:,}: the row has {len(cells)} cells, and the header names {width} columns."
-                    f"{_hint(path, options) or ' Name them all in the header, or quote the cell that holds the separator.'}"
+                    f"{path}, line {begin:,}: the row has {len(cells)} cells, and the header names "
+                    f"{counted(width, 'column')}.{remedy}"
                 )
             if begin < reader.line_num and kind != "CSV" and _holds_rows(cells, width):
                 raise KjcmError(

@@ -17,6 +17,7 @@ from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import require_file
 from kjcm.parts import TARGET, build
 from kjcm.read.cells import code_texts, text_cells, tidy, values_of, without_decimals
+from kjcm.read.columns import FIRST_ROW
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import PLAIN, ReadOptions
 from kjcm.read.table import read_table, table_columns
@@ -247,10 +248,10 @@ def require_valid(frame: pd.DataFrame, survey: Survey, columns: Mapping[str, str
     seen = list(map(str, values_of(cells)))
     if reason == NO_TEXT and (strange := _strange(survey.table.iloc[bad.index][names])):
         names, seen = list(strange), [cell for cells in strange.values() for cell in cells]
-    shown = some(dict.fromkeys(seen)) if any(seen) else f"ids {some(bad['id'])}"
-    first = (survey.options.header_row or 1) + 1
+    shown = f": {some(dict.fromkeys(seen))}" if any(seen) else f": ids {some(bad['id'])}" if role != "id" else ""
+    first = survey.table.attrs.get(FIRST_ROW, 2)
     lines = ", ".join(f"{index + first:,}" for index in bad.index[:3])
     raise KjcmError(
-        f"{survey.name}, column {some(names)}: {reason} in {len(bad):,} of {len(frame):,} rows: {shown} (first at lines "
+        f"{survey.name}, column {some(names)}: {reason} in {len(bad):,} of {len(frame):,} rows{shown} (first at lines "
         f"{lines}). Correct them, or add data.drop_invalid=true to leave such rows out and count them."
     )

@@ -23,6 +23,10 @@ from kjcm.read.table import read_chunks, read_table, table_columns
 from kjcm.write.table import writer
 
 FRAME = pd.DataFrame({"position": [1.0, 2.0, 3.0], "task": ["낚시", "용접", "상담"]})
+STRICT = {  # namespaces of XLSX, and of Strict Open XML
+    b"schemas.openxmlformats.org/spreadsheetml/2006/main": b"purl.oclc.org/ooxml/spreadsheetml/main",
+    b"schemas.openxmlformats.org/officeDocument/2006": b"purl.oclc.org/ooxml/officeDocument",
+}
 LABELS = {"position": {1: "과장", 2: "대리"}}
 
 
@@ -64,10 +68,11 @@ def test_what_no_rule_can_know_is_asked_for(tmp_path: Path) -> None:
     assert read_table(csv, options(encoding="shift_jis"))["task"].tolist() == ["日本語のテスト"]
     with pytest.raises(KjcmError, match=r"data\.encoding"):
         read_table(csv, options(encoding="euc-kr"))
-    csv.write_bytes("id,task\n1,낚시\n".encode("utf-16"))
-    with pytest.raises(KjcmError, match=r"data\.encoding=utf-16\."):
-        read_table(csv, options())
-    assert read_table(csv, options(encoding="utf-16"))["task"].tolist() == ["낚시"]
+    for name in ("utf-16", "utf-32"):
+        csv.write_bytes("id,task\n1,낚시\n".encode(name))
+        with pytest.raises(KjcmError, match=rf"data\.encoding={name}\."):
+            read_table(csv, options())
+        assert read_table(csv, options(encoding=name))["task"].tolist() == ["낚시"]
     csv.write_bytes("id,task\n1,é\n".encode("latin-1"))
     with pytest.raises(KjcmError, match=r"UTF-8 nor CP949.*data\.encoding=NAME"):
         read_table(csv, options())
@@ -180,6 +185,31 @@ def test_the_first_worksheet_with_cells(tmp_path: Path) -> None:
         read_table(path)
 
 
+def test_a_hidden_worksheet_is_read_only_by_name(tmp_path: Path) -> None:
+    made = Workbook()
+    assert made.active is not None
+    made.active.append(["id", "task"])
+    hidden = made.create_sheet("hidden", 0)
+    hidden.append(["note"])
+    hidden.sheet_state = "hidden"
+    made.save(tmp_path / "t.xlsx")
+    assert list(read_table(tmp_path / "t.xlsx")) == ["id", "task"]
+    assert list(read_table(tmp_path / "t.xlsx", options(sheet="hidden"))) == ["note"]
+
+
+def test_strict_open_xml_is_refused_without_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    with zipfile.ZipFile(book(tmp_path / "t.xlsx", [["id", "task"]])) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "t.xlsx", "w") as archive:
+        for name, part in parts.items():
+            for own, strict in STRICT.items():
+                part = part.replace(own, strict)
+            archive.writestr(name, part)
+    with pytest.raises(KjcmError, match=r"t\.xlsx: has no readable worksheet"):
+        read_table(tmp_path / "t.xlsx")
+    assert not recwarn.list
+
+
 def test_formulas_without_values_and_other_worksheets_are_named(tmp_path: Path) -> None:
     path = book(tmp_path / "t.xlsx", [["id", "task"], [1, "=A2"]])
     with pytest.raises(KjcmError, match=r"t\.xlsx, cell B2: contains a formula"):
@@ -234,7 +264,7 @@ def test_the_row_that_looks_like_the_header_is_named(tmp_path: Path, kind: str, 
 def test_rows_with_more_separators_than_most_are_no_header(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("id;task;code\n1;낚시;312\n2;낚시, 용접;312\n3;상담;312\n", encoding="utf-8")
-    with pytest.raises(KjcmError, match=r"line 3: the row has 2 cells") as caught:
+    with pytest.raises(KjcmError, match=r"line 3: the row has 2 cells.*1 column\..*\.csv.*\.tsv") as caught:
         read_table(path, options())
     assert "header_row" not in str(caught.value)
 

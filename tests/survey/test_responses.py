@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pyreadstat
 import pytest
+from openpyxl import Workbook
 
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.ksco.classification import Classification, load_classification
@@ -140,7 +141,7 @@ BAD_ROWS = {
         [GOOD, "22, ,,\t,320"], {}, ["columns 'workplace', 'position', 'task': empty text in 1 of 2 rows: ids '22'"],
     ),
     "duplicate id": ([GOOD, GOOD], {}, ["column 'id': duplicate id in 2 of 2 rows: '1' (first at lines 2, 3)"]),
-    "empty id": ([GOOD, ",은행,직원,상담,320"], {}, ["column 'id': empty id in 1 of 2 rows"]),
+    "empty id": ([GOOD, ",은행,직원,상담,320"], {}, ["column 'id': empty id in 1 of 2 rows (first at lines 3)"]),
 }  # fmt: skip
 
 
@@ -160,6 +161,21 @@ def test_unusable_rows_are_named_and_can_be_dropped(tmp_path: Path, case: str, k
     kept = from_file(path, ksco, drop_invalid=True, cutoff=0, **settings)
     good = sum(line == GOOD and lines.count(line) == 1 for line in lines)
     assert (kept.flow["read"], kept.flow["invalid"], kept.flow["converted"]) == (len(lines), len(lines) - good, good)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "xlsx"])
+def test_rows_are_numbered_as_in_the_file(tmp_path: Path, kind: str, ksco: Classification) -> None:
+    rows = [[], [], HEADER.split(","), GOOD.split(","), [], GOOD.replace("320", "999X").split(",")]
+    path = tmp_path / f"answers.{kind}"
+    if kind == "xlsx":
+        book = Workbook()
+        for number, cells in enumerate(rows, 1):
+            for place, cell in enumerate(cells, 1):
+                book.active.cell(number, place, cell)  # type: ignore[union-attr]
+        book.save(path)
+    else:
+        path.write_text("\n".join({"csv": ",", "tsv": "\t"}[kind].join(row) for row in rows), encoding="utf-8")
+    assert "'id': duplicate id in 2 of 3 rows: '1' (first at lines 4, 6)" in refusal(path, ksco)
 
 
 @pytest.mark.parametrize(
