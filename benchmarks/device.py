@@ -1,4 +1,4 @@
-"""The device that is measured: which it is, how loaded, and what it holds."""
+"""The measured device: its name, its load and its memory."""
 
 import logging
 import os
@@ -10,17 +10,17 @@ log = logging.getLogger("kjcm")
 
 
 def clear(gpu: bool) -> None:
-    """Begin to count the memory that is held on the device, with nothing left of what was compiled before."""
+    """Forget compiled models and start to count the device's memory anew."""
     import torch
 
-    torch.compiler.reset()  # it compiles only so many models of one code, and runs further ones uncompiled
+    torch.compiler.reset()  # PyTorch compiles only a few models of the same code and runs further ones uncompiled
     if gpu:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
 
 def wait(gpu: bool) -> None:
-    """Return when the device has done what it was given."""
+    """Return when the device has finished its work."""
     import torch
 
     if gpu:
@@ -28,14 +28,14 @@ def wait(gpu: bool) -> None:
 
 
 def peak_memory(gpu: bool) -> int | None:
-    """Return the bytes that PyTorch held on the device at most since `clear`; None without a GPU."""
+    """Return the most bytes that PyTorch held on the device since `clear`; None without a GPU."""
     import torch
 
     return torch.cuda.max_memory_allocated() if gpu else None
 
 
 def machine(gpu: bool) -> dict[str, Any]:
-    """Return what is measured on, with its load before the first measurement; say so where it is not quiet."""
+    """Return the machine and its load before the first measurement; warn if the load is high."""
     import torch
 
     from kjcm.engine.device import device_name
@@ -55,7 +55,7 @@ def machine(gpu: bool) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Return the processor's name as Linux has it, else its kind."""
+    """Return the processor's name from Linux; elsewhere its architecture."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

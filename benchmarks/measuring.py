@@ -12,13 +12,13 @@ class Measurement:
     """One timed run of one side.
 
     Attributes:
-        seconds: of what is timed.
-        rows: rows worked on in them.
-        setup_seconds: from the side's beginning to that of the timed part.
+        seconds: of the timed work.
+        rows: rows done in them.
+        setup_seconds: from the start of the side to the start of the clock.
         tokens: of these rows, without padding; None where they are not counted.
-        steps: optimiser steps, None where nothing is trained.
-        peak_memory: bytes allocated on a CUDA device at most, None without one.
-        made: what the side made: it tells whether the sides agree, and is not recorded.
+        steps: optimiser steps; None without a training.
+        peak_memory: most bytes allocated on a CUDA device; None without a GPU.
+        result: what the side computed, for the comparison with another side; it is not recorded.
     """
 
     seconds: float
@@ -27,65 +27,48 @@ class Measurement:
     tokens: int | None = None
     steps: int | None = None
     peak_memory: int | None = None
-    made: Any = None
+    result: Any = None
 
 
 Measured = dict[str, list[Measurement]]
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """How many times as fast one side is as another.
-
-    Attributes:
-        median: of the repeats' ratios.
-        low: the least of them.
-        high: the greatest of them.
-        each: [repeats], the ratio within each repeat: the machine's mood of the moment is in both of its sides.
-    """
-
-    median: float
-    low: float
-    high: float
-    each: tuple[float, ...]
-
-
 def alternate(sides: Mapping[str, Callable[[], Measurement]], repeats: int) -> Measured:
-    """Measure each side once a repeat, in an order that moves on by one from repeat to repeat."""
-    names, measured = list(sides), Measured()
+    """Measure each side once a repeat; each repeat starts with the next side."""
+    names, measured = list(sides), Measured({name: [] for name in sides})
     for repeat in range(repeats):
         first = repeat % len(names)
         for name in names[first:] + names[:first]:
-            gc.collect()  # what the side before left is not this side's to clear up
-            measured.setdefault(name, []).append(sides[name]())
-    return {name: measured[name] for name in names}
+            gc.collect()  # the garbage of one side must not cost the next side time
+            measured[name].append(sides[name]())
+    return measured
 
 
-def ratio(ours: Sequence[Measurement], alternative: Sequence[Measurement]) -> Ratio:
-    """Return how many times as many rows a second `ours` does; [repeats] both."""
-    each = tuple(speed(mine) / speed(theirs) for mine, theirs in zip(ours, alternative, strict=True))
-    return Ratio(median(each), min(each), max(each), each)
+def ratios(ours: Sequence[Measurement], alternative: Sequence[Measurement]) -> list[float]:
+    """Return, for each repeat, how many times as many rows per second `ours` does.
+
+    Both sides of a repeat meet the same momentary load of the machine.
+    """
+    return [speed(mine) / speed(theirs) for mine, theirs in zip(ours, alternative, strict=True)]
 
 
 def speed(measurement: Measurement) -> float:
-    """Return rows a second."""
+    """Return rows per second."""
     return measurement.rows / measurement.seconds
 
 
 def medians(measurements: Sequence[Measurement]) -> dict[str, float | None]:
-    """Return the median figures of a side; None for what it does not have."""
-    first = measurements[0]
+    """Return a side's median figures; None for a figure that it lacks."""
 
-    def over(figure: Callable[[Measurement], float]) -> float:
-        return median(map(figure, measurements))
+    def over(figure: Callable[[Measurement], float | None]) -> float | None:
+        found = [value for one in measurements if (value := figure(one)) is not None]
+        return median(found) if found else None
 
     return {
         "rows_per_second": over(speed),
-        "tokens_per_second": None if first.tokens is None else over(lambda one: (one.tokens or 0) / one.seconds),
-        "milliseconds_per_step": None
-        if first.steps is None
-        else over(lambda one: 1000 * one.seconds / (one.steps or 1)),
+        "tokens_per_second": over(lambda one: None if one.tokens is None else one.tokens / one.seconds),
+        "milliseconds_per_step": over(lambda one: None if one.steps is None else 1000 * one.seconds / one.steps),
         "seconds": over(lambda one: one.seconds),
         "setup_seconds": over(lambda one: one.setup_seconds),
-        "peak_memory": None if first.peak_memory is None else over(lambda one: one.peak_memory or 0),
+        "peak_memory": over(lambda one: one.peak_memory),
     }

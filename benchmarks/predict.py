@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,38 +12,45 @@ from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.device import clear, machine, peak_memory
 from benchmarks.measuring import Measured, Measurement, alternate
-from benchmarks.result import Benchmark, Comparison, folder_to_fill, write
+from benchmarks.result import Benchmark, Comparison, file_to_write, write
 from kjcm.coding.coder import Coder, resolve_precision
 from kjcm.coding.rows import first_texts
 from kjcm.engine.device import on_gpu, require_device
-from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.errors import ConfigError, KjcmError, counted, some
 from kjcm.files import require_file
 from kjcm.runs.model_folder import Settings, finished_run, load_settings
 
-EXACT = "32-true"  # what the others are held against
+EXACT = "32-true"  # the reference of every agreement
 PRECISIONS = (EXACT, "bf16", "int8")
-BATCH = 64  # of the pipeline
-TOKENS = "kjcm from tokens"  # the side that is timed without its tokenizer
-WARM_UP = 64  # texts coded before the clock starts: a device's first work is slow
+BATCH = 64  # the pipeline's batch size
+WARM_UP = 64  # texts to code before the clock starts: a device's first work is slow
+PIPELINE, TOKENS = "pipeline", "kjcm from tokens"  # the sides besides one for each precision
 
 
-@dataclass(frozen=True)
-class First:
-    """The first code of each text: codes [texts], prob [texts]."""
+class Top1(NamedTuple):
+    """Each text's top-1 code: codes [texts], prob [texts]."""
 
-    codes: NDArray[np.object_]
+    codes: NDArray[np.str_]
     prob: NDArray[np.float64]
 
 
+class Side(NamedTuple):
+    """A description, the texts to code, and a function of them that loads the model and returns the work to be timed."""
+
+    about: str
+    texts: list[str]
+    set_up: Callable[[list[str]], Callable[[], Any]]
+
+
 def measure(cfg: DictConfig) -> None:
-    """Measure kjcm's coder in each precision and the pipeline in turn; write bench.json, bench.png and bench.svg into `out`.
+    """Measure kjcm's coder in each precision and the pipeline in turn, and write bench.json into `out`.
 
     Raises:
-        KjcmError: run or input are not usable, or `out` holds a benchmark.
+        KjcmError: the run or the input is not usable, or `out` contains a benchmark.
     """
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     require_device("accelerator", config["accelerator"])
-    out, run = folder_to_fill(config), finished_run(config["run"])
+    file, run = file_to_write(config), finished_run(config["run"])
     settings, gpu = load_settings(run / "model"), on_gpu(config["accelerator"])
     if settings.pooling != "cls":
         raise KjcmError(
@@ -53,129 +59,124 @@ def measure(cfg: DictConfig) -> None:
         )
     texts = _texts(Path(config["input"]).expanduser(), config["rows"], settings)
     precisions = _precisions(config["precisions"], gpu)
-    for precision in precisions:  # says now what is missing, and makes what a run keeps
+    for precision in precisions:  # raises an error before anything is timed, and fills the run's caches
         _coder(run, config, precision)
     measured_on = machine(gpu)
-    sides: dict[str, Callable[[], Measurement]] = {
-        f"kjcm {precision}": partial(_measured, partial(_kjcm, run, config, precision, texts), len(texts), gpu)
-        for precision in precisions
+    sides = {
+        f"kjcm {name}": Side(_about(config, name), texts, partial(_kjcm, run, config, name)) for name in precisions
     }
-    usual = resolve_precision("auto", gpu)
+    usual, different = resolve_precision("auto", gpu), list(dict.fromkeys(texts))
     if usual in precisions:
-        sides[TOKENS] = partial(_measured, partial(_from_tokens, run, config, usual, texts), len(set(texts)), gpu)
-    sides["pipeline"] = partial(_measured, partial(_pipeline, run, settings, gpu, texts), len(texts), gpu)
-    measured = alternate(sides, config["repeats"])
-    compiled = ", compile=true" if config["compile"] else ""
-    about = {
-        f"kjcm {name}": f"kjcm predict, precision={name}{compiled if name != 'int8' else ''}" for name in precisions
-    }
-    if TOKENS in sides:
-        about[TOKENS] = f"the same, precision={usual}{compiled}, once its texts are tokens in batches"
-    about["pipeline"] = f"Hugging Face pipeline, float32, batch_size={BATCH}, in the file's order"
-    # the pipeline's time has the tokenizer's in it
-    whole = [name for name in sides if name not in ("pipeline", TOKENS)]
-    comparisons = [Comparison(name, "pipeline", agreement(measured, name)) for name in whole]
-    compared = (
-        f"benchmarks.predict: {len(texts):,} texts, {len(set(texts)):,} of them different, {config['repeats']} repeats"
+        from_tokens = partial(_kjcm, run, config, usual, from_tokens=True)
+        sides[TOKENS] = Side(f"{_about(config, usual)}, without its tokenizer", different, from_tokens)
+    about = f"Hugging Face pipeline, float32, batch_size={BATCH}, in the file's order"
+    sides[PIPELINE] = Side(about, texts, partial(_pipeline, run, settings, gpu))
+    measured = alternate({name: partial(_measured, side, gpu) for name, side in sides.items()}, config["repeats"])
+    compared = [name for name in sides if name not in (PIPELINE, TOKENS)]  # the pipeline's time includes its tokenizer
+    benchmark = Benchmark(
+        name="predict",
+        compared=f"benchmarks.predict: {len(texts):,} texts, {len(different):,} of them different, "
+        f"{counted(config['repeats'], 'repeat')}",
+        synthetic=settings.synthetic,
+        config=config,
+        machine=measured_on,
+        sides={name: side.about for name, side in sides.items()},
+        measured=measured,
+        comparisons=[Comparison(name, PIPELINE, agreement(measured, name)) for name in compared],
     )
-    benchmark = Benchmark("predict", compared, settings.synthetic, config, about, measured, comparisons)
-    write(out, benchmark, measured_on)
+    write(file, benchmark)
 
 
 def _precisions(names: list[str] | None, gpu: bool) -> list[str]:
-    """Return float32, which the others are held against, and the others."""
+    """Return the precisions to measure, EXACT first."""
     if names is None:
         names = [name for name in PRECISIONS if name != "int8" or not gpu]
     if unknown := [name for name in names if name not in PRECISIONS]:
-        raise ConfigError(f"precisions: no {some(unknown)}; choose among {', '.join(PRECISIONS)}.")
+        raise ConfigError(f"precisions: no {some(unknown)}. Choose among {', '.join(PRECISIONS)}.")
     return list(dict.fromkeys([EXACT, *names]))
 
 
 def _texts(source: Path, rows: int | None, settings: Settings) -> list[str]:
-    """Return the texts of a file's first rows, those without text left out.
+    """Return the texts of a file's first rows, without the empty ones.
 
     Raises:
-        KjcmError: a column is missing, or there is no text.
+        KjcmError: a column is missing, or all texts are empty.
     """
-    texts = first_texts(require_file(source, "input file"), rows, settings)
-    if not any(texts):
-        raise KjcmError(f"{source}: there is no text to code in it. Check the columns that the run's texts come from.")
-    return list(filter(None, texts))
+    texts = list(filter(None, first_texts(require_file(source, "input file"), rows, settings)))
+    if not texts:
+        raise KjcmError(f"{source}: no row has a text. Check the columns of the run's texts.")
+    return texts
 
 
-def _measured(make: Callable[[], Callable[[], First | None]], rows: int, gpu: bool) -> Measurement:
-    """Have a side made ready, which codes a few texts, and time its work on all `rows`."""
+def _measured(side: Side, gpu: bool) -> Measurement:
+    """Set up a side and time its work."""
     begin = time.perf_counter()
     clear(gpu)
-    work = make()
+    work = side.set_up(side.texts)
     ready = time.perf_counter()
-    made = work()  # on the CPU when it returns
+    result = work()  # on the CPU, so the device is done
     return Measurement(
         seconds=time.perf_counter() - ready,
-        rows=rows,
+        rows=len(side.texts),
         setup_seconds=ready - begin,
         peak_memory=peak_memory(gpu),
-        made=made,
+        result=result,
     )
 
 
+def _compiled(config: dict[str, Any], precision: str) -> bool:
+    return bool(config["compile"]) and precision != "int8"
+
+
+def _about(config: dict[str, Any], precision: str) -> str:
+    return f"kjcm predict, precision={precision}{', compile=true' if _compiled(config, precision) else ''}"
+
+
 def _coder(run: Path, config: dict[str, Any], precision: str) -> Coder:
-    compiled = config["compile"] and precision != "int8"
+    compiled = _compiled(config, precision)
     return Coder(run, config["batch_size"], config["accelerator"], precision, compiled=compiled)
 
 
-def _warm(run: Path, config: dict[str, Any], precision: str, texts: list[str]) -> Coder:
+def _kjcm(
+    run: Path, config: dict[str, Any], precision: str, texts: list[str], *, from_tokens: bool = False
+) -> Callable[[], Any]:
+    """Return the work of kjcm's coder on texts, or on the batches that its tokenizer makes of them."""
     coder = _coder(run, config, precision)
-    for first in (texts[:WARM_UP], texts[:1]):  # compiled, a single text has a shape of its own
-        coder.code(first)
-    return coder
+    for few in (texts[:WARM_UP], texts[:1]):  # torch.compile compiles the shape of a single text apart
+        coder.code(few)
+    if from_tokens:
+        return partial(coder.probabilities, coder.ready(texts))
 
-
-def _kjcm(run: Path, config: dict[str, Any], precision: str, texts: list[str]) -> Callable[[], First]:
-    coder = _warm(run, config, precision, texts)
-    classes = np.array(coder.settings.classes, dtype=object)
-
-    def work() -> First:
+    def work() -> Top1:
         probability = coder.code(texts)
-        return First(classes[probability.argmax(axis=1)], probability.max(axis=1))
+        return Top1(np.array(coder.settings.classes)[probability.argmax(axis=1)], probability.max(axis=1))
 
     return work
 
 
-def _from_tokens(run: Path, config: dict[str, Any], precision: str, texts: list[str]) -> Callable[[], None]:
-    """As `_kjcm`, with the texts, equal ones once, tokens in batches already."""
-    coder = _warm(run, config, precision, texts)
-    ready = coder.ready(list(dict.fromkeys(texts)))
-
-    def work() -> None:
-        coder.probabilities(ready)
-
-    return work
-
-
-def _pipeline(run: Path, settings: Settings, gpu: bool, texts: list[str]) -> Callable[[], First]:
-    """Return transformers' pipeline over the run's model folder, which is one that transformers loads by itself."""
+def _pipeline(run: Path, settings: Settings, gpu: bool, texts: list[str]) -> Callable[[], Top1]:
+    """Return the work of transformers' pipeline with the run's model folder, which transformers loads without kjcm."""
     from transformers import pipeline
 
     classify: Any = pipeline("text-classification", model=str(run / "model"), device=0 if gpu else -1)
 
-    def code(some: list[str]) -> First:
+    def code(some: list[str]) -> Top1:
         given = [settings.prefix + text for text in some]
         found = classify(given, batch_size=BATCH, truncation=True, max_length=settings.max_length)
-        return First(np.array([one["label"] for one in found], dtype=object), np.array([one["score"] for one in found]))
+        return Top1(np.array([one["label"] for one in found]), np.array([one["score"] for one in found]))
 
     code(texts[:WARM_UP])
     return partial(code, texts)
 
 
 def agreement(measured: Measured, ours: str) -> dict[str, float]:
-    """Return how near our side and the pipeline are to float32: share of equal codes, mean difference of probability."""
-    exact: First = measured[f"kjcm {EXACT}"][0].made
+    """Return how near kjcm's side and the pipeline are to kjcm in float32: equal codes, mean difference of probability."""
+    exact: Top1 = measured[f"kjcm {EXACT}"][0].result
     found = {}
-    for side, name in (("ours", ours), ("alternative", "pipeline")):
-        first: First = measured[name][0].made
-        found[f"equal_codes_{side}"] = float(np.mean(first.codes == exact.codes))
-        found[f"probability_difference_{side}"] = float(np.mean(np.abs(first.prob - exact.prob)))
+    for side, name in (("ours", ours), ("alternative", PIPELINE)):
+        top: Top1 = measured[name][0].result
+        found[f"equal_codes_{side}"] = float(np.mean(top.codes == exact.codes))
+        found[f"probability_difference_{side}"] = float(np.mean(np.abs(top.prob - exact.prob)))
     return found
 
 

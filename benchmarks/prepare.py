@@ -1,4 +1,4 @@
-"""`benchmarks.prepare`: survey file to tokens with an empty cache and with a filled one."""
+"""`benchmarks.prepare`: from survey file to tokens with an empty cache and with a filled one."""
 
 import importlib
 import tempfile
@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.device import machine
 from benchmarks.measuring import Measured, Measurement, alternate
-from benchmarks.result import Benchmark, Comparison, folder_to_fill, write
+from benchmarks.result import Benchmark, Comparison, file_to_write, write
+from kjcm.errors import counted
 from kjcm.survey.inputs import Config
 from kjcm.survey.rows import rows_of
 from kjcm.training.train import tokens_of
@@ -24,21 +25,21 @@ LIBRARIES = (
     "pyarrow.parquet",
 )
 ABOUT = {
-    "cold": "cohort built, tokenizer made and rows tokenised; the cache is empty",
-    "warm": "the same from the cache that the last cold measurement filled",
+    "cold": "build the cohort, train the tokenizer, tokenise the rows; with an empty cache",
+    "warm": "the same, from the cache that the last cold measurement filled",
 }
 
 
 def measure(cfg: DictConfig) -> None:
-    """Measure what comes before a training, cold and warm in turn, and write bench.json, bench.png and bench.svg into `out`.
+    """Measure the preparation of a training, cold and warm in turn, and write bench.json into `out`.
 
-    There is no outside alternative: no other program makes this cohort.
+    No other program builds this cohort, so there is no outside alternative.
 
     Raises:
-        KjcmError: the input is not usable, or `out` holds a benchmark.
+        KjcmError: the input is not usable, or `out` contains a benchmark.
     """
     config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    out = folder_to_fill(config)
+    file = file_to_write(config)
     for library in LIBRARIES:
         importlib.import_module(library)
     measured_on = machine(gpu=False)
@@ -50,13 +51,18 @@ def measure(cfg: DictConfig) -> None:
             return _prepared(config, caches[-1])
 
         measured = alternate({"cold": cold, "warm": lambda: _prepared(config, caches[-1])}, config["repeats"])
-    compared = (
-        f"benchmarks.prepare: survey file to tokens, {measured['cold'][0].rows:,} rows, {config['repeats']} repeats; "
-        "there is no outside alternative"
+    rows = measured["cold"][0].rows
+    benchmark = Benchmark(
+        name="prepare",
+        compared=f"benchmarks.prepare: survey file to tokens, {rows:,} rows, {counted(config['repeats'], 'repeat')}",
+        synthetic=config["data"]["source"] == "synthetic",
+        config=config,
+        machine=measured_on,
+        sides=ABOUT,
+        measured=measured,
+        comparisons=[Comparison("warm", "cold", agreement(measured))],
     )
-    synthetic = config["data"]["source"] == "synthetic"
-    comparisons = [Comparison("warm", "cold", agreement(measured))]
-    write(out, Benchmark("prepare", compared, synthetic, config, ABOUT, measured, comparisons), measured_on)
+    write(file, benchmark)
 
 
 def _prepared(config: Config, cache: Path) -> Measurement:
@@ -69,13 +75,13 @@ def _prepared(config: Config, cache: Path) -> Measurement:
         seconds=seconds,
         rows=sum(map(len, tokens.values())),
         tokens=sum(len(some.ids) for some in tokens.values()),
-        made=(rows.cohort.cohort_hash, np.concatenate([some.ids for some in tokens.values()])),
+        result=(rows.cohort.cohort_hash, np.concatenate([some.ids for some in tokens.values()])),
     )
 
 
 def agreement(measured: Measured) -> dict[str, bool]:
-    """Return whether every measurement gave the same cohort and the same tokens."""
-    hashes, ids = zip(*(one.made for side in measured.values() for one in side), strict=True)
+    """Return whether all measurements gave the same cohort and the same tokens."""
+    hashes, ids = zip(*(one.result for side in measured.values() for one in side), strict=True)
     return {
         "same_cohort": len(set(hashes)) == 1,
         "same_tokens": all(np.array_equal(some, ids[0]) for some in ids),

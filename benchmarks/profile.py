@@ -1,4 +1,4 @@
-"""Where a step of kjcm's training spends its time, and the least that its arithmetic and its memory take on this device."""
+"""A profile of kjcm's training step, and the step's floor on this device."""
 
 import copy
 import os
@@ -15,16 +15,16 @@ from kjcm.training.fit import Prepared, module_for
 if TYPE_CHECKING:
     import torch
 
-SHOWN = 15  # operations by name; the rest is one sum
-SECONDS = 0.3  # that a device's rate is tried for
-ADAM = 28  # bytes a weight: it, its gradient and two moments are read, three of them written, in float32
-CAST = 6  # bytes a weight of a linear layer that is read in float32 and written in half precision
-COPIED = 1 << 26  # floats that are copied to measure memory: beyond every cache
+SHOWN = 15  # operations listed by name; one sum for the rest
+SECONDS = 0.3  # time to measure each rate of the device
+ADAM = 28  # bytes per weight: read weight, gradient, two moments; write three
+CAST = 6  # bytes per weight of a layer: read float32, write half precision
+COPIED = 1 << 26  # floats to copy: more than any cache holds
 
 
 def profile(config: Config, prepared: Prepared, plan: Plan) -> dict[str, Any]:
-    """Return what bench.json holds under `profile`: kjcm's steps of the plan once more, under torch.profiler."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would say on the screen when it starts and stops
+    """Run the plan's steps once more under torch.profiler; return bench.json's `profile`."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it logs its start and stop
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler_of
 
@@ -46,7 +46,7 @@ def profile(config: Config, prepared: Prepared, plan: Plan) -> dict[str, Any]:
 
 
 def _operations(profiler: Any, steps: int, gpu: bool) -> list[dict[str, Any]]:
-    """Return each operation's calls and milliseconds a step: kernels of a GPU, or operators of PyTorch on a CPU."""
+    """Return each operation's calls and milliseconds per step: kernels on a GPU, PyTorch's operators on a CPU."""
     from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
     kind = DeviceType.CUDA if gpu else DeviceType.CPU
@@ -62,10 +62,10 @@ def _operations(profiler: Any, steps: int, gpu: bool) -> list[dict[str, Any]]:
 
 
 def floor(config: Config, prepared: Prepared, plan: Plan) -> dict[str, float]:
-    """Return the least time of a step: its multiplications and its optimiser's memory at the best rates measured here.
+    """Return a step's least time: its arithmetic and its optimiser's memory traffic at the best rates measured here.
 
-    Matrix products and attention are counted by `torch.utils.flop_counter` on one batch; the rate is the best of the
-    products of a batch's tokens with layers of the encoder's shapes, in the training's precision; memory's that of a copy.
+    `torch.utils.flop_counter` counts the matrix products and attention of one batch. The rate of arithmetic is the best of
+    products with layers of the encoder's shapes, in the training's precision. The rate of memory is that of a copy.
     """
     import torch
 
@@ -96,7 +96,7 @@ def floor(config: Config, prepared: Prepared, plan: Plan) -> dict[str, float]:
 
 
 def _multiplications(config: Config, prepared: Prepared, rows: Any) -> int:
-    """Return the floating-point operations of a batch's matrix products and attention, forwards and backwards."""
+    """Count the floating-point operations of a batch's matrix products and attention, forwards and backwards."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
@@ -107,13 +107,13 @@ def _multiplications(config: Config, prepared: Prepared, rows: Any) -> int:
     batch = TokenBatches(data.sides["train"], data.pad, packed=prepared.engine.name != "reference")[rows, len(rows)]
     module = module_for(config, replace(prepared, encoder=copy.deepcopy(prepared.encoder)))
     counter = FlopCounterMode(display=False)
-    with counter, sdpa_kernel(SDPBackend.MATH):  # of attention's own kernels it knows some
+    with counter, sdpa_kernel(SDPBackend.MATH):  # it cannot count every attention kernel
         torch.nn.functional.cross_entropy(module(batch), batch["labels"]).backward()  # type: ignore[no-untyped-call]
     return int(counter.get_total_flops())
 
 
 def _fastest(work: "Callable[[], torch.Tensor]") -> float:
-    """Return the seconds of a call at best; several go in a row, so that not their launch is measured."""
+    """Return the least seconds of a call, timed over blocks of calls to hide the launch."""
     import torch
     from torch.utils.benchmark import Timer
 

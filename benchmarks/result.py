@@ -1,32 +1,29 @@
-"""What a benchmark leaves: bench.json, a picture as PNG and SVG, and a table on the screen."""
+"""The result of a benchmark: bench.json, and a table on the screen."""
 
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import median
+from typing import Any
 
-from benchmarks.measuring import Measured, medians, ratio
+from benchmarks.measuring import Measured, medians, ratios
 from kjcm import __version__
-from kjcm.errors import KjcmError, some
-from kjcm.files import atomic, write_json
+from kjcm.errors import KjcmError
+from kjcm.files import write_json
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-FILES = ("bench.json", "bench.png", "bench.svg")
 PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "accelerate", "onnxruntime")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One of our sides beside another.
+    """One of kjcm's sides compared with an alternative.
 
     Attributes:
-        ours: name of our side.
-        alternative: name of the other.
-        agreement: what shows that both did the same work.
+        ours: name of kjcm's side.
+        alternative: name of the other side.
+        agreement: figures that show that both did the same work.
     """
 
     ours: str
@@ -40,54 +37,49 @@ class Benchmark:
 
     Attributes:
         name: 'train', 'predict' or 'prepare'.
-        compared: what is timed and what it is compared with, in a sentence.
+        compared: what is timed, on how many rows, in a sentence.
         synthetic: whether the rows are the synthetic twin's.
         config: the resolved config.
-        sides: side -> what it is, in words.
+        machine: what `device.machine` returned before the first measurement.
+        sides: side -> its description.
         measured: side -> its measurements.
-        comparisons: which sides are compared, and how well they agree.
-        profile: of one of kjcm's steps, where it was asked for.
+        comparisons: the pairs of sides to compare.
+        profile: of kjcm's steps, with profile=true.
     """
 
     name: str
     compared: str
     synthetic: bool
     config: Mapping[str, Any]
+    machine: Mapping[str, Any]
     sides: Mapping[str, str]
     measured: Measured
     comparisons: Sequence[Comparison]
     profile: Mapping[str, Any] | None = None
 
 
-def folder_to_fill(config: Mapping[str, Any]) -> Path:
-    """Return `out`, before anything is measured.
+def file_to_write(config: Mapping[str, Any]) -> Path:
+    """Return the path of bench.json in `out`; call it before anything is measured.
 
     Raises:
-        KjcmError: it holds a benchmark already.
+        KjcmError: the file exists, and overwrite=true is missing.
     """
-    out = Path(config["out"]).expanduser()
-    there = [name for name in FILES if (out / name).exists()]
-    if there and not config["overwrite"]:
-        raise KjcmError(f"{out} holds {some(there)} already. Choose another out=DIR, or add overwrite=true.")
-    return out
+    file = Path(config["out"]).expanduser() / "bench.json"
+    if file.exists() and not config["overwrite"]:
+        raise KjcmError(f"{file} exists. Choose another out=DIR, or add overwrite=true.")
+    return file
 
 
-def write(out: Path, benchmark: Benchmark, measured_on: Mapping[str, Any]) -> None:
-    """Write the picture and then bench.json into `out`, and print the table."""
-    from kjcm.plot.style import png, svg
-
-    record = record_of(benchmark, measured_on)
-    figure = draw(record)
-    (out / "bench.json").unlink(missing_ok=True)  # written last: a folder with it is whole
-    for name, data in (("bench.png", png(figure)), ("bench.svg", svg(figure))):
-        with atomic(out / name) as temporary:
-            temporary.write_bytes(data)
-    write_json(out / "bench.json", record)
-    show(record, out)
+def write(file: Path, benchmark: Benchmark) -> None:
+    """Write bench.json and print the table."""
+    record = record_of(benchmark)
+    write_json(file, record)
+    show(record)
+    print(f"results in {file}")
 
 
-def record_of(benchmark: Benchmark, measured_on: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what bench.json holds (docs/schemas/bench.schema.json)."""
+def record_of(benchmark: Benchmark) -> dict[str, Any]:
+    """Return the content of bench.json (docs/schemas/bench.schema.json)."""
     measured = benchmark.measured
     return {
         "name": benchmark.name,
@@ -98,9 +90,9 @@ def record_of(benchmark: Benchmark, measured_on: Mapping[str, Any]) -> dict[str,
                 "name": f"{one.ours} / {one.alternative}",
                 "ours": one.ours,
                 "alternative": one.alternative,
-                "ratio": (found := ratio(measured[one.ours], measured[one.alternative])).median,
-                "spread": [found.low, found.high],
-                "ratios": list(found.each),
+                "ratio": median(each := ratios(measured[one.ours], measured[one.alternative])),
+                "spread": [min(each), max(each)],
+                "ratios": each,
                 "agreement": dict(one.agreement),
             }
             for one in benchmark.comparisons
@@ -110,13 +102,13 @@ def record_of(benchmark: Benchmark, measured_on: Mapping[str, Any]) -> dict[str,
                 "about": about,
                 **medians(measured[name]),
                 "measurements": [
-                    {key: value for key, value in vars(one).items() if key != "made"} for one in measured[name]
+                    {key: value for key, value in vars(one).items() if key != "result"} for one in measured[name]
                 ],
             }
             for name, about in benchmark.sides.items()
         },
         "profile": benchmark.profile,
-        "machine": dict(measured_on),
+        "machine": dict(benchmark.machine),
         "versions": {"kjcm": __version__, "python": platform.python_version(), **_versions()},
         "config": dict(benchmark.config),
     }
@@ -127,13 +119,13 @@ def _versions() -> dict[str, str]:
     for name in PACKAGES:
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # an extra that this machine does not have
+        except PackageNotFoundError:  # of an extra that is not installed
             continue
     return found
 
 
-def show(record: Mapping[str, Any], out: Path) -> None:
-    """Print the sides and the ratios."""
+def show(record: Mapping[str, Any]) -> None:
+    """Print the sides, the ratios and the profile."""
     from rich.console import Console
     from rich.table import Table
 
@@ -146,23 +138,22 @@ def show(record: Mapping[str, Any], out: Path) -> None:
         sides.add_row(
             name, _figure(side["rows_per_second"]), _figure(side["tokens_per_second"]),
             _figure(side["milliseconds_per_step"]), f"{side['seconds']:.2f}", f"{side['setup_seconds']:.2f}",
-            _figure(memory / 2**20 if memory is not None else None),
+            _figure(None if memory is None else memory / 2**20),
         )  # fmt: skip
     console.print(sides)
-    ratios = Table("times as fast", "median", "least to greatest", "agreement")
+    compared = Table("times as fast", "median", "least to greatest", "agreement")
     for one in record["comparisons"]:
         low, high = one["spread"]
-        agreement = ", ".join(f"{key.replace('_', ' ')} {_said(value)}" for key, value in one["agreement"].items())
-        ratios.add_row(one["name"], f"{one['ratio']:.2f}", f"{low:.2f} to {high:.2f}", agreement)
+        agreement = "\n".join(f"{key.replace('_', ' ')} {_text(value)}" for key, value in one["agreement"].items())
+        compared.add_row(one["name"], f"{one['ratio']:.2f}", f"{low:.2f} to {high:.2f}", agreement)
     if record["comparisons"]:
-        console.print(ratios)
+        console.print(compared)
     if record["profile"]:
         console.print(*_profile(record["profile"]), sep="\n")
-    console.print(f"results in {out}", soft_wrap=True)
 
 
 def _profile(found: Mapping[str, Any]) -> tuple[Any, str]:
-    """Return the table of a step's operations, and what the step could be at best."""
+    """Return a table of a step's operations, and a sentence with the step's floor."""
     from rich.table import Table
 
     table = Table(title=f"a profile of one step, the mean of {found['steps']}", title_justify="left")
@@ -174,7 +165,7 @@ def _profile(found: Mapping[str, Any]) -> tuple[Any, str]:
         table.add_row(one["name"], f"{one['calls']:,.0f}", f"{spent:,.2f}", f"{spent / (whole or 1):.0%}")
     best = found["floor"]
     return table, (
-        f"{found['milliseconds_per_step']:,.1f} ms a step under the profiler. At the rates measured here "
+        f"{found['milliseconds_per_step']:,.1f} ms a step under the profiler. At the best rates measured here, "
         f"{best['flop'] / 1e9:,.2f} GFLOP of matrix products ({best['flop_per_second'] / 1e9:,.0f} GFLOP/s) and "
         f"{best['bytes'] / 1e9:.2f} GB of the optimiser's memory ({best['bytes_per_second'] / 1e9:,.0f} GB/s) take "
         f"{best['milliseconds_per_step']:,.1f} ms."
@@ -185,49 +176,5 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
 
 
-def _said(value: float | bool) -> str:
+def _text(value: float | bool) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else f"{value:.4g}"
-
-
-def draw(record: Mapping[str, Any]) -> "Figure":
-    """Return horizontal bars of the sides' rows a second, with whiskers from the slowest repeat to the fastest."""
-    from kjcm.plot.style import BLUE, INK, canvas, picture
-
-    sides, comparisons = record["sides"], record["comparisons"]
-    ours = {one["ours"] for one in comparisons} or set(sides)
-    theirs = {one["alternative"] for one in comparisons}
-    notes = {}  # how many times as fast: beside what there are several of
-    for one in comparisons:
-        if len(ours) > 1:
-            notes[one["ours"]] = f"{one['ratio']:.1f} × {one['alternative']}"
-        else:
-            notes[one["alternative"]] = f"{one['ours']} {one['ratio']:.1f} ×"
-
-    @picture
-    def bars() -> "Figure":
-        figure, axes = canvas(1.1 + 0.42 * len(sides), record["synthetic"])
-        for place, (name, side) in enumerate(sides.items()):
-            middle = side["rows_per_second"]
-            each = [one["rows"] / one["seconds"] for one in side["measurements"]]
-            whiskers = [[middle - min(each)], [max(each) - middle]]
-            axes.barh(place, middle, height=0.62, color="#b9c3cc" if name in theirs else BLUE)
-            axes.errorbar(middle, place, xerr=whiskers, color=INK, capsize=3, linewidth=1)
-            label = "   ".join(filter(None, (_figure(middle), notes.get(name))))
-            axes.annotate(label, (max(each), place), (7, 0), textcoords="offset points", va="center")
-        axes.set_yticks(range(len(sides)), list(sides))
-        axes.invert_yaxis()
-        axes.tick_params(axis="y", length=0)
-        axes.set_xlabel(f"rows a second: median, slowest and fastest repeat\n{_where(record)}")
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.grid(axis="x")
-        axes.set_xlim(0, 1.3 * axes.dataLim.x1)
-        return figure
-
-    return bars()
-
-
-def _where(record: Mapping[str, Any]) -> str:
-    """Return the machine in words."""
-    on = record["machine"]
-    device = on["processor"] if on["device"].startswith("CPU") else on["device"]
-    return f"{device}, threads: {on['threads']}" + ("" if on["quiet"] else ", not quiet")

@@ -1,5 +1,8 @@
 """`benchmarks.train`: kjcm's training compared with Hugging Face's Trainer and a plain Lightning loop."""
 
+import importlib.util
+from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -7,19 +10,19 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.device import machine
-from benchmarks.loops import TRAINERS, Plan, loops, plan_of, require_accelerate
-from benchmarks.measuring import Measured, alternate
+from benchmarks.loops import TRAINERS, Plan, plan_of, with_lightning, with_trainer
+from benchmarks.measuring import Measured, Measurement, alternate
 from benchmarks.profile import profile
-from benchmarks.result import Benchmark, Comparison, folder_to_fill, write
+from benchmarks.result import Benchmark, Comparison, file_to_write, write
 from kjcm.engine.device import on_gpu, require_device, resolve_precision
-from kjcm.errors import ConfigError, some
+from kjcm.errors import ConfigError, KjcmError, counted, some
 from kjcm.survey.inputs import Config
 from kjcm.survey.rows import rows_of
 from kjcm.training.train import prepared_for
 
 ALTERNATIVES = (*TRAINERS, "lightning")
 PLAIN_GROUPS = {"layer_decay": 1.0, "decay_all": True, "freeze_embeddings": False, "freeze_layers": 0}
-PROFILED = 5  # steps at most, but for whole blocks
+PROFILED = 5  # most steps under the profiler, rounded up to whole blocks
 ABOUT = {
     "trainer": "Hugging Face Trainer, float32, dynamic padding",
     "trainer_bf16": "Hugging Face Trainer, bf16, dynamic padding",
@@ -29,13 +32,13 @@ ABOUT = {
 
 
 def measure(cfg: DictConfig) -> None:
-    """Measure the steps of every loop in turn and write bench.json, bench.png and bench.svg into `out`.
+    """Measure the steps of every loop in turn and write bench.json into `out`.
 
     Raises:
-        KjcmError: input or surroundings are not usable, or `out` holds a benchmark.
+        KjcmError: an input or the device is not usable, or `out` contains a benchmark.
     """
     config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    out, names = folder_to_fill(config), _alternatives(config)
+    file, names = file_to_write(config), _alternatives(config)
     _require_comparable(config, names)
     _adapt(config)
     accelerator = config["trainer"]["accelerator"]
@@ -45,42 +48,55 @@ def measure(cfg: DictConfig) -> None:
     ours = prepared_for(config, rows)
     plain = prepared_for({**config, "engine": {**config["engine"], "name": "reference"}}, rows)
     plan = plan_of(ours.data, config["warmup"], config["steps"])
-    few = plan_of(ours.data, config["warmup"], min(config["steps"], PROFILED))
+    sides: dict[str, Callable[[], Measurement]] = {"kjcm": partial(with_lightning, config, ours, plan)}
+    for name in names:
+        loop = with_lightning if name == "lightning" else partial(with_trainer, name)
+        sides[name] = partial(loop, config, plain, plan)
+    measured = alternate(sides, config["repeats"])
     precision = resolve_precision(config["trainer"]["precision"], accelerator)
-    measured = alternate(loops(config, ours, plain, plan, names), config["repeats"])
     about = {"kjcm": f"kjcm train, engine {ours.engine.name}, {precision}"}
-    if not ours.engine.attention_dropout:  # the others drop it as the model's configuration says
-        about["kjcm"] += ", attention's dropout left out"
-    about |= {name: ABOUT[name].format(precision=precision) for name in names}
-    comparisons = [Comparison("kjcm", name, agreement(measured, name, plan)) for name in names]
-    compared = (
-        f"benchmarks.train: {plan.last - plan.warmup} steps of {plan.batch_size} rows, {plan.lengths.mean():.1f} tokens a "
-        f"row, {config['repeats']} repeats"
+    if not ours.engine.attention_dropout:  # the alternatives apply the dropout of the model's configuration
+        about["kjcm"] += ", without dropout of attention weights"
+    profiled = None
+    if config["profile"]:
+        few = plan_of(ours.data, config["warmup"], min(config["steps"], PROFILED))
+        profiled = profile(config, ours, few)
+    benchmark = Benchmark(
+        name="train",
+        compared=f"benchmarks.train: {plan.last - plan.warmup} steps of {plan.batch_size} rows, "
+        f"{plan.lengths.mean():.1f} tokens per row, {counted(config['repeats'], 'repeat')}",
+        synthetic=rows.cohort.synthetic,
+        config=config,
+        machine=measured_on,
+        sides=about | {name: ABOUT[name].format(precision=precision) for name in names},
+        measured=measured,
+        comparisons=[Comparison("kjcm", name, agreement(measured, name, plan)) for name in names],
+        profile=profiled,
     )
-    profiled = profile(config, ours, few) if config["profile"] else None
-    benchmark = Benchmark("train", compared, rows.cohort.synthetic, config, about, measured, comparisons, profiled)
-    write(out, benchmark, measured_on)
+    write(file, benchmark)
 
 
 def _alternatives(config: Config) -> list[str]:
     """Return the alternatives to measure.
 
     Raises:
-        KjcmError: there is no such one, or it is not installed.
+        KjcmError: an alternative is unknown, or its package is missing.
     """
     names = config["alternatives"]
     if names is None:
-        names = [
-            name for name in ALTERNATIVES if name != "trainer_compiled" or on_gpu(config["trainer"]["accelerator"])
-        ]
+        gpu = on_gpu(config["trainer"]["accelerator"])
+        names = [name for name in ALTERNATIVES if name != "trainer_compiled" or gpu]
     if unknown := [name for name in names if name not in ALTERNATIVES]:
-        raise ConfigError(f"alternatives: no {some(unknown)}; choose among {', '.join(ALTERNATIVES)}.")
-    require_accelerate(names)
+        raise ConfigError(f"alternatives: no {some(unknown)}. Choose among {', '.join(ALTERNATIVES)}.")
+    if set(names) & set(TRAINERS) and importlib.util.find_spec("accelerate") is None:
+        raise KjcmError(
+            "Hugging Face's Trainer needs accelerate: pip install accelerate, or choose alternatives=[lightning]."
+        )
     return list(dict.fromkeys(names))
 
 
 def _require_comparable(config: Config, names: list[str]) -> None:
-    """Raise ConfigError if the config learns in a way that Hugging Face's Trainer is not told of."""
+    """Raise ConfigError if the config sets training options that Hugging Face's Trainer lacks."""
     loss, optim, flags = config["loss"]["_target_"], config["optim"], config["trainer"]["flags"]
     ours = {
         f"loss._target_={loss}": loss != "kjcm.model.losses.CrossEntropy",
@@ -89,39 +105,38 @@ def _require_comparable(config: Config, names: list[str]) -> None:
         **{f"param_groups.{name}": value != PLAIN_GROUPS[name] for name, value in config["param_groups"].items()},
         **{f"trainer.flags.{name}": name != "gradient_clip_val" for name in flags},
     }
-    told = [key for key, differs in ours.items() if differs]
-    if told and set(names) & set(TRAINERS):
+    if (own := [key for key, differs in ours.items() if differs]) and set(names) & set(TRAINERS):
         raise ConfigError(
-            f"{some(told)}: Hugging Face's Trainer would learn in another way, so the times could not be compared. Leave it "
-            "out, or measure against our own loop alone: alternatives=[lightning]."
+            f"{some(own)}: Hugging Face's Trainer cannot do this, so the times would not be comparable. Leave it out, or "
+            "set alternatives=[lightning]."
         )
 
 
 def _adapt(config: Config) -> None:
-    """Set what every loop shares: a constant learning rate, no progress bar, one device.
+    """Set a constant learning rate and no progress bar for every loop.
 
     Raises:
-        ConfigError: there are several devices.
+        ConfigError: the training would use several devices.
     """
     import torch
 
-    config["schedule"] = {"_target_": "kjcm.engine.schedules.Constant"}  # one of the whole training means nothing here
+    config["schedule"] = {"_target_": "kjcm.engine.schedules.Constant"}  # a few steps are no whole schedule
     config["trainer"] |= {"progress": False}
     if config["trainer"]["devices"] != 1 or (
         on_gpu(config["trainer"]["accelerator"]) and torch.cuda.device_count() > 1
     ):
         raise ConfigError(
-            "benchmarks.train measures one device, and Hugging Face's Trainer takes every one that it sees: use "
-            "trainer.devices=1, and CUDA_VISIBLE_DEVICES=0 where there are several."
+            "benchmarks.train measures one device, but Hugging Face's Trainer uses every visible one. Set "
+            "trainer.devices=1, and CUDA_VISIBLE_DEVICES=0 on a machine with several GPUs."
         )
 
 
 def agreement(measured: Measured, name: str, plan: Plan) -> dict[str, Any]:
-    """Return whether kjcm and an alternative saw the plan's rows in its order, and the median loss that each reached."""
+    """Return whether both loops saw the plan's rows in order, and the median loss that each reached."""
     both = (measured["kjcm"], measured[name])
-    ours, theirs = (median(one.made.loss for one in side) for side in both)
+    ours, theirs = (median(one.result.loss for one in side) for side in both)
     return {
-        "same_rows": all(np.array_equal(one.made.rows, plan.rows) for side in both for one in side),
+        "same_rows": all(np.array_equal(one.result.rows, plan.rows) for side in both for one in side),
         "loss_ours": ours,
         "loss_alternative": theirs,
     }

@@ -21,11 +21,10 @@ TRAIN = (*FEW_STEPS, "steps=3", "warmup=2", "repeats=2", "data.batch_size=16", "
 
 
 def found(folder: Path) -> dict[str, Any]:
-    """Return bench.json after it was held against its schema; the pictures are there too."""
+    """Return bench.json, checked against its schema."""
     record: dict[str, Any] = json.loads((folder / "bench.json").read_text(encoding="utf-8"))
     Draft202012Validator(SCHEMA).validate(record)
-    assert sorted(file.name for file in folder.iterdir()) == ["bench.json", "bench.png", "bench.svg"]
-    assert (folder / "bench.png").read_bytes().startswith(b"\x89PNG") and b"<svg" in (folder / "bench.svg").read_bytes()
+    assert [file.name for file in folder.iterdir()] == ["bench.json"]
     return record
 
 
@@ -87,15 +86,15 @@ def test_a_profile_of_kjcms_own_steps_and_the_least_that_they_could_take(
 
 
 def test_rows_in_another_order_are_told() -> None:
-    from benchmarks.loops import Made, Plan
+    from benchmarks.loops import Learnt, Plan
     from benchmarks.measuring import Measurement
     from benchmarks.train import agreement
 
     rows = np.array([3, 1, 2, 0])
     plan = Plan(1, 2, rows, np.full(4, 5), 2)
-    right = Measurement(1.0, 2, made=Made(rows, 1.0))
-    other = Measurement(1.0, 2, made=Made(np.array([3, 1, 0, 2]), 1.0))
-    short = Measurement(1.0, 2, made=Made(rows[:3], 1.0))
+    right = Measurement(1.0, 2, result=Learnt(rows, 1.0))
+    other = Measurement(1.0, 2, result=Learnt(np.array([3, 1, 0, 2]), 1.0))
+    short = Measurement(1.0, 2, result=Learnt(rows[:3], 1.0))
     assert agreement({"kjcm": [right], "x": [right]}, "x", plan)["same_rows"] is True
     for wrong in (other, short):
         assert agreement({"kjcm": [right, right], "x": [right, wrong]}, "x", plan)["same_rows"] is False
@@ -151,7 +150,6 @@ def test_cold_and_warm_give_the_same_tokens(here: Path, capfd: pytest.CaptureFix
     (one,) = record["comparisons"]
     assert one["agreement"] == {"same_cohort": True, "same_tokens": True}
     assert (one["ours"], one["alternative"]) == ("warm", "cold")
-    assert "no outside alternative" in record["compared"]
     assert command(*words) == 1
     assert "overwrite=true" in capfd.readouterr().err
     assert command(*words, "overwrite=true") == 0
