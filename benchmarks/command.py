@@ -1,56 +1,65 @@
-"""The benchmarks' commands: `python -m benchmarks.NAME [hydra overrides]`, which kjcm's command line checks and runs."""
+"""The benchmarks' commands `python -m benchmarks.NAME [KEY=VALUE ...]`; kjcm's command line checks and runs them."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from kjcm import cli
-from kjcm.config import commands
+from kjcm.config import commands, composition
 from kjcm.config.key import MISSING, key
+from kjcm.config.overrides import config_folder
+from kjcm.config.reference import command_section
 from kjcm.config.survey import AugmentConfig, ClassificationConfig, DataConfig
 from kjcm.config.training import ModelConfig, PresetConfig, TokenizerConfig
 from kjcm.config.unread import Unread
 
+ALTERNATIVES = ("trainer", "trainer_bf16", "trainer_compiled", "lightning")
+PRECISIONS = ("32-true", "bf16", "int8")  # the first is the reference of every agreement
+
 
 @dataclass
-class Train(commands.TrainConfig):
-    """`python -m benchmarks.train`."""
+class TrainConfig(commands.TrainConfig):
+    """Time kjcm's training, Hugging Face's Trainer and a plain Lightning loop.
 
-    steps: int = key("Timed steps of each measurement; whole blocks of `engine.block`.", least=1, most=10**6)
-    warmup: int = key("Steps before the timed ones; whole blocks likewise.", least=1, most=10**6)
-    alternatives: list[str] | None = key(
-        "Of `trainer`, `trainer_bf16`, `trainer_compiled`, `lightning`; null: all, on a CPU without `trainer_compiled`."
+    The learning rate is constant and nothing is logged. Trainer needs `pip install accelerate`.
+    """
+
+    steps: int = key(
+        "Timed steps of each measurement, rounded up to whole blocks of `engine.block`.", least=1, most=10**6
     )
-    profile: bool = key("`true`: then profile some of kjcm's steps with torch.profiler.")
+    warmup: int = key("Untimed steps before them, rounded up likewise.", least=1, most=10**6)
+    alternatives: list[str] | None = key(
+        "List of sides to compare with kjcm's; null: all, on a CPU without `trainer_compiled`.", choices=ALTERNATIVES
+    )
+    profile: bool = key("`true`: also profile some of kjcm's steps and compute the floor of a step.")
     repeats: int = key("Measurements of each side.", least=1, most=1000)
     out: str = key("Folder to write.", path=True)
 
 
 @dataclass
-class Predict:
-    """`python -m benchmarks.predict`."""
+class PredictConfig:
+    """Time a finished run's coding and Hugging Face's pipeline; the run must have `model.pooling=cls`."""
 
-    run: str = key("Run folder; the run must be finished (DONE).", path=True)
-    input: str = key("File to code, of a kind that `kjcm predict` reads.", path=True)
-    rows: int | None = key(
-        "Rows of it, from its beginning, those without text left out; null: all.", least=1, most=10**9
-    )
+    run: str = key("Folder of a finished run.", path=True)
+    input: str = key("File to code, as for `kjcm predict`, with the columns of the run's data.", path=True)
+    rows: int | None = key("First rows to code, without those that have no text; null: all.", least=1, most=10**9)
     precisions: list[str] | None = key(
-        "Of `32-true` (always measured), `bf16`, `int8`; null: all, on a GPU without `int8`."
+        "List of kjcm's precisions, plus `32-true`; null: all, on a GPU without `int8`.", choices=PRECISIONS
     )
     compile: bool = key("`true`: compile all but int8 with torch.compile.")
     batch_size: int | None = key("kjcm's, as for `kjcm predict`; the pipeline's is 64.", least=1, most=10**6)
-    accelerator: str = key("Accelerator.", choices=("auto", "cpu", "gpu"))
+    accelerator: str = key("Device.", choices=("auto", "cpu", "gpu"))
     repeats: int = key("Measurements of each side.", least=1, most=1000)
     out: str = key("Folder to write.", path=True)
     overwrite: bool = key("`true`: replace the benchmark in `out`.")
 
 
 @dataclass
-class Prepare:
-    """`python -m benchmarks.prepare`."""
+class PrepareConfig:
+    """Time the way from survey file to tokens, with an empty cache and with a filled one."""
 
     data: DataConfig = MISSING
     augment: AugmentConfig = MISSING
@@ -63,7 +72,7 @@ class Prepare:
     overwrite: bool = key("`true`: replace the benchmark in `out`.")
 
 
-NODES = {"benchmarks.train": Train, "benchmarks.predict": Predict, "benchmarks.prepare": Prepare}
+NODES = {"benchmarks.train": TrainConfig, "benchmarks.predict": PredictConfig, "benchmarks.prepare": PrepareConfig}
 COMMANDS = {
     command.name: command
     for command in (
@@ -93,6 +102,14 @@ def register() -> None:
     for name, node in NODES.items():
         store.store(name=name, node=node, group="schema", provider="benchmarks")
         store.store(name=name, node=OmegaConf.load(folder / f"{name.removeprefix('benchmarks.')}.yaml"))
+
+
+def reference() -> str:
+    """Return the reference of the benchmarks' keys, which docs/performance.md contains."""
+    composition.register()
+    register()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return "\n".join(command_section("python -m", name, node) for name, node in NODES.items())
 
 
 def main(name: str, argv: list[str] | None = None) -> None:

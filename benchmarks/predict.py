@@ -10,18 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
+from benchmarks.command import PRECISIONS
 from benchmarks.device import clear, machine, peak_memory
 from benchmarks.measuring import Measured, Measurement, alternate
 from benchmarks.result import Benchmark, Comparison, file_to_write, write
 from kjcm.coding.coder import Coder, resolve_precision
 from kjcm.coding.rows import first_texts
 from kjcm.engine.device import on_gpu, require_device
-from kjcm.errors import ConfigError, KjcmError, counted, some
+from kjcm.errors import KjcmError, counted
 from kjcm.files import require_file
 from kjcm.runs.model_folder import Settings, finished_run, load_settings
 
-EXACT = "32-true"  # the reference of every agreement
-PRECISIONS = (EXACT, "bf16", "int8")
 BATCH = 64  # the pipeline's batch size
 WARM_UP = 64  # texts to code before the clock starts: a device's first work is slow
 PIPELINE, TOKENS = "pipeline", "kjcm from tokens"  # the sides besides one for each precision
@@ -88,12 +87,10 @@ def measure(cfg: DictConfig) -> None:
 
 
 def _precisions(names: list[str] | None, gpu: bool) -> list[str]:
-    """Return the precisions to measure, EXACT first."""
+    """Return the precisions to measure, the reference first."""
     if names is None:
         names = [name for name in PRECISIONS if name != "int8" or not gpu]
-    if unknown := [name for name in names if name not in PRECISIONS]:
-        raise ConfigError(f"precisions: no {some(unknown)}. Choose among {', '.join(PRECISIONS)}.")
-    return list(dict.fromkeys([EXACT, *names]))
+    return list(dict.fromkeys([PRECISIONS[0], *names]))
 
 
 def _texts(source: Path, rows: int | None, settings: Settings) -> list[str]:
@@ -171,7 +168,7 @@ def _pipeline(run: Path, settings: Settings, gpu: bool, texts: list[str]) -> Cal
 
 def agreement(measured: Measured, ours: str) -> dict[str, float]:
     """Return how near kjcm's side and the pipeline are to kjcm in float32: equal codes, mean difference of probability."""
-    exact: Top1 = measured[f"kjcm {EXACT}"][0].result
+    exact: Top1 = measured[f"kjcm {PRECISIONS[0]}"][0].result
     found = {}
     for side, name in (("ours", ours), ("alternative", PIPELINE)):
         top: Top1 = measured[name][0].result

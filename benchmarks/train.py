@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from benchmarks.command import ALTERNATIVES
 from benchmarks.device import machine
 from benchmarks.loops import TRAINERS, Plan, plan_of, with_lightning, with_trainer
 from benchmarks.measuring import Measured, Measurement, alternate
@@ -20,7 +21,6 @@ from kjcm.survey.inputs import Config
 from kjcm.survey.rows import rows_of
 from kjcm.training.train import prepared_for
 
-ALTERNATIVES = (*TRAINERS, "lightning")
 PLAIN_GROUPS = {"layer_decay": 1.0, "decay_all": True, "freeze_embeddings": False, "freeze_layers": 0}
 PROFILED = 5  # most steps under the profiler, rounded up to whole blocks
 ABOUT = {
@@ -80,14 +80,12 @@ def _alternatives(config: Config) -> list[str]:
     """Return the alternatives to measure.
 
     Raises:
-        KjcmError: an alternative is unknown, or its package is missing.
+        KjcmError: Hugging Face's Trainer is among them, and accelerate is not installed.
     """
     names = config["alternatives"]
     if names is None:
         gpu = on_gpu(config["trainer"]["accelerator"])
         names = [name for name in ALTERNATIVES if name != "trainer_compiled" or gpu]
-    if unknown := [name for name in names if name not in ALTERNATIVES]:
-        raise ConfigError(f"alternatives: no {some(unknown)}. Choose among {', '.join(ALTERNATIVES)}.")
     if set(names) & set(TRAINERS) and importlib.util.find_spec("accelerate") is None:
         raise KjcmError(
             "Hugging Face's Trainer needs accelerate: pip install accelerate, or choose alternatives=[lightning]."

@@ -22,7 +22,7 @@ def test_the_installed_wheel_trains_from_another_directory(tmp_path: Path) -> No
     data = {"conf/train.yaml", "experiments/paper.yaml", "ksco/ksco7.tsv", "report/page.html.j2", "plot/fonts/kjcm-hangul.ttf",
             "plot/fonts/OFL.txt"}  # fmt: skip
     assert {f"kjcm/{name}" for name in data} <= names
-    assert not [name for name in names if name.startswith(("tests/", "runs/")) or name.endswith(".pyc")]
+    assert not [name for name in names if name.startswith(("tests/", "runs/", "benchmarks/")) or name.endswith(".pyc")]
     site, work = tmp_path / "site", tmp_path / "work"
     work.mkdir()
     subprocess.run(

@@ -52,18 +52,18 @@ def reference() -> str:
     """Return the text of docs/config.md."""
     register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        commands = [_command(name, kind) for name, kind in COMMANDS.items()]
+        commands = [command_section("kjcm", name, kind) for name, kind in COMMANDS.items()]
         groups = [_group(group) for group in group_names("tune")]
     return "\n".join([INTRODUCTION, "## Commands", "", *commands, "## Groups", "", *groups]).rstrip() + "\n"
 
 
-def _command(name: str, kind: type) -> str:
-    """Return the section of a command."""
+def command_section(program: str, name: str, kind: type) -> str:
+    """Return the section of a command; call it where Hydra is initialised."""
     inherited = {other: base for other, base in COMMANDS.items() if base in kind.__mro__[1:]}
     known = {key for base in inherited.values() for key, _, _ in keys_of(base, without=tuple(GROUPS))}
     keys = {key: (hint, one) for key, hint, one in keys_of(kind, without=tuple(GROUPS)) if key not in known}
     groups = ", ".join(f"`{group}`" for group in group_names(name)) or "none"
-    lines = [f"### `kjcm {name}`", "", getdoc(kind) or "", "", fill(f"Groups: {groups}.", WIDTH)]
+    lines = [f"### `{program} {name}`", "", getdoc(kind) or "", "", fill(f"Groups: {groups}.", WIDTH)]
     if inherited:
         lines.append(f"It has every key of {', '.join(f'`kjcm {other}`' for other in inherited)}, and:")
     return "\n".join([*lines, "", HEAD, *_rows(keys, _defaults(name)), ""])

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from benchmarks.command import NODES
-from kjcm.config.key import own_keys
+from benchmarks.command import reference
 from tests.conftest import FEW_STEPS, ROOT, command
 
 SCHEMA = json.loads((ROOT / "docs" / "schemas" / "bench.schema.json").read_text(encoding="utf-8"))
@@ -202,11 +201,9 @@ def test_kjcm_says_where_the_benchmarks_went(words: list[str], capfd: pytest.Cap
     assert "python -m benchmarks.train" in error and len(error.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", NODES)
-def test_the_help_of_a_benchmark_has_its_keys(name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert command(name, "--help") == 0
-    shown = capfd.readouterr().out
-    assert [key for key in own_keys(NODES[name]) if own_keys(NODES[name])[key].help and f"  {key}=" not in shown] == []
+def test_the_page_has_the_reference_of_the_keys() -> None:
+    """To update it, paste what `python -c "from benchmarks.command import reference; print(reference())"` prints."""
+    assert reference() in (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 
 
 def test_a_benchmark_is_a_program(tmp_path: Path) -> None:
