@@ -2,20 +2,22 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from benchmarks.command import PRECISIONS
+from benchmarks.command import PRECISIONS, PredictConfig
 from benchmarks.device import clear, machine, peak_memory
 from benchmarks.measuring import Measured, Measurement, alternate
 from benchmarks.result import Benchmark, Comparison, file_to_write, write
 from kjcm.coding.coder import Coder, resolve_precision
 from kjcm.coding.rows import first_texts
+from kjcm.config.composition import typed
 from kjcm.engine.device import on_gpu, require_device
 from kjcm.errors import KjcmError, counted
 from kjcm.files import require_file
@@ -47,17 +49,17 @@ def measure(cfg: DictConfig) -> None:
     Raises:
         KjcmError: the run or the input is not usable, or `out` contains a benchmark.
     """
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    require_device("accelerator", config["accelerator"])
-    file, run = file_to_write(config), finished_run(config["run"])
-    settings, gpu = load_settings(run / "model"), on_gpu(config["accelerator"])
+    config = typed(cfg, PredictConfig)
+    require_device("accelerator", config.accelerator)
+    file, run = file_to_write(config.out, config.overwrite), finished_run(config.run)
+    settings, gpu = load_settings(run / "model"), on_gpu(config.accelerator)
     if settings.pooling != "cls":
         raise KjcmError(
             f"run={run}: transformers has no classifier with pooling={settings.pooling}, so its pipeline cannot code with "
             "this run. Give a run with model.pooling=cls."
         )
-    texts = _texts(Path(config["input"]).expanduser(), config["rows"], settings)
-    precisions = _precisions(config["precisions"], gpu)
+    texts = _texts(Path(config.input).expanduser(), config.rows, settings)
+    precisions = _precisions(config.precisions, gpu)
     for precision in precisions:  # raises an error before anything is timed, and fills the run's caches
         _coder(run, config, precision)
     measured_on = machine(gpu)
@@ -70,14 +72,14 @@ def measure(cfg: DictConfig) -> None:
         sides[TOKENS] = Side(f"{_about(config, usual)}, without its tokenizer", different, from_tokens)
     about = f"Hugging Face pipeline, float32, batch_size={BATCH}, in the file's order"
     sides[PIPELINE] = Side(about, texts, partial(_pipeline, run, settings, gpu))
-    measured = alternate({name: partial(_measured, side, gpu) for name, side in sides.items()}, config["repeats"])
+    measured = alternate({name: partial(_measured, side, gpu) for name, side in sides.items()}, config.repeats)
     compared = [name for name in sides if name not in (PIPELINE, TOKENS)]  # the pipeline's time includes its tokenizer
     benchmark = Benchmark(
         name="predict",
         compared=f"benchmarks.predict: {len(texts):,} texts, {len(different):,} of them different, "
-        f"{counted(config['repeats'], 'repeat')}",
+        f"{counted(config.repeats, 'repeat')}",
         synthetic=settings.synthetic,
-        config=config,
+        config=asdict(config),
         machine=measured_on,
         sides={name: side.about for name, side in sides.items()},
         measured=measured,
@@ -121,21 +123,21 @@ def _measured(side: Side, gpu: bool) -> Measurement:
     )
 
 
-def _compiled(config: dict[str, Any], precision: str) -> bool:
-    return bool(config["compile"]) and precision != "int8"
+def _compiled(config: PredictConfig, precision: str) -> bool:
+    return config.compile and precision != "int8"
 
 
-def _about(config: dict[str, Any], precision: str) -> str:
+def _about(config: PredictConfig, precision: str) -> str:
     return f"kjcm predict, precision={precision}{', compile=true' if _compiled(config, precision) else ''}"
 
 
-def _coder(run: Path, config: dict[str, Any], precision: str) -> Coder:
+def _coder(run: Path, config: PredictConfig, precision: str) -> Coder:
     compiled = _compiled(config, precision)
-    return Coder(run, config["batch_size"], config["accelerator"], precision, compiled=compiled)
+    return Coder(run, config.batch_size, config.accelerator, precision, compiled=compiled)
 
 
 def _kjcm(
-    run: Path, config: dict[str, Any], precision: str, texts: list[str], *, from_tokens: bool = False
+    run: Path, config: PredictConfig, precision: str, texts: list[str], *, from_tokens: bool = False
 ) -> Callable[[], Any]:
     """Return the work of kjcm's coder on texts, or on the batches that its tokenizer makes of them."""
     coder = _coder(run, config, precision)

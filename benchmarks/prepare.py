@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from benchmarks.device import machine
 from benchmarks.measuring import Measured, Measurement, alternate
 from benchmarks.result import Benchmark, Comparison, file_to_write, write
+from kjcm.config.composition import resolved
 from kjcm.errors import counted
 from kjcm.survey.inputs import Config
 from kjcm.survey.rows import rows_of
@@ -38,8 +39,8 @@ def measure(cfg: DictConfig) -> None:
     Raises:
         KjcmError: the input is not usable, or `out` contains a benchmark.
     """
-    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    file = file_to_write(config)
+    config = resolved(cfg)
+    file = file_to_write(config["out"], config["overwrite"])
     for library in LIBRARIES:
         importlib.import_module(library)
     measured_on = machine(gpu=False)

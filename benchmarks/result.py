@@ -58,14 +58,14 @@ class Benchmark:
     profile: Mapping[str, Any] | None = None
 
 
-def file_to_write(config: Mapping[str, Any]) -> Path:
+def file_to_write(out: str, overwrite: bool) -> Path:
     """Return the path of bench.json in `out`; call it before anything is measured.
 
     Raises:
         KjcmError: the file exists, and overwrite=true is missing.
     """
-    file = Path(config["out"]).expanduser() / "bench.json"
-    if file.exists() and not config["overwrite"]:
+    file = Path(out).expanduser() / "bench.json"
+    if file.exists() and not overwrite:
         raise KjcmError(f"{file} exists. Choose another out=DIR, or add overwrite=true.")
     return file
 

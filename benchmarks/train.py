@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from benchmarks.command import ALTERNATIVES
 from benchmarks.device import machine
@@ -15,6 +15,7 @@ from benchmarks.loops import TRAINERS, Plan, plan_of, with_lightning, with_train
 from benchmarks.measuring import Measured, Measurement, alternate
 from benchmarks.profile import profile
 from benchmarks.result import Benchmark, Comparison, file_to_write, write
+from kjcm.config.composition import resolved
 from kjcm.engine.device import on_gpu, require_device, resolve_precision
 from kjcm.errors import ConfigError, KjcmError, counted, some
 from kjcm.survey.inputs import Config
@@ -37,8 +38,8 @@ def measure(cfg: DictConfig) -> None:
     Raises:
         KjcmError: an input or the device is not usable, or `out` contains a benchmark.
     """
-    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    file, names = file_to_write(config), _alternatives(config)
+    config = resolved(cfg)
+    file, names = file_to_write(config["out"], config["overwrite"]), _alternatives(config)
     _require_comparable(config, names)
     _adapt(config)
     accelerator = config["trainer"]["accelerator"]
