@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,11 @@ from numpy.typing import NDArray
 from kjcm.errors import CUT, DiskError, KjcmError, first_line, some
 from kjcm.read.labelled import encodings, read_labelled, stata_format
 from kjcm.read.options import ReadOptions
+from kjcm.read.stata import LAYOUTS, StataFile, Variable, read_stata
 from kjcm.write.cells import Cells, plain
-from kjcm.write.stata import (
-    LAYOUTS,
-    StataFile,
-    Variable,
-    numbers_variable,
-    read_stata,
-    texts_variable,
-    write_stata,
-)
+from kjcm.write.stata import numbers_variable, texts_variable, write_stata
+
+ValueLabels = Mapping[str, Mapping[Any, str]]  # column -> value -> label
 
 log = logging.getLogger("kjcm")
 
@@ -41,19 +36,6 @@ STATA_EPOCH = np.datetime64("1960-01-01")
 SPSS_EPOCH = np.datetime64("1582-10-14")
 END = np.datetime64("10000-01-01", "us")  # Python has no later time
 SECOND, MILLISECOND = 1_000_000, 1000  # microseconds
-
-
-@dataclass(frozen=True)
-class About:
-    """Labels of an SPSS or Stata input, for the other kind.
-
-    Attributes:
-        labels: column -> label.
-        values: column -> value -> label.
-    """
-
-    labels: Mapping[str, str]
-    values: Mapping[str, Mapping[Any, str]]
 
 
 def require_labelled(
@@ -133,16 +115,13 @@ def write_labelled(
         write = _stata_to_stata if suffix == ".dta" else _spss_to_spss
         write(path, frame, source, labels, options)
         return
-    about = About(labels, {})
+    values: ValueLabels = {}
     if source and source.suffix.lower() in LABELLED:
         own, found = read_labelled(source, options)
         frame = pd.concat([own, frame[frame.columns[own.shape[1] :]]], axis=1)
         named = {name: label for name, label in found.column_names_to_labels.items() if label}
-        about = About({**named, **labels}, found.variable_value_labels)
-    if suffix == ".dta":
-        _write_stata(path, frame, about)
-    else:
-        _write_spss(path, frame, about)
+        labels, values = {**named, **labels}, found.variable_value_labels
+    (_write_stata if suffix == ".dta" else _write_spss)(path, frame, labels, values)
 
 
 def _stata_to_stata(
@@ -191,21 +170,18 @@ def _since(epoch: np.datetime64, stamps: NDArray[Any], unit: int) -> NDArray[np.
     return np.minimum((stamps - epoch).astype(np.int64) / unit, end)
 
 
-def _write_stata(path: Path, frame: pd.DataFrame, about: About) -> None:
+def _write_stata(path: Path, frame: pd.DataFrame, labels: Mapping[str, str], values: ValueLabels) -> None:
     tables = dict[str, dict[int, str]]()
-    for name, labels in about.values.items():
-        whole = {
-            int(value): label for value, label in labels.items() if isinstance(value, int | float) and value % 1 == 0
-        }
-        if whole:
+    for name, own in values.items():
+        if whole := {int(value): label for value, label in _of_numbers(own).items() if value % 1 == 0}:
             tables[name] = whole
     variables = []
     for name in map(str, frame):
-        variable = _variable(name, frame[name], about.labels.get(name, ""))
+        variable = _variable(name, frame[name], labels.get(name, ""))
         if name in tables and variable.kind in ("str", "strL"):
             del tables[name]
         variables.append(replace(variable, values=name if name in tables else ""))
-    if long := [name for name, label in about.labels.items() if len(label) > STATA_LABEL]:
+    if long := [name for name, label in labels.items() if len(label) > STATA_LABEL]:
         log.warning("Stata shows the first %d characters of the labels of %s", STATA_LABEL, some(long))
     write_stata(path, StataFile(variables, len(frame), tables=tables))
 
@@ -247,22 +223,24 @@ def _widened(frame: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:
     return wider
 
 
-def _write_spss(path: Path, frame: pd.DataFrame, about: About) -> None:
+def _of_numbers(labels: Mapping[Any, str]) -> dict[int | float, str]:
+    return {value: label for value, label in labels.items() if isinstance(value, int | float)}
+
+
+def _write_spss(path: Path, frame: pd.DataFrame, labels: Mapping[str, str], values: ValueLabels) -> None:
     columns = _SpssColumns(frame)
-    numbers = {name for name in columns.formats if columns.measures[name] == "scale"}
-    values = {
-        name: {value: label for value, label in labels.items() if isinstance(value, int | float)}
-        for name, labels in about.values.items()
-        if name in numbers
+    named = {
+        name: own
+        for name, texts in values.items()
+        if columns.measures.get(name) == "scale" and (own := _of_numbers(texts))
     }
-    measures = {**columns.measures, **{name: "nominal" for name, labels in values.items() if labels}}
-    about_columns = {
-        "column_labels": dict(about.labels),
-        "variable_value_labels": {name: labels for name, labels in values.items() if labels},
-        "variable_measure": measures,
+    about = {
+        "column_labels": dict(labels),
+        "variable_value_labels": named,
+        "variable_measure": {**columns.measures, **dict.fromkeys(named, "nominal")},
         "variable_format": columns.formats,
     }
-    _save_spss(path, columns.frame, about_columns)
+    _save_spss(path, columns.frame, about)
 
 
 class _SpssColumns:

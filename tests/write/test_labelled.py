@@ -10,8 +10,9 @@ import pytest
 
 from kjcm.errors import KjcmError
 from kjcm.read.labelled import stata_format
+from kjcm.read.stata import StataFile, Variable, read_stata
 from kjcm.read.table import read_table
-from kjcm.write.stata import StataFile, Variable, read_stata, write_stata
+from kjcm.write.stata import write_stata
 from kjcm.write.table import open_input, writer
 from tests.write.test_table import copied
 

@@ -14,8 +14,9 @@ from openpyxl import load_workbook
 
 from kjcm.errors import KjcmError
 from kjcm.files import without_formula, without_formulas
+from kjcm.read.stata import StataFile, Variable, read_stata
 from kjcm.read.table import read_chunks, read_table
-from kjcm.write.stata import StataFile, Variable, read_stata, write_stata
+from kjcm.write.stata import write_stata
 from kjcm.write.table import Added, open_input, writer
 
 
