@@ -14,7 +14,7 @@ from kjcm.errors import KjcmError, some
 from kjcm.files import atomic, write_json, write_text
 from kjcm.plot.style import png, svg
 from kjcm.records import read_json
-from kjcm.report import disagreements, further, probabilities, result, tables
+from kjcm.report import disagreements, figures, further, probabilities, result, tables
 from kjcm.report.ours import figures_of
 from kjcm.report.page import Section, page
 from kjcm.report.paper import Printed, counts_of_verdicts, load_paper, verdict_table
@@ -36,8 +36,8 @@ Maker = Callable[[Study, Experiment], Sequence[Content]]
 def makers(verdicts: disagreements.Verdicts, paper: Mapping[str, Printed]) -> dict[str, Maker]:
     """Return the functions that an experiment may name."""
     plain: tuple[Maker, ...] = (
-        tables.flow_chart, tables.wording_examples, tables.example_output, tables.evaluation_metrics, tables.precision_by_size,
-        tables.precision_by_major, tables.every_group, tables.top_k, tables.sizes_by_precision, tables.own_common_and_all,
+        figures.flow_chart, tables.wording_examples, tables.example_output, tables.evaluation_metrics, figures.precision_by_size,
+        tables.precision_by_major, tables.every_group, tables.top_k, figures.sizes_by_precision, tables.own_common_and_all,
         further.comparisons, further.digits, further.texts, further.waves, further.head_and_tail, further.all_groups,
         further.search, further.runs_found, probabilities.calibration, probabilities.triage,
     )  # fmt: skip

@@ -1,28 +1,23 @@
 """Evaluate a model's probabilities on its test rows: calibration, error targets, pick lists, managers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kjcm.analysis.content import Column, Estimate, Figure, Table, Value
 from kjcm.analysis.experiments import Experiment
-from kjcm.analysis.selection import Run
+from kjcm.analysis.scorings import Scorings, scorings
 from kjcm.analysis.study import Study, mean_of
 from kjcm.confusion import precision_recall_f1
 from kjcm.ksco.classification import MANAGERS
 from kjcm.plot.curves import draw_acceptance, draw_reliability
 from kjcm.report.further import SIZES
 from kjcm.report.tables import Content
-from kjcm.runs.held_out import TEST, calibration_of, held_rows
-from kjcm.runs.model_folder import load_settings
-from kjcm.triage.calibration import Labels, Probabilities, brier, calibration_error, probabilities, reliability_of
-from kjcm.triage.logits import Scored, load_scored
+from kjcm.triage.calibration import Labels, Probabilities, brier, calibration_error, reliability_of
 from kjcm.triage.pick_lists import on_list, ranking, sizes
-from kjcm.triage.rules import ACCEPT, CHOOSE, SEARCH, Options, Tree, Triage
+from kjcm.triage.rules import ACCEPT, CHOOSE, SEARCH, Options
 
 PLAIN = Options(None, 0.8, 0.95, 0.3, 5, (), "none", True)  # the defaults of conf/predict.yaml
 TARGETS = (0.05, 0.1, 0.2, 0.3, 0.4)
@@ -32,64 +27,10 @@ NEEDS = "Needs a run with validation rows: train with data.validation=0.3."
 SEALED = "All figures are of test rows, which set no temperature and no threshold."
 
 
-@dataclass(frozen=True)
-class Scorings:
-    """A run's scored rows.
-
-    Attributes:
-        tree: its classes.
-        temperature: of its calibration.
-        held: rows that set thresholds and lists.
-        test: test rows.
-        plain: [test rows, classes], the model's own probabilities.
-        calibrated: the same, calibrated.
-    """
-
-    tree: Tree
-    temperature: float
-    held: Scored
-    test: Scored
-    plain: NDArray[np.float64]
-    calibrated: NDArray[np.float64]
-
-    def triage(self, options: Options) -> Triage:
-        """Return the rules fitted on the held-out rows."""
-        return Triage(options, self.tree, self.held, self.temperature)
-
-    def right(self, probability: Probabilities) -> NDArray[np.bool_]:
-        """Return which test rows' top-1 codes are right."""
-        right: NDArray[np.bool_] = np.equal(probability.argmax(axis=1), self.test.labels)
-        return right
-
-
-def scorings(run: Run) -> Scorings | None:
-    """Return a run's scored rows; None if it was trained without validation rows or not tested.
-
-    Raises:
-        KjcmError: a file is damaged.
-    """
-    return _read(run.path)
-
-
-@cache
-def _read(path: Path) -> Scorings | None:
-    model, file = path / "model", path / TEST
-    if not file.is_file():
-        return None
-    settings = load_settings(model)
-    calibration, held = calibration_of(model), held_rows(model, settings)
-    if calibration is None or held is None:
-        return None
-    test = load_scored(file, len(settings.classes), settings.classes_hash)
-    temperature = float(calibration["temperature"])
-    return Scorings(
-        Tree(settings.classes, settings.ancestors, settings.n_train),
-        temperature,
-        held,
-        test,
-        probabilities(test.logits),
-        probabilities(test.logits, temperature),
-    )
+def _models(study: Study, this: Experiment) -> list[tuple[str, list[Scorings]]]:
+    """Return the label and the scored runs of each model that has some."""
+    models = [(study.label(name), list(map(scorings, study.runs.get(name, ())))) for name in this.runs]
+    return [(label, found) for label, runs in models if (found := [one for one in runs if one is not None])]
 
 
 def _table(
@@ -105,15 +46,10 @@ def _table(
 
     A model without validation rows has no row; where no model has some, the table says which run it needs.
     """
-    rows: list[tuple[Value, ...]] = []
-    for name in this.runs:
-        found = [one for run in study.runs.get(name, ()) if (one := scorings(run)) is not None]
-        rows += [(study.label(name), *row) for row in rows_of(found)] if found else []
-    calibrated = any(scorings(run) is not None for name in this.runs for run in study.runs.get(name, ()))
-    missing = () if calibrated else study.missing((CALIBRATED,))
-    return Table(
-        key, title, (Column("Model"), *columns), tuple(rows), (SEALED if calibrated else NEEDS, *notes), missing
-    )
+    models = _models(study, this)
+    rows = tuple((label, *row) for label, found in models for row in rows_of(found))
+    missing = () if models else study.missing((CALIBRATED,))
+    return Table(key, title, (Column("Model"), *columns), rows, (SEALED if models else NEEDS, *notes), missing)
 
 
 def calibration(study: Study, this: Experiment) -> Sequence[Content]:
@@ -143,29 +79,18 @@ def _worth(found: Sequence[Scorings], of: Callable[[Scorings], NDArray[np.float6
     sure = [np.greater_equal(of(one).max(axis=1), PLAIN.threshold) for one in found]
     among = [one.right(of(one))[rows].mean() if rows.any() else np.nan for one, rows in zip(found, sure, strict=True)]
     return [
-        mean_of(
-            calibration_error(reliability_of(of(one).max(axis=1), one.right(of(one)))) for one in found
-        ),
+        mean_of(calibration_error(reliability_of(of(one).max(axis=1), one.right(of(one)))) for one in found),
         mean_of(brier(of(one), one.test.labels) for one in found),
         mean_of(float(rows.mean()) for rows in sure),
         _mean_or_none(among),
     ]  # fmt: skip
 
 
-def _first(study: Study, this: Experiment) -> tuple[str, Scorings] | None:
-    """Return the label and scored rows of the first model that has scored rows."""
-    for name in this.runs:
-        for run in study.runs.get(name, ()):
-            if (found := scorings(run)) is not None:
-                return study.label(name), found
-    return None
-
-
 def _reliability(study: Study, this: Experiment) -> Sequence[Content]:
-    first = _first(study, this)
-    if first is None:
+    models = _models(study, this)
+    if not models:
         return []
-    label, found = first
+    label, (found, *_) = models[0]
     tables = {
         name: reliability_of(probability.max(axis=1), found.right(probability))
         for name, probability in (("as the model gives them", found.plain), ("calibrated", found.calibrated))
@@ -224,16 +149,14 @@ def _promises(study: Study, this: Experiment) -> Table:
 
 def _followed(found: Sequence[Scorings], options: Options) -> Sequence[Value]:
     """Return a rule's outcome on the test rows: means over runs."""
-    accepted, errors, shares = [], [], []
+    cells: list[list[float]] = []
     for one in found:
-        rules = one.triage(options)
-        decision = rules.decide(one.calibrated).decision
-        taken = decision == ACCEPT
-        accepted.append(float(taken.mean()))
-        errors.append(float((~one.right(one.calibrated))[taken].mean()) if taken.any() else np.nan)
-        shares.append([float((decision == place).mean()) for place in (CHOOSE, SEARCH)])
+        decision = one.triage(options).decide(one.calibrated).decision
+        taken, chosen, searched = (decision == place for place in (ACCEPT, CHOOSE, SEARCH))
+        error = float((~one.right(one.calibrated))[taken].mean()) if taken.any() else np.nan
+        cells.append([float(taken.mean()), error, float(chosen.mean()), float(searched.mean())])
+    accepted, errors, choose, search = zip(*cells, strict=True)
     within = sum(not error > (options.target_error or 1) for error in errors)  # NaN (nothing accepted) counts as within
-    choose, search = zip(*shares, strict=True)
     return [
         mean_of(accepted), _mean_or_none(errors),
         None if options.target_error is None else f"{within} of {len(found)}", mean_of(choose), mean_of(search),
@@ -244,11 +167,8 @@ def _acceptance(study: Study, this: Experiment) -> Table:
     columns = [Column(f"{100 * share:.0f} % accepted", "percent") for share in SHARES]
 
     def rows(found: Sequence[Scorings]) -> Sequence[Sequence[Value]]:
-        cells = []
-        for share in SHARES:
-            right = [_by_confidence(one) for one in found]
-            cells.append(mean_of(float(one[: max(1, int(share * len(one)))].mean()) for one in right))
-        return [cells]
+        right = [_by_confidence(one) for one in found]
+        return [[mean_of(float(one[: max(1, int(share * len(one)))].mean()) for one in right) for share in SHARES]]
 
     title = "Accuracy of the rows that the model is surest of"
     return _table(study, this, "acceptance", title, columns, rows, [])
@@ -261,12 +181,10 @@ def _by_confidence(one: Scorings) -> NDArray[np.bool_]:
 
 def _curve(study: Study, this: Experiment) -> Sequence[Content]:
     lines: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
-    for name in this.runs:
-        found = [one for run in study.runs.get(name, ()) if (one := scorings(run)) is not None]
-        if found:
-            right = _by_confidence(found[0])
-            counts = np.unique(np.linspace(max(1, len(right) // 50), len(right), 50).astype(int))
-            lines[study.label(name)] = counts / len(right), right.cumsum()[counts - 1] / counts
+    for label, (first, *_) in _models(study, this):
+        right = _by_confidence(first)
+        counts = np.unique(np.linspace(max(1, len(right) // 50), len(right), 50).astype(int))
+        lines[label] = counts / len(right), right.cumsum()[counts - 1] / counts
     if not lines:
         return []
     columns = (Column("Model"), Column("Accepted", "share"), Column("Accuracy", "share"))
@@ -288,8 +206,8 @@ def _curve(study: Study, this: Experiment) -> Sequence[Content]:
 def _lists(study: Study, this: Experiment) -> Table:
     columns = (
         Column("Groups by size"), Column("Undecided rows", "count"), Column("With a list", "percent"),
-        Column("Mean codes", "number"),
-        Column("Right code on the list", "percent"), Column("Right code in a top-n of equal mean length", "percent"),
+        Column("Mean codes", "number"), Column("Right code on the list", "percent"),
+        Column("Right code in a top-n of equal mean length", "percent"),
         Column("Right code in the Top-5 without a list", "percent"),
     )  # fmt: skip
 

@@ -40,7 +40,7 @@ def blank_pictures() -> Iterator[None]:
     from matplotlib.figure import Figure
 
     with pytest.MonkeyPatch.context() as patched:
-        for name in ("tables.draw_flow", "tables.draw_precision_by_size", "tables.draw_sizes_by_precision",
+        for name in ("figures.draw_flow", "figures.draw_precision_by_size", "figures.draw_sizes_by_precision",
                      "result.draw_intervals"):  # fmt: skip
             patched.setattr(f"kjcm.report.{name}", lambda *_, **__: Figure(figsize=(1, 1)))
         yield
