@@ -94,6 +94,13 @@ def test_a_part_and_its_arguments_define_the_run(recipes: Path) -> None:
             ("callbacks=early_stopping", "data.validation=0.1", "callbacks.early_stopping.monitor=val_f1"),
             "val_f1_macro",
         ),
+        *(
+            (
+                ("callbacks=early_stopping", "data.validation=0.1", f"trainer.flags.{flag}"),
+                "no epoch has a validation batch",
+            )
+            for flag in ("limit_val_batches=0", "check_val_every_n_epoch=100")
+        ),
         (("trainer.flags.accumulate_grad_batch=4",), "accumulate_grad_batches"),
         (("trainer.flags.devices=2",), "trainer.devices"),
         (("trainer.flags.overfit_batches=1",), "limit_train_batches"),

@@ -52,7 +52,7 @@ def require_parts(config: Config) -> None:
     for name, node in config["callbacks"].items():
         require_arguments(f"callbacks.{name}", node)
         build(f"callbacks.{name}", node)
-        _require_monitor(f"callbacks.{name}", node, monitored(config), config["data"]["validation"])
+        _require_monitor(f"callbacks.{name}", node, config)
     require_loggers(config["logger"])
 
 
@@ -61,20 +61,29 @@ def monitored(config: Config) -> list[str]:
     return ["train_loss", *(f"val_{name}" for name in (*METRICS, *config["metrics"]))]
 
 
-def _require_monitor(key: str, node: Mapping[str, Any], known: list[str], validation: float) -> None:
-    """Raise ConfigError if a callback monitors what is never logged: Lightning says so after the first epoch only."""
+def _require_monitor(key: str, node: Mapping[str, Any], config: Config) -> None:
+    """Raise ConfigError if a callback monitors a value that is never logged: Lightning reports it late or never."""
     parameters = signature(target_of(key, node)).parameters
     if "monitor" not in parameters:
         return
     monitor = node.get("monitor", parameters["monitor"].default)
     if not isinstance(monitor, str):
         return
-    if monitor not in known:
+    if monitor not in (known := monitored(config)):
         near = get_close_matches(monitor, known, n=3) or known
         raise ConfigError(f"{key}.monitor={monitor}: no such value is logged. Near it are {some(near)}.")
-    if monitor.startswith("val_") and not validation:
+    if not monitor.startswith("val_"):
+        return
+    if not config["data"]["validation"]:
         raise ConfigError(
             f"{key}.monitor={monitor} needs validation rows: set data.validation=0.1, or leave {key} out."
+        )
+    flags, epochs = config["trainer"]["flags"], config["trainer"]["max_epochs"]
+    every = flags.get("check_val_every_n_epoch")
+    if flags.get("limit_val_batches") == 0 or (isinstance(every, int) and every > epochs):
+        raise ConfigError(
+            f"{key}.monitor={monitor}: with these trainer.flags no epoch has a validation batch. Change limit_val_batches or "
+            f"check_val_every_n_epoch, or leave {key} out."
         )
 
 

@@ -294,9 +294,13 @@ def test_sweep_with_wandb_offline_logs_what_the_reports_say(here: Path) -> None:
         assert "(에서)" not in text  # no row's text leaves
 
 
-@pytest.mark.parametrize("share", [0, 0.0001])
-def test_a_training_without_a_step_is_no_run(share: float, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    words = ("evaluate=false", "run_dir=run", "logger=none", f"trainer.flags.limit_train_batches={share}")
+@pytest.mark.parametrize(
+    "flag", ["limit_train_batches=0", "limit_train_batches=0.0001", "max_steps=0", "limit_val_batches=0.0001"]
+)
+def test_a_training_without_a_step_or_a_validation_batch_is_no_run(
+    flag: str, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("evaluate=false", "run_dir=run", "logger=none", "data.validation=0.2", f"trainer.flags.{flag}")
     assert command("train", *SMALL, *words) == 2
     assert "trainer.flags" in capfd.readouterr().err and not (here / "run" / "DONE").exists()
 
