@@ -71,9 +71,9 @@ class Run:
 
     @cached_property
     def trained(self) -> dict[str, int]:
-        """Group -> training rows, for the groups that the run can predict, sorted."""
+        """Group -> training rows, including reviewed rows, for the groups that a tested run can predict, sorted."""
         classes = set(self.cohort["classes"])
-        return {group["code"]: int(group["train"]) for group in self.cohort["groups"] if group["code"] in classes}
+        return {row["code"]: int(row["n_train"]) for row in self.report["per_class"] if row["code"] in classes}
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ class Study:
     def titles(self) -> dict[str, str]:
         """Code -> its title in the classification's own language."""
         known = {code: self.classification.title(code) for code in self.classification.levels}
-        return {**known, **{group["code"]: group["title"] for run in self.all_runs for group in run.cohort["groups"]}}
+        return {**known, **{row["code"]: row["title"] for run in self.all_runs for row in run.report["per_class"]}}
 
     @cached_property
     def english(self) -> dict[str, str]:

@@ -119,6 +119,8 @@ def described(run: Run) -> str:
         parts.append(f"{show(flow['train'], 'count')} training rows")
     if flow["validation"]:
         parts.append(f"{show(flow['validation'], 'count')} validation rows")
+    if reviewed := run.report.get("n_reviewed"):
+        parts.append(f"{show(reviewed, 'count')} reviewed rows added")
     if added := run.report.get("n_augmented"):
         parts.append(f"{show(added, 'count')} rows of the classification added")
     return ", ".join(parts)

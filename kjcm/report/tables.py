@@ -53,10 +53,10 @@ def wording_examples(study: Study, this: Experiment) -> Sequence[Content]:
     columns = (Column("Text that the model reads"), Column("Code"), Column("Title"), Column("English title"))
     if study.texts is None:
         return [Table(this.key, this.heading, columns, (), text_notes(study))]
-    known = [code for code in PRINTED_EXAMPLES if code in study.reference.trained]
-    largest = sorted(study.reference.trained, key=lambda code: (-study.reference.trained[code], code))
-    codes = (known + [code for code in largest if code not in known])[: len(PRINTED_EXAMPLES)]
     training = study.texts[study.texts["side"] == "train"].drop_duplicates("code").set_index("code")["text"]
+    known = [code for code in PRINTED_EXAMPLES if code in training]
+    largest = sorted(training.index, key=lambda code: (-study.reference.trained[code], code))
+    codes = (known + [code for code in largest if code not in known])[: len(PRINTED_EXAMPLES)]
     rows = [(str(training[code]), code, study.titles.get(code), study.english.get(code)) for code in codes]
     return [Table(this.key, this.heading, columns, tuple(rows), text_notes(study))]
 

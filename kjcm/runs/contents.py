@@ -43,7 +43,8 @@ REPORT = {
     "level": (int, None),
     "n_classes": Count,
     "n_augmented?": Count,
-    "per_class": [{"code": str, "title_en": str}],
+    "n_reviewed?": Count,
+    "per_class": [{"code": str, "title": str, "title_en": str, "n_train": Count}],
     "hashes": {"cohort": str, "split": str},
 }
 NAMED = {"name": str, "seed": Count, "seeds": {str: Count}, "data": {"source": str}, "classification": {"name": str},

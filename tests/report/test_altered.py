@@ -10,8 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from kjcm.report.tables import PRINTED_EXAMPLES
 from tests.conftest import command
 from tests.report.fixtures import blank_pictures
+from tests.report.making import make_run, survey_words
 from tests.report.reading import MODELS, TITLES, Study, by_group, read_csv
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -168,3 +170,22 @@ def test_an_altered_third_code_changes_top_3_alone(changed: Callable[..., Change
     assert {row.split(" / ")[0] for row in beneath} == {
         f"Supplementary Table 2. K-JCM: Top-{k} accuracy" for k in (3, 4)
     }
+
+
+def test_a_group_that_only_reviewed_rows_have_is_in_every_table(
+    study: Study, copied: Callable[..., Study], tmp_path: Path
+) -> None:
+    made = copied("majority")
+    code = min({*PRINTED_EXAMPLES} - {*study.of("k_jcm")[0].trained})
+    rows = pd.DataFrame({"workplace": "바다", "position": "선원", "task": [f"낚시 {n}" for n in range(12)]})
+    rows.assign(reviewed_code=code).to_csv(tmp_path / "reviewed.csv", index=False)
+    make_run(made.runs, "k_jcm", survey_words(study.data), settings={"data.reviewed": str(tmp_path / "reviewed.csv")})
+    out = tmp_path / "out"
+    assert command("report", f"runs={made.runs}", f"out={out}", "replicates=20", "texts=true") == 0
+    groups = read_csv(out / "tables" / "supplementary_table_1.csv")
+    (found,) = (row for row in groups if row["Code"] == code)
+    assert (found["Title"], found["Training rows"], found["Test rows"]) == (TITLES[code], "12", "0")
+    assert len(groups) == len(study.of("k_jcm")[0].trained) + 1
+    assert code not in {row["Code"] for row in read_csv(out / "tables" / "table_1.csv")}  # no row of the survey
+    models = {row["Model"]: row["Description"] for row in read_csv(out / "tables" / "result.csv")}
+    assert models["K-JCM"].endswith("12 reviewed rows added") and "reviewed" not in models["Majority class"]
