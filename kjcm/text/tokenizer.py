@@ -1,6 +1,5 @@
 """The tokenizer of a run: KoBERT's, one trained on the training rows, or any fast one of Hugging Face."""
 
-import base64
 import io
 import os
 from collections.abc import Sequence
@@ -119,10 +118,8 @@ def _copy_plain(folder: Path, to: Path) -> None:
 
     Raises:
         KjcmError: a file is damaged.
-        ValueError: a normalizer is.
     """
-    whole = read_json(folder / "tokenizer.json", {"normalizer?": object})
-    _require_whole_charsmaps(whole.get("normalizer"))
+    read_json(folder / "tokenizer.json", {})
     (to / "tokenizer.json").write_bytes(read_bytes(folder / "tokenizer.json"))
     for name, keys in (("tokenizer_config.json", TOKENIZER_KEYS), ("config.json", {"model_type"})):
         if os.path.lexists(folder / name):
@@ -131,16 +128,6 @@ def _copy_plain(folder: Path, to: Path) -> None:
     for name in BESIDE:
         if os.path.lexists(folder / name):
             (to / name).write_bytes(read_bytes(folder / name))
-
-
-def _require_whole_charsmaps(node: Any) -> None:
-    """Raise ValueError if a table of a normalizer is shorter than it says: `tokenizers` would abort the process."""
-    if isinstance(node, dict) and node.get("type") == "Precompiled":
-        table = base64.b64decode(node["precompiled_charsmap"])
-        if len(table) < 4 or int.from_bytes(table[:4], "little") > len(table) - 4:
-            raise ValueError("precompiled_charsmap is cut off")
-    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        _require_whole_charsmaps(part)
 
 
 def holds_kobert(folder: str) -> bool:

@@ -185,28 +185,6 @@ def test_no_pickle_is_read(folder: Path, tmp_path: Path) -> None:
     assert mark.exists()  # it would have shown
 
 
-def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
-    file = folder / "tokenizer.json"
-    record = json.loads(file.read_text())
-    record["model"]["vocab"] += [[f"▁more{n}", -9.0] for n in range(50)]
-    file.write_text(json.dumps(record))
-    sign(folder)
-    with pytest.raises(KjcmError, match="pieces"):
-        load_model(folder)
-
-
-@pytest.mark.parametrize("table", ["AAAA", "//8A/w==", "", "not base64", 5])
-def test_a_table_that_is_cut_off_is_an_error_and_no_abort(folder: Path, table: Any) -> None:
-    file = folder / "tokenizer.json"
-    record = json.loads(file.read_text())
-    for normalizer in ({}, {"type": "Sequence"}):
-        own = {"type": "Precompiled", "precompiled_charsmap": table}
-        record["normalizer"] = {**normalizer, "normalizers": [own]} if normalizer else own
-        file.write_text(json.dumps(record))
-        sign(folder)
-        assert not read(folder)
-
-
 def test_what_is_no_file_is_not_waited_for(folder: Path) -> None:
     for name in FILES:
         kept = (folder / name).read_bytes()
