@@ -1,4 +1,4 @@
-"""`kjcm report`: finished runs to the paper's tables, figures and one page; nothing is trained."""
+"""`kjcm report`: make the paper's tables and figures and one page of finished runs, without training."""
 
 import logging
 from collections.abc import Sequence
@@ -19,10 +19,11 @@ from kjcm.report import disagreements
 from kjcm.report.build import PAGE, build, require_free
 from kjcm.report.paper import counts_of_verdicts
 from kjcm.runs.contents import recorded_data
+from kjcm.runs.results import SYNTHETIC_REMARK
 from kjcm.shell import command_line
 from kjcm.survey.inputs import Config, classification_of, cohort_of
 
-OF_A_PAGE = ("runs", "like", "only", "texts", "replicates", "bootstrap_seed")  # keys that say what a page shows
+OF_A_PAGE = ("runs", "like", "only", "texts", "replicates", "bootstrap_seed")  # keys that change a page
 
 log = logging.getLogger("kjcm")
 
@@ -31,7 +32,7 @@ def report(cfg: DictConfig) -> None:
     """Build the report of the runs under `runs` into `out`.
 
     Raises:
-        KjcmError: no runs to report, unusable runs or verdicts, or `out` holds something else.
+        KjcmError: there are no runs to report, runs or verdicts are unusable, or `out` contains something else.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -40,14 +41,14 @@ def report(cfg: DictConfig) -> None:
 
 
 def build_report(config: Config, words: Sequence[str]) -> None:
-    """Read the runs, build, and say what was found.
+    """Read the runs, build the report, and log what it contains.
 
     Args:
         config: the keys of `kjcm report`.
-        words: overrides that give those which differ from their defaults; others are left aside.
+        words: overrides of a command, of which those of a report's keys count.
     """
     for package in ("fontTools", "matplotlib"):
-        logging.getLogger(package).setLevel(logging.WARNING)  # they tell of every table of a font
+        logging.getLogger(package).setLevel(logging.WARNING)  # they log every table of a font
     study = read_study(config)
     out = Path(config["out"])
     own = study_hash(study.anchor.config, study.anchor.inputs)
@@ -58,7 +59,7 @@ def build_report(config: Config, words: Sequence[str]) -> None:
 
 
 def _command(words: Sequence[str], judged: Path | None) -> str:
-    """Return the command that makes the same page, in whatever folder: it does not name `out`."""
+    """Return the command that makes the same page in any folder; it does not name `out`."""
     own = [word for word in words if word_key(word) in OF_A_PAGE]
     if judged is not None and disagreements.read_verdicts(judged):
         own.append(f"review={path_word(judged)}")
@@ -66,10 +67,10 @@ def _command(words: Sequence[str], judged: Path | None) -> str:
 
 
 def read_study(config: Config) -> Study:
-    """Return the study that the runs under `runs` make up.
+    """Return the study of the runs under `runs`.
 
     Raises:
-        KjcmError: there is no run of it, or runs of several settings and no `like`.
+        KjcmError: there is no run, or there are runs of several settings and no `like`.
     """
     runs_folder = Path(config["runs"])
     models = load_models(folder() / "models.yaml")
@@ -90,10 +91,10 @@ def read_study(config: Config) -> Study:
 
 
 def _texts(run: Run, wanted: bool) -> pd.DataFrame | None:
-    """Return the cohort's rows with their texts, read again from the run's data, where they may be shown.
+    """Return the cohort's rows with their texts, read again from the run's data; None if texts must not be shown.
 
     Raises:
-        KjcmError: they are wanted, and the data files are gone or hold other rows than at training.
+        KjcmError: the data files are missing, or contain other rows than at training.
     """
     if not (wanted or run.report["synthetic"]):
         return None
@@ -103,17 +104,17 @@ def _texts(run: Run, wanted: bool) -> pd.DataFrame | None:
     try:
         cohort = cohort_of(config["data"], classification_of(config))
     except KjcmError as error:
-        raise KjcmError(f"The report reads the data of {run.path} again for its texts: {first_line(error)}") from None
+        raise KjcmError(f"The report reads the texts of {run.path} again from its data: {first_line(error)}") from None
     if cohort.cohort_hash != run.hashes["cohort"]:
         raise KjcmError(
-            f"The texts of {run.path} are read again from its data, which hold other rows than at training (cohort "
-            f"{cohort.cohort_hash[:12]}, then {run.hashes['cohort'][:12]}). {remedy}"
+            f"The data of {run.path} have other rows than at training (cohort {cohort.cohort_hash[:12]}, then "
+            f"{run.hashes['cohort'][:12]}), so the report cannot show their texts. {remedy}"
         )
     return cohort.rows
 
 
 def _judged(given: str | None, out: Path) -> Path | None:
-    """Return the file with a person's verdicts: the one given, or the one that an earlier report wrote into `out`."""
+    """Return the file with a reviewer's verdicts: `given`, or the file that an earlier report wrote into `out`."""
     if given is not None:
         return Path(given).expanduser()
     earlier = out / disagreements.FILE
@@ -121,12 +122,12 @@ def _judged(given: str | None, out: Path) -> Path | None:
 
 
 def _show(study: Study, whole: Table, out: Path) -> None:
-    """Say on the screen what was used, what was not, and where the report is."""
-    aside: dict[str, list[Path]] = {}
+    """Log which runs the report uses, which it leaves out and why, and where it is."""
+    unused: dict[str, list[Path]] = {}
     for one in study.listed:
         if one.state != "used":
-            aside.setdefault(one.state, []).append(one.path)
-    for why, paths in aside.items():
+            unused.setdefault(one.state, []).append(one.path)
+    for why, paths in unused.items():
         log.info("%s%s: %s", paths[0], f" and {len(paths) - 1:,} more" if paths[1:] else "", why)
     if missing := study.missing(study.models):
         log.info("not run (the report has their commands): %s", ", ".join(label for label, _ in missing))
@@ -134,5 +135,5 @@ def _show(study: Study, whole: Table, out: Path) -> None:
     verdicts = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     log.info("%s used; %s", counted(len(study.all_runs), "run"), verdicts)
     if study.synthetic:
-        log.info("SYNTHETIC twin: these figures say nothing of real answers, and are not comparable with the paper's")
+        log.info(SYNTHETIC_REMARK)
     log.info("report in %s", out / PAGE)

@@ -1,4 +1,4 @@
-"""`kjcm reproduce`: train what is missing of the paper's models, then build the report."""
+"""`kjcm reproduce`: train the paper's models that are not trained yet, then build the report."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ from kjcm.shell import command_line
 from kjcm.survey.inputs import Config, input_digests
 
 OWN = {field.name for field in fields(ReproduceConfig)} - {field.name for field in fields(TrainConfig)}
-CHOSEN = ("experiment", "name", "run_dir", "evaluate")  # what belongs to each training and cannot be given
-GIVEN = ("seed", "runs", "overwrite")  # what each training is given anew
+CHOSEN = ("experiment", "name", "run_dir", "evaluate")  # keys that each model sets itself
+GIVEN = ("seed", "runs", "overwrite")  # keys that `_composed` sets for each training
 
 log = logging.getLogger("kjcm")
 
@@ -35,8 +35,8 @@ def reproduce(cfg: DictConfig) -> None:
     """Train every model of `models` that is not finished, with `repeats` seeds, and build the report of all runs.
 
     Raises:
-        ConfigError: an unknown model, or keys that reproduce sets itself.
-        KjcmError: a training failed (the others are run, and what is finished is reported), or the report cannot be.
+        ConfigError: a model is unknown, or the command has a key that reproduce sets itself.
+        KjcmError: a training failed (the other models are trained, and finished runs reported), or the report failed.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -45,71 +45,72 @@ def reproduce(cfg: DictConfig) -> None:
     models = load_models(folder() / "models.yaml")
     base = _base_words(words)
     chosen = _chosen(config, models, base)
-    # what the report would refuse is better said before the training
+    # checked before the training, because the report would refuse it afterwards
     if config["review"] is not None:
         read_verdicts(Path(config["review"]).expanduser())
     require_free(Path(config["out"]), study_hash(config, input_digests(config)), config["overwrite"], config["only"])
     failed: list[str] = []
     for model in chosen:
-        if model.command == "baseline" and global_rank() != 0:  # nothing of it is shared out
+        if model.command == "baseline" and global_rank() != 0:  # a baseline runs in one process
             continue
         for seed in range(config["seed"], config["seed"] + (config["repeats"] if model.command == "train" else 1)):
             try:
                 _train(model, base, seed, config)
-            except Exception as error:  # whatever it is, the other models can be trained
+            except Exception as error:  # any error leaves the other models trainable
                 tell(f"{model.label}, seed {seed}", error)
                 failed.append(f"{model.label}, seed {seed}")
-    if global_rank() != 0:  # further processes of a training that was started from outside
+    if global_rank() != 0:  # other ranks of a distributed training
         return
     paths = (
         _composed(model, base, config["seed"], config)[1] for model in _able(models, config["data"]["source"], base)
     )
     like = next((str(path) for path in paths if (path / "DONE").is_file()), None)
-    if like or not failed:  # where all failed, `runs` holds other studies at most
+    if like or not failed:  # if all failed, `runs` contains at most other studies
         given = [word for word in words if word_key(word) != "like"]
         build_report({**config, "like": like}, [*given, *([f"like={path_word(Path(like))}"] if like else [])])
     if failed:
         raise KjcmError(
-            f"{some(failed)} could not be trained; the messages stand above. Mend it and start the same command again."
+            f"{some(failed)} could not be trained; see the messages above. Correct the cause and repeat the command."
         )
 
 
 def _chosen(config: Config, models: dict[str, Model], base: Sequence[str]) -> list[Model]:
-    """Return the models to train, in the order of models.yaml; base: the words that all of them share."""
+    """Return the models to train, in the order of models.yaml; base: overrides that all of them share."""
     wanted, source = config["models"], config["data"]["source"]
     if unknown := [key for key in wanted if key not in models and key != "all"]:
-        raise ConfigError(f"models={some(unknown)}: choose among {', '.join(models)}, or all.")
+        raise ConfigError(f"models={some(unknown)}: no such model. Choose among {', '.join(models)}, or all.")
     if sweeps := [key for key in wanted if key in models and models[key].is_sweep]:
         raise ConfigError(
-            f"models={some(sweeps)}: start this sweep with `{command_line(['kjcm', 'train', *models[sweeps[0]].words])}`."
+            f"models={some(sweeps)}: a sweep of its own. Start it with "
+            f"`{command_line(['kjcm', 'train', *models[sweeps[0]].words])}`."
         )
     barred = [key for key in wanted if key in models and models[key].sources and source not in models[key].sources]
     if barred:
-        raise ConfigError(f"models={some(barred)}: data={source} does not allow it.")
+        raise ConfigError(f"models={some(barred)}: not possible with data={source}. Leave them out.")
     able = _able(models, source, base)
     return able if "all" in wanted else [model for model in able if model.key in wanted]
 
 
 def _able(models: Mapping[str, Model], source: str, base: Sequence[str]) -> list[Model]:
-    """Return the models with a run of their own that the study needs and its data allow."""
+    """Return the models, without sweeps, that the study needs and its data allow."""
     return [model for model in models.values() if not model.is_sweep and model.applies(source, base)]
 
 
 def _base_words(words: Sequence[str]) -> list[str]:
-    """Return the words of the command that go to every training.
+    """Return the overrides of the command that apply to every training.
 
     Raises:
-        ConfigError: one of them is a key that reproduce sets itself.
+        ConfigError: an override sets a key that reproduce sets itself.
     """
     if own := [word for word in words if word_key(word) in CHOSEN]:
         raise ConfigError(
-            f"{some(own)}: reproduce gives each training these itself. Leave them out, or use `kjcm train`."
+            f"{some(own)}: `kjcm reproduce` sets these keys for each training. Leave them out, or use `kjcm train`."
         )
     return [word for word in words if word_key(word) not in (*OWN, *GIVEN)]
 
 
 def _composed(model: Model, base: Sequence[str], seed: int, config: Config) -> tuple[DictConfig, Path]:
-    """Return the config of a model's training, with Hydra's node, and its run folder."""
+    """Return the config of a model's training, including Hydra's node, and its run folder."""
     from hydra import compose
 
     scale = config["preset"]["scale"] if config["data"]["source"] == "synthetic" else None
@@ -120,14 +121,14 @@ def _composed(model: Model, base: Sequence[str], seed: int, config: Config) -> t
 
 
 def _train(model: Model, base: Sequence[str], seed: int, config: Config) -> None:
-    """Train one model, or skip it where it is finished."""
+    """Train one model, or skip it if it is finished."""
     from hydra.core.hydra_config import HydraConfig
 
     from kjcm.training.baseline import baseline
     from kjcm.training.train import train
 
     composed, _ = _composed(model, base, seed, config)
-    HydraConfig.instance().set_config(composed)  # the job of which the run's own folder tells
+    HydraConfig.instance().set_config(composed)  # the run folder records this node
     cfg = without_hydra(composed)
     check(cfg)
     log.info("%s, seed %d", model.label, seed)

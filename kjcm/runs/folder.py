@@ -24,27 +24,27 @@ from kjcm.survey.inputs import input_digests
 # Changes when the same config and inputs would give other results than before.
 RESULTS_VERSION = 6
 
-LAUNCH = "KJCM_LAUNCH"  # names a sweep to the processes that run its jobs
+LAUNCH = "KJCM_LAUNCH"  # environment variable: the sweep to which a job belongs
 
 Contents = Literal["new", "unfinished", "done", "other"]
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What defines a run: its config without where-and-how keys, its inputs' digests, and the results version."""
+    """What defines a run: its config without where-and-how keys, the digests of its inputs, and the results version."""
 
     config: dict[str, Any]
     inputs: dict[str, str]
 
     @property
     def hash(self) -> str:
-        """SHA-256 of all of it."""
+        """SHA-256 of config, inputs and results version."""
         whole = {"config": self.config, "inputs": self.inputs, "results_version": RESULTS_VERSION}
         return hashlib.sha256(json.dumps(whole, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def identity_of(config: dict[str, Any]) -> Identity:
-    """Return the identity of a resolved config; an input file counts by its content, not by its place."""
+    """Return the identity of a resolved config; an input file counts by its content, not by its path."""
     inputs = input_digests(config)
     left: dict[str, Any] = json.loads(json.dumps(config))
     neutral = [key for key, value in LEGACY.items() if _value(left, key) == value]
@@ -68,8 +68,8 @@ class RunFolder:
 
     Attributes:
         path: the folder.
-        identity: what defines the run that it is for.
-        lease: of the folder, while it is claimed.
+        identity: identity of its run.
+        lease: its lease while it is claimed.
     """
 
     path: Path
@@ -78,7 +78,7 @@ class RunFolder:
 
     @property
     def contents(self) -> Contents:
-        """new (absent or empty), unfinished or done (of this identity), or other."""
+        """'new' (missing or empty), 'unfinished' or 'done' (a run of this identity), or 'other'."""
         if not self.path.exists() or (self.path.is_dir() and not _names(self.path)):
             return "new"
         if read_identity(self.path) != self.identity.hash:
@@ -86,30 +86,31 @@ class RunFolder:
         return "done" if (self.path / "DONE").is_file() else "unfinished"
 
     def require_mine(self, overwrite: bool) -> Contents:
-        """Return what the folder holds.
+        """Return the folder's `contents`.
 
         Raises:
-            KjcmError: it holds something else and `overwrite` is false, or it is no run folder at all.
+            KjcmError: the contents are 'other', and `overwrite` is false or this is not a run folder.
         """
         contents = self.contents
         if contents == "other" and not overwrite:
             raise KjcmError(
-                f"{self.path} holds another run, one of other input files, or files of another kind. Choose another "
-                "run_dir, or add overwrite=true to replace the run that is there."
+                f"{self.path} holds another run, a run of other input files, or other files. Choose another run_dir, or add "
+                "overwrite=true to replace that run."
             )
         if contents == "other" and not (self.path / "identity.json").is_file():
-            raise KjcmError(f"{self.path} is not a run folder, so overwrite=true does not clear it. Empty it yourself.")
+            raise KjcmError(f"{self.path} is not a run folder, so overwrite=true does not empty it. Empty it yourself.")
         return contents
 
     @contextmanager
     def claimed(self, overwrite: bool) -> Iterator[None]:
-        """Make the folder this run's while the context lasts.
+        """Hold the folder for this run during the context.
 
-        An error that ends the context leaves its reason in the folder (`read_failure`), until the run is begun again.
+        An error that ends the context is recorded in the folder (`read_failure`) until the run starts again.
 
         Raises:
-            KjcmError: see `require_mine`; or another process is at work in it (Busy) or has finished it
-                (FinishedMeanwhile), or it cannot be written.
+            KjcmError: see `require_mine`; or the folder cannot be written.
+            Busy: another process is running in the folder.
+            FinishedMeanwhile: another process has finished the run.
         """
         with ExitStack() as stack:
             try:
@@ -119,7 +120,7 @@ class RunFolder:
                 raise KjcmError(f"{self.path}: the run folder cannot be written ({error.strerror}).") from None
             contents = self.require_mine(overwrite)
             if contents == "done" and not overwrite:
-                raise FinishedMeanwhile(f"{self.path}: another process has finished this run meanwhile.")
+                raise FinishedMeanwhile(f"{self.path}: another process has just finished this run.")
             if contents != "new" and overwrite and not self._is_of_this_launch():
                 self._clear()
             self._identify()
@@ -127,21 +128,21 @@ class RunFolder:
             try:
                 yield
             except Exception as error:
-                with suppress(KjcmError, OSError):  # on a full disk the error itself has to do
+                with suppress(KjcmError, OSError):  # on a full disk only the error itself is raised
                     self.require_held()
                     write_failure(self.path, failure_of(error), error)
                 raise
 
     def keep_failure(self, config: dict[str, Any], words: Sequence[str], failure: Failure) -> None:
-        """Keep why a run failed whose process did not: it had not come to its folder, or was killed.
+        """Record a failure that the run's own process could not record: it was killed, or failed before its folder.
 
-        Nothing is written where the run is finished or the folder says so already, nor where it holds another run, a
-        process is at work in it, or it cannot be written.
+        Writes nothing if the run is finished, the failure is already recorded, the folder contains another run, a process
+        is running in it, or it cannot be written.
 
         Args:
-            config: the run's.
-            words: of its command, after `kjcm COMMAND`.
-            failure: why.
+            config: the run's config.
+            words: the overrides of its command.
+            failure: why it failed.
         """
         if (self.path / "DONE").is_file() or read_failure(self.path) == failure:
             return
@@ -163,12 +164,12 @@ class RunFolder:
         )
 
     def _is_of_this_launch(self) -> bool:
-        """Tell whether the folder was begun by this very launch, which goes on: overwrite=true cleared it then."""
+        """Return whether this launch itself started the unfinished run, so that overwrite=true must not remove it."""
         launch = this_launch()
         return launch is not None and self.contents == "unfinished" and _identity(self.path).get("launch") == launch
 
     def _clear(self) -> None:
-        """Remove everything but the lease; DONE first, so that no half-removed run looks finished."""
+        """Remove everything but the lease: DONE first, so that a partly removed run does not look finished."""
         (self.path / "DONE").unlink(missing_ok=True)
         for name in _names(self.path):
             entry = self.path / name
@@ -178,7 +179,7 @@ class RunFolder:
                 entry.unlink()
 
     def require_held(self) -> None:
-        """Raise KjcmError if another process took a claimed folder over."""
+        """Raise KjcmError if another process took over a claimed folder."""
         if self.lease:
             self.lease.require_held()
 
@@ -186,7 +187,7 @@ class RunFolder:
         """Write DONE.
 
         Raises:
-            KjcmError: another process took the folder over.
+            KjcmError: another process took over the folder.
         """
         self.require_held()
         write_text(self.path / "DONE", datetime.now(UTC).isoformat(timespec="seconds") + "\n")
@@ -197,12 +198,12 @@ def _names(path: Path) -> list[str]:
 
 
 def default_path(runs: str, name: str, identity: Identity) -> Path:
-    """Return runs/<name>/<first twelve of the hash>."""
+    """Return runs/NAME/HASH, with the hash's first twelve characters."""
     return Path(runs) / name / identity.hash[:12]
 
 
 def read_identity(path: Path) -> str | None:
-    """Return the hash that a folder's identity.json has, None without one."""
+    """Return the hash in a folder's identity.json, None without a readable file."""
     found: str | None = _identity(path).get("hash")
     return found
 
@@ -216,5 +217,5 @@ def _identity(path: Path) -> dict[str, Any]:
 
 
 def this_launch() -> str | None:
-    """Return what tells a launch whose jobs may be started again (a sweep's, Slurm's) from others; None for a lone run."""
+    """Return the id of the sweep or Slurm job, which may restart its runs; None for a single run."""
     return os.environ.get(LAUNCH) or os.environ.get("SLURM_JOB_ID")

@@ -1,4 +1,4 @@
-"""What a run says of its test rows: metrics, each group's, and the first ten codes of each row."""
+"""A run's results on its test rows: metrics, figures of each group, and ten codes per row."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kjcm.confusion import averages, counts
-from kjcm.errors import some
+from kjcm.errors import counted, some
 from kjcm.ksco.classification import Classification
 from kjcm.metrics import SUMMARY, shown
 from kjcm.survey.cohort import SIDES, Cohort
@@ -17,20 +17,23 @@ from kjcm.survey.cohort import SIDES, Cohort
 if TYPE_CHECKING:
     from kjcm.engine.module import Predictions
 
-WIDTH = 10  # codes a row in predictions.parquet
+WIDTH = 10  # codes per row in predictions.parquet
+SYNTHETIC_REMARK = (
+    "SYNTHETIC twin: these figures say nothing about real answers, and are not comparable with the paper's"
+)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a model was measured to do.
+    """A model's measured results.
 
     Attributes:
-        metrics: test metrics, {} where there was no test.
-        per_class: lists by class (and by unseen code after them).
+        metrics: test metrics, {} without a test.
+        per_class: metric -> values by class, then by unseen code.
         validation: validation loss and metrics, {} without validation rows.
-        predictions: the first codes of the test rows, batch by batch.
-        validated: those of the validation rows.
-        device: what it was measured on.
+        predictions: predictions for the test rows, batch by batch.
+        validated: predictions for the validation rows, batch by batch.
+        device: the device of the measurement.
     """
 
     metrics: dict[str, float]
@@ -58,15 +61,15 @@ def prediction_frame(rows: pd.DataFrame, predictions: "list[Predictions]", class
 
 
 def about_texts(rows: pd.DataFrame, learnt: Iterable[str]) -> pd.DataFrame:
-    """Return what a comparison needs of each row's text and place, and nothing that the text could be read from.
+    """Return what comparisons need to know about each row's text, without the text itself.
 
     Args:
-        rows: test rows with text, and cluster where mapped.
-        learnt: the texts that the model was trained on, augmentation among them.
+        rows: test rows with text, and cluster if mapped.
+        learnt: the training texts, including augmentation.
 
     Returns:
-        text: int32, equal for rows of the very same text, numbered by first occurrence; seen: whether the text is among
-        those learnt; and cluster where it is mapped.
+        Columns text (int32, equal for rows with the same text, numbered by first occurrence), seen (whether the text is
+        a training text), and cluster if mapped.
     """
     frame = pd.DataFrame(
         {"text": pd.factorize(rows["text"])[0].astype(np.int32), "seen": rows["text"].isin(set(learnt)).to_numpy(bool)}
@@ -82,7 +85,7 @@ def outcome_record(
     classification: Classification,
     n_train: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Return the part of report.json and metrics.json that speaks of the test rows."""
+    """Return the part of report.json and metrics.json about the test rows."""
     record: dict[str, Any] = {
         "metrics": outcome.metrics,
         "device": outcome.device,
@@ -105,11 +108,11 @@ def outcome_record(
 
 
 def show(report: Mapping[str, Any], path: Path) -> None:
-    """Print the metrics and where everything is."""
+    """Print the metrics and the path of the results."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(markup=False, highlight=False)  # codes and paths may hold brackets
+    console = Console(markup=False, highlight=False)  # codes and paths may contain brackets
     if report["metrics"]:
         table = Table(title=f"{report['n_test']:,} test rows", title_justify="left")
         for metric in shown(report["metrics"]):
@@ -122,7 +125,7 @@ def show(report: Mapping[str, Any], path: Path) -> None:
 
 
 def result_lines(report: Mapping[str, Any]) -> list[str]:
-    """Return what `show` prints of the metrics, for a log."""
+    """Return the lines that `show` prints about the metrics, for a log."""
     values = _values(report["metrics"])
     return [*([f"{report['n_test']:,} test rows: {values}"] if values else []), *_remarks(report)]
 
@@ -132,19 +135,17 @@ def _values(metrics: Mapping[str, float], known: Collection[str] = SUMMARY) -> s
 
 
 def _remarks(report: Mapping[str, Any]) -> list[str]:
-    """Return what is to be known beside the test metrics."""
+    """Return remarks on the test metrics: validation, groups without training rows, synthetic data."""
     lines = []
     if validation := report.get("validation"):
         lines.append(f"validation: {_values(validation, ('loss', 'accuracy'))}")
     if report["n_test_without_training"]:
         lines.append(
-            f"{report['n_test_without_training']:,} test rows are of groups without training rows "
-            f"({some(report['codes_without_training'])}); they count as errors"
+            f"{counted(report['n_test_without_training'], 'test row')} in groups without training rows "
+            f"({some(report['codes_without_training'])}), counted as errors"
         )
     if report["synthetic"]:
-        lines.append(
-            "SYNTHETIC twin: these figures say nothing of real answers, and are not comparable with the paper's"
-        )
+        lines.append(SYNTHETIC_REMARK)
     return lines
 
 
@@ -163,7 +164,7 @@ def per_class_rows(
     classification: Classification,
     n_train: Mapping[str, int],
 ) -> list[dict[str, Any]]:
-    """Return one record a group: code, titles, precision, recall, f1, and its training, test and predicted rows."""
+    """Return a record of each group: code, titles, precision, recall, F1, and its training, test and predicted rows."""
     return [
         {
             "code": code,
@@ -181,7 +182,7 @@ def per_class_rows(
 
 
 def cohort_record(cohort: Cohort, classification: Classification) -> dict[str, Any]:
-    """Return what cohort.json holds: flow counts as in Fig. 1, rows of each group and side, classes and hashes."""
+    """Return the contents of cohort.json: flow counts as in Fig. 1, rows by group and side, classes and hashes."""
     counts = cohort.rows.groupby(["code", "side"]).size().unstack(fill_value=0)
     groups = [
         {"code": code, "title": classification.title(str(code)), **{side: int(row.get(side, 0)) for side in SIDES}}
@@ -206,17 +207,17 @@ def cohort_record(cohort: Cohort, classification: Classification) -> dict[str, A
 
 
 def _groups_at(classification: Classification, level: int | None) -> int | None:
-    """Return how many codes a classification has at `level`, None where it names none or codes are taken as they stand."""
+    """Return how many codes a classification has at `level`; None if it lists none, or codes are not cut."""
     if level is None:
         return None
     return sum(classification.at_level(code, level) == code for code in classification.levels) or None
 
 
 def same_text(rows: pd.DataFrame) -> dict[str, int | float | None]:
-    """Return how often rows (text, code) share their text, and what that allows at best.
+    """Return how many rows (text, code) share their text, and the best possible accuracy.
 
-    `ceiling` is the accuracy of who knows every text's commonest code: none that codes by the text alone has more on these
-    rows. None without rows.
+    `ceiling` is the accuracy on these rows if every text got its most frequent code; no model that sees only the text can
+    do better. It is None without rows.
     """
     by_text = rows.groupby("text")["code"]
     size, codes = by_text.transform("size"), by_text.transform("nunique")
@@ -230,7 +231,7 @@ def same_text(rows: pd.DataFrame) -> dict[str, int | float | None]:
 
 
 def flow_lines(cohort: Cohort) -> list[str]:
-    """Return the flow counts as lines for a person, as Fig. 1 has them."""
+    """Return the flow counts of Fig. 1 as readable lines."""
     flow = cohort.flow
     by_file = ", ".join(f"{name} {count:,}" for name, count in flow["read_by_file"].items())
     lines = [

@@ -1,4 +1,4 @@
-"""A study that processes share: opened in a journal file or a database, its trials given out one by one."""
+"""A study that processes share: opened in a journal file or a database, its trials handed out one by one."""
 
 import json
 import logging
@@ -25,33 +25,33 @@ from kjcm.tune.journal_lock import JournalLock
 from kjcm.tune.samplers import AGAIN, SAME, SURPLUS, is_new, rank
 from kjcm.tune.workers import is_gone
 
-DEFINITION, WORKER, REASON, RUN = "definition", "worker", "reason", "run"  # attributes of a study, and of its trials
+DEFINITION, WORKER, REASON, RUN = "definition", "worker", "reason", "run"  # attributes of a study and its trials
 ENTRY = b'{"op_code":'  # how every line of Optuna's journal begins
-NAMELESS = 10.0  # seconds that a process has to give its name to a trial that it has begun
-TAKEN = "trial %d was taken over by another process, for this one gave no sign of life"
+NAMELESS = 10.0  # seconds after which a trial without its worker's name counts as left
+TAKEN = "another process took over trial %d, because this process stopped sending heartbeats"
 WAITS = (0.1, 0.3, 0.6, 1.0)  # seconds between attempts to open a database
-SAME_IN_A_ROW = 100  # proposals of values that were tried before, after which nothing new is expected
+SAME_IN_A_ROW = 100  # repeated proposals in a row that end the search
 
 log = logging.getLogger("kjcm")
 
 
 def storage_of(storage: str | None, folder: Path) -> BaseStorage:
-    """Return the storage that a config names: a database's URL, or a journal file; null: one in the study's folder.
+    """Return the storage of a config: a database (URL) or a journal file; None: journal.log in the study's folder.
 
     Raises:
-        KjcmError: it cannot be opened.
+        KjcmError: the storage cannot be opened.
     """
     if storage is not None and "://" in storage:
         for wait in WAITS:
             try:
                 return _database(storage)
-            except SQLAlchemyError as error:  # as where another process makes the tables at the same moment
+            except SQLAlchemyError as error:  # another process may be creating the tables
                 last: Exception = error
                 time.sleep(wait)
-            except Exception as error:  # a URL of an unknown kind, a driver that is not installed
+            except Exception as error:  # an unknown kind of URL, a missing driver
                 last = error
                 break
-        # a URL may hold a password and is not shown
+        # the URL may contain a password
         raise KjcmError(f"storage={storage.partition('://')[0]}://...: cannot be opened ({first_line(last)}).")
     file = (Path(storage).expanduser() if storage else folder / "journal.log").resolve()
     _require_journal(file)
@@ -60,31 +60,31 @@ def storage_of(storage: str | None, folder: Path) -> BaseStorage:
 
 
 def _require_journal(file: Path) -> None:
-    """Raise KjcmError if a file is there that is no journal: an unfinished last line would be cut off from it."""
+    """Raise KjcmError if the file exists and is no journal, because `_Journal` would cut off its last line."""
     if not file.exists():
         return
-    if file.is_file():  # a pipe would be waited for
+    if file.is_file():  # reading a pipe would block
         with file.open("rb") as stream:
             if ENTRY.startswith(stream.read(len(ENTRY))):
                 return
-    raise KjcmError(f"storage={file}: holds no journal of a study. Choose another file, or null for the study's own.")
+    raise KjcmError(f"storage={file}: holds no journal of a study. Choose another file, or null for the default.")
 
 
 @contextmanager
-def told(storage: str | None) -> Iterator[None]:
-    """Tell what breaks of an open storage while the context lasts as an error of the surroundings.
+def storage_errors(storage: str | None) -> Iterator[None]:
+    """Raise errors of an open storage as KjcmError during the context.
 
     Raises:
-        KjcmError: it is damaged, read-only or out of reach.
+        KjcmError: the storage is damaged, read-only or unreachable.
     """
     try:
         yield
     except (StorageInternalError, SQLAlchemyError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        # a URL may hold a password, and an entry or a statement values
+        # not the error's message: it may contain a password or values
         shown = f"{storage.partition('://')[0]}://..." if storage and "://" in storage else storage
         raise KjcmError(
-            f"storage={shown or 'null'}: damaged, read-only or out of reach ({type(error).__name__}). Mend it and start the "
-            "same command again."
+            f"storage={shown or 'null'}: damaged, read-only or unreachable ({type(error).__name__}). Repair it and repeat "
+            "the command."
         ) from None
 
 
@@ -94,14 +94,14 @@ def _database(url: str) -> RDBStorage:
 
 
 class _Journal(JournalFileBackend):
-    """Optuna's journal file; an entry that a full disk or a kill kept from being whole is cut off: the next would join it."""
+    """Optuna's journal file, which first cuts off an incomplete last entry, left by a full disk or a killed process."""
 
     def __init__(self, file: Path) -> None:
         self._path, self._own_lock = file, JournalLock(file)
         super().__init__(str(file), self._own_lock)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append entries."""
+        """Append entries after the last complete entry."""
         if not self._is_whole():
             self._mend()
         super().append_logs(logs)
@@ -114,7 +114,7 @@ class _Journal(JournalFileBackend):
             return stream.read() == b"\n"
 
     def _mend(self) -> None:
-        with get_lock_file(self._own_lock), self._path.open("r+b") as stream:  # nobody is writing now
+        with get_lock_file(self._own_lock), self._path.open("r+b") as stream:  # no process is writing
             stream.truncate(stream.read().rfind(b"\n") + 1)
 
 
@@ -126,10 +126,10 @@ def open_study(
     sampler: optuna.samplers.BaseSampler,
     pruner: optuna.pruners.BasePruner,
 ) -> Study:
-    """Return the study of a name, a new one where there is none.
+    """Return the study with this name, or create it.
 
     Raises:
-        ConfigError: there is one of another definition, or of another program.
+        ConfigError: the study has another definition, or belongs to another program.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -139,7 +139,7 @@ def open_study(
     if theirs is None and (
         study.get_trials(deepcopy=False) or [one.name.lower() for one in study.directions] != [direction]
     ):
-        theirs = study.user_attrs.get(DEFINITION)  # another process may have begun it this very moment
+        theirs = study.user_attrs.get(DEFINITION)  # another process may have just created it
         if theirs is None:
             raise ConfigError(
                 f"study={name}: the storage holds a study of this name that kjcm tune did not begin. Choose another study=NAME."
@@ -149,26 +149,26 @@ def open_study(
     elif theirs != definition:
         raise ConfigError(
             f"study={name} is of another config, search space, sampler, pruner or metric, or of other input files (hash "
-            f"{theirs[:12]}, here {definition[:12]}). Choose another study=NAME, or null for the one of this config."
+            f"{theirs[:12]}, here {definition[:12]}). Choose another study=NAME, or null for this config's own study."
         )
     return study
 
 
 def is_left(trial: FrozenTrial) -> bool:
-    """Return whether a trial was told failed for no fault of its own: its process went, and another trial repeats it."""
+    """Return whether a trial is marked as failed only because its process ended; another trial repeats it."""
     return trial.state == TrialState.FAIL and not {REASON, SAME, SURPLUS} & set(trial.user_attrs)
 
 
 @dataclass(frozen=True)
 class Search:
-    """A study as one process takes part in it.
+    """One process's part in a study.
 
     Attributes:
         study: the study.
-        distributions: key -> what its value is drawn from.
-        trials: wanted in all, over all processes.
-        workers: the folder in which each process has one of its own.
-        worker: this process's.
+        distributions: key -> distribution of its values.
+        trials: number of trials, over all processes.
+        workers: folder with a folder of each process.
+        worker: name of this process's folder.
     """
 
     study: Study
@@ -178,26 +178,26 @@ class Search:
     worker: str
 
     def next(self) -> Trial | None:
-        """Return a trial to run, None when as many as wanted are begun; what a process left is given out again."""
+        """Return a trial to run, first those that a process left; None if enough trials have started."""
         for _ in range(SAME_IN_A_ROW):
             if not (self._is_work_left(patient=False) or self._is_work_left(patient=True)):
                 return None
             trial = self.study.ask(dict(self.distributions))
             trial.set_user_attr(WORKER, self.worker)
             if AGAIN not in trial.user_attrs and rank(self.study, trial.number) >= self.trials:
-                self.drop(trial, SURPLUS, True)  # another process began the last one at the same moment
+                self.drop(trial, SURPLUS, True)  # another process started the last trial
             elif (earlier := self._earlier(trial)) is not None:
                 self.drop(trial, SAME, earlier)
             else:
                 return trial
         log.warning(
-            "%d proposals in a row had values that were tried before: the search ends here. Widen the space, or lower trials.",
+            "the last %d proposals had values that were tried before: the search ends. Widen the space, or lower trials.",
             SAME_IN_A_ROW,
         )
         return None
 
     def drop(self, trial: Trial, why: str, value: object) -> None:
-        """Tell a trial failed that is not to be run; the sampler does not learn from it."""
+        """Mark a trial that will not run as failed; the sampler does not learn from it."""
         try:
             trial.set_user_attr(why, value)
             self.study.tell(trial, state=TrialState.FAIL)
@@ -210,7 +210,7 @@ class Search:
         return any(trial.state == TrialState.WAITING for trial in found) or sum(map(is_new, found)) < self.trials
 
     def _earlier(self, trial: Trial) -> int | None:
-        """Return the number of an earlier trial of the same values that this one does not go on with and that was not left."""
+        """Return the number of an earlier trial with the same values that ran and that `trial` does not repeat."""
         found = self.study.get_trials(deepcopy=False)
         before, number = set(), trial.user_attrs.get(AGAIN)
         while number is not None:
@@ -225,7 +225,7 @@ class Search:
         return None
 
     def strays(self) -> list[int]:
-        """Return the running trials whose processes have no folder here, so that it cannot be told whether they live."""
+        """Return the running trials whose processes have no folder here, so that nobody knows whether they are alive."""
         found = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [
             trial.number
@@ -234,25 +234,25 @@ class Search:
         ]
 
     def retry(self) -> None:
-        """Let trials that failed be begun again with the same values."""
+        """Enqueue failed trials again with the same values."""
         self._begin_again(lambda trial: trial.state == TrialState.FAIL and REASON in trial.user_attrs)
 
     def _take_up(self, patient: bool) -> None:
-        """Tell trials failed whose process is gone, and let them be begun again with the same values."""
+        """Mark trials whose process has ended as failed, and enqueue them again with the same values."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._is_gone(trial, patient):
                 try:
                     self.study.tell(trial.number, state=TrialState.FAIL)
                 except (ValueError, UpdateFinishedTrialError):
                     continue  # another process was first
-        self._begin_again(is_left)  # of this process, or of one that went before it could do more
+        self._begin_again(is_left)  # also those that a process marked but did not enqueue
 
     def _begin_again(self, wanted: Callable[[FrozenTrial], bool]) -> None:
         found = self.study.get_trials(deepcopy=False)
         repeated = {trial.user_attrs[AGAIN] for trial in found if AGAIN in trial.user_attrs}
         for trial in found:
             if wanted(trial) and trial.number not in repeated:
-                log.info("trial %d was left or failed and is begun again", trial.number)
+                log.info("trial %d did not finish and starts again", trial.number)
                 self.study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
 
     def _is_gone(self, trial: FrozenTrial, patient: bool) -> bool:

@@ -31,7 +31,7 @@ from kjcm.training.run import folder_of
 from kjcm.training.signals import signals
 from kjcm.tune.results import StudyReport, best_of, conclude, value_text, write_all, write_results
 from kjcm.tune.samplers import AGAIN, SAME, pruner_of, sampler_of
-from kjcm.tune.search import REASON, RUN, TAKEN, Search, open_study, storage_of, told
+from kjcm.tune.search import REASON, RUN, TAKEN, Search, open_study, storage_errors, storage_of
 from kjcm.tune.space import combinations, distributions_of, ends, values_of, word
 from kjcm.tune.trial_config import Composed, base_words, composed, require_searchable, trial_words
 from kjcm.tune.workers import worker
@@ -77,7 +77,7 @@ def take_part(config: Config, words: Sequence[str]) -> None:
     searched = ends(distributions[MAX_EPOCHS]) if MAX_EPOCHS in distributions else [first["trainer"]["max_epochs"]]
     most = max(int(epochs) for epochs in searched if epochs is not None)
     pruner = pruner_of(config["pruner"], most, config["prune_after"], config["prune_from"])
-    with signals(), told(config["storage"]):
+    with signals(), storage_errors(config["storage"]):
         study = open_study(
             storage_of(config["storage"], folder), name, definition, config["direction"], sampler, pruner
         )

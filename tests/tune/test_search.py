@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.runs.lease import LEASE
 from kjcm.tune.samplers import AGAIN, SAME, pruner_of, sampler_of
-from kjcm.tune.search import DEFINITION, REASON, RUN, WORKER, Search, is_left, open_study, storage_of, told
+from kjcm.tune.search import DEFINITION, REASON, RUN, WORKER, Search, is_left, open_study, storage_errors, storage_of
 from kjcm.tune.space import distributions_of
 from kjcm.tune.workers import worker
 from tests.conftest import ROOT
@@ -204,7 +204,7 @@ def test_a_storage_that_breaks_is_told_without_what_it_holds(tmp_path: Path) -> 
         ("sqlite:///secret@base", "sqlite://...", b"{"),
     ):
         file.write_bytes(whole + damage + b"\n")
-        with pytest.raises(KjcmError, match=f"storage={re.escape(shown)}: damaged") as caught, told(storage):
+        with pytest.raises(KjcmError, match=f"storage={re.escape(shown)}: damaged") as caught, storage_errors(storage):
             opened(tmp_path, "")
         assert "secret" not in str(caught.value)
 
