@@ -205,12 +205,9 @@ def _verdict_section(study: Study, paper: Mapping[str, Printed], ours: Mapping[s
     results_first = sorted(at_hand, key=lambda figure: _is_of(figure.id, FLOW))
     short = {figure.id: figure for figure in results_first}
     counts = ", ".join(f"{count} {name}" for name, count in counts_of_verdicts(whole).items() if count)
-    notes = (
-        f"All {len(whole.rows)} figures of the paper (tables/{whole.key}.csv): {counts}.",
-        "match: within half of the last printed digit plus our 95 % interval; not comparable: not the paper's survey.",
-    )
+    note = f"All {len(whole.rows)} figures of the paper (tables/{whole.key}.csv): {counts}."
     shown = _beside(study, short, ours, "verdicts_short", whole.title, without=("remark",))
-    return Section("verdicts", whole.title, "", [replace(shown, notes=(*shown.notes, *notes))])
+    return Section("verdicts", whole.title, "", [replace(shown, notes=(*shown.notes, note))])
 
 
 def _beside(
