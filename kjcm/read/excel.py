@@ -22,7 +22,7 @@ LARGE, DENSE = 2**30, 100
 
 
 def read_excel(path: Path, options: ReadOptions = PLAIN) -> pd.DataFrame:
-    """Return a worksheet, with the values of formulas and with errors as missing.
+    """Return a worksheet without its empty columns, with the values of formulas and with errors as missing.
 
     Raises:
         KjcmError: the worksheet is missing or empty, two columns have the same name, or a formula has no stored value.
@@ -41,8 +41,8 @@ def read_excel(path: Path, options: ReadOptions = PLAIN) -> pd.DataFrame:
             if options.header_row
             else f"{path}: the file is empty."
         )
-    width = max(place for row in rows[top - 1 :] for place, value in enumerate(row, 1) if value is not None)
-    cells = [row[:width] + [None] * (width - len(row)) for row in rows[top - 1 :]]
+    places = sorted({place for row in rows[top - 1 :] for place, value in enumerate(row) if value is not None})
+    cells = [[row[place] if place < len(row) else None for place in places] for row in rows[top - 1 :]]
     names = header_names(path, cells[0], lambda: header_hint(rows, top, options))
     frame = pd.DataFrame(cells[1:], columns=names, dtype=object)
     frame.attrs[FIRST_ROW] = top + 1

@@ -185,6 +185,13 @@ def test_the_first_worksheet_with_cells(tmp_path: Path) -> None:
         read_table(path)
 
 
+def test_a_table_need_not_begin_in_the_first_cell(tmp_path: Path) -> None:
+    path = book(
+        tmp_path / "t.xlsx", [[], [None, None, "id", None, "task"], [None, None, 1], [None, None, 2, None, "낚시"]]
+    )
+    assert read_table(path).to_dict("list") == {"id": [1, 2], "task": [None, "낚시"]}
+
+
 def test_a_hidden_worksheet_is_read_only_by_name(tmp_path: Path) -> None:
     made = Workbook()
     assert made.active is not None
