@@ -168,8 +168,9 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
 
     from kjcm.config.checks import check
     from kjcm.config.composition import register
-    from kjcm.config.help import command_help
-    from kjcm.config.overrides import config_folder, for_hydra, is_from_hydra, said, words_of_shown
+    from kjcm.config.overrides import config_folder, for_hydra, words_of_shown
+    from kjcm.config.reference import command_help
+    from kjcm.config.refusals import is_from_hydra, said
 
     register()
     codes, multirun, asks_for_help = [0], bool(MULTIRUN & set(arguments)), bool(HELP_FLAGS & set(arguments))

@@ -23,8 +23,8 @@ FLOOR = {
     "screen",
     "config",
 }  # known to all
-SEE_A_HYDRA_CONFIG = {"parts.py", "cli.py", "doctor.py", "config/composition.py", "config/checks.py", "config/help.py",
-                      "config/overrides.py", "config/reference.py", "config/unread.py",
+SEE_A_HYDRA_CONFIG = {"parts.py", "cli.py", "doctor.py", "config/composition.py", "config/checks.py",
+                      "config/overrides.py", "config/reference.py", "config/refusals.py", "config/unread.py",
                       "training/run.py", "training/train.py", "training/baseline.py", "training/evaluate.py",
                       "training/prepare.py", "sweep/sweep.py", "sweep/job.py", "sweep/composer.py",
                       "runs/runs.py", "report/report.py", "report/reproduce.py",

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from benchmarks import command as benchmarks
 from kjcm.config.composition import register
-from kjcm.config.overrides import _keys
+from kjcm.config.overrides import command_keys
 from tests.conftest import SMALL, command
 
 VALUES = (
@@ -32,7 +32,7 @@ def test_no_override_reaches_a_fault(
     monkeypatch.setattr("kjcm.cli._load", lambda target: lambda cfg: OmegaConf.to_container(cfg, resolve=True))
     draw = random.Random(seed)
     for name in COMMANDS:
-        key = draw.choice(_keys(name))
+        key = draw.choice(command_keys(name))
         word = f"{draw.choice(['', '', '+', '++'])}{key}={draw.choice(VALUES)}" if draw.random() < 0.9 else f"~{key}"
         code = command(name, *GIVEN.get(name, ()), word)
         error = capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""Overrides as people type them: made readable for Hydra, and what Hydra says of those that it refuses."""
+"""Make the overrides that people type readable for Hydra, and compose a command's config from them."""
 
 import re
 import unicodedata
@@ -7,7 +7,6 @@ from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from traceback import walk_tb
 from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
@@ -15,23 +14,20 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from kjcm.config.commands import GROUPS, LOGGERS
-from kjcm.config.composition import MOVED, known_keys, no_such_key, no_such_keys, unknown_keys
+from kjcm.config.commands import LOGGERS
+from kjcm.config.composition import MOVED, known_keys, no_such_key
 from kjcm.config.identity import INPUTS, PATHS
-from kjcm.errors import ConfigError, first_line, some
+from kjcm.errors import ConfigError, some
 from kjcm.shell import quote
 
-NO_CHOICE = "Config group override"  # so begins the ValueError that Hydra raises for group=null or group=1.5
 NO_SUCH_CHOICE = "{}: a group takes one of its choices (--help lists them). For its default leave it out."
 PART = re.compile(r"[^\s\[\]{}(),:]+(?: +[^\s\[\]{}(),:]+)*")  # what stands between a value's brackets and commas
 # nodes that take keys which no config file has: arguments of a target, of the Trainer, of an encoder's configuration
 OPEN = ("loss.", "optim.", "schedule.", "callbacks.", "metrics.", "trainer.flags.", "model.shape.")
 FILE_NAME = re.compile(r"[^'\"{}]+\.(csv|tsv|txt|xlsx|parquet|z?sav|dta|sqlite)", re.I)
-FULL_KEY = re.compile(r"^ *full_key: (\S+)$", re.MULTILINE)
 
 
 def quoted(text: str) -> str:
@@ -63,8 +59,8 @@ def for_hydra(config: str, arguments: Sequence[str], *, swept: bool) -> list[str
         ConfigError: a word is neither an override nor an option.
     """
     _require_form(config, arguments)
-    words = [word if _is_flag(word) else _readable(opened(word, config), swept=swept) for word in arguments]
-    return sorted(words, key=_is_flag)  # argparse wants the overrides together
+    words = [word if is_flag(word) else _readable(opened(word, config), swept=swept) for word in arguments]
+    return sorted(words, key=is_flag)  # argparse wants the overrides together
 
 
 def words_of_shown(words: Sequence[str]) -> list[str] | None:
@@ -80,7 +76,8 @@ def words_of_shown(words: Sequence[str]) -> list[str] | None:
     ]
 
 
-def _is_flag(word: str) -> bool:
+def is_flag(word: str) -> bool:
+    """Return whether an argument is an option of Hydra's rather than an override."""
     return not ("=" in word or word.startswith("~")) or word.startswith("-")
 
 
@@ -97,7 +94,7 @@ def _require_form(config: str, arguments: Sequence[str]) -> None:
             raise ConfigError(f"{word}: there is no such option. Every choice is a key, set as KEY=VALUE{example}.")
         if not word.startswith(("-", "~")) and (config_folder() / word_key(word)).is_dir() and not _names_choices(word):
             raise ConfigError(NO_SUCH_CHOICE.format(some([word])))
-    known, _ = parser.parse_known_args(sorted(arguments, key=_is_flag))
+    known, _ = parser.parse_known_args(sorted(arguments, key=is_flag))
     for word in known.overrides:
         key, equals, _ = word.partition("=")
         if not key or not (equals or word.startswith("~")):
@@ -124,7 +121,7 @@ def _names_choices(word: str) -> bool:
 
 def _keys_that_end_in(name: str, config: str) -> list[str]:
     """Return the keys of a command whose last part is, or is like, the name of an option."""
-    by_end = {key.rpartition(".")[2]: key for key in reversed(_keys(config))}
+    by_end = {key.rpartition(".")[2]: key for key in reversed(command_keys(config))}
     return [by_end[end] for end in get_close_matches(name.replace("-", "_"), by_end, n=1)]
 
 
@@ -165,7 +162,7 @@ def _is_read(word: str) -> bool:
     return True
 
 
-def _is_sweep(word: str) -> bool:
+def is_sweep(word: str) -> bool:
     """Return whether an override has several values."""
     return _is_read(word) and OverridesParser.create().parse_override(word).is_sweep_override()
 
@@ -204,116 +201,6 @@ def _quote_text(word: str, *, swept: bool) -> str:
     return f"{key}=" + parts.sub(lambda part: part[0] if part[0].isascii() else quoted(part[0]), value)
 
 
-def is_from_hydra(error: Exception) -> bool:
-    """Return whether Hydra or OmegaConf raised an error, rather than code of kjcm that they called."""
-    packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
-    raised = [package for package in packages if package in ("kjcm", "hydra", "hydra_plugins", "omegaconf")]
-    return raised[-1:] not in ([], ["kjcm"])
-
-
-def said(error: Exception, config: str, arguments: Sequence[str]) -> str:
-    """Return what Hydra says of overrides that make no config, in a line, with the keys that may be meant."""
-    text = str(error)
-    if text.startswith(NO_CHOICE):
-        wrong = [word for word in arguments if _is_no_choice(word)]
-        return NO_SUCH_CHOICE.format(some(wrong or [word for word in arguments if word.startswith("hydra")]))
-    if not isinstance(error, HydraException | OmegaConfBaseException):
-        words = [word for word in arguments if not _is_flag(word)]
-        wrong = [word for word in words if _breaks_hydra(config, word)] or words
-        if left_out := _in_no_group(wrong, _keys(config)):
-            return no_such_key(left_out, _keys(config))
-        why = " ".join(text.split())[:200] or type(error).__name__  # broken YAML is named in later lines
-        return f"{some(wrong)}: no config can be made with this ({why})." if wrong else why
-    if isinstance(error, OverrideParseException):
-        return _not_read(error.override)
-    if several := re.match(r"Ambiguous value for argument '(.+)'", text):
-        return _not_read(several[1])
-    choices = re.findall(r"^\t(?!provider=)(\S+)$", text, re.MULTILINE)
-    if group := re.match(r"You must specify '([^']+)'", text):
-        return f"Give {group[1]}=NAME: choose one of {', '.join(choices)}."
-    if choice := re.search(r"Could not (?:find|load) '((?:hydra/)?[^'/]+)/([^']*)'", text):
-        return _no_choice(choice[1], choice[2], choices)
-    if there := re.match(r"Could not append to config. An item is already at '([^']+)'", text):
-        return f"{there[1]} is a key of the config already: leave out the + before it."
-    cause = str(error.__cause__ or "")
-    if unknown := _unknown_key(error):
-        file = re.match(r"In '([^']+)'", text)
-        return (f"{file[1]}.yaml: " if file else "") + no_such_keys(_unknown(unknown, config, arguments), _keys(config))
-    unhelpful = ("To append to your config", "Config search path", "\tprovider=", "    ")
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith(unhelpful)]
-    if (merged := re.match(r"Error merging override (.*)", text)) and cause:
-        typed = next((word for word in arguments if word_key(word) == word_key(merged[1])), merged[1])
-        is_text = re.match(r"Cannot convert '(list|dict)' to string", cause)
-        return f"{typed}: {cause.splitlines()[0]}." + (f" As one text: {_as_text(typed)}." if is_text else "")
-    return "\n".join([*lines, *cause.splitlines()[:1]]) or first_line(error)
-
-
-def _unknown_key(error: Exception) -> str:
-    """Return the key that Hydra says is not in the config; '' where it says something else."""
-    text, cause = str(error), str(error.__cause__ or "")
-    unknown = re.match(r"(?:Could not override|Could not delete from config\.) '([^']+)'", text)
-    key = FULL_KEY.search(cause or text) if re.search(r"^Key '", cause or text, re.MULTILINE) else None
-    return max((found[1] for found in (key, unknown) if found), key=len, default="")  # either may be of a node
-
-
-def _unknown(first: str, config: str, arguments: Sequence[str]) -> list[str]:
-    """Return the keys of the overrides that the command does not have; Hydra names only the first."""
-    found, words = [first], [word for word in arguments if not (_is_flag(word) or _is_sweep(word))]
-    while (left := [word for word in words if not f"{found[-1]}.".startswith(f"{word_key(word)}.")]) != words:
-        words = left
-        try:
-            cfg = _composed(config, for_hydra(config, words, swept=False))
-        except Exception as error:
-            found += filter(None, [_unknown_key(error)])
-        else:
-            return [*found, *unknown_keys(cfg)]
-    return found
-
-
-def _in_no_group(words: Sequence[str], known: Sequence[str]) -> str:
-    """Return the first key, without what is within it, whose group the config leaves out; '' where there is none."""
-    keys = (word_key(word).split(".") for word in words)
-    found = (
-        ".".join(key[:2]) for key in keys if key[0] in GROUPS and not any(one.startswith(f"{key[0]}.") for one in known)
-    )
-    return next(found, "")
-
-
-def _no_choice(group: str, name: str, choices: Sequence[str]) -> str:
-    """Return the message for a choice that a group does not have."""
-    near = get_close_matches(name, choices, n=1)
-    meant = f" Do you mean {group}={near[0]}?" if near else ""
-    return f"{group}={name}: there is no such choice.{meant} Choose one of {', '.join(choices)}."
-
-
-def _not_read(override: str) -> str:
-    """Return what to write instead of an override that Hydra cannot read or takes for several values."""
-    if "," in override:
-        return f"{override!r}: these are several values. Add -m for a run of each, or quote them: {_as_text(override)}."
-    return f"{override!r}: this is no KEY=VALUE that can be read. Quote the value: {_as_text(override)}."
-
-
-def _as_text(override: str) -> str:
-    """Return an override, as a word of a shell, whose value is one text."""
-    key, _, value = override.partition("=")
-    return quote(f"{key}={quoted(value)}")
-
-
-def _breaks_hydra(config: str, word: str) -> bool:
-    """Return whether one override alone makes Hydra fail in a way for which it has no exception."""
-    try:
-        _composed(config, for_hydra(config, [word], swept=False))
-    except Exception as error:
-        return not isinstance(error, HydraException | OmegaConfBaseException)
-    return False
-
-
-def _is_no_choice(word: str) -> bool:
-    key, equals, value = word.partition("=")
-    folder = config_folder() / key
-    return bool(equals) and folder.is_dir() and not all((folder / f"{one}.yaml").is_file() for one in value.split(","))
-
-
 @lru_cache
 def _present(config: str) -> frozenset[str]:
     """Return every dotted key that a command's config has by default, those of open nodes too."""
@@ -323,16 +210,16 @@ def _present(config: str) -> frozenset[str]:
             yield f"{lead}{name}"
             yield from below(value, f"{lead}{name}.")
 
-    return frozenset(below(OmegaConf.to_container(_composed(config)), ""))
+    return frozenset(below(OmegaConf.to_container(composed_config(config)), ""))
 
 
 @lru_cache
-def _keys(config: str) -> tuple[str, ...]:
+def command_keys(config: str) -> tuple[str, ...]:
     """Return the keys of a command's config and its groups."""
-    return tuple(dict.fromkeys((*known_keys(_composed(config)), *group_names(config))))
+    return tuple(dict.fromkeys((*known_keys(composed_config(config)), *group_names(config))))
 
 
-def _composed(config: str, overrides: Sequence[str] = ()) -> DictConfig:
+def composed_config(config: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Return a command's config, also from within a command that Hydra runs."""
     running = GlobalHydra.instance().is_initialized()
     with nullcontext() if running else initialize_config_dir(str(config_folder()), version_base="1.3"):

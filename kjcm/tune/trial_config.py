@@ -11,7 +11,8 @@ from optuna.distributions import BaseDistribution
 from kjcm.config.checks import check
 from kjcm.config.commands import TrainConfig, TuneConfig
 from kjcm.config.composition import known_keys, no_such_key, without_hydra
-from kjcm.config.overrides import group_names, is_from_hydra, is_open, opened, quoted, said, word_key
+from kjcm.config.overrides import group_names, is_open, opened, quoted, word_key
+from kjcm.config.refusals import is_from_hydra, said
 from kjcm.errors import ConfigError, some
 from kjcm.runs.folder import default_path, identity_of
 from kjcm.shell import command_line
