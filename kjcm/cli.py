@@ -1,16 +1,16 @@
 """The door: `kjcm <command> [hydra overrides]`. Nothing heavy is imported before a command is known."""
 
-import importlib
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
 from kjcm import __version__
-from kjcm.errors import ConfigError, Interrupted, of_the_system, some
+from kjcm.errors import ConfigError, Interrupted, of_the_system
 from kjcm.streams import use_hangul, use_outlets
 
 if TYPE_CHECKING:
@@ -171,15 +171,16 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
     from kjcm.config.overrides import config_folder, for_hydra, words_of_shown
     from kjcm.config.reference import command_help
     from kjcm.config.refusals import is_from_hydra, said
+    from kjcm.config.unread import require_keys, require_single
 
     register()
     codes, multirun, asks_for_help = [0], bool(MULTIRUN & set(arguments)), bool(HELP_FLAGS & set(arguments))
 
     def work(cfg: DictConfig) -> Any:
-        _require_keys(command, cfg)
+        require_keys(command.name, cfg, command.unread)
         check(cfg)
-        if not multirun:
-            _require_multirun(command, cfg)
+        if command.name in SWEPT and not multirun:
+            require_single()
         return _load(command.target)(cfg)
 
     def kept(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
@@ -197,7 +198,9 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
     config = command.name
     before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     try:
-        words = for_hydra(config, arguments if asks_for_help else _checked(arguments), swept=multirun)
+        if multirun and not asks_for_help:
+            _require_one_start(arguments)
+        words = for_hydra(config, arguments, swept=multirun)
         if asks_for_help:
             keys = command_help(config, words)
             print(COMMAND_HELP.format(command=command, purpose=command.purpose, example=command.example, keys=keys))
@@ -206,7 +209,7 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
         through_hydra = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)
         if (shown := words_of_shown(words)) is not None:  # --cfg prints a config and runs no job that could check it
             sys.argv = [before[0], *shown]
-            through_hydra(partial(kept, partial(_require_keys, command)))()
+            through_hydra(partial(kept, lambda cfg: require_keys(command.name, cfg, command.unread)))()
             if any(codes):
                 return max(codes)
         sys.argv = [before[0], *words]
@@ -245,70 +248,26 @@ def _sweep(run: Callable[[], Any], command: str, target: str, debug: bool) -> in
     return code
 
 
-def _require_keys(command: Command, cfg: Any) -> None:
-    """Raise ConfigError if a config has a key that is unknown, or an override sets one that the command does not read."""
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import DictConfig
-
-    from kjcm.config.checks import require_known, require_resolvable
-    from kjcm.config.unread import SWEEP, require_read
-
-    hydra = HydraConfig.get()
-    require_known(cast(DictConfig, hydra), "hydra.", beside="hydra.env")  # Hydra's own file adds it
-    if hydra.job.chdir:
-        raise ConfigError("hydra.job.chdir=true: kjcm works in the folder in which it is started. Leave it out.")
-    require_known(cfg)
-    require_resolvable(cfg)
-    if SWEEP not in os.environ:
-        require_read(command.name, cfg, list(hydra.overrides.task), command.unread)
-
-
-def _require_multirun(command: Command, cfg: Any) -> None:
-    """Raise ConfigError if a single run is given what is of a multirun alone: it would go unheeded."""
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
-
-    from kjcm.config.overrides import word_key
-    from kjcm.errors import ConfigError
-
-    words = HydraConfig.get().overrides.task
-    if command.name in SWEPT and (of_sweep := [word for word in words if f"{word_key(word)}.".startswith("sweep.")]):
-        raise ConfigError(f"{some(of_sweep)}: this is a setting of multiruns: add -m, or leave it out.")
-    given = set(map(word_key, words))
-    swept = [str(key) for key in OmegaConf.select(HydraConfig.get().sweeper, "params") or () if key not in given]
-    if command.name in SWEPT and swept:
-        raise ConfigError(f"{', '.join(swept)}: the config sweeps over these keys. Add -m, or give each one value.")
-
-
-def _checked(arguments: list[str]) -> list[str]:
-    """Refuse a multirun that Hydra would take without a word, and that would go wrong."""
-    if not MULTIRUN & set(arguments):
-        return arguments
-    if any(word.partition("=")[0] in ("-c", "--cfg") for word in arguments):
-        print(
-            "kjcm: --cfg prints the config of one run and -m makes many; leave -m out and give each key one value, or list "
-            "the jobs with sweep.dry_run=true.",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    if any(word.lstrip("+").startswith("run_dir=") for word in arguments):
-        print("kjcm: run_dir names one run's folder and -m makes many; give runs=DIR instead.", file=sys.stderr)
-        sys.exit(2)
+def _require_one_start(arguments: list[str]) -> None:
+    """Raise ConfigError for a multirun that Hydra would accept but that would go wrong."""
     from kjcm.engine.device import one_of_several
 
-    if one_of_several():
-        print(
-            "kjcm: -m under torchrun or several Slurm tasks would have each process launch all jobs. Start the sweep in one "
-            "process: trainer.devices=N starts those of a job, hydra/launcher=submitit_slurm takes machines for each.",
-            file=sys.stderr,
+    if any(word.partition("=")[0] in ("-c", "--cfg") for word in arguments):
+        raise ConfigError(
+            "--cfg prints the config of one run, and -m starts many. Remove -m and give each key one value, or list the jobs "
+            "with sweep.dry_run=true."
         )
-        sys.exit(2)
-    return arguments
+    if any(word.lstrip("+").startswith("run_dir=") for word in arguments):
+        raise ConfigError("run_dir names one run's folder, and -m starts many runs. Set runs=DIR instead.")
+    if one_of_several():
+        raise ConfigError(
+            "With -m, each process of torchrun or Slurm would start all jobs. Start the sweep in one process: "
+            "trainer.devices=N gives a job several processes, hydra/launcher=submitit_slurm several machines."
+        )
 
 
 def _load(target: str) -> Callable[[Any], Any]:
-    module, function = target.split(":")
-    loaded: Callable[[Any], Any] = getattr(importlib.import_module(module), function)
+    loaded: Callable[[Any], Any] = resolve_name(target)
     return loaded
 
 

@@ -1,14 +1,19 @@
 """Keys that are in a command's config, for its groups or its experiments have them, and that the command does not read."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from kjcm.config.checks import require_known, require_resolvable
 from kjcm.config.overrides import word_key
-from kjcm.errors import CUT, SHOWN, ConfigError
+from kjcm.errors import CUT, SHOWN, ConfigError, some
 
 SWEEP = "KJCM_SWEEP"  # names the sweep of a job that is a command of its own; the sweep has checked its overrides
 
@@ -103,6 +108,38 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
 }  # fmt: skip
 
 
+def require_keys(command: str, cfg: DictConfig, own: Sequence[Unread] = ()) -> None:
+    """Check the keys of the config that Hydra runs a command with.
+
+    Args:
+        command: its name.
+        cfg: its composed config.
+        own: keys that a command outside kjcm does not read.
+
+    Raises:
+        ConfigError: a key is unknown, a reference has no value, or an override sets a key that the command does not read.
+    """
+    hydra = HydraConfig.get()
+    require_known(cast(DictConfig, hydra), "hydra.", beside="hydra.env")  # Hydra's own file adds it
+    if hydra.job.chdir:
+        raise ConfigError("hydra.job.chdir=true: kjcm works in the folder in which it is started. Leave it out.")
+    require_known(cfg)
+    require_resolvable(cfg)
+    if SWEEP not in os.environ:
+        require_read(command, cfg, list(hydra.overrides.task), own)
+
+
+def require_single() -> None:
+    """Raise ConfigError if the single run that Hydra runs sets what only a multirun reads."""
+    hydra = HydraConfig.get()
+    words = hydra.overrides.task
+    if of_sweep := [word for word in words if f"{word_key(word)}.".startswith("sweep.")]:
+        raise ConfigError(f"{some(of_sweep)}: this is a setting of multiruns: add -m, or leave it out.")
+    given = set(map(word_key, words))
+    if swept := [str(key) for key in OmegaConf.select(hydra.sweeper, "params") or () if key not in given]:
+        raise ConfigError(f"{', '.join(swept)}: the config sweeps over these keys. Add -m, or give each one value.")
+
+
 def require_read(command: str, cfg: DictConfig, overrides: Sequence[str], own: Sequence[Unread] = ()) -> None:
     """Raise ConfigError if an override sets a key that the command does not read.
 
@@ -155,8 +192,6 @@ def require_read_by_some(command: str, jobs: Mapping[Sequence[str], Mapping[str,
 @lru_cache(maxsize=1000)  # asked once for each of the table's entries
 def _set_by(override: str) -> tuple[str, ...]:
     """Return the keys to which an override gives a value, those within a mapping too; null takes a value away."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     key, value = word_key(override), OverridesParser.create().parse_override(override).value()
     waiting = [(key, value)]
     for own, node in waiting:
