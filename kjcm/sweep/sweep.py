@@ -1,18 +1,12 @@
 """A multirun that can be trusted: what is done is skipped, what fails is told of and kept, what is left goes on."""
 
 import logging
-import multiprocessing
-import os
-import signal
 import sys
-import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, configure_log
@@ -23,21 +17,19 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm.config.checks import check, require_known
 from kjcm.config.composition import resolved
 from kjcm.config.unread import require_read_by_some, unread_overrides
-from kjcm.errors import ConfigError, KjcmError, counted, first_line
-from kjcm.files import atomic, without_formulas, write_text
-from kjcm.runs.failures import Failure, failure_of
-from kjcm.runs.folder import LAUNCH
-from kjcm.runs.lease import is_held
+from kjcm.errors import ConfigError, KjcmError, counted
+from kjcm.files import atomic, without_formulas
+from kjcm.runs.failures import failure_of
 from kjcm.runs.listing import column_of, frame_of, ordered, validated
 from kjcm.runs.states import state_of
 from kjcm.runs.terminal import show
 from kjcm.survey.inputs import Config
 from kjcm.sweep.composer import Composer
-from kjcm.sweep.job import INTERRUPTED, SweptJob, this_process
+from kjcm.sweep.job import SweptJob, this_process
+from kjcm.sweep.launch import Launch
 from kjcm.sweep.plan import Job, say, tell_apart
 from kjcm.training.checkpoints import tidy_up
 from kjcm.training.run import folder_of
-from kjcm.training.signals import handled, leave
 
 ORDER = ("resumable", "new", "failed", "pruned", "finished", "running")  # what others work on comes last
 STOP = "stop"  # the file that tells jobs not yet begun that the sweep is to end
@@ -137,81 +129,9 @@ class Sweep:
         starts = starts or (self._retries and state in ("failed", "pruned"))
         return Job(number, words, config, folder, state, reason, starts=starts, unread=unread)
 
-    def launch(self, inner: Launcher, jobs: list[Job]) -> None:
-        """Run jobs, whatever becomes of the launcher's processes.
-
-        A launcher that breaks is given what it left: first the jobs that were under way, one by one, then the others. Jobs
-        that another launcher had, which was killed meanwhile, are launched at the end.
-
-        Raises:
-            Interrupted: a signal came; what was under way is saved.
-        """
-        for job in jobs:
-            job.mark = job.marked()
-        with _named_launch(), self._signals(inner) as asked:
-            self._launch(inner, jobs, asked)
-            if not asked and (orphans := [job for job in jobs if job.orphaned]):
-                log.warning("%d left to a process that is gone by now: launched again", len(orphans))
-                self._launch(inner, orphans, asked)
-            if asked:
-                leave(asked[0])
-
-    def _launch(self, inner: Launcher, jobs: Sequence[Job], asked: Sequence[int]) -> None:
-        while jobs and (error := self._broken(inner, jobs)) and not asked:
-            log.warning("the launcher broke (%s): what it left is launched again", type(error).__name__)
-            left = _left(jobs)
-            under_way = [job for job in left if job.folder and state_of(job.folder.path)[0] == "resumable"] or left
-            for job in under_way:
-                error = None if asked else self._broken(inner, [job])
-                if error and not asked and _left([job]):
-                    self._keep(job, _killed(error))
-            jobs = [job for job in left if job not in under_way]
-
-    def _broken(self, inner: Launcher, jobs: Sequence[Job]) -> Exception | None:
-        """Launch jobs and keep why they failed; return what the launcher itself raised."""
-        names = [f"job {job.number} of {len(self.jobs)}: {job.apart}".removesuffix(": ") for job in jobs]
-        first = jobs[0].number - 1  # Hydra counts from 0
-        self._names |= enumerate(names, first)
-        try:
-            with _every_job_awaited():
-                returns = inner.launch([job.words for job in jobs], first)
-        except Exception as error:  # a worker of joblib's was killed
-            return error
-        broken = None
-        for job, returned in zip(jobs, returns, strict=True):
-            try:
-                failure = returned.return_value
-            except Exception as error:  # a job of submitit's was killed
-                broken = error
-                continue
-            if failure is not None and failure.kind != INTERRUPTED:
-                self._keep(job, failure)
-        return broken
-
-    def _keep(self, job: Job, failure: Failure) -> None:
-        """Keep why a job failed, in its folder where that does not say so already and can be written."""
-        assert job.folder is not None
-        job.failure = failure
-        job.folder.keep_failure(job.config, job.words, failure)
-
-    @contextmanager
-    def _signals(self, inner: Launcher) -> Iterator[list[int]]:
-        """Obey signals at once; or, where jobs run in joblib's processes, pass them on and give them time to save."""
-        asked: list[int] = []
-
-        def handle(number: int, _: Any) -> None:
-            if type(inner).__name__ != "JoblibLauncher":
-                leave(number)
-            if asked and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            asked.append(number)
-            write_text(self._folder / STOP, "")
-            for child in multiprocessing.active_children() if number != signal.SIGINT else ():  # Ctrl-C goes to all
-                with suppress(OSError):
-                    os.kill(cast(int, child.pid), number)
-
-        with handled(handle):
-            yield asked
+    def launch(self, inner: Launcher, jobs: Sequence[Job]) -> None:
+        """Run jobs; see `Launch.run`."""
+        Launch(inner, self._names, len(self.jobs), self._folder / STOP).run(jobs)
 
     def end(self) -> int:
         """Show what became of all jobs, write it as jobs.csv into the sweep's folder, and return the exit code."""
@@ -241,54 +161,6 @@ class Sweep:
             log.info("the table as CSV: %s", self._folder / "jobs.csv")
         codes = [job.failure.exit_code for job in self.jobs if job.failure] + [2 for _ in invalid]
         return max([*codes, int(any(state not in ("finished", "running") for state in counts))])
-
-
-@contextmanager
-def _named_launch() -> Iterator[None]:
-    """Name the launch to the processes of its jobs: one that is started again goes on, overwrite=true or not."""
-    before = os.environ.get(LAUNCH)
-    os.environ[LAUNCH] = uuid.uuid4().hex
-    try:
-        yield
-    finally:
-        os.environ.pop(LAUNCH)
-        if before is not None:
-            os.environ[LAUNCH] = before
-
-
-@contextmanager
-def _every_job_awaited() -> Iterator[None]:
-    """Have submitit's launcher wait for every job: at the first that died it would leave the others queued or at work."""
-    try:
-        from submitit.core.core import Job as Submitted
-    except ImportError:  # submitit is an extra
-        yield
-        return
-    results = Submitted.results
-
-    def outcome(job: Any) -> list[Any]:
-        try:
-            return list(results(job))
-        except Exception as error:
-            return [JobReturn(_return_value=error, status=JobStatus.FAILED)]
-
-    Submitted.results = outcome  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        Submitted.results = results  # type: ignore[method-assign]
-
-
-def _killed(error: Exception) -> Failure:
-    """Return the failure of a job whose launcher broke when it ran it with others, and when it ran it alone."""
-    return Failure("killed", f"twice, the second time alone: {type(error).__name__}: {first_line(error)}")
-
-
-def _left(jobs: Sequence[Job]) -> list[Job]:
-    """Return the jobs that have not ended, when nobody works on any of them any more."""
-    while any(job.folder and is_held(job.folder.path) for job in jobs if not job.ended):
-        time.sleep(1)
-    return [job for job in jobs if not job.ended]
 
 
 class LedgerLauncher(Launcher):
