@@ -162,13 +162,16 @@ def _chosen(arguments: list[str]) -> Command:
 
 def run_command(command: Command, arguments: list[str], debug: bool = False) -> int:
     """Run `command` through Hydra and return the exit code; its errors have been shown."""
+    from unittest.mock import patch
+
     import hydra
+    from hydra._internal.hydra import Hydra
     from hydra.errors import HydraException
     from omegaconf import DictConfig
 
     from kjcm.config.checks import check
     from kjcm.config.composition import register
-    from kjcm.config.overrides import config_folder, for_hydra, words_of_shown
+    from kjcm.config.overrides import config_folder, for_hydra, mode_in, words_of_shown
     from kjcm.config.reference import command_help
     from kjcm.config.refusals import is_from_hydra, said
     from kjcm.config.unread import require_keys, require_single
@@ -207,17 +210,18 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
             return 0
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall not print and exit
         through_hydra = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)
-        if (shown := words_of_shown(words)) is not None:  # --cfg prints a config and runs no job that could check it
-            sys.argv = [before[0], *shown]
-            through_hydra(partial(kept, lambda cfg: require_keys(command.name, cfg, command.unread)))()
-            if any(codes):
-                return max(codes)
-        sys.argv = [before[0], *words]
-        run = through_hydra(partial(kept, work))
-        if command.name in SWEPT and multirun:
-            codes.append(_sweep(run, command.name, command.target, debug))
-        else:
-            run()
+        with patch.object(Hydra, "get_mode", mode_in):
+            if (shown := words_of_shown(words)) is not None:  # --cfg prints a config and runs no job that could check it
+                sys.argv = [before[0], *shown]
+                through_hydra(partial(kept, lambda cfg: require_keys(command.name, cfg, command.unread)))()
+                if any(codes):
+                    return max(codes)
+            sys.argv = [before[0], *words]
+            run = through_hydra(partial(kept, work))
+            if command.name in SWEPT and multirun:
+                codes.append(_sweep(run, command.name, command.target, debug))
+            else:
+                run()
     except ConfigError as error:
         print(f"{command}: {error}", file=sys.stderr, flush=True)
         codes.append(error.exit_code)

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
@@ -26,8 +27,9 @@ MOVED = {  # keys of earlier versions -> what to use now
 }
 
 
+@cache
 def register() -> None:
-    """Make the types (as `schema/...`) and the resolvers known to Hydra."""
+    """Make the types (as `schema/...`) and the resolvers known to Hydra, once a process."""
     store = ConfigStore.instance()
     for group, nodes in {"": COMMANDS, **GROUPS}.items():
         for name, node in nodes.items():

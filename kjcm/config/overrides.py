@@ -15,6 +15,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.config.commands import LOGGERS
@@ -74,6 +75,12 @@ def words_of_shown(words: Sequence[str]) -> list[str] | None:
         "hydra.mode=RUN",
         *(f"--config-{kind}={value}" for kind, value in places.items() if value),
     ]
+
+
+def mode_in(_: Any, config_name: str | None, overrides: Sequence[str]) -> RunMode | None:
+    """Stand in for `Hydra.get_mode`, which composes the whole config only to read the mode; kjcm sets it by overrides."""
+    given = [word.partition("=")[2] for word in overrides if word_key(word) == "hydra.mode"]
+    return RunMode.__members__.get(given[-1]) if given else None
 
 
 def is_flag(word: str) -> bool:
