@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from kjcm.ksco.classification import Classification, load_classification
+from tests import forking
 
 pytest_plugins = ("tests.report.fixtures",)  # of tests of the report and of the analysis below it
 
@@ -48,17 +50,20 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def kjcm(tmp_path: Path) -> Run:
-    """Run `python -m kjcm ...` in an empty folder, offline; expect exit code `code`."""
+    """Run `python -m kjcm ...` in an empty folder, offline; expect exit code `code`.
 
-    def run(*words: object, code: int = 0, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    `fresh` starts an interpreter, for what Python reads from its environment as it starts.
+    """
+
+    def run(
+        *words: object, code: int = 0, env: dict[str, str] | None = None, fresh: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         surroundings = {
             **os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "COLUMNS": "120",
             **(env or {}),
         }  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, "-m", "kjcm", *map(str, words)],
-            cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=600, check=False,
-        )  # fmt: skip
+        start = subprocess.Popen if fresh else forking.Forked
+        done = forking.run([sys.executable, "-m", "kjcm", *words], 600, start, cwd=tmp_path, env=surroundings)
         assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
@@ -102,20 +107,25 @@ def command(*words: object) -> int:
     return 0
 
 
+def trained_once(factory: pytest.TempPathFactory, name: str, *words: str) -> Path:
+    """Return a run of K-JCM that the first of all pytest processes to need it trains; none may write into it."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "made").exists():
+            assert command("train", *words, "experiment=k_jcm", f"run_dir={folder}/run", f"cache={folder}/cache") == 0
+            (folder / "made").touch()
+    return folder / "run"
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the twin; tests must not write into it."""
-    run = tmp_path_factory.mktemp("finished") / "run"
-    cache = tmp_path_factory.mktemp("cache")
-    assert command("train", *LEARNS, "experiment=k_jcm", f"run_dir={run}", f"cache={cache}") == 0
-    return run
+    return trained_once(tmp_path_factory, "finished", *LEARNS)
 
 
 @pytest.fixture(scope="session")
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that held half of its training rows back; tests must not write into it."""
-    run = tmp_path_factory.mktemp("calibrated") / "run"
-    cache = tmp_path_factory.mktemp("cache")
     words = (*LEARNS, "data.scale=0.04", "data.validation=0.5", "trainer.max_epochs=10")
-    assert command("train", *words, "experiment=k_jcm", f"run_dir={run}", f"cache={cache}") == 0
-    return run
+    return trained_once(tmp_path_factory, "calibrated", *words)

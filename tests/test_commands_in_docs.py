@@ -16,6 +16,8 @@ LITTLE = {
     "benchmarks.predict": ("rows=20",),
     "benchmarks.prepare": FEW_STEPS[:1],
 }
+# a sweep as the page has it is only listed; this much of it is run
+SEARCH = ("data.batch_size=128", "optim.lr=0.001,0.002")
 OWN = "# with your own files"  # the first line of a block whose files or devices the reader must have
 
 
@@ -23,6 +25,12 @@ def blocks(page: Path) -> list[list[str]]:
     """Return the lines of each sh block, continued lines joined."""
     found = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return [block.replace("\\\n", " ").splitlines() for block in found]
+
+
+def part_of(words: list[str]) -> list[str]:
+    """Return a multirun's words with two values of each key that has more."""
+    short = [",".join(word.split(",")[:2]) if re.fullmatch(r"[\w.]+=[^\[('\"]+", word) else word for word in words]
+    return [*short, *(SEARCH if "experiment=search" in words else ())]
 
 
 def arguments_of(line: str) -> list[str]:
@@ -52,6 +60,9 @@ def test_every_command_of_a_page_works(page: Path, here: Path, capfd: pytest.Cap
             small = [word for word in SMALL if trains or word.startswith("data.scale")]
             if block[0].startswith(OWN):
                 code = command(*words, *(["sweep.dry_run=true"] if "-m" in words else ["--cfg", "job"]))
+            elif trains and "-m" in words:
+                code = command(*words, *small, "sweep.dry_run=true")
+                code = code or command(*part_of(words), *small, "trainer.max_epochs=1")
             elif trains:
                 code = command(*words, *small, "trainer.max_epochs=1")
             elif name == "tune":

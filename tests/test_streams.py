@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forking
 from tests.conftest import ROOT, Run
 
 
@@ -14,7 +15,7 @@ def run_into(stdout: int, folder: Path, *words: str, stderr: int = subprocess.PI
     """Run a command whose standard output is an open file descriptor."""
     command = [sys.executable, "-m", "kjcm", *words]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=env, stdout=stdout, stderr=stderr, text=True, check=False)
+    return forking.run(command, 600, cwd=folder, env=env, stdout=stdout, stderr=stderr)
 
 
 @pytest.fixture
@@ -44,5 +45,5 @@ def test_a_full_device_is_reported_once_and_fails_no_work(tmp_path: Path) -> Non
 
 
 def test_hangul_works_in_a_locale_without_it(kjcm: Run, tmp_path: Path) -> None:
-    done = kjcm("prepare", "data.scale=0.02", "out=결과", env={"LC_ALL": "C", "PYTHONUTF8": "0"})
+    done = kjcm("prepare", "data.scale=0.02", "out=결과", env={"LC_ALL": "C", "PYTHONUTF8": "0"}, fresh=True)
     assert "cohort in 결과" in done.stdout and (tmp_path / "결과" / "cohort.json").is_file()

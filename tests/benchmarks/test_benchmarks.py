@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from benchmarks.command import reference
+from tests import forking
 from tests.conftest import FEW_STEPS, ROOT, command
 
 SCHEMA = json.loads((ROOT / "docs" / "schemas" / "bench.schema.json").read_text(encoding="utf-8"))
@@ -207,10 +207,10 @@ def test_the_page_has_the_reference_of_the_keys() -> None:
 
 
 def test_a_benchmark_is_a_program(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.prepare", "data.scale=0.02", "repeats=1", "--cfg", "job"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    words = ("data.scale=0.02", "repeats=1", "--cfg", "job")
+    surroundings = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = forking.run([sys.executable, "-m", "benchmarks.prepare", *words], 120, cwd=tmp_path, env=surroundings)
+    assert done.returncode == 0, done.stderr
     assert "scale: 0.02" in done.stdout and not list(tmp_path.iterdir())
 
 

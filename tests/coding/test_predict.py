@@ -1,7 +1,6 @@
 """`kjcm predict`: what it writes and decides, and what an error or a kill leaves."""
 
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from kjcm.triage.calibration import probabilities
 from kjcm.triage.logits import load_scored
 from kjcm.triage.managers import says_words
 from tests.conftest import ROOT, command
+from tests.forking import Forked
 
 
 @pytest.fixture
@@ -129,9 +129,7 @@ def test_a_killed_coding_goes_on_without_a_lost_or_doubled_row(finished: Path, h
         "precision=32-true",
     ]
     for kill in range(3):
-        child = subprocess.Popen(
-            [sys.executable, "-m", "kjcm", "predict", *words], env={**os.environ, "PYTHONPATH": str(ROOT)}
-        )
+        child = Forked([sys.executable, "-m", "kjcm", "predict", *words], env={**os.environ, "PYTHONPATH": str(ROOT)})
         while child.poll() is None and len(list(here.glob(".out.csv.parts/[0-9]*.npz"))) <= 10 * kill + 5:
             time.sleep(0.002)
         child.kill()

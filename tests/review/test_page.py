@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import ROOT, command
+from tests.forking import Forked
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which 
 
 @contextmanager
 def server(port: int, *words: object, host: str = "127.0.0.1") -> Iterator["subprocess.Popen[str]"]:
-    child = subprocess.Popen(
+    child = Forked(
         [sys.executable, "-m", "kjcm", "review", f"port={port}", f"host={host}", "who=kim", *map(str, words)], text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip

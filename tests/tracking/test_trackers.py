@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from kjcm.tracking import loggers, mlflow_run, trackio_run
 from kjcm.tracking.description import Description
 from kjcm.tracking.tracker import Tracker
 from tests.conftest import ROOT, SMALL, command
+from tests.forking import Forked
 from tests.tracking.offline import of_run
 
 ALL = ("csv", "tensorboard", "wandb", "mlflow", "trackio")
@@ -164,7 +164,7 @@ def test_jobs_that_begin_at_once_share_one_experiment(tmp_path: Path) -> None:
     children = []
     for number in range(4):
         (tmp_path / str(number) / "logs").mkdir(parents=True)
-        children.append(subprocess.Popen([sys.executable, "-c", program, tmp_path / str(number)], cwd=ROOT))
+        children.append(Forked([sys.executable, "-c", program, tmp_path / str(number)], cwd=ROOT))
     assert [child.wait(120) for child in children] == [0] * 4
     infos = [of_mlflow(tmp_path / str(number))[0].info for number in range(4)]
     assert len({info.experiment_id for info in infos}) == 1 and len({info.run_id for info in infos}) == 4

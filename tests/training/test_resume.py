@@ -16,9 +16,10 @@ import pandas as pd
 import pytest
 
 from tests.conftest import ROOT, SMALL, command
+from tests.forking import Forked
 
 WORDS = (
-    *SMALL, "trainer.max_epochs=4", "data.batch_size=32", "optim=adamw", "optim.lr=0.003", "schedule=linear",
+    *SMALL, "trainer.max_epochs=2", "data.batch_size=32", "optim=adamw", "optim.lr=0.003", "schedule=linear",
     "schedule.warmup=0.1", "data.validation=0.1", "callbacks=[early_stopping,ema]", "callbacks.early_stopping.patience=3",
     "trainer.flags.gradient_clip_val=1.0", "trainer.save_every=0",
     "trainer.keep_checkpoints=true",
@@ -30,7 +31,7 @@ TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.d
 def started(folder: Path, *words: str, apart: bool = False, **env: str) -> subprocess.Popen[str]:
     """Start a run; apart: in a process group of its own."""
     surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **env}
-    return subprocess.Popen(
+    return Forked(
         [sys.executable, "-m", "kjcm", "train", *WORDS, f"cache={folder.parent / 'cache'}", f"run_dir={folder}", *words],
         cwd=folder.parent, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=apart,

@@ -15,7 +15,17 @@ import yaml
 from jsonschema import validate
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
+from tests import forking
 from tests.conftest import LEARNS, ROOT, SMALL, Run, command
+
+# `torchrun --nproc-per-node 2 -m kjcm ...`, its processes forked instead of begun anew
+TORCHRUN = """
+import sys
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from kjcm.cli import main
+config = LaunchConfig(1, 1, 2, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0, start_method="fork")
+elastic_launch(config, main)(sys.argv[1:])
+"""
 
 
 def load(path: Path) -> Any:
@@ -262,13 +272,10 @@ def test_two_processes_in_a_sweep_learn_and_measure_what_one_does(tmp_path: Path
 def test_a_finished_run_under_torchrun_is_skipped_by_all_processes(tmp_path: Path) -> None:
     words = (*SMALL, "trainer.max_epochs=1", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",
              "trainer.num_workers=0", "trainer.precision=32-true", "run_dir=run")  # fmt: skip
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "kjcm", "train", *words]
     surroundings = {**os.environ, "PYTHONPATH": str(ROOT)}
     for said in ("results in", "finished already, skipped"):
-        done = subprocess.run(
-            start, cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=240, check=True
-        )
-        assert done.stdout.count(said) == 1, done.stdout
+        done = forking.run([sys.executable, "-c", TORCHRUN, "train", *words], 240, cwd=tmp_path, env=surroundings)
+        assert done.returncode == 0 and done.stdout.count(said) == 1, done.stdout + done.stderr
 
 
 def test_sweep_with_wandb_offline_logs_what_the_reports_say(here: Path) -> None:

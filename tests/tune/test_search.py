@@ -19,6 +19,7 @@ from kjcm.tune.search import DEFINITION, REASON, RUN, WORKER, Search, is_left, o
 from kjcm.tune.space import distributions_of
 from kjcm.tune.workers import worker
 from tests.conftest import ROOT
+from tests.forking import Forked
 
 SPACE = distributions_of({"x": {"low": 0.0, "high": 1.0}, "n": [1, 2, 3]})
 FEW = distributions_of({"n": [1, 2, 3], "m": [1, 2]})
@@ -52,7 +53,7 @@ def opened(folder: Path, own: str, storage: str | None = None, trials: int = 4, 
 
 
 def process(folder: Path, storage: str = "", trials: int = 4, stops: str = "") -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+    return Forked(
         [sys.executable, "-c", PROCESS, str(folder), storage, str(trials), stops],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,

@@ -26,6 +26,7 @@ from kjcm.survey.responses import Source, table_source
 from kjcm.survey.twin import synthetic_source
 from kjcm.tune.search import storage_of
 from tests.conftest import COLUMNS, ROOT, SMALL, command
+from tests.forking import Forked
 
 WORDS = (
     "tune", "experiment=k_jcm", *SMALL, "logger=none", "tune=none", "sampler=grid", "pruner=none",
@@ -219,7 +220,7 @@ def test_the_test_rows_are_never_read(here: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def started(folder: Path, *words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+    return Forked(
         [sys.executable, "-m", "kjcm", *WORDS, "trainer.save_every=0", *words], cwd=folder, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

@@ -1,0 +1,136 @@
+"""Start Python processes without the seconds of their imports: they are forked from one that has imported everything.
+
+`Forked` is a `subprocess.Popen` for `[sys.executable, "-m", MODULE, ...]` and `[sys.executable, "-c", CODE, ...]`. The
+process has its own pid, streams, environment, signals and exit code, and ends as any interpreter does.
+"""
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+HEAVY = (
+    "lightning.pytorch", "transformers", "torchmetrics", "sklearn.svm", "pandas", "pyarrow.parquet", "optuna", "kjcm.cli",
+    "kjcm.training.train", "kjcm.training.baseline", "kjcm.coding.predict", "kjcm.tune.tune", "kjcm.sweep.sweep",
+    "hydra.main", "kjcm.config.checks", "kjcm.config.help", "kjcm.config.overrides",
+)  # fmt: skip
+
+
+class Forked(subprocess.Popen):  # type: ignore[type-arg]
+    """A process that the server forks; the server tells its exit status through a socket."""
+
+    def _execute_child(
+        self, args: Sequence[Any], executable: Any, preexec_fn: Any, close_fds: Any, pass_fds: Any, cwd: Any, env: Any,
+        startupinfo: Any, creationflags: Any, shell: Any, p2cread: int, p2cwrite: int, c2pread: int, c2pwrite: int,
+        errread: int, errwrite: int, restore_signals: Any, gid: Any, gids: Any, uid: Any, umask: Any,
+        start_new_session: bool, *rest: Any,
+    ) -> None:  # fmt: skip
+        own, theirs = socket.socketpair()
+        request = {
+            "args": [str(one) for one in args[1:]], "cwd": str(cwd or Path.cwd()), "apart": start_new_session,
+            "env": {name: str(value) for name, value in (os.environ if env is None else env).items()},
+        }  # fmt: skip
+        streams = [file if file != -1 else number for number, file in enumerate((p2cread, c2pwrite, errwrite))]
+        socket.send_fds(server(), [json.dumps(request).encode()], [*streams, theirs.fileno()])
+        theirs.close()
+        self.status = own
+        self.pid = int(own.recv(32))
+        self._child_created = True
+        self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
+
+    def _try_wait(self, wait_flags: int) -> tuple[int, int]:
+        if wait_flags == os.WNOHANG and not select.select([self.status], [], [], 0)[0]:
+            return 0, 0
+        return self.pid, int(self.status.recv(32))
+
+    def _internal_poll(self, _deadstate: int | None = None) -> int | None:
+        if self.returncode is None and (ended := self._try_wait(os.WNOHANG))[0]:
+            self._handle_exitstatus(ended[1])
+        return self.returncode
+
+
+def run(
+    args: Sequence[Any], timeout: float, start: "type[subprocess.Popen[str]]" = Forked, **options: Any
+) -> "subprocess.CompletedProcess[str]":
+    """Do as `subprocess.run`, with text from pipes where no other streams are given."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start(list(map(str, args)), text=True, **{**pipes, **options}) as child:
+        try:
+            out, error = child.communicate(timeout=timeout)
+        except BaseException:
+            child.kill()
+            raise
+    return subprocess.CompletedProcess(args, child.returncode, out, error)
+
+
+@cache
+def server() -> socket.socket:
+    """Return the socket to this process's server, which ends with this process."""
+    own, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.forking", str(theirs.fileno())], pass_fds=[theirs.fileno()],
+        cwd=Path(__file__).resolve().parents[1], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    theirs.close()
+    atexit.register(lambda: (own.close(), child.wait()))
+    return own
+
+
+def next_request(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Fork a process for each request, report its end, and return the request in the forked process alone."""
+    children: dict[int, socket.socket] = {}
+    while True:
+        ready = select.select([control], [], [], 0.02 if children else None)[0]
+        while children and (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            with children.pop(ended[0]) as status:
+                status.send(str(ended[1]).encode())
+        if not ready:
+            continue
+        text, files, *_ = socket.recv_fds(control, 1 << 20, 4)
+        if not text:
+            sys.exit()
+        if not (pid := os.fork()):
+            return json.loads(text), files
+        children[pid] = socket.socket(fileno=files.pop())
+        children[pid].send(str(pid).encode())
+        for file in files:
+            os.close(file)
+
+
+def become(request: dict[str, Any], files: list[int]) -> None:
+    """Take the streams, folder and environment of a request and run its module or code as this process's main one."""
+    for number, file in enumerate(files[:3]):
+        os.dup2(file, number)
+    for file in files:
+        os.close(file)
+    if request["apart"]:
+        os.setsid()
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    sys.path[0] = request["cwd"]
+    kind, what, *words = request["args"]
+    if kind == "-m":
+        sys.argv = [what, *words]
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = ["-c", *words]
+        exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
+
+
+if __name__ == "__main__":
+    for module in HEAVY:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()
+    become(*next_request(socket.socket(fileno=int(sys.argv[1]))))
