@@ -60,9 +60,10 @@ def test_every_command_of_a_page_works(page: Path, here: Path, capfd: pytest.Cap
             small = [word for word in SMALL if trains or word.startswith("data.scale")]
             if block[0].startswith(OWN):
                 code = command(*words, *(["sweep.dry_run=true"] if "-m" in words else ["--cfg", "job"]))
-            elif trains and "-m" in words:
+            elif trains and "-m" in words and part_of(words) != words:
                 code = command(*words, *small, "sweep.dry_run=true")
-                code = code or command(*part_of(words), *small, "trainer.max_epochs=1")
+                if "sweep.dry_run=true" not in words:
+                    code = code or command(*part_of(words), *small, "trainer.max_epochs=1")
             elif trains:
                 code = command(*words, *small, "trainer.max_epochs=1")
             elif name == "tune":
