@@ -211,7 +211,8 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall not print and exit
         through_hydra = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)
         with patch.object(Hydra, "get_mode", mode_in):
-            if (shown := words_of_shown(words)) is not None:  # --cfg prints a config and runs no job that could check it
+            # --cfg prints a config and runs no job that could check it
+            if (shown := words_of_shown(words)) is not None:
                 sys.argv = [before[0], *shown]
                 through_hydra(partial(kept, lambda cfg: require_keys(command.name, cfg, command.unread)))()
                 if any(codes):

@@ -22,7 +22,7 @@ from typing import Any
 HEAVY = (
     "lightning.pytorch", "transformers", "torchmetrics", "sklearn.svm", "pandas", "pyarrow.parquet", "optuna", "kjcm.cli",
     "kjcm.training.train", "kjcm.training.baseline", "kjcm.coding.predict", "kjcm.tune.tune", "kjcm.sweep.sweep",
-    "hydra.main", "kjcm.config.checks", "kjcm.config.help", "kjcm.config.overrides",
+    "hydra.main", "kjcm.config.checks", "kjcm.config.reference", "kjcm.config.overrides",
 )  # fmt: skip
 
 
