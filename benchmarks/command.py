@@ -12,7 +12,6 @@ from kjcm.config import commands, composition
 from kjcm.config.key import MISSING, key
 from kjcm.config.overrides import config_folder
 from kjcm.config.reference import command_section
-from kjcm.config.survey import AugmentConfig, ClassificationConfig, DataConfig
 from kjcm.config.training import ModelConfig, PresetConfig, TokenizerConfig
 from kjcm.config.unread import Unread
 
@@ -58,12 +57,9 @@ class PredictConfig:
 
 
 @dataclass
-class PrepareConfig:
+class PrepareConfig(commands.SurveyConfig):
     """Time the way from survey file to tokens, with an empty cache and with a filled one."""
 
-    data: DataConfig = MISSING
-    augment: AugmentConfig = MISSING
-    classification: ClassificationConfig = MISSING
     tokenizer: TokenizerConfig = MISSING
     model: ModelConfig = MISSING
     preset: PresetConfig = MISSING

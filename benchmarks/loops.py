@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.command import TrainConfig
 from benchmarks.device import clear, peak_memory, wait
 from benchmarks.measuring import Measurement
 from kjcm.engine.device import on_gpu
 from kjcm.errors import ConfigError
-from kjcm.survey.inputs import Config
 from kjcm.training.fit import Prepared, module_for
 from kjcm.training.trainer import make_trainer
 
@@ -114,7 +114,7 @@ def plan_of(data: "TokenData", warmup: int, steps: int) -> Plan:
     return Plan(warmup, warmup + steps, rows, tokens.lengths[rows], size)
 
 
-def with_lightning(config: Config, prepared: Prepared, plan: Plan, profiler: Any = None) -> Measurement:
+def with_lightning(config: TrainConfig, prepared: Prepared, plan: Plan, profiler: Any = None) -> Measurement:
     """Train with kjcm's Trainer, module and data module on the engine of `prepared`; a profiler records the timed steps."""
     import lightning.pytorch as pl
 
@@ -136,14 +136,14 @@ def with_lightning(config: Config, prepared: Prepared, plan: Plan, profiler: Any
             trainer.should_stop = trainer.global_step >= plan.last
 
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(config["trainer"], folder=Path(folder), loggers=[], callbacks=[])
+        trainer = make_trainer(config.trainer, folder=Path(folder), loggers=[], callbacks=[])
         trainer.callbacks.append(Watch())  # type: ignore[attr-defined] # as an argument, a callback brings a checkpoint
         trainer.fit(module, datamodule=prepared.data)
     rows = np.concatenate([batch.cpu().numpy() for batch in seen])
     return clock.measurement(Learnt(rows, loss_of(encoder, prepared.data, plan.rows[:PROBE])))
 
 
-def with_trainer(name: str, config: Config, prepared: Prepared, plan: Plan) -> Measurement:
+def with_trainer(name: str, config: TrainConfig, prepared: Prepared, plan: Plan) -> Measurement:
     """Train with Hugging Face's Trainer: the config's learning rate, weight decay and clipping, else Trainer's defaults.
 
     Args:
@@ -158,7 +158,7 @@ def with_trainer(name: str, config: Config, prepared: Prepared, plan: Plan) -> M
     clock, encoder = _begin(config, prepared.encoder, plan)
     rows = OrderedRows(prepared.data, plan.rows)
     cross_entropy = torch.nn.functional.cross_entropy
-    options, optim = TRAINERS[name], config["optim"]
+    options, optim = TRAINERS[name], config.optim
 
     class Watch(TrainerCallback):
         """Record steps."""
@@ -174,10 +174,10 @@ def with_trainer(name: str, config: Config, prepared: Prepared, plan: Plan) -> M
             learning_rate=optim["lr"],
             lr_scheduler_type="constant",
             weight_decay=optim.get("weight_decay", 0.0),
-            max_grad_norm=config["trainer"]["flags"].get("gradient_clip_val") or 0.0,
-            seed=config["seeds"]["dropout"],
+            max_grad_norm=config.trainer.flags.get("gradient_clip_val") or 0.0,
+            seed=config.seeds.dropout,
             train_sampling_strategy="sequential",  # the rows are in order already
-            use_cpu=config["trainer"]["accelerator"] == "cpu",
+            use_cpu=config.trainer.accelerator == "cpu",
             label_names=["labels"],  # Trainer would drop them: the encoder has no such argument
             report_to="none",
             save_strategy="no",
@@ -226,14 +226,16 @@ class OrderedRows:
         return self.items[place]
 
 
-def _begin(config: Config, encoder: "FirstToken | MeanPooled", plan: Plan) -> "tuple[Clock, FirstToken | MeanPooled]":
+def _begin(
+    config: TrainConfig, encoder: "FirstToken | MeanPooled", plan: Plan
+) -> "tuple[Clock, FirstToken | MeanPooled]":
     """Return a running clock and a copy of the untrained encoder; clear what the loop before left on the device."""
     import torch
 
     torch.use_deterministic_algorithms(False)  # Lightning's Trainer sets it for the whole process
-    gpu = on_gpu(config["trainer"]["accelerator"])
+    gpu = on_gpu(config.trainer.accelerator)
     clear(gpu)
-    torch.manual_seed(config["seeds"]["dropout"])
+    torch.manual_seed(config.seeds.dropout)
     return Clock(plan, gpu, time.perf_counter()), copy.deepcopy(encoder)
 
 

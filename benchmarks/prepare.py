@@ -3,17 +3,17 @@
 import importlib
 import tempfile
 import time
-from pathlib import Path
+from dataclasses import asdict
 
 import numpy as np
 from omegaconf import DictConfig
 
+from benchmarks.command import PrepareConfig
 from benchmarks.device import machine
 from benchmarks.measuring import Measured, Measurement, alternate
 from benchmarks.result import Benchmark, Comparison, file_to_write, write
-from kjcm.config.composition import resolved
+from kjcm.config.composition import typed
 from kjcm.errors import counted
-from kjcm.survey.inputs import Config
 from kjcm.survey.rows import rows_of
 from kjcm.training.train import tokens_of
 
@@ -39,25 +39,25 @@ def measure(cfg: DictConfig) -> None:
     Raises:
         KjcmError: the input is not usable, or `out` contains a benchmark.
     """
-    config = resolved(cfg)
-    file = file_to_write(config["out"], config["overwrite"])
+    config = typed(cfg, PrepareConfig)
+    file = file_to_write(config.out, config.overwrite)
     for library in LIBRARIES:
         importlib.import_module(library)
     measured_on = machine(gpu=False)
     with tempfile.TemporaryDirectory() as folder:
-        caches: list[Path] = []
+        caches: list[str] = []
 
         def cold() -> Measurement:
-            caches.append(Path(folder) / str(len(caches)))
+            caches.append(f"{folder}/{len(caches)}")
             return _prepared(config, caches[-1])
 
-        measured = alternate({"cold": cold, "warm": lambda: _prepared(config, caches[-1])}, config["repeats"])
+        measured = alternate({"cold": cold, "warm": lambda: _prepared(config, caches[-1])}, config.repeats)
     rows = measured["cold"][0].rows
     benchmark = Benchmark(
         name="prepare",
-        compared=f"benchmarks.prepare: survey file to tokens, {rows:,} rows, {counted(config['repeats'], 'repeat')}",
-        synthetic=config["data"]["source"] == "synthetic",
-        config=config,
+        compared=f"benchmarks.prepare: survey file to tokens, {rows:,} rows, {counted(config.repeats, 'repeat')}",
+        synthetic=config.data.source == "synthetic",
+        config=asdict(config),
         machine=measured_on,
         sides=ABOUT,
         measured=measured,
@@ -66,11 +66,10 @@ def measure(cfg: DictConfig) -> None:
     write(file, benchmark)
 
 
-def _prepared(config: Config, cache: Path) -> Measurement:
+def _prepared(config: PrepareConfig, cache: str) -> Measurement:
     begin = time.perf_counter()
-    whole = {**config, "cache": str(cache)}
-    rows = rows_of(whole, test=True)
-    _, tokens = tokens_of(whole, rows)
+    rows = rows_of(config, test=True, cache=cache)
+    _, tokens = tokens_of(config.tokenizer, config.model, cache, rows)
     seconds = time.perf_counter() - begin
     return Measurement(
         seconds=seconds,

@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.command import TrainConfig
 from benchmarks.loops import Plan, with_lightning
 from kjcm.engine.device import on_gpu, resolve_precision
-from kjcm.survey.inputs import Config
 from kjcm.training.fit import Prepared, module_for
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ CAST = 6  # bytes per weight of a layer: read float32, write half precision
 COPIED = 1 << 26  # floats to copy: more than any cache holds
 
 
-def profile(config: Config, prepared: Prepared, plan: Plan) -> dict[str, Any]:
+def profile(config: TrainConfig, prepared: Prepared, plan: Plan) -> dict[str, Any]:
     """Run the plan's steps once more under torch.profiler; return bench.json's `profile`."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it logs its start and stop
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler_of
 
-    gpu = on_gpu(config["trainer"]["accelerator"])
+    gpu = on_gpu(config.trainer.accelerator)
     profiler = profiler_of(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])])
     found = with_lightning(config, prepared, plan, profiler)
     steps = plan.last - plan.warmup
@@ -61,7 +61,7 @@ def _operations(profiler: Any, steps: int, gpu: bool) -> list[dict[str, Any]]:
     ]
 
 
-def floor(config: Config, prepared: Prepared, plan: Plan) -> dict[str, float]:
+def floor(config: TrainConfig, prepared: Prepared, plan: Plan) -> dict[str, float]:
     """Return a step's least time: its arithmetic and its optimiser's memory traffic at the best rates measured here.
 
     `torch.utils.flop_counter` counts the matrix products and attention of one batch. The rate of arithmetic is the best of
@@ -69,7 +69,7 @@ def floor(config: Config, prepared: Prepared, plan: Plan) -> dict[str, float]:
     """
     import torch
 
-    accelerator, precision = config["trainer"]["accelerator"], config["trainer"]["precision"]
+    accelerator, precision = config.trainer.accelerator, config.trainer.precision
     gpu, precision = on_gpu(accelerator), resolve_precision(precision, accelerator)
     device = torch.device("cuda" if gpu else "cpu")
     kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision, torch.float32)
@@ -95,7 +95,7 @@ def floor(config: Config, prepared: Prepared, plan: Plan) -> dict[str, float]:
     }
 
 
-def _multiplications(config: Config, prepared: Prepared, rows: Any) -> int:
+def _multiplications(config: TrainConfig, prepared: Prepared, rows: Any) -> int:
     """Count the floating-point operations of a batch's matrix products and attention, forwards and backwards."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel

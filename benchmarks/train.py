@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from statistics import median
 from typing import Any
@@ -9,16 +10,15 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from benchmarks.command import ALTERNATIVES
+from benchmarks.command import ALTERNATIVES, TrainConfig
 from benchmarks.device import machine
 from benchmarks.loops import TRAINERS, Plan, plan_of, with_lightning, with_trainer
 from benchmarks.measuring import Measured, Measurement, alternate
 from benchmarks.profile import profile
 from benchmarks.result import Benchmark, Comparison, file_to_write, write
-from kjcm.config.composition import resolved
+from kjcm.config.composition import typed
 from kjcm.engine.device import on_gpu, require_device, resolve_precision
 from kjcm.errors import ConfigError, KjcmError, counted, some
-from kjcm.survey.inputs import Config
 from kjcm.survey.rows import rows_of
 from kjcm.training.train import prepared_for
 
@@ -38,36 +38,36 @@ def measure(cfg: DictConfig) -> None:
     Raises:
         KjcmError: an input or the device is not usable, or `out` contains a benchmark.
     """
-    config = resolved(cfg)
-    file, names = file_to_write(config["out"], config["overwrite"]), _alternatives(config)
+    config = typed(cfg, TrainConfig)
+    file, names = file_to_write(config.out, config.overwrite), _alternatives(config)
     _require_comparable(config, names)
     _adapt(config)
-    accelerator = config["trainer"]["accelerator"]
+    accelerator = config.trainer.accelerator
     require_device("trainer.accelerator", accelerator)
     measured_on = machine(on_gpu(accelerator))
-    rows = rows_of(config, test=False)
+    rows = rows_of(config, test=False, cache=config.cache)
     ours = prepared_for(config, rows)
-    plain = prepared_for({**config, "engine": {**config["engine"], "name": "reference"}}, rows)
-    plan = plan_of(ours.data, config["warmup"], config["steps"])
+    plain = prepared_for(replace(config, engine=replace(config.engine, name="reference")), rows)
+    plan = plan_of(ours.data, config.warmup, config.steps)
     sides: dict[str, Callable[[], Measurement]] = {"kjcm": partial(with_lightning, config, ours, plan)}
     for name in names:
         loop = with_lightning if name == "lightning" else partial(with_trainer, name)
         sides[name] = partial(loop, config, plain, plan)
-    measured = alternate(sides, config["repeats"])
-    precision = resolve_precision(config["trainer"]["precision"], accelerator)
+    measured = alternate(sides, config.repeats)
+    precision = resolve_precision(config.trainer.precision, accelerator)
     about = {"kjcm": f"kjcm train, engine {ours.engine.name}, {precision}"}
     if not ours.engine.attention_dropout:  # the alternatives apply the dropout of the model's configuration
         about["kjcm"] += ", without dropout of attention weights"
     profiled = None
-    if config["profile"]:
-        few = plan_of(ours.data, config["warmup"], min(config["steps"], PROFILED))
+    if config.profile:
+        few = plan_of(ours.data, config.warmup, min(config.steps, PROFILED))
         profiled = profile(config, ours, few)
     benchmark = Benchmark(
         name="train",
         compared=f"benchmarks.train: {plan.last - plan.warmup} steps of {plan.batch_size} rows, "
-        f"{plan.lengths.mean():.1f} tokens per row, {counted(config['repeats'], 'repeat')}",
+        f"{plan.lengths.mean():.1f} tokens per row, {counted(config.repeats, 'repeat')}",
         synthetic=rows.cohort.synthetic,
-        config=config,
+        config=asdict(config),
         machine=measured_on,
         sides=about | {name: ABOUT[name].format(precision=precision) for name in names},
         measured=measured,
@@ -77,15 +77,15 @@ def measure(cfg: DictConfig) -> None:
     write(file, benchmark)
 
 
-def _alternatives(config: Config) -> list[str]:
+def _alternatives(config: TrainConfig) -> list[str]:
     """Return the alternatives to measure.
 
     Raises:
         KjcmError: Hugging Face's Trainer is among them, and accelerate is not installed.
     """
-    names = config["alternatives"]
+    names = config.alternatives
     if names is None:
-        gpu = on_gpu(config["trainer"]["accelerator"])
+        gpu = on_gpu(config.trainer.accelerator)
         names = [name for name in ALTERNATIVES if name != "trainer_compiled" or gpu]
     if set(names) & set(TRAINERS) and importlib.util.find_spec("accelerate") is None:
         raise KjcmError(
@@ -94,14 +94,14 @@ def _alternatives(config: Config) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _require_comparable(config: Config, names: list[str]) -> None:
+def _require_comparable(config: TrainConfig, names: list[str]) -> None:
     """Raise ConfigError if the config sets training options that Hugging Face's Trainer lacks."""
-    loss, optim, flags = config["loss"]["_target_"], config["optim"], config["trainer"]["flags"]
+    loss, optim, flags = config.loss["_target_"], config.optim, config.trainer.flags
     ours = {
         f"loss._target_={loss}": loss != "kjcm.model.losses.CrossEntropy",
         f"optim._target_={optim['_target_']}": optim["_target_"] not in ("torch.optim.Adam", "torch.optim.AdamW"),
         **{f"optim.{name}": True for name in optim if name not in ("_target_", "lr", "weight_decay")},
-        **{f"param_groups.{name}": value != PLAIN_GROUPS[name] for name, value in config["param_groups"].items()},
+        **{f"param_groups.{name}": value != PLAIN_GROUPS[name] for name, value in vars(config.param_groups).items()},
         **{f"trainer.flags.{name}": name != "gradient_clip_val" for name in flags},
     }
     if (own := [key for key, differs in ours.items() if differs]) and set(names) & set(TRAINERS):
@@ -111,7 +111,7 @@ def _require_comparable(config: Config, names: list[str]) -> None:
         )
 
 
-def _adapt(config: Config) -> None:
+def _adapt(config: TrainConfig) -> None:
     """Set a constant learning rate and no progress bar for every loop.
 
     Raises:
@@ -119,11 +119,9 @@ def _adapt(config: Config) -> None:
     """
     import torch
 
-    config["schedule"] = {"_target_": "kjcm.engine.schedules.Constant"}  # a few steps are no whole schedule
-    config["trainer"] |= {"progress": False}
-    if config["trainer"]["devices"] != 1 or (
-        on_gpu(config["trainer"]["accelerator"]) and torch.cuda.device_count() > 1
-    ):
+    config.schedule = {"_target_": "kjcm.engine.schedules.Constant"}  # a few steps are no whole schedule
+    config.trainer.progress = False
+    if config.trainer.devices != 1 or (on_gpu(config.trainer.accelerator) and torch.cuda.device_count() > 1):
         raise ConfigError(
             "benchmarks.train measures one device, but Hugging Face's Trainer uses every visible one. Set "
             "trainer.devices=1, and CUDA_VISIBLE_DEVICES=0 on a machine with several GPUs."

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -116,6 +117,19 @@ def trained_once(factory: pytest.TempPathFactory, name: str, *words: str) -> Pat
             assert command("train", *words, "experiment=k_jcm", f"run_dir={folder}/run", f"cache={folder}/cache") == 0
             (folder / "made").touch()
     return folder / "run"
+
+
+def config_of(command: str, *overrides: str) -> Any:
+    """Return a command's config as an object of its dataclass."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from kjcm.config.composition import register
+    from kjcm.config.overrides import config_folder
+
+    register()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return OmegaConf.to_object(compose(command, [*overrides]))
 
 
 @pytest.fixture(scope="session")

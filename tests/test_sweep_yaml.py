@@ -11,7 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from kjcm.config.checks import check
-from kjcm.config.composition import register, resolved
+from kjcm.config.commands import TrainConfig
+from kjcm.config.composition import register, typed
 from kjcm.training.run import folder_of
 from tests.conftest import ROOT
 
@@ -27,41 +28,40 @@ def combinations() -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def composed() -> list[dict[str, Any]]:
+def composed() -> list[TrainConfig]:
     register()
     found = []
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for words in combinations():
             cfg = compose("train", words)
             check(cfg)
-            found.append(resolved(cfg))
+            found.append(typed(cfg, TrainConfig))
     return found
 
 
 def test_every_combination_is_a_run_of_its_own_that_is_judged_by_validation_rows(
-    composed: list[dict[str, Any]],
+    composed: list[TrainConfig],
 ) -> None:
     assert len(composed) == 18
     assert len({folder_of(config).identity.hash for config in composed}) == 18
     for config in composed:
-        assert config["data"]["validation"] > 0 and not config["evaluate"] and list(config["logger"]) == ["wandb"]
+        assert config.data.validation > 0 and not config.evaluate and list(config.logger) == ["wandb"]
     assert SWEEP["metric"]["name"].removeprefix("val_") == "f1_weighted"
 
 
-def test_it_is_the_search_of_the_experiment(composed: list[dict[str, Any]]) -> None:
+def test_it_is_the_search_of_the_experiment(composed: list[TrainConfig]) -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("train", ["experiment=search"], return_hydra_config=True)
         params: Any = OmegaConf.to_container(cfg.hydra.sweeper.params, resolve=True)
         words = OverridesParser.create().parse_overrides([f"{key}={values}" for key, values in params.items()])
         (jobs,) = BasicSweeper.split_arguments(words, None)
-        search = [resolved(compose("train", ["experiment=search", *job])) for job in jobs]
-    searched = ("data.batch_size", "optim.lr", "trainer.max_epochs")
+        search = [typed(compose("train", ["experiment=search", *job]), TrainConfig) for job in jobs]
 
-    def values(config: dict[str, Any]) -> tuple[Any, ...]:
-        return tuple(OmegaConf.select(OmegaConf.create(config), key) for key in searched)
+    def values(config: TrainConfig) -> tuple[Any, ...]:
+        return config.data.batch_size, config.optim["lr"], config.trainer.max_epochs
 
     assert sorted(map(values, composed)) == sorted(map(values, search))
-    assert {config["data"]["validation"] for config in composed} == {config["data"]["validation"] for config in search}
+    assert {config.data.validation for config in composed} == {config.data.validation for config in search}
 
 
 def test_the_command_is_kjcm_train() -> None:

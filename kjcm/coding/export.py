@@ -17,12 +17,13 @@ from kjcm.config.coding import ExportConfig
 from kjcm.config.composition import typed
 from kjcm.errors import KjcmError
 from kjcm.files import digest, require_file, write_json
+from kjcm.ksco.classification import load_classification
 from kjcm.read.options import read_options
 from kjcm.runs.contents import recorded_data, run_config
 from kjcm.runs.held_out import CALIBRATION
 from kjcm.runs.model_card import CARD
 from kjcm.runs.model_folder import finished_run, load_model, load_settings
-from kjcm.survey.inputs import classification_of, cohort_of
+from kjcm.survey.inputs import cohort_of
 
 MODEL, NOTE = "model.onnx", "export.json"
 COPIED = (
@@ -90,13 +91,13 @@ def _texts(config: ExportConfig, run: Path) -> list[str]:
         KjcmError: there are none, or the run's files are missing.
     """
     settings = load_settings(run / "model")
-    options = read_options(vars(config), "", [config.input], settings.columns)
+    options = read_options(config, "", [config.input], settings.columns)
     if config.input is not None:
         texts = first_texts(require_file(config.input, "input file"), config.rows, settings, options)
     else:
-        trained = recorded_data(run, run_config(run))
+        data, classification = recorded_data(run, run_config(run))
         try:
-            cohort = cohort_of(trained["data"], classification_of(trained))
+            cohort = cohort_of(data, load_classification(**vars(classification)))
         except KjcmError as error:
             raise KjcmError(f"{error} Or set input=FILE to a file of texts to check.") from None
         sides = (cohort.side(side)["text"].tolist() for side in ("test", "validation", "train"))

@@ -106,7 +106,7 @@ def _code(
     parts: Parts,
 ) -> dict[str, Any]:
     """Write the coded file and return its record."""
-    options = read_options(vars(config), "", [source], columns)
+    options = read_options(config, "", [source], columns)
     labels = value_labels(source, options)
     basis = basis_of(Options(**vars(config.triage)), run, settings)
     triage = basis.triage()

@@ -24,15 +24,21 @@ from kjcm.config.training import (
 
 
 @dataclass
-class PrepareConfig:
+class SurveyConfig:
+    """The keys of the commands that build a cohort."""
+
+    data: DataConfig = MISSING
+    augment: AugmentConfig = MISSING
+    classification: ClassificationConfig = MISSING
+
+
+@dataclass
+class PrepareConfig(SurveyConfig):
     """Build the cohort alone: cohort.json, cohort.parquet, left.csv and to_resolve.csv.
 
     Augmentation adds augmented.csv, and the synthetic twin its raw files in twin/.
     """
 
-    data: DataConfig = MISSING
-    augment: AugmentConfig = MISSING
-    classification: ClassificationConfig = MISSING
     preset: PresetConfig = MISSING
     name: str = key("Name that experiments set; `prepare` does not use it.")
     out: str = key("Folder to write.", path=True)
@@ -40,12 +46,9 @@ class PrepareConfig:
 
 
 @dataclass
-class RunConfig:
+class RunConfig(SurveyConfig):
     """The keys of the commands that fill a run folder."""
 
-    data: DataConfig = MISSING
-    augment: AugmentConfig = MISSING
-    classification: ClassificationConfig = MISSING
     preset: PresetConfig = key("", identity="where")
     sweep: SweepConfig = key("", identity="where")
     name: str = key("Folder in `runs` and the experiment's name in report.json; experiments set it.", identity="where")

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -52,12 +52,6 @@ def without_hydra(cfg: DictConfig) -> DictConfig:
     with open_dict(own):
         del own["hydra"]
     return own
-
-
-def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """Return a config as plain values."""
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    return config
 
 
 def typed(cfg: DictConfig, kind: type[Keys]) -> Keys:

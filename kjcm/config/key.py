@@ -1,13 +1,15 @@
 """A config key: a dataclass field with its type, its help, the values it allows, and its part in a run's identity."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 MISSING: Any = "???"  # OmegaConf's mark of a key without a value: conf/ has the values
 GUARD = 10**5  # a limit from here on only catches absurd numbers, so the reference leaves it out
 TYPES = {str: "text", int: "int", float: "float", bool: "bool", Any: "any", NoneType: "null"}
+
+Node = TypeVar("Node")
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,13 @@ def keys_of(kind: type, lead: str = "", without: Sequence[str] = ()) -> Iterator
                 yield from keys_of(hint, f"{name}.")  # type: ignore[arg-type]
         elif one.name in keys and one.name not in without:
             yield name, hint, keys[one.name]
+
+
+def recorded(kind: type[Node], values: Mapping[str, Any]) -> Node:
+    """Return a recorded node as an object of its dataclass; keys that an older run's node lacks are None."""
+    hints = get_type_hints(kind)
+    nodes = {name for name, hint in hints.items() if is_dataclass(hint)}
+    return kind(**{name: recorded(hints[name], values[name]) if name in nodes else values.get(name) for name in hints})
 
 
 def type_name(hint: Any) -> str:

@@ -4,8 +4,8 @@ import codecs
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from kjcm.config.survey import FileOptions
 from kjcm.errors import ConfigError
 
 TEXT, EXCEL, LABELLED = (".csv", ".tsv", ".txt"), (".xlsx",), (".sav", ".zsav", ".dta")
@@ -39,15 +39,15 @@ PLAIN = ReadOptions()
 
 
 def read_options(
-    node: Mapping[str, Any], keys: str, files: Iterable[str | Path | None], columns: Mapping[str, str | None]
+    given: FileOptions, keys: str, files: Iterable[str | Path | None], columns: Mapping[str, str | None]
 ) -> ReadOptions:
-    """Return the options of a config node for files with these columns (role -> name).
+    """Return the options for files with these columns (role -> name).
 
     Raises:
         ConfigError: the encoding is unknown, or a key fits none of the files' kinds.
     """
     options = ReadOptions(
-        **{name: node.get(name) for name in KINDS}, keys=keys, wanted=tuple(filter(None, columns.values()))
+        **{name: getattr(given, name) for name in KINDS}, keys=keys, wanted=tuple(filter(None, columns.values()))
     )
     suffixes = {Path(file).suffix.lower() for file in files if file}
     for name, kinds in KINDS.items():

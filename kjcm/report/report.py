@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from kjcm.analysis.content import Table
 from kjcm.analysis.experiments import folder
 from kjcm.analysis.models import load_models, path_word
 from kjcm.analysis.selection import Run, choose_anchor, find_runs, select, study_hash
 from kjcm.analysis.study import MAIN, Study
+from kjcm.config.commands import ReportConfig
+from kjcm.config.composition import typed
 from kjcm.config.overrides import word_key
 from kjcm.errors import KjcmError, counted, first_line
 from kjcm.ksco.classification import load_classification
@@ -21,7 +23,7 @@ from kjcm.report.paper import counts_of_verdicts
 from kjcm.runs.contents import recorded_data
 from kjcm.runs.results import SYNTHETIC_REMARK
 from kjcm.shell import command_line
-from kjcm.survey.inputs import Config, classification_of, cohort_of
+from kjcm.survey.inputs import cohort_of
 
 OF_A_PAGE = ("runs", "like", "only", "texts", "replicates", "bootstrap_seed")  # keys that change a page
 
@@ -36,11 +38,10 @@ def report(cfg: DictConfig) -> None:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    build_report(config, list(HydraConfig.get().overrides.task))
+    build_report(typed(cfg, ReportConfig), list(HydraConfig.get().overrides.task))
 
 
-def build_report(config: Config, words: Sequence[str]) -> None:
+def build_report(config: ReportConfig, words: Sequence[str]) -> None:
     """Read the runs, build the report, and log what it contains.
 
     Args:
@@ -50,11 +51,11 @@ def build_report(config: Config, words: Sequence[str]) -> None:
     for package in ("fontTools", "matplotlib"):
         logging.getLogger(package).setLevel(logging.WARNING)  # they log every table of a font
     study = read_study(config)
-    out = Path(config["out"])
+    out = Path(config.out)
     own = study_hash(study.anchor.config, study.anchor.inputs)
-    require_free(out, own, config["overwrite"], config["only"])
-    judged = _judged(config["review"], out)
-    whole = build(study, out, own, config["only"], judged, _command(words, judged))
+    require_free(out, own, config.overwrite, config.only)
+    judged = _judged(config.review, out)
+    whole = build(study, out, own, config.only, judged, _command(words, judged))
     _show(study, whole, out)
 
 
@@ -66,16 +67,16 @@ def _command(words: Sequence[str], judged: Path | None) -> str:
     return command_line(["kjcm", "report", *own])
 
 
-def read_study(config: Config) -> Study:
+def read_study(config: ReportConfig) -> Study:
     """Return the study of the runs under `runs`.
 
     Raises:
         KjcmError: there is no run, or there are runs of several settings and no `like`.
     """
-    runs_folder = Path(config["runs"])
+    runs_folder = Path(config.runs)
     models = load_models(folder() / "models.yaml")
     found, others = find_runs(runs_folder)
-    anchor = choose_anchor(found, models, config["like"], others)
+    anchor = choose_anchor(found, models, config.like, others)
     chosen, listed = select(found, models, anchor)
     return Study(
         models=models,
@@ -84,9 +85,9 @@ def read_study(config: Config) -> Study:
         listed=(*listed, *others),
         classification=load_classification(anchor.config["classification"]["name"]),
         folder=runs_folder,
-        texts=_texts(chosen.get(MAIN, (anchor,))[0], config["texts"]),
-        replicates=config["replicates"],
-        bootstrap_seed=config["bootstrap_seed"],
+        texts=_texts(chosen.get(MAIN, (anchor,))[0], config.texts),
+        replicates=config.replicates,
+        bootstrap_seed=config.bootstrap_seed,
     )
 
 
@@ -98,11 +99,11 @@ def _texts(run: Run, wanted: bool) -> pd.DataFrame | None:
     """
     if not (wanted or run.report["synthetic"]):
         return None
-    config = recorded_data(run.path, dict(run.config))
+    data, classification = recorded_data(run.path, run.config)
     own = run.report["synthetic"]
     remedy = "The twin has changed: retrain." if own else "Restore them, or leave texts=false."
     try:
-        cohort = cohort_of(config["data"], classification_of(config))
+        cohort = cohort_of(data, load_classification(**vars(classification)))
     except KjcmError as error:
         raise KjcmError(f"The report reads the texts of {run.path} again from its data: {first_line(error)}") from None
     if cohort.cohort_hash != run.hashes["cohort"]:

@@ -2,17 +2,17 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from kjcm.analysis.experiments import folder
 from kjcm.analysis.models import Model, load_models, path_word, words_for
 from kjcm.analysis.selection import study_hash
 from kjcm.config.checks import check
-from kjcm.config.commands import ReproduceConfig, TrainConfig
-from kjcm.config.composition import without_hydra
+from kjcm.config.commands import ReportConfig, Reporting, ReproduceConfig, RunConfig, TrainConfig
+from kjcm.config.composition import typed, without_hydra
 from kjcm.config.overrides import quoted, word_key
 from kjcm.engine.device import global_rank
 from kjcm.errors import ConfigError, KjcmError, some
@@ -22,7 +22,7 @@ from kjcm.report.report import build_report
 from kjcm.runs.failures import tell
 from kjcm.runs.folder import default_path, identity_of
 from kjcm.shell import command_line
-from kjcm.survey.inputs import Config, input_digests
+from kjcm.survey.inputs import input_digests
 
 OWN = {field.name for field in fields(ReproduceConfig)} - {field.name for field in fields(TrainConfig)}
 CHOSEN = ("experiment", "name", "run_dir", "evaluate")  # keys that each model sets itself
@@ -40,20 +40,21 @@ def reproduce(cfg: DictConfig) -> None:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    config = typed(cfg, ReproduceConfig)
     words = list(HydraConfig.get().overrides.task)
     models = load_models(folder() / "models.yaml")
     base = _base_words(words)
     chosen = _chosen(config, models, base)
     # checked before the training, because the report would refuse it afterwards
-    if config["review"] is not None:
-        read_verdicts(Path(config["review"]).expanduser())
-    require_free(Path(config["out"]), study_hash(config, input_digests(config)), config["overwrite"], config["only"])
+    if config.review is not None:
+        read_verdicts(Path(config.review).expanduser())
+    plain = asdict(config)
+    require_free(Path(config.out), study_hash(plain, input_digests(plain)), config.overwrite, config.only)
     failed: list[str] = []
     for model in chosen:
         if model.command == "baseline" and global_rank() != 0:  # a baseline runs in one process
             continue
-        for seed in range(config["seed"], config["seed"] + (config["repeats"] if model.command == "train" else 1)):
+        for seed in range(config.seed, config.seed + (config.repeats if model.command == "train" else 1)):
             try:
                 _train(model, base, seed, config)
             except Exception as error:  # any error leaves the other models trainable
@@ -61,22 +62,26 @@ def reproduce(cfg: DictConfig) -> None:
                 failed.append(f"{model.label}, seed {seed}")
     if global_rank() != 0:  # other ranks of a distributed training
         return
-    paths = (
-        _composed(model, base, config["seed"], config)[1] for model in _able(models, config["data"]["source"], base)
-    )
+    paths = (_composed(model, base, config.seed, config)[1] for model in _able(models, config.data.source, base))
     like = next((str(path) for path in paths if (path / "DONE").is_file()), None)
     if like or not failed:  # if all failed, `runs` contains at most other studies
         given = [word for word in words if word_key(word) != "like"]
-        build_report({**config, "like": like}, [*given, *([f"like={path_word(Path(like))}"] if like else [])])
+        build_report(_report_of(config, like), [*given, *([f"like={path_word(Path(like))}"] if like else [])])
     if failed:
         raise KjcmError(
             f"{some(failed)} could not be trained; see the messages above. Correct the cause and repeat the command."
         )
 
 
-def _chosen(config: Config, models: dict[str, Model], base: Sequence[str]) -> list[Model]:
+def _report_of(config: ReproduceConfig, like: str | None) -> ReportConfig:
+    """Return the config of the report on the trained models."""
+    shared = {field.name: getattr(config, field.name) for field in fields(Reporting)}
+    return ReportConfig(**shared, runs=config.runs, like=like, overwrite=config.overwrite)
+
+
+def _chosen(config: ReproduceConfig, models: dict[str, Model], base: Sequence[str]) -> list[Model]:
     """Return the models to train, in the order of models.yaml; base: overrides that all of them share."""
-    wanted, source = config["models"], config["data"]["source"]
+    wanted, source = config.models, config.data.source
     if unknown := [key for key in wanted if key not in models and key != "all"]:
         raise ConfigError(f"models={some(unknown)}: no such model. Choose among {', '.join(models)}, or all.")
     if sweeps := [key for key in wanted if key in models and models[key].is_sweep]:
@@ -109,18 +114,18 @@ def _base_words(words: Sequence[str]) -> list[str]:
     return [word for word in words if word_key(word) not in (*OWN, *GIVEN)]
 
 
-def _composed(model: Model, base: Sequence[str], seed: int, config: Config) -> tuple[DictConfig, Path]:
+def _composed(model: Model, base: Sequence[str], seed: int, config: ReproduceConfig) -> tuple[DictConfig, Path]:
     """Return the config of a model's training, including Hydra's node, and its run folder."""
     from hydra import compose
 
-    scale = config["preset"]["scale"] if config["data"]["source"] == "synthetic" else None
-    where = [f"seed={seed}", f"runs={quoted(config['runs'])}", f"overwrite={str(config['overwrite']).lower()}"]
+    scale = config.preset.scale if config.data.source == "synthetic" else None
+    where = [f"seed={seed}", f"runs={quoted(config.runs)}", f"overwrite={str(config.overwrite).lower()}"]
     cfg = compose(model.command, [*words_for(model, base, scale), *where], return_hydra_config=True)
-    resolved: Config = OmegaConf.to_container(without_hydra(cfg), resolve=True)  # type: ignore[assignment]
-    return cfg, default_path(resolved["runs"], resolved["name"], identity_of(resolved))
+    own = typed(without_hydra(cfg), RunConfig)
+    return cfg, default_path(own.runs, own.name, identity_of(asdict(own)))
 
 
-def _train(model: Model, base: Sequence[str], seed: int, config: Config) -> None:
+def _train(model: Model, base: Sequence[str], seed: int, config: ReproduceConfig) -> None:
     """Train one model, or skip it if it is finished."""
     from hydra.core.hydra_config import HydraConfig
 

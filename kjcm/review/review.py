@@ -68,11 +68,11 @@ def review(cfg: DictConfig) -> None:
 
 def _classification(run: Path, settings: Settings) -> Classification:
     """Return the run's classification, with the model's own codes and titles."""
-    node = recorded_data(run, run_config(run), own=False)["classification"]
-    path = node["path"] if node["path"] and Path(node["path"]).is_file() else None
-    if node["path"] and not path:
-        log.warning("%s is missing: only the model's own codes and titles can be chosen", node["path"])
-    named = load_classification(node["name"], path)
+    _, node = recorded_data(run, run_config(run), own=False)
+    path = node.path if node.path and Path(node.path).is_file() else None
+    if node.path and not path:
+        log.warning("%s is missing: only the model's own codes and titles can be chosen", node.path)
+    named = load_classification(node.name, path)
     return replace(named, titles={**dict.fromkeys(settings.classes, ""), **settings.titles, **named.titles})
 
 

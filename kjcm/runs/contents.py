@@ -11,11 +11,11 @@ import pandas as pd
 from kjcm.config.checks import check_values
 from kjcm.config.commands import GROUPS, BaselineConfig, TrainConfig
 from kjcm.config.identity import INPUTS, LEGACY
-from kjcm.config.survey import ClassificationConfig
+from kjcm.config.key import recorded
+from kjcm.config.survey import ClassificationConfig, DataConfig
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.read.table import STREAMED, WHOLE
 from kjcm.records import Count, Shape, damaged, faults, read_frame, read_json, read_yaml
-from kjcm.survey.inputs import Config
 
 IDENTITY = {"hash": str, "results_version": int, "inputs": {str: str}, "launch?": (str, None)}
 FLOW = dict.fromkeys(
@@ -92,14 +92,14 @@ def run_predictions(path: Path, columns: Sequence[str] | None = None) -> pd.Data
     return read_frame(path / "predictions.parquet", columns)
 
 
-def run_config(path: Path) -> Config:
+def run_config(path: Path) -> Mapping[str, Any]:
     """Return a run's resolved config.
 
     Raises:
         KjcmError: config.yaml is missing or damaged, or a value has another type than its key.
     """
     file = path / "config.yaml"
-    config: Config = read_yaml(file, NAMED)
+    config: Mapping[str, Any] = read_yaml(file, NAMED)
     kind = GROUPS["data"].get(config["data"]["source"])
     if kind is None:
         raise damaged(file, "there is no such data.source")
@@ -113,7 +113,9 @@ def run_config(path: Path) -> Config:
     return config
 
 
-def recorded_data(path: Path, config: Config, *, own: bool = True) -> Config:
+def recorded_data(
+    path: Path, config: Mapping[str, Any], *, own: bool = True
+) -> tuple[DataConfig, ClassificationConfig]:
     """Return the nodes data and classification of a run's config, whose files may be read.
 
     A run folder may come from elsewhere, so its config may name any path: only files of tables are opened.
@@ -126,13 +128,14 @@ def recorded_data(path: Path, config: Config, *, own: bool = True) -> Config:
     Raises:
         KjcmError: a value is out of its range, or a path is not a table's file.
     """
-    file, found = path / "config.yaml", {name: config[name] for name in ("data", "classification")}
+    file, data, classification = path / "config.yaml", config["data"], config["classification"]
+    kind: type[DataConfig] = GROUPS["data"][data["source"]]
     try:
-        check_values(GROUPS["data"][found["data"]["source"]], found["data"], "data.")
-        check_values(ClassificationConfig, found["classification"], "classification.")
+        check_values(kind, data, "data.")
+        check_values(ClassificationConfig, classification, "classification.")
     except ConfigError as error:
         raise damaged(file, error) from None
-    if own and found["data"].get("reader"):
+    if own and data.get("reader"):
         raise KjcmError(
             f"{file}: its data were read by a function of the user's, which kjcm does not run for a run folder. Name the data "
             "on the command line."
@@ -140,11 +143,11 @@ def recorded_data(path: Path, config: Config, *, own: bool = True) -> Config:
     for key in INPUTS:
         node, name = key.split(".")
         is_read = node == "classification" or (own and node == "data")
-        if is_read and (value := found[node].get(name)) and not _may_be_read(value):
+        if is_read and (value := config[node].get(name)) and not _may_be_read(value):
             raise KjcmError(
                 f"{file}, {key}: {value[:200]} is not a table's file, so it is not read. Name the data on the command line."
             )
-    return found
+    return recorded(kind, data), recorded(ClassificationConfig, classification)
 
 
 def _may_be_read(value: str) -> bool:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,7 +43,7 @@ class Identity:
         return hashlib.sha256(json.dumps(whole, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def identity_of(config: dict[str, Any]) -> Identity:
+def identity_of(config: Mapping[str, Any]) -> Identity:
     """Return the identity of a resolved config; an input file counts by its content, not by its path."""
     inputs = input_digests(config)
     left: dict[str, Any] = json.loads(json.dumps(config))

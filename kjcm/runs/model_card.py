@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment
 
+from kjcm.config.commands import TrainConfig
 from kjcm.confusion import counts, precision_recall_f1
 from kjcm.files import write_text
 from kjcm.ksco.classification import Classification
@@ -17,14 +18,13 @@ from kjcm.metrics import shown
 from kjcm.runs.contents import run_predictions
 from kjcm.runs.held_out import calibration_of
 from kjcm.runs.results import flow_lines
-from kjcm.survey.inputs import Config
 from kjcm.survey.rows import Rows
 
 CARD = "README.md"
 TEMPLATE = "card.md.jinja"
 
 
-def write_card(path: Path, config: Config, rows: Rows, report: Mapping[str, Any], version: str) -> None:
+def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str, Any], version: str) -> None:
     """Write the card of a run folder's model.
 
     Args:
@@ -34,34 +34,34 @@ def write_card(path: Path, config: Config, rows: Rows, report: Mapping[str, Any]
         report: what report.json will hold.
         version: of kjcm.
     """
-    data, model, optim = config["data"], config["model"], config["optim"]
-    hub, start = origin_of(model["pretrained"])
+    data, model, optim = config.data, config.model, config.optim
+    hub, start = origin_of(model.pretrained)
     values = {
         **report,
-        "name": config["name"],
+        "name": config.name,
         "classes": report["n_classes"],
         "classification": rows.classification.name,
         "version": version,
         "run": report["hashes"]["run"][:12],
         "flow": flow_lines(rows.cohort),
         "source": {"synthetic": "the synthetic twin", "kwcs": "Korean Working Conditions Survey"}.get(
-            data["source"], "a table"
+            data.source, "a table"
         ),
         "cohort": report["hashes"]["cohort"][:12],
         "split": report["hashes"]["split"][:12],
-        "cutoff": data["cutoff"],
+        "cutoff": data.cutoff,
         "left": len(rows.cohort.left_groups),
-        "model": model["name"],
+        "model": model.name,
         "base": hub,
         "start": start,
         "optim": optim["_target_"].rpartition(".")[2] + (f" at {optim['lr']:g}" if "lr" in optim else ""),
-        "batch": data["batch_size"],
+        "batch": data.batch_size,
         "summary": shown(report["metrics"]),
         "majors": _majors(path, rows.classification) if report["metrics"] else [],
         "calibration": calibration_of(path / "model"),
-        "korean": data["source"] != "table",  # of any other table the language is not known
-        "transformers": model["pooling"] == "cls",  # its own head, which transformers can load
-        "learnt": config["tokenizer"]["kind"] == "trained",
+        "korean": data.source != "table",  # of any other table the language is not known
+        "transformers": model.pooling == "cls",  # its own head, which transformers can load
+        "learnt": config.tokenizer.kind == "trained",
     }
     template = (files("kjcm.runs") / TEMPLATE).read_text(encoding="utf-8")
     # the card is Markdown, not HTML: names and titles from a user's files are escaped as each is placed

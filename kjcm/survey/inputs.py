@@ -2,7 +2,8 @@
 
 import copy
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,15 @@ import numpy as np
 import pandas as pd
 
 from kjcm.config.identity import INPUTS
+from kjcm.config.survey import DataConfig, KwcsConfig, SyntheticConfig, TableConfig
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import cached, digest, existing, key_of
-from kjcm.ksco.classification import Classification, load_classification
+from kjcm.ksco.classification import Classification
 from kjcm.read.options import read_options
 from kjcm.survey.cohort import Cohort, build_cohort
 from kjcm.survey.responses import Source, kwcs_source, table_source
 from kjcm.survey.store import arrays_of, cohort_from
 from kjcm.survey.twin import synthetic_source
-
-Config = dict[str, Any]
 
 PACKAGE = Path(__file__).parents[1]
 MADE_BY = (
@@ -31,7 +31,6 @@ MADE_BY = (
     "survey/*.py",
     "survey/*.tsv",
 )  # the code and tables that build a cohort
-SURVEYS = ("path", "test_path", "wave5", "wave6")  # keys of the data node that name files of answers
 NOT_OF_THE_ROWS = (
     "batch_size",
     "higher_cutoff",
@@ -40,72 +39,73 @@ NOT_OF_THE_ROWS = (
 )  # keys of the data node that a cohort does not depend on
 
 
-def source_of(data: Config, classification: Classification) -> Source:
-    """Return the raw tables that a data node names; older runs' nodes lack data.wording.
+def source_of(data: DataConfig, classification: Classification) -> Source:
+    """Return the raw tables that a data node names.
 
     Raises:
         KjcmError: a file is missing or unreadable, or data.train_wave is set and a wave is missing.
     """
-    return replace(_tables(data, classification), wording=data.get("wording"))
+    return replace(_tables(data, classification), wording=data.wording)
 
 
-def _tables(data: Config, classification: Classification) -> Source:
-    columns = data["columns"]
-    options = read_options(data, "data.", [data.get(name) for name in SURVEYS], columns)
-    if data["source"] == "synthetic":
-        return synthetic_source(data["scale"], data["twin_seed"], columns, classification)
-    if data["source"] == "kwcs":
-        if data.get("train_wave") and not (data["wave5"] and data["wave6"]):  # raised before any file is read
-            raise ConfigError(
-                f"data.train_wave={data['train_wave']} trains on one wave and tests on the other: give data.wave5=FILE and "
-                "data.wave6=FILE, or data.train_wave=null."
-            )
-        files = data["wave5"], data["wave6"], data["crosswalk"], data["resolutions"]
-        return kwcs_source(*files, columns, options)
-    return table_source(data["path"], data["test_path"], columns, options, data.get("reader"))
+def _tables(data: DataConfig, classification: Classification) -> Source:
+    columns = vars(data.columns)
+    if isinstance(data, SyntheticConfig):
+        return synthetic_source(data.scale, data.twin_seed, columns, classification)
+    if isinstance(data, TableConfig):
+        options = read_options(data, "data.", [data.path, data.test_path], columns)
+        return table_source(data.path, data.test_path, columns, options, data.reader)
+    assert isinstance(data, KwcsConfig)
+    options = read_options(data, "data.", [data.wave5, data.wave6], columns)
+    if data.train_wave and not (data.wave5 and data.wave6):  # raised before any file is read
+        raise ConfigError(
+            f"data.train_wave={data.train_wave} trains on one wave and tests on the other: give data.wave5=FILE and "
+            "data.wave6=FILE, or data.train_wave=null."
+        )
+    return kwcs_source(data.wave5, data.wave6, data.crosswalk, data.resolutions, columns, options)
 
 
-def cohort_of(data: Config, classification: Classification, source: Source | None = None) -> Cohort:
+def cohort_of(data: DataConfig, classification: Classification, source: Source | None = None) -> Cohort:
     """Return the cohort of a data node; `source`: its tables, if they were read before."""
-    train_wave = data.get("train_wave")  # a table has none
-    given_test = train_wave is not None or (data["source"] == "table" and data["test_path"] is not None)
+    train_wave = data.train_wave if isinstance(data, SyntheticConfig | KwcsConfig) else None
+    given_test = train_wave is not None or (isinstance(data, TableConfig) and data.test_path is not None)
     return build_cohort(
         source or source_of(data, classification),
         classification,
-        level=data["level"],
-        cutoff=data["cutoff"],
-        split_seed=data["split_seed"],
-        train_share=1.0 if given_test else data["train_share"],
-        train_fraction=data["train_fraction"],
-        validation=data["validation"],
-        drop_invalid=data["drop_invalid"],
+        level=data.level,
+        cutoff=data.cutoff,
+        split_seed=data.split_seed,
+        train_share=1.0 if given_test else data.train_share,
+        train_fraction=data.train_fraction,
+        validation=data.validation,
+        drop_invalid=data.drop_invalid,
         train_wave=train_wave,
     )
 
 
-def cached_cohort(data: Config, classification: Classification, cache: str | None) -> Cohort:
+def cached_cohort(data: DataConfig, classification: Classification, cache: str | None) -> Cohort:
     """Return the cohort of a data node, from the folder `cache` if the same node, files and code made it before.
 
     Raises:
         KjcmError: any input is not usable, or it changed while it was read.
     """
-    if cache is None or data.get("reader"):  # a user's reader may change without a sign
+    if cache is None or getattr(data, "reader", None):  # a user's reader may change without a sign
         return cohort_of(data, classification)
     key = _cohort_key(data, classification)
 
     def make() -> Cohort:
         cohort = cohort_of(data, classification)
         if _cohort_key(data, classification) != key:  # else it would be stored under a wrong name
-            files = ", ".join(map(str, input_files({"data": data}).values()))
+            files = ", ".join(map(str, input_files({"data": vars(data)}).values()))
             raise KjcmError(f"{files}: changed while the cohort was built. Run again when they are complete.")
         return cohort
 
     return cached(Path(cache) / f"cohort-{key}.npz", make, arrays_of, cohort_from)
 
 
-def _cohort_key(data: Config, classification: Classification) -> str:
+def _cohort_key(data: DataConfig, classification: Classification) -> str:
     """Return the key of everything that a cohort depends on; a file counts by kind and content, not by path."""
-    node = {name: value for name, value in data.items() if name not in NOT_OF_THE_ROWS}
+    node = {name: value for name, value in asdict(data).items() if name not in NOT_OF_THE_ROWS}
     for key, path in input_files({"data": node}).items():
         node[key.removeprefix("data.")] = [path.suffix, digest(path)]
     codes = [type(classification).__name__, dict(classification.levels), dict(classification.parents)]
@@ -113,13 +113,7 @@ def _cohort_key(data: Config, classification: Classification) -> str:
     return key_of([node, codes, code, sys.version, np.__version__, pd.__version__])
 
 
-def classification_of(config: Config) -> Classification:
-    """Return the classification that a config names."""
-    node = config["classification"]
-    return load_classification(node["name"], node["path"])
-
-
-def input_digests(config: Config) -> dict[str, str]:
+def input_digests(config: Mapping[str, Any]) -> dict[str, str]:
     """Return key -> SHA-256 of every input file or folder that a config names and that exists."""
     return {key: _digest(path) for key, path in input_files(config).items()}
 
@@ -142,16 +136,16 @@ def _remembered(path: Path, state: tuple[tuple[Path, int, int], ...]) -> str:
     return digest(path)
 
 
-def with_absolute_inputs(config: Config) -> Config:
+def with_absolute_inputs(config: dict[str, Any]) -> dict[str, Any]:
     """Return the config with absolute paths of its input files, so that it is valid in any folder."""
-    changed: Config = copy.deepcopy(config)
+    changed = copy.deepcopy(config)
     for key, path in input_files(config).items():
         node, name = key.split(".")
         changed[node][name] = str(path.resolve())
     return changed
 
 
-def input_files(config: Config) -> dict[str, Path]:
+def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
     """Return key -> path of every input file or folder that a config names and that is here."""
     found = {}
     for key in INPUTS:

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kjcm.config.commands import SurveyConfig
+from kjcm.config.survey import DataConfig
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.ksco.classification import Classification, prefixes_of
+from kjcm.ksco.classification import Classification, load_classification, prefixes_of
 from kjcm.survey.augment import augmentation, reviewed_rows
 from kjcm.survey.cohort import Cohort
-from kjcm.survey.inputs import Config, cached_cohort, classification_of
+from kjcm.survey.inputs import cached_cohort
 
 
 @dataclass(frozen=True)
@@ -60,25 +62,25 @@ def indices_of(codes: Sequence[str], classes: Sequence[str]) -> tuple["np.ndarra
     return np.array([place[code] for code in codes], np.int64), unseen
 
 
-def rows_of(config: Config, *, test: bool) -> Rows:
+def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
     """Read the rows that a config names; test rows only if they are to be evaluated.
 
     Raises:
         KjcmError: any input is not usable, or there is nothing to train on or to test.
     """
-    classification = classification_of(config)
-    cohort = cached_cohort(config["data"], classification, config.get("cache"))  # a baseline has no such key
-    reviewed, left = _reviewed(config["data"], cohort, classification)
+    classification = load_classification(**vars(config.classification))
+    cohort = cached_cohort(config.data, classification, cache)
+    reviewed, left = _reviewed(config.data, cohort, classification)
     cohort = replace(cohort, classes=tuple(sorted({*cohort.classes, *reviewed["code"]})))
     cohort.require_trainable()
-    more = augmentation(classification, cohort.classes, **config["augment"])
+    more = augmentation(classification, cohort.classes, **vars(config.augment))
     sides = {
         "train": pd.concat([cohort.side("train")[["text", "code"]], reviewed, more], ignore_index=True),
         "validation": cohort.side("validation"),
     }
     if test:
         sides["test"] = cohort.side("test")
-        _require_test(sides["test"], config["data"]["train_share"])
+        _require_test(sides["test"], config.data.train_share)
     sides = {side: frame for side, frame in sides.items() if len(frame)}
     found = {side: indices_of(frame["code"].tolist(), cohort.classes) for side, frame in sides.items()}
     return Rows(
@@ -93,11 +95,13 @@ def rows_of(config: Config, *, test: bool) -> Rows:
     )
 
 
-def _reviewed(data: Config, cohort: Cohort, classification: Classification) -> tuple[pd.DataFrame, Mapping[str, int]]:
+def _reviewed(
+    data: DataConfig, cohort: Cohort, classification: Classification
+) -> tuple[pd.DataFrame, Mapping[str, int]]:
     """Return the reviewed training rows (text, code), and reason -> number of rows left out."""
-    if data["reviewed"] is None:
+    if data.reviewed is None:
         return pd.DataFrame({"text": [], "code": []}, dtype=object), {}
-    return reviewed_rows(data["reviewed"], data["columns"], cohort, classification, data["wording"])
+    return reviewed_rows(data.reviewed, vars(data.columns), cohort, classification, data.wording)
 
 
 def _require_test(rows: pd.DataFrame, train_share: float) -> None:

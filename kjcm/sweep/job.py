@@ -15,7 +15,8 @@ from signal import SIGINT, SIGTERM
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from kjcm.config.composition import register, resolved
+from kjcm.config.commands import RunConfig, TrainConfig
+from kjcm.config.composition import register, typed
 from kjcm.config.unread import SWEEP
 from kjcm.engine.device import device_count, global_rank, one_of_several
 from kjcm.errors import Interrupted
@@ -25,7 +26,6 @@ from kjcm.runs.lease import Busy, is_held, machine
 from kjcm.runs.states import state_of
 from kjcm.screen import prefixed
 from kjcm.streams import use_outlets
-from kjcm.survey.inputs import Config
 from kjcm.sweep.gpus import take_gpus
 from kjcm.training.run import folder_of
 from kjcm.training.signals import handled
@@ -97,12 +97,12 @@ class SweptJob:
     def _run(self, cfg: DictConfig) -> Failure | None:
         if self.stop.exists():
             raise Interrupted(SIGTERM)
-        config = resolved(cfg)
+        config = typed(cfg, RunConfig)
         folder = folder_of(config)
         state, reason = state_of(folder.path)
         if global_rank():  # of several tasks the first decides; by now it may be at work already
             state = "new"
-        if state in ("failed", "pruned") and not self.retry and not config["overwrite"]:
+        if state in ("failed", "pruned") and not self.retry and not config.overwrite:
             log.info("%s, by another launcher: %s", state, reason)
             return None
         if state == "running" and is_held(folder.path):
@@ -118,7 +118,7 @@ class SweptJob:
         getattr(importlib.import_module(module), function)(cfg)
         return None
 
-    def _as_a_command(self, config: Config, folder: RunFolder) -> Failure | None:
+    def _as_a_command(self, config: RunConfig, folder: RunFolder) -> Failure | None:
         """Run a job of several processes as a command of its own: where one of them dies, all are killed, the first too."""
         words = without_sweep(HydraConfig.get().overrides.task)
         command = [sys.executable, "-m", "kjcm", self.command, *words, *(["--debug"] if self.debug else [])]
@@ -158,18 +158,17 @@ def this_process() -> str:
     return f"{machine()} {os.getpid()}"
 
 
-def _has_processes(config: Config) -> bool:
+def _has_processes(config: RunConfig) -> bool:
     """Tell whether a training starts processes of its own."""
-    trainer = config.get("trainer")  # a baseline has none
-    if trainer is None:
+    if not isinstance(config, TrainConfig):
         return False
-    return device_count(trainer["devices"]) not in (0, 1) or trainer["num_nodes"] > 1
+    trainer = config.trainer
+    return device_count(trainer.devices) not in (0, 1) or trainer.num_nodes > 1
 
 
-def _gpus_wanted(config: Config) -> int:
+def _gpus_wanted(config: RunConfig) -> int:
     """Return how many GPUs a job wants of any kind: 0 where it wants none, or has named them."""
-    trainer = config.get("trainer")
-    if trainer is None or trainer["accelerator"] == "cpu":
+    if not isinstance(config, TrainConfig) or config.trainer.accelerator == "cpu":
         return 0
-    devices = str(trainer["devices"])
+    devices = str(config.trainer.devices)
     return int(devices) if devices.isdigit() else 0

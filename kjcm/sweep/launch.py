@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -117,9 +117,9 @@ class Launch:
 
 def _keep(job: Job, failure: Failure) -> None:
     """Keep why a job failed, in its folder where that does not say so already and can be written."""
-    assert job.folder is not None
+    assert job.folder is not None and job.config is not None
     job.failure = failure
-    job.folder.keep_failure(job.config, job.words, failure)
+    job.folder.keep_failure(asdict(job.config), job.words, failure)
 
 
 @contextmanager

@@ -3,16 +3,16 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
+from kjcm.config.commands import RunConfig
 from kjcm.errors import counted
 from kjcm.runs.failures import FAILURE, Failure
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.lease import holder_of
 from kjcm.runs.states import Entry, entry_of, given_by, state_of
-from kjcm.survey.inputs import Config
 
 log = logging.getLogger("kjcm")
 
@@ -24,7 +24,7 @@ class Job:
     Attributes:
         number: in the sweep, counted from 1.
         words: its overrides.
-        config: resolved; empty where it cannot be.
+        config: of its run; None where it makes none.
         folder: of its run; None where it has none.
         state: before the launch, as `kjcm.runs.states` names it; or 'invalid', or 'repeated'.
         reason: for the state.
@@ -37,7 +37,7 @@ class Job:
 
     number: int
     words: tuple[str, ...]
-    config: Config
+    config: RunConfig | None
     folder: RunFolder | None
     state: str
     reason: str
@@ -50,9 +50,9 @@ class Job:
     @property
     def entry(self) -> Entry:
         """What has become of it."""
-        if self.folder is None:
+        if self.folder is None or self.config is None:
             return Entry(Path(), "failed", self.reason, given=given_by(self.words))
-        found = entry_of(self.folder.path, self.config, self.words)
+        found = entry_of(self.folder.path, asdict(self.config), self.words)
         if self.failure and found.state in ("new", "resumable"):
             return replace(found, state="failed", reason=self.failure.reason)
         return found

@@ -12,10 +12,12 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, configure_log
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from kjcm.config.checks import check, require_known
-from kjcm.config.composition import resolved
+from kjcm.config.commands import RunConfig
+from kjcm.config.composition import typed
+from kjcm.config.training import SweepConfig
 from kjcm.config.unread import require_read_by_some, unread_overrides
 from kjcm.errors import ConfigError, KjcmError, counted
 from kjcm.files import atomic, without_formulas
@@ -23,7 +25,6 @@ from kjcm.runs.failures import failure_of
 from kjcm.runs.listing import column_of, frame_of, ordered, validated
 from kjcm.runs.states import state_of
 from kjcm.runs.terminal import show
-from kjcm.survey.inputs import Config
 from kjcm.sweep.composer import Composer
 from kjcm.sweep.job import SweptJob, this_process
 from kjcm.sweep.launch import Launch
@@ -52,7 +53,7 @@ class Sweep:
     def __init__(self, command: str, target: str, debug: bool) -> None:
         self._command, self._target, self._debug = command, target, debug
         self.jobs: list[Job] = []
-        self._node: Config = {}
+        self._node = SweepConfig(dry_run=False)  # until Hydra has composed the config
         self._folder = Path()
         self._new: list[Path] = []  # folders that were not there
         self._names: dict[int, str] = {}  # Hydra's number of a job in a launch -> what the job is called
@@ -64,7 +65,7 @@ class Sweep:
         """Stand in for Hydra's function of this name, and give a launcher around the one that the config names."""
         plugins = Plugins.instance()
         vars(plugins).pop("instantiate_launcher")  # launchers copy what is in Hydra's singletons
-        self._node = OmegaConf.to_container(config.sweep, resolve=True)  # type: ignore[assignment]
+        self._node = typed(config.sweep, SweepConfig)
         self._folder = Path(config.hydra.sweep.dir).resolve()
         self._speak = partial(configure_log, config.hydra.job_logging, config.hydra.verbose)
         self._speak()
@@ -80,7 +81,7 @@ class Sweep:
             self._command,
             self._target,
             self._retries,
-            self._node["gpus"],
+            self._node.gpus,
             this_process(),
             Path.cwd(),
             self._folder / STOP,
@@ -92,7 +93,7 @@ class Sweep:
 
     @property
     def _retries(self) -> bool:
-        return bool(self._node["retry"] == "failed")
+        return bool(self._node.retry == "failed")
 
     def listed(self, overrides: Sequence[Sequence[str]], first: int, compose: Composer) -> list[Job]:
         """Return the jobs of some overrides that are to be launched; say what is finished, resumable, failed and new."""
@@ -106,10 +107,10 @@ class Sweep:
         self.jobs += jobs
         self._speak()
         say(jobs)
-        if self._node["dry_run"]:
+        if self._node.dry_run:
             return []
         for job in jobs:
-            if job.folder and job.state == "finished":
+            if job.folder and job.config and job.state == "finished":
                 tidy_up(job.folder.path, job.config)
         return sorted((job for job in jobs if job.starts), key=lambda job: ORDER.index(job.state))
 
@@ -118,14 +119,14 @@ class Sweep:
             cfg = compose(words)
             check(cfg)
             unread = unread_overrides(self._command, cfg, words)
-            config = resolved(cfg)
+            config = typed(cfg, RunConfig)
             folder = folder_of(config)
         except Exception as error:
             failure = failure_of(error)
             print(f"kjcm {self._command}: {failure.reason}", file=sys.stderr, flush=True)
-            return Job(number, words, {}, None, "invalid", failure.reason)
+            return Job(number, words, None, None, "invalid", failure.reason)
         state, reason = state_of(folder.path)
-        starts = state in ("new", "resumable", "running") or config["overwrite"]
+        starts = state in ("new", "resumable", "running") or config.overwrite
         starts = starts or (self._retries and state in ("failed", "pruned"))
         return Job(number, words, config, folder, state, reason, starts=starts, unread=unread)
 
@@ -136,7 +137,7 @@ class Sweep:
     def end(self) -> int:
         """Show what became of all jobs, write it as jobs.csv into the sweep's folder, and return the exit code."""
         invalid = [job for job in self.jobs if job.state == "invalid"]
-        if self._node.get("dry_run"):
+        if self._node.dry_run:
             (self._folder / "multirun.yaml").unlink(missing_ok=True)
             with suppress(OSError):
                 for folder in self._new:
@@ -149,7 +150,7 @@ class Sweep:
         frame = frame_of(entries)
         sort = None
         try:
-            sort = column_of(frame, self._node["sort"]) or self._node["sort"] or validated(frame)
+            sort = column_of(frame, self._node.sort) or self._node.sort or validated(frame)
             frame = ordered(frame, sort)
         except ConfigError as error:
             log.warning("%s", error)

@@ -1,6 +1,7 @@
 """What every tracker records of a run next to its metrics: name, group, tags, config, code and hashes."""
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 import kjcm
 from kjcm.runs.folder import RunFolder
 from kjcm.survey.cohort import Cohort
-from kjcm.survey.inputs import Config
 
 HASH = 12  # characters of a run's hash that name it
 
@@ -34,7 +34,7 @@ class Description:
     config: dict[str, Any]
 
 
-def describe(config: Config, folder: RunFolder, cohort: Cohort, sweep: str | None) -> Description:
+def describe(config: Mapping[str, Any], folder: RunFolder, cohort: Cohort, sweep: str | None) -> Description:
     """Return the description of a run; `sweep` names its multirun."""
     data, identifier = config["data"], folder.identity.hash[:HASH]
     level = f"{data['level']} digits" if data["level"] else "codes as they stand"

@@ -20,7 +20,6 @@ from kjcm.records import damaged, read_bytes
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.results import Outcome
 from kjcm.survey.cohort import Cohort
-from kjcm.survey.inputs import Config
 from kjcm.tracking.description import Description, describe
 from kjcm.tracking.upload import use_cohort
 
@@ -44,7 +43,7 @@ def require_loggers(nodes: Mapping[str, Any]) -> None:
 
 @contextmanager
 def make_loggers(
-    config: Config, folder: RunFolder, cohort: Cohort, *, sweep: str | None, step: int = 0
+    config: Mapping[str, Any], folder: RunFolder, cohort: Cohort, *, sweep: str | None, step: int = 0
 ) -> Iterator[list[Any]]:
     """Give the loggers of a run, and close them at the end, as failed on an error.
 

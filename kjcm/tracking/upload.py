@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kjcm.runs.contents import run_predictions
-from kjcm.survey.inputs import Config
 from kjcm.survey.rows import Rows
 
 if TYPE_CHECKING:
@@ -27,7 +26,9 @@ WEIGHTS = (
 )  # of the model folder: nothing learnt from texts but weights
 
 
-def upload_results(tracker: "Tracker", config: Config, path: Path, rows: Rows, report: Mapping[str, Any]) -> None:
+def upload_results(
+    tracker: "Tracker", config: Mapping[str, Any], path: Path, rows: Rows, report: Mapping[str, Any]
+) -> None:
     """Give a W&B run what came of its training, as far as nothing fails.
 
     Args:
@@ -109,7 +110,7 @@ def artifact_name(experiment: str) -> str:
     return name if name == wanted else f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
 
 
-def _model_of(config: Config, path: Path, report: Mapping[str, Any]) -> "Artifact":
+def _model_of(config: Mapping[str, Any], path: Path, report: Mapping[str, Any]) -> "Artifact":
     """Return the model folder as an artifact; a tokenizer that may be learnt from answers only where texts are shared."""
     import wandb
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+from kjcm.config.commands import BaselineConfig
 from kjcm.engine.device import device_name
 from kjcm.runs.results import WIDTH, Outcome
-from kjcm.survey.inputs import Config
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.training.run import at_work, finish, report_record, run_to_make, write_predictions
 
@@ -38,31 +38,31 @@ def baseline(cfg: DictConfig) -> None:
     Raises:
         KjcmError: input or folder are not usable.
     """
-    wanted = run_to_make(cfg)
+    wanted = run_to_make(cfg, BaselineConfig)
     if wanted is None:
         return
     config, folder = wanted
     begin = time.perf_counter()
-    rows = rows_of(config, test=True)
+    rows = rows_of(config, test=True, cache=None)
     ready = time.perf_counter()
     with at_work(folder, cfg, config, rows):
-        log.info("baseline %s", config["kind"])
+        log.info("baseline %s", config.kind)
         scorer = _fitted(config, rows)
         fitted = time.perf_counter()
-        outcome = measured(scorer, rows, probable=config["kind"] == "majority")
+        outcome = measured(scorer, rows, probable=config.kind == "majority")
         write_predictions(folder.path, rows, outcome)
         no_model = dict.fromkeys(("unknown_share", "precision", "engine", "epochs", "parameters"))
-        report = {**report_record(config, folder, rows, outcome, config["kind"], PACKAGES), **no_model}
+        report = {**report_record(config, folder, rows, outcome, config.kind, PACKAGES), **no_model}
         seconds = {"prepare": ready - begin, "fit": fitted - ready, "total": time.perf_counter() - begin}
         finish(folder, report, seconds)
 
 
-def _fitted(config: Config, rows: Rows) -> Scorer:
-    if config["kind"] == "majority":
+def _fitted(config: BaselineConfig, rows: Rows) -> Scorer:
+    if config.kind == "majority":
         return majority(rows.learnt, rows.cohort.classes)
-    first, last = config["ngrams"]
+    first, last = config.ngrams
     texts = rows.sides["train"]["text"].tolist()
-    return svm(texts, rows.labels["train"], ngrams=(first, last), strength=config["C"], seed=config["seeds"]["svm"])
+    return svm(texts, rows.labels["train"], ngrams=(first, last), strength=config.C, seed=config.seeds.svm)
 
 
 def majority(codes: Sequence[str], classes: Sequence[str]) -> Scorer:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from kjcm.config.commands import RunConfig, TrainConfig
 from kjcm.errors import KjcmError, first_line
 from kjcm.files import digest
 
@@ -18,9 +19,9 @@ NAME = re.compile(r"step-(\d+)-([0-9a-f]{16})\.ckpt")
 log = logging.getLogger("kjcm")
 
 
-def tidy_up(run: Path, config: Mapping[str, Any]) -> None:
+def tidy_up(run: Path, config: RunConfig) -> None:
     """Remove the checkpoints of a finished run, which a kill after DONE may have left, unless its config keeps them."""
-    if not config.get("trainer", {}).get("keep_checkpoints", True):
+    if isinstance(config, TrainConfig) and not config.trainer.keep_checkpoints:
         with suppress(OSError):  # on a disk that is read-only by now they stay; the run is finished all the same
             Checkpoints(run / "checkpoints").drop()
 

@@ -3,20 +3,26 @@
 import hashlib
 import logging
 import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from kjcm.config.commands import EvaluateConfig
+from kjcm.config.composition import typed
+from kjcm.config.survey import DataConfig
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import UNFINISHED, digest, filling, write_json, write_parquet
+from kjcm.ksco.classification import Classification, load_classification
 from kjcm.records import read_json
 from kjcm.runs.contents import SHOWN, recorded_data, run_cohort, run_config, run_identity, run_report
 from kjcm.runs.folder import identity_of
 from kjcm.runs.model_folder import finished_run, load_model
 from kjcm.runs.results import cohort_record, outcome_record, prediction_frame, show
-from kjcm.survey.inputs import Config, classification_of, cohort_of
+from kjcm.survey.inputs import cohort_of
 from kjcm.survey.rows import indices_of, require_weights
 from kjcm.training.fit import measure
 from kjcm.training.trainer import make_trainer
@@ -32,24 +38,25 @@ def evaluate(cfg: DictConfig) -> None:
     Raises:
         KjcmError: the run is not finished, the data are not usable, or `out` holds another evaluation.
     """
-    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    if config["trainer"]["devices"] != 1 or config["trainer"]["strategy"] != "auto":
+    config = typed(cfg, EvaluateConfig)
+    if config.trainer.devices != 1 or config.trainer.strategy != "auto":
         raise ConfigError("evaluate runs in one process: use trainer=cpu or trainer=gpu with trainer.devices=1.")
-    require_device("trainer.accelerator", config["trainer"]["accelerator"])
-    run = finished_run(config["run"])
-    own = config["data"] is None
-    whole = recorded_data(run, run_config(run), own=own)
-    if not own:
-        kept = {name: whole["data"].get(name) for name in ("level", "wording")}
-        whole["data"] = {**config["data"], **kept}
-    name = _name(run, whole)
-    out = Path(config["out"]) if config["out"] else run / "evaluations" / name
+    require_device("trainer.accelerator", config.trainer.accelerator)
+    run = finished_run(config.run)
+    recorded = run_config(run)
+    data, classification = recorded_data(run, recorded, own=config.data is None)
+    node = recorded["data"]
+    if config.data is not None:
+        data = replace(config.data, level=data.level, wording=data.wording)
+        node = asdict(data)
+    name = _name(run, {"data": node, "classification": recorded["classification"]})
+    out = Path(config.out) if config.out else run / "evaluations" / name
     there = [file for file in FILES if (out / file).exists()]
     if (out / "identity.json").exists():
         raise KjcmError(f"{out} is a run folder. Choose another out=DIR.")
-    own_folder = not config["out"] or (out / UNFINISHED).exists()  # nobody else writes into it
+    own_folder = not config.out or (out / UNFINISHED).exists()  # nobody else writes into it
     interrupted = there and "metrics.json" not in there and own_folder
-    if there and not config["overwrite"] and not interrupted:
+    if there and not config.overwrite and not interrupted:
         found = read_json(out / "metrics.json", {"evaluation?": str}) if "metrics.json" in there else {}
         if found.get("evaluation") != name:
             raise KjcmError(
@@ -59,18 +66,20 @@ def evaluate(cfg: DictConfig) -> None:
         show(read_json(out / "metrics.json", SHOWN), out)
         return
     with filling(out):
-        record = _evaluate(config, run, whole, own, out)
+        record = _evaluate(config, run, data, load_classification(**vars(classification)), out)
         record["evaluation"] = name
         write_json(out / "metrics.json", record)
     show(record, out)
 
 
-def _name(run: Path, whole: Config) -> str:
-    """Return the hash of what is evaluated: the model's weights, the data node and the contents of its files."""
-    return hashlib.sha256(f"{digest(run / 'model')}\n{identity_of(whole).hash}".encode()).hexdigest()[:12]
+def _name(run: Path, nodes: Mapping[str, Any]) -> str:
+    """Return the hash of what is evaluated: the model's weights, the config nodes and the contents of their files."""
+    return hashlib.sha256(f"{digest(run / 'model')}\n{identity_of(nodes).hash}".encode()).hexdigest()[:12]
 
 
-def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) -> dict[str, Any]:
+def _evaluate(
+    config: EvaluateConfig, run: Path, data: DataConfig, classification: Classification, out: Path
+) -> dict[str, Any]:
     """Measure the run's model on the test rows of a data node; write all but metrics.json and return what it will hold."""
     from kjcm.engine.data import Labelled, TokenData
     from kjcm.engine.module import Classifier
@@ -78,10 +87,9 @@ def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) ->
 
     begin = time.perf_counter()
     encoder, tokenizer, settings = load_model(run / "model")
-    classification = classification_of(whole)
-    cohort = cohort_of(whole["data"], classification)
+    cohort = cohort_of(data, classification)
     trained, n_augmented = run_cohort(run), run_report(run).get("n_augmented", 0)
-    if own and trained["hashes"]["cohort"] != cohort.cohort_hash:
+    if config.data is None and trained["hashes"]["cohort"] != cohort.cohort_hash:
         raise KjcmError(
             f"{run}: its data files hold other rows than when it was trained (cohort {cohort.cohort_hash[:12]}, then "
             f"{trained['hashes']['cohort'][:12]}). Restore them, or name the new test rows with data=table data.test_path=FILE."
@@ -93,11 +101,11 @@ def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) ->
     labels, unseen = indices_of(rows["code"].tolist(), settings.classes)
     require_weights(rows)
     module = Classifier(encoder, settings.classes, settings.classes_hash, unseen={"test": len(unseen)})
-    data = TokenData(
-        {"test": Labelled(tokens, labels)}, int(tokenizer.pad_token_id), eval_batch_size=config["batch_size"]
+    batches = TokenData(
+        {"test": Labelled(tokens, labels)}, int(tokenizer.pad_token_id), eval_batch_size=config.batch_size
     )
-    trainer = make_trainer({**config["trainer"], "max_epochs": 1}, folder=out, loggers=[], callbacks=[])
-    outcome = measure(trainer, module, data)
+    trainer = make_trainer(replace(config.trainer, max_epochs=1), folder=out, loggers=[], callbacks=[])
+    outcome = measure(trainer, module, batches)
     synthetic = settings.synthetic or cohort.synthetic
     note = "synthetic" if synthetic else ""
     (out / "metrics.json").unlink(missing_ok=True)  # else another evaluation's would stand beside these rows
@@ -107,7 +115,7 @@ def _evaluate(config: Config, run: Path, whole: Config, own: bool, out: Path) ->
     return {
         "run": run_identity(run)["hash"],
         "synthetic": synthetic,
-        "data": whole["data"]["source"],
+        "data": data.source,
         "level": cohort.level,
         **outcome_record(outcome, rows, settings.classes, unseen, classification, n_train),
         "n_train": trained["flow"]["train"],

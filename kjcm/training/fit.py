@@ -4,10 +4,11 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kjcm.config.commands import TrainConfig
 from kjcm.engine.choice import Engine
 from kjcm.engine.device import device_name, global_rank
 from kjcm.errors import ConfigError, Interrupted, KjcmError, first_line
@@ -15,7 +16,6 @@ from kjcm.files import write_json
 from kjcm.records import read_json
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.results import Outcome
-from kjcm.survey.inputs import Config
 from kjcm.survey.rows import Rows
 from kjcm.tracking.loggers import log_outcome, make_loggers
 from kjcm.training.checkpoints import Checkpoints
@@ -80,7 +80,7 @@ FITTED = {"checkpoint": str, "epochs": int, "steps": int, "seconds": float, "pre
 
 @contextmanager
 def fitted_and_measured(
-    config: Config,
+    config: TrainConfig,
     folder: RunFolder,
     prepared: Prepared,
     overrides: list[str],
@@ -106,7 +106,7 @@ def fitted_and_measured(
     store = Checkpoints(folder.path / "checkpoints", folder.require_held)
     newest = store.newest()
     step = newest[1]["global_step"] if newest else 0
-    with make_loggers(config, folder, prepared.rows.cohort, sweep=sweep, step=step) as loggers:
+    with make_loggers(asdict(config), folder, prepared.rows.cohort, sweep=sweep, step=step) as loggers:
         with processes("train", overrides, folder.path):
             fitted, outcome = _fit_and_measure(config, prepared, store, newest, signals, loggers, callbacks)
         log_outcome(loggers, outcome, fitted.steps)
@@ -114,7 +114,7 @@ def fitted_and_measured(
 
 
 def _fit_and_measure(
-    config: Config,
+    config: TrainConfig,
     prepared: Prepared,
     store: Checkpoints,
     newest: tuple[Path, dict[str, Any]] | None,
@@ -132,10 +132,10 @@ def _fit_and_measure(
     module, own = module_for(config, prepared), callbacks_of(config)
     stopping = next((callback for callback in own if isinstance(callback, EarlyStopping)), None)
     best_by = {"monitor": stopping.monitor, "mode": stopping.mode} if stopping else {}
-    saving = Saving(store.save, config["trainer"]["save_every"], signals.asked, signals.obey, **best_by)
+    saving = Saving(store.save, config.trainer.save_every, signals.asked, signals.obey, **best_by)
     meter = [Meter()] if loggers else []
     trainer = make_trainer(
-        config["trainer"],
+        config.trainer,
         folder=store.folder.parent,
         loggers=loggers,
         callbacks=[saving, *own, Epochs(saving), *meter, *callbacks],
@@ -149,7 +149,7 @@ def _fit_and_measure(
         raise
 
 
-def module_for(config: Config, prepared: Prepared) -> Any:
+def module_for(config: TrainConfig, prepared: Prepared) -> Any:
     """Return the LightningModule that learns in the way of the engine."""
     from kjcm.engine.captured import CapturedClassifier
     from kjcm.engine.module import Classifier
@@ -160,7 +160,7 @@ def module_for(config: Config, prepared: Prepared) -> Any:
         cohort.classes,
         cohort.classes_hash,
         prepared.learning,
-        config["seeds"]["dropout"],
+        config.seeds.dropout,
         {side: len(codes) for side, codes in prepared.rows.unseen.items()},
         metrics_of(config),
     )
@@ -168,7 +168,7 @@ def module_for(config: Config, prepared: Prepared) -> Any:
         how = {"attention_dropout": engine.attention_dropout, "compiled": engine.compiled, "strict": engine.strict}
         return CapturedClassifier(*arguments, **how)
     # with 16-mixed a fused optimiser would unscale the gradients itself, after they are clipped
-    fused = engine.name != "reference" and config["trainer"]["precision"] != "16-mixed"
+    fused = engine.name != "reference" and config.trainer.precision != "16-mixed"
     return Classifier(*arguments, attention_dropout=engine.attention_dropout, fused=fused)
 
 

@@ -5,10 +5,10 @@ from difflib import get_close_matches
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from kjcm.config.commands import TrainConfig
 from kjcm.errors import ConfigError, some
 from kjcm.metrics import METRICS
 from kjcm.parts import build, require_arguments, target_of
-from kjcm.survey.inputs import Config
 from kjcm.survey.rows import Rows
 from kjcm.tracking.loggers import require_loggers
 
@@ -29,7 +29,7 @@ OWN_FLAGS = {
 }  # fmt: skip
 
 
-def require_parts(config: Config) -> None:
+def require_parts(config: TrainConfig) -> None:
     """Check every part that a training's config names.
 
     Raises:
@@ -37,31 +37,31 @@ def require_parts(config: Config) -> None:
     """
     import torch
 
-    require_arguments("loss", config["loss"], ("class_counts", "class_tree"))
-    require_arguments("optim", config["optim"], ("params",))
-    require_arguments("schedule", config["schedule"])
-    _require_flags(config["trainer"]["flags"])
+    require_arguments("loss", config.loss, ("class_counts", "class_tree"))
+    require_arguments("optim", config.optim, ("params",))
+    require_arguments("schedule", config.schedule)
+    _require_flags(config.trainer.flags)
     # made once here, so that a value out of its range is told of now
-    build("optim", config["optim"], [torch.nn.Parameter(torch.zeros(1))])
-    build("schedule", config["schedule"])
-    for name, node in config["metrics"].items():
+    build("optim", config.optim, [torch.nn.Parameter(torch.zeros(1))])
+    build("schedule", config.schedule)
+    for name, node in config.metrics.items():
         require_arguments(f"metrics.{name}", node, ("num_classes",))
         build(f"metrics.{name}", node, num_classes=2)
-    if taken := [name for name in config["metrics"] if name in METRICS]:
+    if taken := [name for name in config.metrics if name in METRICS]:
         raise ConfigError(f"metrics.{taken[0]}: kjcm has a metric of this name. Choose another.")
-    for name, node in config["callbacks"].items():
+    for name, node in config.callbacks.items():
         require_arguments(f"callbacks.{name}", node)
         build(f"callbacks.{name}", node)
         _require_monitor(f"callbacks.{name}", node, config)
-    require_loggers(config["logger"])
+    require_loggers(config.logger)
 
 
-def monitored(config: Config) -> list[str]:
+def monitored(config: TrainConfig) -> list[str]:
     """Return the names of the values that a callback can monitor."""
-    return ["train_loss", *(f"val_{name}" for name in (*METRICS, *config["metrics"]))]
+    return ["train_loss", *(f"val_{name}" for name in (*METRICS, *config.metrics))]
 
 
-def _require_monitor(key: str, node: Mapping[str, Any], config: Config) -> None:
+def _require_monitor(key: str, node: Mapping[str, Any], config: TrainConfig) -> None:
     """Raise ConfigError if a callback monitors a value that is never logged: Lightning reports it late or never."""
     parameters = signature(target_of(key, node)).parameters
     if "monitor" not in parameters:
@@ -74,11 +74,11 @@ def _require_monitor(key: str, node: Mapping[str, Any], config: Config) -> None:
         raise ConfigError(f"{key}.monitor={monitor}: no such value is logged. Near it are {some(near)}.")
     if not monitor.startswith("val_"):
         return
-    if not config["data"]["validation"]:
+    if not config.data.validation:
         raise ConfigError(
             f"{key}.monitor={monitor} needs validation rows: set data.validation=0.1, or leave {key} out."
         )
-    flags, epochs = config["trainer"]["flags"], config["trainer"]["max_epochs"]
+    flags, epochs = config.trainer.flags, config.trainer.max_epochs
     every = flags.get("check_val_every_n_epoch")
     if flags.get("limit_val_batches") == 0 or (isinstance(every, int) and every > epochs):
         raise ConfigError(
@@ -106,7 +106,7 @@ def _require_flags(flags: Mapping[str, Any]) -> None:
             )
 
 
-def learning_of(config: Config, rows: Rows) -> "Learning":
+def learning_of(config: TrainConfig, rows: Rows) -> "Learning":
     """Return how a run's model learns.
 
     Raises:
@@ -115,38 +115,38 @@ def learning_of(config: Config, rows: Rows) -> "Learning":
     from kjcm.engine.learning import Learning, ParamGroups, counts_of
     from kjcm.model.losses import tree_of
 
-    flags = config["trainer"]["flags"]
+    flags = config.trainer.flags
     return Learning(
-        optim=config["optim"],
+        optim=config.optim,
         loss=build(
             "loss",
-            config["loss"],
+            config.loss,
             class_counts=counts_of(rows.labels["train"], len(rows.cohort.classes)),
             class_tree=tree_of(rows.ancestors),
         ),
-        schedule=build("schedule", config["schedule"]),
-        groups=ParamGroups(**config["param_groups"]),
+        schedule=build("schedule", config.schedule),
+        groups=ParamGroups(**vars(config.param_groups)),
         clip=flags.get("gradient_clip_val"),
         clip_by=flags.get("gradient_clip_algorithm") or "norm",
     )
 
 
-def callbacks_of(config: Config) -> "list[Callback]":
+def callbacks_of(config: TrainConfig) -> "list[Callback]":
     """Return the callbacks that a config names, in its order."""
-    return [build(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
+    return [build(f"callbacks.{name}", node) for name, node in config.callbacks.items()]
 
 
-def metrics_of(config: Config) -> "Callable[[int], Mapping[str, Metric]]":
+def metrics_of(config: TrainConfig) -> "Callable[[int], Mapping[str, Metric]]":
     """Return what makes the metrics that a config names, given the number of classes."""
-    nodes = config["metrics"]
+    nodes = config.metrics
     return lambda classes: {name: build(f"metrics.{name}", node, num_classes=classes) for name, node in nodes.items()}
 
 
-def chooses_weights(config: Config) -> bool:
+def chooses_weights(config: TrainConfig) -> bool:
     """Return whether a callback of the config stops early, so that validation rows choose the weights."""
     from lightning.pytorch.callbacks import EarlyStopping
 
-    targets = [target_of(f"callbacks.{name}", node) for name, node in config["callbacks"].items()]
+    targets = [target_of(f"callbacks.{name}", node) for name, node in config.callbacks.items()]
     return any(isinstance(target, type) and issubclass(target, EarlyStopping) for target in targets)
 
 

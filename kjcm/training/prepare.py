@@ -2,18 +2,21 @@
 
 import logging
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from kjcm.config.commands import PrepareConfig
+from kjcm.config.composition import typed
 from kjcm.errors import KjcmError, some
 from kjcm.files import UNFINISHED, atomic, filling, without_formula, without_formulas, write_json, write_parquet
-from kjcm.ksco.classification import Classification
+from kjcm.ksco.classification import Classification, load_classification
 from kjcm.runs.results import cohort_record, flow_lines
 from kjcm.survey.augment import augmentation
 from kjcm.survey.cohort import Cohort
-from kjcm.survey.inputs import Config, classification_of, cohort_of, input_files, source_of
+from kjcm.survey.inputs import cohort_of, input_files, source_of
 from kjcm.survey.responses import Source
 
 FILES = ("cohort.json", "cohort.parquet", "left.csv", "to_resolve.csv", "augmented.csv", "twin")  # what prepare writes
@@ -27,13 +30,13 @@ def prepare(cfg: DictConfig) -> None:
     Raises:
         KjcmError: unusable input, or `out` holds a cohort and overwrite is false.
     """
-    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    out = Path(config["out"])
+    config = typed(cfg, PrepareConfig)
+    out = Path(config.out)
     _require_free(out, config)
-    classification = classification_of(config)
-    source = source_of(config["data"], classification)
-    cohort = cohort_of(config["data"], classification, source)
-    more = augmentation(classification, cohort.classes, **config["augment"])
+    classification = load_classification(**vars(config.classification))
+    source = source_of(config.data, classification)
+    cohort = cohort_of(config.data, classification, source)
+    more = augmentation(classification, cohort.classes, **vars(config.augment))
     with filling(out):
         (out / "cohort.json").unlink(missing_ok=True)  # written last: a folder with it is whole
         (out / "augmented.csv").unlink(missing_ok=True)
@@ -41,13 +44,13 @@ def prepare(cfg: DictConfig) -> None:
             write_csv(out / "augmented.csv", more)
         if (out / "twin").is_dir():
             shutil.rmtree(out / "twin")
-        if config["data"]["source"] == "synthetic":
+        if config.data.source == "synthetic":
             write_twin(out / "twin", source)
         write_cohort(out, cohort, classification)
     for line in flow_lines(cohort):
         log.info(line)
     log.info("cohort in %s%s", out, f"; {len(more):,} rows of augmentation next to it" if len(more) else "")
-    if len(cohort.to_resolve) and config["data"]["source"] != "synthetic":
+    if len(cohort.to_resolve) and config.data.source != "synthetic":
         log.info(
             "%s rows wait for a person: fill in ksco7 in %s and add these rows to the file of data.resolutions",
             f"{len(cohort.to_resolve):,}",
@@ -55,15 +58,15 @@ def prepare(cfg: DictConfig) -> None:
         )
 
 
-def _require_free(out: Path, config: Config) -> None:
+def _require_free(out: Path, config: PrepareConfig) -> None:
     """Raise KjcmError if writing into `out` would overwrite what was not asked to be, or the input itself."""
     there = [name for name in FILES if (out / name).exists()]
     killed = (out / UNFINISHED).exists()
-    if there and not (config["overwrite"] or killed):
+    if there and not (config.overwrite or killed):
         raise KjcmError(f"{out} holds {some(there)} already. Choose another out=DIR, or add overwrite=true.")
     if "twin" in there and "cohort.json" not in there and not killed:
         raise KjcmError(f"{out / 'twin'} was not made by prepare. Choose another out=DIR.")
-    inside = [path for path in input_files(config).values() if out.resolve() in path.resolve().parents]
+    inside = [path for path in input_files(asdict(config)).values() if out.resolve() in path.resolve().parents]
     if inside and there:
         raise KjcmError(
             f"{inside[0]} is read and would be overwritten. Choose an out=DIR that holds none of the input."

@@ -5,15 +5,17 @@ import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm import __version__
-from kjcm.config.composition import resolved
+from kjcm.config.commands import RunConfig
+from kjcm.config.composition import typed
 from kjcm.engine.device import global_rank
 from kjcm.errors import KjcmError, some
 from kjcm.files import write_json, write_parquet, write_text
@@ -28,7 +30,7 @@ from kjcm.runs.results import (
     result_lines,
     show,
 )
-from kjcm.survey.inputs import Config, with_absolute_inputs
+from kjcm.survey.inputs import with_absolute_inputs
 from kjcm.survey.rows import Rows
 from kjcm.training.checkpoints import tidy_up
 from kjcm.training.signals import Signals, signals
@@ -37,23 +39,25 @@ log = logging.getLogger("kjcm")
 record = logging.getLogger("kjcm.record")  # for train.log alone: the screen shows the same otherwise
 record.propagate = False
 
+Config = TypeVar("Config", bound=RunConfig)
 
-def folder_of(config: Config) -> RunFolder:
+
+def folder_of(config: RunConfig) -> RunFolder:
     """Return the folder of the run that a resolved config defines."""
-    identity = identity_of(config)
-    path = Path(config["run_dir"]) if config["run_dir"] else default_path(config["runs"], config["name"], identity)
+    identity = identity_of(asdict(config))
+    path = Path(config.run_dir) if config.run_dir else default_path(config.runs, config.name, identity)
     return RunFolder(path, identity)
 
 
-def run_to_make(cfg: DictConfig) -> tuple[Config, RunFolder] | None:
+def run_to_make(cfg: DictConfig, kind: type[Config]) -> tuple[Config, RunFolder] | None:
     """Return a run's resolved config and its folder; None, and say so, where the run is finished already.
 
     Raises:
         KjcmError: the folder holds something else.
     """
-    config = resolved(cfg)
+    config = typed(cfg, kind)
     folder = folder_of(config)
-    if folder.require_mine(config["overwrite"]) == "done" and not config["overwrite"]:
+    if folder.require_mine(config.overwrite) == "done" and not config.overwrite:
         if global_rank() == 0:
             tidy_up(folder.path, config)
             log.info("finished already, skipped: %s (overwrite=true retrains it)", folder.path)
@@ -62,22 +66,22 @@ def run_to_make(cfg: DictConfig) -> tuple[Config, RunFolder] | None:
 
 
 @contextmanager
-def at_work(folder: RunFolder, cfg: DictConfig, config: Config, rows: Rows) -> Iterator[Signals]:
+def at_work(folder: RunFolder, cfg: DictConfig, config: RunConfig, rows: Rows) -> Iterator[Signals]:
     """Claim the folder, keep its log and catch signals while the context lasts; settings and cohort are written first.
 
     Raises:
         KjcmError: the folder holds something else, another process is at work in it, or it cannot be written.
     """
     path = folder.path
-    with folder.claimed(config["overwrite"]), _log_file(path), signals() as caught:
+    with folder.claimed(config.overwrite), _log_file(path), signals() as caught:
         log.info("%s: %s", "resuming" if any(path.glob("checkpoints/*.ckpt")) else "run folder", path)
-        _write_settings(path, cfg, with_absolute_inputs(config))
+        _write_settings(path, cfg, with_absolute_inputs(asdict(config)))
         write_json(path / "cohort.json", cohort_record(rows.cohort, rows.classification))
         _say(config, rows)
         yield caught
 
 
-def _say(config: Config, rows: Rows) -> None:
+def _say(config: RunConfig, rows: Rows) -> None:
     """Say what there is to learn from."""
     for line in flow_lines(rows.cohort):
         log.info(line)
@@ -88,14 +92,14 @@ def _say(config: Config, rows: Rows) -> None:
         log.info("  + %s reviewed rows%s", f"{rows.n_reviewed:,}", f" (new groups: {some(new)})" if new else "")
         for reason, count in rows.reviewed_left.items():
             log.info("    (%s others left out: %s)", f"{count:,}", reason)
-    if config["augment"]["descriptions"] and not rows.classification.descriptions:
+    if config.augment.descriptions and not rows.classification.descriptions:
         log.warning(
             "augment=manual found no descriptions: titles alone join the training rows. Descriptions come with "
             "classification.path=FILE."
         )
 
 
-def _write_settings(path: Path, cfg: DictConfig, config: Config) -> None:
+def _write_settings(path: Path, cfg: DictConfig, config: dict[str, Any]) -> None:
     """Write the resolved config, and what Hydra knows of the job."""
     write_text(path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
     hydra = HydraConfig.get()
@@ -132,16 +136,16 @@ def write_predictions(path: Path, rows: Rows, outcome: Outcome) -> None:
 
 
 def report_record(
-    config: Config, folder: RunFolder, rows: Rows, outcome: Outcome, kind: str, packages: tuple[str, ...]
+    config: RunConfig, folder: RunFolder, rows: Rows, outcome: Outcome, kind: str, packages: tuple[str, ...]
 ) -> dict[str, Any]:
     """Return what report.json says of every run; `packages` are those that the result depends on."""
     cohort = rows.cohort
     return {
-        "experiment": config["name"],
+        "experiment": config.name,
         "kind": kind,
-        "seed": config["seed"],
+        "seed": config.seed,
         "synthetic": cohort.synthetic,
-        "data": config["data"]["source"],
+        "data": config.data.source,
         "level": cohort.level,
         **outcome_record(
             outcome,

@@ -7,6 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from kjcm import __version__
+from kjcm.config.commands import TrainConfig
+from kjcm.config.training import ModelConfig, TokenizerConfig
 from kjcm.config.unread import SWEEP
 from kjcm.engine.choice import choose_engine
 from kjcm.engine.device import global_rank, quiet, require_device
@@ -25,7 +29,6 @@ from kjcm.runs.held_out import TEST, calibrate, scored
 from kjcm.runs.model_card import write_card
 from kjcm.runs.model_folder import Settings, save_model
 from kjcm.runs.results import Outcome
-from kjcm.survey.inputs import Config
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.text.tokenizer import holds_kobert
 from kjcm.tracking.upload import upload_results
@@ -58,15 +61,15 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
     Raises:
         KjcmError: input, surroundings or folder are not usable.
     """
-    wanted = run_to_make(cfg)
+    wanted = run_to_make(cfg, TrainConfig)
     if wanted is None:
         return
     config, folder = wanted
-    require_device("trainer.accelerator", config["trainer"]["accelerator"])
+    require_device("trainer.accelerator", config.trainer.accelerator)
     require_parts(config)
     begin = time.perf_counter()
     _require_fitting_tokenizer(config)
-    rows = rows_of(config, test=config["evaluate"])
+    rows = rows_of(config, test=config.evaluate, cache=config.cache)
     prepared = prepared_for(config, rows)
     ready = time.perf_counter()
     overrides = list(HydraConfig.get().overrides.task)
@@ -81,15 +84,15 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
                 raise
         return
     with at_work(folder, cfg, config, rows) as caught:
-        model, epochs = config["model"], config["trainer"]["max_epochs"]
-        start, engine = model["pretrained"] or "random start", prepared.engine.name
-        log.info("model %s (%s), epochs: %d, engine: %s", model["name"], start, epochs, engine)
+        model, epochs = config.model, config.trainer.max_epochs
+        start, engine = model.pretrained or "random start", prepared.engine.name
+        log.info("model %s (%s), epochs: %d, engine: %s", model.name, start, epochs, engine)
         training = fitted_and_measured(config, folder, prepared, overrides, caught, sweep=_sweep(), callbacks=callbacks)
         with training as (fitted, outcome, loggers):
             report = _report(config, folder, prepared, fitted, outcome)
             write_card(folder.path, config, rows, report, __version__)
-            if "wandb" in config["logger"]:
-                upload_results(loggers[list(config["logger"]).index("wandb")], config, folder.path, rows, report)
+            if "wandb" in config.logger:
+                upload_results(loggers[list(config.logger).index("wandb")], asdict(config), folder.path, rows, report)
         total = time.perf_counter() - begin
         seconds = {"prepare": ready - begin, "fit": fitted.seconds, "capture": fitted.capture, "total": total}
         finish(folder, report, seconds)
@@ -102,7 +105,9 @@ def _sweep() -> str | None:
     return Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else os.environ.get(SWEEP)
 
 
-def _report(config: Config, folder: RunFolder, prepared: Prepared, fitted: Fitted, outcome: Outcome) -> dict[str, Any]:
+def _report(
+    config: TrainConfig, folder: RunFolder, prepared: Prepared, fitted: Fitted, outcome: Outcome
+) -> dict[str, Any]:
     """Write predictions and model; return what report.json holds beside the seconds."""
     folder.require_held()
     write_predictions(folder.path, prepared.rows, outcome)
@@ -117,7 +122,7 @@ def _report(config: Config, folder: RunFolder, prepared: Prepared, fitted: Fitte
     }
 
 
-def _keep_model(config: Config, path: Path, prepared: Prepared, outcome: Outcome) -> None:
+def _keep_model(config: TrainConfig, path: Path, prepared: Prepared, outcome: Outcome) -> None:
     """Write the model folder, and where there were validation rows what calibrates it and what its thresholds are set by."""
     model, settings, rows = path / "model", _model_settings(config, prepared.rows), prepared.rows
     save_model(model, prepared.encoder, prepared.tokenizer, settings)
@@ -125,22 +130,22 @@ def _keep_model(config: Config, path: Path, prepared: Prepared, outcome: Outcome
         words = settings.manager_words
         found = scored(rows.sides["validation"], rows.labels["validation"], outcome.validated, words)
         stopped = chooses_weights(config)
-        calibrate(model, rows.sides["validation"], found, settings, config["data"]["split_seed"], stopped)
+        calibrate(model, rows.sides["validation"], found, settings, config.data.split_seed, stopped)
         if outcome.predictions:
             tested = scored(rows.sides["test"], rows.labels["test"], outcome.predictions, words)
             save_scored(path / TEST, tested, settings.classes_hash)
 
 
-def _require_fitting_tokenizer(config: Config) -> None:
+def _require_fitting_tokenizer(config: TrainConfig) -> None:
     """Raise ConfigError if a new tokenizer is to feed weights that were trained with another."""
-    if config["tokenizer"]["kind"] == "trained" and config["model"]["pretrained"]:
+    if config.tokenizer.kind == "trained" and config.model.pretrained:
         raise ConfigError(
-            f"tokenizer=trained makes ids that the weights of model.pretrained={config['model']['pretrained']} know nothing "
+            f"tokenizer=trained makes ids that the weights of model.pretrained={config.model.pretrained} know nothing "
             "of. Use tokenizer=kobert or tokenizer=huggingface, or model.pretrained=null."
         )
 
 
-def prepared_for(config: Config, rows: Rows) -> Prepared:
+def prepared_for(config: TrainConfig, rows: Rows) -> Prepared:
     """Return rows with their tokens, and the encoder.
 
     Raises:
@@ -151,9 +156,9 @@ def prepared_for(config: Config, rows: Rows) -> Prepared:
     from kjcm.text.tokens import require_known
 
     quiet()
-    node = config["tokenizer"]
-    tokenizer, tokens = tokens_of(config, rows)
-    share = require_known(tokens["train"], tokenizer.unk_token_id, node["max_unknown"], node["path"] or node["kind"])
+    node = config.tokenizer
+    tokenizer, tokens = tokens_of(config.tokenizer, config.model, config.cache, rows)
+    share = require_known(tokens["train"], tokenizer.unk_token_id, node.max_unknown, node.path or node.kind)
     encoder = _encoder(config, len(rows.cohort.classes), len(tokenizer), int(tokenizer.pad_token_id))
     learning = learning_of(config, rows)
     freeze(encoder, learning.groups)
@@ -163,12 +168,12 @@ def prepared_for(config: Config, rows: Rows) -> Prepared:
         data=TokenData(
             {side: Labelled(tokens[side], rows.labels[side]) for side in rows.sides},
             int(tokenizer.pad_token_id),
-            batch_size=config["data"]["batch_size"],
-            seed=config["seeds"]["batches"],
-            workers=config["trainer"]["num_workers"],
+            batch_size=config.data.batch_size,
+            seed=config.seeds.batches,
+            workers=config.trainer.num_workers,
             packed=engine.name != "reference",
             block=engine.block,
-            limit=train_limit(config["trainer"]["flags"]),
+            limit=train_limit(config.trainer.flags),
         ),
         tokenizer=tokenizer,
         unknown_share=share,
@@ -178,7 +183,9 @@ def prepared_for(config: Config, rows: Rows) -> Prepared:
     )
 
 
-def tokens_of(config: Config, rows: Rows) -> "tuple[PreTrainedTokenizerFast, dict[str, Tokens]]":
+def tokens_of(
+    node: TokenizerConfig, model: ModelConfig, cache: str, rows: Rows
+) -> "tuple[PreTrainedTokenizerFast, dict[str, Tokens]]":
     """Return a run's tokenizer and the tokens of each side of its rows, from the cache where they were made before.
 
     Raises:
@@ -187,39 +194,38 @@ def tokens_of(config: Config, rows: Rows) -> "tuple[PreTrainedTokenizerFast, dic
     from kjcm.text.tokenizer import build_tokenizer
     from kjcm.text.tokens import tokenize
 
-    node, model, cache = config["tokenizer"], config["model"], Path(config["cache"])
+    folder, path = Path(cache), _tokenizer_path(node, model.pretrained)
     texts = {side: frame["text"].tolist() for side, frame in rows.sides.items()}
-    tokenizer = build_tokenizer(node["kind"], _tokenizer_path(config), node["vocab_size"], texts["train"], cache)
-    how = {"prefix": model["prefix"], "max_length": model["max_length"], "cache": cache}
-    return tokenizer, {side: tokenize(tokenizer, some, **how) for side, some in texts.items()}
+    tokenizer = build_tokenizer(node.kind, path, node.vocab_size, texts["train"], folder)
+    encode = partial(tokenize, tokenizer, prefix=model.prefix, max_length=model.max_length, cache=folder)
+    return tokenizer, {side: encode(some) for side, some in texts.items()}
 
 
-def _encoder(config: Config, classes: int, vocabulary: int, pad: int) -> Any:
+def _encoder(config: TrainConfig, classes: int, vocabulary: int, pad: int) -> Any:
     from kjcm.model.encoder import build_encoder
 
-    model = config["model"]
+    model = config.model
     return build_encoder(
-        pretrained=model["pretrained"],
-        shape=model["shape"],
-        pooling=model["pooling"],
+        pretrained=model.pretrained,
+        shape=model.shape,
+        pooling=model.pooling,
         classes=classes,
         vocabulary=vocabulary,
         pad=pad,
-        max_length=model["max_length"],
-        seed=config["seeds"]["init"],
+        max_length=model.max_length,
+        seed=config.seeds.init,
     )
 
 
-def _tokenizer_path(config: Config) -> str | None:
+def _tokenizer_path(node: TokenizerConfig, pretrained: str | None) -> str | None:
     """Return tokenizer.path; for KoBERT's, DistilKoBERT's own folder where its weights come from one that has it."""
-    path, pretrained = config["tokenizer"]["path"], config["model"]["pretrained"]
-    if path is None and config["tokenizer"]["kind"] == "kobert" and pretrained and holds_kobert(pretrained):
-        return str(pretrained)
-    return path  # type: ignore[no-any-return]
+    if node.path is None and node.kind == "kobert" and pretrained and holds_kobert(pretrained):
+        return pretrained
+    return node.path
 
 
-def _model_settings(config: Config, rows: Rows) -> Settings:
-    cohort, model, title = rows.cohort, config["model"], rows.classification.title
+def _model_settings(config: TrainConfig, rows: Rows) -> Settings:
+    cohort, model, title = rows.cohort, config.model, rows.classification.title
     ancestors = rows.ancestors
     n_train = Counter(rows.learnt)
     return Settings(
@@ -228,13 +234,13 @@ def _model_settings(config: Config, rows: Rows) -> Settings:
         titles={code: title(code) for code in sorted({*cohort.classes, *itertools.chain(*ancestors)})},
         classification=rows.classification.name,
         level=cohort.level,
-        pooling=model["pooling"],
-        prefix=model["prefix"],
-        max_length=model["max_length"],
-        columns=config["data"]["columns"],
+        pooling=model.pooling,
+        prefix=model.prefix,
+        max_length=model.max_length,
+        columns=vars(config.data.columns),
         synthetic=cohort.synthetic,
         ancestors=tuple(ancestors),
         n_train=tuple(n_train[code] for code in cohort.classes),
-        manager_words=tuple(config["data"]["manager_words"]),
-        wording=config["data"]["wording"],
+        manager_words=tuple(config.data.manager_words),
+        wording=config.data.wording,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kjcm.config.overrides import quoted, word_key
+from kjcm.config.training import TrainerConfig
 from kjcm.engine.device import quiet, resolve_precision
 from kjcm.errors import ConfigError, first_line
 
@@ -18,7 +19,7 @@ PROCESS_KEYS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_
 
 
 def make_trainer(
-    node: dict[str, Any], *, folder: Path, loggers: list[Any], callbacks: list[Any], log_every: int = 10
+    node: TrainerConfig, *, folder: Path, loggers: list[Any], callbacks: list[Any], log_every: int = 10
 ) -> "pl.Trainer":
     """Return the Trainer of a `trainer` node; loggers get a step's loss where the number of steps divides by `log_every`.
 
@@ -33,19 +34,19 @@ def make_trainer(
 
     quiet()
     # the module limits the gradient itself, in every engine
-    flags = {name: value for name, value in node["flags"].items() if not name.startswith("gradient_clip_")}
+    flags = {name: value for name, value in node.flags.items() if not name.startswith("gradient_clip_")}
     # nothing here reads what it has not written, and filling all new memory costs a sixth of a step
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    progress = [ProgressBar(leave=False)] if node["progress"] and sys.stdout.isatty() else []
+    progress = [ProgressBar(leave=False)] if node.progress and sys.stdout.isatty() else []
     try:
         trainer = pl.Trainer(
-            accelerator=node["accelerator"],
-            devices=node["devices"],
-            num_nodes=node["num_nodes"],
-            strategy=node["strategy"],
-            precision=cast(Any, resolve_precision(node["precision"], node["accelerator"])),
-            max_epochs=node["max_epochs"],
-            deterministic=node["deterministic"],
+            accelerator=node.accelerator,
+            devices=node.devices,
+            num_nodes=node.num_nodes,
+            strategy=node.strategy,
+            precision=cast(Any, resolve_precision(node.precision, node.accelerator)),
+            max_epochs=node.max_epochs,
+            deterministic=node.deterministic,
             default_root_dir=str(folder),
             logger=loggers,
             callbacks=[*callbacks, *progress],
@@ -59,8 +60,8 @@ def make_trainer(
         return trainer
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"trainer.accelerator={node['accelerator']} trainer.devices={node['devices']} trainer.strategy="
-            f"{node['strategy']}: {first_line(error)} `kjcm doctor` says what is here; trainer=cpu always works."
+            f"trainer.accelerator={node.accelerator} trainer.devices={node.devices} trainer.strategy="
+            f"{node.strategy}: {first_line(error)} `kjcm doctor` says what is here; trainer=cpu always works."
         ) from None
 
 

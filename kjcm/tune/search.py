@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna import Study, Trial
@@ -17,6 +17,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import get_lock_file
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -122,7 +123,7 @@ def open_study(
     storage: BaseStorage,
     name: str,
     definition: str,
-    direction: Literal["maximize", "minimize"],
+    direction: StudyDirection,
     sampler: optuna.samplers.BaseSampler,
     pruner: optuna.pruners.BasePruner,
 ) -> Study:
@@ -136,9 +137,7 @@ def open_study(
         storage=storage, study_name=name, direction=direction, sampler=sampler, pruner=pruner, load_if_exists=True
     )
     theirs = study.user_attrs.get(DEFINITION)
-    if theirs is None and (
-        study.get_trials(deepcopy=False) or [one.name.lower() for one in study.directions] != [direction]
-    ):
+    if theirs is None and (study.get_trials(deepcopy=False) or study.directions != [direction]):
         theirs = study.user_attrs.get(DEFINITION)  # another process may have just created it
         if theirs is None:
             raise ConfigError(

@@ -1,22 +1,21 @@
 """From a study's command to the configs of its trials: composed as `kjcm train` would with the same words."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from hydra import compose
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution
 
 from kjcm.config.checks import check
 from kjcm.config.commands import TrainConfig, TuneConfig
-from kjcm.config.composition import known_keys, no_such_key, without_hydra
+from kjcm.config.composition import known_keys, no_such_key, typed, without_hydra
 from kjcm.config.overrides import group_names, is_open, opened, quoted, word_key
 from kjcm.config.refusals import is_from_hydra, said
 from kjcm.errors import ConfigError, some
 from kjcm.runs.folder import default_path, identity_of
 from kjcm.shell import command_line
-from kjcm.survey.inputs import Config
 from kjcm.training.parts import require_parts
 from kjcm.tune.space import Value, ends, word
 
@@ -39,12 +38,12 @@ class Composed:
     path: Path
 
     @property
-    def config(self) -> Config:
-        """The resolved config."""
-        return OmegaConf.to_container(self.cfg, resolve=True)  # type: ignore[return-value]
+    def config(self) -> TrainConfig:
+        """The trial's config as an object."""
+        return typed(self.cfg, TrainConfig)
 
 
-def base_words(config: Config, words: Sequence[str]) -> list[str]:
+def base_words(config: TuneConfig, words: Sequence[str]) -> list[str]:
     """Return the words of a `kjcm train` on the study's data, before anything is searched.
 
     Args:
@@ -56,7 +55,7 @@ def base_words(config: Config, words: Sequence[str]) -> list[str]:
     """
     if own := [one for one in words if word_key(one) in CHOSEN]:
         raise ConfigError(f"{some(own)}: tune gives each trial these itself. Leave them out.")
-    validation = f"data.validation={config['data']['validation']}"
+    validation = f"data.validation={config.data.validation}"
     rest = [one for one in words if word_key(one).split(".")[0] not in OWN and word_key(one) != "data.validation"]
     return [*rest, validation]
 
@@ -82,15 +81,15 @@ def composed(words: Sequence[str], study: str) -> Composed:
         whole = compose("train", [opened(one, "train") for one in (*words, *own)], return_hydra_config=True)
         cfg = without_hydra(whole)
         check(cfg)
-        config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+        config = typed(cfg, TrainConfig)
     except Exception as error:
         if not is_from_hydra(error):
             raise
         raise ConfigError(said(error, "train", words)) from None
-    return Composed(whole, cfg, default_path(config["runs"], config["name"], identity_of(config)))
+    return Composed(whole, cfg, default_path(config.runs, config.name, identity_of(asdict(config))))
 
 
-def require_searchable(base: Sequence[str], distributions: Mapping[str, BaseDistribution]) -> Config:
+def require_searchable(base: Sequence[str], distributions: Mapping[str, BaseDistribution]) -> TrainConfig:
     """Return the resolved config of the base words.
 
     Raises:
@@ -105,11 +104,11 @@ def require_searchable(base: Sequence[str], distributions: Mapping[str, BaseDist
         if key not in (*known, *group_names("train")) and not is_open(key):
             raise ConfigError(f"space: {no_such_key(key, known)}")
     first = made.config
-    trainer = first["trainer"]
-    devices = trainer["devices"]
-    if trainer["num_nodes"] != 1 or (len(devices) if isinstance(devices, list) else str(devices)) not in (1, "1"):
+    trainer = first.trainer
+    devices = trainer.devices
+    if trainer.num_nodes != 1 or (len(devices) if isinstance(devices, list) else str(devices)) not in (1, "1"):
         raise ConfigError(
-            f"trainer.devices={devices}, trainer.num_nodes={trainer['num_nodes']}: a trial is trained on one device. Start "
+            f"trainer.devices={devices}, trainer.num_nodes={trainer.num_nodes}: a trial is trained on one device. Start "
             "kjcm tune once a device (CUDA_VISIBLE_DEVICES=0, 1, ...), with trainer=gpu; they share the study."
         )
     for key, distribution in distributions.items():

@@ -7,7 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from hydra.core.hydra_config import HydraConfig
 from optuna import Trial
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from kjcm.config.commands import TrainConfig, TuneConfig
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError, counted, some
 from kjcm.metrics import METRICS, metric_of
@@ -25,7 +27,6 @@ from kjcm.runs.contents import run_measured
 from kjcm.runs.failures import failure_of
 from kjcm.runs.folder import identity_of
 from kjcm.runs.lease import Busy
-from kjcm.survey.inputs import Config
 from kjcm.survey.rows import rows_of
 from kjcm.training.run import folder_of
 from kjcm.training.signals import signals
@@ -49,7 +50,7 @@ class Pruned(KjcmError):
     kind = "pruned"
 
 
-def take_part(config: Config, words: Sequence[str]) -> None:
+def take_part(config: TuneConfig, words: Sequence[str]) -> None:
     """Run trials of a study until it has those wanted, and write its results.
 
     Args:
@@ -60,44 +61,46 @@ def take_part(config: Config, words: Sequence[str]) -> None:
         ConfigError: the space, or what goes with it, cannot be searched.
         KjcmError: the data or the storage are not usable, or no trial was completed.
     """
-    config = {**config, "direction": direction_of(config["metric"], config["direction"], config["metrics"])}
-    _require_name(config["study"])
+    direction = direction_of(config.metric, config.direction, config.metrics)
+    config = replace(config, direction=direction)
+    _require_name(config.study)
     began = time.monotonic()
-    base, distributions = base_words(config, words), distributions_of(config["space"])
-    sampler = sampler_of(config["sampler"], config["sampler_seed"], config["startup"], distributions)
+    base, distributions = base_words(config, words), distributions_of(config.space)
+    sampler = sampler_of(config.sampler, config.sampler_seed, config.startup, distributions)
     first = require_searchable(base, distributions)
-    require_device("trainer.accelerator", first["trainer"]["accelerator"])
-    rows = rows_of(first, test=False)  # what is wrong with the data is better said before the first trial
+    require_device("trainer.accelerator", first.trainer.accelerator)
+    # what is wrong with the data is better said before the first trial
+    rows = rows_of(first, test=False, cache=first.cache)
     if "validation" not in rows.sides:
         raise ConfigError("No validation row is there to judge trials by: set data.validation=0.1, or give more rows.")
     definition = definition_of(config, first, distributions)
-    name = config["study"] or f"tune-{definition[:12]}"
-    folder = _folder(Path(config["runs"]) / name)
-    trials = min(config["trials"], combinations(distributions) or config["trials"])
-    searched = ends(distributions[MAX_EPOCHS]) if MAX_EPOCHS in distributions else [first["trainer"]["max_epochs"]]
+    name = config.study or f"tune-{definition[:12]}"
+    folder = _folder(Path(config.runs) / name)
+    trials = min(config.trials, combinations(distributions) or config.trials)
+    searched = ends(distributions[MAX_EPOCHS]) if MAX_EPOCHS in distributions else [first.trainer.max_epochs]
     most = max(int(epochs) for epochs in searched if epochs is not None)
-    pruner = pruner_of(config["pruner"], most, config["prune_after"], config["prune_from"])
-    with signals(), storage_errors(config["storage"]):
+    pruner = pruner_of(config.pruner, most, config.prune_after, config.prune_from)
+    with signals(), storage_errors(config.storage):
         study = open_study(
-            storage_of(config["storage"], folder), name, definition, config["direction"], sampler, pruner
+            storage_of(config.storage, folder), name, definition, StudyDirection[direction.upper()], sampler, pruner
         )
         about = StudyReport(
             study=study, folder=folder, definition=definition, wanted=trials, keys=tuple(distributions), base=tuple(base),
-            synthetic=rows.cohort.synthetic, how={key: config[key] for key in DEFINING},
+            synthetic=rows.cohort.synthetic, how={key: getattr(config, key) for key in DEFINING},
         )  # fmt: skip
         log.info(
             "study %s in %s: %s, judged by %s of the validation rows",
-            name, folder, counted(trials, "trial"), config["metric"],
+            name, folder, counted(trials, "trial"), config.metric,
         )  # fmt: skip
         with worker(folder / "workers") as own:
             part = Part(about, Search(study, distributions, trials, folder / "workers", own))
-            if config["sweep"]["retry"]:
+            if config.sweep.retry:
                 part.search.retry()
             while (trial := part.search.next()) is not None:
                 part.run(trial)
                 write_results(about)
-                if config["hours"] is not None and time.monotonic() - began > 3600 * config["hours"]:
-                    log.info("hours=%g are over: this process begins no further trial", config["hours"])
+                if config.hours is not None and time.monotonic() - began > 3600 * config.hours:
+                    log.info("hours=%g are over: this process begins no further trial", config.hours)
                     break
             if strays := part.search.strays():
                 log.warning(
@@ -141,7 +144,7 @@ def _folder(folder: Path) -> Path:
     return folder
 
 
-def definition_of(config: Config, first: Config, distributions: dict[str, BaseDistribution]) -> str:
+def definition_of(config: TuneConfig, first: TrainConfig, distributions: dict[str, BaseDistribution]) -> str:
     """Return the hash of all that a study's outcome depends on but the number of trials.
 
     Args:
@@ -150,7 +153,7 @@ def definition_of(config: Config, first: Config, distributions: dict[str, BaseDi
         distributions: key -> what its value is drawn from.
     """
     space = {key: distribution_to_json(one) for key, one in distributions.items()}
-    whole = [identity_of(first).hash, space, {key: config[key] for key in DEFINING}]
+    whole = [identity_of(asdict(first)).hash, space, {key: getattr(config, key) for key in DEFINING}]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
@@ -203,7 +206,7 @@ class Part:
             trial.report(value, epoch)
         return set(left.intermediate_values)
 
-    def _judge(self, trial: Trial, config: Config, known: set[int], epoch: int, value: float) -> None:
+    def _judge(self, trial: Trial, config: TrainConfig, known: set[int], epoch: int, value: float) -> None:
         """Report an epoch of a trial.
 
         Raises:
@@ -211,7 +214,7 @@ class Part:
         """
         if epoch not in known:  # a run may go on from a little before it was left
             trial.report(value, epoch)
-        if epoch < config["trainer"]["max_epochs"] and trial.should_prune():
+        if epoch < config.trainer.max_epochs and trial.should_prune():
             how = self.about.how
             raise Pruned(f"ended after epoch {epoch} by pruner={how['pruner']}: {how['metric']} {value_text(value)}")
 
@@ -221,7 +224,7 @@ class Part:
         log.error("trial %d failed: %s", trial.number, failure.reason)
         if made is not None:
             words = [str(one) for one in made.whole.hydra.overrides.task]
-            folder_of(made.config).keep_failure(made.config, words, failure)
+            folder_of(made.config).keep_failure(asdict(made.config), words, failure)
         self.search.drop(trial, REASON, failure.reason)
 
 

@@ -2,11 +2,12 @@
 
 from importlib.util import find_spec
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from kjcm.config.commands import TuneConfig
+from kjcm.config.composition import typed
 from kjcm.engine.device import one_of_several
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.survey.inputs import Config
 
 
 def tune(cfg: DictConfig) -> None:
@@ -27,5 +28,4 @@ def tune(cfg: DictConfig) -> None:
 
     from kjcm.tune.trials import take_part
 
-    config: Config = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    take_part(config, list(HydraConfig.get().overrides.task))
+    take_part(typed(cfg, TuneConfig), list(HydraConfig.get().overrides.task))

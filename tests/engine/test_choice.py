@@ -6,6 +6,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from kjcm.config.commands import TrainConfig
+from kjcm.config.training import EngineConfig, TrainerConfig
 from kjcm.engine.choice import Engine, choose_engine
 from kjcm.errors import ConfigError
 from kjcm.model.encoder import FirstToken
@@ -22,9 +24,12 @@ def encoder(kind: str) -> FirstToken:
 def chosen(
     name: str = "auto", kind: str = "bert", dropout: str = "exact", callbacks: Any = None, **trainer: Any
 ) -> Engine:
-    node = {"name": name, "attention_dropout": dropout, "compile": True, "block": 16}
-    optim = {"_target_": "torch.optim.Adam", "lr": 1e-3}
-    config = {"engine": node, "trainer": {**ALONE, **trainer}, "optim": optim, "callbacks": callbacks or {}}
+    config = TrainConfig(
+        engine=EngineConfig(name, dropout, compile=True, block=16),
+        trainer=TrainerConfig(**{**ALONE, **trainer}),
+        optim={"_target_": "torch.optim.Adam", "lr": 1e-3},
+        callbacks=callbacks or {},
+    )
     return choose_engine(config, encoder(kind))
 
 

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyreadstat
 import pytest
 from openpyxl import Workbook
 
+from kjcm.config.survey import FileOptions
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import require_file
 from kjcm.read.cells import code_texts
@@ -139,15 +141,15 @@ def test_statas_floats_have_the_digits_that_they_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nonsense", "hex", "rot13", ""])
 def test_an_unknown_encoding_is_an_error_of_the_config(name: str) -> None:
     with pytest.raises(ConfigError, match=r"data\.encoding="):
-        read_options({"encoding": name}, "data.", ["t.csv"], {})
+        read_options(FileOptions(name, None, None), "data.", ["t.csv"], {})
 
 
 def test_a_key_that_no_file_can_use_is_an_error_of_the_config() -> None:
     for key, value, file in (("sheet", "a", "t.csv"), ("encoding", "cp949", "t.xlsx"), ("header_row", 2, "t.parquet")):
         with pytest.raises(ConfigError, match=rf"data\.{key}="):
-            read_options({key: value}, "data.", [file, None], {})
+            read_options(replace(FileOptions(None, None, None), **{key: value}), "data.", [file, None], {})
         with pytest.raises(ConfigError, match=rf"data\.{key}="):
-            read_options({key: value}, "data.", [], {})
+            read_options(replace(FileOptions(None, None, None), **{key: value}), "data.", [], {})
 
 
 def book(path: Path, rows: list[list[object]], charts: bool = False) -> Path:

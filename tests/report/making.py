@@ -5,10 +5,9 @@ is written by what writes it in a training; so a run made here cannot drift from
 """
 
 import copy
-import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from kjcm.config.composition import register
+from kjcm.config.commands import BaselineConfig, SurveyConfig, TrainConfig
+from kjcm.config.composition import register, without_hydra
 from kjcm.config.overrides import config_folder
 from kjcm.files import write_json, write_parquet
 from kjcm.ksco.classification import load_classification
@@ -35,7 +35,7 @@ WIDTH = 10
 EVERY = 4  # one in so many minor groups has rows in the invented survey
 SMALL = 4  # groups of ten rows or fewer
 DOUBTFUL = ("2990", "1110", "1120")  # a KSCO-6 code and the two KSCO-7 codes that it may have become
-READ = ("data", "augment", "classification")  # what of a config says which rows a run has
+_ROWS: dict[str, Rows] = {}  # by what says which rows a run has
 NEVER = slice(2, None, 7)  # classes that a model never puts first
 
 
@@ -136,11 +136,11 @@ def make_run(
         OmegaConf.update(cfg, at, value, force_add=True)
     cfg.hydra.overrides.task = [*plan.words, *data, f"seed={seed}"]
     HydraConfig.instance().set_config(cfg)
-    cfg = OmegaConf.masked_copy(cfg, [str(at) for at in cfg if at != "hydra"])
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    identity = identity_of(config)
-    folder = RunFolder(default_path(str(runs), config["name"], identity), identity)
-    rows = _rows(json.dumps({name: config[name] for name in READ}), config.get("evaluate", True))
+    cfg = without_hydra(cfg)
+    config: TrainConfig | BaselineConfig = OmegaConf.to_object(cfg)  # type: ignore[assignment]
+    identity = identity_of(asdict(config))
+    folder = RunFolder(default_path(str(runs), config.name, identity), identity)
+    rows = _rows_of(config, test=config.evaluate if isinstance(config, TrainConfig) else True)
     with at_work(folder, cfg, config, rows):
         _fill(folder, config, rows, plan, dict(settings or {}))
     return folder.path
@@ -153,18 +153,22 @@ def _composed(command: str, words: tuple[str, ...]) -> DictConfig:
         return compose(command, [*words], return_hydra_config=True)
 
 
-@cache
-def _rows(config: str, test: bool) -> Rows:
-    return rows_of(json.loads(config), test=test)
+def _rows_of(config: SurveyConfig, test: bool) -> Rows:
+    key = repr((config.data, config.augment, config.classification, test))
+    if key not in _ROWS:
+        _ROWS[key] = rows_of(config, test=test, cache=None)
+    return _ROWS[key]
 
 
-def _fill(folder: RunFolder, config: dict[str, Any], rows: Rows, plan: Plan, settings: dict[str, Any]) -> None:
+def _fill(
+    folder: RunFolder, config: TrainConfig | BaselineConfig, rows: Rows, plan: Plan, settings: dict[str, Any]
+) -> None:
     """Write predictions, report.json and DONE; `settings` make the run's predictions its own."""
-    kind = config.get("kind", "encoder")
+    kind = config.kind if isinstance(config, BaselineConfig) else "encoder"
     found: dict[str, tuple[dict[str, float], dict[str, list[float]]]] = {"test": ({}, {}), "validation": ({}, {})}
     for number, side in enumerate(found):
         if side in rows.sides:
-            draw = [zlib.crc32(f"{config['name']} {settings}".encode()), config["seed"], number]
+            draw = [zlib.crc32(f"{config.name} {settings}".encode()), config.seed, number]
             frame = predictions(rows, side, plan.skill, draw, kind)
             found[side] = measured(frame, [*rows.cohort.classes, *rows.unseen[side]])
             if side == "test":

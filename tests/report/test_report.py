@@ -9,18 +9,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 
-from kjcm.config.composition import register
-from kjcm.config.overrides import config_folder
+from kjcm.config.commands import ReportConfig
 from kjcm.errors import KjcmError
-from tests.conftest import ROOT, command
+from tests.conftest import ROOT, command, config_of
 from tests.report.fixtures import MADE
 from tests.report.making import make_run, survey_words, write_survey
 from tests.report.reading import Study, read_csv
@@ -256,9 +254,9 @@ def test_answers_stay_out_of_the_report_unless_asked_for(copied: Copy, tmp_path:
     study = copied("k_jcm")
     from kjcm.report.report import read_study
 
-    keys = {"runs": str(study.runs), "like": None, "replicates": 0, "bootstrap_seed": 0}
-    cohort = read_study({**keys, "texts": True}).texts
-    assert cohort is not None and read_study({**keys, "texts": False}).texts is None
+    config = ReportConfig(runs=str(study.runs), like=None, replicates=0, bootstrap_seed=0, texts=True)
+    cohort = read_study(config).texts
+    assert cohort is not None and read_study(replace(config, texts=False)).texts is None
     own = [text for text in cohort["text"].unique() if len(text) > 12]
     assert report(study, tmp_path / "out") == 0
     written = b"\n".join(files_of(tmp_path / "out").values()).decode("utf-8", "ignore")
@@ -287,13 +285,6 @@ EXPERIMENTS = sorted(file for file in (ROOT / "experiments").glob("*.yaml") if f
 MODELS = yaml.safe_load((ROOT / "experiments" / "models.yaml").read_text(encoding="utf-8"))
 
 
-def composed(name: str, *words: str) -> DictConfig:
-    """Return the config of a command."""
-    register()
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return compose(name, [*words])
-
-
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
 def test_every_experiment_names_what_there_is_and_is_built(file: Path, built: Path) -> None:
     from kjcm.report.build import makers
@@ -310,7 +301,7 @@ def test_every_experiment_names_what_there_is_and_is_built(file: Path, built: Pa
 def test_every_model_makes_a_run_of_its_name(key: str) -> None:
     model = MODELS[key]
     words = [word for word in model["words"] if word != "-m"]
-    assert composed(model.get("command", "train"), *words)["name"] == key
+    assert config_of(model.get("command", "train"), *words).name == key
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -13,6 +13,7 @@ from scipy.stats.mstats import mquantiles
 
 from kjcm.analysis.content import Estimate
 from kjcm.analysis.formats import show
+from kjcm.config.commands import ReportConfig
 from kjcm.report.ours import figures_of
 from kjcm.report.report import read_study
 from tests.conftest import ROOT
@@ -366,7 +367,7 @@ def recomputed_figures(study: Study) -> dict[str, float]:
 def ours(study: Study) -> dict[str, Estimate]:
     """What the report takes for this study's figures, by id of paper.yaml."""
     settings = {"like": None, "texts": False, "replicates": REPLICATES, "bootstrap_seed": 0}
-    return figures_of(read_study({"runs": str(study.runs), **settings}))
+    return figures_of(read_study(ReportConfig(runs=str(study.runs), **settings)))
 
 
 def test_the_figures_beside_the_article_are_recomputed_too(study: Study, ours: dict[str, Estimate]) -> None:

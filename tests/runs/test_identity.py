@@ -1,14 +1,13 @@
 """A run's identity: the same command has the same hash as before, and each key says its own part in it."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from kjcm.config.composition import register, resolved
 from kjcm.config.identity import INPUTS, LEGACY, WHERE_AND_HOW
-from kjcm.config.overrides import config_folder
 from kjcm.runs.folder import RESULTS_VERSION, identity_of
+from tests.conftest import config_of
 
 HASHES = {
     "train": "9584044f19f3",
@@ -25,9 +24,7 @@ HASHES = {
 def test_a_command_has_its_hash(line: str, here: Path) -> None:
     (here / "a.csv").write_text("id,workplace,position,task,code\n1,a,b,c,111\n")
     command, *overrides = line.split()
-    register()
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        found = identity_of(resolved(compose(command, overrides)))
+    found = identity_of(asdict(config_of(command, *overrides)))
     assert (RESULTS_VERSION, found.hash[:12]) == (6, HASHES[line])
 
 

@@ -1,6 +1,7 @@
 """The model card says what the run's records say, and no answer."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,9 +13,9 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from kjcm.ksco.classification import Classification
 from kjcm.records import read_json
-from kjcm.runs.contents import run_cohort, run_config, run_report
+from kjcm.runs.contents import run_cohort, run_report
 from kjcm.runs.model_card import origin_of, write_card
-from tests.conftest import SMALL, command
+from tests.conftest import SMALL, command, config_of
 
 
 def card_of(run: Path) -> str:
@@ -62,11 +63,11 @@ def test_weights_of_a_folder_keep_its_path_to_themselves(finished: Path, here: P
 def test_titles_and_names_become_no_markup(calibrated: Path, tmp_path: Path, ksco: Classification) -> None:
     run = tmp_path / "run"
     shutil.copytree(calibrated, run)
-    report, config = dict(run_report(run)), cast(dict[str, Any], run_config(run))
+    report, config = dict(run_report(run)), replace(config_of("train", *SMALL), name="*k*_`m`")
     hostile = Classification("<img src=x>", {"1": "a|b [c](d)\n# e"}, levels=ksco.levels, parents=ksco.parents)
     cohort = SimpleNamespace(flow=run_cohort(run)["flow"], synthetic=True, left_groups={})
     rows = cast(Any, SimpleNamespace(classification=hostile, cohort=cohort))
-    write_card(run, {**config, "name": "*k*_`m`"}, rows, report, "1")
+    write_card(run, config, rows, report, "1")
     card = card_of(run)
     assert "\n# \\*k\\*\\_\\`m\\`: free text" in card and "\\<img src=x\\>" in card
     assert r"| 1 a\|b \[c\](d)<br># e |" in card

@@ -1,6 +1,7 @@
 """Composer: the same configs and errors as Hydra's own loader, with one composition for each set of group choices."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 from unittest.mock import patch
 
@@ -13,7 +14,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.config.checks import check
-from kjcm.config.composition import register, resolved, without_hydra
+from kjcm.config.commands import RunConfig
+from kjcm.config.composition import register, typed, without_hydra
 from kjcm.runs.folder import identity_of
 from kjcm.sweep.composer import Composer
 from tests.conftest import ROOT
@@ -78,8 +80,8 @@ def test_a_job_has_the_config_that_hydra_composes(loader: Any) -> None:
         plain = without_hydra(own)
         assert described(compose(words)) == described(plain)
         if "~logger" not in words:
-            assert resolved(compose(words)) == resolved(plain)
-            assert identity_of(resolved(compose(words))) == identity_of(resolved(plain))
+            config, hydras = (typed(cfg, RunConfig) for cfg in (compose(words), plain))
+            assert config == hydras and identity_of(asdict(config)) == identity_of(asdict(hydras))
 
 
 def test_an_invalid_job_has_the_error_of_hydra(loader: Any) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from omegaconf import DictConfig
 
+from kjcm.config.commands import BaselineConfig
 from kjcm.errors import Interrupted
 from kjcm.runs.failures import FAILURE, failure_of, read_failure
 from kjcm.runs.lease import leased
@@ -35,9 +36,9 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Callable[[], BaseException],
     """Let the jobs of some seeds fail while they fit; return the seeds of all that fit."""
     fitted, original = [], fitting._fitted
 
-    def fit(config: dict[str, Any], rows: Any) -> Any:
-        fitted.append(config["seed"])
-        if config["seed"] in seeds:
+    def fit(config: BaselineConfig, rows: Any) -> Any:
+        fitted.append(config.seed)
+        if config.seed in seeds:
             raise error()
         return original(config, rows)
 
@@ -94,10 +95,10 @@ def test_the_others_go_on_whatever_a_job_raises(here: Path, capfd: Out, monkeypa
     fitted: list[int] = []
     original = fitting._fitted
 
-    def fit(config: dict[str, Any], rows: Any) -> Any:
-        fitted.append(config["seed"])
-        if config["seed"] in errors:
-            raise errors[config["seed"]]
+    def fit(config: BaselineConfig, rows: Any) -> Any:
+        fitted.append(config.seed)
+        if config.seed in errors:
+            raise errors[config.seed]
         return original(config, rows)
 
     monkeypatch.setattr(fitting, "_fitted", fit)

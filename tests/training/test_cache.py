@@ -1,23 +1,22 @@
 """The cohort from the cache: equal to one built anew, and never another's."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from kjcm.config.composition import register
-from kjcm.config.overrides import config_folder
+from kjcm.config.survey import TableConfig
 from kjcm.errors import KjcmError
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.survey import inputs
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import cached_cohort, cohort_of
 from kjcm.survey.store import FRAMES
+from tests.conftest import config_of
 
 ANSWERS = pd.DataFrame(
     {
@@ -32,12 +31,9 @@ ANSWERS = pd.DataFrame(
 )
 
 
-def node_of(*words: str) -> dict[str, Any]:
+def node_of(*words: str) -> TableConfig:
     """Return the data node of `kjcm train` with these words."""
-    register()
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        cfg = OmegaConf.to_container(compose("train", [*words]), resolve=True)
-    return cfg["data"]  # type: ignore[call-overload, index, no-any-return]
+    return config_of("train", *words).data  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -48,7 +44,7 @@ def answers(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def node(answers: Path) -> dict[str, Any]:
+def node(answers: Path) -> TableConfig:
     """The node of a table with clusters, weights, and rows that leave for every kind of reason."""
     return node_of(
         "data=table", f"data.path={answers}", "data.columns.cluster=area", "data.columns.weight=w", "data.cutoff=2",
@@ -79,7 +75,7 @@ def assert_equal(one: Cohort, other: Cohort) -> None:
 
 
 def test_cohort_from_the_cache_is_the_one_built(
-    take: Take, node: dict[str, Any], ksco: Classification, monkeypatch: pytest.MonkeyPatch
+    take: Take, node: TableConfig, ksco: Classification, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nodes = [node, node_of("data.scale=0.02"), node_of("data.scale=0.02", "data.cutoff=0", "data.train_wave=5")]
     built = [cohort_of(one, ksco) for one in nodes]
@@ -93,7 +89,7 @@ def test_cohort_from_the_cache_is_the_one_built(
 
 
 def test_a_changed_file_is_never_served_from_the_cache(
-    take: Take, node: dict[str, Any], answers: Path, tmp_path: Path
+    take: Take, node: TableConfig, answers: Path, tmp_path: Path
 ) -> None:
     before = take(node)
     answers.write_bytes(answers.read_bytes().replace("수학".encode(), "과학".encode()))  # the same length
@@ -102,24 +98,24 @@ def test_a_changed_file_is_never_served_from_the_cache(
     assert after.rows["text"].str.contains("과학").any() and not after.rows["text"].str.contains("수학").any()
 
 
-def test_what_a_cohort_is_kept_by(take: Take, node: dict[str, Any], answers: Path, tmp_path: Path) -> None:
+def test_what_a_cohort_is_kept_by(take: Take, node: TableConfig, answers: Path, tmp_path: Path) -> None:
     take(node)
     moved = answers.rename(tmp_path / "moved.csv")
     same = [{"path": str(moved)}, {"path": str(moved), "batch_size": 7}, {"path": str(moved), "higher_cutoff": 7}]
     for change in same:
-        take({**node, **change})
+        take(replace(node, **change))
     assert len(entries(tmp_path)) == 1
     ANSWERS.to_csv(moved.with_suffix(".tsv"), index=False, sep="\t")
     table = tmp_path / "codes.csv"
     table.write_text("code,title\n4411,가\n44119,나\n", encoding="utf-8")
     other = [{"path": str(moved.with_suffix(".tsv"))}, *({"path": str(moved), **change} for change in (
         {"cutoff": 3}, {"level": 2}, {"split_seed": 1}, {"train_share": 0.6}, {"train_fraction": 0.5}, {"validation": 0.0},
-        {"test_path": str(moved), "columns": {**node["columns"], "id": None}},
+        {"test_path": str(moved), "columns": replace(node.columns, id=None)},
     ))]  # fmt: skip
     for change in other:
-        take({**node, **change})
-    take({**node, "path": str(moved)}, classification=load_classification("ksco7", table))
-    take({**node, "path": str(moved)}, classification=load_classification("from_data"))
+        take(replace(node, **change))
+    take(replace(node, path=str(moved)), classification=load_classification("ksco7", table))
+    take(replace(node, path=str(moved)), classification=load_classification("from_data"))
     assert len(entries(tmp_path)) == 1 + len(other) + 2
 
 
@@ -136,9 +132,7 @@ def test_other_code_or_words_of_the_twin_are_another_cohort(
 
 @pytest.mark.parametrize("place", [0.0, 0.02, 0.3, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("cut", [True, False], ids=["cut", "other byte"])
-def test_a_damaged_entry_is_made_again(
-    take: Take, node: dict[str, Any], tmp_path: Path, place: float, cut: bool
-) -> None:
+def test_a_damaged_entry_is_made_again(take: Take, node: TableConfig, tmp_path: Path, place: float, cut: bool) -> None:
     built = take(node)
     (file,) = entries(tmp_path)
     whole = file.read_bytes()
@@ -149,7 +143,7 @@ def test_a_damaged_entry_is_made_again(
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_kept(
-    take: Take, node: dict[str, Any], answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    take: Take, node: TableConfig, answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(*arguments: Any) -> Cohort:
         answers.write_bytes(answers.read_bytes() + b"\n")
@@ -161,7 +155,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(
     assert not (tmp_path / "cache").exists()
 
 
-def test_without_a_cache_nothing_is_kept(node: dict[str, Any], ksco: Classification, tmp_path: Path) -> None:
+def test_without_a_cache_nothing_is_kept(node: TableConfig, ksco: Classification, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     assert_equal(cached_cohort(node, ksco, None), cohort_of(node, ksco))
     assert sorted(tmp_path.iterdir()) == before

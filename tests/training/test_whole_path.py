@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from jsonschema import validate
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 from tests import forking
-from tests.conftest import LEARNS, ROOT, SMALL, Run, command
+from tests.conftest import LEARNS, ROOT, SMALL, Run, command, config_of
 
 # `torchrun --nproc-per-node 2 -m kjcm ...`, its processes forked instead of begun anew
 TORCHRUN = """
@@ -356,16 +357,7 @@ def test_identity_is_what_defines_the_run_not_where_it_runs(here: Path) -> None:
     from kjcm.runs.folder import identity_of
 
     def identity(*words: str) -> str:
-        from hydra import compose, initialize_config_dir
-        from omegaconf import OmegaConf
-
-        from kjcm.config.composition import register
-        from kjcm.config.overrides import config_folder
-
-        register()
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            cfg = compose("train", list(words))
-        return identity_of(OmegaConf.to_container(cfg, resolve=True)).hash  # type: ignore[arg-type]
+        return identity_of(asdict(config_of("train", *words))).hash
 
     table = "id,workplace,position,task,code\n1,a,b,c,111\n"
     for name in ("a.csv", "b.csv"):

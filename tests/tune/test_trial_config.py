@@ -1,13 +1,13 @@
 """The words of trials: every space of conf/tune makes configs that can be checked before anything is trained."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kjcm.config.composition import register
+from kjcm.config.commands import TuneConfig
+from kjcm.config.composition import register, typed
 from kjcm.tune.space import distributions_of, ends
 from kjcm.tune.trial_config import base_words, composed, require_searchable, train_command, trial_words
 from tests.conftest import ROOT
@@ -22,8 +22,8 @@ def hydra() -> Iterator[None]:
         yield
 
 
-def config_of(*words: str) -> dict[str, Any]:
-    return OmegaConf.to_container(compose("tune", list(words)), resolve=True)  # type: ignore[return-value]
+def config_of(*words: str) -> TuneConfig:
+    return typed(compose("tune", list(words)), TuneConfig)
 
 
 @pytest.mark.usefixtures("hydra")
@@ -31,10 +31,10 @@ def config_of(*words: str) -> dict[str, Any]:
 def test_every_space_can_be_searched(space: str) -> None:
     words = [f"tune={space}", "experiment=k_jcm"]
     config = config_of(*words)
-    distributions = distributions_of(config["space"])
+    distributions = distributions_of(config.space)
     base = base_words(config, words)
     first = require_searchable(base, distributions)
-    assert first["data"]["validation"] == 0.1 and first["evaluate"] is False
+    assert first.data.validation == 0.1 and first.evaluate is False
     made = set()
     for place in (0, -1):
         values = {key: ends(one)[place] for key, one in distributions.items()}
@@ -53,8 +53,8 @@ def test_a_choice_may_refer_to_what_the_trial_has() -> None:
     rates = {}
     for encoder in ("klue_bert", "e5_small"):
         values = {"model": encoder, "optim.lr": "${times:0.5,${model.lr}}"}
-        assert values["optim.lr"] in config["space"]["optim"]["lr"]
-        rates[encoder] = composed(trial_words(base, values), "s").config["optim"]["lr"]
+        assert values["optim.lr"] in config.space["optim"]["lr"]
+        rates[encoder] = composed(trial_words(base, values), "s").config.optim["lr"]
     assert rates == {"klue_bert": 2.5e-5, "e5_small": 1.5e-4}
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from kjcm.survey.cohort import Cohort, build_cohort
 from kjcm.survey.responses import Source, table_source
 from kjcm.survey.twin import synthetic_source
 from kjcm.tune.search import storage_of
-from tests.conftest import COLUMNS, ROOT, SMALL, command
+from tests.conftest import COLUMNS, ROOT, SMALL, command, config_of
 from tests.forking import Forked
 
 WORDS = (
@@ -101,20 +102,16 @@ def test_what_the_study_says_of_itself(made: Path) -> None:
 
 
 def test_the_command_of_the_best_makes_the_same_run_with_a_test(made: Path, here: Path) -> None:
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
     from kjcm.runs.folder import identity_of
 
     program, *words = shlex.split(summary(made)["best"]["command"])
     assert (program, words[0]) == ("kjcm", "train")
     assert command(*words, "--cfg", "job") == 0
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config: Any = OmegaConf.to_container(compose("train", words[1:]), resolve=True)
-    assert config["evaluate"] is True and config["name"] == "k_jcm"
+    config = config_of("train", *words[1:])
+    assert config.evaluate is True and config.name == "k_jcm"
     own = json.loads((made / Path(summary(made)["best"]["run"]).name / "identity.json").read_text())
-    assert identity_of(config).hash != own["hash"]
-    assert identity_of({**config, "evaluate": False}).hash == own["hash"]
+    assert identity_of(asdict(config)).hash != own["hash"]
+    assert identity_of(asdict(replace(config, evaluate=False))).hash == own["hash"]
 
 
 def test_a_study_that_has_its_trials_trains_nothing_more(
