@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -11,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kjcm.config.commands import LOGGERS
 from kjcm.config.composition import known_keys, no_such_key, no_such_keys, typed_nodes, unknown_keys
 from kjcm.config.identity import PATHS
-from kjcm.config.key import own_keys
+from kjcm.config.key import list_types, own_keys
 from kjcm.errors import ConfigError, first_line, some
 
 
@@ -22,13 +23,15 @@ def check(cfg: DictConfig) -> None:
         ConfigError: a key is unknown, a value is not allowed, or a combination cannot work.
     """
     require_known(cfg)
-    require_resolvable(cfg)
-    _require_plain_lists(cfg)
-    missing = sorted(key for key in known_keys(cfg) if OmegaConf.select(cfg, key, default=MISSING) == MISSING)
+    values, missing = require_resolvable(cfg), []
+    nodes = [(lead, kind, _below(values, lead)) for lead, kind, _ in typed_nodes(cfg)]
+    for lead, kind, node in nodes:
+        _require_plain_lists(lead, kind, node)
+        missing += [f"{lead}{one.name}" for one in fields(kind) if node.get(one.name, MISSING) == MISSING]
     if missing:
-        raise ConfigError(f"Give {', '.join(f'{key}=...' for key in missing)}.")
-    for lead, kind, node in typed_nodes(cfg):
-        check_values(kind, OmegaConf.to_container(node, resolve=True), lead)  # type: ignore[arg-type]
+        raise ConfigError(f"Give {', '.join(f'{key}=...' for key in sorted(missing))}.")
+    for lead, kind, node in nodes:
+        check_values(kind, node, lead)
     _require_a_name(OmegaConf.select(cfg, "name"))
     _check_training(cfg)
     _check_lists(cfg)
@@ -72,24 +75,34 @@ def require_known(cfg: DictConfig, lead: str = "", beside: str = "") -> None:
         raise ConfigError(no_such_keys(unknown, known_keys(cfg)))
 
 
-def require_resolvable(cfg: DictConfig) -> None:
-    """Raise ConfigError if an interpolation has no value, or one of another type than its key's."""
+def require_resolvable(cfg: DictConfig) -> dict[str, Any]:
+    """Return a config as plain values.
+
+    Raises:
+        ConfigError: an interpolation has no value, or one of another type than its key's.
+    """
     try:
-        OmegaConf.to_container(cfg, resolve=True)
+        return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except (OmegaConfBaseException, RecursionError) as error:
         key = getattr(error, "full_key", None)
         why = "it refers to itself" if isinstance(error, RecursionError) else first_line(error)
         raise ConfigError(f"{f'{key}: ' if key else ''}{why}. Give a value, or a key that is there.") from None
 
 
-def _require_plain_lists(cfg: DictConfig) -> None:
+def _below(values: dict[str, Any], lead: str) -> dict[str, Any]:
+    """Return the node of plain values whose key, with a dot behind it, is `lead`."""
+    for name in lead.split(".")[:-1]:
+        values = values[name]
+    return values
+
+
+def _require_plain_lists(lead: str, kind: type, values: Mapping[str, Any]) -> None:
     """Raise ConfigError if a list of texts or numbers has a list or mapping in it: OmegaConf takes any."""
-    for key in known_keys(cfg):
-        value = OmegaConf.select(cfg, key)
-        typed = isinstance(value, ListConfig) and value._metadata.element_type in (str, int, float)
-        if typed and any(isinstance(part, ListConfig | DictConfig) for part in value):
-            kind = "texts" if value._metadata.element_type is str else "numbers"
-            raise ConfigError(f"{key}={value}: give one list of {kind}, without lists or mappings in it.")
+    for name, part in list_types(kind).items():
+        value = values.get(name)
+        if part in (str, int, float) and isinstance(value, list) and any(isinstance(one, list | dict) for one in value):
+            shown = "texts" if part is str else "numbers"
+            raise ConfigError(f"{lead}{name}={value}: give one list of {shown}, without lists or mappings in it.")
 
 
 def _require_home(key: str, value: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import lru_cache
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -83,6 +84,15 @@ def seed_key(text: str, **limits: Any) -> Any:
 def own_keys(kind: type) -> dict[str, Key]:
     """Return name -> key of the fields of a dataclass that have one."""
     return {one.name: one.metadata["key"] for one in fields(kind) if "key" in one.metadata}
+
+
+@lru_cache
+def list_types(kind: type) -> dict[str, Any]:
+    """Return name -> type of the parts, for the fields of a dataclass that may be lists."""
+    hints = get_type_hints(kind).items()
+    return {
+        name: get_args(one)[0] for name, hint in hints for one in (hint, *get_args(hint)) if get_origin(one) is list
+    }
 
 
 def keys_of(kind: type, lead: str = "", without: Sequence[str] = ()) -> Iterator[tuple[str, Any, Key]]:
