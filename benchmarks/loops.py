@@ -83,7 +83,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Learnt:
-    """What a loop learnt.
+    """The results of a training loop.
 
     Attributes:
         rows: [steps * batch size], the rows that it saw, in their order.

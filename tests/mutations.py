@@ -113,7 +113,7 @@ def fails(mutation: Mutation, checkout: Path) -> bool:
 
 
 def main(out: str | None) -> int:
-    """Print a table of the mutations and what became of them, also into the file `out`; 1 if one was not caught."""
+    """Print which mutations the tests caught, write the same table to `out` if given, and return 1 if they missed one."""
     lines = ["| Mutation | In kjcm/ | Tests | Caught |", "|---|---|---|---|"]
     missed = 0
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What Hydra says of overrides that make no config, in plain words, with what may be meant."""
+"""Say in plain words why Hydra makes no config of some overrides, and which keys or choices may be meant."""
 
 import re
 from collections.abc import Sequence

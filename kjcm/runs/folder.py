@@ -31,7 +31,7 @@ Contents = Literal["new", "unfinished", "done", "other"]
 
 @dataclass(frozen=True)
 class Identity:
-    """What defines a run: its config without where-and-how keys, the digests of its inputs, and the results version."""
+    """A run's identity: the config keys that change results, the digests of its input files, and the results version."""
 
     config: dict[str, Any]
     inputs: dict[str, str]
