@@ -33,6 +33,7 @@ def check(cfg: DictConfig) -> None:
     for lead, kind, node in nodes:
         check_values(kind, node, lead)
     _require_a_name(OmegaConf.select(cfg, "name"))
+    _check_folds(cfg)
     _check_training(cfg)
     _check_lists(cfg)
     for name, node in (OmegaConf.select(cfg, "logger") or {}).items():
@@ -118,6 +119,13 @@ def _require_a_name(name: str | None) -> None:
         raise ConfigError(
             f"name={name}: it names a folder in `runs`; use a text without / and \\ that begins with no dot."
         )
+
+
+def _check_folds(cfg: DictConfig) -> None:
+    """Raise ConfigError if there is no fold of the number to test."""
+    folds, fold = (OmegaConf.select(cfg, f"data.{name}") for name in ("folds", "fold"))
+    if folds is not None and fold >= folds:
+        raise ConfigError(f"data.fold={fold}: the folds are 0 to {folds - 1} with data.folds={folds}.")
 
 
 def _check_training(cfg: DictConfig) -> None:

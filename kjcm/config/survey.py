@@ -54,8 +54,17 @@ class DataConfig:
     )
     split_seed: int = seed_key("Seed of the split.")
     train_share: float = key(
-        "Share of the rows for training, rounded half up; unused with `data.test_path` or `data.train_wave`.",
+        "Share of the rows for training, rounded half up; unused with `data.folds`, `data.test_path` or `data.train_wave`.",
         above=0, most=1,
+    )  # fmt: skip
+    folds: int | None = key(
+        "Folds of a cross-validation instead of `data.train_share`: `data.fold` is tested, the others train.",
+        least=2, most=1000, legacy=None,
+    )  # fmt: skip
+    fold: int = key("Fold of `data.folds` to test, from 0.", least=0, most=999, legacy=0)
+    group_similar: float | None = key(
+        "Keep texts whose character n-grams have a cosine above this on one side of every split; null: do not.",
+        above=0, below=1, legacy=None,
     )  # fmt: skip
     train_fraction: float = key("Share of the training rows to use (K-JCM-half: 0.5).", above=0, most=1)
     validation: float = key(

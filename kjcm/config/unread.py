@@ -68,6 +68,11 @@ OF_ANY = (
     Unread(("preset.scale",), _scale_is_given, ": it counts through data.scale of data=synthetic"),
     Unread(("data.higher_cutoff",), _cutoff_is_given, " without cutoff=higher"),
     Unread(("data.train_share",), _has_given_test, " where data.test_path or data.train_wave names the test rows"),
+    Unread(
+        ("data.folds", "data.fold"), _has_given_test, " where data.test_path or data.train_wave names the test rows"
+    ),
+    Unread(("data.train_share",), _is_not("data.folds", None), " with data.folds"),
+    Unread(("data.fold",), _is("data.folds", None), " without data.folds"),
     Unread(("engine.block", "engine.compile"), _is("engine.name", "packed", "reference"), " without engine=captured"),
     Unread(("tokenizer.vocab_size",), _is_not("tokenizer.kind", "trained", None), " without tokenizer=trained"),
     Unread(("model.shape",), _is_not("model.pretrained", None), ": model.pretrained has a shape of its own"),

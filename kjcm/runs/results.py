@@ -232,7 +232,7 @@ def same_text(rows: pd.DataFrame) -> dict[str, int | float | None]:
 
 def flow_lines(cohort: Cohort) -> list[str]:
     """Return the flow counts of Fig. 1 as readable lines."""
-    flow = cohort.flow
+    flow, similar = cohort.flow, cohort.flow.get("similar")
     by_file = ", ".join(f"{name} {count:,}" for name, count in flow["read_by_file"].items())
     lines = [
         f"{'SYNTHETIC twin: ' if cohort.synthetic else ''}{flow['read']:,} rows read ({by_file})",
@@ -240,6 +240,9 @@ def flow_lines(cohort: Cohort) -> list[str]:
         f"  - {flow['invalid']:,} unusable" if flow["invalid"] else "",
         f"  - {flow['below_cutoff']:,} in {flow['below_cutoff_groups']} groups of {flow['cutoff']} rows or fewer"
         if flow["below_cutoff"]
+        else "",
+        f"  {similar['groups']:,} groups of similar texts, the largest of {similar['largest']:,} rows"
+        if similar
         else "",
         f"  = {flow['cohort']:,} in {flow['groups']} groups: {flow['train']:,} training"
         + (f", {flow['validation']:,} validation" if flow["validation"] else "")

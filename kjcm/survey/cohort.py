@@ -11,6 +11,7 @@ from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.ksco.classification import Classification
 from kjcm.ksco.crosswalk import crosswalk_of, resolutions_of
 from kjcm.survey.responses import TWIN_IDS, Source, Survey, answers_of, require_valid
+from kjcm.survey.similar import similar_groups
 from kjcm.survey.split import draw_split
 
 SIDES = ("train", "validation", "unused", "test")
@@ -23,7 +24,8 @@ class Cohort:
 
     Attributes:
         rows: id, wave, text, person_at (where the workplace ends in the text), code, side (train, validation, unused,
-            test), and weight, cluster and manages where mapped.
+            test), weight, cluster and manages where mapped, and similar (first id of the group of similar texts) where
+            these are kept together.
         left: the rows that left: id, wave, text, code (as in the file), reason.
         to_resolve: the rows of wave 5 that a person must resolve: id, text, ksco6, candidates, ksco7 (empty, to fill in).
         flow: counts at each step.
@@ -86,10 +88,14 @@ def build_cohort(
     validation: float,
     drop_invalid: bool,
     train_wave: int | None = None,
+    group_similar: float | None = None,
+    folds: int | None = None,
+    fold: int = 0,
 ) -> Cohort:
     """Convert, exclude, split and count the rows of `source`.
 
-    With `train_wave` all rows of the other wave are test rows, like the rows of a test file.
+    With `train_wave` all rows of the other wave are test rows, like the rows of a test file. With `group_similar` no
+    split divides the groups of similar texts; given test rows belong to no group.
 
     Raises:
         KjcmError: a row is unusable (unless `drop_invalid`), or the crosswalk or a resolution is wrong.
@@ -100,7 +106,11 @@ def build_cohort(
         answers["given"] = answers["wave"] != str(train_wave)
     usable, unresolved = answers["reason"] == "", answers["reason"] == "unresolved"
     rows = answers[usable].sort_values(["survey", "id"], kind="stable")  # one order, whichever wave is for training
-    drawn, use = draw_split(rows, split_seed, train_share, train_fraction, validation)
+    if group_similar is not None:
+        rows = rows.assign(similar=rows["id"])
+        if not rows["given"].all():
+            rows.loc[~rows["given"], "similar"] = similar_groups(rows[~rows["given"]], group_similar)
+    drawn, use = draw_split(rows, split_seed, train_share, train_fraction, validation, folds, fold)
     sizes = rows["code"][~rows["given"]].value_counts()
     small = sizes[sizes <= cutoff].index
     below = rows["code"].isin(small) & ~rows["given"]
@@ -108,6 +118,8 @@ def build_cohort(
     keep = rows.index[~below]
     kept = answers.loc[answers.index.isin(keep)].assign(side=use[~below])
     optional = [name for name in ("weight", "cluster", "manages") if name in answers]
+    if group_similar is not None:
+        kept, optional = kept.assign(similar=rows["similar"][~below]), [*optional, "similar"]
     flow = {
         "read": len(answers),
         "read_by_file": {s.label: int(n) for s, n in zip(source.surveys, _counts(answers, source), strict=True)},
@@ -120,6 +132,7 @@ def build_cohort(
         "cohort": len(kept),
         "groups": int(kept["code"].nunique()),
         **{name: int((kept["side"] == name).sum()) for name in SIDES},
+        **({} if group_similar is None else {"similar": _similar_counts(rows["similar"][~rows["given"]])}),
     }
     return Cohort(
         rows=kept[["id", "wave", "text", "person_at", "code", "side", *optional]].reset_index(drop=True),
@@ -137,6 +150,13 @@ def build_cohort(
 
 def _counts(answers: pd.DataFrame, source: Source) -> list[int]:
     return [int((answers["survey"] == number).sum()) for number in range(len(source.surveys))]
+
+
+def _similar_counts(groups: pd.Series) -> dict[str, int]:
+    """Return how many groups of similar texts there are, the rows in groups of several rows, and the largest group."""
+    sizes = groups.value_counts()
+    largest = int(sizes.max()) if len(sizes) else 0
+    return {"groups": len(sizes), "rows_of_several": int(sizes[sizes > 1].sum()), "largest": largest}
 
 
 def _left_groups(codes: pd.Series, drawn: pd.Series) -> dict[str, tuple[int, int]]:

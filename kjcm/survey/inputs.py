@@ -80,6 +80,9 @@ def cohort_of(data: DataConfig, classification: Classification, source: Source |
         validation=data.validation,
         drop_invalid=data.drop_invalid,
         train_wave=train_wave,
+        group_similar=data.group_similar,
+        folds=None if given_test else data.folds,
+        fold=data.fold or 0,
     )
 
 

@@ -16,7 +16,7 @@ def round_half_up(value: float) -> int:
 
 
 def ranks_of(keys: pd.Series, seed: int) -> NDArray[np.int64]:
-    """Return each row's rank by its key (a row id or a cluster); equal keys share a rank.
+    """Return each row's rank by its unit (a row id, a cluster or a group of similar texts); a unit's rows share a rank.
 
     The order is that of SHA-256 of seed and key, so it depends on nothing else.
     """
@@ -37,40 +37,61 @@ def boundary(ranks: NDArray[np.int64], among: NDArray[np.bool_], wanted: int) ->
     return int(inside[nearer]) if nearer < len(inside) else int(inside[-1]) + 1
 
 
+def units_of(rows: pd.DataFrame) -> pd.Series:
+    """Return the unit of each row, which a split never divides: its similar texts, else its cluster, else the row."""
+    return rows[next(name for name in ("similar", "cluster", "id") if name in rows)]
+
+
 def first_half(rows: pd.DataFrame, seed: int) -> NDArray[np.bool_]:
-    """Return which rows are in the first half of the seed's order, with clusters kept together: [rows]."""
-    ranks = ranks_of(rows["cluster"] if "cluster" in rows else rows["id"], seed)
+    """Return which rows are in the first half of the seed's order, with units kept together: [rows]."""
+    ranks = ranks_of(units_of(rows), seed)
     return ranks < boundary(ranks, np.ones(len(rows), bool), round_half_up(len(rows) / 2))
 
 
 def draw_split(
-    rows: pd.DataFrame, seed: int, train_share: float, train_fraction: float, validation: float
+    rows: pd.DataFrame,
+    seed: int,
+    train_share: float,
+    train_fraction: float,
+    validation: float,
+    folds: int | None = None,
+    fold: int = 0,
 ) -> tuple[pd.Series, pd.Series]:
     """Return each row's drawn side (train, test) and its use (train, validation, unused, test).
 
     The rows of groups over `SPLIT_OVER` rows set the boundaries, so that no cutoff moves a row. All boundaries use one
-    order, so that K-JCM-half's rows are among K-JCM's.
+    order, so that K-JCM-half's rows are among K-JCM's, and each row is a test row of one fold.
 
     Args:
-        rows: id, code, given (the row is from a test file or the other wave) and perhaps cluster.
+        rows: id, code, given (the row is from a test file or the other wave) and perhaps cluster and similar.
         seed: data.split_seed.
         train_share: share of rows for training (the paper: 0.7); 1 where test rows are given.
         train_fraction: share of the training rows to use (K-JCM-half: 0.5).
         validation: share of the used training rows to hold out.
+        folds: number of folds, instead of `train_share`.
+        fold: the fold that is tested, from 0.
     """
-    clustered = "cluster" in rows
-    ranks = ranks_of(rows["cluster"] if clustered else rows["id"], seed)
+    units = units_of(rows)
+    ranks = ranks_of(units, seed)
     drawn = ~rows["given"].to_numpy(bool)
     sizes = rows["code"].map(rows["code"][drawn].value_counts()).fillna(0).to_numpy()
     large = drawn & (sizes > SPLIT_OVER)
     if not large.any():
         large = drawn
-    in_large = round_half_up(train_share * int(large.sum()))
-    train = drawn & (ranks < boundary(ranks, large, in_large))
-    if not clustered:  # small groups, which only a cutoff below 10 keeps, fill up the share of all rows
-        small = drawn & ~large
-        in_small = round_half_up(train_share * int(drawn.sum())) - in_large
-        train = (train & large) | (small & (ranks < boundary(ranks, small, in_small)))
+
+    def first(share: float) -> NDArray[np.bool_]:
+        """Return which of the drawn rows are in the first `share` of the order."""
+        if share >= 1:
+            return drawn
+        in_large = round_half_up(share * int(large.sum()))
+        found = drawn & (ranks < boundary(ranks, large, in_large))
+        if units.name == "id":  # small groups, which only a cutoff below 10 keeps, fill up the share of all rows
+            small = drawn & ~large
+            in_small = round_half_up(share * int(drawn.sum())) - in_large
+            found = (found & large) | (small & (ranks < boundary(ranks, small, in_small)))
+        return found
+
+    train = first(train_share) if folds is None else drawn & ~(first((fold + 1) / folds) & ~first(fold / folds))
     used = train
     if train_fraction < 1:
         used = train & (

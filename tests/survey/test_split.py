@@ -90,3 +90,22 @@ def test_rows_given_as_test_rows_stay_so_and_decide_nothing() -> None:
     given = given.reset_index(drop=True)
     assert uses(given, share=1.0).to_dict() == {i: "test" if i[0] == "t" else "train" for i in given["id"]}
     assert uses(given)[:120].to_dict() == uses(rows).to_dict()
+
+
+@pytest.mark.parametrize("unit", ["id", "cluster", "similar"])
+def test_each_row_is_tested_in_one_fold(unit: str) -> None:
+    rows = rows_of(SIZES)
+    rows = rows.assign(**{unit: rows["id"] if unit == "id" else [f"unit {n % 41}" for n in range(len(rows))]})
+    tested = np.zeros(len(rows), int)
+    for fold in range(5):
+        use = draw_split(rows, 3, 0.7, 0.5, 0.2, folds=5, fold=fold)[1]
+        tested += (use == "test").to_numpy()
+        assert 18 <= (use == "test").sum() <= 34 and {"train", "validation", "unused"} <= set(use)
+        assert use.groupby(rows[unit]).nunique().max() == 1
+    assert (tested == 1).all()
+
+
+def test_clustered_rows_all_train_where_the_test_rows_are_given() -> None:
+    rows = rows_of({"a": 30, "b": 5}).assign(cluster=[f"district {n}" for n in range(35)])
+    for seed in range(20):  # in some orders a row of b, a small group, comes last
+        assert set(uses(rows, seed, share=1.0)) == {"train"}
