@@ -1,1 +1,1 @@
-"""What a training reports while it runs and at its end: loggers, uploads, meters and the log of epochs."""
+"""Record a training while it runs and at its end: loggers, uploads, speed measurements, and the log of epochs."""

@@ -1,4 +1,4 @@
-"""What every tracker records of a run next to its metrics: name, group, tags, config, code and hashes."""
+"""Describe a run for its trackers: name, group, tags, config, code version and hashes."""
 
 import subprocess
 from collections.abc import Mapping
@@ -10,20 +10,20 @@ import kjcm
 from kjcm.runs.folder import RunFolder
 from kjcm.survey.cohort import Cohort
 
-HASH = 12  # characters of a run's hash that name it
+HASH = 12  # first characters of the run hash: the run's id
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a tracker records of a run.
+    """The facts about a run that a tracker records next to its metrics.
 
     Attributes:
         folder: the run folder.
-        id: the first characters of the run's hash.
+        id: the first 12 characters of the run's hash.
         name: experiment and id.
-        group: the multirun that the run is a job of, else the experiment.
+        group: the run's multirun, or its experiment without a multirun.
         tags: experiment, data source, level and model.
-        config: the resolved config, and under `kjcm` version, commit and hashes.
+        config: the resolved config; its key `kjcm` contains version, commit and hashes.
     """
 
     folder: Path
@@ -35,7 +35,7 @@ class Description:
 
 
 def describe(config: Mapping[str, Any], folder: RunFolder, cohort: Cohort, sweep: str | None) -> Description:
-    """Return the description of a run; `sweep` names its multirun."""
+    """Return the description of a run; `sweep` is the name of its multirun, or None."""
     data, identifier = config["data"], folder.identity.hash[:HASH]
     level = f"{data['level']} digits" if data["level"] else "codes as they stand"
     return Description(
@@ -61,7 +61,7 @@ def _code_and_hashes(folder: RunFolder, cohort: Cohort) -> dict[str, Any]:
 
 
 def commit_of(checkout: Path) -> str | None:
-    """Return the commit of a checkout, with -dirty where files differ from it; None without git or a checkout."""
+    """Return a checkout's commit, with -dirty if files were changed; None without git or a checkout."""
     if not (checkout / ".git").exists():
         return None
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

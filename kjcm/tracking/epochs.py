@@ -1,4 +1,4 @@
-"""The log of a training: one line per epoch, and the reason of an early stop."""
+"""Log a training: one line per epoch, and the reason for an early stop."""
 
 import logging
 import time
@@ -21,10 +21,10 @@ log = logging.getLogger("kjcm")
 
 
 class Epochs(pl.Callback):
-    """Log one line per epoch: mean loss, validation loss and metrics, rows a second (of all processes), time left.
+    """Log one line per epoch: mean loss, validation loss and metrics, rows per second (all processes), time left.
 
-    Without a progress bar, a long epoch is also logged while it runs. Epochs count from 1. The time left assumes that
-    each further epoch takes as long as this one, without compiling and capturing.
+    Without a progress bar, also log a long epoch's progress every minute. Epochs count from 1. The time left assumes
+    that each further epoch takes as long as this one, without the time to compile and to capture graphs.
 
     Args:
         saving: keeps the best weights.
@@ -32,12 +32,12 @@ class Epochs(pl.Callback):
 
     def __init__(self, saving: Saving) -> None:
         self._saving = saving
-        self._begun, self._trained, self._said = 0.0, 0.0, 0.0  # times of begin, last step, last line
-        self._first = -1  # rows of this epoch done before a resume; -1 between epochs
+        self._begun, self._trained, self._logged = 0.0, 0.0, 0.0  # times of begin, last step, last line
+        self._first = -1  # rows trained before a resume; -1 between epochs
         self._captured = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget an earlier training."""
+        """Reset the state that an earlier training left."""
         self._first = -1
 
     def on_train_batch_start(
@@ -45,7 +45,7 @@ class Epochs(pl.Callback):
     ) -> None:
         """Note when the first step of the epoch began, or the first step after a resume."""
         if self._first < 0:
-            self._begun = self._said = time.perf_counter()
+            self._begun = self._logged = time.perf_counter()
             self._first, self._captured = rows_done(trainer), _module(trainer).capture_seconds
 
     def on_train_batch_end(
@@ -53,14 +53,14 @@ class Epochs(pl.Callback):
     ) -> None:
         """Note when the last step ended, and log the progress of a long epoch."""
         self._trained = time.perf_counter()
-        if self._trained - self._said < EVERY or trainer.progress_bar_callback or not trainer.is_global_zero:
+        if self._trained - self._logged < EVERY or trainer.progress_bar_callback or not trainer.is_global_zero:
             return
-        self._said = self._trained
+        self._logged = self._trained
         done = f"{rows_done(trainer) / _rows(trainer):.0%}".replace("%", " %")
         log.info("%s, %s: %s", self._name(trainer), done, self._pace(trainer))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the epoch, and an early stop."""
+        """Log the finished epoch, and an early stop."""
         parts = [f"loss {float(_module(trainer).train_loss.compute()):.4f}"]  # a sum over all processes
         found = trainer.callback_metrics
         if "val_loss" in found:
@@ -70,11 +70,11 @@ class Epochs(pl.Callback):
         if trainer.is_global_zero:
             log.info("%s: %s", self._name(trainer), "; ".join([*parts, self._pace(trainer)]))
             if stopping := trainer.early_stopping_callback:
-                self._say_end(trainer, stopping)
+                self._log_end(trainer, stopping)
         self._first = -1
 
-    def _say_end(self, trainer: pl.Trainer, stopping: EarlyStopping) -> None:
-        """Log an early stop, and the epoch whose weights are kept."""
+    def _log_end(self, trainer: pl.Trainer, stopping: EarlyStopping) -> None:
+        """Log an early stop; after the last epoch, also log which epoch's weights the model has."""
         done, planned = trainer.current_epoch + 1, trainer.max_epochs
         if trainer.should_stop:
             why = (
@@ -90,7 +90,7 @@ class Epochs(pl.Callback):
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
 
     def _pace(self, trainer: pl.Trainer) -> str:
-        """Return rows a second and the time left."""
+        """Return the speed in rows per second, and the time left."""
         rows, done = rows_done(trainer) - self._first, rows_done(trainer)
         captured = _module(trainer).capture_seconds - self._captured
         pace = rows / max(self._trained - self._begun - captured, 1e-9)
@@ -106,12 +106,12 @@ def _text(metric: Metric, value: float) -> str:
 
 
 def rows_done(trainer: pl.Trainer) -> int:
-    """Return the number of rows of the epoch that all processes have trained on."""
-    return min(_module(trainer).step * _data(trainer).batch_size, _rows(trainer))
+    """Return how many rows all processes together have trained on in this epoch."""
+    return min(_module(trainer).step * data_of(trainer).batch_size, _rows(trainer))
 
 
 def _rows(trainer: pl.Trainer) -> int:
-    return len(_data(trainer).sides["train"].labels)
+    return len(data_of(trainer).sides["train"].labels)
 
 
 def _module(trainer: pl.Trainer) -> Classifier:
@@ -120,7 +120,8 @@ def _module(trainer: pl.Trainer) -> Classifier:
     return module
 
 
-def _data(trainer: pl.Trainer) -> TokenData:
+def data_of(trainer: pl.Trainer) -> TokenData:
+    """Return the training's data module."""
     data = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(data, TokenData)
     return data

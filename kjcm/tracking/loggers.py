@@ -1,4 +1,4 @@
-"""The loggers of a run, of which a run may have several; each is closed however the run ends."""
+"""Make a run's loggers, and close each of them however the run ends."""
 
 import csv
 import os
@@ -23,12 +23,12 @@ from kjcm.survey.cohort import Cohort
 from kjcm.tracking.description import Description, describe
 from kjcm.tracking.upload import use_cohort
 
-EXTRAS = ("tensorboard", "mlflow", "trackio")  # packages that are extras of the same name
-TAG = 64  # most characters of a tag of W&B's
+EXTRAS = ("tensorboard", "mlflow", "trackio")  # each is a package and an extra of one name
+TAG = 64  # most characters of a W&B tag
 
 
 def require_loggers(nodes: Mapping[str, Any]) -> None:
-    """Check the loggers that a config names.
+    """Check that the loggers in a config can be made.
 
     Raises:
         KjcmError: the package of a logger is not installed.
@@ -45,17 +45,17 @@ def require_loggers(nodes: Mapping[str, Any]) -> None:
 def make_loggers(
     config: Mapping[str, Any], folder: RunFolder, cohort: Cohort, *, sweep: str | None, step: int = 0
 ) -> Iterator[list[Any]]:
-    """Give the loggers of a run, and close them at the end, as failed on an error.
+    """Yield a run's loggers, and close them at the end; after an error, mark the run as failed.
 
-    A run that resumes at `step` does that step and later ones again: csv and tensorboard remove them, mlflow and
-    trackio keep the first ones.
+    A run that resumes at `step` repeats this step and all later steps. The csv and tensorboard loggers remove the
+    earlier points of repeated steps; mlflow and trackio keep the earlier points.
 
     Args:
-        config: of the run.
-        folder: of the run.
-        cohort: that it learns from.
-        sweep: name of the multirun that it is a job of.
-        step: at which it resumes.
+        config: the run's config.
+        folder: the run's folder.
+        cohort: the cohort that the run trains on.
+        sweep: name of the run's multirun, or None.
+        step: step at which the run resumes.
     """
     described = describe(config, folder, cohort, sweep)
     with ExitStack() as stack:
@@ -68,16 +68,16 @@ def make_loggers(
 
 
 def _close(logger: Any, _: object, error: BaseException | None, __: object) -> None:
-    pruned = isinstance(error, KjcmError) and error.kind == "pruned"  # a search has seen enough of it
+    pruned = isinstance(error, KjcmError) and error.kind == "pruned"  # a search ended it early
     code = 0 if error is None or pruned else error.exit_code if isinstance(error, Interrupted) else 1
     if hasattr(logger, "finish"):
         logger.finish(code)
     else:
-        logger.finalize("failed" if code == 1 else "success")  # what was done before a signal is good
+        logger.finalize("failed" if code == 1 else "success")  # an interrupted run is not a failure
 
 
 def _counting_from_one(logger: Any) -> Any:
-    """Let a logger number the epochs from 1, as the screen does; Lightning numbers them from 0."""
+    """Make a logger number epochs from 1, like the screen; Lightning numbers them from 0."""
     log_metrics = logger.log_metrics
 
     def counted(metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -88,7 +88,7 @@ def _counting_from_one(logger: Any) -> Any:
 
 
 def log_outcome(loggers: Sequence[Any], outcome: Outcome, step: int) -> None:
-    """Log the metrics of the trained model at its last step, of no epoch; W&B has them in its summary."""
+    """Log the trained model's metrics at its last step, without an epoch; W&B has them in its summary."""
     sides = {"val": outcome.validation, "test": outcome.metrics}
     values = {f"{side}_{name}": value for side, found in sides.items() for name, value in found.items()}
     for logger in loggers if values else ():
@@ -107,33 +107,33 @@ def _logger(name: str, node: Mapping[str, Any], described: Description, step: in
     from kjcm.tracking.tracker import Tracker
 
     if global_rank() > 0:
-        return DummyLogger()  # only the first process has a run
+        return DummyLogger()  # only rank 0 has a run
     own = {"wandb": _wandb_run, "mlflow": _mlflow_run, "trackio": _trackio_run}
     begin = partial(own.get(name, partial(_own_run, name)), node, described)
     if name != "wandb":
         return Tracker(name, begin)
     tracker = Tracker(name, begin, node["wait"])
     cohort_hash = described.config["kjcm"]["cohort"]
-    tracker.tell(lambda tracked: use_cohort(tracked.run, described.folder / "cohort.json", cohort_hash))
+    tracker.queue(lambda tracked: use_cohort(tracked.run, described.folder / "cohort.json", cohort_hash))
     return tracker
 
 
 def _csv_logger(logs: Path, step: int) -> Any:
-    """Return a logger that goes on with the file that is there; Lightning's own would begin another."""
+    """Return a logger that continues the existing file; Lightning's own logger would begin a new file."""
     from lightning.pytorch.loggers import CSVLogger
 
     file = logs / "csv" / "version_0" / "metrics.csv"
     rows = _logged_before(file, step) if file.is_file() else []
     logger = CSVLogger(str(logs), name="csv", version=0)
     if global_rank() == 0:
-        file.unlink(missing_ok=True)  # Lightning would, with a warning
+        file.unlink(missing_ok=True)  # Lightning would remove it with a warning
         logger.experiment.metrics.extend(rows)
         logger.save()
     return logger
 
 
 def _logged_before(file: Path, step: int) -> list[dict[str, Any]]:
-    """Return what a metrics.csv holds of the steps before `step`; its last line may be torn."""
+    """Return the rows of a metrics.csv for the steps before `step`; skip an incomplete last line."""
     try:
         lines = read_bytes(file).decode("utf-8").splitlines()
         rows = [{key: value for key, value in row.items() if key and value} for row in csv.DictReader(lines)]
@@ -154,7 +154,9 @@ def _tensorboard_logger(logs: Path, described: Description, step: int) -> Any:
     logger = TensorBoardLogger(str(logs), name="tensorboard", version=0, purge_step=step or None)
     if step == 0:
         settings = yaml.safe_dump(described.config, allow_unicode=True, sort_keys=False)
-        logger.experiment.add_text("config", "\n".join(f"    {line}" for line in settings.splitlines()))  # as code
+        logger.experiment.add_text(
+            "config", "\n".join(f"    {line}" for line in settings.splitlines())
+        )  # indented: Markdown shows it as code
     return logger
 
 
@@ -180,7 +182,7 @@ def _wandb_run(node: Mapping[str, Any], described: Description) -> Any:
         # an agent of a W&B sweep has its own id for each trial
         "id": None if os.environ.get("WANDB_SWEEP_ID") else described.id,
         "name": described.name,
-        "dir": str(described.folder.resolve()),  # W&B's own process may work in another folder
+        "dir": str(described.folder.resolve()),  # absolute: W&B's process may use another folder
         "project": node["project"],
         "entity": node["entity"],
         "group": node["group"] or described.group,
@@ -192,13 +194,13 @@ def _wandb_run(node: Mapping[str, Any], described: Description) -> Any:
 
 
 def wandb_mode(mode: str | None) -> str:
-    """Return the W&B mode: as given, else as WANDB_MODE says, else online; offline without an API key in any case."""
+    """Return the W&B mode: `mode`, else WANDB_MODE, else online; without an API key, offline in place of online."""
     mode = mode or os.environ.get("WANDB_MODE") or "online"
     return "offline" if mode == "online" and not _has_key() else mode
 
 
 def _has_key() -> bool:
-    """Tell whether W&B will find an API key and not ask for one."""
+    """Return whether W&B finds an API key, so that it does not ask for a key."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     import netrc
@@ -211,7 +213,7 @@ def _has_key() -> bool:
 
 
 def _own_run(name: str, node: Mapping[str, Any], described: Description) -> Any:
-    """Begin the run of a Lightning logger; a `save_dir` that is not given is the run folder's `logs`."""
+    """Begin the run of a Lightning logger; `save_dir` is the run folder's `logs` unless the config sets it."""
     from kjcm.tracking.tracker import LightningRun
 
     return LightningRun(build(f"logger.{name}", node, save_dir=str(described.folder / "logs")), described.config)

@@ -1,4 +1,4 @@
-"""Measurements of a running training: rows and tokens a second, learning rate, GPU memory."""
+"""Measure a running training: rows and tokens per second, learning rate, GPU memory."""
 
 import time
 from typing import Any, cast
@@ -8,24 +8,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kjcm.engine.data import TokenData, epoch_order
+from kjcm.engine.data import epoch_order
 from kjcm.engine.module import Classifier
-from kjcm.tracking.epochs import rows_done
+from kjcm.tracking.epochs import data_of, rows_done
 
 
 class Meter(pl.Callback):
     """Log rows_per_second and tokens_per_second (of all processes), lr and, on a GPU, gpu_memory_gib.
 
-    The epoch's order says what each step has read, so nothing waits for the device. The rates are means over the steps
-    since the last log, within the epoch. `lr` is the rate of the next step.
+    Token counts come from the epoch's row order, so measuring never waits for the device. Each rate is a mean over
+    the steps since the last log within the epoch. `lr` is the next step's learning rate.
     """
 
     def __init__(self) -> None:
-        self._read: NDArray[np.int64] = np.zeros(1, np.int64)
-        self._since: tuple[float, int] | None = None
+        self._read: NDArray[np.int64] = np.zeros(1, np.int64)  # tokens in the epoch's first n rows
+        self._since: tuple[float, int] | None = None  # time and rows at the last log
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Reset the peak of GPU memory that earlier runs in this process left."""
+        """Reset the peak GPU memory that earlier runs in this process left."""
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
 
@@ -38,10 +38,10 @@ class Meter(pl.Callback):
     ) -> None:
         """Note when the first batch of the epoch began, or the first batch after a resume.
 
-        Lightning calls no epoch start for a run that resumes within an epoch, so this method computes the epoch's order.
+        Lightning calls no epoch start for a run that resumes within an epoch, so this method computes the row order.
         """
         if self._since is None:
-            data = _data(trainer)
+            data = data_of(trainer)
             lengths = data.sides["train"].tokens.lengths
             order = epoch_order(len(lengths), data.seed, trainer.current_epoch)
             self._read = np.concatenate([[0], np.cumsum(lengths[order])])
@@ -50,7 +50,7 @@ class Meter(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log the rates of the last steps if Lightning logs this step."""
+        """Log the rates since the last log, if Lightning logs this step."""
         if self._since is None or trainer.global_step % cast(Any, trainer).log_every_n_steps:
             return
         (begin, first), (end, last) = self._since, (time.perf_counter(), rows_done(trainer))
@@ -64,7 +64,3 @@ class Meter(pl.Callback):
             values["gpu_memory_gib"] = torch.cuda.max_memory_allocated(pl_module.device) / 2**30
         for name, value in values.items():
             pl_module.log(name, value, on_step=True, on_epoch=False, batch_size=1)
-
-
-def _data(trainer: pl.Trainer) -> TokenData:
-    return cast(TokenData, trainer.datamodule)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A run of MLflow, in a folder of files or on a server."""
+"""Record a run in MLflow, in a folder of files or on a server."""
 
 import logging
 import os
@@ -16,30 +16,31 @@ from kjcm.records import read_json
 from kjcm.tracking.description import Description
 
 SETTINGS = {
-    "MLFLOW_ALLOW_FILE_STORE": "true",  # else MLflow refuses a folder
+    "MLFLOW_ALLOW_FILE_STORE": "true",  # otherwise MLflow refuses a folder
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
 ENDS = {0: "FINISHED", 1: "FAILED"}
-MOST = 100  # parameters that MLflow takes in one call
+MOST = 100  # parameters that MLflow accepts in one call
 
 
 class MlflowRun:
-    """A run of MLflow, which a resumed training continues without logging a point twice.
+    """A run of MLflow. A resumed training continues the run, and logs no point twice.
 
-    The run folder keeps the run's id, which MLflow chooses.
+    MLflow chooses the run's id. The run folder stores the id for a resumed training.
 
     Args:
-        described: what to record of the run.
-        tracking_uri: of the server or the folder; relative to the working folder.
-        experiment: to which the run belongs.
+        described: the facts to record.
+        tracking_uri: URI of a server, or path of a folder, relative to the working folder.
+        experiment: name of the run's MLflow experiment.
     """
 
     def __init__(self, described: Description, tracking_uri: str, experiment: str) -> None:
         for key, value in SETTINGS.items():
             os.environ.setdefault(key, value)
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # the failure after all retries is enough
+        # not each retry: the tracker logs the failure after the last retry
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         from mlflow.tracking import MlflowClient
 
         uri = tracking_uri if urlsplit(tracking_uri).scheme else Path(tracking_uri).resolve().as_uri()
@@ -65,7 +66,7 @@ class MlflowRun:
             self._client.log_batch(self._id, params=params[first : first + MOST])
 
     def _experiment(self, uri: str, name: str) -> str:
-        """Return the id of an experiment; in a folder, only one process at a time may find that it is new."""
+        """Return an experiment's id, and create a missing experiment; in a folder, a lock prevents two of one name."""
         parts = urlsplit(uri)
         with FileLock(Path(unquote(parts.path)) / "kjcm.lock") if parts.scheme == "file" else nullcontext():
             found = self._client.get_experiment_by_name(name)
@@ -78,7 +79,7 @@ class MlflowRun:
             self._known[name] = max(point.step for point in self._client.get_metric_history(run, name))
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Add a point to each metric's curve that does not have it."""
+        """Add a point to each metric's curve that lacks this step."""
         from mlflow.entities import Metric
 
         now = round(1000 * time.time())
@@ -86,8 +87,8 @@ class MlflowRun:
         self._client.log_batch(self._id, metrics=points)
 
     def save(self) -> None:
-        """Do nothing: each call has written its points."""
+        """Do nothing: `log` has already written the points."""
 
     def end(self, code: int) -> None:
-        """End the run; one that a signal interrupted is killed, until it resumes."""
+        """End the run; a run that a signal interrupted has the status KILLED until it resumes."""
         self._client.set_terminated(self._id, ENDS.get(code, "KILLED"))

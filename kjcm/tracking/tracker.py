@@ -1,4 +1,4 @@
-"""A Lightning logger for trackers: no failure of a tracker stops a run, and no tracker delays a step."""
+"""Call trackers from a thread, so that no tracker's failure stops a run and no tracker delays a step."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -10,31 +10,31 @@ from lightning.pytorch.loggers.logger import Logger
 
 from kjcm.errors import first_line
 
-WAIT = 120.0  # seconds
-GRACE = 10.0  # seconds, for a tracker that itself waits as long as it may
+WAIT = 120.0  # seconds that a tracker may take to save or end
+GRACE = 10.0  # more seconds to end: W&B itself waits for `wait` seconds
 
 log = logging.getLogger("kjcm")
 
 
 class TrackedRun(Protocol):
-    """A run as a tracker knows it."""
+    """The interface of a tracker's run."""
 
     def log(self, metrics: Mapping[str, float], step: int) -> object:
         """Add a point to each metric's curve."""
 
     def save(self) -> object:
-        """Make all points outlast this process."""
+        """Store all points, so that they outlast this process."""
 
     def end(self, code: int) -> object:
-        """End the run with an exit code: 0 finished, 1 failed, 128 and a signal's number interrupted."""
+        """End the run with an exit code: 0 finished, 1 failed, 128 plus a signal's number: interrupted."""
 
 
 class LightningRun:
-    """A run of any Lightning logger.
+    """A run recorded by any Lightning logger.
 
     Args:
         logger: the logger.
-        config: of the run.
+        config: the run's config.
     """
 
     def __init__(self, logger: Logger, config: dict[str, Any]) -> None:
@@ -46,21 +46,21 @@ class LightningRun:
         self._logger.log_metrics(dict(metrics), step)
 
     def save(self) -> None:
-        """Make all points outlast this process."""
+        """Store all points, so that they outlast this process."""
         self._logger.save()
 
     def end(self, code: int) -> None:
-        """End the run; one that a signal interrupted resumes later."""
+        """End the run; an interrupted run is no failure, because it resumes later."""
         self._logger.finalize("failed" if code == 1 else "success")
 
 
 class Tracker(Logger):
-    """Calls a tracker from one thread, in order. The first failure is logged; a call that fails is left out.
+    """A Lightning logger that calls a tracker from one thread, in order. It logs only the first failure.
 
     Args:
-        name: of the tracker.
-        begin: begins its run.
-        wait: most seconds that `save` waits for the tracker, and `finish`.
+        name: name of the tracker.
+        begin: function that begins the tracker's run and returns it.
+        wait: most seconds that `save` and `finish` each wait for the tracker.
     """
 
     def __init__(self, name: str, begin: Callable[[], TrackedRun], wait: float = WAIT) -> None:
@@ -78,29 +78,29 @@ class Tracker(Logger):
 
     @property
     def version(self) -> None:
-        """None: a run has one version."""
+        """None, because a run has only one version."""
 
-    def tell(self, act: Callable[[Any], object]) -> Event:
-        """Queue a call with the tracker's run; the event is set when it has returned or failed, or there is no run."""
+    def queue(self, act: Callable[[Any], object]) -> Event:
+        """Queue a call of `act` with the tracker's run; return an event that is set once the call ends or fails."""
         done = Event()
         self._calls.put((act, done))
         return done
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add a point to each metric's curve."""
-        self.tell(lambda run: run.log(metrics, step or 0))
+        self.queue(lambda run: run.log(metrics, step or 0))
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: a run has its config from the beginning."""
+        """Do nothing: `begin` has recorded the config."""
 
     def save(self) -> None:
         """Wait until the tracker has all points."""
-        if not self._stuck and not self.tell(lambda run: run.save()).wait(self._wait):
+        if not self._stuck and not self.queue(lambda run: run.save()).wait(self._wait):
             self._stuck = True
-            self._warn(f"no answer in {self._wait:g} seconds")
+            self._warn(f"no answer within {self._wait:g} seconds")
 
     def finish(self, code: int) -> None:
-        """End the tracker's run, also where an earlier call has failed or has not returned."""
+        """End the tracker's run, even if an earlier call has failed or has not returned."""
         self.save()
         ended = Event()
         end = (lambda run: run.end(code), ended)
@@ -110,7 +110,7 @@ class Tracker(Logger):
             self._calls.put(end)
         self._calls.put(None)
         if not ended.wait(self._wait + GRACE):
-            self._warn(f"the run was not ended in {self._wait + GRACE:g} seconds")
+            self._warn(f"the run did not end within {self._wait + GRACE:g} seconds")
 
     def _work(self, begin: Callable[[], TrackedRun]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""A run of Trackio: in its local database, or in a Space of Hugging Face."""
+"""Record a run in Trackio: in its local database, or in a Hugging Face Space."""
 
 import logging
 from collections.abc import Mapping
@@ -14,17 +14,18 @@ log = logging.getLogger("kjcm")
 
 
 class TrackioRun:
-    """A run of Trackio, which a resumed training continues; locally without logging a point twice.
+    """A run of Trackio. A resumed training continues the run; in the local database it logs no point twice.
 
     Args:
-        described: what to record of the run.
-        project: to which the run belongs.
-        group: of runs.
-        space_id: of a Space; None for the local database.
+        described: the facts to record.
+        project: name of the run's project.
+        group: name of the run's group; None: the group in `described`.
+        space_id: id of a Space; None: the local database.
     """
 
     def __init__(self, described: Description, project: str, group: str | None, space_id: str | None) -> None:
-        for module in (trackio, trackio.run, trackio.utils):  # Trackio prints much, and has no setting for it
+        # Trackio has no setting that turns off its messages
+        for module in (trackio, trackio.run, trackio.utils):
             vars(module).update(print=_print_nothing, _emit_nonfatal_warning=_warn)
         begun = described.folder / "logs" / "trackio"
         self._run: Any = trackio.init(
@@ -46,24 +47,24 @@ class TrackioRun:
         }
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Add a point to each metric's curve that does not have it."""
+        """Add a point to each metric's curve that lacks this step."""
         if new := {name: value for name, value in metrics.items() if step > self._known.get(name, -1)}:
             self._run.log(new, step)
 
     def save(self) -> None:
-        """Write what waits for Trackio's own thread, which runs twice a second."""
+        """Write the queued points now; Trackio's own thread would write them within half a second."""
         with self._run._client_lock:
             self._run._flush_queues_inline()
 
     def end(self, code: int) -> None:
-        """End the run, in the same way whatever the exit code."""
+        """End the run; Trackio records no exit code."""
         self._run.finish()
 
 
 def _print_nothing(*_: object, **__: object) -> None:
-    """Stand in for `print`."""
+    """Replace `print`."""
 
 
 def _warn(message: str, *_: object, **__: object) -> None:
-    """Stand in for Trackio's warnings of what it could not log."""
+    """Log a warning of Trackio, which would otherwise be printed."""
     log.warning("logger trackio: %s", message)

@@ -1,4 +1,4 @@
-"""What a W&B run is given beside its curves: summary, tables and pictures of the test, and artifacts; texts only on wish."""
+"""Upload a run's results to W&B: summary, test tables and pictures, artifacts; respondents' texts only on request."""
 
 import hashlib
 import re
@@ -19,35 +19,32 @@ if TYPE_CHECKING:
 COLUMNS = ["code", "code_1", "prob_1"]  # of predictions.parquet
 COUNTS = ("n_train", "n_validation", "n_test", "n_augmented", "n_classes", "n_test_without_training",
           "groups_never_predicted", "unknown_share", "epochs", "parameters")  # fmt: skip
-WEIGHTS = (
-    "config.json",
-    "kjcm.json",
-    "model.safetensors",
-)  # of the model folder: nothing learnt from texts but weights
+# The files of the model folder that contain no part of a text; a trained tokenizer contains some.
+WEIGHTS = ("config.json", "kjcm.json", "model.safetensors")
 
 
 def upload_results(
     tracker: "Tracker", config: Mapping[str, Any], path: Path, rows: Rows, report: Mapping[str, Any]
 ) -> None:
-    """Give a W&B run what came of its training, as far as nothing fails.
+    """Queue the upload of a finished training to its W&B run; the tracker logs the first failure.
 
     Args:
-        tracker: the run.
-        config: of the run.
+        tracker: the tracker of the W&B run.
+        config: the run's config.
         path: the run folder, with predictions and model.
-        rows: of the run.
-        report: what report.json will hold.
+        rows: the run's rows.
+        report: the content of report.json.
     """
     node = config["logger"]["wandb"]
-    tracker.tell(lambda own: own.run.summary.update(summary_of(report)))
+    tracker.queue(lambda own: own.run.summary.update(summary_of(report)))
     if report["per_class"]:
-        tracker.tell(lambda own: own.run.log(_panels(node["share_text"], path, rows, report)))
+        tracker.queue(lambda own: own.run.log(_panels(node["share_text"], path, rows, report)))
     if node["share_model"]:
-        tracker.tell(lambda own: own.run.log_artifact(_model_of(config, path, report)))
+        tracker.queue(lambda own: own.run.log_artifact(_model_of(config, path, report)))
 
 
 def summary_of(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that runs are sorted by: test_*, val_*, weighted_* (by survey weight), counts and the engine."""
+    """Return a W&B run's summary: test_*, val_* and weighted_* (by survey weight) metrics, counts and the engine."""
     found: dict[str, Any] = {name: report[name] for name in COUNTS if report.get(name) is not None}
     for lead, name in (("test", "metrics"), ("val", "validation"), ("weighted", "metrics_survey_weighted")):
         found |= {f"{lead}_{key}": value for key, value in report.get(name, {}).items()}
@@ -55,17 +52,17 @@ def summary_of(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def use_cohort(run: "Run", file: Path, cohort_hash: str) -> None:
-    """Make the cohort's counts and hashes (cohort.json, no row's text) an artifact that the run has used."""
+    """Record cohort.json as an artifact that the run used; it contains counts and hashes, and no text of a row."""
     import wandb
 
     artifact = wandb.Artifact(f"cohort-{cohort_hash[:12]}", "dataset", metadata={"cohort": cohort_hash})
     artifact.add_file(str(file), skip_cache=True)
-    # run.use_artifact refuses offline, and online waits for the server however long it takes
+    # not run.use_artifact, which fails offline and waits for the server without a limit online
     run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
 
 
 def _panels(share_text: bool, path: Path, rows: Rows, report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the test's tables and pictures, by the name of their panel."""
+    """Return panel name -> table or picture of the test rows."""
     import wandb
     from PIL import Image
 
@@ -104,26 +101,25 @@ def _panels(share_text: bool, path: Path, rows: Rows, report: Mapping[str, Any])
 
 
 def artifact_name(experiment: str) -> str:
-    """Return model-EXPERIMENT in the letters that W&B allows; where some are others, with the name's hash, to tell them apart."""
+    """Return model-EXPERIMENT, with `-` for characters that W&B forbids; a changed name ends in a hash."""
     wanted = f"model-{experiment}"
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", wanted)[:110]
     return name if name == wanted else f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
 
 
 def _model_of(config: Mapping[str, Any], path: Path, report: Mapping[str, Any]) -> "Artifact":
-    """Return the model folder as an artifact; a tokenizer that may be learnt from answers only where texts are shared."""
+    """Return the model folder as an artifact, without a tokenizer trained on answers unless texts are shared."""
     import wandb
 
     node = config["tokenizer"]
     local = node["kind"] == "huggingface" and Path(node["path"] or config["model"]["pretrained"] or "").is_dir()
-    learnt = (node["kind"] == "trained" or local) and not config["logger"]["wandb"][
-        "share_text"
-    ]  # an earlier run's may be local
+    # a local tokenizer may come from an earlier run, which trained it on answers
+    private = (node["kind"] == "trained" or local) and not config["logger"]["wandb"]["share_text"]
     about = {"run": report["hashes"]["run"], "cohort": report["hashes"]["cohort"], "synthetic": report["synthetic"]}
     name = artifact_name(config["name"])
-    artifact = wandb.Artifact(name, "model", metadata={**about, **summary_of(report), "tokenizer": not learnt})
+    artifact = wandb.Artifact(name, "model", metadata={**about, **summary_of(report), "tokenizer": not private})
     for file in sorted((path / "model").iterdir()):
-        if file.is_file() and not (learnt and file.name not in WEIGHTS):
-            # read where it lies when it is sent: a copy for each run would fill the home directory
+        if file.is_file() and not (private and file.name not in WEIGHTS):
+            # W&B reads the file itself when it uploads: copies would fill the home directory
             artifact.add_file(str(file), policy="immutable", skip_cache=True)
     return artifact
