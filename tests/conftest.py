@@ -92,6 +92,18 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save every picture blank: rendering takes longer than a small training, and other tests look at the pictures."""
+    from matplotlib.figure import Figure
+
+    from kjcm.plot import style
+
+    saved = style._saved
+    monkeypatch.setattr(style, "_saved", lambda _, **options: saved(Figure(figsize=(1, 1)), **options))
+    monkeypatch.setattr(Figure, "draw_without_rendering", lambda _: None)
+
+
 def command(*words: object) -> int:
     """Run a kjcm command, or a benchmark as benchmarks.NAME, in this process and return its exit code."""
     from benchmarks.command import main as benchmark

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forking
 from tests.conftest import FEW_STEPS, ROOT, SMALL, command
 
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/*.md")])
@@ -18,6 +19,7 @@ LITTLE = {
 }
 # a sweep as the page has it is only listed; this much of it is run
 SEARCH = ("data.batch_size=128", "optim.lr=0.001,0.002")
+RESAMPLED = ("replicates=20",)
 OWN = "# with your own files"  # the first line of a block whose files or devices the reader must have
 
 
@@ -30,7 +32,14 @@ def blocks(page: Path) -> list[list[str]]:
 def part_of(words: list[str]) -> list[str]:
     """Return a multirun's words with two values of each key that has more."""
     short = [",".join(word.split(",")[:2]) if re.fullmatch(r"[\w.]+=[^\[('\"]+", word) else word for word in words]
+    short = [re.sub(r"=range\(0,\d+\)$", "=range(0,2)", word) for word in short]
     return [*short, *(SEARCH if "experiment=search" in words else ())]
+
+
+def little(words: list[str]) -> list[str]:
+    """Return what makes a study of `kjcm tune` small: one trial of two epochs, whether epochs are searched or not."""
+    searches = not any(word.startswith(("tune=", "~space.trainer")) for word in words)
+    return [*FEW_STEPS, "trials=1", "space.trainer.max_epochs=[2]" if searches else "trainer.max_epochs=2"]
 
 
 def arguments_of(line: str) -> list[str]:
@@ -49,7 +58,10 @@ PAGES_WITH_COMMANDS = [
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_COMMANDS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_command_of_a_page_works(page: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_every_command_of_a_page_works(
+    page: Path, here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forking.fork_further(monkeypatch.setattr)
     for block in blocks(page):
         for line in block:
             words = arguments_of(line)
@@ -65,9 +77,11 @@ def test_every_command_of_a_page_works(page: Path, here: Path, capfd: pytest.Cap
                 if "sweep.dry_run=true" not in words:
                     code = code or command(*part_of(words), *small, "trainer.max_epochs=1")
             elif trains:
-                code = command(*words, *small, "trainer.max_epochs=1")
+                code = command(*words, *small, *RESAMPLED[: name == "reproduce"], "trainer.max_epochs=1")
             elif name == "tune":
-                code = command(*words, *FEW_STEPS, "trials=1")
+                code = command(*words, *little(words))
+            elif name == "report":
+                code = command(*words, *RESAMPLED)
             elif name == "baseline" or (name == "prepare" and "data=kwcs" not in words):
                 code = command(*words, *small)
             elif name in LITTLE:

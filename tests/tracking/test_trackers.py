@@ -59,6 +59,7 @@ def of_trackio(folder: Path, project: str = "kjcm") -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_five_loggers_at_once_have_the_same_points(here: Path, capfd: Out) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from trackio.sqlite_storage import SQLiteStorage

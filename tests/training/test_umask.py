@@ -24,6 +24,7 @@ def modes(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode) for path in paths}
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_all_files_are_the_users_alone_under_umask_077(here: Path, nobody_else: None) -> None:
     rows = [f"{number},회사,,{task}" for number, task in enumerate(("예금 상담", "택시 운전", "용접"))]
     (here / "in.csv").write_text("\n".join(["n,workplace,position,task", *rows]), encoding="utf-8")
@@ -58,6 +59,7 @@ def test_exports_are_the_users_alone_under_umask_077(finished: Path, here: Path,
     assert {"model.onnx", "export.json", "out.csv"} <= require_nobody_elses(here)
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_what_wandb_keeps_offline_is_the_users_alone_under_umask_077(
     here: Path, nobody_else: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -279,6 +279,7 @@ def test_a_finished_run_under_torchrun_is_skipped_by_all_processes(tmp_path: Pat
         assert done.returncode == 0 and done.stdout.count(said) == 1, done.stdout + done.stderr
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_sweep_with_wandb_offline_logs_what_the_reports_say(here: Path) -> None:
     assert command(
         "train", "-m", *SMALL, "experiment=k_jcm,model_3", "seed=0,1", "logger=wandb", "data.validation=0.1", "trainer=cpu",

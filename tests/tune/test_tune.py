@@ -114,6 +114,7 @@ def test_the_command_of_the_best_makes_the_same_run_with_a_test(made: Path, here
     assert identity_of(asdict(replace(config, evaluate=False))).hash == own["hash"]
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_study_that_has_its_trials_trains_nothing_more(
     made: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_study_that_has_its_trials_trains_nothing_more(
     assert "kjcm train experiment=k_jcm" in capfd.readouterr().out
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_no_trial_is_begun_after_its_hours_and_the_same_command_goes_on(
     here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,6 +142,7 @@ def test_no_trial_is_begun_after_its_hours_and_the_same_command_goes_on(
     assert "hours=0" in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_an_unpromising_trial_is_ended_early(here: Path) -> None:
     search(
         "study=s", "trainer.max_epochs=3", "pruner=median", "prune_after=1", "prune_from=2", "sampler_seed=1",
@@ -173,6 +176,7 @@ def cohort_of(source: Source, validation: float = 0.0) -> Cohort:
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_the_test_rows_are_never_read(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other texts and codes in them change nothing, to the bit; and who asks for them gets an error."""
     asked, side = set(), Cohort.side
@@ -306,6 +310,7 @@ def test_what_cannot_be_is_said_before_anything_is_trained(
     assert not [path for path in here.glob("runs/*") if path.name != ".cache"]
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_study_without_a_completed_trial_is_a_failure_that_can_be_tried_again(
     here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
