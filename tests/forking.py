@@ -56,11 +56,12 @@ class Forked(Popen):  # type: ignore[type-arg]
         return self.pid, int(self.status.recv(32))
 
     def _internal_poll(self, _deadstate: int | None = None) -> int | None:
-        if self._waitpid_lock.acquire(False):  # no other thread is waiting
-            with contextlib.ExitStack() as stack:
-                stack.callback(self._waitpid_lock.release)
+        if self._waitpid_lock.acquire(False):  # else another thread waits
+            try:
                 if self.returncode is None and (ended := self._try_wait(os.WNOHANG))[0]:
                     self._handle_exitstatus(ended[1])
+            finally:
+                self._waitpid_lock.release()
         return self.returncode
 
 
@@ -68,8 +69,10 @@ class Further(Popen):  # type: ignore[type-arg]
     """`Forked` for an interpreter of this Python, `Popen` for any other program."""
 
     def __new__(cls, args: Any, *rest: Any, **options: Any) -> Any:
-        words = [] if isinstance(args, str | bytes | os.PathLike) else [word for word in args if word != "-u"]
-        forks = words[:1] == [sys.executable] and words[1] in ("-c", "-m") and not options.get("pass_fds")
+        words = [] if isinstance(args, str | bytes | os.PathLike) else list(args)
+        if words[1:2] == ["-u"]:
+            del words[1]
+        forks = words[:1] == [sys.executable] and words[1:2] in (["-c"], ["-m"]) and not options.get("pass_fds")
         return Forked(words, *rest, **options) if forks else Popen(args, *rest, **options)
 
 
@@ -122,7 +125,7 @@ def server() -> socket.socket:
     if inherited:
         return inherited[0]
     own, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    child = subprocess.Popen(
+    child = Popen(
         [sys.executable, "-m", "tests.forking", str(theirs.fileno())], pass_fds=[theirs.fileno()],
         cwd=Path(__file__).resolve().parents[1], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )  # fmt: skip
