@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 TOP = (2, 3, 4, 5)  # k of Top-k
+SHOWN_CODES = 10  # codes per row in predictions.parquet
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def test_a_part_and_its_arguments_define_the_run(recipes: Path) -> None:
         (("trainer.flags.devices=2",), "trainer.devices"),
         (("trainer.flags.overfit_batches=1",), "limit_train_batches"),
         (("metrics=mine", "+metrics.accuracy._target_=parts.Confidence"), "metrics.accuracy"),
-        (("engine=captured", "optim=sgd"), "engine=captured cannot honour optim._target_"),
+        (("engine=captured", "optim=sgd"), "engine=captured does not support optim._target_"),
         (("logger=mine", "+logger.mine.fils=a"), "Do you mean file?"),
         (("logger=mine", "logger.mine._target_=parts.NoSuch"), "cannot be imported"),
         (("+logger.other.file=a",), "logger.other._target_"),

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from kjcm.confusion import Counts, averages, counts, precision_recall_f1
 from kjcm.errors import KjcmError, require_columns, some
-from kjcm.metrics import TOP
+from kjcm.metrics import SHOWN_CODES, TOP
 
 Strings = NDArray[np.object_]
 Integers = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-WIDTH = 10  # codes per row in predictions.parquet
 AGAIN = "Remove the run and run it again."
 
 
@@ -123,7 +122,7 @@ def answers_of(frame: pd.DataFrame, place: str) -> Answers:
         KjcmError: a column is missing or of another type, there are no rows, an id occurs twice, or an id, code,
             cluster, seen or text is empty.
     """
-    codes, prob = ([f"{name}_{k}" for k in range(1, WIDTH + 1)] for name in ("code", "prob"))
+    codes, prob = ([f"{name}_{k}" for k in range(1, SHOWN_CODES + 1)] for name in ("code", "prob"))
     known = [name for name in ("cluster", "seen", "text") if name in frame]
     require_columns(place, frame.columns, ["id", "code", *codes, *prob], lambda: AGAIN)
     if frame.empty:

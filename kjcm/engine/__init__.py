@@ -1,1 +1,1 @@
-"""How steps run: data and Lightning modules, padded, packed or captured in a CUDA graph, and resumed anywhere."""
+"""Run training steps: data and Lightning modules, three engines (padded, packed, captured), and resuming at any step."""

@@ -1,4 +1,4 @@
-"""A Classifier with its data on the GPU and its step in a CUDA graph; each call of Lightning runs many steps."""
+"""A Classifier with its data on the GPU and its step in a CUDA graph: each call from Lightning runs many steps."""
 
 import gc
 import logging
@@ -15,6 +15,7 @@ from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch._functorch import config as functorch
 
 from kjcm.engine.data import Batch
+from kjcm.engine.device import has_bf16
 from kjcm.engine.graph import Steps
 from kjcm.engine.lightning_internals import count_steps
 from kjcm.engine.module import Classifier
@@ -22,18 +23,18 @@ from kjcm.errors import KjcmError, first_line
 from kjcm.model.attention import Layout
 from kjcm.model.packing import Resident
 
-SHAPES = 256  # most compiled shapes; beyond torch's limit of 8 it silently stops compiling
+SHAPES = 256  # most compiled shapes; beyond its own limit of 8, torch silently stops compiling
+INPUTS = ("input_ids", "positions", "places", "starts", "valid", "labels", "n_rows")  # of a step
 
 log = logging.getLogger("kjcm")
 
-READ = ("input_ids", "positions", "places", "starts", "valid", "labels", "n_rows")  # inputs of a step
-
 
 class CapturedClassifier(Classifier):
-    """Train as `Classifier` does, with one call of Lightning per block of steps (a batch of row numbers).
+    """Train as `Classifier` does, but with one call from Lightning per block of steps; its batch is the row numbers.
 
-    Rows, their order, the schedule and the loss are equal; the order of floating-point sums differs. In half precision
-    without attention dropout, attention is PyTorch's `varlen_attn`. On a CPU the steps run uncaptured, for tests.
+    Rows, their order, the schedule and the loss are the same as in `Classifier`; only floating-point sums are added in
+    another order. In half precision without attention dropout, attention is PyTorch's `varlen_attn`. On a CPU, which
+    only tests use, the steps run uncaptured.
 
     Args:
         compiled: compile the step with torch.compile.
@@ -52,44 +53,42 @@ class CapturedClassifier(Classifier):
         return self.new_optimizer()
 
     def on_train_start(self) -> None:
-        """Move the rows to the device; the step is captured at its first run, in the Trainer's precision."""
+        """Move the rows to the device; the first step is captured when it runs, in the Trainer's precision."""
         super().on_train_start()
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         if self.device.type == "cuda":  # a graph reads the learning rate from the device
             for group in optimizer.param_groups:
                 group.update(lr=torch.tensor(group["lr"], device=self.device), capturable=True)
-            # As in coding: older GPUs emulate bfloat16 and have no such kernel.
-            able = self.trainer.precision == "bf16-mixed" and torch.cuda.is_bf16_supported(including_emulation=False)
+            able = self.trainer.precision == "bf16-mixed" and has_bf16(gpu=True)
             self.varlen = able and not self.attention_dropout
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         epochs = self.trainer.max_epochs
         assert epochs is not None
         self._resident, self._steps = data.resident(epochs, self.device, varlen=self.varlen), None
         self._total = torch.zeros((), device=self.device)
-        self._an_epoch = data.steps_per_epoch
         self._planned = data.steps_per_epoch * epochs
 
     def on_train_end(self) -> None:
-        """Free the device's memory before the trained model is tested."""
+        """Free the rows' and the graph's memory before the trained model is tested."""
         self._resident = self._steps = None
 
     def training_step(self, batch: Batch) -> None:  # type: ignore[override]
-        """Run the steps of a block of rows [rows]."""
+        """Run the steps of one block; `batch` has its row numbers: [rows]."""
         assert self._resident is not None
         laid, rows = self._resident.lay_out(batch["rows"]), len(batch["rows"])
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         if self._steps is None:
             begin = time.perf_counter()
-            self._steps = self._prepared({name: laid[name][0].clone() for name in READ}, optimizer)
+            self._steps = self._prepared({name: laid[name][0].clone() for name in INPUTS}, optimizer)
             self.capture_seconds = time.perf_counter() - begin
         count = len(laid["n_rows"])
         self._total.zero_()
         for step in range(count):
             set_rates(optimizer, self._factor)
             self.seed_dropout()
-            self._steps.run({name: laid[name][step] for name in READ})
+            self._steps.run({name: laid[name][step] for name in INPUTS})
             self.step += 1
-        set_rates(optimizer, self._factor)  # the next step's, as after Lightning's own step
+        set_rates(optimizer, self._factor)  # of the next step, as Lightning does
         count_steps(self.trainer, count)
         self.train_loss.update(self._total, rows)
         self.log("train_loss_step", self._total / rows, prog_bar=True, batch_size=rows)
@@ -102,11 +101,11 @@ class CapturedClassifier(Classifier):
     @property
     def _factor(self) -> float:
         """Return the schedule's factor for the next step."""
-        return self._learning.schedule(self.current_epoch * self._an_epoch + self.step, self._planned)
+        return self._learning.schedule(self.current_epoch * self._steps_per_epoch + self.step, self._planned)
 
     @property
     def next_rate(self) -> float:
-        """Return the next step's learning rate; reading the optimiser's rate could wait for the device."""
+        """Return the next step's learning rate without reading the optimiser's, which could wait for the device."""
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         return float(optimizer.param_groups[0]["initial_lr"] * self._factor)
 
@@ -114,9 +113,9 @@ class CapturedClassifier(Classifier):
         """Return the step over `inputs`, compiled and captured if possible.
 
         Raises:
-            KjcmError: torch.compile fails, as without a C compiler or Triton, and `strict` is set.
+            KjcmError: `strict` is set and torch.compile fails, for instance because Triton is missing.
         """
-        gc.collect()  # frees the graph of an earlier failed training
+        gc.collect()  # frees the graph of a failed training
         if self.compiles:
             loss_of = torch.compile(self.total_loss, dynamic=False)
             try:
@@ -155,7 +154,7 @@ class CapturedClassifier(Classifier):
 
 @contextmanager
 def _compiling() -> Iterator[None]:
-    """Let torch.compile compile many shapes in one process and cache the traces of our own autograd functions."""
+    """Let torch.compile compile many shapes in one process, and cache what it traces of kjcm's autograd functions."""
     with dynamo.patch(recompile_limit=SHAPES, fail_on_recompile_limit_hit=True):
         if hasattr(functorch, "autograd_cache_allow_custom_autograd_functions"):
             with functorch.patch(autograd_cache_allow_custom_autograd_functions=True):
@@ -165,7 +164,7 @@ def _compiling() -> Iterator[None]:
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set each group's learning rate to a factor of its initial rate; change a tensor in place for the graph."""
+    """Set each group's learning rate to `factor` times its initial rate; change a tensor in place, as a graph reads it."""
     for group in optimizer.param_groups:
         rate = group["initial_lr"] * factor
         if isinstance(group["lr"], Tensor):

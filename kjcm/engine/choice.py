@@ -1,4 +1,4 @@
-"""Which engine trains: what is asked for, and what device and encoder allow."""
+"""Choose the engine that trains a run from its config, its device and its encoder."""
 
 import logging
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from kjcm.parts import target_of
 if TYPE_CHECKING:
     from kjcm.model.encoder import FirstToken, MeanPooled
 
-# hooks that Lightning calls with each step or gradient, which one call of many captured steps has none of
-OF_EACH_STEP = (
+# Callback hooks that Lightning calls at each step; the captured engine runs many steps without calling them.
+STEP_HOOKS = (
     "on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward", "on_after_backward",
     "on_before_optimizer_step",
 )  # fmt: skip
-# trainer.flags that captured steps honour
+# trainer.flags that the captured engine supports
 CAPTURED_FLAGS = {
     "gradient_clip_val", "gradient_clip_algorithm", "check_val_every_n_epoch", "limit_val_batches", "min_epochs",
     "log_every_n_steps", "enable_model_summary", "benchmark", "inference_mode", "profiler", "enable_autolog_hparams",
@@ -30,14 +30,14 @@ log = logging.getLogger("kjcm")
 
 @dataclass(frozen=True)
 class Engine:
-    """How the steps of a training are run.
+    """The way in which a run's training steps are run.
 
     Attributes:
-        name: 'reference' (padded batches), 'packed' (without padding) or 'captured' (packed, many steps a call).
-        attention_dropout: whether the attention's dropout applies.
-        compiled: whether torch.compile makes a captured step's kernels.
-        block: steps a call, None where each is a call of its own.
-        strict: whether it was asked for by name, so that what it lacks is an error.
+        name: 'reference' (padded batches), 'packed' (without padding) or 'captured' (packed, many steps per call).
+        attention_dropout: whether dropout applies to the attention.
+        compiled: whether torch.compile compiles a captured step.
+        block: captured steps per call; None for the other engines.
+        strict: whether the config names the captured engine, so that a failed compilation is an error.
     """
 
     name: str
@@ -48,10 +48,10 @@ class Engine:
 
 
 def choose_engine(config: TrainConfig, encoder: "MeanPooled | FirstToken") -> Engine:
-    """Return the engine of a run's config.
+    """Return the engine for a run's config and encoder.
 
     Raises:
-        ConfigError: the engine that is asked for by name cannot run this encoder, or all that the config asks for.
+        ConfigError: the config names an engine that cannot run this encoder, or lacks something that the config sets.
     """
     from kjcm.model.encoder import can_pack
 
@@ -61,19 +61,19 @@ def choose_engine(config: TrainConfig, encoder: "MeanPooled | FirstToken") -> En
     if not can_pack(encoder):
         kind = encoder.config.model_type
         if name != "auto":
-            raise ConfigError(f"engine={name} runs no encoder of the kind {kind}. Use engine=auto or engine=reference.")
+            raise ConfigError(f"engine={name} cannot run a {kind} encoder. Use engine=auto or engine=reference.")
         if global_rank() == 0:
-            also = "" if node.attention_dropout == "exact" else ", with the attention's dropout"
-            log.warning("no packed batches for encoders of the kind %s: engine=reference trains it%s", kind, also)
+            also = "" if node.attention_dropout == "exact" else ", with attention dropout"
+            log.warning("%s encoders cannot use packed batches; engine=reference trains this one%s", kind, also)
         return Engine("reference", True, False, None)
-    lacking = "" if name == "packed" else not_captured(config)
-    if name == "captured" and lacking:
-        raise ConfigError(f"engine=captured cannot honour {lacking}. Change it, or use engine=auto.")
+    obstacle = "" if name == "packed" else obstacle_to_capture(config)
+    if name == "captured" and obstacle:
+        raise ConfigError(f"engine=captured does not support {obstacle}. Change this setting, or use engine=auto.")
     captured = name == "captured"
     if name == "auto" and on_gpu(config.trainer.accelerator):
-        captured = not lacking
-        if lacking and global_rank() == 0:
-            log.info("engine=packed trains: captured steps cannot honour %s", lacking)
+        captured = not obstacle
+        if obstacle and global_rank() == 0:
+            log.info("engine=packed trains this run: engine=captured does not support %s", obstacle)
     return Engine(
         "captured" if captured else "packed",
         node.attention_dropout == "exact",
@@ -83,8 +83,8 @@ def choose_engine(config: TrainConfig, encoder: "MeanPooled | FirstToken") -> En
     )
 
 
-def not_captured(config: TrainConfig) -> str:
-    """Return what of a config captured steps cannot honour; empty where they can run it all."""
+def obstacle_to_capture(config: TrainConfig) -> str:
+    """Return the first setting in a config that the captured engine does not support; '' if it supports all."""
     import torch
 
     trainer, optimisers = config.trainer, (torch.optim.Adam, torch.optim.AdamW)
@@ -92,7 +92,8 @@ def not_captured(config: TrainConfig) -> str:
         return "several processes"
     if trainer.precision == "16-mixed":
         return "trainer.precision=16-mixed, which scales losses"
-    if target_of("optim", config.optim) not in optimisers:  # the graph needs its state to begin at zero
+    # The graph resets the optimiser's state to zero, which is how these two begin.
+    if target_of("optim", config.optim) not in optimisers:
         return f"optim._target_={config.optim['_target_']} (only torch.optim.Adam and AdamW)"
     if flags := [name for name in trainer.flags if name not in CAPTURED_FLAGS]:
         return f"trainer.flags.{flags[0]}"
@@ -101,16 +102,16 @@ def not_captured(config: TrainConfig) -> str:
 
 
 def _acts_each_step(target: Any) -> bool:
-    """Return whether a callback has a hook of each step; of a function that makes one it is assumed."""
+    """Return whether a callback class overrides a hook of each step; assume so if `target` is a function."""
     from lightning.pytorch import Callback
 
     if not (isinstance(target, type) and issubclass(target, Callback)):
         return True
-    return any(getattr(target, hook) is not getattr(Callback, hook) for hook in OF_EACH_STEP)
+    return any(getattr(target, hook) is not getattr(Callback, hook) for hook in STEP_HOOKS)
 
 
 def _one_process(trainer: TrainerConfig) -> bool:
-    """Tell whether a trainer node means one process on one device."""
+    """Return whether a trainer node means one process on one device."""
     import torch
 
     count = device_count(trainer.devices)

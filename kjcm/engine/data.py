@@ -1,4 +1,4 @@
-"""The LightningDataModule: token batches in an order that depends on seed and epoch alone, shared out to processes."""
+"""The LightningDataModule: batches of tokens for each process, in an order that depends only on seed and epoch."""
 
 import os
 import signal
@@ -23,22 +23,27 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Labelled:
-    """Tokenised rows with their class indices: [rows]."""
+    """Tokenised rows with their class indices.
+
+    Attributes:
+        tokens: the rows' tokens.
+        labels: [rows], class indices.
+    """
 
     tokens: Tokens
     labels: Indices
 
 
 class TokenBatches(Dataset[Batch]):
-    """Batches of rows: item (rows, size of the batch over all processes) -> packed or padded tensors."""
+    """Make batches: an item (row numbers, rows of the batch over all processes) gives packed or padded tensors."""
 
     def __init__(self, data: Labelled, pad: int, packed: bool) -> None:
         self.data, self.pad, self.packed = data, pad, packed
 
     def __getitem__(self, item: tuple[Indices, int]) -> Batch:
-        """Return the texts' tensors, labels and rows [rows], and of_rows (rows on all processes).
+        """Return the tensors of `kjcm.model.packing.pack` or `padded`, labels and rows [rows], and of_rows.
 
-        The texts' tensors are what `kjcm.model.packing.pack` or `padded` returns.
+        `of_rows` is the number of the batch's rows over all processes.
         """
         rows, of_rows = item
         texts = pack(self.data.tokens, rows) if self.packed else padded(self.data.tokens, rows, self.pad)
@@ -51,18 +56,18 @@ class TokenBatches(Dataset[Batch]):
 
 
 class RowBlocks(Dataset[Batch]):
-    """The rows of many steps: item (rows, their number) -> rows [rows]; the tokens lie on the device already."""
+    """Pass on the row numbers of many steps; the tokens are on the device already."""
 
     def __getitem__(self, item: tuple[Indices, int]) -> Batch:
-        """Return the row numbers."""
+        """Return the row numbers of an item (row numbers, their count)."""
         return {"rows": torch.from_numpy(item[0])}
 
 
 def _leave_with_parent(worker: int) -> None:
-    """Let SIGTERM end this worker only when its parent sends it.
+    """End this worker on SIGTERM only if its parent sends the signal.
 
-    Who stops a job (timeout, systemd, Slurm) often tells all its processes. A run then saves and leaves by itself; without
-    its workers it would fail before it has saved. macOS does not tell who sends.
+    timeout, systemd and Slurm stop a job by signalling all its processes. The run then saves and exits; if its workers
+    were gone, it would fail before it has saved. macOS does not name a signal's sender, so there the worker ends at once.
     """
     if not hasattr(signal, "sigwaitinfo"):
         return
@@ -77,21 +82,21 @@ def _leave_with_parent(worker: int) -> None:
 
 
 class Batches(Sampler[tuple[Indices, int]]):
-    """Which rows make each batch of an epoch, and which of them are this process's.
+    """Yield this process's rows of each batch in an epoch, with the rows of the batch over all processes.
 
-    Training: a permutation by (seed, epoch), cut into batches of `size` over all processes together, each process
-    taking every `world`-th row of a batch; every row once an epoch, none dropped or doubled. Otherwise: rows by length,
-    each process taking every `world`-th batch.
+    For training, a permutation by (seed, epoch) is cut into batches of `size` rows. Each process takes every `world`-th
+    row of a batch. Every row occurs once in an epoch. Without a seed, rows are sorted by length, and each process takes
+    every `world`-th batch.
     """
 
     def __init__(self, lengths: Indices, size: int, *, seed: int | None, rank: int = 0, world: int = 1) -> None:
         self.lengths, self.size, self.seed, self.rank, self.world = lengths, size, seed, rank, world
         self.epoch, self._begin = 0, (0, 0)
-        if seed is None and world > 1:  # a process without a batch would not measure, and the others wait for it
+        if seed is None and world > 1:  # the others would wait for a process that has no batch
             self.size = max(1, min(size, len(lengths) // world))
 
     def begin_at(self, epoch: int, row: int) -> None:
-        """Leave out the first `row` rows of one epoch's order: a run goes on there. A batch keeps its last row."""
+        """Skip the first `row` rows of one epoch, where a run resumes; batches still end at the same rows."""
         self._begin = epoch, row
 
     def set_epoch(self, epoch: int) -> None:
@@ -117,7 +122,7 @@ class Batches(Sampler[tuple[Indices, int]]):
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> Indices:
-    """Return the order of the training rows in an epoch: [rows]."""
+    """Return the training rows' order in an epoch: [rows]."""
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(rows).astype(np.int64)
 
 
@@ -125,15 +130,15 @@ class TokenData(pl.LightningDataModule):
     """Training, validation and test rows of one cohort.
 
     Args:
-        sides: 'train', 'validation' and 'test' rows, each may be missing.
+        sides: the rows of 'train', 'validation' and 'test'; each may be missing.
         pad: the tokenizer's padding id.
-        batch_size: rows a step over all processes together.
-        seed: seeds.batches.
-        workers: processes that make batches.
-        eval_batch_size: rows a step when nothing is learnt.
-        packed: batches without padding, for an encoder that can run them.
-        block: steps a training batch when the tokens are resident on the device; None: one, with its tokens.
-        limit: most training batches an epoch, or their share, as Lightning's limit_train_batches; None: all.
+        batch_size: rows per training step, over all processes.
+        seed: the config's seeds.batches.
+        workers: number of processes that make batches.
+        eval_batch_size: rows per validation or test batch.
+        packed: whether batches have no padding, for an encoder that can run them.
+        block: steps per training batch of row numbers, with the tokens on the device; None: each batch is one step.
+        limit: most training steps per epoch, as a number or a share, like Lightning's limit_train_batches; None: all.
     """
 
     def __init__(
@@ -157,19 +162,19 @@ class TokenData(pl.LightningDataModule):
         self._begin = (0, 0)
 
     def begin_at(self, epoch: int, step: int) -> None:
-        """Let the training loader begin in an epoch after `step` steps."""
+        """Make the training loader begin after `step` steps of an epoch."""
         self._begin = epoch, step
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of rows an epoch, over all processes together."""
+        """Return the number of training steps in an epoch."""
         whole = -(-len(self.sides["train"].labels) // self.batch_size)
         if self.limit is None:
             return whole
         return min(whole, self.limit) if isinstance(self.limit, int) else int(whole * self.limit)
 
     def resident(self, epochs: int, device: torch.device, *, varlen: bool = False) -> Resident:
-        """Return the training rows on a device, with room for the largest batch of `epochs` epochs."""
+        """Return the training rows on a device, with room for the largest batch in `epochs` epochs."""
         tokens, labels = self.sides["train"].tokens, self.sides["train"].labels
         orders = (epoch_order(len(labels), self.seed, epoch) for epoch in range(epochs))
         room = capacity(tokens.lengths, orders, self.batch_size)
@@ -186,7 +191,8 @@ class TokenData(pl.LightningDataModule):
             rank=rank,
             world=world,
         )
-        if training and self.trainer:  # a resumed run draws its first batch before Lightning sets the epoch
+        # A resumed run draws its first batch before Lightning sets the epoch.
+        if training and self.trainer:
             batches.set_epoch(epochs_processed(self.trainer))
             epoch, step = self._begin
             batches.begin_at(epoch, step * self.batch_size)
@@ -196,7 +202,7 @@ class TokenData(pl.LightningDataModule):
             RowBlocks() if resident else TokenBatches(data, self.pad, self.packed),
             sampler=batches,
             batch_size=None,  # the sampler gives whole batches
-            generator=torch.Generator(),  # else each new iterator draws from the generator that dropout uses
+            generator=torch.Generator(),  # keeps dropout's generator untouched
             num_workers=workers,
             persistent_workers=workers > 0 and training,
             multiprocessing_context="fork" if workers else None,
@@ -204,13 +210,13 @@ class TokenData(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return the batches to learn from."""
+        """Return the training batches."""
         return self._loader("train", training=True)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
-        """Return the validation rows; none are held back by default."""
+        """Return the validation batches; none if no validation rows are held out, which is the default."""
         return self._loader("validation") if "validation" in self.sides else []
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Return the test rows."""
+        """Return the test batches."""
         return self._loader("test")

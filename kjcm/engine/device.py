@@ -4,12 +4,9 @@ import logging
 import os
 import platform
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kjcm.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 
 def global_rank() -> int:
@@ -26,7 +23,7 @@ def one_of_several() -> bool:
 
 
 def on_gpu(accelerator: str) -> bool:
-    """Return whether 'auto', 'cpu' or 'gpu' means a GPU on this machine."""
+    """Return whether `accelerator` ('auto', 'cpu' or 'gpu') means a GPU on this machine."""
     import torch
 
     return accelerator != "cpu" and torch.cuda.is_available()
@@ -40,7 +37,7 @@ def require_device(key: str, accelerator: str) -> None:
         accelerator: value of the key.
     """
     if accelerator == "gpu" and not on_gpu(accelerator):
-        raise ConfigError(f"{key}=gpu: there is no GPU here (`kjcm doctor` shows the devices). Use {key}=cpu.")
+        raise ConfigError(f"{key}=gpu: there is no GPU here. Use {key}=cpu, or see `kjcm doctor`.")
 
 
 def device_count(devices: Any) -> int | None:
@@ -61,7 +58,11 @@ def device_count(devices: Any) -> int | None:
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
-    """Return the precision for 'auto': bf16-mixed if the device has native bfloat16, otherwise 32-true."""
+    """Return the precision; 'auto' is bf16-mixed if the device has native bfloat16, otherwise 32-true.
+
+    Raises:
+        ConfigError: the precision needs a GPU.
+    """
     if precision == "16-mixed" and accelerator == "cpu":
         raise ConfigError("trainer.precision=16-mixed needs a GPU. On a CPU use auto, bf16-mixed or 32-true.")
     if precision != "auto":
@@ -80,7 +81,7 @@ def has_bf16(gpu: bool) -> bool:
 
 
 def quiet() -> None:
-    """Hide Lightning's messages to developers; keep warnings about a user's data."""
+    """Hide the messages that Lightning and transformers write for developers; keep warnings about a user's data."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,20 +1,20 @@
-"""One step, run many times over inputs that stay in place: captured in a CUDA graph, or as it is on a CPU."""
+"""Run one step many times over the same input tensors: on a GPU from a CUDA graph, on a CPU by calling the step."""
 
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-WARM_UP = 3  # steps before a capture, as PyTorch asks for: libraries choose their kernels in them
+WARM_UP = 3  # steps before a capture, as PyTorch requires: libraries choose their kernels there
 
 
 class Steps:
-    """Runs `step` over the tensors `inputs`, whose addresses a captured graph reads.
+    """Run `step` over the tensors `inputs`; a captured graph reads them at their addresses.
 
     Args:
-        step: reads `inputs` and changes weights, optimiser and sums in place; no value of it reaches the host.
-        inputs: what a step reads.
-        optimizer: its state is that of before, with zeros for what the warm-up made, when the first real step runs.
+        step: reads `inputs` and changes weights, optimiser and sums in place; it copies no value to the host.
+        inputs: the tensors that a step reads, by name.
+        optimizer: the step's optimiser. After a capture its state is restored, and new state is zero.
     """
 
     def __init__(
@@ -25,13 +25,13 @@ class Steps:
             self.step = self._captured(optimizer)
 
     def run(self, batch: Mapping[str, Tensor]) -> None:
-        """Run one step over the values of `batch`."""
+        """Run one step over the values in `batch`."""
         for name, place in self.inputs.items():
             place.copy_(batch[name], non_blocking=True)
         self.step()
 
     def _captured(self, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
-        """Capture the step in a CUDA graph; weights, optimiser and generators are as before."""
+        """Return the replay of a CUDA graph of the step; weights, optimiser and random generators are unchanged."""
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         values = [weight.detach().clone() for weight in weights]
         state = {weight: copied(optimizer.state[weight]) for weight in weights if weight in optimizer.state}
@@ -43,7 +43,8 @@ class Steps:
                 for _ in range(WARM_UP):
                     self.step()
             torch.cuda.current_stream(device).wait_stream(side)
-            with torch.cuda.graph(graph, stream=side):  # torch's own stream is of the card that captured first
+            # Without `stream`, torch would capture on the GPU that captured first in this process.
+            with torch.cuda.graph(graph, stream=side):
                 self.step()
         restore(weights, values, optimizer, state)
         return graph.replay
@@ -53,14 +54,14 @@ Buffers = dict[str, Tensor]
 
 
 def copied(state: Mapping[str, Tensor]) -> Buffers:
-    """Return a copy of an optimiser's state of one weight."""
+    """Return a copy of the tensors in an optimiser's state for one weight."""
     return {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def restore(
     weights: list[Tensor], values: list[Tensor], optimizer: torch.optim.Optimizer, state: Mapping[Tensor, Buffers]
 ) -> None:
-    """Put weights and optimiser state back in place; state that is not in `state` becomes zero, as a new one is."""
+    """Restore weights and optimiser state in place; set the state of weights that are not in `state` to zero."""
     with torch.no_grad():
         for weight, value in zip(weights, values, strict=True):
             weight.copy_(value)

@@ -1,4 +1,4 @@
-"""How a model learns: loss, optimiser with parameter groups, schedule and gradient clipping."""
+"""The settings by which a model learns: loss, optimiser with parameter groups, schedule and gradient clipping."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kjcm.engine.schedules import Constant
 from kjcm.errors import ConfigError
 from kjcm.model.losses import CrossEntropy
-from kjcm.parts import TARGET, build, target_of
+from kjcm.parts import TARGET, build
 
 ADAM: Mapping[str, Any] = {TARGET: "torch.optim.Adam", "lr": 1e-3}
 LAYER = re.compile(r"\b(?:layers?|h|blocks?)\.(\d+)\.")  # layer number in a weight's name
@@ -37,12 +37,12 @@ class ParamGroups:
 
 @dataclass(frozen=True)
 class Learning:
-    """How a model learns.
+    """The settings by which a model learns.
 
     Attributes:
         optim: config node of a `torch.optim.Optimizer` with its arguments.
-        loss: returns each row's loss, see `kjcm.model.losses`.
-        schedule: returns a step's rate, see `kjcm.engine.schedules`.
+        loss: module that returns each row's loss, see `kjcm.model.losses`.
+        schedule: function that returns a step's rate as a factor, see `kjcm.engine.schedules`.
         groups: parameter groups.
         clip: largest norm (or value) of the gradient; None: no clipping.
         clip_by: 'norm' or 'value'.
@@ -56,7 +56,7 @@ class Learning:
     clip_by: str = "norm"
 
     def optimizer(self, module: nn.Module, *, fused: bool) -> torch.optim.Optimizer:
-        """Return the optimiser of a module's weights; each group's `initial_lr` is its rate before the schedule.
+        """Return an optimiser for a module's weights; each group's `initial_lr` is its rate before the schedule.
 
         Args:
             module: the encoder, with the loss if the loss has weights.
@@ -72,7 +72,7 @@ class Learning:
         return optimizer
 
     def limit(self, weights: Iterator[nn.Parameter], *, foreach: bool | None = None) -> None:
-        """Clip the gradient of some weights."""
+        """Clip the gradient of `weights` as configured."""
         if self.clip is None:
             return
         if self.clip_by == "value":
@@ -81,7 +81,7 @@ class Learning:
             torch.nn.utils.clip_grad_norm_(weights, self.clip, foreach=foreach)
 
     def _groups_of(self, module: nn.Module) -> Any:
-        """Return the trainable weights, in groups of one rate and one weight decay."""
+        """Return the trainable weights; if rates or weight decays differ, in one group for each combination."""
         named = [(name, weight) for name, weight in module.named_parameters() if weight.requires_grad]
         chosen = self.groups
         if chosen.layer_decay == 1.0 and chosen.decay_all:
@@ -126,11 +126,6 @@ def _layer(name: str) -> int | None:
     return 0 if "embeddings" in name else None
 
 
-def is_target(node: Mapping[str, Any], *targets: object) -> bool:
-    """Return whether a node's `_target_` is one of the targets."""
-    return target_of("", node) in targets
-
-
 def counts_of(labels: Any, classes: int) -> Tensor:
-    """Return each class's training rows, at least 1, for losses: float [classes]; labels: int64 [rows]."""
+    """Return each class's number of training rows, at least 1: float [classes]; labels: int64 [rows]."""
     return torch.bincount(torch.from_numpy(labels), minlength=classes).clamp(min=1).float()

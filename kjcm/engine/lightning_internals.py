@@ -1,4 +1,4 @@
-"""Lightning's internals that kjcm uses; a test compares each one with the installed version."""
+"""Lightning's internals that kjcm uses; a test checks each of them in the installed version."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ class Position:
         epoch: finished epochs.
         step: finished batches of the current epoch, fewer than `steps`.
         steps: batches per epoch.
-        block: batches per call of Lightning.
+        block: batches per call from Lightning.
         accumulated: batches per optimiser step.
     """
 
@@ -83,7 +83,7 @@ def checkpoint_of(trainer: pl.Trainer) -> dict[str, Any]:
 
 
 def averaged_weights(trainer: pl.Trainer) -> dict[str, Tensor] | None:
-    """Return the weights that a WeightAveraging callback has averaged; None without any."""
+    """Return the weights that a WeightAveraging callback has averaged; None if no callback has averaged any."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         model = callback._average_model if isinstance(callback, WeightAveraging) else None
         if model is not None and model.n_averaged > 0:
@@ -92,7 +92,7 @@ def averaged_weights(trainer: pl.Trainer) -> dict[str, Tensor] | None:
 
 
 def leave_signals_alone(trainer: pl.Trainer) -> None:
-    """Prevent Lightning's signal handlers, which stop without saving or write their own checkpoint."""
+    """Keep Lightning from installing signal handlers, which stop without saving or write their own checkpoint."""
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
 

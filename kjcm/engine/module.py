@@ -1,4 +1,4 @@
-"""The LightningModule: an encoder with its loss, optimiser and schedule, and metrics on the device."""
+"""The LightningModule: an encoder with its loss, optimiser, schedule and metrics."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +17,8 @@ from kjcm.engine.learning import Learning
 from kjcm.engine.lightning_internals import Position, loops_at
 from kjcm.engine.scores import MeanLoss, Scores
 from kjcm.errors import KjcmError
+from kjcm.metrics import SHOWN_CODES
 from kjcm.model.attention import Layout
-
-SHOWN_CODES = 10  # codes and probabilities of each row
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,11 @@ class Classifier(pl.LightningModule):
         classes: the ordered codes; every checkpoint contains them.
         classes_hash: hash of `classes`.
         learning: loss, optimiser and schedule; None for a module that is only evaluated.
-        dropout_seed: seeds.dropout; this seed, epoch, step and rank determine a step's dropout.
-        unseen: number of codes in the validation and test rows that are not classes; their rows count as errors.
-        metrics: builds the further metrics of one side from the number of classes of its rows.
-        fused: use the optimiser's fused kernel.
-        attention_dropout: False leaves out the attention dropout of packed batches.
+        dropout_seed: the config's seeds.dropout; with epoch, step and rank it determines a step's dropout.
+        unseen: for 'validation' and 'test', the number of codes that are not classes; their rows count as errors.
+        metrics: function that builds further metrics for a number of classes.
+        fused: whether to use the optimiser's fused kernel.
+        attention_dropout: whether dropout applies to the attention of packed batches.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class Classifier(pl.LightningModule):
             Scores(len(classes), (unseen or {}).get(side, 0), metrics) for side in ("validation", "test")
         )
         self.train_loss = MeanLoss()
-        # NaN counts as infinite, because torchmetrics would leave it out of the mean.
+        # torchmetrics would leave NaN out of the mean, so NaN counts as infinite.
         self.validation_loss = MeanMetric(nan_strategy=math.inf)
         self.predicted: list[Predictions] = []  # of the last test
         self.validated: list[Predictions] = []  # of the last validation outside training
@@ -94,12 +93,12 @@ class Classifier(pl.LightningModule):
         return self.encoder.packed(batch["input_ids"], batch["positions"], layout)  # type: ignore[no-any-return, operator]
 
     def measured(self, batch: Batch) -> Tensor:
-        """Return logits in float32 for any training precision, so that every device evaluates the same model."""
+        """Return logits in float32 whatever the training precision, so that every device evaluates the same model."""
         with torch.autocast(self.device.type, enabled=False):
             return self(batch).float()  # type: ignore[no-any-return]
 
     def on_train_epoch_start(self) -> None:
-        """Restart the count of steps in a new epoch."""
+        """Count steps from 0 in a new epoch."""
         if self.epoch != self.current_epoch:  # equal after a resume within the epoch
             self.epoch, self.step = self.current_epoch, 0
 
@@ -108,7 +107,7 @@ class Classifier(pl.LightningModule):
         self.seed_dropout()
 
     def seed_dropout(self) -> None:
-        """Seed the dropout of the next step, so that a run can resume at any step."""
+        """Seed the next step's dropout, so that a run can resume at any step."""
         if self._seeds[0] != self.epoch:
             source = np.random.SeedSequence([self.dropout_seed, self.epoch, self.global_rank])
             self._seeds = self.epoch, source.generate_state(self._steps_per_epoch, np.uint64).tolist()
@@ -122,7 +121,7 @@ class Classifier(pl.LightningModule):
 
     @property
     def next_rate(self) -> float:
-        """Return the learning rate of the next step."""
+        """Return the next step's learning rate."""
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         return float(optimizer.param_groups[0]["lr"])
 
@@ -132,7 +131,7 @@ class Classifier(pl.LightningModule):
         return int(data.steps_per_epoch)
 
     def training_step(self, batch: Batch) -> Tensor:
-        """Return a loss whose gradient, averaged over processes, is the gradient of the whole batch's mean."""
+        """Return a loss whose gradient, averaged over processes, is the gradient of the batch's mean loss."""
         self.step += 1
         if not len(batch["labels"]):  # fewer rows than processes in the last batch
             return 0.0 * torch.stack([weight.sum() for weight in self.parameters()]).sum()
@@ -173,7 +172,7 @@ class Classifier(pl.LightningModule):
             self.validated.append(first_codes(logits, batch["rows"]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log validation loss and metrics; loggers receive only those of an epoch, not those of the trained model."""
+        """Log validation loss and metrics; send them to loggers only after an epoch, not for the trained model."""
         values = {f"val_{name}": value for name, value in self.validation_scores.summary()[0].items()}
         of_an_epoch = self.trainer.state.fn == "fit"
         self.log("val_loss", self.validation_loss, prog_bar=True, logger=of_an_epoch)
@@ -210,22 +209,22 @@ class Classifier(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """Clip the gradient; Lightning refuses to do so for a fused optimiser in mixed precision."""
+        """Clip the gradient here, because Lightning refuses to for a fused optimiser in mixed precision."""
         self._learning.limit(self.parameters())
 
     def on_train_start(self) -> None:
-        """Set this module's optimiser flags and schedule, because a checkpoint may come from another device or engine."""
+        """Set the optimiser's flags and schedule again: a checkpoint may come from another device or engine."""
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         for group in optimizer.param_groups:
             ours = {"fused": self.fused or None, "capturable": False}
             group.update({name: value for name, value in ours.items() if name in group}, lr=float(group["lr"]))
-        for config in self.trainer.lr_scheduler_configs:  # a captured training saves none
+        for config in self.trainer.lr_scheduler_configs:  # the captured engine saves none
             config.scheduler.last_epoch = self.trainer.global_step
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the class order, the position of the training, and the epoch's sum of losses over all processes.
+        """Add the class order, the training's position, and the epoch's loss summed over all processes.
 
-        The position replaces Lightning's counters, whose unit is an engine's batch.
+        The position replaces Lightning's counters, which count batches that differ between engines.
         """
         over = self.step == self._steps_per_epoch
         sums = torch.stack([self.train_loss.total, self.train_loss.rows])
@@ -256,11 +255,7 @@ class Classifier(pl.LightningModule):
             self.train_loss.total, self.train_loss.rows = place["losses"].to(self.train_loss.device).unbind()
 
     def require_same_classes(self, checkpoint: Mapping[str, Any]) -> None:
-        """Check the classes of a checkpoint.
-
-        Raises:
-            KjcmError: the class order differs.
-        """
+        """Raise KjcmError if a checkpoint has other classes, or the same in another order."""
         theirs = checkpoint.get("kjcm", {}).get("classes_hash")
         if theirs != self.classes_hash:
             raise KjcmError(
@@ -270,6 +265,6 @@ class Classifier(pl.LightningModule):
 
 
 def first_codes(logits: Tensor, rows: Tensor) -> Predictions:
-    """Return each row's ten most probable codes with probabilities; logits: [rows, classes] in float32."""
+    """Return each row's most probable codes with their probabilities; logits: float32 [rows, classes]."""
     prob, top = logits.softmax(dim=1).topk(min(SHOWN_CODES, logits.shape[1]), dim=1)
     return Predictions(rows.cpu(), top.cpu(), prob.cpu(), logits.cpu())

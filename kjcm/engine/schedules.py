@@ -1,7 +1,7 @@
 """Learning-rate schedules: each step's rate as a factor of `optim.lr`.
 
-A schedule is called with a step, counted from 0, and the number of all steps. A schedule has no state, so a run can resume
-at any step with any engine.
+A schedule is a function of the step, counted from 0, and the number of steps. It has no state, so a run can resume at any
+step with any engine.
 """
 
 import math
@@ -23,20 +23,20 @@ class Constant:
             raise ValueError(f"warmup={self.warmup}: use a share from 0 to 1")
 
     def __call__(self, step: int, steps: int) -> float:
-        """Return the factor of a step."""
+        """Return the factor for one step; `steps` is the number of steps in the training."""
         rise = self.warmup * steps
         if step < rise:
             return (step + 1) / (rise + 1)
         return self.after_warmup(max(0.0, (steps - step) / max(1.0, steps - rise)))
 
     def after_warmup(self, left: float) -> float:
-        """Return the factor; `left`, from 1 to 0, is the share of the steps after the warm-up that remain."""
+        """Return the factor after the warm-up; `left` is the share of steps that remain, from 1 down to 0."""
         return 1.0
 
 
 @dataclass(frozen=True)
 class Linear(Constant):
-    """A linear decay to 0 at the last step."""
+    """A linear decay to 0 at the last step, after a linear warm-up."""
 
     def after_warmup(self, left: float) -> float:
         """Return the factor."""
@@ -45,10 +45,10 @@ class Linear(Constant):
 
 @dataclass(frozen=True)
 class Cosine(Constant):
-    """Half a cosine from 1 down to `least` (Loshchilov and Hutter, ICLR 2017).
+    """Half a cosine from 1 down to `least`, after a linear warm-up (Loshchilov and Hutter, ICLR 2017).
 
     Attributes:
-        least: factor at the end.
+        least: factor at the last step.
     """
 
     least: float = 0.0

@@ -1,4 +1,4 @@
-"""The paper's metrics with torchmetrics: on the device, and right under DDP."""
+"""The paper's metrics with torchmetrics: computed on the device and over all DDP processes."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,14 +20,14 @@ from kjcm.metrics import TOP
 
 
 class MeanLoss(Metric):
-    """The mean loss of rows, summed without waiting for the device; one that is no number makes the mean none.
+    """Compute the mean loss of rows without waiting for the device; a NaN among the losses makes the mean NaN.
 
-    torchmetrics' MeanMetric asks the device at each update whether there was such a one, or with nan_strategy="disable"
-    forgets the weights (1.9).
+    torchmetrics' MeanMetric waits for the device at each update to look for NaN. With nan_strategy="disable" it
+    ignores the weights (version 1.9).
 
     Attributes:
         total: sum of the rows' losses.
-        rows: their number.
+        rows: number of rows.
     """
 
     total: Tensor
@@ -39,7 +39,7 @@ class MeanLoss(Metric):
             self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, total: Tensor, rows: int) -> None:
-        """Add the summed loss of some rows."""
+        """Add the summed loss and the number of some rows."""
         self.total += total
         self.rows += rows
 
@@ -49,15 +49,15 @@ class MeanLoss(Metric):
 
 
 class Scores(nn.Module):
-    """Accuracy, weighted and macro precision, recall and F1, Top-2 to Top-5, and the counts of each class.
+    """Compute accuracy, Top-2 to Top-5, weighted and macro precision, recall and F1, and each class's counts.
 
-    A group that is never predicted has precision 0. Macro averages are over the classes that occur among codes or
-    predictions, as scikit-learn has them.
+    A group that is never predicted has precision 0. As in scikit-learn, macro averages are over the classes that occur
+    among codes or predictions.
 
     Args:
-        classes: classes that the model can predict.
-        unseen: further codes among the rows, which no prediction can match.
-        further: makes further metrics, given the number of classes and unseen codes; they take probabilities.
+        classes: number of classes that the model can predict.
+        unseen: number of further codes among the rows, which no prediction can match.
+        further: function that makes further metrics of probabilities, given `classes` + `unseen`.
     """
 
     def __init__(
@@ -74,16 +74,17 @@ class Scores(nn.Module):
             metrics[f"precision_{average}"] = MulticlassPrecision(average=average, zero_division=0, **common)
             metrics[f"recall_{average}"] = MulticlassRecall(average=average, zero_division=0, **common)
             metrics[f"f1_{average}"] = MulticlassF1Score(average=average, zero_division=0, **common)
-        for k in TOP:  # with fewer than k classes all of them are among the first k
+        for k in TOP:  # with fewer than k classes, every class is in the top k
             metrics[f"top_{k}_accuracy"] = MulticlassAccuracy(average="micro", top_k=min(k, self.predictable), **common)
-        # what shares its counts is said here: found out from a first batch, Top-2 and Top-5 may look alike and stay tied
+        # Metrics of one group share their counts. torchmetrics would form the groups by the values of the first batch,
+        # where Top-2 and Top-5 may be equal, and would then keep them together.
         groups = [[name] for name in metrics if name.endswith("accuracy")]
         groups.append([name for name in metrics if not name.endswith("accuracy")])
         self.own = MetricCollection(metrics, compute_groups=groups)
         self.further = MetricCollection(dict(further(self.scored)), compute_groups=False) if further else None
 
     def update(self, logits: Tensor, target: Tensor) -> None:
-        """Add rows; logits: [rows, classes], target: [rows] with indices from `classes` on for unseen codes."""
+        """Add rows; logits: [rows, classes]; target: [rows], where unseen codes have indices from `classes` on."""
         if self.scored > self.predictable:
             never = logits.new_full((len(logits), self.scored - self.predictable), -torch.inf)
             logits = torch.cat([logits, never], dim=1)
@@ -93,15 +94,15 @@ class Scores(nn.Module):
             self.further.update(logits.softmax(dim=1), target)
 
     def reset(self) -> None:
-        """Forget all rows."""
+        """Remove all rows."""
         self.own.reset()
         if self.further:
             self.further.reset()
 
     def summary(self) -> tuple[dict[str, float], dict[str, list[float]]]:
-        """Return the metrics, and per class precision, recall, f1 and the counts of rows and predictions.
+        """Return the metrics, and each class's precision, recall, f1 and numbers of rows and predictions.
 
-        Sums of float32 weights can end a hair above 1, which no metric is.
+        Metrics are cut to 1, which float32 sums can slightly exceed.
         """
         values: Mapping[str, Tensor] = self.own.compute()
         tp, fp, _, _, rows = values["counts"].double().cpu().numpy().T
@@ -117,9 +118,11 @@ class Scores(nn.Module):
         """Return the further metrics.
 
         Raises:
-            ConfigError: one is not a single number.
+            ConfigError: a metric is not a single number.
         """
         found: Mapping[str, Tensor] = self.further.compute() if self.further else {}
         if wrong := [name for name, value in found.items() if value.numel() != 1]:
-            raise ConfigError(f"metrics.{wrong[0]} is no single number. Average it, as with average=macro.")
+            raise ConfigError(
+                f"metrics.{wrong[0]} gives several numbers. Average them in the metric, for instance with average=macro."
+            )
         return {name: float(value) for name, value in found.items()}

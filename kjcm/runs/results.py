@@ -11,13 +11,12 @@ import pandas as pd
 from kjcm.confusion import averages, counts
 from kjcm.errors import counted, some
 from kjcm.ksco.classification import Classification
-from kjcm.metrics import SUMMARY, shown
+from kjcm.metrics import SHOWN_CODES, SUMMARY, shown
 from kjcm.survey.cohort import SIDES, Cohort
 
 if TYPE_CHECKING:
     from kjcm.engine.module import Predictions
 
-WIDTH = 10  # codes per row in predictions.parquet
 SYNTHETIC_REMARK = (
     "SYNTHETIC twin: these figures say nothing about real answers, and are not comparable with the paper's"
 )
@@ -53,9 +52,9 @@ def prediction_frame(rows: pd.DataFrame, predictions: "list[Predictions]", class
     names = np.array([*classes], dtype=object)[top[place]]
     frame = rows[["id", "code"]].reset_index(drop=True)
     columns: dict[str, Any] = {}
-    for k in range(WIDTH):
+    for k in range(SHOWN_CODES):
         columns[f"code_{k + 1}"] = names[:, k] if k < names.shape[1] else None
-    for k in range(WIDTH):
+    for k in range(SHOWN_CODES):
         columns[f"prob_{k + 1}"] = prob[place, k] if k < names.shape[1] else np.float32("nan")
     return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis=1)
 

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from kjcm.engine.data import TokenData
 from kjcm.engine.module import Classifier
-from kjcm.engine.resume import Saving
+from kjcm.engine.saving import Saving
 from kjcm.errors import counted
 from kjcm.metrics import Metric, shown
 

@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 
 from kjcm.config.commands import BaselineConfig
 from kjcm.engine.device import device_name
-from kjcm.runs.results import WIDTH, Outcome
+from kjcm.metrics import SHOWN_CODES
+from kjcm.runs.results import Outcome
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.training.run import at_work, finish, report_record, run_to_make, write_predictions
 
@@ -159,7 +160,7 @@ def first_by_score(scores: Matrix, probable: bool) -> "Predictions":
 
     from kjcm.engine.module import Predictions
 
-    top = order_of(scores)[:, :WIDTH]
+    top = order_of(scores)[:, :SHOWN_CODES]
     prob = np.take_along_axis(scores, top, axis=1) if probable else np.full(top.shape, np.nan)
     return Predictions(
         torch.arange(len(scores)),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from kjcm.engine.data import TokenData
     from kjcm.engine.learning import Learning
-    from kjcm.engine.resume import Saving
+    from kjcm.engine.saving import Saving
     from kjcm.model.encoder import FirstToken, MeanPooled
 
 
@@ -125,7 +125,7 @@ def _fit_and_measure(
     from lightning.pytorch.callbacks import EarlyStopping
 
     from kjcm.engine.lightning_internals import stop_processes
-    from kjcm.engine.resume import Saving
+    from kjcm.engine.saving import Saving
     from kjcm.tracking.epochs import Epochs
     from kjcm.tracking.meter import Meter
 

@@ -23,7 +23,7 @@ from kjcm.engine.data import Labelled, TokenData
 from kjcm.engine.graph import Steps
 from kjcm.engine.learning import Learning
 from kjcm.engine.module import Classifier
-from kjcm.engine.resume import Saving, require_same_step
+from kjcm.engine.saving import Saving, require_same_step
 from kjcm.errors import KjcmError
 from kjcm.model.attention import Layout
 from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, can_pack

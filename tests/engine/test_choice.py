@@ -61,7 +61,7 @@ def test_what_captured_steps_cannot_honour_runs_uncaptured_or_is_refused(monkeyp
     ema = {"ema": {"_target_": "lightning.pytorch.callbacks.EMAWeightAveraging"}}
     stopping = {"stop": {"_target_": "kjcm.training.callbacks.EarlyStopping"}}
     for lacking in ({"flags": {"accumulate_grad_batches": 2}}, {"callbacks": ema}):
-        with pytest.raises(ConfigError, match="engine=captured cannot honour"):
+        with pytest.raises(ConfigError, match="engine=captured does not support"):
             chosen("captured", **lacking)
     assert chosen("captured", callbacks=stopping, flags={"gradient_clip_val": 1.0}).name == "captured"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -87,5 +87,5 @@ def test_other_kinds_of_encoders_are_trained_by_the_reference_and_it_says_so(
             assert chosen(kind="deberta", dropout=dropout) == Engine("reference", True, False, None)
         monkeypatch.setenv("RANK", "1")  # one process says so for all
         assert chosen(kind="deberta").name == "reference"
-    said = "no packed batches for encoders of the kind deberta: engine=reference trains it"
-    assert caplog.messages == [said, f"{said}, with the attention's dropout"]
+    said = "deberta encoders cannot use packed batches; engine=reference trains this one"
+    assert caplog.messages == [said, f"{said}, with attention dropout"]

@@ -38,7 +38,7 @@ main(sys.argv[1:])
 """
 LATE = """
 import os, sys
-from kjcm.engine.resume import Saving
+from kjcm.engine.saving import Saving
 end = Saving.on_train_end
 def on_train_end(self, trainer, module):
     end(self, trainer, module)
@@ -49,7 +49,7 @@ main(sys.argv[1:])
 """
 ONE_OF_TWO = """
 import os, sys
-from kjcm.engine.resume import Saving
+from kjcm.engine.saving import Saving
 def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
     if trainer.global_rank == 1 and trainer.global_step == trainer.estimated_stepping_batches - 1:
         os.kill(os.getpid(), {signal})
