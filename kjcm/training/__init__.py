@@ -1,1 +1,1 @@
-"""The commands that fill or measure a run: train, baseline, evaluate and prepare."""
+"""The commands that make or evaluate a run: train, baseline, evaluate and prepare."""

@@ -1,4 +1,4 @@
-"""`kjcm baseline`: what the models are to be compared with, measured on the same rows by the same code."""
+"""`kjcm baseline`: train and test a simple model on the same rows, for comparison with the encoders."""
 
 import logging
 import time
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from kjcm.engine.scores import Scores
 
 PACKAGES = ("torch", "torchmetrics", "scikit-learn", "hydra-core")
-CHUNK = 4096  # rows measured at a time
+CHUNK = 4096  # rows per update of the metrics
 
 Matrix = NDArray[np.float64]
-Scorer = Callable[[Sequence[str]], Matrix]  # texts -> [texts, classes], the higher the likelier
+Scorer = Callable[[Sequence[str]], Matrix]  # texts -> [texts, classes]; higher is likelier
 
 log = logging.getLogger("kjcm")
 
 
 def baseline(cfg: DictConfig) -> None:
-    """Fit and measure the baseline that `cfg` defines, and write its run folder; skip it if it is done.
+    """Fit and test the baseline that `cfg` defines, and write its run folder; skip a finished run.
 
-    Nothing is written, and nothing overwritten, before the input has been read and found usable.
+    It reads and checks the input before it writes or overwrites any file.
 
     Raises:
-        KjcmError: input or folder are not usable.
+        KjcmError: the input or the folder is unusable.
     """
     wanted = run_to_make(cfg, BaselineConfig)
     if wanted is None:
@@ -50,7 +50,7 @@ def baseline(cfg: DictConfig) -> None:
         log.info("baseline %s", config.kind)
         scorer = _fitted(config, rows)
         fitted = time.perf_counter()
-        outcome = measured(scorer, rows, probable=config.kind == "majority")
+        outcome = outcome_of(scorer, rows, probable=config.kind == "majority")
         write_predictions(folder.path, rows, outcome)
         no_model = dict.fromkeys(("unknown_share", "precision", "engine", "epochs", "parameters"))
         report = {**report_record(config, folder, rows, outcome, config.kind, PACKAGES), **no_model}
@@ -67,7 +67,7 @@ def _fitted(config: BaselineConfig, rows: Rows) -> Scorer:
 
 
 def majority(codes: Sequence[str], classes: Sequence[str]) -> Scorer:
-    """Return a scorer that gives every text the share of each class among the training `codes`."""
+    """Return a scorer that gives every text each class's share of the training `codes`."""
     found = Counter(codes)
     counts = np.array([found[code] for code in classes], float)
     shares = counts / counts.sum()
@@ -77,44 +77,45 @@ def majority(codes: Sequence[str], classes: Sequence[str]) -> Scorer:
 def svm(
     texts: Sequence[str], labels: NDArray[np.int64], *, ngrams: tuple[int, int], strength: float, seed: int
 ) -> Scorer:
-    """Return a scorer that gives the decision values of a linear SVM, one class against the rest, on character n-grams.
+    """Return a scorer with the decision values of a one-vs-rest linear SVM on character n-grams.
 
-    The n-grams are those within words, weighted by TF-IDF with a logarithmic term frequency.
+    The n-grams do not cross words. Their weights are TF-IDF with a logarithmic term frequency.
 
     Args:
         texts: training texts.
-        labels: [texts] their class indices, each class at least once.
-        ngrams: fewest and most characters of an n-gram.
+        labels: [texts], class indices, with each class at least once.
+        ngrams: lowest and highest number of characters in an n-gram.
         strength: LinearSVC's C.
-        seed: of the order in which the solver takes the rows.
+        seed: seed for the order in which the solver visits the rows.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.svm import LinearSVC
 
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=ngrams, sublinear_tf=True)
-    # whatever the sizes, the dual solver: on 70,000 rows the other one takes four times as long
+    # The dual solver is used for any number of rows: on 70,000 rows the primal one takes four times as long.
     model = LinearSVC(C=strength, dual=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # said in our own words
+        warnings.simplefilter("ignore", ConvergenceWarning)  # kjcm logs its own warning
         model.fit(vectorizer.fit_transform(texts), labels)
     if model.n_iter_ >= model.max_iter:
         log.warning("the SVM did not converge in %d iterations; a smaller C (now %g) helps", model.max_iter, strength)
 
     def scores(texts: Sequence[str]) -> Matrix:
         values: Matrix = model.decision_function(vectorizer.transform(texts))
-        return np.column_stack([-values, values]) if values.ndim == 1 else values  # of two classes it gives one value
+        # For two classes scikit-learn returns only the second one's values.
+        return np.column_stack([-values, values]) if values.ndim == 1 else values
 
     return scores
 
 
-def measured(scorer: Scorer, rows: Rows, *, probable: bool) -> Outcome:
-    """Return what a scorer does on the test rows, and on the validation rows where there are any.
+def outcome_of(scorer: Scorer, rows: Rows, *, probable: bool) -> Outcome:
+    """Return a scorer's metrics and predictions on the test rows, and its metrics on any validation rows.
 
     Args:
-        scorer: of the texts.
-        rows: the rows of the run.
-        probable: whether the scores are probabilities; the predictions have none otherwise.
+        scorer: function that scores texts.
+        rows: the run's rows.
+        probable: whether the scores are probabilities; if not, the predictions have none.
     """
     import torch
 
@@ -132,15 +133,15 @@ def measured(scorer: Scorer, rows: Rows, *, probable: bool) -> Outcome:
 
 
 def order_of(scores: Matrix) -> NDArray[np.int64]:
-    """Return each row's class indices, best first and equals in class order; scores: [rows, classes]."""
+    """Return each row's class indices, best first, ties in class order; scores: [rows, classes]."""
     return np.argsort(-scores, axis=1, kind="stable")
 
 
 def _scores_of(scores: Matrix, rows: Rows, side: str) -> "Scores":
-    """Return the metrics of one side's scores, [rows, classes].
+    """Return the metrics for one side's scores: [rows, classes].
 
-    They are measured by place, not by value: values that are equal, or become so in 32 bits, keep the order of the codes
-    in predictions.parquet.
+    They are computed from ranks rather than scores. Scores may tie, or become equal in float32; ranks keep the order of
+    the codes in predictions.parquet.
     """
     import torch
 
@@ -149,13 +150,13 @@ def _scores_of(scores: Matrix, rows: Rows, side: str) -> "Scores":
     found = Scores(scores.shape[1], len(rows.unseen[side]))
     labels = torch.from_numpy(rows.labels[side])
     for begin in range(0, len(scores), CHUNK):
-        place = np.argsort(order_of(scores[begin : begin + CHUNK]), axis=1)
-        found.update(torch.from_numpy(-place.astype(np.float32)), labels[begin : begin + CHUNK])
+        rank = np.argsort(order_of(scores[begin : begin + CHUNK]), axis=1)
+        found.update(torch.from_numpy(-rank.astype(np.float32)), labels[begin : begin + CHUNK])
     return found
 
 
 def first_by_score(scores: Matrix, probable: bool) -> "Predictions":
-    """Return the first ten codes of each row, with their scores as probabilities where they are some, else NaN."""
+    """Return each row's best codes, with their scores as probabilities if `probable`, else with NaN."""
     import torch
 
     from kjcm.engine.module import Predictions

@@ -1,4 +1,4 @@
-"""A run's checkpoints: written whole or not at all, named by step and digest, the newest whole one read."""
+"""A run's checkpoints: write them atomically, name them by step and digest, and read the newest intact one."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from kjcm.config.commands import RunConfig, TrainConfig
 from kjcm.errors import KjcmError, first_line
 from kjcm.files import digest
 
-KEPT = 2  # so that there is one before a damaged one
+KEPT = 2  # checkpoints, in case the newest gets damaged
 UNFINISHED = ".saving"
 NAME = re.compile(r"step-(\d+)-([0-9a-f]{16})\.ckpt")
 
@@ -20,23 +20,23 @@ log = logging.getLogger("kjcm")
 
 
 def tidy_up(run: Path, config: RunConfig) -> None:
-    """Remove the checkpoints of a finished run, which a kill after DONE may have left, unless its config keeps them."""
+    """Remove a finished run's checkpoints unless its config keeps them; a kill after DONE may have left them."""
     if isinstance(config, TrainConfig) and not config.trainer.keep_checkpoints:
-        with suppress(OSError):  # on a disk that is read-only by now they stay; the run is finished all the same
+        with suppress(OSError):  # on a read-only disk they stay
             Checkpoints(run / "checkpoints").drop()
 
 
 class Checkpoints:
-    """The checkpoints in one folder; a file's name holds its optimiser step and the digest of its content.
+    """The checkpoints in one folder; a file's name contains its optimiser step and its content's digest.
 
-    One process writes at a time: it has the run's lease.
+    Only the process with the run's lease writes.
 
     Args:
-        folder: the folder.
-        require_held: raises if this process may not write any more.
+        folder: folder of the checkpoints.
+        require_held: raises an error if this process has lost the run's lease.
 
     Attributes:
-        last: what was saved or read last.
+        last: the file that was saved or read last.
     """
 
     def __init__(self, folder: Path, require_held: Callable[[], None] = lambda: None) -> None:
@@ -44,18 +44,17 @@ class Checkpoints:
         self.last: Path | None = None
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Write a checkpoint of plain containers and tensors; then remove what is older than the one before it.
+        """Write a checkpoint of plain containers and tensors; then keep only this file and the one before.
 
-        Files of a later step go too: the run went on from before them, so they were damaged.
+        Files of later steps are removed too: the run resumed from an earlier step, so those files were damaged.
 
         Raises:
-            KjcmError: it cannot be written; those before it are as they were.
+            KjcmError: the file cannot be written; the earlier checkpoints are unchanged.
         """
         import torch
 
         self._require_held()
-
-        temporary = self.folder / UNFINISHED  # one name: what a killed process left is written over
+        temporary = self.folder / UNFINISHED  # overwrites what a killed process left
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as stream:
@@ -65,11 +64,11 @@ class Checkpoints:
             file = self.folder / f"step-{step:08d}-{digest(temporary)[:16]}.ckpt"
             temporary.replace(file)
             _sync(self.folder)
-        except (OSError, RuntimeError) as error:  # torch wraps what the system says
+        except (OSError, RuntimeError) as error:  # torch wraps an OSError
             temporary.unlink(missing_ok=True)
             raise KjcmError(
                 f"{self.folder}: the checkpoint of step {step} cannot be written ({first_line(error)}). Make room on the "
-                "disk, or see to its permissions; the same command then goes on from the checkpoint before."
+                "disk, or correct its permissions. Then run the same command: it resumes from the previous checkpoint."
             ) from None
         before = [other for number, other in self._files() if number < step]
         for other in {other for _, other in self._files()} - {file, *before[: KEPT - 1]}:
@@ -78,9 +77,9 @@ class Checkpoints:
         return file
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """Return the newest checkpoint that is whole, and what it holds; None without one.
+        """Return the newest intact checkpoint and its state; None if no checkpoint is intact.
 
-        A damaged one is said and passed over. A run without a whole one starts anew: it ends the same.
+        A damaged checkpoint is logged and skipped. Without an intact one the run starts again, with the same result.
         """
         import torch
 
@@ -90,28 +89,28 @@ class Checkpoints:
                 if digest(file)[:16] != NAME.fullmatch(file.name)[2]:  # type: ignore[index]
                     raise ValueError("its content does not have the digest in its name")
                 state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-            except Exception as error:  # system, zip, pickle and runtime errors, as the damage has it
-                log.warning("%s: truncated or damaged (%s); the one before is used", file, first_line(error))
+            except Exception as error:  # a system, zip, pickle or runtime error
+                log.warning("%s: truncated or damaged (%s); the previous one is used", file, first_line(error))
                 continue
             self.last = file
             return file, state
         if files:
-            log.warning("%s: NO CHECKPOINT IS WHOLE: the run starts from the beginning", self.folder)
+            log.warning("%s: NO CHECKPOINT IS INTACT: the run starts from the beginning", self.folder)
         return None
 
     def drop(self) -> None:
-        """Remove them all, and what a kill left of one."""
+        """Remove all checkpoints, including an unfinished one."""
         for file in (self.folder / UNFINISHED, *(file for _, file in self._files())):
             file.unlink(missing_ok=True)
 
     def _files(self) -> list[tuple[int, Path]]:
-        """Return steps and files, the newest first."""
+        """Return the checkpoints' steps and files, newest first."""
         found = ((NAME.fullmatch(file.name), file) for file in self.folder.glob("*.ckpt"))
         return sorted(((int(match[1]), file) for match, file in found if match), reverse=True)
 
 
 def _sync(folder: Path) -> None:
-    """Make a new name in a folder outlast a power cut."""
+    """Write a folder's file names to the disk, so that a new name survives a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

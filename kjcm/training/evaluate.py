@@ -1,4 +1,4 @@
-"""`kjcm evaluate`: a finished run on its own test rows, or on those of other data."""
+"""`kjcm evaluate`: evaluate a finished run on its own test rows, or on other data's."""
 
 import hashlib
 import logging
@@ -33,14 +33,14 @@ log = logging.getLogger("kjcm")
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Write metrics.json, predictions.parquet and cohort.json of a finished run into `out`.
+    """Evaluate a finished run, and write metrics.json, predictions.parquet and cohort.json into `out`.
 
     Raises:
-        KjcmError: the run is not finished, the data are not usable, or `out` holds another evaluation.
+        KjcmError: the run is not finished, the data are unusable, or `out` contains another evaluation.
     """
     config = typed(cfg, EvaluateConfig)
     if config.trainer.devices != 1 or config.trainer.strategy != "auto":
-        raise ConfigError("evaluate runs in one process: use trainer=cpu or trainer=gpu with trainer.devices=1.")
+        raise ConfigError("evaluate runs in one process. Use trainer=cpu or trainer=gpu with trainer.devices=1.")
     require_device("trainer.accelerator", config.trainer.accelerator)
     run = finished_run(config.run)
     recorded = run_config(run)
@@ -54,15 +54,15 @@ def evaluate(cfg: DictConfig) -> None:
     there = [file for file in FILES if (out / file).exists()]
     if (out / "identity.json").exists():
         raise KjcmError(f"{out} is a run folder. Choose another out=DIR.")
-    own_folder = not config.out or (out / UNFINISHED).exists()  # nobody else writes into it
+    own_folder = not config.out or (out / UNFINISHED).exists()  # only evaluate writes there
     interrupted = there and "metrics.json" not in there and own_folder
     if there and not config.overwrite and not interrupted:
         found = read_json(out / "metrics.json", {"evaluation?": str}) if "metrics.json" in there else {}
         if found.get("evaluation") != name:
             raise KjcmError(
-                f"{out} holds {some(there)} of something else. Choose another out=DIR, or add overwrite=true."
+                f"{out} contains {some(there)} of another evaluation. Choose another out=DIR, or add overwrite=true."
             )
-        log.info("evaluated already (overwrite=true evaluates it again)")
+        log.info("evaluated already (overwrite=true evaluates the run again)")
         show(read_json(out / "metrics.json", SHOWN), out)
         return
     with filling(out):
@@ -73,14 +73,14 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def _name(run: Path, nodes: Mapping[str, Any]) -> str:
-    """Return the hash of what is evaluated: the model's weights, the config nodes and the contents of their files."""
+    """Return a hash that identifies an evaluation: of the model's files, the config nodes and their files' contents."""
     return hashlib.sha256(f"{digest(run / 'model')}\n{identity_of(nodes).hash}".encode()).hexdigest()[:12]
 
 
 def _evaluate(
     config: EvaluateConfig, run: Path, data: DataConfig, classification: Classification, out: Path
 ) -> dict[str, Any]:
-    """Measure the run's model on the test rows of a data node; write all but metrics.json and return what it will hold."""
+    """Evaluate the run's model on a data node's test rows; write all files except metrics.json, and return its content."""
     from kjcm.engine.data import Labelled, TokenData
     from kjcm.engine.module import Classifier
     from kjcm.text.tokens import tokenize
@@ -91,12 +91,12 @@ def _evaluate(
     trained, n_augmented = run_cohort(run), run_report(run).get("n_augmented", 0)
     if config.data is None and trained["hashes"]["cohort"] != cohort.cohort_hash:
         raise KjcmError(
-            f"{run}: its data files hold other rows than when it was trained (cohort {cohort.cohort_hash[:12]}, then "
+            f"{run}: the data files have changed since the training (cohort {cohort.cohort_hash[:12]}, then "
             f"{trained['hashes']['cohort'][:12]}). Restore them, or name the new test rows with data=table data.test_path=FILE."
         )
     rows = cohort.side("test")
     if not len(rows):
-        raise KjcmError("The data have no test rows. Give data.test_path=FILE, or a data.train_share below 1.")
+        raise KjcmError("The data have no test rows. Set data.test_path=FILE, or data.train_share below 1.")
     tokens = tokenize(tokenizer, rows["text"].tolist(), prefix=settings.prefix, max_length=settings.max_length)
     labels, unseen = indices_of(rows["code"].tolist(), settings.classes)
     require_weights(rows)
@@ -108,7 +108,7 @@ def _evaluate(
     outcome = measure(trainer, module, batches)
     synthetic = settings.synthetic or cohort.synthetic
     note = "synthetic" if synthetic else ""
-    (out / "metrics.json").unlink(missing_ok=True)  # else another evaluation's would stand beside these rows
+    (out / "metrics.json").unlink(missing_ok=True)  # it may be another evaluation's
     write_parquet(out / "predictions.parquet", prediction_frame(rows, outcome.predictions, settings.classes), note)
     write_json(out / "cohort.json", cohort_record(cohort, classification))
     n_train = dict(zip(settings.classes, settings.n_train, strict=True))

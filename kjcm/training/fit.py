@@ -1,4 +1,4 @@
-"""Fitting and measuring: a prepared cohort and an encoder in, what the trained model does out."""
+"""Train a prepared encoder, and evaluate the trained model."""
 
 import math
 import time
@@ -37,13 +37,13 @@ class Prepared:
     """Rows and an encoder, ready to train.
 
     Attributes:
-        rows: of the run.
-        data: their tokens.
-        tokenizer: what made the tokens.
+        rows: the run's rows.
+        data: the rows' tokens.
+        tokenizer: the tokenizer that made the tokens.
         unknown_share: share of [UNK] among the training tokens.
         encoder: the model before training.
-        learning: how it learns.
-        engine: how it is trained.
+        learning: loss, optimiser and schedule.
+        engine: the engine that trains the encoder.
     """
 
     rows: Rows
@@ -57,14 +57,14 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a training was, beside its weights.
+    """Facts about a finished training.
 
     Attributes:
-        epochs: epochs trained.
-        steps: optimiser steps of these epochs.
-        seconds: seconds of training (of its last part, if it was interrupted).
-        precision: as Lightning names it.
-        capture: of these seconds, those of compiling and capturing the step.
+        epochs: number of epochs.
+        steps: number of optimiser steps.
+        seconds: training time; after an interruption, only since the training was resumed.
+        precision: Lightning's name of the precision.
+        capture: the part of `seconds` that compiled and captured the step.
     """
 
     epochs: int
@@ -89,19 +89,19 @@ def fitted_and_measured(
     sweep: str | None = None,
     callbacks: Sequence[Any] = (),
 ) -> Iterator[tuple[Fitted, Outcome, list[Any]]]:
-    """Train `prepared.encoder` (or go on training it) and test it; give what came of it, and the loggers still open.
+    """Train `prepared.encoder`, or resume its training, and test it; yield the results with the loggers still open.
 
     Args:
-        config: of the run.
-        folder: of the run.
-        prepared: what to learn from.
-        overrides: what processes that the Trainer starts are told, so that they do this very job.
-        signals: that ask this process to leave.
-        sweep: what the multirun that this is a job of is called.
-        callbacks: Lightning callbacks besides those of every run and of its config.
+        config: the run's config.
+        folder: the run's folder.
+        prepared: rows and encoder.
+        overrides: the run's overrides, for processes that the Trainer starts.
+        signals: signals that ask this process to exit.
+        sweep: name of the multirun to which the run belongs.
+        callbacks: Lightning callbacks in addition to kjcm's and the config's.
 
     Raises:
-        Interrupted: the process was told to leave; while it trains, only once all is saved.
+        Interrupted: a signal came. A training is saved first.
     """
     store = Checkpoints(folder.path / "checkpoints", folder.require_held)
     newest = store.newest()
@@ -139,18 +139,18 @@ def _fit_and_measure(
         folder=store.folder.parent,
         loggers=loggers,
         callbacks=[saving, *own, Epochs(saving), *meter, *callbacks],
-        log_every=1 if prepared.engine.block else 10,  # blocks seldom end at a multiple of ten steps
+        log_every=1 if prepared.engine.block else 10,  # a block rarely ends at a multiple of 10
     )
     try:
         fitted = _fit(trainer, module, prepared, store, newest, saving, signals)
         return fitted, measure(trainer, module, prepared.data)
     except Interrupted as leaving:
-        stop_processes(trainer, leaving.signal)  # they may not have got the signal themselves
+        stop_processes(trainer, leaving.signal)  # they may not have received the signal
         raise
 
 
 def module_for(config: TrainConfig, prepared: Prepared) -> Any:
-    """Return the LightningModule that learns in the way of the engine."""
+    """Return the LightningModule for the run's engine."""
     from kjcm.engine.captured import CapturedClassifier
     from kjcm.engine.module import Classifier
 
@@ -167,7 +167,7 @@ def module_for(config: TrainConfig, prepared: Prepared) -> Any:
     if engine.name == "captured":
         how = {"attention_dropout": engine.attention_dropout, "compiled": engine.compiled, "strict": engine.strict}
         return CapturedClassifier(*arguments, **how)
-    # with 16-mixed a fused optimiser would unscale the gradients itself, after they are clipped
+    # With 16-mixed, a fused optimiser would unscale the gradients only after they are clipped.
     fused = engine.name != "reference" and config.trainer.precision != "16-mixed"
     return Classifier(*arguments, attention_dropout=engine.attention_dropout, fused=fused)
 
@@ -181,17 +181,17 @@ def _fit(
     saving: "Saving",
     signals: Signals,
 ) -> Fitted:
-    """Train from the newest checkpoint of `store` on, signals held; a training that was finished before is only loaded.
+    """Train from the newest checkpoint, with signals held; if the training was finished already, only load it.
 
-    The module ends with its last weights, or its best ones where `saving` has chosen.
+    Afterwards the module has its last weights, or the best ones if `saving` monitors a metric.
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     note = store.folder / "fitted.json"
     file, checkpoint = newest if newest else (None, {})
-    # asked once: under DDP the first process may write the note before the others come here again
+    # Read the note only once: under DDP, rank 0 may write it before the others would read it again.
     known: dict[str, Any] = {}
-    with suppress(KjcmError):  # without the note a finished training is resumed at its end, and ends the same
+    with suppress(KjcmError):  # without the note, Lightning resumes at the end: same result
         known = read_json(note, FITTED)
     if file and known.get("checkpoint") == file.name:
         module.require_same_classes(checkpoint)
@@ -223,15 +223,14 @@ def _fit(
 
 
 def measure(trainer: Any, module: Any, data: "TokenData") -> Outcome:
-    """Return what the module as it now is does on all validation and test rows of `data`, whatever trainer.flags limit."""
+    """Return metrics and predictions on all validation and test rows in `data`, whatever limits trainer.flags set."""
     trainer.limit_val_batches = trainer.limit_test_batches = 1.0
     validation: dict[str, float] = {}
     if "validation" in data.sides:
         trainer.validate(module, datamodule=data, verbose=False)
         values = {name.removeprefix("val_"): float(value) for name, value in trainer.callback_metrics.items()}
-        validation = {
-            name: value for name, value in values.items() if math.isfinite(value)
-        }  # no loss if no code is known
+        # The loss is not finite if no validation row has a class of the model.
+        validation = {name: value for name, value in values.items() if math.isfinite(value)}
     metrics: dict[str, float] = {}
     per_class: dict[str, list[float]] = {}
     if "test" in data.sides:

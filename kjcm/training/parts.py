@@ -1,4 +1,4 @@
-"""The parts of a training that its config names: checked before anything is read, made once the rows are known."""
+"""The parts of a training that its config names: check them before the data are read, build them afterwards."""
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kjcm.engine.learning import Learning
 
-# arguments of Lightning's Trainer that kjcm sets itself -> what to use instead
+# Arguments of Lightning's Trainer that kjcm sets itself -> the config key to use instead.
 OWN_FLAGS = {
     **{name: f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "precision", "max_epochs",
                                             "deterministic")},
@@ -30,7 +30,7 @@ OWN_FLAGS = {
 
 
 def require_parts(config: TrainConfig) -> None:
-    """Check every part that a training's config names.
+    """Check each part that a training's config names.
 
     Raises:
         ConfigError: a target cannot be imported, an argument is unknown or missing, or a callback monitors no metric.
@@ -41,7 +41,7 @@ def require_parts(config: TrainConfig) -> None:
     require_arguments("optim", config.optim, ("params",))
     require_arguments("schedule", config.schedule)
     _require_flags(config.trainer.flags)
-    # made once here, so that a value out of its range is told of now
+    # Building the parts once reports a value outside its range before the data are read.
     build("optim", config.optim, [torch.nn.Parameter(torch.zeros(1))])
     build("schedule", config.schedule)
     for name, node in config.metrics.items():
@@ -62,7 +62,7 @@ def monitored(config: TrainConfig) -> list[str]:
 
 
 def _require_monitor(key: str, node: Mapping[str, Any], config: TrainConfig) -> None:
-    """Raise ConfigError if a callback monitors a value that is never logged: Lightning reports it late or never."""
+    """Raise ConfigError if a callback monitors a value that is never logged, which Lightning reports late or never."""
     parameters = signature(target_of(key, node)).parameters
     if "monitor" not in parameters:
         return
@@ -75,20 +75,18 @@ def _require_monitor(key: str, node: Mapping[str, Any], config: TrainConfig) -> 
     if not monitor.startswith("val_"):
         return
     if not config.data.validation:
-        raise ConfigError(
-            f"{key}.monitor={monitor} needs validation rows: set data.validation=0.1, or leave {key} out."
-        )
+        raise ConfigError(f"{key}.monitor={monitor} needs validation rows. Set data.validation=0.1, or remove {key}.")
     flags, epochs = config.trainer.flags, config.trainer.max_epochs
     every = flags.get("check_val_every_n_epoch")
     if flags.get("limit_val_batches") == 0 or (isinstance(every, int) and every > epochs):
         raise ConfigError(
             f"{key}.monitor={monitor}: with these trainer.flags no epoch has a validation batch. Change limit_val_batches or "
-            f"check_val_every_n_epoch, or leave {key} out."
+            f"check_val_every_n_epoch, or remove {key}."
         )
 
 
 def _require_flags(flags: Mapping[str, Any]) -> None:
-    """Raise ConfigError if the Trainer has no such argument, or kjcm sets it itself."""
+    """Raise ConfigError if a flag is no argument of Lightning's Trainer, or an argument that kjcm sets itself."""
     from lightning.pytorch import Trainer
 
     known = [name for name in signature(Trainer).parameters if name not in OWN_FLAGS]
@@ -96,7 +94,7 @@ def _require_flags(flags: Mapping[str, Any]) -> None:
         if name in OWN_FLAGS:
             instead = OWN_FLAGS[name]
             raise ConfigError(
-                f"trainer.flags.{name}: kjcm sets it. {f'Use {instead}.' if instead else 'Leave it out.'}"
+                f"trainer.flags.{name}: kjcm sets this argument. {f'Use {instead}.' if instead else 'Remove it.'}"
             )
         if name not in known:
             near = get_close_matches(name, known, n=1)
@@ -107,7 +105,7 @@ def _require_flags(flags: Mapping[str, Any]) -> None:
 
 
 def learning_of(config: TrainConfig, rows: Rows) -> "Learning":
-    """Return how a run's model learns.
+    """Return a run's loss, optimiser, schedule, parameter groups and gradient clipping.
 
     Raises:
         ConfigError: a part refuses its arguments.
@@ -137,13 +135,13 @@ def callbacks_of(config: TrainConfig) -> "list[Callback]":
 
 
 def metrics_of(config: TrainConfig) -> "Callable[[int], Mapping[str, Metric]]":
-    """Return what makes the metrics that a config names, given the number of classes."""
+    """Return a function that builds the metrics that a config names, given the number of classes."""
     nodes = config.metrics
     return lambda classes: {name: build(f"metrics.{name}", node, num_classes=classes) for name, node in nodes.items()}
 
 
 def chooses_weights(config: TrainConfig) -> bool:
-    """Return whether a callback of the config stops early, so that validation rows choose the weights."""
+    """Return whether the config has an early-stopping callback, so that validation rows select the weights."""
     from lightning.pytorch.callbacks import EarlyStopping
 
     targets = [target_of(f"callbacks.{name}", node) for name, node in config.callbacks.items()]
@@ -151,7 +149,7 @@ def chooses_weights(config: TrainConfig) -> bool:
 
 
 def train_limit(flags: Mapping[str, Any]) -> float | None:
-    """Return how many batches (an int) or which share of them (a float) an epoch has under trainer.flags; None: all."""
+    """Return an epoch's number (int) or share (float) of training batches under trainer.flags; None for all batches."""
     for name in ("fast_dev_run", "limit_train_batches"):
         if limit := flags.get(name):
             return int(limit) if isinstance(limit, bool) else limit

@@ -1,4 +1,4 @@
-"""`kjcm prepare`: the cohort alone."""
+"""`kjcm prepare`: build the cohort and write its files, without training."""
 
 import logging
 import shutil
@@ -25,10 +25,10 @@ log = logging.getLogger("kjcm")
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Write cohort.json, cohort.parquet, left.csv, to_resolve.csv, and for the twin its raw files, into `out`.
+    """Build a cohort and write its files into `out`, with the raw files if the data are synthetic.
 
     Raises:
-        KjcmError: unusable input, or `out` holds a cohort and overwrite is false.
+        KjcmError: the input is unusable, or `out` contains a cohort and overwrite is false.
     """
     config = typed(cfg, PrepareConfig)
     out = Path(config.out)
@@ -38,7 +38,7 @@ def prepare(cfg: DictConfig) -> None:
     cohort = cohort_of(config.data, classification, source)
     more = augmentation(classification, cohort.classes, **vars(config.augment))
     with filling(out):
-        (out / "cohort.json").unlink(missing_ok=True)  # written last: a folder with it is whole
+        (out / "cohort.json").unlink(missing_ok=True)  # written last, as a mark of completeness
         (out / "augmented.csv").unlink(missing_ok=True)
         if len(more):
             write_csv(out / "augmented.csv", more)
@@ -52,39 +52,40 @@ def prepare(cfg: DictConfig) -> None:
     log.info("cohort in %s%s", out, f"; {len(more):,} rows of augmentation next to it" if len(more) else "")
     if len(cohort.to_resolve) and config.data.source != "synthetic":
         log.info(
-            "%s rows wait for a person: fill in ksco7 in %s and add these rows to the file of data.resolutions",
+            "%s rows need a reviewer's code: fill in ksco7 in %s and add these rows to the file of data.resolutions",
             f"{len(cohort.to_resolve):,}",
             out / "to_resolve.csv",
         )
 
 
 def _require_free(out: Path, config: PrepareConfig) -> None:
-    """Raise KjcmError if writing into `out` would overwrite what was not asked to be, or the input itself."""
+    """Raise KjcmError if writing into `out` would overwrite the input, or other files without overwrite=true."""
     there = [name for name in FILES if (out / name).exists()]
     killed = (out / UNFINISHED).exists()
     if there and not (config.overwrite or killed):
-        raise KjcmError(f"{out} holds {some(there)} already. Choose another out=DIR, or add overwrite=true.")
+        raise KjcmError(f"{out} already contains {some(there)}. Choose another out=DIR, or add overwrite=true.")
     if "twin" in there and "cohort.json" not in there and not killed:
         raise KjcmError(f"{out / 'twin'} was not made by prepare. Choose another out=DIR.")
     inside = [path for path in input_files(asdict(config)).values() if out.resolve() in path.resolve().parents]
     if inside and there:
         raise KjcmError(
-            f"{inside[0]} is read and would be overwritten. Choose an out=DIR that holds none of the input."
+            f"{inside[0]} is an input file and would be overwritten. Choose an out=DIR without input files."
         )
 
 
 def write_cohort(out: Path, cohort: Cohort, classification: Classification) -> None:
-    """Write the cohort's rows, those that left it, those that wait for a person, and last cohort.json."""
+    """Write the cohort's rows, the excluded rows, the rows that need a reviewer's code, and last cohort.json."""
     note = "synthetic" if cohort.synthetic else ""
     write_parquet(out / "cohort.parquet", cohort.rows, note)
     write_csv(out / "left.csv", without_formulas(cohort.left))
-    waiting = cohort.to_resolve  # its ids are read again, so they stay
+    # Only the texts are escaped: the ids are read back with data.resolutions.
+    waiting = cohort.to_resolve
     write_csv(out / "to_resolve.csv", waiting.assign(text=waiting["text"].map(without_formula)))
     write_json(out / "cohort.json", cohort_record(cohort, classification))
 
 
 def write_twin(folder: Path, source: Source) -> None:
-    """Write the twin's raw files, as the survey's own would come: usable with data=kwcs."""
+    """Write the synthetic twin's raw files in the survey's format, for use with data=kwcs."""
     for survey in source.surveys:
         write_csv(folder / f"{survey.label}.csv", survey.table)
     for name, table in (("crosswalk", source.crosswalk), ("resolutions", source.resolutions)):

@@ -1,4 +1,4 @@
-"""What the commands that fill a run folder have in common: its rows, its settings and log, its predictions and report."""
+"""Steps that train and baseline share: claim the run folder, then write its settings, log, predictions and report."""
 
 import logging
 import platform
@@ -36,24 +36,24 @@ from kjcm.training.checkpoints import tidy_up
 from kjcm.training.signals import Signals, signals
 
 log = logging.getLogger("kjcm")
-record = logging.getLogger("kjcm.record")  # for train.log alone: the screen shows the same otherwise
+record = logging.getLogger("kjcm.record")  # only for train.log; the screen has a table
 record.propagate = False
 
 Config = TypeVar("Config", bound=RunConfig)
 
 
 def folder_of(config: RunConfig) -> RunFolder:
-    """Return the folder of the run that a resolved config defines."""
+    """Return the run folder that a resolved config defines."""
     identity = identity_of(asdict(config))
     path = Path(config.run_dir) if config.run_dir else default_path(config.runs, config.name, identity)
     return RunFolder(path, identity)
 
 
 def run_to_make(cfg: DictConfig, kind: type[Config]) -> tuple[Config, RunFolder] | None:
-    """Return a run's resolved config and its folder; None, and say so, where the run is finished already.
+    """Return a run's resolved config and its folder; log and return None if the run is finished already.
 
     Raises:
-        KjcmError: the folder holds something else.
+        KjcmError: the folder contains another run or other files.
     """
     config = typed(cfg, kind)
     folder = folder_of(config)
@@ -67,22 +67,22 @@ def run_to_make(cfg: DictConfig, kind: type[Config]) -> tuple[Config, RunFolder]
 
 @contextmanager
 def at_work(folder: RunFolder, cfg: DictConfig, config: RunConfig, rows: Rows) -> Iterator[Signals]:
-    """Claim the folder, keep its log and catch signals while the context lasts; settings and cohort are written first.
+    """Claim the folder, write settings and cohort, then keep the log and catch signals while the context lasts.
 
     Raises:
-        KjcmError: the folder holds something else, another process is at work in it, or it cannot be written.
+        KjcmError: the folder contains other files, another process is running in it, or it cannot be written.
     """
     path = folder.path
     with folder.claimed(config.overwrite), _log_file(path), signals() as caught:
         log.info("%s: %s", "resuming" if any(path.glob("checkpoints/*.ckpt")) else "run folder", path)
         _write_settings(path, cfg, with_absolute_inputs(asdict(config)))
         write_json(path / "cohort.json", cohort_record(rows.cohort, rows.classification))
-        _say(config, rows)
+        _log_rows(config, rows)
         yield caught
 
 
-def _say(config: RunConfig, rows: Rows) -> None:
-    """Say what there is to learn from."""
+def _log_rows(config: RunConfig, rows: Rows) -> None:
+    """Log the numbers of rows by source, and why rows were left out."""
     for line in flow_lines(rows.cohort):
         log.info(line)
     if rows.n_augmented:
@@ -94,13 +94,13 @@ def _say(config: RunConfig, rows: Rows) -> None:
             log.info("    (%s others left out: %s)", f"{count:,}", reason)
     if config.augment.descriptions and not rows.classification.descriptions:
         log.warning(
-            "augment=manual found no descriptions: titles alone join the training rows. Descriptions come with "
+            "augment=manual found no descriptions, so only titles join the training rows. For descriptions, set "
             "classification.path=FILE."
         )
 
 
 def _write_settings(path: Path, cfg: DictConfig, config: dict[str, Any]) -> None:
-    """Write the resolved config, and what Hydra knows of the job."""
+    """Write the resolved config, and Hydra's config, overrides and choices."""
     write_text(path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
     hydra = HydraConfig.get()
     write_text(path / "hydra" / "config.yaml", OmegaConf.to_yaml(cfg))
@@ -110,7 +110,7 @@ def _write_settings(path: Path, cfg: DictConfig, config: dict[str, Any]) -> None
 
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
-    """Keep what the run says in train.log too."""
+    """Write the run's log messages to train.log too."""
     handler = logging.FileHandler(path / "train.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     for logger in (log, record):
@@ -118,7 +118,8 @@ def _log_file(path: Path) -> Iterator[None]:
     try:
         yield
     except KjcmError as error:
-        handler.handle(logging.makeLogRecord({"msg": str(error), "levelno": logging.ERROR}))  # the screen has it anyway
+        # Only train.log needs the error here: the command line prints it on the screen.
+        handler.handle(logging.makeLogRecord({"msg": str(error), "levelno": logging.ERROR}))
         raise
     finally:
         for logger in (log, record):
@@ -127,7 +128,7 @@ def _log_file(path: Path) -> Iterator[None]:
 
 
 def write_predictions(path: Path, rows: Rows, outcome: Outcome) -> None:
-    """Write predictions.parquet of the run folder `path`, where there are test rows."""
+    """Write predictions.parquet into the run folder `path` if there are test rows."""
     test = rows.sides.get("test")
     if test is not None:
         frame = prediction_frame(test, outcome.predictions, rows.cohort.classes)
@@ -138,7 +139,7 @@ def write_predictions(path: Path, rows: Rows, outcome: Outcome) -> None:
 def report_record(
     config: RunConfig, folder: RunFolder, rows: Rows, outcome: Outcome, kind: str, packages: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return what report.json says of every run; `packages` are those that the result depends on."""
+    """Return the part of report.json that all kinds of run share; `packages` are recorded with their versions."""
     cohort = rows.cohort
     return {
         "experiment": config.name,
@@ -177,7 +178,7 @@ def report_record(
 
 
 def finish(folder: RunFolder, report: dict[str, Any], seconds: Mapping[str, float]) -> None:
-    """Write report.json and DONE, log the metrics and show them."""
+    """Write report.json and DONE, and show the metrics on the screen and in train.log."""
     folder.require_held()
     report["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
     write_json(folder.path / "report.json", report)

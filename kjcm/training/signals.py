@@ -18,7 +18,7 @@ log = logging.getLogger("kjcm")
 
 
 class Signals:
-    """The signals that a process has received, and how it responds.
+    """Receive signals, and obey them at once or when the caller is ready.
 
     Inside `held`, a signal waits until the caller checks `asked` and, once everything is saved, calls `obey`. Outside, the
     process obeys at once. Python handles Ctrl-C outside `held`, and a second Ctrl-C inside.
@@ -74,7 +74,7 @@ class Signals:
                 raise Interrupted(number) from None
             if number == signal.SIGTERM or global_rank() == 0:
                 return
-            # submitit requeues the job in its first task, and returns in the others.
+            # submitit requeues the job in its first task; its handler returns in the others.
         self._left = True
         leave(number)
 

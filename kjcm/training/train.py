@@ -1,4 +1,4 @@
-"""`kjcm train`: a survey file in, a run folder with an evaluated model out."""
+"""`kjcm train`: read a survey, and make a run folder with an evaluated model."""
 
 import itertools
 import logging
@@ -50,16 +50,16 @@ log = logging.getLogger("kjcm")
 
 
 def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
-    """Train, evaluate and write the run folder that `cfg` defines; skip it if it is done, resume it if it is not.
+    """Train and evaluate the model that `cfg` defines, and write its run folder; skip a finished run, resume others.
 
-    Nothing is written, and nothing overwritten, before the input has been read and found usable.
+    It reads and checks the input before it writes or overwrites any file.
 
     Args:
-        cfg: of the run.
-        callbacks: further Lightning callbacks of the training.
+        cfg: the run's Hydra config.
+        callbacks: Lightning callbacks in addition to kjcm's and the config's.
 
     Raises:
-        KjcmError: input, surroundings or folder are not usable.
+        KjcmError: the input, the system or the folder is unusable.
     """
     wanted = run_to_make(cfg, TrainConfig)
     if wanted is None:
@@ -73,12 +73,12 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
     prepared = prepared_for(config, rows)
     ready = time.perf_counter()
     overrides = list(HydraConfig.get().overrides.task)
-    if global_rank() != 0:  # the first process keeps the folder, the others compute with it
+    if global_rank() != 0:  # only rank 0 writes the run folder
         with signals() as caught:
             try:
                 with fitted_and_measured(config, folder, prepared, overrides, caught, callbacks=callbacks):
                     pass
-            except Exception as error:  # the first process is killed for it and cannot tell why
+            except Exception as error:  # the launcher kills rank 0, which cannot report the error
                 with suppress(KjcmError, OSError):
                     write_failure(folder.path, failure_of(error), error)
                 raise
@@ -100,7 +100,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
 
 
 def _sweep() -> str | None:
-    """Return what the multirun is called that this run is a job of, None where it is one by itself."""
+    """Return the name of the multirun to which this run belongs; None for a single run."""
     hydra = HydraConfig.get()
     return Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else os.environ.get(SWEEP)
 
@@ -108,7 +108,7 @@ def _sweep() -> str | None:
 def _report(
     config: TrainConfig, folder: RunFolder, prepared: Prepared, fitted: Fitted, outcome: Outcome
 ) -> dict[str, Any]:
-    """Write predictions and model; return what report.json holds beside the seconds."""
+    """Write predictions and model; return the content of report.json except for the seconds."""
     folder.require_held()
     write_predictions(folder.path, prepared.rows, outcome)
     _keep_model(config, folder.path, prepared, outcome)
@@ -123,7 +123,7 @@ def _report(
 
 
 def _keep_model(config: TrainConfig, path: Path, prepared: Prepared, outcome: Outcome) -> None:
-    """Write the model folder, and where there were validation rows what calibrates it and what its thresholds are set by."""
+    """Write the model folder; with validation rows, also its calibration and the scores that set its thresholds."""
     model, settings, rows = path / "model", _model_settings(config, prepared.rows), prepared.rows
     save_model(model, prepared.encoder, prepared.tokenizer, settings)
     if outcome.validated:
@@ -137,19 +137,20 @@ def _keep_model(config: TrainConfig, path: Path, prepared: Prepared, outcome: Ou
 
 
 def _require_fitting_tokenizer(config: TrainConfig) -> None:
-    """Raise ConfigError if a new tokenizer is to feed weights that were trained with another."""
+    """Raise ConfigError if the config combines a new tokenizer with weights that were trained with another."""
     if config.tokenizer.kind == "trained" and config.model.pretrained:
         raise ConfigError(
-            f"tokenizer=trained makes ids that the weights of model.pretrained={config.model.pretrained} know nothing "
-            "of. Use tokenizer=kobert or tokenizer=huggingface, or model.pretrained=null."
+            f"tokenizer=trained makes new token ids, which do not match the weights of "
+            f"model.pretrained={config.model.pretrained}. Use tokenizer=kobert, tokenizer=huggingface or "
+            "model.pretrained=null."
         )
 
 
 def prepared_for(config: TrainConfig, rows: Rows) -> Prepared:
-    """Return rows with their tokens, and the encoder.
+    """Return a run's rows, tokens, encoder and engine, ready to train.
 
     Raises:
-        KjcmError: the tokenizer or the weights are not usable.
+        KjcmError: the tokenizer or the weights are unusable.
     """
     from kjcm.engine.data import Labelled, TokenData
     from kjcm.engine.learning import freeze
@@ -186,10 +187,10 @@ def prepared_for(config: TrainConfig, rows: Rows) -> Prepared:
 def tokens_of(
     node: TokenizerConfig, model: ModelConfig, cache: str, rows: Rows
 ) -> "tuple[PreTrainedTokenizerFast, dict[str, Tokens]]":
-    """Return a run's tokenizer and the tokens of each side of its rows, from the cache where they were made before.
+    """Return a run's tokenizer and each side's tokens, from the cache if they are there.
 
     Raises:
-        KjcmError: the tokenizer is not usable.
+        KjcmError: the tokenizer is unusable.
     """
     from kjcm.text.tokenizer import build_tokenizer
     from kjcm.text.tokens import tokenize
@@ -218,7 +219,7 @@ def _encoder(config: TrainConfig, classes: int, vocabulary: int, pad: int) -> An
 
 
 def _tokenizer_path(node: TokenizerConfig, pretrained: str | None) -> str | None:
-    """Return tokenizer.path; for KoBERT's, DistilKoBERT's own folder where its weights come from one that has it."""
+    """Return tokenizer.path; without a path, KoBERT's tokenizer may come from the folder of the pretrained weights."""
     if node.path is None and node.kind == "kobert" and pretrained and holds_kobert(pretrained):
         return pretrained
     return node.path

@@ -21,10 +21,10 @@ PROCESS_KEYS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_
 def make_trainer(
     node: TrainerConfig, *, folder: Path, loggers: list[Any], callbacks: list[Any], log_every: int = 10
 ) -> "pl.Trainer":
-    """Return the Trainer of a `trainer` node; loggers get a step's loss where the number of steps divides by `log_every`.
+    """Return a Trainer for a `trainer` node; it logs a step's loss every `log_every` steps.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: Lightning refuses the device or the strategy.
     """
     import lightning.pytorch as pl
     import torch
@@ -33,9 +33,9 @@ def make_trainer(
     from kjcm.engine.lightning_internals import ProgressBar, leave_signals_alone
 
     quiet()
-    # the module limits the gradient itself, in every engine
+    # The module clips the gradient itself, in every engine.
     flags = {name: value for name, value in node.flags.items() if not name.startswith("gradient_clip_")}
-    # nothing here reads what it has not written, and filling all new memory costs a sixth of a step
+    # kjcm reads no memory that it has not written, and filling all new memory costs a sixth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     progress = [ProgressBar(leave=False)] if node.progress and sys.stdout.isatty() else []
     try:
@@ -53,7 +53,7 @@ def make_trainer(
             enable_checkpointing=bool(callbacks),
             enable_progress_bar=bool(progress),
             num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # the data module shares the rows out itself
+            use_distributed_sampler=False,  # the data module distributes the rows
             **{"enable_model_summary": False, "log_every_n_steps": log_every, **flags},
         )
         leave_signals_alone(trainer)  # kjcm.training.signals has its own handlers
@@ -61,16 +61,16 @@ def make_trainer(
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"trainer.accelerator={node.accelerator} trainer.devices={node.devices} trainer.strategy="
-            f"{node.strategy}: {first_line(error)} `kjcm doctor` says what is here; trainer=cpu always works."
+            f"{node.strategy}: {first_line(error)} `kjcm doctor` lists the devices; trainer=cpu always works."
         ) from None
 
 
 @contextmanager
 def processes(command: str, overrides: list[str], run_dir: Path) -> Iterator[None]:
-    """Let processes that the Trainer starts run this one job, and clear up after them.
+    """Make processes that the Trainer starts run only this job, and clean up after them.
 
-    A child runs `sys.argv` again, which in a multirun is the whole sweep: here it is this job alone. Afterwards the
-    process group and the launcher's variables go, so that the next job of the sweep begins anew.
+    The Trainer's launcher runs `sys.argv` again, which in a multirun would be the whole sweep. Afterwards the process
+    group is destroyed and the launcher's variables are restored, so the sweep's next job starts afresh.
     """
     import torch
 
@@ -90,12 +90,12 @@ def processes(command: str, overrides: list[str], run_dir: Path) -> Iterator[Non
 
 
 def without_sweep(overrides: Iterable[str]) -> list[str]:
-    """Return the overrides of a multirun's job for a command of its own, which takes no `sweep` keys."""
+    """Return the overrides without `sweep` keys, which the command for a single job refuses."""
     return [override for override in overrides if word_key(override).split(".")[0] != "sweep"]
 
 
 def gathered(own: list[Any]) -> list[Any]:
-    """Return the items of all processes; each has given a list."""
+    """Return the items from all processes' lists, in rank order."""
     import torch
 
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):

@@ -62,7 +62,7 @@ def test_without_a_whole_one_it_says_so_loudly(tmp_path: Path, caplog: pytest.Lo
     store = Checkpoints(tmp_path)
     for step in (1, 2):
         store.save(step, state(step)).write_bytes(b"")
-    assert store.newest() is None and "NO CHECKPOINT IS WHOLE" in caplog.text
+    assert store.newest() is None and "NO CHECKPOINT IS INTACT" in caplog.text
     store.save(1, state(1))
     assert names(store) == [1] and step_of(store) == 1
 
@@ -97,7 +97,7 @@ def test_a_full_disk_is_said_and_leaves_the_one_before(
             patch.setattr("os.fsync", full)
         else:
             patch.setattr("torch.save", full)
-        with pytest.raises(KjcmError, match=r"(?s)step 2 cannot be written.*No space left.*Make room.*goes on"):
+        with pytest.raises(KjcmError, match=r"(?s)step 2 cannot be written.*No space left.*Make room.*resumes"):
             store.save(2, state(2))
     assert names(store) == [1] and step_of(store) == 1
 

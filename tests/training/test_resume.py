@@ -191,7 +191,7 @@ def test_damaged_checkpoints_are_passed_over(tmp_path: Path, whole: Callable[...
                 file.unlink()
     child = started(cut, "engine=packed")
     assert child.wait(300) == 0
-    assert "NO CHECKPOINT IS WHOLE" in (cut / "train.log").read_text()
+    assert "NO CHECKPOINT IS INTACT" in (cut / "train.log").read_text()
     assert outcome(cut) == outcome(whole("engine=packed"))
 
 
