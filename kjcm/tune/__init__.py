@@ -1,1 +1,1 @@
-"""The search for hyperparameters: a space, Optuna's proposals, and a run folder a trial."""
+"""Search for hyperparameters: a search space, Optuna's proposals, and one run folder per trial."""

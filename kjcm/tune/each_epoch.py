@@ -1,4 +1,4 @@
-"""A callback that reports a validation metric after each epoch."""
+"""Report a validation metric after each epoch to a function."""
 
 from collections.abc import Callable
 
@@ -7,17 +7,17 @@ from lightning.pytorch.callbacks import Callback
 
 
 class EachEpoch(Callback):
-    """Report a validation metric after each epoch; `tell` may raise, which ends the training.
+    """Call a function with a validation metric after each epoch; an error in the function ends the training.
 
     Args:
-        metric: name of the metric, as `f1_weighted` or `loss`.
-        tell: function of the number of finished epochs and the metric.
+        metric: name of the metric, such as `f1_weighted` or `loss`.
+        report: function of the number of finished epochs and the metric's value.
     """
 
-    def __init__(self, metric: str, tell: Callable[[int, float], None]) -> None:
-        self._metric, self._tell = metric, tell
+    def __init__(self, metric: str, report: Callable[[int, float], None]) -> None:
+        self._metric, self._report = metric, report
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the metric of the finished epoch."""
         if trainer.state.fn == "fit":
-            self._tell(trainer.current_epoch + 1, float(trainer.callback_metrics[f"val_{self._metric}"]))
+            self._report(trainer.current_epoch + 1, float(trainer.callback_metrics[f"val_{self._metric}"]))

@@ -1,4 +1,4 @@
-"""The pictures of a search: what each trial came to, and which of its values mattered."""
+"""Draw a search: each trial's metric, and the importance of each key."""
 
 from collections.abc import Mapping
 
@@ -14,12 +14,12 @@ from kjcm.plot.style import BLUE, GREY, INK, ORANGE, canvas, picture
 
 
 def value_of(trial: FrozenTrial) -> float | None:
-    """Return the value of a completed trial; of another, that of its last epoch."""
+    """Return a completed trial's metric, or the metric after the last epoch of any other trial."""
     return trial.value if trial.state == TrialState.COMPLETE else trial.intermediate_values.get(trial.last_step or 0)
 
 
 def history(study: Study, metric: str, synthetic: bool) -> Figure:
-    """Return the picture of the trials' values in their order, with the best so far."""
+    """Return a picture of the trials' metrics in order, with the best metric so far."""
     best = max if study.direction == StudyDirection.MAXIMIZE else min
     done: list[tuple[int, float]] = []
     pruned: list[tuple[int, float]] = []
@@ -59,11 +59,11 @@ def history(study: Study, metric: str, synthetic: bool) -> Figure:
         "history", "History", (Column("trial", "count"), Column(metric, "value"), Column("state")), tuple(rows)
     )
     alt = f"{metric} of {len(done)} completed and {len(pruned)} pruned trials; the best is {so_far[-1][1]:.4f}."
-    return Figure("history", f"{metric} of each trial in the order of their beginning", draw, alt, data)
+    return Figure("history", f"{metric} of each trial, in the order in which they started", draw, alt, data)
 
 
 def importance(shares: Mapping[str, float], metric: str, synthetic: bool) -> Figure:
-    """Return the picture of how much of the variance of the values each key accounts for; shares: most first."""
+    """Return a picture of the variance that each key explains; `shares` has the largest first."""
 
     @picture
     def draw() -> Canvas:
@@ -80,5 +80,5 @@ def importance(shares: Mapping[str, float], metric: str, synthetic: bool) -> Fig
 
     data = Table("importance", "Importance", (Column("key"), Column("share", "share")), tuple(shares.items()))
     alt = "; ".join(f"{key} {share:.2f}" for key, share in shares.items())
-    notes = ("Of completed trials alone; with a few dozen of them it is a hint, not a finding.",)
+    notes = ("From completed trials only; with a few dozen trials this is a hint, not a finding.",)
     return Figure("importance", f"What {metric} depended on", draw, alt, data, notes)

@@ -1,4 +1,4 @@
-"""The lock of a study's journal, which neither a killed process nor a moved folder leaves locked for ever."""
+"""Lock a study's journal; no killed process and no moved folder leaves the journal locked forever."""
 
 import logging
 import os
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from optuna.storages.journal._file import LOCK_FILE_SUFFIX, BaseJournalFileLock
 
-GRACE = 30.0  # seconds without a change; then the holder is dead
+GRACE = 30.0  # seconds without a change after which the holder is dead
 NOTICE = 5.0  # seconds of waiting before the log says so
 WAIT = 0.01  # seconds between attempts
 
@@ -31,9 +31,9 @@ class Seen(NamedTuple):
 class JournalLock(BaseJournalFileLock):
     """A symbolic link next to the journal, compatible with Optuna's `JournalFileSymlinkLock`.
 
-    Only one process can create the link, also on network file systems. Optuna judges a lock's age by the link's target.
-    If the target is missing, Optuna retries for ever without a pause. This lock judges by the link itself. Its link names
-    the journal without a folder, so Optuna finds the journal from any working folder, also after a move.
+    Only one process can create the link, also on network file systems. Optuna judges a lock's age by the link's
+    target. If the target is missing, Optuna retries forever without a pause. This lock judges by the link itself. The
+    link names the journal without a folder, so Optuna finds the journal from any working folder, also after a move.
 
     Args:
         journal: file of the journal.

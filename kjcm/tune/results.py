@@ -35,7 +35,7 @@ log = logging.getLogger("kjcm")
 
 @dataclass(frozen=True)
 class StudyReport:
-    """A study, and the facts that its report states.
+    """A study and its settings, for the report.
 
     Attributes:
         study: the study.
@@ -44,7 +44,7 @@ class StudyReport:
         wanted: number of trials wanted.
         keys: the config keys searched.
         base: overrides that all trials share.
-        synthetic: whether the data are the synthetic twin's.
+        synthetic: whether the data are the synthetic twin.
         how: metric, direction, sampler, pruner and their settings.
     """
 
@@ -101,8 +101,8 @@ def conclude(about: StudyReport) -> None:
         if counts.get("running"):
             return
         raise KjcmError(
-            f"No trial of {about.folder} was completed; the reasons are above and in trials.csv. Fix them, then run "
-            "the same command with sweep.retry=failed."
+            f"No trial of {about.folder} was completed; trials.csv lists the reasons. Remove the causes, then run the same "
+            "command with sweep.retry=failed."
         )
     log.info(
         "best: trial %d, %s %s (%s)", best.number, about.how["metric"], value_text(best.value), _run_of(about, best)
@@ -128,7 +128,9 @@ def _run_of(about: StudyReport, trial: FrozenTrial) -> str:
 
 
 def write_results(about: StudyReport, importance: Mapping[str, float] | None = None) -> None:
-    """Write study.json and trials.csv; write again while trials change, so that the last of parallel processes writes all.
+    """Write study.json and trials.csv.
+
+    Write again while trials change, so that the last of several parallel processes writes all trials.
 
     Args:
         about: the study.
@@ -168,13 +170,12 @@ def record_of(about: StudyReport, importance: Mapping[str, float] | None = None)
 
 
 def importance_of(study: Study) -> dict[str, float] | None:
-    """Return key -> share of variance in the completed trials' metric that the key explains (fANOVA), largest first.
+    """Return key -> share of the metric's variance that the key explains (fANOVA), largest first.
 
     Return None with fewer than `LEAST` completed trials, or if all have the same metric.
     """
-    values = {trial.value for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
-    done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-    if done < LEAST or len(values) < 2:
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(done) < LEAST or len({trial.value for trial in done}) < 2:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -183,7 +184,7 @@ def importance_of(study: Study) -> dict[str, float] | None:
 
 
 def table_of(about: StudyReport) -> Table:
-    """Return all trials: completed ones first, best on top, then the others."""
+    """Return all trials as a table: completed trials first, the best on top."""
     sign = -1 if about.how["direction"] == "maximize" else 1
 
     def place(trial: FrozenTrial) -> tuple[bool, float, int]:
@@ -204,7 +205,7 @@ def table_of(about: StudyReport) -> Table:
         title="Trials, the best first",
         columns=(*heads, Column("seconds", "number"), Column("run"), Column("reason")),
         rows=tuple(map(row, sorted(trials_of(about.study), key=place))),
-        notes=("For a trial that was not completed, the metric is that of its last epoch.",),
+        notes=("The metric of an incomplete trial is the metric after its last epoch.",),
     )
 
 
@@ -249,6 +250,6 @@ def _lead(about: StudyReport) -> list[str]:
     return [
         f"Trials: {_said(counts_of(about.study))}, of {about.wanted} wanted; sampler {how['sampler']}, seed "
         f"{how['sampler_seed']}; pruner {how['pruner']}.",
-        f"Judged by {how['metric']} of the validation rows ({how['direction']}d). No test row was read; the best of many "
-        "trials looks better on the validation rows than it is.",
+        f"Judged by {how['metric']} of the validation rows ({how['direction']}d). No test row was read. The best of many "
+        "trials looks better on the validation rows than on new rows.",
     ]

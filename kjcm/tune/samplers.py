@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kjcm.tune.space import Value, points
 
-# Attributes of trials that repeat an interrupted trial, have another trial's values, or exceed `trials`.
+# Attributes of trials that repeat a stopped trial, have another trial's values, or exceed `trials`.
 AGAIN, SAME, SURPLUS = "again", "same", "surplus"
 
 
@@ -23,7 +23,7 @@ def is_new(trial: FrozenTrial) -> bool:
 
 
 def rank(study: Study, number: int) -> int:
-    """Return how many trials that count towards `trials` started before trial `number`."""
+    """Return how many trials before trial `number` count towards `trials`."""
     return sum(is_new(trial) and trial.number < number for trial in _every(study))
 
 
@@ -43,11 +43,11 @@ def _every(study: Study) -> list[FrozenTrial]:
 class Numbered(BaseSampler):
     """A sampler that is rebuilt for each trial from the study's seed and the number of earlier draws.
 
-    So two processes never draw the same values, and a resumed study draws the same values as one that never stopped. A
-    trial that repeats an interrupted trial is not a draw.
+    Two processes therefore never share a seed, and a resumed study draws the values of an uninterrupted study. A trial
+    that repeats an interrupted trial is not a draw.
 
     Args:
-        make: returns the sampler of a seed.
+        make: function that returns the sampler for a seed.
         seed: seed of the study.
     """
 
@@ -114,7 +114,7 @@ class Grid(BaseSampler):
 
 
 def sampler_of(name: str, seed: int, startup: int, distributions: Mapping[str, BaseDistribution]) -> BaseSampler:
-    """Return the sampler of a config; startup: random trials before TPE."""
+    """Return the sampler that a config names; `startup` is the number of random trials before TPE."""
     if name == "grid":
         return Grid(distributions, seed)
     if name == "random":
@@ -123,13 +123,13 @@ def sampler_of(name: str, seed: int, startup: int, distributions: Mapping[str, B
 
 
 def pruner_of(name: str, epochs: int, after: int, least: int) -> BasePruner:
-    """Return the pruner of a config.
+    """Return the pruner that a config names.
 
     Args:
         name: median, hyperband, asha or none.
         epochs: largest number of epochs of a trial.
         after: finished trials before the first trial is pruned (median).
-        least: epochs of every trial.
+        least: epochs that every trial runs before it can be pruned.
     """
     if name == "median":
         return MedianPruner(n_startup_trials=after, n_warmup_steps=least)

@@ -1,4 +1,4 @@
-"""A study that processes share: opened in a journal file or a database, its trials handed out one by one."""
+"""Open a study that several processes share, in a journal file or a database, and choose the next trial to run."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ from kjcm.tune.samplers import AGAIN, SAME, SURPLUS, is_new, rank
 from kjcm.tune.workers import is_gone
 
 DEFINITION, WORKER, REASON, RUN = "definition", "worker", "reason", "run"  # attributes of a study and its trials
-ENTRY = b'{"op_code":'  # how every line of Optuna's journal begins
+ENTRY = b'{"op_code":'  # start of every line of Optuna's journal
 NAMELESS = 10.0  # seconds after which a trial without its worker's name counts as left
 TAKEN = "another process took over trial %d, because this process stopped sending heartbeats"
 WAITS = (0.1, 0.3, 0.6, 1.0)  # seconds between attempts to open a database
@@ -37,7 +37,7 @@ log = logging.getLogger("kjcm")
 
 
 def storage_of(storage: str | None, folder: Path) -> BaseStorage:
-    """Return the storage of a config: a database (URL) or a journal file; None: journal.log in the study's folder.
+    """Return the storage that a config names: a database (URL) or a journal file; for None, journal.log in the folder.
 
     Raises:
         KjcmError: the storage cannot be opened.
@@ -73,7 +73,7 @@ def _require_journal(file: Path) -> None:
 
 @contextmanager
 def storage_errors(storage: str | None) -> Iterator[None]:
-    """Raise errors of an open storage as KjcmError during the context.
+    """Convert errors of an open storage into KjcmError during the context.
 
     Raises:
         KjcmError: the storage is damaged, read-only or unreachable.
@@ -84,8 +84,8 @@ def storage_errors(storage: str | None) -> Iterator[None]:
         # not the error's message: it may contain a password or values
         shown = f"{storage.partition('://')[0]}://..." if storage and "://" in storage else storage
         raise KjcmError(
-            f"storage={shown or 'null'}: damaged, read-only or unreachable ({type(error).__name__}). Repair it and repeat "
-            "the command."
+            f"storage={shown or 'null'}: damaged, read-only or unreachable ({type(error).__name__}). Repair the storage "
+            "and repeat the command."
         ) from None
 
 
@@ -95,7 +95,7 @@ def _database(url: str) -> RDBStorage:
 
 
 class _Journal(JournalFileBackend):
-    """Optuna's journal file, which first cuts off an incomplete last entry, left by a full disk or a killed process."""
+    """Optuna's journal file, without an incomplete last entry that a full disk or a killed process left."""
 
     def __init__(self, file: Path) -> None:
         self._path, self._own_lock = file, JournalLock(file)
@@ -141,14 +141,15 @@ def open_study(
         theirs = study.user_attrs.get(DEFINITION)  # another process may have just created it
         if theirs is None:
             raise ConfigError(
-                f"study={name}: the storage holds a study of this name that kjcm tune did not begin. Choose another study=NAME."
+                f"study={name}: the storage holds a study of this name that kjcm tune did not begin. Choose another "
+                "study=NAME."
             )
     if theirs is None:
         study.set_user_attr(DEFINITION, definition)
     elif theirs != definition:
         raise ConfigError(
-            f"study={name} is of another config, search space, sampler, pruner or metric, or of other input files (hash "
-            f"{theirs[:12]}, here {definition[:12]}). Choose another study=NAME, or null for this config's own study."
+            f"study={name} is of another config, search space, sampler, pruner, metric or input (hash {theirs[:12]}, here "
+            f"{definition[:12]}). Choose another study=NAME, or null for a new name."
         )
     return study
 
@@ -166,7 +167,7 @@ class Search:
         study: the study.
         distributions: key -> distribution of its values.
         trials: number of trials, over all processes.
-        workers: folder with a folder of each process.
+        workers: folder that contains one folder per process.
         worker: name of this process's folder.
     """
 
@@ -177,7 +178,7 @@ class Search:
     worker: str
 
     def next(self) -> Trial | None:
-        """Return a trial to run, first those that a process left; None if enough trials have started."""
+        """Return a trial to run, interrupted trials first; None if enough trials have started."""
         for _ in range(SAME_IN_A_ROW):
             if not (self._is_work_left(patient=False) or self._is_work_left(patient=True)):
                 return None
@@ -190,13 +191,13 @@ class Search:
             else:
                 return trial
         log.warning(
-            "the last %d proposals had values that were tried before: the search ends. Widen the space, or lower trials.",
+            "the search ends: the last %d proposals had values that were tried before. Widen the space, or lower trials.",
             SAME_IN_A_ROW,
         )
         return None
 
     def drop(self, trial: Trial, why: str, value: object) -> None:
-        """Mark a trial that will not run as failed; the sampler does not learn from it."""
+        """Mark a trial as failed, with `value` in its attribute `why`; the sampler ignores failed trials."""
         try:
             trial.set_user_attr(why, value)
             self.study.tell(trial, state=TrialState.FAIL)
@@ -204,12 +205,12 @@ class Search:
             log.warning(TAKEN, trial.number)
 
     def _is_work_left(self, patient: bool) -> bool:
-        self._take_up(patient)
+        self._enqueue_left(patient)
         found = self.study.get_trials(deepcopy=False)
         return any(trial.state == TrialState.WAITING for trial in found) or sum(map(is_new, found)) < self.trials
 
     def _earlier(self, trial: Trial) -> int | None:
-        """Return the number of an earlier trial with the same values that ran and that `trial` does not repeat."""
+        """Return the number of an earlier trial with the same values, except the trials that `trial` repeats."""
         found = self.study.get_trials(deepcopy=False)
         before, number = set(), trial.user_attrs.get(AGAIN)
         while number is not None:
@@ -224,7 +225,7 @@ class Search:
         return None
 
     def strays(self) -> list[int]:
-        """Return the running trials whose processes have no folder here, so that nobody knows whether they are alive."""
+        """Return the running trials whose processes have no folder here; they may be alive on another machine."""
         found = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [
             trial.number
@@ -234,19 +235,19 @@ class Search:
 
     def retry(self) -> None:
         """Enqueue failed trials again with the same values."""
-        self._begin_again(lambda trial: trial.state == TrialState.FAIL and REASON in trial.user_attrs)
+        self._enqueue_again(lambda trial: trial.state == TrialState.FAIL and REASON in trial.user_attrs)
 
-    def _take_up(self, patient: bool) -> None:
+    def _enqueue_left(self, patient: bool) -> None:
         """Mark trials whose process has ended as failed, and enqueue them again with the same values."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._is_gone(trial, patient):
                 try:
                     self.study.tell(trial.number, state=TrialState.FAIL)
                 except (ValueError, UpdateFinishedTrialError):
-                    continue  # another process was first
-        self._begin_again(is_left)  # also those that a process marked but did not enqueue
+                    continue  # another process has marked it
+        self._enqueue_again(is_left)  # also those that a process marked but did not enqueue
 
-    def _begin_again(self, wanted: Callable[[FrozenTrial], bool]) -> None:
+    def _enqueue_again(self, wanted: Callable[[FrozenTrial], bool]) -> None:
         found = self.study.get_trials(deepcopy=False)
         repeated = {trial.user_attrs[AGAIN] for trial in found if AGAIN in trial.user_attrs}
         for trial in found:

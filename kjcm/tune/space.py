@@ -14,11 +14,11 @@ from kjcm.errors import ConfigError, some
 
 EXAMPLE = "tune=none '+space.optim.lr={low: 1e-5, high: 1e-3, log: true}' '+space.data.batch_size=[32,64]'"
 OF_A_RANGE = ("low", "high", "log", "step")
-MOST_STEPS = 10**9  # steps of a range of fractions
+MOST_STEPS = 10**9  # in a range of fractions
 # Keys that change the rows which judge a trial, that do not affect the result, or that the search sets itself.
 ROWS = ("data", "cutoff", "classification", "preset", "experiment")
 BARRED = (*ROWS, "evaluate", *WHERE_AND_HOW)
-FREE = ("data.batch_size", "seed", "model.lr")  # exceptions from BARRED
+FREE = ("data.batch_size", "seed", "model.lr")  # exceptions to BARRED
 PLAIN, NO_TEXTS = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*"), ("null", "true", "false", "nan", "inf")  # to Hydra
 Value = str | int | float | bool | None
 
@@ -27,22 +27,20 @@ def distributions_of(space: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     """Return key -> Optuna's distribution of its values.
 
     Args:
-        space: keys as in a config, nested or dotted; each ends in a list, {choices: [...]}, {low, high, log, step}, or
-            null: not searched.
+        space: keys as in a config, nested or dotted. Each key has a list, {choices: [...]}, {low, high, log, step},
+            or null (not searched).
 
     Raises:
-        ConfigError: there is no key, a key cannot be searched, or an entry is not a distribution.
+        ConfigError: the space is empty, a key cannot be searched, or an entry is not a distribution.
     """
     entries = dict(_entries(space))
     if not entries:
-        raise ConfigError(
-            f"The search space is empty. Choose one of conf/tune, as tune=default, or add keys, as {EXAMPLE}."
-        )
+        raise ConfigError(f"The search space is empty. Choose a space, such as tune=default, or add keys: {EXAMPLE}.")
     barred = [key for key in entries if key not in FREE and any(f"{key}.".startswith(f"{other}.") for other in BARRED)]
     if barred:
         raise ConfigError(
-            f"space: {some(barred)} cannot be searched, because it says where or how a trial runs or on which rows it is "
-            "judged. Remove it."
+            f"space: {some(barred)} cannot be searched, because each trial must run in the same way on the same rows. "
+            "Remove the key."
         )
     return {key: _distribution(key, entry) for key, entry in sorted(entries.items())}
 
@@ -61,7 +59,9 @@ def _distribution(key: str, entry: Any) -> BaseDistribution:
     if isinstance(entry, Sequence) and not isinstance(entry, str):
         return _choices(key, entry)
     if not isinstance(entry, Mapping) or not {"low", "high"} <= set(entry) <= {*OF_A_RANGE}:
-        raise ConfigError(f"space, {key}: give a list of choices, or low and high with log or step; as in {EXAMPLE}.")
+        raise ConfigError(
+            f"space, {key}: give a list of choices, or low and high with log or step, for example {EXAMPLE}."
+        )
     low, high, step, log = entry["low"], entry["high"], entry.get("step"), entry.get("log", False)
     numbers = [low, high] if step is None else [low, high, step]
     if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
@@ -77,7 +77,7 @@ def _distribution(key: str, entry: Any) -> BaseDistribution:
         return IntDistribution(low, high, log=log, step=step or 1)
     if step is not None and not (high - low) / MOST_STEPS <= step < math.inf:
         raise ConfigError(
-            f"space, {key}: step={step} makes more than {MOST_STEPS:,} values, or none. Give another step."
+            f"space, {key}: step={step} makes more than {MOST_STEPS:,} values, or none. Choose another step."
         )
     return FloatDistribution(float(low), float(high), log=log, step=step)
 
@@ -131,18 +131,18 @@ def _count(distribution: BaseDistribution) -> int | None:
 
 
 def values_of(trial: Trial | FrozenTrial) -> dict[str, Value]:
-    """Return key -> value of a trial, sorted; values from a range of fractions have four digits."""
+    """Return a trial's key -> value, sorted by key; values from a range of fractions have four digits."""
     drawn = {key for key, one in trial.distributions.items() if isinstance(one, FloatDistribution)}
     return {key: float(f"{value:.4g}") if key in drawn else value for key, value in sorted(trial.params.items())}
 
 
-def word(key: str, value: Value) -> str:
+def override(key: str, value: Value) -> str:
     """Return the override that sets a key."""
     return f"{key}={literal(value)}"
 
 
 def literal(value: Value) -> str:
-    """Return a value as an override writes it."""
+    """Return a value in the syntax of an override."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""From a study's command to the configs of its trials: composed as `kjcm train` would with the same words."""
+"""Compose the configs of a study's trials, as `kjcm train` would with the same overrides."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -17,19 +17,19 @@ from kjcm.errors import ConfigError, some
 from kjcm.runs.folder import default_path, identity_of
 from kjcm.shell import command_line
 from kjcm.training.parts import require_parts
-from kjcm.tune.space import Value, ends, word
+from kjcm.tune.space import Value, ends, override
 
 OWN = {"tune", "sweep"} | {field.name for field in fields(TuneConfig)} - {field.name for field in fields(TrainConfig)}
-CHOSEN = ("name", "run_dir", "evaluate", "overwrite")  # what the search gives each trial itself
+CHOSEN = ("name", "run_dir", "evaluate", "overwrite")  # keys that the search sets for each trial
 
 
 @dataclass(frozen=True)
-class Composed:
+class TrialConfig:
     """A trial's config.
 
     Attributes:
-        whole: with Hydra's node.
-        cfg: without it.
+        whole: the config including Hydra's node.
+        cfg: the config without Hydra's node.
         path: the trial's run folder.
     """
 
@@ -39,42 +39,42 @@ class Composed:
 
     @property
     def config(self) -> TrainConfig:
-        """The trial's config as an object."""
+        """The trial's config as a typed object."""
         return typed(self.cfg, TrainConfig)
 
 
-def base_words(config: TuneConfig, words: Sequence[str]) -> list[str]:
-    """Return the words of a `kjcm train` on the study's data, before anything is searched.
+def base_overrides(config: TuneConfig, words: Sequence[str]) -> list[str]:
+    """Return the overrides of `kjcm train` that all trials share.
 
     Args:
-        config: of `kjcm tune`, resolved.
-        words: of its command line.
+        config: the resolved config of `kjcm tune`.
+        words: the overrides of the `kjcm tune` command.
 
     Raises:
-        ConfigError: one of them is a key that the search sets itself.
+        ConfigError: an override sets a key that the search sets for each trial.
     """
     if own := [one for one in words if word_key(one) in CHOSEN]:
-        raise ConfigError(f"{some(own)}: tune gives each trial these itself. Leave them out.")
+        raise ConfigError(f"{some(own)}: `kjcm tune` sets these keys for each trial. Remove them from the command.")
     validation = f"data.validation={config.data.validation}"
     rest = [one for one in words if word_key(one).split(".")[0] not in OWN and word_key(one) != "data.validation"]
     return [*rest, validation]
 
 
-def trial_words(base: Sequence[str], values: Mapping[str, Value]) -> list[str]:
-    """Return the words of a `kjcm train` with a trial's values, sorted by key: groups before the keys within them."""
-    return [*base, *(word(key, value) for key, value in sorted(values.items()))]
+def trial_overrides(base: Sequence[str], values: Mapping[str, Value]) -> list[str]:
+    """Return the overrides of a trial, its values sorted by key: a group comes before the keys within the group."""
+    return [*base, *(override(key, value) for key, value in sorted(values.items()))]
 
 
 def train_command(base: Sequence[str], values: Mapping[str, Value]) -> str:
     """Return the command that trains with a trial's values and evaluates on the test rows."""
-    return command_line(["kjcm", "train", *trial_words(base, values)])
+    return command_line(["kjcm", "train", *trial_overrides(base, values)])
 
 
-def composed(words: Sequence[str], study: str) -> Composed:
-    """Return the config of a trial of a study.
+def compose_trial(words: Sequence[str], study: str) -> TrialConfig:
+    """Return the config of a study's trial.
 
     Raises:
-        ConfigError: the words do not make one.
+        ConfigError: the overrides make no valid config.
     """
     own = ["evaluate=false", f"name={quoted(study)}"]
     try:
@@ -86,19 +86,19 @@ def composed(words: Sequence[str], study: str) -> Composed:
         if not is_from_hydra(error):
             raise
         raise ConfigError(said(error, "train", words)) from None
-    return Composed(whole, cfg, default_path(config.runs, config.name, identity_of(asdict(config))))
+    return TrialConfig(whole, cfg, default_path(config.runs, config.name, identity_of(asdict(config))))
 
 
 def require_searchable(base: Sequence[str], distributions: Mapping[str, BaseDistribution]) -> TrainConfig:
-    """Return the resolved config of the base words.
+    """Return the resolved config of the base overrides, after checking that the space can be searched.
 
     Raises:
-        ConfigError: a key is both given and searched, a value of the space makes no config, or a trial would need more
-            than one process.
+        ConfigError: a key is both set and searched, a value of the space makes no valid config, or a trial would need
+            more than one process.
     """
     if both := [one for one in base if word_key(one) in distributions]:
-        raise ConfigError(f"{some(both)}: given and searched too. Leave it out, or add ~space.KEY.")
-    made = composed(base, "tune")
+        raise ConfigError(f"{some(both)}: both set and searched. Remove the override, or add ~space.KEY.")
+    made = compose_trial(base, "tune")
     known = known_keys(made.cfg)
     for key in distributions:
         if key not in (*known, *group_names("train")) and not is_open(key):
@@ -108,14 +108,14 @@ def require_searchable(base: Sequence[str], distributions: Mapping[str, BaseDist
     devices = trainer.devices
     if trainer.num_nodes != 1 or (len(devices) if isinstance(devices, list) else str(devices)) not in (1, "1"):
         raise ConfigError(
-            f"trainer.devices={devices}, trainer.num_nodes={trainer.num_nodes}: a trial is trained on one device. Start "
-            "kjcm tune once a device (CUDA_VISIBLE_DEVICES=0, 1, ...), with trainer=gpu; they share the study."
+            f"trainer.devices={devices}, trainer.num_nodes={trainer.num_nodes}: a trial trains on one device. Start "
+            "kjcm tune once per device (CUDA_VISIBLE_DEVICES=0, 1, ...) with trainer=gpu; the processes share the study."
         )
     for key, distribution in distributions.items():
         for value in ends(distribution):
             try:
-                require_parts(composed(trial_words(base, {key: value}), "tune").config)
+                require_parts(compose_trial(trial_overrides(base, {key: value}), "tune").config)
             except ConfigError as error:
-                begin = f"{word(key, value)}: "
+                begin = f"{override(key, value)}: "  # some messages already begin with the override
                 raise ConfigError(f"space, {begin}{str(error).removeprefix(begin)}") from None
     return first

@@ -1,4 +1,4 @@
-"""One process's part in a study: trials are asked for, trained and told of, until there are as many as wanted."""
+"""Run one process's trials of a study: ask Optuna for values, train, and report the metric, until enough trials ran."""
 
 import gc
 import hashlib
@@ -33,11 +33,11 @@ from kjcm.training.signals import signals
 from kjcm.tune.results import StudyReport, best_of, conclude, value_text, write_all, write_results
 from kjcm.tune.samplers import AGAIN, SAME, pruner_of, sampler_of
 from kjcm.tune.search import REASON, RUN, TAKEN, Search, open_study, storage_errors, storage_of
-from kjcm.tune.space import combinations, distributions_of, ends, values_of, word
-from kjcm.tune.trial_config import Composed, base_words, composed, require_searchable, trial_words
+from kjcm.tune.space import combinations, distributions_of, ends, override, values_of
+from kjcm.tune.trial_config import TrialConfig, base_overrides, compose_trial, require_searchable, trial_overrides
 from kjcm.tune.workers import worker
 
-# What defines a study, beside its base config, its space and the contents of its input files.
+# These settings define a study, together with the base config, the space and the contents of the input files.
 DEFINING = ("metric", "direction", "sampler", "sampler_seed", "startup", "pruner", "prune_after", "prune_from")
 MAX_EPOCHS = "trainer.max_epochs"
 
@@ -45,34 +45,36 @@ log = logging.getLogger("kjcm")
 
 
 class Pruned(KjcmError):
-    """A trial is ended early, for others did better by then."""
+    """Ends a trial early, because other trials had a better metric after as many epochs."""
 
     kind = "pruned"
 
 
 def take_part(config: TuneConfig, words: Sequence[str]) -> None:
-    """Run trials of a study until it has those wanted, and write its results.
+    """Run trials of a study until enough have run, and write the study's results.
 
     Args:
-        config: of `kjcm tune`, resolved.
-        words: of its command line.
+        config: the resolved config of `kjcm tune`.
+        words: the overrides of the command.
 
     Raises:
-        ConfigError: the space, or what goes with it, cannot be searched.
-        KjcmError: the data or the storage are not usable, or no trial was completed.
+        ConfigError: the space or another setting is unusable.
+        KjcmError: the data or the storage are unusable, or no trial was completed.
     """
     direction = direction_of(config.metric, config.direction, config.metrics)
     config = replace(config, direction=direction)
     _require_name(config.study)
     began = time.monotonic()
-    base, distributions = base_words(config, words), distributions_of(config.space)
+    base, distributions = base_overrides(config, words), distributions_of(config.space)
     sampler = sampler_of(config.sampler, config.sampler_seed, config.startup, distributions)
     first = require_searchable(base, distributions)
     require_device("trainer.accelerator", first.trainer.accelerator)
-    # what is wrong with the data is better said before the first trial
+    # unusable data is reported here, before the first trial
     rows = rows_of(first, test=False, cache=first.cache)
     if "validation" not in rows.sides:
-        raise ConfigError("No validation row is there to judge trials by: set data.validation=0.1, or give more rows.")
+        raise ConfigError(
+            "There are no validation rows to judge trials by. Set data.validation=0.1, or provide more rows."
+        )
     definition = definition_of(config, first, distributions)
     name = config.study or f"tune-{definition[:12]}"
     folder = _folder(Path(config.runs) / name)
@@ -100,12 +102,12 @@ def take_part(config: TuneConfig, words: Sequence[str]) -> None:
                 part.run(trial)
                 write_results(about)
                 if config.hours is not None and time.monotonic() - began > 3600 * config.hours:
-                    log.info("hours=%g are over: this process begins no further trial", config.hours)
+                    log.info("hours=%g have passed: this process starts no further trial", config.hours)
                     break
             if strays := part.search.strays():
                 log.warning(
-                    "trials %s are of processes that have no folder in %s: whether they are still at work cannot be told. "
-                    "Where they are gone, choose another study=NAME.",
+                    "trials %s belong to processes without a folder in %s, which may still be running elsewhere. "
+                    "If they have ended, choose another study=NAME.",
                     some(strays),
                     part.search.workers,
                 )
@@ -114,29 +116,31 @@ def take_part(config: TuneConfig, words: Sequence[str]) -> None:
 
 
 def direction_of(metric: str, given: str | None, own_metrics: Collection[str] = ()) -> str:
-    """Return the direction in which a metric is searched: the given one, else the metric's own.
+    """Return the direction of the search: `given`, or else the metric's own direction.
 
     Raises:
-        ConfigError: there is no such metric, neither ours nor the user's, or it is known to have the other direction.
+        ConfigError: the metric is unknown, or `given` contradicts the direction of one of kjcm's metrics.
     """
     if metric not in (known := [*METRICS, *own_metrics]):
         raise ConfigError(f"metric={metric}: choose one of {', '.join(known)}, or define it in `metrics`.")
     own = "minimize" if metric_of(metric).lower_is_better else "maximize"
     if given not in (None, own) and metric in METRICS:
-        raise ConfigError(f"direction={given}: metric={metric} wants direction={own}.")
+        raise ConfigError(f"direction={given}: metric={metric} needs direction={own}.")
     return given or own
 
 
 def _require_name(study: str | None) -> None:
     if study is not None and not re.fullmatch(r"\w[\w.-]*", study):
-        raise ConfigError(f"study={study}: it names a folder too; use letters, digits, dots, hyphens and underscores.")
+        raise ConfigError(
+            f"study={study}: must be a valid folder name. Use letters, digits, dots, hyphens and underscores."
+        )
 
 
 def _folder(folder: Path) -> Path:
-    """Return the study's folder, made where it is not there.
+    """Return the study's folder; create a missing folder.
 
     Raises:
-        ConfigError: it holds something else, as the runs of an experiment.
+        ConfigError: the folder contains something else, such as the runs of an experiment.
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "workers").is_dir():
         raise ConfigError(f"study={folder.name}: {folder} holds no study. Choose another name.")
@@ -145,12 +149,12 @@ def _folder(folder: Path) -> Path:
 
 
 def definition_of(config: TuneConfig, first: TrainConfig, distributions: dict[str, BaseDistribution]) -> str:
-    """Return the hash of all that a study's outcome depends on but the number of trials.
+    """Return the hash of all settings that affect a study's trials, except the number of trials.
 
     Args:
-        config: of `kjcm tune`, resolved.
-        first: of a trial before anything is searched, resolved.
-        distributions: key -> what its value is drawn from.
+        config: the resolved config of `kjcm tune`.
+        first: the resolved config that all trials share.
+        distributions: key -> distribution of its values.
     """
     space = {key: distribution_to_json(one) for key, one in distributions.items()}
     whole = [identity_of(asdict(first)).hash, space, {key: getattr(config, key) for key in DEFINING}]
@@ -159,29 +163,29 @@ def definition_of(config: TuneConfig, first: TrainConfig, distributions: dict[st
 
 @dataclass(frozen=True)
 class Part:
-    """What a process does with the trials that it is given.
+    """Runs the trials of one process.
 
     Attributes:
-        about: the study.
-        search: gives the trials.
+        about: the study and its settings.
+        search: returns the trials to run.
     """
 
     about: StudyReport
     search: Search
 
     def run(self, trial: Trial) -> None:
-        """Train a trial and tell the study what became of it; an error is kept as its reason, and the study goes on."""
+        """Train a trial and report its outcome to the study; record an error as the reason, and continue the study."""
         from kjcm.training.train import train
 
         study, metric = self.about.study, self.about.how["metric"]
         values = values_of(trial)
-        log.info("trial %d: %s", trial.number, " ".join(word(key, value) for key, value in values.items()))
-        made: Composed | None = None
+        log.info("trial %d: %s", trial.number, " ".join(override(key, value) for key, value in values.items()))
+        made: TrialConfig | None = None
         try:
-            made = composed(trial_words(self.about.base, values), study.study_name)
+            made = compose_trial(trial_overrides(self.about.base, values), study.study_name)
             trial.set_user_attr(RUN, made.path.name)
             known = self._known(trial)
-            HydraConfig.instance().set_config(made.whole)  # the job of which the run's own folder tells
+            HydraConfig.instance().set_config(made.whole)  # the run folder records this node
             train(made.cfg, callbacks=[_each_epoch(metric, partial(self._judge, trial, made.config, known))])
             value = _value(made.path, metric)
             study.tell(trial, value, skip_if_finished=True)
@@ -190,15 +194,15 @@ class Part:
             study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
             log.info("trial %d: %s", trial.number, pruned)
         except Busy:
-            self.search.drop(trial, SAME, True)  # another process began the same values at the same moment
+            self.search.drop(trial, SAME, True)  # another process started the same values just now
         except UpdateFinishedTrialError:
             log.warning(TAKEN, trial.number)
-        except Exception as error:  # whatever it is, it is of this trial
+        except Exception as error:  # any error fails only this trial
             self._fail(trial, error, made)
-        gc.collect()  # cycles would keep a trial's memory on the device
+        gc.collect()  # reference cycles would keep GPU memory
 
     def _known(self, trial: Trial) -> set[int]:
-        """Report what is known of a trial that is begun again; return the epochs."""
+        """Report the epochs of the interrupted trial that `trial` repeats; return the reported epochs."""
         if AGAIN not in trial.user_attrs:
             return set()
         left = self.about.study.get_trials(deepcopy=False)[trial.user_attrs[AGAIN]]
@@ -207,19 +211,19 @@ class Part:
         return set(left.intermediate_values)
 
     def _judge(self, trial: Trial, config: TrainConfig, known: set[int], epoch: int, value: float) -> None:
-        """Report an epoch of a trial.
+        """Report the metric after an epoch, unless a resumed trial has already reported the epoch.
 
         Raises:
-            Pruned: it is ended here; never after its last epoch.
+            Pruned: the pruner ends the trial, never after the last epoch.
         """
-        if epoch not in known:  # a run may go on from a little before it was left
+        if epoch not in known:  # a resumed run may repeat an epoch
             trial.report(value, epoch)
         if epoch < config.trainer.max_epochs and trial.should_prune():
             how = self.about.how
             raise Pruned(f"ended after epoch {epoch} by pruner={how['pruner']}: {how['metric']} {value_text(value)}")
 
-    def _fail(self, trial: Trial, error: Exception, made: Composed | None) -> None:
-        """Keep why a trial failed, in the study and in its run's folder."""
+    def _fail(self, trial: Trial, error: Exception, made: TrialConfig | None) -> None:
+        """Record why a trial failed, in the study and in the run folder."""
         failure = failure_of(error)
         log.error("trial %d failed: %s", trial.number, failure.reason)
         if made is not None:
@@ -228,17 +232,17 @@ class Part:
         self.search.drop(trial, REASON, failure.reason)
 
 
-def _each_epoch(metric: str, tell: Any) -> Any:
+def _each_epoch(metric: str, report: Any) -> Any:
     from kjcm.tune.each_epoch import EachEpoch
 
-    return EachEpoch(metric, tell)
+    return EachEpoch(metric, report)
 
 
 def _value(path: Path, metric: str) -> float:
-    """Return the metric of a run's validation rows.
+    """Return a run's metric on the validation rows.
 
     Raises:
-        KjcmError: the run has none.
+        KjcmError: the run has no such number.
     """
     found = run_measured(path).get("validation", {}).get(metric)
     if found is None:

@@ -1,4 +1,4 @@
-"""`kjcm tune`: a search for hyperparameters by validation rows; each trial is an ordinary run."""
+"""`kjcm tune`: search for hyperparameters on the validation rows; each trial is an ordinary run."""
 
 from importlib.util import find_spec
 
@@ -11,18 +11,18 @@ from kjcm.errors import ConfigError, KjcmError
 
 
 def tune(cfg: DictConfig) -> None:
-    """Take part in the study that `cfg` defines until it has its trials; begin it where there is none.
+    """Run trials of the study that `cfg` defines until the study has enough; create a missing study.
 
     Raises:
-        ConfigError: the space, or what goes with it, cannot be searched.
-        KjcmError: the extra is not installed, the storage cannot be opened, or no trial was completed.
+        ConfigError: the space or another setting is unusable.
+        KjcmError: the extra `tune` is not installed, the storage cannot be opened, or no trial was completed.
     """
     if find_spec("optuna") is None:
         raise KjcmError("kjcm tune needs the extra: pip install 'kjcm[tune]'.")
     if one_of_several():
         raise ConfigError(
-            "kjcm tune trains each trial in one process. Start it as several jobs of one process each, not as ranks of "
-            "one: they share the study."
+            "Each trial trains in one process. Start several jobs with one process each, not one job with several "
+            "ranks; the jobs share the study."
         )
     from hydra.core.hydra_config import HydraConfig
 

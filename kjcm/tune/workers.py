@@ -1,4 +1,4 @@
-"""The running processes of a study: each process holds the lease of its own folder while it lives."""
+"""Track a study's running processes: each process holds the lease of its own folder while it runs."""
 
 import shutil
 import uuid
@@ -14,7 +14,7 @@ def is_gone(folder: Path, patient: bool) -> bool:
 
     Args:
         folder: folder of the process.
-        patient: wait for a heartbeat of a process on another machine; otherwise such a process counts as alive.
+        patient: wait for a heartbeat from a process on another machine; if False, count such a process as alive.
     """
     if not folder.is_dir():
         return False
@@ -31,7 +31,7 @@ def is_gone(folder: Path, patient: bool) -> bool:
 
 @contextmanager
 def worker(folder: Path) -> Iterator[str]:
-    """Hold the lease of a new folder in `folder` during the context; yield its name. After an error the folder stays."""
+    """Hold the lease of a new folder in `folder`; yield its name, and remove the folder unless an error occurs."""
     name = uuid.uuid4().hex[:12]
     (folder / name).mkdir(parents=True)
     with leased(folder / name):

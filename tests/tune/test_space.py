@@ -6,7 +6,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from kjcm.errors import ConfigError
-from kjcm.tune.space import combinations, distributions_of, ends, points, word
+from kjcm.tune.space import combinations, distributions_of, ends, override, points
 
 
 def test_keys_may_stand_one_within_another_or_dotted() -> None:
@@ -73,7 +73,7 @@ def test_points_and_ends() -> None:
 def test_values_are_words_that_hydra_reads_back(value: Any) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    assert OverridesParser.create().parse_override(word("key", value)).value() == value
+    assert OverridesParser.create().parse_override(override("key", value)).value() == value
 
 
 def test_combinations_are_counted_not_made() -> None:

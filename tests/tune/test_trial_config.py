@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from kjcm.config.commands import TuneConfig
 from kjcm.config.composition import register, typed
 from kjcm.tune.space import distributions_of, ends
-from kjcm.tune.trial_config import base_words, composed, require_searchable, train_command, trial_words
+from kjcm.tune.trial_config import base_overrides, compose_trial, require_searchable, train_command, trial_overrides
 from tests.conftest import ROOT
 
 SPACES = sorted(file.stem for file in (ROOT / "conf" / "tune").glob("*.yaml") if file.stem != "none")
@@ -32,13 +32,13 @@ def test_every_space_can_be_searched(space: str) -> None:
     words = [f"tune={space}", "experiment=k_jcm"]
     config = config_of(*words)
     distributions = distributions_of(config.space)
-    base = base_words(config, words)
+    base = base_overrides(config, words)
     first = require_searchable(base, distributions)
     assert first.data.validation == 0.1 and first.evaluate is False
     made = set()
     for place in (0, -1):
         values = {key: ends(one)[place] for key, one in distributions.items()}
-        trial = composed(trial_words(base, values), "s")
+        trial = compose_trial(trial_overrides(base, values), "s")
         made.add(trial.path)
         for key, value in values.items():
             if "." in key and not str(value).startswith("$"):
@@ -49,12 +49,12 @@ def test_every_space_can_be_searched(space: str) -> None:
 @pytest.mark.usefixtures("hydra")
 def test_a_choice_may_refer_to_what_the_trial_has() -> None:
     config = config_of("tune=encoders")
-    base = base_words(config, ["tune=encoders"])
+    base = base_overrides(config, ["tune=encoders"])
     rates = {}
     for encoder in ("klue_bert", "e5_small"):
         values = {"model": encoder, "optim.lr": "${times:0.5,${model.lr}}"}
         assert values["optim.lr"] in config.space["optim"]["lr"]
-        rates[encoder] = composed(trial_words(base, values), "s").config.optim["lr"]
+        rates[encoder] = compose_trial(trial_overrides(base, values), "s").config.optim["lr"]
     assert rates == {"klue_bert": 2.5e-5, "e5_small": 1.5e-4}
 
 
@@ -65,7 +65,7 @@ def test_base_words_are_those_of_a_training() -> None:
         "storage=x.log", "study=a", "data.validation=0.3", "trainer.max_epochs=2",
     ]  # fmt: skip
     config = config_of(*words)
-    base = base_words(config, words)
+    base = base_overrides(config, words)
     assert base == ["experiment=k_jcm", "seed=4", "trainer.max_epochs=2", "data.validation=0.3"]
     assert train_command(base, {"optim.lr": 1e-05, "augment": "none", "optim.clip": None}) == (
         "kjcm train experiment=k_jcm seed=4 trainer.max_epochs=2 data.validation=0.3 augment=none optim.clip=null optim.lr=1e-05"

@@ -134,7 +134,7 @@ def test_no_trial_is_begun_after_its_hours_and_the_same_command_goes_on(
 ) -> None:
     for done in (1, 2):
         search("study=s", "+space.seed=[0,1]", "hours=1e-9")
-        assert "hours=1e-09 are over" in capfd.readouterr().out
+        assert "hours=1e-09 have passed" in capfd.readouterr().out
         assert summary(here / "runs" / "s")["trials"]["complete"] == done
     search("study=s", "+space.seed=[0,1]", "hours=1e-9")
     assert "are over" not in capfd.readouterr().out
@@ -284,8 +284,8 @@ def test_told_to_leave_it_exits_with_its_code_and_the_trial_goes_on_later(here: 
     ("words", "said"),
     [
         (("metric=loss", "direction=maximize"), "direction=minimize"),
-        (("name=x",), "tune gives each trial"),
-        (("optim.lr=0.1",), "given and searched too"),
+        (("name=x",), "`kjcm tune` sets these keys"),
+        (("optim.lr=0.1",), "both set and searched"),
         (("trainer=ddp",), "on one device"),
         (
             ("+space.optim.weight_decay=[0.1,-1]",),
@@ -297,7 +297,7 @@ def test_told_to_leave_it_exits_with_its_code_and_the_trial_goes_on_later(here: 
         (("+space.model.shape.x.y=[1]",), "no key model.shape.x.y"),
         (("+space.seeds.init=[a]",), "space, seeds.init=a: Value 'a'"),
         (("+space.schedule.warmup={low: 0, high: 0.5, step: 1e-300}",), "space, schedule.warmup: step"),
-        (("study=a/b",), "names a folder too"),
+        (("study=a/b",), "study=a/b: must be"),
         (("data.validation=0",), "data.validation=0.1"),
         (("sampler=grid", "+space.schedule.warmup={low:0.1,high:0.2}"), "choices or a step for schedule.warmup"),
     ],
@@ -342,7 +342,7 @@ def test_ranks_of_one_job_and_a_missing_extra_are_told(
     with monkeypatch.context() as patched:
         patched.setenv("WORLD_SIZE", "2")
         search("+space.optim.lr=[0.001]", code=2)
-        assert "as several jobs of one process each" in capfd.readouterr().err
+        assert "several jobs with one process each" in capfd.readouterr().err
     monkeypatch.setattr("kjcm.tune.tune.find_spec", lambda _: None)
     search("+space.optim.lr=[0.001]", code=1)
     assert "pip install 'kjcm[tune]'" in capfd.readouterr().err
