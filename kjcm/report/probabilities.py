@@ -28,7 +28,7 @@ SEALED = "All figures are of test rows, which set no temperature and no threshol
 
 
 def _models(study: Study, this: Experiment) -> list[tuple[str, list[Scorings]]]:
-    """Return the label and the scored runs of each model that has some."""
+    """Return the label and the scored runs of each model that has scored runs."""
     models = [(study.label(name), list(map(scorings, study.runs.get(name, ())))) for name in this.runs]
     return [(label, found) for label, runs in models if (found := [one for one in runs if one is not None])]
 
@@ -44,7 +44,7 @@ def _table(
 ) -> Table:
     """Return a table of the rows from `rows_of` for each calibrated model's runs, under the model's label.
 
-    A model without validation rows has no row; where no model has some, the table says which run it needs.
+    A model without validation rows has no row. If no model has validation rows, the table names the run that it needs.
     """
     models = _models(study, this)
     rows = tuple((label, *row) for label, found in models for row in rows_of(found))

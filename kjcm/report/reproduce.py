@@ -97,7 +97,7 @@ def _chosen(config: ReproduceConfig, models: dict[str, Model], base: Sequence[st
 
 
 def _able(models: Mapping[str, Model], source: str, base: Sequence[str]) -> list[Model]:
-    """Return the models, without sweeps, that the study needs and its data allow."""
+    """Return the models without sweeps that apply to the study's data."""
     return [model for model in models.values() if not model.is_sweep and model.applies(source, base)]
 
 

@@ -228,7 +228,7 @@ def own_common_and_all(study: Study, this: Experiment) -> Sequence[Content]:
 
 
 def common_rows(study: Study, keys: Sequence[str]) -> list[str]:
-    """Return the ids of test rows whose code every model among `keys` can predict, in the first one's order."""
+    """Return the ids of test rows whose code every model among `keys` can predict, in the first model's order."""
     able = set.intersection(*(_answerable(study, key) for key in keys))
     return [row for row in study.answers(keys[0])[0].ids if row in able]
 

@@ -74,7 +74,7 @@ class ExcelWriter:
 
     def close(self) -> None:
         """Finish the file."""
-        whole = BytesIO()  # else an unwritable ZIP file raises again when collected
+        whole = BytesIO()  # an unwritable ZIP file would raise again when collected
         self.book.save(whole)
         self.path.write_bytes(whole.getbuffer())
 
@@ -82,7 +82,7 @@ class ExcelWriter:
         """Close the file without finishing it."""
         if not self.sheet.closed:
             with suppress(OSError):  # its rows are in a temporary file; that disk may be full
-                self.sheet.close()  # else they are written, and raise, when collected
+                self.sheet.close()  # else the rows are written, and raise, when collected
 
 
 def _escaped(text: str) -> str:

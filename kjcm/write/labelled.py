@@ -44,11 +44,11 @@ def require_labelled(
     """Raise KjcmError if SPSS or Stata cannot store columns of the file `path`, or a Stata file is damaged.
 
     Args:
-        path: for the message.
-        frame: rows of it.
+        path: the source file, also named in messages.
+        frame: rows of the source file.
         added: columns that will be added.
-        suffix: of the file to write.
-        options: how the file is read.
+        suffix: ending of the file to write.
+        options: how the source file is read.
     """
     kind, names = suffix[1:].upper(), [*map(str, frame), *added]
     folded = [name.casefold() for name in names]
@@ -210,7 +210,7 @@ def _spss_to_spss(
 
 
 def _widened(frame: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:
-    """Return texts, the first padded with blanks (which SPSS ignores) to its column's declared width."""
+    """Return the frame with each column's first text padded with blanks to the declared width; SPSS ignores the blanks."""
     if not len(frame):
         return frame
     wider = frame.copy(deep=False)

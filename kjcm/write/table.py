@@ -185,7 +185,7 @@ def writer(
     formulas: str = "own",
     options: ReadOptions = PLAIN,
 ) -> Iterator[Writer]:
-    """Yield the writer for a path's ending; after an error the file has some or none of the rows.
+    """Yield the writer for a path's ending; after an error the file is incomplete or empty.
 
     Args:
         path: what to write.
