@@ -16,7 +16,7 @@ from kjcm.engine.device import device_name
 from kjcm.metrics import SHOWN_CODES
 from kjcm.runs.results import Outcome
 from kjcm.survey.rows import Rows, rows_of
-from kjcm.training.run import at_work, finish, report_record, run_to_make, write_predictions
+from kjcm.training.run import claimed_run, finish, report_record, run_to_make, write_predictions
 
 if TYPE_CHECKING:
     from kjcm.engine.module import Predictions
@@ -46,7 +46,7 @@ def baseline(cfg: DictConfig) -> None:
     begin = time.perf_counter()
     rows = rows_of(config, test=True, cache=None)
     ready = time.perf_counter()
-    with at_work(folder, cfg, config, rows):
+    with claimed_run(folder, cfg, config, rows):
         log.info("baseline %s", config.kind)
         scorer = _fitted(config, rows)
         fitted = time.perf_counter()

@@ -66,7 +66,7 @@ def run_to_make(cfg: DictConfig, kind: type[Config]) -> tuple[Config, RunFolder]
 
 
 @contextmanager
-def at_work(folder: RunFolder, cfg: DictConfig, config: RunConfig, rows: Rows) -> Iterator[Signals]:
+def claimed_run(folder: RunFolder, cfg: DictConfig, config: RunConfig, rows: Rows) -> Iterator[Signals]:
     """Claim the folder, write settings and cohort, then keep the log and catch signals while the context lasts.
 
     Raises:

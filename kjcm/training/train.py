@@ -35,7 +35,7 @@ from kjcm.tracking.upload import upload_results
 from kjcm.training.checkpoints import tidy_up
 from kjcm.training.fit import Fitted, Prepared, fitted_and_measured
 from kjcm.training.parts import chooses_weights, learning_of, require_parts, train_limit
-from kjcm.training.run import at_work, finish, report_record, run_to_make, write_predictions
+from kjcm.training.run import claimed_run, finish, report_record, run_to_make, write_predictions
 from kjcm.training.signals import signals
 from kjcm.triage.logits import save_scored
 
@@ -83,7 +83,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
                     write_failure(folder.path, failure_of(error), error)
                 raise
         return
-    with at_work(folder, cfg, config, rows) as caught:
+    with claimed_run(folder, cfg, config, rows) as caught:
         model, epochs = config.model, config.trainer.max_epochs
         start, engine = model.pretrained or "random start", prepared.engine.name
         log.info("model %s (%s), epochs: %d, engine: %s", model.name, start, epochs, engine)

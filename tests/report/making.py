@@ -28,7 +28,7 @@ from kjcm.runs.folder import RunFolder, default_path, identity_of
 from kjcm.runs.results import Outcome, about_texts
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.training.baseline import PACKAGES as BASELINE_PACKAGES
-from kjcm.training.run import at_work, report_record
+from kjcm.training.run import claimed_run, report_record
 from kjcm.training.train import PACKAGES
 
 WIDTH = 10
@@ -141,7 +141,7 @@ def make_run(
     identity = identity_of(asdict(config))
     folder = RunFolder(default_path(str(runs), config.name, identity), identity)
     rows = _rows_of(config, test=config.evaluate if isinstance(config, TrainConfig) else True)
-    with at_work(folder, cfg, config, rows):
+    with claimed_run(folder, cfg, config, rows):
         _fill(folder, config, rows, plan, dict(settings or {}))
     return folder.path
 
