@@ -137,7 +137,7 @@ def test_no_trial_is_begun_after_its_hours_and_the_same_command_goes_on(
         assert "hours=1e-09 have passed" in capfd.readouterr().out
         assert summary(here / "runs" / "s")["trials"]["complete"] == done
     search("study=s", "+space.seed=[0,1]", "hours=1e-9")
-    assert "are over" not in capfd.readouterr().out
+    assert "have passed" not in capfd.readouterr().out
     search("study=s", "+space.seed=[0,1]", "hours=0", code=2)
     assert "hours=0" in capfd.readouterr().err
 
