@@ -199,7 +199,7 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
             return None
 
     config = command.name
-    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    before = sys.argv
     try:
         if multirun and not asks_for_help:
             _require_one_start(arguments)
@@ -208,9 +208,9 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
             keys = command_help(config, words)
             print(COMMAND_HELP.format(command=command, purpose=command.purpose, example=command.example, keys=keys))
             return 0
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall not print and exit
         through_hydra = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)
-        with patch.object(Hydra, "get_mode", mode_in):
+        # HYDRA_FULL_ERROR keeps Hydra from printing an error and exiting.
+        with patch.object(Hydra, "get_mode", mode_in), patch.dict(os.environ, HYDRA_FULL_ERROR="1"):
             # --cfg prints a config and runs no job that could check it
             if (shown := words_of_shown(words)) is not None:
                 sys.argv = [before[0], *shown]
@@ -235,9 +235,6 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
         codes.append(1 if refused else 2)
     finally:
         sys.argv = before
-        os.environ.pop("HYDRA_FULL_ERROR", None)
-        if full is not None:
-            os.environ["HYDRA_FULL_ERROR"] = full
     return max(codes)
 
 

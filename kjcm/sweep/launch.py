@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import patch
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -55,7 +56,8 @@ class Launch:
         """
         for job in jobs:
             job.mark = job.marked()
-        with _named_launch(), self._signals() as asked:
+        # The jobs' processes know their launch by this name: a relaunched job resumes, even with overwrite=true.
+        with patch.dict(os.environ, {LAUNCH: uuid.uuid4().hex}), self._signals() as asked:
             self._run(jobs, asked)
             if not asked and (orphans := [job for job in jobs if job.orphaned]):
                 log.warning("%d left to a process that is gone by now: launched again", len(orphans))
@@ -120,19 +122,6 @@ def _keep(job: Job, failure: Failure) -> None:
     assert job.folder is not None and job.config is not None
     job.failure = failure
     job.folder.keep_failure(asdict(job.config), job.words, failure)
-
-
-@contextmanager
-def _named_launch() -> Iterator[None]:
-    """Name the launch to the processes of its jobs: one that is started again goes on, overwrite=true or not."""
-    before = os.environ.get(LAUNCH)
-    os.environ[LAUNCH] = uuid.uuid4().hex
-    try:
-        yield
-    finally:
-        os.environ.pop(LAUNCH)
-        if before is not None:
-            os.environ[LAUNCH] = before
 
 
 @contextmanager
