@@ -12,7 +12,7 @@ from kjcm.config import commands, composition
 from kjcm.config.key import MISSING, key
 from kjcm.config.overrides import config_folder
 from kjcm.config.reference import command_section
-from kjcm.config.training import ModelConfig, PresetConfig, TokenizerConfig
+from kjcm.config.training import EncoderConfig, PresetConfig, TokenizerConfig
 from kjcm.config.unread import Unread
 
 ALTERNATIVES = ("trainer", "trainer_bf16", "trainer_compiled", "lightning")
@@ -61,7 +61,7 @@ class PrepareConfig(commands.SurveyConfig):
     """Time the way from survey file to tokens, with an empty cache and with a filled one."""
 
     tokenizer: TokenizerConfig = MISSING
-    model: ModelConfig = MISSING
+    model: EncoderConfig = MISSING
     preset: PresetConfig = MISSING
     repeats: int = key("Measurements with each cache.", least=1, most=1000)
     out: str = key("Folder to write.", path=True)

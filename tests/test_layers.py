@@ -8,7 +8,7 @@ from kjcm.cli import COMMANDS
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "kjcm"
-ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "runs", "analysis", "plot", "tracking",
+ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "linear", "engine", "runs", "analysis", "plot", "tracking",
          "training", "sweep", "report", "coding", "review", "tune")  # fmt: skip
 FLOOR = {
     "confusion",
@@ -25,8 +25,9 @@ FLOOR = {
 }  # known to all
 SEE_A_HYDRA_CONFIG = {"parts.py", "cli.py", "doctor.py", "config/composition.py", "config/checks.py",
                       "config/overrides.py", "config/reference.py", "config/refusals.py", "config/unread.py",
-                      "training/run.py", "training/train.py", "training/baseline.py", "training/evaluate.py",
-                      "training/prepare.py", "sweep/sweep.py", "sweep/launch.py", "sweep/job.py", "sweep/composer.py",
+                      "training/run.py", "training/train.py", "training/linear.py", "training/baseline.py",
+                      "training/evaluate.py", "training/prepare.py", "sweep/sweep.py", "sweep/launch.py", "sweep/job.py",
+                      "sweep/composer.py",
                       "runs/runs.py", "report/report.py", "report/reproduce.py",
                       "coding/predict.py", "coding/triage.py", "coding/export.py", "review/review.py",
                       "tune/tune.py", "tune/trial_config.py", "tune/trials.py"}  # fmt: skip

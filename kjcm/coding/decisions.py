@@ -1,6 +1,6 @@
 """Turn probabilities into coded rows and output columns, and remember how equal texts were coded."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -71,17 +71,19 @@ class Known:
     """
 
     def __init__(self) -> None:
-        self._place: dict[tuple[str, bool], int] = {}
+        self._place: dict[tuple[Hashable, bool], int] = {}
         self._coded: list[Coded] = []
 
     def __len__(self) -> int:
         return len(self._place)
 
-    def meet(self, texts: Sequence[str], manages: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def meet(
+        self, texts: Sequence[Hashable], manages: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return each text's number [texts], and the places of new texts [new texts], once for equal texts.
 
         Args:
-            texts: rows' texts.
+            texts: rows' texts, perhaps with their fields.
             manages: [texts]; a manager's text and another person's equal text count as two texts.
         """
         place = self._place

@@ -46,6 +46,8 @@ def export(cfg: DictConfig) -> None:
     """
     config = typed(cfg, ExportConfig)
     run, kind = finished_run(config.run), config.format
+    if load_settings(run / "model").kind == "linear":
+        raise KjcmError(f"{run}: a linear model has no ONNX export. Code with it by `kjcm predict`.")
     out = Path(config.out) if config.out else run / "export" / kind
     if out.exists() and not (config.overwrite and (out / NOTE).is_file()):
         raise KjcmError(f"{out} exists. Choose another out=DIR, or add overwrite=true to replace an existing export.")

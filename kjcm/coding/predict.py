@@ -6,7 +6,7 @@ resumes: it reads the input again and codes only the missing chunks.
 
 import logging
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from kjcm import __version__
-from kjcm.coding.coder import Coder, Ready, ahead, resolve_precision
+from kjcm.coding.coder import Coder, ahead, resolve_precision
 from kjcm.coding.decisions import MOST_KNOWN, Coded, Decider, Known
+from kjcm.coding.linear import PRECISION, LinearCoder, require_linear
 from kjcm.coding.parts import Parts, parts_of
 from kjcm.coding.progress import Progress
 from kjcm.coding.rows import Reading, manages_of, own_columns, require_readable
@@ -59,8 +60,10 @@ def predict(cfg: DictConfig) -> None:
         raise ConfigError(f"output={target}: write one of {', '.join(OUTPUTS)}.")
     source = require_file(config.input, "input file")
     settings = load_settings(run / "model")
+    if settings.kind == "linear":
+        require_linear(config.accelerator, config.precision, compiled=config.compile)
     columns = _columns(settings, config)
-    what = _what(run, source, config, columns)
+    what = _what(run, source, config, columns, settings)
     with parts_of(target, what, config.overwrite) as parts:
         if not parts.is_complete():  # else killed before output and note were in place
             record = _code(config, run, source, settings, columns, parts)
@@ -82,16 +85,19 @@ def _columns(settings: Settings, config: PredictConfig) -> dict[str, str | None]
     return found
 
 
-def _what(run: Path, source: Path, config: PredictConfig, columns: Mapping[str, str | None]) -> dict[str, Any]:
+def _what(
+    run: Path, source: Path, config: PredictConfig, columns: Mapping[str, str | None], settings: Settings
+) -> dict[str, Any]:
     """Return what coded rows depend on; stored chunks are reused only if all of it matches."""
-    gpu = on_gpu(config.accelerator)
+    linear = settings.kind == "linear"
+    gpu = not linear and on_gpu(config.accelerator)
     return {
         "kjcm": __version__,
         "rules": VERSION,
         "input": digest(source),
         "model": digest(run / "model"),
         "columns": dict(columns),
-        "precision": resolve_precision(config.precision, gpu),
+        "precision": PRECISION if linear else resolve_precision(config.precision, gpu),
         "accelerator": "gpu" if gpu else "cpu",
         **{key: value for key, value in asdict(config).items() if key in KEYS},
     }
@@ -112,15 +118,16 @@ def _code(
     triage = basis.triage()
     outlook = basis.outlook(triage)
     warn(outlook)
+    linear = settings.kind == "linear"
     words = (config.batch_size, config.accelerator, config.precision, triage.temperature)
-    coder = Coder(run, *words, compiled=config.compile)
+    coder = LinearCoder(run, triage.temperature) if linear else Coder(run, *words, compiled=config.compile)
     decider = Decider(settings, triage, min(config.top_k, len(settings.classes)))
     begin, resumed = time.perf_counter(), 0
     counts = np.zeros(len(DECISIONS), np.int64)
     added = decider.added
     managers = config.triage.managers
     reading = Reading(
-        source, columns, managers, settings.manager_words, list(added.labels), labels, options, settings.wording
+        source, columns, managers, settings.manager_words, list(added.labels), labels, options, settings.wording, linear
     )
     check = partial(require_readable, reading=reading)
     given = open_input(source, parts.target, reading.added, config.chunk_rows, options, check)
@@ -178,7 +185,7 @@ class Chunk:
         known: the texts met so far.
         numbers: [valid rows], their numbers in `known`.
         new: [new texts], places among the valid rows.
-        texts: [new texts]; empty if an earlier process coded the chunk.
+        texts: [new texts] as the coder takes them; empty if an earlier process coded the chunk.
         stored: the rows coded by an earlier process.
         number: of the chunk.
     """
@@ -189,7 +196,7 @@ class Chunk:
     known: Known
     numbers: NDArray[np.int64]
     new: NDArray[np.int64]
-    texts: list[str]
+    texts: list[Any]
     stored: Coded | None
     number: int
 
@@ -209,21 +216,24 @@ def _chunks(reading: Reading, frames: Iterator[pd.DataFrame], parts: Parts) -> G
         valid = np.array([not reason for reason in reasons], dtype=bool)
         if len(known) > MOST_KNOWN:
             known = Known()
-        those = [texts.sentences[row] for row in np.flatnonzero(valid)]
+        inputs: Sequence[Any] = texts.answers if reading.by_field else texts.sentences
+        those = [inputs[row] for row in np.flatnonzero(valid).tolist()]
         numbers, new = known.meet(those, manages[valid])
         stored = parts.read(number, len(frame))
         to_code = [] if stored else [those[row] for row in new]
         yield Chunk(frame, reasons, manages[valid][new], known, numbers, new, to_code, stored, number)
 
 
-def _with_batches(chunks: Generator[Chunk, None, None], coder: Coder) -> Generator[tuple[Chunk, Ready], None, None]:
+def _with_batches(
+    chunks: Generator[Chunk, None, None], coder: Coder | LinearCoder
+) -> Generator[tuple[Chunk, Any], None, None]:
     """Yield each chunk with the batches of its new texts."""
     with closing(chunks):
         for chunk in chunks:
             yield chunk, coder.ready(chunk.texts)
 
 
-def _coded(chunk: Chunk, ready: Ready, coder: Coder, decider: Decider, parts: Parts) -> Coded:
+def _coded(chunk: Chunk, ready: Any, coder: Coder | LinearCoder, decider: Decider, parts: Parts) -> Coded:
     """Code a chunk's new texts, store its coded rows, and return them."""
     invalid = np.array([bool(reason) for reason in chunk.reasons], dtype=bool)
     if chunk.stored:

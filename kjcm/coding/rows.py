@@ -33,6 +33,7 @@ class Reading:
         labels: value labels of the columns.
         options: how the file is opened.
         wording: the model's, see `worded`.
+        by_field: whether the model reads workplace, position and task as well as the text.
     """
 
     source: Path
@@ -43,6 +44,7 @@ class Reading:
     labels: Labels
     options: ReadOptions
     wording: str | None
+    by_field: bool = False
 
 
 def manages_of(

@@ -149,9 +149,13 @@ def _check_lists(cfg: DictConfig) -> None:
     targets = OmegaConf.select(cfg, "targets")
     if targets is not None and not targets:
         raise ConfigError("targets=[]: give error rates, as [0.05,0.1].")
-    ngrams = OmegaConf.select(cfg, "ngrams")
-    if ngrams is not None and not (len(ngrams) == 2 and ngrams[0] <= ngrams[1]):
-        raise ConfigError(f"ngrams={ngrams}: give the fewest and the most characters of an n-gram, as ngrams=[1,4].")
+    views = OmegaConf.select(cfg, "model.views") or {}
+    for key in ("ngrams", *(f"model.views.{name}.ngrams" for name in views)):
+        ngrams = OmegaConf.select(cfg, key)
+        if ngrams is not None and not (len(ngrams) == 2 and ngrams[0] <= ngrams[1]):
+            raise ConfigError(f"{key}={ngrams}: give the fewest and the most parts of an n-gram, as [1,4].")
+    if OmegaConf.select(cfg, "model.kind") == "linear" and not views:
+        raise ConfigError("model.views={}: a linear model needs a view. Leave one in.")
 
 
 def _check_logger(name: str, node: Any) -> None:

@@ -8,7 +8,9 @@ from kjcm.config.key import MISSING, key, seed_key
 from kjcm.config.survey import AugmentConfig, ClassificationConfig, DataConfig, KwcsConfig, SyntheticConfig, TableConfig
 from kjcm.config.training import (
     BaselineSeeds,
+    EncoderConfig,
     EngineConfig,
+    LinearConfig,
     LogFilesConfig,
     MlflowConfig,
     ModelConfig,
@@ -85,6 +87,12 @@ class TrainConfig(RunConfig):
         "Folder of cohorts, tokenizers and tokens for the next runs of the same data ([the cache](data.md#the-cache)).",
         path=True, identity="where",
     )  # fmt: skip
+
+    @property
+    def encoder(self) -> EncoderConfig:
+        """Return the model, which is an encoder."""
+        assert isinstance(self.model, EncoderConfig)
+        return self.model
 
 
 @dataclass
@@ -243,7 +251,7 @@ GROUPS: dict[str, dict[str, type]] = {
     "augment": {"any": AugmentConfig},
     "classification": {"any": ClassificationConfig},
     "tokenizer": {"any": TokenizerConfig},
-    "model": {"any": ModelConfig},
+    "model": {"any": EncoderConfig, "linear": LinearConfig},
     "engine": {"any": EngineConfig},
     "trainer": {"any": TrainerConfig},
     "logger": LOGGERS,

@@ -15,6 +15,12 @@ def _keys() -> Iterator[tuple[str, Key]]:
             yield from ((name, key) for name, _, key in keys_of(node, lead_of(group, choice)))
 
 
+# nodes that a linear model does not depend on
+OF_ENCODERS = (
+    "tokenizer", "loss", "optim", "param_groups", "schedule", "callbacks", "metrics", "engine", "trainer",
+)  # fmt: skip
+
+
 def _all(part: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name, key in _keys() if key.identity == part))
 

@@ -23,9 +23,18 @@ class TokenizerConfig:
 
 @dataclass
 class ModelConfig:
-    """The encoder and its head. Encoders of the hub need its weights, or `model.pretrained=FOLDER`."""
+    """The model: an encoder with its head, or a linear model of n-grams (`linear`).
+
+    Encoders of the hub need its weights, or `model.pretrained=FOLDER`.
+    """
 
     name: str = key("Name for logs.", identity="where")
+
+
+@dataclass
+class EncoderConfig(ModelConfig):
+    """An encoder and its head."""
+
     pretrained: str | None = key("Hub name or folder of weights; null: a random start.", identity="input")
     shape: dict[str, Any] | None = key(
         "Architecture and sizes of a random start, named as in transformers; not used with weights."
@@ -37,6 +46,42 @@ class ModelConfig:
     prefix: str = key("Text before every input.")
     max_length: int = key("Most tokens of an input; no more than the encoder has positions for.", least=4, most=8192)
     lr: float = key("Learning rate that suits this encoder; `optim.lr` takes it.", identity="where")
+
+
+@dataclass
+class ViewConfig:
+    """A view of a row: the n-grams of one of its fields."""
+
+    of: str = key(
+        "Parts of the n-grams: characters within words, words, or content morphemes (extra `morphemes`).",
+        choices=("char", "word", "morpheme"),
+    )
+    field: str = key("Field: the whole text, or one answer.", choices=("text", "workplace", "position", "task"))
+    ngrams: list[int] = key("Fewest and most parts of an n-gram.", least=1, most=10)
+    weight: float = key("Weight of the view among all views.", above=0, most=1000)
+
+
+@dataclass
+class LinearConfig(ModelConfig):
+    """A linear model of n-grams."""
+
+    kind: str = key("Kind of model; the group sets it.", choices=("linear",))
+    views: dict[str, ViewConfig] = key("Views: name -> `of`, `field`, `ngrams`, `weight`.")
+    classifier: str = key(
+        "One group against the rest by an SVM, or a logistic regression.", choices=("svm", "logistic")
+    )
+    C: float = key("Inverse strength of the regularisation.", above=0, most=10**9)
+    balance: float = key(
+        "Weight of a group's rows in the loss: (1 / rows of the group) to this power; 0: all rows alike, 1: all groups alike.",
+        least=0, most=1,
+    )  # fmt: skip
+    above: list[float] = key(
+        "Weights of the scores of the groups above: of the level above the codes, of the next, ...; `[]`: none.",
+        least=0, most=1000,
+    )  # fmt: skip
+    calibration_folds: int = key(
+        "Folds of the training rows that set the temperature of the probabilities; 0: none.", least=0, most=100
+    )
 
 
 @dataclass

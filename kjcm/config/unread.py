@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.config.checks import require_known, require_resolvable
+from kjcm.config.identity import OF_ENCODERS
 from kjcm.config.overrides import word_key
 from kjcm.errors import CUT, SHOWN, ConfigError, some
 
@@ -75,6 +76,11 @@ OF_ANY = (
     Unread(("data.fold",), _is("data.folds", None), " without data.folds"),
     Unread(("engine.block", "engine.compile"), _is("engine.name", "packed", "reference"), " without engine=captured"),
     Unread(("tokenizer.vocab_size",), _is_not("tokenizer.kind", "trained", None), " without tokenizer=trained"),
+    Unread(
+        (*OF_ENCODERS, "seeds.init", "seeds.dropout", "data.batch_size"),
+        _is("model.kind", "linear"),
+        " with model=linear",
+    ),
     Unread(("model.shape",), _is_not("model.pretrained", None), ": model.pretrained has a shape of its own"),
 )
 OF_THE_PAGE = ("who", "language", "host", "port", "token", "open_browser", "decisions")

@@ -110,7 +110,7 @@ def _model(study: Study) -> str:
 def described(run: Run) -> str:
     """Return a description of a run's model from its config, for example '2 layers × 128, random start'."""
     parts = (
-        _encoder(run.config["model"])
+        _model_parts(run.config["model"])
         if "model" in run.config
         else [BASELINES.get(run.config["kind"], run.config["kind"])]
     )
@@ -126,8 +126,10 @@ def described(run: Run) -> str:
     return ", ".join(parts)
 
 
-def _encoder(model: Mapping[str, Any]) -> list[str]:
-    """Return size and start of an encoder; a pretrained encoder's size comes from its own config."""
+def _model_parts(model: Mapping[str, Any]) -> list[str]:
+    """Return size and start of an encoder, whose own config has a pretrained one's size, or a linear model's views."""
+    if model.get("kind") == "linear":
+        return [f"linear, {view['of']} n-grams of {view['field']}" for view in model["views"].values()]
     shape = model.get("shape") or {}
     size = [next((str(shape[name]) for name in names if name in shape), "") for names in (LAYERS, WIDTH)]
     name = str(model.get("pretrained") or "")

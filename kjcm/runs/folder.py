@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from kjcm.config.identity import LEGACY, WHERE_AND_HOW
+from kjcm.config.identity import LEGACY, OF_ENCODERS, WHERE_AND_HOW
 from kjcm.errors import KjcmError
 from kjcm.files import write_json, write_text
 from kjcm.records import read_json
@@ -44,9 +44,14 @@ class Identity:
 
 
 def identity_of(config: Mapping[str, Any]) -> Identity:
-    """Return the identity of a resolved config; an input file counts by its content, not by its path."""
+    """Return the identity of a resolved config.
+
+    An input file counts by its content, not by its path. Keys that a linear model does not read do not count.
+    """
     inputs = input_digests(config)
     left: dict[str, Any] = json.loads(json.dumps(config))
+    if _value(left, "model.kind") == "linear":
+        left = {name: node for name, node in left.items() if name not in OF_ENCODERS}
     neutral = [key for key, value in LEGACY.items() if _value(left, key) == value]
     for key in (*WHERE_AND_HOW, *inputs, *neutral):
         node, _, name = key.partition(".")

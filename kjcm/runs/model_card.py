@@ -10,6 +10,7 @@ import pandas as pd
 from jinja2 import Environment
 
 from kjcm.config.commands import TrainConfig
+from kjcm.config.training import EncoderConfig, LinearConfig
 from kjcm.confusion import counts, precision_recall_f1
 from kjcm.files import write_text
 from kjcm.ksco.classification import Classification
@@ -35,7 +36,8 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
         version: of kjcm.
     """
     data, model, optim = config.data, config.model, config.optim
-    hub, start = origin_of(model.pretrained)
+    encoder = model if isinstance(model, EncoderConfig) else None
+    hub, start = origin_of(encoder.pretrained if encoder else None)
     values = {
         **report,
         "name": config.name,
@@ -60,8 +62,11 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
         "majors": _majors(path, rows.classification) if report["metrics"] else [],
         "calibration": calibration_of(path / "model"),
         "korean": data.source != "table",  # of any other table the language is not known
-        "transformers": model.pooling == "cls",  # its own head, which transformers can load
-        "learnt": config.tokenizer.kind == "trained",
+        "transformers": encoder is not None and encoder.pooling == "cls",  # its own head, which transformers can load
+        "learnt": encoder is not None and config.tokenizer.kind == "trained",
+        "views": [f"{view.of} n-grams of {view.field}" for view in model.views.values()]
+        if isinstance(model, LinearConfig)
+        else [],
     }
     template = (files("kjcm.runs") / TEMPLATE).read_text(encoding="utf-8")
     # the card is Markdown, not HTML: names and titles from a user's files are escaped as each is placed

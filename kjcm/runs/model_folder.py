@@ -1,6 +1,7 @@
 """The model folder of a run: weights, tokenizer, and the ordered classes with their hash; no pickle."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,19 @@ from kjcm.survey.cohort import hash_of
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+    from kjcm.linear.model import LinearModel
     from kjcm.model.encoder import FirstToken, MeanPooled
 
 
-FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+FILES = {  # kind of model -> files
+    "encoder": ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+    "linear": ("linear.json", "linear.safetensors"),
+}
 MOST_MODEL = 32 << 30  # bytes of a file in a model folder
 SETTINGS = {  # kjcm.json
     "classes": [str], "classes_hash": str, "titles": {str: str}, "classification": str, "level": (int, None), "pooling": str,
     "prefix": str, "max_length": Count, "columns": {str: (str, None)}, "synthetic": bool, "ancestors": [[str]],
-    "n_train": [Count], "manager_words": [str], "files": {str: str}, "wording?": (str, None),
+    "n_train": [Count], "manager_words": [str], "files": {str: str}, "wording?": (str, None), "kind?": str,
 }  # fmt: skip
 
 
@@ -35,16 +40,17 @@ class Settings:
         titles: code -> title.
         classification: the classification's name.
         level: digits of the codes, None as they stand.
-        pooling: 'cls' or 'mean'.
+        pooling: 'cls' or 'mean'; '' for a linear model, which has no tokens.
         prefix: text before every input.
-        max_length: most tokens of an input.
+        max_length: most tokens of an input; 0 for a linear model.
         columns: role -> column name in the training files.
         synthetic: it was trained on the synthetic twin.
         ancestors: [classes], the codes above each, the top first; their titles are in `titles` too.
         n_train: [classes], training rows, augmentation not counted.
         manager_words: by which a text says that its author manages.
-        files: name -> SHA-256 of each of FILES.
+        files: name -> SHA-256 of each of its kind's FILES.
         wording: data.wording; None for a model that is older than the key.
+        kind: 'encoder' or 'linear'.
     """
 
     classes: tuple[str, ...]
@@ -62,25 +68,41 @@ class Settings:
     manager_words: tuple[str, ...]
     files: dict[str, str] = field(default_factory=dict)
     wording: str | None = None
+    kind: str = "encoder"
 
 
 def save_model(
     folder: Path, model: "MeanPooled | FirstToken", tokenizer: "PreTrainedTokenizerFast", settings: Settings
 ) -> None:
-    """Write the folder under another name first, so that it is there whole or not at all."""
+    """Write the folder of an encoder, whole or not at all."""
     from kjcm.model.encoder import save_encoder
 
+    def write(part: Path) -> None:
+        model.config.id2label = dict(enumerate(settings.classes))
+        model.config.label2id = {code: index for index, code in enumerate(settings.classes)}
+        save_encoder(model, part)
+        tokenizer.backend_tokenizer.no_truncation()  # else as this process last tokenised, or not where a cache served
+        tokenizer.backend_tokenizer.no_padding()
+        tokenizer.model_max_length = settings.max_length  # where transformers' truncation=True cuts a text
+        tokenizer.save_pretrained(part)
+
+    save_folder(folder, settings, write)
+
+
+def save_folder(folder: Path, settings: Settings, write: Callable[[Path], None]) -> None:
+    """Write a model folder under another name first, so that it is there whole or not at all.
+
+    Args:
+        folder: the folder.
+        settings: of the model.
+        write: writes the files of the model's kind into a folder.
+    """
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    model.config.id2label = dict(enumerate(settings.classes))
-    model.config.label2id = {code: index for index, code in enumerate(settings.classes)}
-    save_encoder(model, part)
-    tokenizer.backend_tokenizer.no_truncation()  # else as this process last tokenised, or not where a cache served
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.model_max_length = settings.max_length  # where transformers' truncation=True cuts a text
-    tokenizer.save_pretrained(part)
-    write_json(part / "kjcm.json", asdict(replace(settings, files={name: digest(part / name) for name in FILES})))
+    write(part)
+    files = {name: digest(part / name) for name in FILES[settings.kind]}
+    write_json(part / "kjcm.json", asdict(replace(settings, files=files)))
     mode = (part / "kjcm.json").stat().st_mode
     for file in part.iterdir():
         file.chmod(mode)  # safetensors makes files of mode 600 whatever the umask
@@ -112,11 +134,12 @@ def load_settings(folder: Path) -> Settings:
 def _require_consistent(file: Path, settings: Settings) -> None:
     """Raise KjcmError if a value is none that `save_model` writes, though it has the right type."""
     fine = {
-        "pooling": settings.pooling in ("cls", "mean"),
-        "max_length": settings.max_length > 0,
+        "kind": settings.kind in FILES,
+        "pooling": settings.pooling in (("cls", "mean") if settings.kind == "encoder" else ("",)),
+        "max_length": (settings.max_length > 0) == (settings.kind == "encoder"),
         "ancestors": len(settings.ancestors) == len(settings.classes),
         "n_train": len(settings.n_train) == len(settings.classes),
-        "files": sorted(settings.files) == sorted(FILES),
+        "files": sorted(settings.files) == sorted(FILES.get(settings.kind, ())),
         "wording": settings.wording in (None, "korean", "plain"),
     }
     if wrong := [name for name, is_fine in fine.items() if not is_fine]:
@@ -124,7 +147,7 @@ def _require_consistent(file: Path, settings: Settings) -> None:
 
 
 def load_model(folder: Path) -> "tuple[MeanPooled | FirstToken, PreTrainedTokenizerFast, Settings]":
-    """Load model, tokenizer and settings; no code and no pickle of the folder is run.
+    """Load encoder, tokenizer and settings; no code and no pickle of the folder is run.
 
     Raises:
         KjcmError: something is missing or damaged.
@@ -133,13 +156,31 @@ def load_model(folder: Path) -> "tuple[MeanPooled | FirstToken, PreTrainedTokeni
     from kjcm.text.tokenizer import load_tokenizer
 
     settings = load_settings(folder)
+    _require_intact(folder, settings)
+    return load_encoder(folder, settings.pooling).eval(), load_tokenizer(folder), settings
+
+
+def load_linear(folder: Path) -> "tuple[LinearModel, Settings]":
+    """Load a linear model and its settings.
+
+    Raises:
+        KjcmError: something is missing or damaged.
+    """
+    from kjcm.linear.files import read_linear
+
+    settings = load_settings(folder)
+    _require_intact(folder, settings)
+    return read_linear(folder, len(settings.classes)), settings
+
+
+def _require_intact(folder: Path, settings: Settings) -> None:
+    """Raise KjcmError if a file is missing, or another than the one that was written."""
     for name, wanted in settings.files.items():
         if not (folder / name).is_file() or digest(folder / name) != wanted:
             raise KjcmError(
                 f"{folder / name}: missing or damaged: it is not what kjcm.json was written with. Use an unchanged copy of "
                 "the run."
             )
-    return load_encoder(folder, settings.pooling).eval(), load_tokenizer(folder), settings
 
 
 def finished_run(run: str) -> Path:

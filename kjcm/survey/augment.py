@@ -69,7 +69,7 @@ def _rows_of(node: Mapping[str, Any], classification: Classification, classes: S
 def reviewed_rows(
     path: str, columns: Mapping[str, str | None], cohort: Cohort, classification: Classification, wording: str | None
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return text and code of the reviewed training rows, and the number of other rows by reason.
+    """Return text, fields and code of the reviewed training rows, and the number of other rows by reason.
 
     A code without training rows in the cohort is learnt if its rows pass the cutoff: its reviewed rows plus the cohort's
     own rows outside the test. The text of a validation or test row is never learnt.
@@ -89,7 +89,7 @@ def reviewed_rows(
     remedy = "Use a file that `kjcm review` exported, with the names of data.columns."
     mapped = meant_columns(table.columns, {**wanted, CODE: CODE}, f"data.reviewed={path}", remedy)
     texts = texts_of(table, mapped, path, value_labels(require_file(path)), wording)
-    frame = pd.DataFrame({"text": texts.sentences, "raw": code_texts(table[mapped[CODE]])})
+    frame = pd.DataFrame({"text": texts.sentences, **texts.fields, "raw": code_texts(table[mapped[CODE]])})
     frame = frame.assign(reason=texts.reasons)[frame["raw"] != ""]
     frame["reason"] = frame["reason"].replace(EMPTY, "empty text")
     to_level(frame, classification, cohort.level)
@@ -100,4 +100,4 @@ def reviewed_rows(
     cutoff = cohort.flow["cutoff"]
     frame.loc[new.index[new.map(sizes) <= cutoff], "reason"] = f"group of {cutoff} rows or fewer"
     left = Counter(frame["reason"][frame["reason"] != ""])
-    return frame.loc[frame["reason"] == "", ["text", "code"]].reset_index(drop=True), dict(left)
+    return frame.loc[frame["reason"] == "", ["text", *TEXT_COLUMNS, "code"]].reset_index(drop=True), dict(left)

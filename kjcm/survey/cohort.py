@@ -13,6 +13,7 @@ from kjcm.ksco.crosswalk import crosswalk_of, resolutions_of
 from kjcm.survey.responses import TWIN_IDS, Source, Survey, answers_of, require_valid
 from kjcm.survey.similar import similar_groups
 from kjcm.survey.split import draw_split
+from kjcm.survey.texts import TEXT_COLUMNS
 
 SIDES = ("train", "validation", "unused", "test")
 TO_RESOLVE = ["id", "text", "ksco6", "candidates", "ksco7"]
@@ -23,9 +24,9 @@ class Cohort:
     """The rows of a study with their sides.
 
     Attributes:
-        rows: id, wave, text, person_at (where the workplace ends in the text), code, side (train, validation, unused,
-            test), weight, cluster and manages where mapped, and similar (first id of the group of similar texts) where
-            these are kept together.
+        rows: id, wave, text, person_at (where the workplace ends in the text), workplace, position, task, code, side
+            (train, validation, unused, test); weight, cluster and manages where mapped; and similar (first id of the
+            similar texts) where such texts are kept together.
         left: the rows that left: id, wave, text, code (as in the file), reason.
         to_resolve: the rows of wave 5 that a person must resolve: id, text, ksco6, candidates, ksco7 (empty, to fill in).
         flow: counts at each step.
@@ -135,7 +136,7 @@ def build_cohort(
         **({} if group_similar is None else {"similar": _similar_counts(rows["similar"][~rows["given"]])}),
     }
     return Cohort(
-        rows=kept[["id", "wave", "text", "person_at", "code", "side", *optional]].reset_index(drop=True),
+        rows=kept[["id", "wave", "text", "person_at", *TEXT_COLUMNS, "code", "side", *optional]].reset_index(drop=True),
         left=_left(answers),
         to_resolve=waiting,
         flow=flow,

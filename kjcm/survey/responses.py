@@ -1,8 +1,8 @@
 """Turn raw survey tables into answers: mapped columns, one sentence per row, and reasons for unusable rows.
 
-An answer frame has the columns id, wave, text, person_at (where the workplace ends in the text), code (as in the
-file), reason ('' for a usable row), and weight, cluster and manages (whether the person says so) where they are mapped.
-All values except person_at, weight and manages are str.
+An answer frame has the columns id, wave, text, person_at (where the workplace ends in the text), workplace, position,
+task, code (as in the file), reason ('' for a usable row), and weight, cluster and manages (whether the person says so)
+where they are mapped. All values except person_at, weight and manages are str.
 """
 
 import hashlib
@@ -167,7 +167,7 @@ def answers_of(survey: Survey, columns: Mapping[str, str | None], wording: str |
         raise KjcmError(f"{survey.name}: has a header but no rows.")
     require_texts(survey.table, mapped, survey.name, COLUMN_KEY)
     texts = texts_of(survey.table, mapped, survey.name, survey.labels, wording)
-    frame = pd.DataFrame({"text": texts.sentences, "person_at": texts.person_at})
+    frame = pd.DataFrame({"text": texts.sentences, "person_at": texts.person_at, **texts.fields})
     frame["wave"] = survey.wave
     frame["code"] = code_texts(survey.table[mapped["code"]]) if "code" in mapped else ""
     frame["id"] = _ids(survey, mapped.get("id"), frame)

@@ -15,6 +15,8 @@ from kjcm.ksco.classification import Classification, load_classification, prefix
 from kjcm.survey.augment import augmentation, reviewed_rows
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import cached_cohort
+from kjcm.survey.split import units_of
+from kjcm.survey.texts import TEXT_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,9 @@ class Rows:
     Attributes:
         cohort: the cohort; its classes include groups that only reviewed rows have.
         classification: the codes' classification.
-        sides: the rows (text, code) of 'train' (survey rows, reviewed rows, then augmentation), 'validation' and 'test',
-            if they exist.
+        sides: the rows (text, workplace, position, task, code) of 'train' (survey rows, reviewed rows, then augmentation),
+            'validation' and 'test', if they exist. Training rows have their unit of the split too; reviewed rows and
+            augmentation have none, and augmentation has only text and code.
         n_augmented: rows of augmentation among them.
         n_reviewed: reviewed rows among them.
         reviewed_left: reason -> reviewed rows that were left out.
@@ -75,7 +78,7 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
     cohort.require_trainable()
     more = augmentation(classification, cohort.classes, **vars(config.augment))
     sides = {
-        "train": pd.concat([cohort.side("train")[["text", "code"]], reviewed, more], ignore_index=True),
+        "train": pd.concat([_learnt(cohort), reviewed, more], ignore_index=True),
         "validation": cohort.side("validation"),
     }
     if test:
@@ -93,6 +96,12 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
         labels={side: labels for side, (labels, _) in found.items()},
         unseen={side: codes for side, (_, codes) in found.items()},
     )
+
+
+def _learnt(cohort: Cohort) -> pd.DataFrame:
+    """Return the survey's training rows: text, its fields, code and unit."""
+    rows = cohort.side("train")
+    return rows[["text", *TEXT_COLUMNS, "code"]].assign(unit=units_of(rows))
 
 
 def _reviewed(

@@ -36,6 +36,16 @@ class Texts:
     reasons: list[str]
 
     @property
+    def fields(self) -> dict[str, list[str]]:
+        """Return workplace, position and task, each [rows]."""
+        return dict(zip(TEXT_COLUMNS, self.cells, strict=True))
+
+    @property
+    def answers(self) -> list[tuple[str, ...]]:
+        """Return each row's text, workplace, position and task."""
+        return list(zip(self.sentences, *self.cells, strict=True))
+
+    @property
     def persons(self) -> list[str]:
         """Return each text after the workplace, which is about the person."""
         return [text[at:] for text, at in zip(self.sentences, self.person_at, strict=True)]

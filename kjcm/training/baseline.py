@@ -2,17 +2,18 @@
 
 import logging
 import time
-import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from kjcm.config.commands import BaselineConfig
 from kjcm.engine.device import device_name
+from kjcm.linear.model import converge
 from kjcm.metrics import SHOWN_CODES
 from kjcm.runs.results import Outcome
 from kjcm.survey.rows import Rows, rows_of
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "torchmetrics", "scikit-learn", "hydra-core")
 CHUNK = 4096  # rows per update of the metrics
 
-Matrix = NDArray[np.float64]
-Scorer = Callable[[Sequence[str]], Matrix]  # texts -> [texts, classes]; higher is likelier
+Matrix = NDArray[np.floating[Any]]
+Scorer = Callable[[pd.DataFrame], Matrix]  # rows -> [rows, classes]; higher is likelier
 
 log = logging.getLogger("kjcm")
 
@@ -50,7 +51,8 @@ def baseline(cfg: DictConfig) -> None:
         log.info("baseline %s", config.kind)
         scorer = _fitted(config, rows)
         fitted = time.perf_counter()
-        outcome = outcome_of(scorer, rows, probable=config.kind == "majority")
+        probability = (lambda shares: shares) if config.kind == "majority" else None
+        outcome = outcome_of(scorer, rows.sides, rows.labels, rows.unseen, probability)
         write_predictions(folder.path, rows, outcome)
         no_model = dict.fromkeys(("unknown_share", "precision", "engine", "epochs", "parameters"))
         report = {**report_record(config, folder, rows, outcome, config.kind, PACKAGES), **no_model}
@@ -71,7 +73,7 @@ def majority(codes: Sequence[str], classes: Sequence[str]) -> Scorer:
     found = Counter(codes)
     counts = np.array([found[code] for code in classes], float)
     shares = counts / counts.sum()
-    return lambda texts: np.tile(shares, (len(texts), 1))
+    return lambda frame: np.tile(shares, (len(frame), 1))
 
 
 def svm(
@@ -88,46 +90,50 @@ def svm(
         strength: LinearSVC's C.
         seed: seed for the order in which the solver visits the rows.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.svm import LinearSVC
 
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=ngrams, sublinear_tf=True)
     # The dual solver is used for any number of rows: on 70,000 rows the primal one takes four times as long.
     model = LinearSVC(C=strength, dual=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # kjcm logs its own warning
-        model.fit(vectorizer.fit_transform(texts), labels)
-    if model.n_iter_ >= model.max_iter:
-        log.warning("the SVM did not converge in %d iterations; a smaller C (now %g) helps", model.max_iter, strength)
+    converge(model, vectorizer.fit_transform(texts), labels)
 
-    def scores(texts: Sequence[str]) -> Matrix:
-        values: Matrix = model.decision_function(vectorizer.transform(texts))
+    def scores(frame: pd.DataFrame) -> Matrix:
+        values: Matrix = model.decision_function(vectorizer.transform(frame["text"].tolist()))
         # For two classes scikit-learn returns only the second one's values.
         return np.column_stack([-values, values]) if values.ndim == 1 else values
 
     return scores
 
 
-def outcome_of(scorer: Scorer, rows: Rows, *, probable: bool) -> Outcome:
-    """Return a scorer's metrics and predictions on the test rows, and its metrics on any validation rows.
+def outcome_of(
+    scorer: Scorer,
+    sides: Mapping[str, pd.DataFrame],
+    labels: Mapping[str, NDArray[np.int64]],
+    unseen: Mapping[str, Sequence[str]],
+    probability: Callable[[Matrix], Matrix] | None,
+) -> Outcome:
+    """Return a scorer's metrics and predictions on the test rows and on any validation rows.
 
     Args:
-        scorer: function that scores texts.
-        rows: the run's rows.
-        probable: whether the scores are probabilities; if not, the predictions have none.
+        scorer: function that scores rows.
+        sides: side -> rows.
+        labels: side -> [rows], class indices, beyond the last class for unseen codes.
+        unseen: side -> unseen codes.
+        probability: function that turns scores into probabilities; None: the predictions have none.
     """
     import torch
 
-    scores = {side: scorer(rows.sides[side]["text"].tolist()) for side in rows.sides if side != "train"}
-    found = {side: _scores_of(scores[side], rows, side).summary() for side in scores}
-    metrics, per_class = found["test"]
+    scores = {side: scorer(frame) for side, frame in sides.items() if side != "train"}
+    found = {side: _scores_of(scores[side], labels[side], len(unseen[side])).summary() for side in scores}
+    first = {side: [first_by_score(one, probability)] for side, one in scores.items()}
+    metrics, per_class = found.get("test", ({}, {}))
     return Outcome(
         metrics=metrics,
         per_class=per_class,
         validation=found["validation"][0] if "validation" in found else {},
-        predictions=[first_by_score(scores["test"], probable)],
-        validated=[],
+        predictions=first.get("test", []),
+        validated=first.get("validation", []),
         device=device_name(torch.device("cpu")),
     )
 
@@ -137,7 +143,7 @@ def order_of(scores: Matrix) -> NDArray[np.int64]:
     return np.argsort(-scores, axis=1, kind="stable")
 
 
-def _scores_of(scores: Matrix, rows: Rows, side: str) -> "Scores":
+def _scores_of(scores: Matrix, labels: NDArray[np.int64], unseen: int) -> "Scores":
     """Return the metrics for one side's scores: [rows, classes].
 
     They are computed from ranks rather than scores. Scores may tie, or become equal in float32; ranks keep the order of
@@ -147,22 +153,21 @@ def _scores_of(scores: Matrix, rows: Rows, side: str) -> "Scores":
 
     from kjcm.engine.scores import Scores
 
-    found = Scores(scores.shape[1], len(rows.unseen[side]))
-    labels = torch.from_numpy(rows.labels[side])
+    found, truth = Scores(scores.shape[1], unseen), torch.from_numpy(labels)
     for begin in range(0, len(scores), CHUNK):
         rank = np.argsort(order_of(scores[begin : begin + CHUNK]), axis=1)
-        found.update(torch.from_numpy(-rank.astype(np.float32)), labels[begin : begin + CHUNK])
+        found.update(torch.from_numpy(-rank.astype(np.float32)), truth[begin : begin + CHUNK])
     return found
 
 
-def first_by_score(scores: Matrix, probable: bool) -> "Predictions":
-    """Return each row's best codes, with their scores as probabilities if `probable`, else with NaN."""
+def first_by_score(scores: Matrix, probability: Callable[[Matrix], Matrix] | None) -> "Predictions":
+    """Return each row's best codes with their probabilities, or with NaN if scores have none."""
     import torch
 
     from kjcm.engine.module import Predictions
 
     top = order_of(scores)[:, :SHOWN_CODES]
-    prob = np.take_along_axis(scores, top, axis=1) if probable else np.full(top.shape, np.nan)
+    prob = np.take_along_axis(probability(scores), top, axis=1) if probability else np.full(top.shape, np.nan)
     return Predictions(
         torch.arange(len(scores)),
         torch.from_numpy(top),

@@ -1,5 +1,6 @@
 """Steps that train and baseline share: claim the run folder, then write its settings, log, predictions and report."""
 
+import itertools
 import logging
 import platform
 from collections import Counter
@@ -14,12 +15,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm import __version__
-from kjcm.config.commands import RunConfig
+from kjcm.config.commands import RunConfig, TrainConfig
 from kjcm.config.composition import typed
+from kjcm.config.training import EncoderConfig
 from kjcm.engine.device import global_rank
 from kjcm.errors import KjcmError, some
 from kjcm.files import write_json, write_parquet, write_text
 from kjcm.runs.folder import RunFolder, default_path, identity_of
+from kjcm.runs.held_out import TEST, calibrate, scored
+from kjcm.runs.model_folder import Settings
 from kjcm.runs.results import (
     Outcome,
     about_texts,
@@ -34,6 +38,7 @@ from kjcm.survey.inputs import with_absolute_inputs
 from kjcm.survey.rows import Rows
 from kjcm.training.checkpoints import tidy_up
 from kjcm.training.signals import Signals, signals
+from kjcm.triage.logits import save_scored
 
 log = logging.getLogger("kjcm")
 record = logging.getLogger("kjcm.record")  # only for train.log; the screen has a table
@@ -134,6 +139,53 @@ def write_predictions(path: Path, rows: Rows, outcome: Outcome) -> None:
         frame = prediction_frame(test, outcome.predictions, rows.cohort.classes)
         frame = frame.join(about_texts(test, rows.sides["train"]["text"]))
         write_parquet(path / "predictions.parquet", frame, "synthetic" if rows.cohort.synthetic else "")
+
+
+def settings_of(config: TrainConfig, rows: Rows) -> Settings:
+    """Return what the model folder of a run says of its model."""
+    cohort, model, title = rows.cohort, config.model, rows.classification.title
+    ancestors = rows.ancestors
+    n_train = Counter(rows.learnt)
+    tokens: dict[str, Any] = {"pooling": "", "prefix": "", "max_length": 0, "kind": "linear"}
+    if isinstance(model, EncoderConfig):
+        tokens = {"pooling": model.pooling, "prefix": model.prefix, "max_length": model.max_length}
+    return Settings(
+        classes=cohort.classes,
+        classes_hash=cohort.classes_hash,
+        titles={code: title(code) for code in sorted({*cohort.classes, *itertools.chain(*ancestors)})},
+        classification=rows.classification.name,
+        level=cohort.level,
+        columns=vars(config.data.columns),
+        synthetic=cohort.synthetic,
+        ancestors=tuple(ancestors),
+        n_train=tuple(n_train[code] for code in cohort.classes),
+        manager_words=tuple(config.data.manager_words),
+        wording=config.data.wording,
+        **tokens,
+    )
+
+
+def keep_held_rows(
+    path: Path, config: TrainConfig, rows: Rows, outcome: Outcome, settings: Settings, *, stopped: bool
+) -> None:
+    """Write the calibration, the rows that set thresholds and the test rows' logits, where there were validation rows.
+
+    Args:
+        path: the run folder, with its model.
+        config: of the run.
+        rows: of the run.
+        outcome: of the run.
+        settings: of the model.
+        stopped: whether validation rows have chosen the weights.
+    """
+    if not outcome.validated:
+        return
+    words = settings.manager_words
+    found = scored(rows.sides["validation"], rows.labels["validation"], outcome.validated, words)
+    calibrate(path / "model", rows.sides["validation"], found, settings, config.data.split_seed, stopped)
+    if outcome.predictions:
+        tested = scored(rows.sides["test"], rows.labels["test"], outcome.predictions, words)
+        save_scored(path / TEST, tested, settings.classes_hash)
 
 
 def report_record(

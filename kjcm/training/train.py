@@ -1,10 +1,8 @@
 """`kjcm train`: read a survey, and make a run folder with an evaluated model."""
 
-import itertools
 import logging
 import os
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -18,26 +16,33 @@ from omegaconf import DictConfig
 
 from kjcm import __version__
 from kjcm.config.commands import TrainConfig
-from kjcm.config.training import ModelConfig, TokenizerConfig
+from kjcm.config.training import EncoderConfig, LinearConfig, TokenizerConfig
 from kjcm.config.unread import SWEEP
 from kjcm.engine.choice import choose_engine
 from kjcm.engine.device import global_rank, quiet, require_device
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.runs.failures import failure_of, write_failure
 from kjcm.runs.folder import RunFolder
-from kjcm.runs.held_out import TEST, calibrate, scored
 from kjcm.runs.model_card import write_card
-from kjcm.runs.model_folder import Settings, save_model
+from kjcm.runs.model_folder import save_model
 from kjcm.runs.results import Outcome
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.text.tokenizer import holds_kobert
 from kjcm.tracking.upload import upload_results
 from kjcm.training.checkpoints import tidy_up
 from kjcm.training.fit import Fitted, Prepared, fitted_and_measured
+from kjcm.training.linear import train_linear
 from kjcm.training.parts import chooses_weights, learning_of, require_parts, train_limit
-from kjcm.training.run import claimed_run, finish, report_record, run_to_make, write_predictions
+from kjcm.training.run import (
+    claimed_run,
+    finish,
+    keep_held_rows,
+    report_record,
+    run_to_make,
+    settings_of,
+    write_predictions,
+)
 from kjcm.training.signals import signals
-from kjcm.triage.logits import save_scored
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -65,6 +70,8 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
     if wanted is None:
         return
     config, folder = wanted
+    if isinstance(config.model, LinearConfig):
+        return train_linear(cfg, config, folder, _sweep())
     require_device("trainer.accelerator", config.trainer.accelerator)
     require_parts(config)
     begin = time.perf_counter()
@@ -84,7 +91,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
                 raise
         return
     with claimed_run(folder, cfg, config, rows) as caught:
-        model, epochs = config.model, config.trainer.max_epochs
+        model, epochs = config.encoder, config.trainer.max_epochs
         start, engine = model.pretrained or "random start", prepared.engine.name
         log.info("model %s (%s), epochs: %d, engine: %s", model.name, start, epochs, engine)
         training = fitted_and_measured(config, folder, prepared, overrides, caught, sweep=_sweep(), callbacks=callbacks)
@@ -111,7 +118,9 @@ def _report(
     """Write predictions and model; return the content of report.json except for the seconds."""
     folder.require_held()
     write_predictions(folder.path, prepared.rows, outcome)
-    _keep_model(config, folder.path, prepared, outcome)
+    settings = settings_of(config, prepared.rows)
+    save_model(folder.path / "model", prepared.encoder, prepared.tokenizer, settings)
+    keep_held_rows(folder.path, config, prepared.rows, outcome, settings, stopped=chooses_weights(config))
     return {
         **report_record(config, folder, prepared.rows, outcome, "encoder", PACKAGES),
         "unknown_share": prepared.unknown_share,
@@ -122,26 +131,12 @@ def _report(
     }
 
 
-def _keep_model(config: TrainConfig, path: Path, prepared: Prepared, outcome: Outcome) -> None:
-    """Write the model folder; with validation rows, also its calibration and the scores that set its thresholds."""
-    model, settings, rows = path / "model", _model_settings(config, prepared.rows), prepared.rows
-    save_model(model, prepared.encoder, prepared.tokenizer, settings)
-    if outcome.validated:
-        words = settings.manager_words
-        found = scored(rows.sides["validation"], rows.labels["validation"], outcome.validated, words)
-        stopped = chooses_weights(config)
-        calibrate(model, rows.sides["validation"], found, settings, config.data.split_seed, stopped)
-        if outcome.predictions:
-            tested = scored(rows.sides["test"], rows.labels["test"], outcome.predictions, words)
-            save_scored(path / TEST, tested, settings.classes_hash)
-
-
 def _require_fitting_tokenizer(config: TrainConfig) -> None:
     """Raise ConfigError if the config combines a new tokenizer with weights that were trained with another."""
-    if config.tokenizer.kind == "trained" and config.model.pretrained:
+    if config.tokenizer.kind == "trained" and config.encoder.pretrained:
         raise ConfigError(
             f"tokenizer=trained makes new token ids, which do not match the weights of "
-            f"model.pretrained={config.model.pretrained}. Use tokenizer=kobert, tokenizer=huggingface or "
+            f"model.pretrained={config.encoder.pretrained}. Use tokenizer=kobert, tokenizer=huggingface or "
             "model.pretrained=null."
         )
 
@@ -158,7 +153,7 @@ def prepared_for(config: TrainConfig, rows: Rows) -> Prepared:
 
     quiet()
     node = config.tokenizer
-    tokenizer, tokens = tokens_of(config.tokenizer, config.model, config.cache, rows)
+    tokenizer, tokens = tokens_of(config.tokenizer, config.encoder, config.cache, rows)
     share = require_known(tokens["train"], tokenizer.unk_token_id, node.max_unknown, node.path or node.kind)
     encoder = _encoder(config, len(rows.cohort.classes), len(tokenizer), int(tokenizer.pad_token_id))
     learning = learning_of(config, rows)
@@ -185,7 +180,7 @@ def prepared_for(config: TrainConfig, rows: Rows) -> Prepared:
 
 
 def tokens_of(
-    node: TokenizerConfig, model: ModelConfig, cache: str, rows: Rows
+    node: TokenizerConfig, model: EncoderConfig, cache: str, rows: Rows
 ) -> "tuple[PreTrainedTokenizerFast, dict[str, Tokens]]":
     """Return a run's tokenizer and each side's tokens, from the cache if they are there.
 
@@ -205,7 +200,7 @@ def tokens_of(
 def _encoder(config: TrainConfig, classes: int, vocabulary: int, pad: int) -> Any:
     from kjcm.model.encoder import build_encoder
 
-    model = config.model
+    model = config.encoder
     return build_encoder(
         pretrained=model.pretrained,
         shape=model.shape,
@@ -223,25 +218,3 @@ def _tokenizer_path(node: TokenizerConfig, pretrained: str | None) -> str | None
     if node.path is None and node.kind == "kobert" and pretrained and holds_kobert(pretrained):
         return pretrained
     return node.path
-
-
-def _model_settings(config: TrainConfig, rows: Rows) -> Settings:
-    cohort, model, title = rows.cohort, config.model, rows.classification.title
-    ancestors = rows.ancestors
-    n_train = Counter(rows.learnt)
-    return Settings(
-        classes=cohort.classes,
-        classes_hash=cohort.classes_hash,
-        titles={code: title(code) for code in sorted({*cohort.classes, *itertools.chain(*ancestors)})},
-        classification=rows.classification.name,
-        level=cohort.level,
-        pooling=model.pooling,
-        prefix=model.prefix,
-        max_length=model.max_length,
-        columns=vars(config.data.columns),
-        synthetic=cohort.synthetic,
-        ancestors=tuple(ancestors),
-        n_train=tuple(n_train[code] for code in cohort.classes),
-        manager_words=tuple(config.data.manager_words),
-        wording=config.data.wording,
-    )

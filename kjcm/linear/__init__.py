@@ -1,0 +1,1 @@
+"""Linear models of n-grams: their views of a row, their training, and their files."""

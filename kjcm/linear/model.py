@@ -1,0 +1,160 @@
+"""A linear model: weights for the n-grams of several views, trained level by level."""
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kjcm.config.training import LinearConfig, ViewConfig
+from kjcm.linear.views import View, of_field
+from kjcm.triage.calibration import fit_temperature
+
+Matrix = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+CHUNK = 1024  # rows scored at a time
+
+log = logging.getLogger("kjcm")
+
+
+class LinearModel:
+    """Scores of rows: a weight for each term of each view and each class.
+
+    Args:
+        views: name -> view.
+        weights: [terms of all views, classes], float32.
+        bias: [classes], float32.
+    """
+
+    def __init__(self, views: Mapping[str, View], weights: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+        self.views, self.weights, self.bias = views, weights, bias
+
+    def logits(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+        """Return the scores of rows (text, and perhaps workplace, position, task), [rows, classes].
+
+        softmax of the scores gives probabilities.
+        """
+        found = [np.empty((0, len(self.bias)), np.float32)]
+        for begin in range(0, len(frame), CHUNK):
+            part = frame.iloc[begin : begin + CHUNK]
+            rows = stacked(
+                {name: view.rows(of_field(part, view.config.field)) for name, view in self.views.items()}, self.views
+            )
+            found.append(np.asarray(rows.astype(np.float32) @ self.weights + self.bias, np.float32))
+        return np.concatenate(found)
+
+
+def stacked(parts: Mapping[str, Any], views: Mapping[str, View]) -> Any:
+    """Return the views' rows side by side, each times the square root of the view's share of all weights."""
+    from scipy.sparse import hstack
+
+    total = sum(view.config.weight for view in views.values())
+    return hstack([part * np.sqrt(views[name].config.weight / total) for name, part in parts.items()], format="csr")
+
+
+def fitted(
+    config: LinearConfig,
+    views: Mapping[str, ViewConfig],
+    frame: pd.DataFrame,
+    labels: Labels,
+    parents: Sequence[Labels],
+    folds: Labels,
+    seed: int,
+) -> LinearModel:
+    """Train a model.
+
+    Args:
+        config: of the model.
+        views: name -> view to use.
+        frame: training rows: text, and perhaps workplace, position and task.
+        labels: [rows] class indices, each class at least once.
+        parents: [classes] numbers of the classes themselves, then for each level of `config.above` of the groups above
+            them.
+        folds: [rows] the part of a cross-validation in which a row is scored; -1: in none.
+        seed: of the solver's order of rows.
+    """
+    made = {name: View(view) for name, view in views.items()}
+    rows = stacked({name: view.fit(of_field(frame, view.config.field)) for name, view in made.items()}, made)
+    fit = _solver(config, seed)
+    weights, bias = _levels(config, rows, labels, parents, fit)
+    scale = _temperature(config, rows, labels, parents, folds, fit)
+    # as a later process reads them: scikit-learn sums in another order after `fit`
+    read = {name: View(view.config, view.terms, view.idf) for name, view in made.items()}
+    return LinearModel(read, (weights / scale).astype(np.float32), (bias / scale).astype(np.float32))
+
+
+Solver = Callable[[Any, Labels, int], tuple[Matrix, Matrix]]  # rows, labels, number of labels -> weights, bias
+
+
+def _levels(
+    config: LinearConfig, rows: Any, labels: Labels, parents: Sequence[Labels], fit: Solver
+) -> tuple[Matrix, Matrix]:
+    """Return weights [terms, classes] and bias [classes]: those of the class plus those of the groups above it."""
+    weights, bias = np.zeros((rows.shape[1], len(parents[0]))), np.zeros(len(parents[0]))
+    for groups, share in zip(parents, (1.0, *config.above), strict=True):
+        own, constant = fit(rows, groups[labels], int(groups.max()) + 1)
+        weights += share * own[:, groups]
+        bias += share * constant[groups]
+    return weights, bias
+
+
+def _temperature(
+    config: LinearConfig, rows: Any, labels: Labels, parents: Sequence[Labels], folds: Labels, fit: Solver
+) -> float:
+    """Return the temperature of the scores, fitted on rows that the scored model has not learnt from."""
+    scores, truth = [], []
+    for fold in range(int(folds.max()) + 1):
+        held = folds == fold
+        known = np.isin(labels, labels[~held])
+        weights, bias = _levels(config, rows[~held], labels[~held], parents, fit)
+        asked = held & known
+        scores.append(np.asarray(rows[asked] @ weights + bias))
+        truth.append(labels[asked])
+    if not truth or not sum(map(len, truth)):
+        return 1.0
+    return float(fit_temperature(np.concatenate(scores), np.concatenate(truth)))
+
+
+def _solver(config: LinearConfig, seed: int) -> Solver:
+    """Return the function that fits one level; a label without rows gets the lowest bias and no weights."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
+
+    def fit(rows: Any, labels: Labels, size: int) -> tuple[Matrix, Matrix]:
+        weights, bias = np.zeros((rows.shape[1], size)), np.zeros(size)
+        present, counts = np.unique(labels, return_counts=True)
+        if len(present) == 1:
+            return weights, bias
+        share = (len(labels) / (len(present) * counts)) ** config.balance
+        weighted = dict(zip(present.tolist(), share.tolist(), strict=True))
+        if config.classifier == "svm":
+            # for many labels the dual solver is four times as fast
+            model: Any = LinearSVC(C=config.C, dual=True, class_weight=weighted, random_state=seed)
+        else:
+            model = LogisticRegression(C=config.C, class_weight=weighted, max_iter=1000)
+        converge(model, rows, labels)
+        coef, constant = model.coef_, model.intercept_
+        if len(coef) == 1:  # of two labels scikit-learn keeps one
+            coef, constant = np.vstack([-coef, coef]), np.concatenate([-constant, constant])
+        bias[:] = constant.min() - 1.0
+        weights[:, model.classes_], bias[model.classes_] = coef.T, constant
+        return weights, bias
+
+    return fit
+
+
+def converge(model: Any, rows: Any, labels: Labels) -> None:
+    """Fit a scikit-learn model and log where it did not converge."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(rows, labels)
+    if np.max(model.n_iter_) >= model.max_iter:
+        log.warning(
+            "the classifier did not converge in %d iterations; a smaller C (now %g) helps", model.max_iter, model.C
+        )

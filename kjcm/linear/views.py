@@ -1,0 +1,125 @@
+"""Views of a row's answers: n-grams of one field, weighted by TF-IDF."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kjcm.config.training import ViewConfig
+from kjcm.errors import ConfigError, KjcmError
+
+MORPHEMES = "kiwipiepy"  # the extra's package
+CONTENT = ("N", "V", "XR", "MAG", "SL", "SH", "SN")  # beginnings of the tags of content morphemes
+# no copula or auxiliary verb, which are in most sentences
+AUXILIARY = ("VX", "VCP", "VCN")
+
+log = logging.getLogger("kjcm")
+
+
+def installed(views: Mapping[str, ViewConfig]) -> dict[str, ViewConfig]:
+    """Return the views with words in place of morphemes where kiwipiepy is not installed; log it once."""
+    if find_spec(MORPHEMES) is not None or all(view.of != "morpheme" for view in views.values()):
+        return dict(views)
+    log.warning("kiwipiepy is not installed: views of morphemes use words. pip install 'kjcm[morphemes]' adds it.")
+    return {
+        name: ViewConfig("word" if view.of == "morpheme" else view.of, view.field, view.ngrams, view.weight)
+        for name, view in views.items()
+    }
+
+
+class View:
+    """The n-grams of one field as rows of unit length.
+
+    Args:
+        config: of the view.
+        terms: vocabulary in the order of the columns; None: it is learnt by `fit`.
+        idf: [terms] inverse document frequencies.
+    """
+
+    def __init__(
+        self, config: ViewConfig, terms: Sequence[str] | None = None, idf: NDArray[np.float64] | None = None
+    ) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self.config = config
+        analyzer: Any = {"char": "char_wb", "word": "word", "morpheme": "word"}[config.of]
+        more: dict[str, Any] = {"token_pattern": r"\S+", "lowercase": False} if config.of == "morpheme" else {}
+        self._vectorizer = TfidfVectorizer(
+            analyzer=analyzer, ngram_range=tuple(config.ngrams), sublinear_tf=True, vocabulary=terms, **more
+        )
+        if idf is not None:
+            self._vectorizer.idf_ = idf
+
+    def fit(self, texts: Sequence[str]) -> Any:
+        """Learn the vocabulary and return the rows of the training texts, [texts, terms].
+
+        Raises:
+            ConfigError: no text has a term.
+        """
+        try:
+            return self._vectorizer.fit_transform(self._prepared(texts))
+        except ValueError:  # scikit-learn's empty vocabulary
+            raise ConfigError(
+                f"model.views: no training row has a term in {self.config.field}. Remove the view of {self.config.field}, "
+                "or map its column."
+            ) from None
+
+    def rows(self, texts: Sequence[str]) -> Any:
+        """Return the rows of texts, [texts, terms]."""
+        return self._vectorizer.transform(self._prepared(texts))
+
+    @property
+    def terms(self) -> list[str]:
+        """Return the vocabulary in the order of the columns."""
+        return [str(term) for term in self._vectorizer.get_feature_names_out()]
+
+    @property
+    def idf(self) -> NDArray[np.float64]:
+        """Return the inverse document frequencies, [terms]."""
+        return np.asarray(self._vectorizer.idf_, np.float64)
+
+    def _prepared(self, texts: Sequence[str]) -> Sequence[str]:
+        return morphemes(texts) if self.config.of == "morpheme" else texts
+
+
+def of_field(frame: pd.DataFrame, field: str) -> list[str]:
+    """Return the text of a field for each row; a row without fields, as a title, is its text in every field."""
+    if field == "text" or field not in frame:
+        return list(map(str, frame["text"]))
+    return list(map(str, frame[field].where(frame[field].notna(), frame["text"])))
+
+
+def morphemes(texts: Sequence[str]) -> list[str]:
+    """Return each text's content morphemes with blanks between them.
+
+    Raises:
+        KjcmError: kiwipiepy is not installed.
+    """
+    kiwi, different = _kiwi(), list(dict.fromkeys(texts))
+    found = {
+        text: " ".join(
+            token.form for token in tokens if token.tag.startswith(CONTENT) and not token.tag.startswith(AUXILIARY)
+        )
+        for text, tokens in zip(different, kiwi(different), strict=True)
+    }
+    return [found[text] for text in texts]
+
+
+_loaded: list[Any] = []  # Kiwi takes a second to load
+
+
+def _kiwi() -> Callable[[Sequence[str]], Any]:
+    if not _loaded:
+        try:
+            from kiwipiepy import Kiwi  # type: ignore[import-untyped]
+        except ImportError:
+            raise KjcmError(
+                "This model reads morphemes, which needs an extra: pip install 'kjcm[morphemes]'."
+            ) from None
+        _loaded.append(Kiwi())
+    tokenize: Callable[[Sequence[str]], Any] = _loaded[0].tokenize
+    return tokenize

@@ -1,0 +1,104 @@
+"""Train a linear model (`kjcm train model=linear`): rows in, a run folder with a model out."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig
+
+from kjcm import __version__
+from kjcm.config.commands import TrainConfig
+from kjcm.config.training import LinearConfig, ViewConfig
+from kjcm.linear.files import write_linear
+from kjcm.linear.model import Labels, LinearModel, fitted
+from kjcm.linear.views import installed
+from kjcm.runs.folder import RunFolder
+from kjcm.runs.model_card import write_card
+from kjcm.runs.model_folder import save_folder
+from kjcm.survey.rows import Rows, rows_of
+from kjcm.survey.split import ranks_of
+from kjcm.tracking.loggers import log_outcome, make_loggers, require_loggers
+from kjcm.tracking.upload import upload_results
+from kjcm.training.baseline import outcome_of
+from kjcm.training.run import claimed_run, finish, keep_held_rows, report_record, settings_of, write_predictions
+from kjcm.triage.calibration import probabilities
+
+PACKAGES = ("torch", "torchmetrics", "scikit-learn", "hydra-core")
+
+log = logging.getLogger("kjcm")
+
+
+def train_linear(cfg: DictConfig, config: TrainConfig, folder: RunFolder, sweep: str | None) -> None:
+    """Train, evaluate and write the run folder of a linear model.
+
+    A run that was killed starts again: it takes minutes.
+
+    Raises:
+        KjcmError: the input is not usable, or an extra is missing.
+    """
+    assert isinstance(config.model, LinearConfig)
+    begin = time.perf_counter()
+    require_loggers(config.logger)
+    views = installed(config.model.views)
+    rows = rows_of(config, test=config.evaluate, cache=config.cache)
+    ready = time.perf_counter()
+    with claimed_run(folder, cfg, config, rows):
+        log.info(
+            "model %s: %s",
+            config.model.name,
+            ", ".join(f"{view.of} n-grams of {view.field}" for view in views.values()),
+        )
+        with make_loggers(asdict(config), folder, rows.cohort, sweep=sweep) as loggers:
+            model = _fitted(config, config.model, views, rows)
+            done = time.perf_counter()
+            outcome = outcome_of(model.logits, rows.sides, rows.labels, rows.unseen, probabilities)
+            write_predictions(folder.path, rows, outcome)
+            folder.require_held()
+            settings = settings_of(config, rows)
+            save_folder(folder.path / "model", settings, partial(write_linear, model))
+            keep_held_rows(folder.path, config, rows, outcome, settings, stopped=False)
+            report = {
+                **report_record(config, folder, rows, outcome, "linear", PACKAGES),
+                "unknown_share": None,
+                "precision": "32-true",
+                "engine": None,
+                "epochs": None,
+                "parameters": model.weights.size + model.bias.size,
+                "views": {name: view.of for name, view in views.items()},
+            }
+            log_outcome(loggers, outcome, 0)
+            write_card(folder.path, config, rows, report, __version__)
+            if "wandb" in config.logger:
+                upload_results(loggers[list(config.logger).index("wandb")], asdict(config), folder.path, rows, report)
+        seconds = {"prepare": ready - begin, "fit": done - ready, "total": time.perf_counter() - begin}
+        finish(folder, report, seconds)
+
+
+def _fitted(config: TrainConfig, model: LinearConfig, views: Mapping[str, ViewConfig], rows: Rows) -> LinearModel:
+    frame, seed = rows.sides["train"], config.seeds.batches
+    parents = [np.arange(len(rows.cohort.classes)), *map(partial(_groups_above, rows), range(1, len(model.above) + 1))]
+    folds = _folds(frame, model.calibration_folds, config.data.split_seed)
+    return fitted(model, views, frame, rows.labels["train"], parents, folds, seed)
+
+
+def _groups_above(rows: Rows, levels: int) -> Labels:
+    """Return [classes] the number of the group that is so many levels above each class, of the top one at most."""
+    codes = [
+        above[max(0, len(above) - levels)] if above else code
+        for code, above in zip(rows.cohort.classes, rows.ancestors, strict=True)
+    ]
+    return np.asarray(pd.factorize(np.array(codes, object))[0], np.int64)
+
+
+def _folds(frame: pd.DataFrame, folds: int, seed: int) -> Labels:
+    """Return [rows] the part of the calibration in which a survey row is scored; -1 for all other rows."""
+    found = np.full(len(frame), -1, np.int64)
+    survey = frame["unit"].notna().to_numpy()
+    if folds > 1:
+        ranks = ranks_of(frame["unit"][survey], seed)
+        found[survey] = ranks * folds // (ranks.max() + 1)
+    return found
