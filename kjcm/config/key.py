@@ -116,9 +116,9 @@ def recorded(kind: type[Node], values: Mapping[str, Any]) -> Node:
 
 def type_name(hint: Any) -> str:
     """Return what the reference calls a type."""
-    parts = [type_name(part) for part in get_args(hint)]
     if get_origin(hint) is dict:
         return "mapping"
+    parts = [type_name(part) for part in get_args(hint)]
     if get_origin(hint) is list:
         return f"list of {parts[0]}"
     return " or ".join(parts) or TYPES[hint]

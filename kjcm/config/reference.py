@@ -48,7 +48,7 @@ LINK = re.compile(r"\[[^]]+\]\(([^)#]+)[^)]*\)")
 HEAD = "| Key | Type | Default | Meaning |\n|---|---|---|---|"
 UNTYPED = {
     "cutoff": "The value of `data.cutoff`.",
-    "experiment": "The paper's models. The command line wins over the experiment.",
+    "experiment": "The paper's models, and recipes for real text. The command line wins over the experiment.",
     "loss": "What a training minimises: `_target_` and its arguments ([extending.md](extending.md)).",
     "optim": "Any `torch.optim.Optimizer`, as `optim._target_=torch.optim.RAdam`, with its arguments as keys of `optim`.",
     "schedule": "Each step's learning rate, as a factor of `optim.lr`.",
@@ -96,7 +96,7 @@ def _group(group: str) -> str:
             defaults = {**_defaults("train", f"{group}={choice}"), **defaults}
         for key, key_hint, one in keys_of(kind, lead_of(group, choice)):
             keys.setdefault(key, (key_hint, one))
-            of.setdefault(key, []).append(f"`{group}={choice}`")
+            of.setdefault(key, []).append("encoders" if choice == "any" else f"`{group}={choice}`")
     named = group in ENTRIES  # by the key itself
     only = {key: f"{' or '.join(one)}: " for key, one in of.items() if len(one) < len(kinds) and not named}
     table = ["", HEAD, *_rows(keys, defaults, only)] if keys else []

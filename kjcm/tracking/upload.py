@@ -112,9 +112,11 @@ def _model_of(config: Mapping[str, Any], path: Path, report: Mapping[str, Any]) 
     import wandb
 
     node = config["tokenizer"]
-    local = node["kind"] == "huggingface" and Path(node["path"] or config["model"]["pretrained"] or "").is_dir()
+    local = node["kind"] == "huggingface" and Path(node["path"] or config["model"].get("pretrained") or "").is_dir()
     # a local tokenizer may come from an earlier run, which trained it on answers
-    private = (node["kind"] == "trained" or local) and not config["logger"]["wandb"]["share_text"]
+    # a linear model's vocabulary is parts of answers
+    learnt = node["kind"] == "trained" or local or report["kind"] == "linear"
+    private = learnt and not config["logger"]["wandb"]["share_text"]
     about = {"run": report["hashes"]["run"], "cohort": report["hashes"]["cohort"], "synthetic": report["synthetic"]}
     name = artifact_name(config["name"])
     artifact = wandb.Artifact(name, "model", metadata={**about, **summary_of(report), "tokenizer": not private})
