@@ -27,6 +27,7 @@ def test_its_figures_are_the_runs(calibrated: Path, ksco: Classification) -> Non
     metrics, calibration = report["metrics"], read_json(calibrated / "model" / "calibration.json")
     for name in ("accuracy", "precision_weighted", "recall_weighted", "f1_weighted", "f1_macro", "top_5_accuracy"):
         assert f"| {metrics[name]:.4f} |" in card
+    assert "| accuracy | precision | recall | F1 | macro F1 | Top-5 |\n|---|---|---|---|---|---|\n" in card
     test = pd.read_parquet(calibrated / "predictions.parquet")
     true, given = test["code"].str[0], test["code_1"].str[0]
     majors = sorted(set(true) | set(given))
