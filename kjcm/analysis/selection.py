@@ -121,6 +121,7 @@ def _read_run(path: Path) -> Run:
 
 # Keys of data in which models of one study may differ.
 OF_A_MODEL = (
+    "data.classes",
     "data.cutoff",
     "data.higher_cutoff",
     "data.train_fraction",

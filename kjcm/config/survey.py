@@ -46,6 +46,10 @@ class DataConfig:
     level: int | None = key(
         "Digits of the codes to predict; null: whole codes, with `classification=from_data`.", least=1, most=10
     )
+    classes: str = key(
+        "Groups to predict: those with training rows, or `all` of the classification at `data.level`, which then need titles.",
+        choices=("seen", "all"), legacy="seen",
+    )  # fmt: skip
     cutoff: int = key(
         "Groups of this many rows or fewer leave the cohort; the `cutoff` group sets it.", least=0, most=10**9
     )

@@ -85,12 +85,14 @@ def outcome_record(
     n_train: Mapping[str, int],
 ) -> dict[str, Any]:
     """Return the part of report.json and metrics.json about the test rows."""
+    codes = [] if test is None else test["code"].tolist()
+    without = [code for code in codes if not n_train.get(code)]
     record: dict[str, Any] = {
         "metrics": outcome.metrics,
         "device": outcome.device,
-        "n_test": 0 if test is None else len(test),
-        "n_test_without_training": 0 if test is None else int(test["code"].isin(list(unseen)).sum()),
-        "codes_without_training": list(unseen),
+        "n_test": len(codes),
+        "n_test_without_training": len(without),
+        "codes_without_training": sorted(set(without)),
         "per_class": [],
     }
     if test is not None:
@@ -98,12 +100,22 @@ def outcome_record(
         record["groups_never_predicted"] = sum(
             row["n_predicted"] == 0 for row in record["per_class"] if row["code"] not in unseen
         )
+        predicted = prediction_frame(test, outcome.predictions, classes)
+        if set(without) & set(classes):  # data.classes=all
+            record["metrics_without_training"] = _of_codes(predicted, record["codes_without_training"])
         if "weight" in test:
-            first = prediction_frame(test, outcome.predictions, classes)["code_1"]
+            first = predicted["code_1"]
             record["metrics_survey_weighted"] = survey_weighted(
                 test["code"].tolist(), first.tolist(), test["weight"].tolist()
             )
     return record
+
+
+def _of_codes(predicted: pd.DataFrame, codes: Sequence[str]) -> dict[str, float]:
+    """Return accuracy and Top-5 accuracy of the test rows with some codes."""
+    rows = predicted[predicted["code"].isin(list(codes))]
+    right = rows[[f"code_{k}" for k in range(1, 6)]].eq(rows["code"], axis=0)
+    return {"accuracy": float(right["code_1"].mean()), "top_5_accuracy": float(right.any(axis=1).mean())}
 
 
 def show(report: Mapping[str, Any], path: Path) -> None:
@@ -139,9 +151,11 @@ def _remarks(report: Mapping[str, Any]) -> list[str]:
     if validation := report.get("validation"):
         lines.append(f"validation: {_values(validation, ('loss', 'accuracy'))}")
     if report["n_test_without_training"]:
+        found = report.get("metrics_without_training")
+        what = f": {_values(found, tuple(found))}" if found else ", counted as errors"
         lines.append(
             f"{counted(report['n_test_without_training'], 'test row')} in groups without training rows "
-            f"({some(report['codes_without_training'])}), counted as errors"
+            f"({some(report['codes_without_training'])}){what}"
         )
     if report["synthetic"]:
         lines.append(SYNTHETIC_REMARK)

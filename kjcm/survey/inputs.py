@@ -33,6 +33,7 @@ MADE_BY = (
 )  # the code and tables that build a cohort
 NOT_OF_THE_ROWS = (
     "batch_size",
+    "classes",
     "higher_cutoff",
     "manager_words",
     "reviewed",

@@ -1,6 +1,6 @@
 """The rows of a run: its cohort, reviewed rows and augmentation, with the class index of each row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kjcm.config.commands import SurveyConfig
 from kjcm.config.survey import DataConfig
-from kjcm.errors import ConfigError, KjcmError
+from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.ksco.classification import Classification, load_classification, prefixes_of
 from kjcm.survey.augment import augmentation, reviewed_rows
 from kjcm.survey.cohort import Cohort
@@ -24,7 +24,7 @@ class Rows:
     """The rows of a run.
 
     Attributes:
-        cohort: the cohort; its classes include groups that only reviewed rows have.
+        cohort: the cohort; its classes include groups that only reviewed rows have, and with `data.classes=all` every group.
         classification: the codes' classification.
         sides: the rows (text, workplace, position, task, code) of 'train' (survey rows, reviewed rows, then augmentation),
             'validation' and 'test', if they exist. Training rows have their unit of the split too; reviewed rows and
@@ -74,9 +74,13 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
     classification = load_classification(**vars(config.classification))
     cohort = cached_cohort(config.data, classification, cache)
     reviewed, left = _reviewed(config.data, cohort, classification)
-    cohort = replace(cohort, classes=tuple(sorted({*cohort.classes, *reviewed["code"]})))
+    learnt = {*cohort.classes, *reviewed["code"]}
+    cohort = replace(cohort, classes=tuple(sorted(learnt)))
     cohort.require_trainable()
+    if config.data.classes == "all":
+        cohort = replace(cohort, classes=tuple(sorted({*learnt, *_all_classes(classification, cohort.level)})))
     more = augmentation(classification, cohort.classes, **vars(config.augment))
+    _require_learnt(cohort.classes, {*learnt, *more["code"]})
     sides = {
         "train": pd.concat([_learnt(cohort), reviewed, more], ignore_index=True),
         "validation": cohort.side("validation"),
@@ -96,6 +100,25 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
         labels={side: labels for side, (labels, _) in found.items()},
         unseen={side: codes for side, (_, codes) in found.items()},
     )
+
+
+def _all_classes(classification: Classification, level: int | None) -> tuple[str, ...]:
+    codes = classification.codes(level) if level is not None else ()
+    if not codes:
+        raise ConfigError(
+            f"data.classes=all: {classification.name} has no codes at data.level={level}. Set a level of a classification, "
+            "or data.classes=seen."
+        )
+    return codes
+
+
+def _require_learnt(classes: Sequence[str], learnt: Collection[str]) -> None:
+    """Raise ConfigError if a class has neither training rows nor titles."""
+    if missing := [code for code in classes if code not in learnt]:
+        raise ConfigError(
+            f"data.classes=all: {some(missing)} have no training row and no title. Add augment=titles, or a "
+            "classification.path with titles for these codes."
+        )
 
 
 def _learnt(cohort: Cohort) -> pd.DataFrame:

@@ -46,7 +46,12 @@ def upload_results(
 def summary_of(report: Mapping[str, Any]) -> dict[str, Any]:
     """Return a W&B run's summary: test_*, val_* and weighted_* (by survey weight) metrics, counts and the engine."""
     found: dict[str, Any] = {name: report[name] for name in COUNTS if report.get(name) is not None}
-    for lead, name in (("test", "metrics"), ("val", "validation"), ("weighted", "metrics_survey_weighted")):
+    for lead, name in (
+        ("test", "metrics"),
+        ("val", "validation"),
+        ("weighted", "metrics_survey_weighted"),
+        ("without_training", "metrics_without_training"),
+    ):
         found |= {f"{lead}_{key}": value for key, value in report.get(name, {}).items()}
     return found | {key: report[key] for key in ("engine", "precision", "device")}
 

@@ -93,6 +93,39 @@ def test_the_groups_above_add_their_scores(run: Path, rows: pd.DataFrame, here: 
     assert np.ptp(extra[:, majors == majors[0]], axis=1).max() > 1e-2
 
 
+def test_all_groups_are_classes_and_those_without_rows_are_measured_apart(rows: pd.DataFrame, here: Path) -> None:
+    hidden = ["611", "892"]
+    table = rows[["id", *TEXT_COLUMNS, "code"]]
+    is_hidden = table["code"].isin(hidden)
+    table[~is_hidden].to_csv("train.csv", index=False)
+    titles = pd.DataFrame({"id": ["t1", "t2"], "task": ["작물 재배 종사자", "인쇄"], "code": hidden})
+    pd.concat([table[is_hidden], titles]).to_csv("test.csv", index=False)
+    words = (
+        "model=linear",
+        "data=table",
+        "data.path=train.csv",
+        "data.test_path=test.csv",
+        "data.cutoff=0",
+        "logger=[]",
+    )
+    assert command("train", *words, "data.classes=all", "run_dir=bare") == 2  # no titles
+    assert command("train", *words, "data.classes=all", "augment=titles", "run_dir=run") == 0
+    report, settings = load(Path("run/report.json")), load_settings(Path("run/model"))
+    validate(report, load(ROOT / "docs" / "schemas" / "report.schema.json"))
+    assert report["n_classes"] == len(settings.classes) == 156 and report["codes_without_training"] == hidden
+    assert report["n_test_without_training"] == report["n_test"] == is_hidden.sum() + 2
+    apart = report["metrics_without_training"]
+    assert apart["accuracy"] == pytest.approx(report["metrics"]["accuracy"])
+    assert (
+        apart["top_5_accuracy"] == pytest.approx(report["metrics"]["top_5_accuracy"]) and apart["top_5_accuracy"] > 0.2
+    )
+    assert dict(zip(settings.classes, settings.n_train, strict=True))["611"] == 0
+    assert command("train", *words, "run_dir=seen") == 0
+    seen = load(Path("seen/report.json"))
+    assert seen["metrics"]["accuracy"] == 0 and "metrics_without_training" not in seen
+    assert seen["codes_without_training"] == hidden
+
+
 def test_predict_evaluate_and_triage_use_it(run: Path, rows: pd.DataFrame, here: Path) -> None:
     test = rows[rows["side"] == "test"].reset_index(drop=True)
     test[["id", *TEXT_COLUMNS]].to_csv("in.csv", index=False)
