@@ -164,8 +164,9 @@ class RunsConfig:
         "Show only runs with these values of config keys, metrics, `state` or `name`; a list: any of them."
     )
     group: str | None = key(
-        "`seed`: one line for the runs that differ only in their seeds: mean, SD (n - 1), n.", choices=("seed",)
-    )
+        "`seed`: one line for the runs that differ only in their seeds: mean, SD (n - 1), n; `fold`: in `data.fold` or seeds.",
+        choices=("seed", "fold"),
+    )  # fmt: skip
     sort: str | None = key("Metric (the best first), key or heading that sorts the table, as `lr`; null: the folder.")
     columns: list[str] = key("Further config keys, metrics or headings to show.")
     out: str | None = key("CSV file to write, with all columns.", path=True)

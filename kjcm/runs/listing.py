@@ -108,17 +108,18 @@ def _has(entry: Entry, key: str, wanted: Any) -> bool:
     return any(value == other or str(value) == str(other) for value in found for other in one_of)
 
 
-def over_seeds(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFrame:
+def over_seeds(entries: Sequence[Entry], more: Sequence[str] = (), *, folds: bool = False) -> pd.DataFrame:
     """Return a table with one line per group of finished runs that differ only in seeds: n, each metric's mean and SD.
 
-    The sample SD (n - 1) is empty for one run. A run that exists twice, under two names, counts once.
+    With `folds` the runs of a group may also differ in their fold. The sample SD (n - 1) is empty for one run. A run that
+    exists twice, under two names, counts once.
     """
     finished = [entry for entry in entries if entry.state == "finished"]
     done = list({read_identity(entry.path) or entry.path: entry for entry in reversed(finished)}.values())[::-1]
     if copies := len(finished) - len(done):
         log.info("%s of a run under another name or in another place left out", counted(copies, "copy", "copies"))
     frame = frame_of(done, more).drop(columns=["state", "folder", "reason"])
-    group = pd.Series([same_but_seeds(entry.path, entry.config) for entry in done], dtype=str)
+    group = pd.Series([same_but_seeds(entry.path, entry.config, folds=folds) for entry in done], dtype=str)
     lines = []
     for _, rows in frame.groupby(group, sort=False):
         line: dict[str, Any] = {"name": rows["name"].iloc[0]}

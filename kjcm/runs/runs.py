@@ -34,7 +34,8 @@ def runs(cfg: DictConfig) -> None:
     sort = key_of(config.sort, found) if config.sort else None
     more = [key_of(name, found) for name in config.columns]
     further = [sort] if sort and any(sort in dict(leaves(entry.config)) for entry in found) else []
-    frame = (over_seeds if config.group else frame_of)(found, [*more, *further])
+    columns = [*more, *further]
+    frame = over_seeds(found, columns, folds=config.group == "fold") if config.group else frame_of(found, columns)
     frame = ordered(frame, sort)
     if frame.empty:
         raise KjcmError(f"runs={config.runs}: {len(found)} such runs, none of them finished, so no seeds to compare.")

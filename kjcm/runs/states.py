@@ -136,13 +136,16 @@ def leaves(node: Any, lead: str = "") -> Iterator[tuple[str, Any]]:
         yield lead, node
 
 
-def same_but_seeds(path: Path, config: Mapping[str, Any]) -> str:
-    """Return a text that is equal for runs that differ only in their seeds."""
+def same_but_seeds(path: Path, config: Mapping[str, Any], *, folds: bool = False) -> str:
+    """Return a text that is equal for runs that differ only in their seeds, or with `folds` also in their fold."""
     try:
         identity = run_identity(path)
     except KjcmError:
         return str(path)
-    return json.dumps(setting_of(config, identity["inputs"], identity["results_version"]), sort_keys=True)
+    setting = setting_of(config, identity["inputs"], identity["results_version"])
+    if folds:
+        setting.pop("data.fold", None)
+    return json.dumps(setting, sort_keys=True)
 
 
 def _is_left_out(key: str, value: object) -> bool:

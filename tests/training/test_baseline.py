@@ -206,3 +206,14 @@ def test_an_svm_that_does_not_converge_says_so(caplog: pytest.LogCaptureFixture)
     assert not caplog.records
     svm(texts, labels, ngrams=(1, 2), strength=1e7, seed=0)  # the same texts have both codes
     assert "did not converge in 1000 iterations; a smaller C (now 1e+07)" in caplog.text
+
+
+def test_runs_of_the_folds_are_one_line(here: Path) -> None:
+    folds = ("data.folds=3", "data.fold=0,1,2", "data.scale=0.01", "kind=majority")
+    assert command("baseline", "-m", *folds) == 0
+    assert command("runs", "group=fold", "out=folds.csv") == 0 and command("runs", "group=seed", "out=seeds.csv") == 0
+    found, apart = pd.read_csv("folds.csv"), pd.read_csv("seeds.csv")
+    assert found["n"].tolist() == [3] and apart["n"].tolist() == [1, 1, 1]
+    assert found["accuracy_mean"].item() == pytest.approx(apart["accuracy_mean"].mean())
+    tested = pd.concat(pd.read_parquet(path)["id"] for path in Path("runs").rglob("predictions.parquet"))
+    assert len(tested) == tested.nunique() > 1000
