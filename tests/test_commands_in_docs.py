@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import forking
-from tests.conftest import FEW_STEPS, ROOT, SMALL, command
+from tests.conftest import FEW_STEPS, LINEAR, ROOT, SMALL, command
 
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/*.md")])
 LITTLE = {
@@ -69,15 +69,17 @@ def test_every_command_of_a_page_works(
                 continue
             name = words[0]
             trains = name in ("train", "reproduce")
-            small = [word for word in SMALL if trains or word.startswith("data.scale")]
+            encodes = trains and not LINEAR.intersection(words)
+            small = [word for word in SMALL if encodes or word.startswith("data.scale")]
+            once = ["trainer.max_epochs=1"] if encodes else []
             if block[0].startswith(OWN):
                 code = command(*words, *(["sweep.dry_run=true"] if "-m" in words else ["--cfg", "job"]))
             elif trains and "-m" in words and part_of(words) != words:
                 code = command(*words, *small, "sweep.dry_run=true")
                 if "sweep.dry_run=true" not in words:
-                    code = code or command(*part_of(words), *small, "trainer.max_epochs=1")
+                    code = code or command(*part_of(words), *small, *once)
             elif trains:
-                code = command(*words, *small, *RESAMPLED[: name == "reproduce"], "trainer.max_epochs=1")
+                code = command(*words, *small, *RESAMPLED[: name == "reproduce"], *once)
             elif name == "tune":
                 code = command(*words, *little(words))
             elif name == "report":
