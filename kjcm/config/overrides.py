@@ -28,6 +28,7 @@ NO_SUCH_CHOICE = "{}: a group takes one of its choices (--help lists them). For 
 PART = re.compile(r"[^\s\[\]{}(),:]+(?: +[^\s\[\]{}(),:]+)*")  # what stands between a value's brackets and commas
 # nodes that take keys which no config file has: arguments of a target, of the Trainer, of an encoder's configuration
 OPEN = ("loss.", "optim.", "schedule.", "callbacks.", "metrics.", "trainer.flags.", "model.shape.")
+VIEW = re.compile(r"\+*model\.views\.([a-z_][\w-]*)=(\{.*\})", re.I | re.A)
 FILE_NAME = re.compile(r"[^'\"{}]+\.(csv|tsv|txt|xlsx|parquet|z?sav|dta|sqlite)", re.I)
 
 
@@ -144,11 +145,15 @@ def _readable(word: str, *, swept: bool) -> str:
 def opened(word: str, config: str) -> str:
     """Return an override with the ++ that Hydra wants before a key which an open node does not have yet.
 
+    A view becomes a mapping of one view, because OmegaConf merges a mapping into typed nodes but does not assign one.
+
     Raises:
         ConfigError: the key is one of an earlier version.
     """
     if (key := word_key(word)) in MOVED:
         raise ConfigError(no_such_key(key, ()))
+    if (view := VIEW.fullmatch(word)) and not is_sweep(word):
+        return f"++model.views={{{view[1]}: {view[2]}}}"
     is_nested_size = key.startswith("model.shape.") and key.count(".") > 2  # sizes are single values
     is_new = is_open(key) and not is_nested_size and key not in _present(config)
     return f"++{word}" if is_new and not word.startswith(("+", "~")) else word

@@ -169,7 +169,8 @@ def test_two_runs_are_equal_and_only_its_own_keys_count(run: Path, here: Path) -
     [
         ("~model.views.text ~model.views.position", "model.views"), ("model.views.text.ngrams=[4,1]", "model.views.text.ngrams"),
         ("model.views.text.of=bytes", "model.views.text.of"), ("+model.views.x.of=char", "model.views.x"),
-        ("model.C=0", "model.C"), ("model.balance=2", "model.balance"), ("model.lr=1", "model.lr"),
+        ("+model.views.x={of:char,field:task}", "model.views.x.ngrams"), ("model.C=0", "model.C"),
+        ("model.balance=2", "model.balance"), ("model.lr=1", "model.lr"),
     ],
 )  # fmt: skip
 def test_wrong_values_are_named(line: str, words: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
