@@ -109,12 +109,13 @@ def _temperature(
     scores, truth = [], []
     for fold in range(int(folds.max()) + 1):
         held = folds == fold
-        known = np.isin(labels, labels[~held])
+        asked = held & np.isin(labels, labels[~held])  # the model cannot score a class that it has not learnt
+        if not asked.any():
+            continue
         weights, bias = _levels(config, rows[~held], labels[~held], parents, fit)
-        asked = held & known
         scores.append(np.asarray(rows[asked] @ weights + bias))
         truth.append(labels[asked])
-    if not truth or not sum(map(len, truth)):
+    if not truth:
         return 1.0
     return float(fit_temperature(np.concatenate(scores), np.concatenate(truth)))
 
