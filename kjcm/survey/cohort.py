@@ -61,10 +61,14 @@ class Cohort:
     def require_trainable(self) -> None:
         """Raise KjcmError if there is nothing to train on: no rows, or only one class."""
         if not self.classes:
-            raise KjcmError(
-                f"No row is left to train on: data.cutoff={self.flow['cutoff']} removes every group "
-                f"({self.flow['converted']:,} rows). Lower data.cutoff."
+            why = (
+                f"the split puts all {self.flow['cohort']:,} rows on other sides. Check data.columns.cluster, "
+                "data.group_similar and the shares."
+                if self.flow["cohort"]
+                else f"data.cutoff={self.flow['cutoff']} removes every group ({self.flow['converted']:,} rows). Lower "
+                "data.cutoff."
             )
+            raise KjcmError(f"No row is left to train on: {why}")
         if len(self.classes) == 1:
             raise KjcmError(
                 f"Only one class ({self.classes[0]}) is left at data.level={self.level} and data.cutoff="

@@ -87,7 +87,7 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
     }
     if test:
         sides["test"] = cohort.side("test")
-        _require_test(sides["test"], config.data.train_share)
+        _require_test(sides["test"], config.data)
     sides = {side: frame for side, frame in sides.items() if len(frame)}
     found = {side: indices_of(frame["code"].tolist(), cohort.classes) for side, frame in sides.items()}
     return Rows(
@@ -136,11 +136,12 @@ def _reviewed(
     return reviewed_rows(data.reviewed, vars(data.columns), cohort, classification, data.wording)
 
 
-def _require_test(rows: pd.DataFrame, train_share: float) -> None:
+def _require_test(rows: pd.DataFrame, data: DataConfig) -> None:
     require_weights(rows)
     if not len(rows):
+        split = f"data.train_share={data.train_share}" if data.folds is None else f"data.fold={data.fold}"
         raise ConfigError(
-            f"data.train_share={train_share} leaves no test rows. Lower it, give data.test_path=FILE, or (train) set "
+            f"{split} leaves no test rows. Lower data.train_share or data.folds, give data.test_path=FILE, or (train) set "
             "evaluate=false."
         )
 

@@ -1,14 +1,17 @@
 """Similar texts are on one side of every split and fold."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from kjcm.errors import KjcmError
 from kjcm.ksco.classification import Classification
 from kjcm.survey.similar import components
 from kjcm.survey.split import first_half
+from tests.conftest import command
 from tests.survey.making import answers, from_frame
 
 TASKS = [
@@ -70,3 +73,12 @@ def test_clusters_stay_whole_among_similar_texts(ksco: Classification) -> None:
     cohort = from_frame(frame, ksco, group_similar=0.8, columns={"cluster": "psu"})
     assert cohort.rows.groupby("cluster")["side"].nunique().max() == 1
     assert cohort.rows.groupby("cluster")["similar"].nunique().max() == 1
+
+
+def test_rows_that_no_split_divides(ksco: Classification, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame, cluster = near_duplicates(psu=["one area"] * 120), {"cluster": "psu"}
+    with pytest.raises(KjcmError, match=r"120 rows.*data\.columns\.cluster"):
+        from_frame(frame, ksco, columns=cluster, folds=2, fold=1).require_trainable()
+    frame.to_csv("a.csv", index=False)
+    words = ("data=table", "data.path=a.csv", "data.columns.cluster=psu", "data.folds=2")
+    assert command("baseline", "kind=majority", *words) == 2 and "data.fold=0 " in capsys.readouterr().err
