@@ -15,7 +15,7 @@ from kjcm.config.commands import TrainConfig
 from kjcm.config.training import LinearConfig, ViewConfig
 from kjcm.linear.files import write_linear
 from kjcm.linear.model import Labels, LinearModel, fitted
-from kjcm.linear.views import installed
+from kjcm.linear.views import MORPHEMES, installed
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.model_card import write_card
 from kjcm.runs.model_folder import save_folder
@@ -61,8 +61,9 @@ def train_linear(cfg: DictConfig, config: TrainConfig, folder: RunFolder, sweep:
             settings = settings_of(config, rows)
             save_folder(folder.path / "model", settings, partial(write_linear, model))
             keep_held_rows(folder.path, config, rows, outcome, settings, stopped=False)
+            packages = (*PACKAGES, MORPHEMES) if any(view.of == "morpheme" for view in views.values()) else PACKAGES
             report = {
-                **report_record(config, folder, rows, outcome, "linear", PACKAGES),
+                **report_record(config, folder, rows, outcome, "linear", packages),
                 "unknown_share": None,
                 "precision": "32-true",
                 "engine": None,
