@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,18 @@ def test_the_run_folder_is_an_ordinary_one(run: Path, rows: pd.DataFrame) -> Non
     assert (kept.logits == logits).all()
     calibration = calibration_of(run / "model")
     assert calibration is not None and 0.2 < calibration["temperature"] < 5  # near 1: the folds have set the scale
+
+
+@pytest.mark.skipif(find_spec("kiwipiepy") is None, reason="kiwipiepy is not installed")
+def test_best_offline_reads_morphemes_and_codes_with_them(here: Path) -> None:
+    words = ("experiment=best_offline", "data.scale=0.01", "model.calibration_folds=0", "logger=[]")
+    assert command("train", *words, "run_dir=run") == 0
+    report = load(Path("run/report.json"))
+    validate(report, load(ROOT / "docs" / "schemas" / "report.schema.json"))
+    assert list(report["views"].values()) == ["char", "char", "morpheme", "morpheme"]
+    assert report["versions"]["kiwipiepy"] and report["n_augmented"] >= 142
+    assert command("evaluate", "run=run", "out=evaluated") == 0
+    assert load(Path("evaluated/metrics.json"))["metrics"] == report["metrics"]
 
 
 def test_its_scores_are_scikit_learns(here: Path, rows: pd.DataFrame) -> None:
