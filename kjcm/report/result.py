@@ -110,7 +110,7 @@ def _model(study: Study) -> str:
 def described(run: Run) -> str:
     """Return a description of a run's model from its config, for example '2 layers × 128, random start'."""
     parts = (
-        _model_parts(run.config["model"])
+        _model_parts(run.config["model"], run.report.get("views") or {})
         if "model" in run.config
         else [BASELINES.get(run.config["kind"], run.config["kind"])]
     )
@@ -126,10 +126,15 @@ def described(run: Run) -> str:
     return ", ".join(parts)
 
 
-def _model_parts(model: Mapping[str, Any]) -> list[str]:
-    """Return size and start of an encoder, whose own config has a pretrained one's size, or a linear model's views."""
+def _model_parts(model: Mapping[str, Any], views: Mapping[str, str]) -> list[str]:
+    """Return an encoder's size and start (the size of a pretrained one is in its weights), or a linear model's views.
+
+    Args:
+        model: the config's node.
+        views: view -> its parts in the trained model, which are words where kiwipiepy was missing.
+    """
     if model.get("kind") == "linear":
-        return [f"linear, {view['of']} n-grams of {view['field']}" for view in model["views"].values()]
+        return ["linear", *(f"{views[name]} n-grams of {view['field']}" for name, view in model["views"].items())]
     shape = model.get("shape") or {}
     size = [next((str(shape[name]) for name in names if name in shape), "") for names in (LAYERS, WIDTH)]
     name = str(model.get("pretrained") or "")

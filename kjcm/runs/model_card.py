@@ -52,7 +52,7 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
         "cohort": report["hashes"]["cohort"][:12],
         "split": report["hashes"]["split"][:12],
         "cutoff": data.cutoff,
-        "left": len(rows.cohort.left_groups),
+        "left": sum(code not in rows.cohort.classes for code in rows.cohort.left_groups),
         "model": model.name,
         "base": hub,
         "start": start,
@@ -64,9 +64,10 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
         "korean": data.source != "table",  # of any other table the language is not known
         "transformers": encoder is not None and encoder.pooling == "cls",  # its own head, which transformers can load
         "learnt": encoder is not None and config.tokenizer.kind == "trained",
-        "views": [f"{view.of} n-grams of {view.field}" for view in model.views.values()]
+        "views": [f"{report['views'][name]} n-grams of {view.field}" for name, view in model.views.items()]
         if isinstance(model, LinearConfig)
         else [],
+        "calibration_folds": isinstance(model, LinearConfig) and model.calibration_folds > 1,
     }
     template = (files("kjcm.runs") / TEMPLATE).read_text(encoding="utf-8")
     # the card is Markdown, not HTML: names and titles from a user's files are escaped as each is placed

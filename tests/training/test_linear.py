@@ -4,7 +4,8 @@ import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from sklearn.svm import LinearSVC
 
 from kjcm.errors import KjcmError
 from kjcm.files import digest
+from kjcm.report.result import described
+from kjcm.runs.contents import run_cohort, run_config
 from kjcm.runs.held_out import TEST, calibration_of
 from kjcm.runs.model_folder import load_linear, load_settings
 from kjcm.survey.texts import TEXT_COLUMNS
@@ -150,6 +153,21 @@ def test_predict_evaluate_and_triage_use_it(run: Path, rows: pd.DataFrame, here:
     assert command("evaluate", f"run={run}", "out=evaluated") == 0
     assert load(Path("evaluated/metrics.json"))["metrics"] == load(run / "report.json")["metrics"]
     assert command("triage", f"run={run}", "out=triage.csv") == 0 and len(pd.read_csv("triage.csv")) > 3
+
+
+def test_words_that_replace_morphemes_are_what_card_and_report_name(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kjcm.linear.views.find_spec", lambda name: None)
+    one = ("model.views.text={of:morpheme,ngrams:[1,1]}", "~model.views.position", "model.above=[]")
+    assert command("train", *TWIN[:2], *one, "data.classes=all", "augment=titles", "logger=[]", "run_dir=run") == 0
+    report, card = load(Path("run/report.json")), Path("run/model/README.md").read_text()
+    assert report["views"] == {"text": "word"} and "linear classifier of word n-grams of text;" in card
+    left = load(Path("run/cohort.json"))["left_groups"]
+    assert left and "cannot be" not in card  # data.classes=all: they are classes
+    assert "cross-validation" in card
+    run = SimpleNamespace(report=report, config=run_config(Path("run")), cohort=run_cohort(Path("run")))
+    assert described(cast(Any, run)).startswith("linear, word n-grams of text, 570 rows")
 
 
 @pytest.mark.parametrize("setting", ["precision=int8", "precision=bf16", "compile=true", "accelerator=gpu"])
