@@ -19,7 +19,6 @@ LITTLE = {
 }
 # a sweep as the page has it is only listed; this much of it is run
 SEARCH = ("data.batch_size=128", "optim.lr=0.001,0.002")
-SMALL_LINEAR = ("data.scale=0.01", "model.calibration_folds=0")
 RESAMPLED = ("replicates=20",)
 OWN = "# with your own files"  # the first line of a block whose files or devices the reader must have
 
@@ -75,8 +74,6 @@ def test_every_command_of_a_page_works(
             once = ["trainer.max_epochs=1"] if encodes else []
             if block[0].startswith(OWN):
                 code = command(*words, *(["sweep.dry_run=true"] if "-m" in words else ["--cfg", "job"]))
-            elif "model=linear" in words:
-                code = command(*words, *SMALL_LINEAR)
             elif trains and "-m" in words and part_of(words) != words:
                 code = command(*words, *small, "sweep.dry_run=true")
                 if "sweep.dry_run=true" not in words:

@@ -72,15 +72,15 @@ class LinearConfig(ModelConfig):
     )
     C: float = key("Inverse strength of the regularisation.", above=0, most=10**9)
     balance: float = key(
-        "Weight of a group's rows in the loss: (1 / rows of the group) to this power; 0: all rows alike, 1: all groups alike.",
+        "Exponent of 1 / rows of a group, the weight of these rows in the loss; 0: equal rows, 1: equal groups.",
         least=0, most=1,
     )  # fmt: skip
     above: list[float] = key(
-        "Weights of the scores of the groups above: of the level above the codes, of the next, ...; `[]`: none.",
+        "Weights of the scores one level above the codes, two levels above, and so on; `[]`: none.",
         least=0, most=1000,
     )  # fmt: skip
     calibration_folds: int = key(
-        "Folds of the training rows that set the temperature of the probabilities; 0: none.", least=0, most=100
+        "Folds of the training rows that set the temperature of the probabilities; 0 or 1: none.", least=0, most=100
     )
 
 
