@@ -75,7 +75,8 @@ COMMANDS = {
         cli.Command("benchmarks.train", "benchmarks.train:measure",
                     "time training next to Hugging Face's Trainer and a plain Lightning loop",
                     "python -m benchmarks.train out=out/bench/train", "python -m", (
-                        Unread(("name", "run_dir", "evaluate", "sweep", "logger", "schedule", "callbacks", "metrics")),
+                        Unread(("name", "run_dir", "evaluate", "svm_check", "sweep", "logger", "schedule", "callbacks",
+                                "metrics")),
                         Unread(("trainer.max_epochs", "trainer.save_every", "trainer.keep_checkpoints",
                                 "trainer.progress")),
                     )),

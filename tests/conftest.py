@@ -19,6 +19,7 @@ pytest_plugins = ("tests.report.fixtures",)  # of tests of the report and of the
 os.environ["OMP_NUM_THREADS"] = "1"
 # Read once, when the hub's library is imported, by whichever test is first; without it a hub out of reach is asked for long.
 os.environ["HF_HUB_OFFLINE"] = "1"
+forking.check_svm_on_request()
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

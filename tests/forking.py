@@ -182,9 +182,24 @@ def become(request: dict[str, Any], files: list[int]) -> None:
         exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
 
 
+def check_svm_on_request() -> None:
+    """Let a training be compared with an SVM only if its overrides set `svm_check`: a test rarely needs the time."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from kjcm.training import baseline
+
+    def due(config: Any, rows: Any, side: str) -> bool:
+        words = HydraConfig.get().overrides.task
+        return any(word.startswith("svm_check=") for word in words) and checked(config, rows, side)
+
+    checked = baseline.check_is_due
+    baseline.check_is_due = due
+
+
 if __name__ == "__main__":
     for module in HEAVY:
         importlib.import_module(module)
+    check_svm_on_request()
     gc.collect()
     gc.freeze()
     become(*next_request(socket.socket(fileno=int(sys.argv[1]))))

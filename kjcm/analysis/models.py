@@ -15,7 +15,8 @@ from kjcm.shell import command_line
 
 # Overrides that say which model a run is or where it is written, not how it is trained.
 OWN_WORDS = (
-    "experiment", "name", "seed", "runs", "run_dir", "overwrite", "cache", "logger", "evaluate", "kind", "ngrams", "C",
+    "experiment", "name", "seed", "runs", "run_dir", "overwrite", "cache", "logger", "evaluate", "svm_check", "kind",
+    "ngrams", "C",
 )  # fmt: skip
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # needs no quotes in Hydra
 FOR_BASELINES = ("data", "cutoff", "augment", "classification")

@@ -83,6 +83,10 @@ class TrainConfig(RunConfig):
     logger: dict[str, Any] = key("", identity="where")
     seeds: Seeds = MISSING
     evaluate: bool = key("`false`: leave the test rows alone; the report then has no test metrics.")
+    svm_check: int = key(
+        "Most training rows, with augmentation, for which an encoder is compared with a linear SVM; 0: never.",
+        least=0, most=10**9, identity="where",
+    )  # fmt: skip
     cache: str = key(
         "Folder of cohorts, tokenizers and tokens for the next runs of the same data ([the cache](data.md#the-cache)).",
         path=True, identity="where",
@@ -191,8 +195,8 @@ class ReproduceConfig(TrainConfig, Reporting):
 class TuneConfig(TrainConfig):
     """Search for hyperparameters with Optuna; each trial is an ordinary run, judged by validation rows ([tune.md](tune.md)).
 
-    It sets `name`, `run_dir`, `evaluate` and `overwrite` of each trial. Of `sweep` it reads only `sweep.retry`.
-    Install it with `pip install 'kjcm[tune]'`.
+    It sets `name`, `run_dir`, `evaluate`, `svm_check` and `overwrite` of each trial.
+    Of `sweep` it reads only `sweep.retry`. Install it with `pip install 'kjcm[tune]'`.
     """
 
     space: dict[str, Any] = key(

@@ -77,7 +77,7 @@ OF_ANY = (
     Unread(("engine.block", "engine.compile"), _is("engine.name", "packed", "reference"), " without engine=captured"),
     Unread(("tokenizer.vocab_size",), _is_not("tokenizer.kind", "trained", None), " without tokenizer=trained"),
     Unread(
-        (*OF_ENCODERS, "seeds.init", "seeds.dropout", "data.batch_size"),
+        (*OF_ENCODERS, "seeds.init", "seeds.dropout", "data.batch_size", "svm_check"),
         _is("model.kind", "linear"),
         " with model=linear",
     ),

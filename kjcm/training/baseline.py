@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from kjcm.config.commands import BaselineConfig
+from kjcm.config.commands import BaselineConfig, TrainConfig
+from kjcm.config.overrides import config_folder
 from kjcm.engine.device import device_name
 from kjcm.linear.model import converge
 from kjcm.metrics import SHOWN_CODES
-from kjcm.runs.results import Outcome
+from kjcm.runs.results import Outcome, prediction_frame
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.training.run import claimed_run, finish, report_record, run_to_make, write_predictions
 
@@ -63,9 +64,57 @@ def baseline(cfg: DictConfig) -> None:
 def _fitted(config: BaselineConfig, rows: Rows) -> Scorer:
     if config.kind == "majority":
         return majority(rows.learnt, rows.cohort.classes)
-    first, last = config.ngrams
+    return _svm_on(rows, config.ngrams, config.C, config.seeds.svm)
+
+
+def _svm_on(rows: Rows, ngrams: Sequence[int], strength: float, seed: int) -> Scorer:
+    first, last = ngrams
     texts = rows.sides["train"]["text"].tolist()
-    return svm(texts, rows.labels["train"], ngrams=(first, last), strength=config.C, seed=config.seeds.svm)
+    return svm(texts, rows.labels["train"], ngrams=(first, last), strength=strength, seed=seed)
+
+
+def svm_check(config: TrainConfig, rows: Rows, outcome: Outcome) -> dict[str, Any] | None:
+    """Compare an encoder with the default `kjcm baseline kind=svm` on the same rows; warn if the SVM is better.
+
+    Both code the validation rows, or the test rows of a run without validation rows. The SVM counts as better if its
+    accuracy is higher by more than the standard error of the difference, which is paired by row.
+
+    Returns:
+        The node `svm_check` of report.json; None where no check is due.
+    """
+    side = "validation" if outcome.validated else "test"
+    if not check_is_due(config, rows, side):
+        return None
+    frame, predictions = rows.sides[side], outcome.validated or outcome.predictions
+    default = OmegaConf.load(config_folder() / "baseline.yaml")
+    scorer = _svm_on(rows, default.ngrams, default.C, config.seed)
+    svm_right = order_of(scorer(frame))[:, 0] == rows.labels[side]
+    found = prediction_frame(frame, predictions, rows.cohort.classes)
+    right = found["code_1"].eq(found["code"]).to_numpy()
+    difference = svm_right.astype(float) - right
+    error = float(difference.std(ddof=1) / np.sqrt(len(frame)))
+    svm_accuracy, accuracy = float(svm_right.mean()), float(right.mean())
+    if difference.mean() > error:
+        log.warning(
+            "A linear SVM trained on the same rows has accuracy %.4f, this run %.4f (%s %s rows). Use model=linear or "
+            "experiment=best_offline (docs/linear.md), or try other values of optim.lr and trainer.max_epochs.",
+            svm_accuracy,
+            accuracy,
+            f"{len(frame):,}",
+            side,
+        )
+    return {
+        "side": side,
+        "n": len(frame),
+        "svm_accuracy": svm_accuracy,
+        "accuracy": accuracy,
+        "standard_error": error,
+    }
+
+
+def check_is_due(config: TrainConfig, rows: Rows, side: str) -> bool:
+    """Return whether a run has few enough training rows for `svm_check`, and at least two rows to compare on."""
+    return len(rows.sides["train"]) <= config.svm_check and len(rows.sides.get(side, ())) > 1
 
 
 def majority(codes: Sequence[str], classes: Sequence[str]) -> Scorer:

@@ -29,6 +29,7 @@ from kjcm.runs.results import Outcome
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.text.tokenizer import holds_kobert
 from kjcm.tracking.upload import upload_results
+from kjcm.training.baseline import svm_check
 from kjcm.training.checkpoints import tidy_up
 from kjcm.training.fit import Fitted, Prepared, fitted_and_measured
 from kjcm.training.linear import train_linear
@@ -100,9 +101,12 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
             write_card(folder.path, config, rows, report, __version__)
             if "wandb" in config.logger:
                 upload_results(loggers[list(config.logger).index("wandb")], asdict(config), folder.path, rows, report)
-        total = time.perf_counter() - begin
-        seconds = {"prepare": ready - begin, "fit": fitted.seconds, "capture": fitted.capture, "total": total}
-        finish(folder, report, seconds)
+        seconds = {"prepare": ready - begin, "fit": fitted.seconds, "capture": fitted.capture}
+        measured = time.perf_counter()
+        if checked := svm_check(config, rows, outcome):
+            report["svm_check"] = checked
+            seconds["svm_check"] = time.perf_counter() - measured
+        finish(folder, report, {**seconds, "total": time.perf_counter() - begin})
         tidy_up(folder.path, config)
 
 

@@ -20,7 +20,7 @@ from kjcm.training.parts import require_parts
 from kjcm.tune.space import Value, ends, override
 
 OWN = {"tune", "sweep"} | {field.name for field in fields(TuneConfig)} - {field.name for field in fields(TrainConfig)}
-CHOSEN = ("name", "run_dir", "evaluate", "overwrite")  # keys that the search sets for each trial
+CHOSEN = ("name", "run_dir", "evaluate", "svm_check", "overwrite")  # keys that the search sets for each trial
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def compose_trial(words: Sequence[str], study: str) -> TrialConfig:
     Raises:
         ConfigError: the overrides make no valid config.
     """
-    own = ["evaluate=false", f"name={quoted(study)}"]
+    own = ["evaluate=false", "svm_check=0", f"name={quoted(study)}"]
     try:
         whole = compose("train", [opened(one, "train") for one in (*words, *own)], return_hydra_config=True)
         cfg = without_hydra(whole)

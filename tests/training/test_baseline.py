@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, f1_score, top_k_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from tests.conftest import ROOT, command
+from tests.conftest import ROOT, SMALL, command
 
 TWIN = ("data.scale=0.02", "augment=titles", "data.validation=0.1")
 
@@ -217,3 +217,58 @@ def test_runs_of_the_folds_are_one_line(here: Path) -> None:
     assert found["accuracy_mean"].item() == pytest.approx(apart["accuracy_mean"].mean())
     tested = pd.concat(pd.read_parquet(path)["id"] for path in Path("runs").rglob("predictions.parquet"))
     assert len(tested) == tested.nunique() > 1000
+
+
+BAD = (*SMALL, *TWIN, "trainer.max_epochs=1", "optim.lr=1e-9", "logger=[]", "cache=cache")
+BETTER = "A linear SVM trained on the same rows"
+
+
+def checked(run: str, *words: str) -> tuple[Any, str]:
+    """Train an encoder; return its report, which must be valid, and its log."""
+    assert command("train", *words, f"run_dir={run}") == 0
+    report = load(Path(run, "report.json"))
+    validate(report, load(ROOT / "docs" / "schemas" / "report.schema.json"))
+    return report, Path(run, "train.log").read_text(encoding="utf-8")
+
+
+def test_an_encoder_that_the_svm_beats_is_warned_about(made: Path, here: Path) -> None:
+    report, log = checked("run", *BAD, "svm_check=5000")
+    svm, found = load(made / "svm" / "report.json"), report["svm_check"]
+    assert (found["side"], found["n"]) == ("validation", report["n_validation"])
+    assert found["svm_accuracy"] == pytest.approx(svm["validation"]["accuracy"], abs=1e-6)
+    assert found["accuracy"] == pytest.approx(report["validation"]["accuracy"], abs=1e-6)
+    assert found["svm_accuracy"] - found["accuracy"] > found["standard_error"] > 0
+    assert log.count(BETTER) == 1 and "model=linear" in log and f"{found['svm_accuracy']:.4f}" in log
+    assert 0 < report["seconds"]["svm_check"] < report["seconds"]["total"]
+
+    rows = report["n_train"] + report["n_augmented"]
+    rest = {name: value for name, value in report.items() if name not in ("seconds", "svm_check")}
+    for run, limit in (("never", 0), ("larger", rows - 1)):
+        other, log = checked(run, *BAD, f"svm_check={limit}")
+        assert "svm_check" not in other.pop("seconds") and BETTER not in log
+        assert other == rest
+        assert pd.read_parquet(f"{run}/predictions.parquet").equals(pd.read_parquet("run/predictions.parquet"))
+
+
+def test_the_svm_is_compared_on_test_rows_without_validation_rows(here: Path) -> None:
+    words = (*BAD, "data.validation=0")
+    report, _ = checked("run", *words, "svm_check=5000")
+    assert command("baseline", *TWIN, "data.validation=0", "run_dir=svm") == 0
+    predictions = [pd.read_parquet(f"{run}/predictions.parquet") for run in ("svm", "run")]
+    svm, own = (frame["code_1"].eq(frame["code"]).to_numpy(float) for frame in predictions)
+    assert report["svm_check"] == {
+        "side": "test", "n": report["n_test"], "svm_accuracy": svm.mean(), "accuracy": own.mean(),
+        "standard_error": pytest.approx((svm - own).std(ddof=1) / len(own) ** 0.5),
+    }  # fmt: skip
+    unmeasured, log = checked("unmeasured", *words, "svm_check=5000", "evaluate=false")
+    assert "svm_check" not in unmeasured and BETTER not in log
+
+
+def test_an_encoder_as_good_as_the_svm_is_not_warned_about(here: Path) -> None:
+    words = table(here)
+    report, log = checked(
+        "run", *SMALL[1:], *words, "tokenizer.vocab_size=100", "trainer.max_epochs=20", "optim.lr=0.003",
+        "data.batch_size=4", "svm_check=32", "logger=[]", "cache=cache",
+    )  # fmt: skip
+    found = report["svm_check"]
+    assert found["accuracy"] == found["svm_accuracy"] == 0.75 and BETTER not in log

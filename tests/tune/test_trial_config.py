@@ -34,7 +34,7 @@ def test_every_space_can_be_searched(space: str) -> None:
     distributions = distributions_of(config.space)
     base = base_overrides(config, words)
     first = require_searchable(base, distributions)
-    assert first.data.validation == 0.1 and first.evaluate is False
+    assert first.data.validation == 0.1 and first.evaluate is False and first.svm_check == 0
     made = set()
     for place in (0, -1):
         values = {key: ends(one)[place] for key, one in distributions.items()}
