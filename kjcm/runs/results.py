@@ -100,11 +100,11 @@ def outcome_record(
         record["groups_never_predicted"] = sum(
             row["n_predicted"] == 0 for row in record["per_class"] if row["code"] not in unseen
         )
-        predicted = prediction_frame(test, outcome.predictions, classes)
         if set(without) & set(classes):  # data.classes=all
+            predicted = prediction_frame(test, outcome.predictions, classes)
             record["metrics_without_training"] = _of_codes(predicted, record["codes_without_training"])
         if "weight" in test:
-            first = predicted["code_1"]
+            first = prediction_frame(test, outcome.predictions, classes)["code_1"]
             record["metrics_survey_weighted"] = survey_weighted(
                 test["code"].tolist(), first.tolist(), test["weight"].tolist()
             )
