@@ -58,7 +58,7 @@ def test_the_list_of_runs_shows_and_sorts_metrics_of_the_users_own(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("kjcm.runs.listing.same_but_seeds", lambda *_: "one setting")
+    monkeypatch.setattr("kjcm.runs.listing.same_but_seeds", lambda *_, **__: "one setting")
     frame = frame_of(ENTRIES)
     show(frame, "2 runs")
     said = capsys.readouterr().out
