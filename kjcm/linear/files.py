@@ -48,6 +48,8 @@ def read_linear(folder: Path, classes: int) -> LinearModel:
             check_values(ViewConfig, values, f"views.{name}.")
         except ConfigError as error:
             raise damaged(file, error) from None
+        if len(values["ngrams"]) != 2 or values["ngrams"][0] > values["ngrams"][1]:
+            raise damaged(file, f"view {name}: ngrams is {values['ngrams']}")
         if idf is None or idf.shape != (len(terms),) or len(set(terms)) != len(terms):
             raise damaged(file, f"view {name}: the terms do not fit linear.safetensors")
         views[name] = View(ViewConfig(**values), terms, idf)

@@ -209,7 +209,7 @@ def test_wrong_values_are_named(line: str, words: str, here: Path, capsys: pytes
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["terms", "weights", "nan", "view", "cut"])
+@pytest.mark.parametrize("damage", ["terms", "weights", "nan", "view", "ngrams", "cut"])
 def test_a_damaged_model_is_refused(run: Path, tmp_path: Path, damage: str) -> None:
     from safetensors.numpy import load_file, save_file
 
@@ -224,6 +224,8 @@ def test_a_damaged_model_is_refused(run: Path, tmp_path: Path, damage: str) -> N
         arrays["bias"][0] = np.nan
     elif damage == "view":
         record["views"]["text"]["of"] = "pickle"
+    elif damage == "ngrams":
+        record["views"]["text"]["ngrams"] = [1]
     (folder / "linear.json").write_text(json.dumps(record))
     save_file(arrays, folder / "linear.safetensors")
     if damage == "cut":
