@@ -31,7 +31,7 @@ UNREAD = [
     ("baseline", "kind=majority C=2"), ("baseline", "data.batch_size=3"), ("baseline", "kind=majority seeds.svm=3"),
     ("train", "data=table preset.scale=1"), ("train", "data=table data.test_path=t.csv data.train_share=0.5"),
     ("train", "data.train_wave=5 data.train_share=0.5"), ("train", "data.folds=5 data.train_share=0.5"),
-    ("train", "data.fold=1"), ("train", "data=table data.test_path=t.csv data.folds=5"),
+    ("train", "data.fold=1"), ("train", "data.inner_fold=1"), ("train", "data=table data.test_path=t.csv data.folds=5"),
     ("train", "engine=packed engine.block=3"),
     ("train", "model=distilkobert model.shape.n_layers=1"), ("train", "data.scale=1 preset.scale=1"),
     ("train", "tokenizer=kobert tokenizer.vocab_size=200"),
@@ -174,7 +174,7 @@ def test_a_key_that_a_command_does_not_read_is_refused(name: str, line: str) -> 
 def test_what_counts_is_not_refused(here: Path) -> None:
     for name, line in (
         ("train", "preset.scale=0.2"), ("train", "data=table data.path=a.csv data.train_share=0.5"), ("baseline", "C=2"),
-        ("train", "data.folds=5 data.fold=4"),
+        ("train", "data.folds=5 data.fold=4"), ("train", "data.inner_folds=5 data.inner_fold=4"),
         ("predict", "run=r input=i output=o columns.manages=boss triage.managers=column"), ("export", "run=r tolerance=1"),
         ("predict", "run=r input=i output=o.TSV formulas=all"), ("train", "cutoff=higher data.higher_cutoff=20"),
         ("reproduce", "data.higher_cutoff=20"), ("tune", "+space.cutoff=[10,higher] data.higher_cutoff=20"),

@@ -72,6 +72,7 @@ def test_a_training_with_a_wrong_value_ends_in_a_line(word: str, here: Path, cap
         ("triage run=r triage.back_off=[[],{}]", "triage.back_off="),
         ("baseline ngrams=[[1],2]", "ngrams="),
         ("train data.folds=5 data.fold=5", "data.fold=5"),
+        ("train data.inner_folds=2 data.inner_fold=2", "data.inner_fold=2"),
         ("train data.group_similar=1", "data.group_similar=1"),
         ("train data.manager_words=[[a]]", "data.manager_words="),
     ],

@@ -122,10 +122,11 @@ def _require_a_name(name: str | None) -> None:
 
 
 def _check_folds(cfg: DictConfig) -> None:
-    """Raise ConfigError if there is no fold of the number to test."""
-    folds, fold = (OmegaConf.select(cfg, f"data.{name}") for name in ("folds", "fold"))
-    if folds is not None and fold >= folds:
-        raise ConfigError(f"data.fold={fold}: the folds are 0 to {folds - 1} with data.folds={folds}.")
+    """Raise ConfigError if there is no fold of a chosen number."""
+    for key in ("data.fold", "data.inner_fold"):
+        folds, fold = OmegaConf.select(cfg, f"{key}s"), OmegaConf.select(cfg, key)
+        if folds is not None and fold >= folds:
+            raise ConfigError(f"{key}={fold}: the folds are 0 to {folds - 1} with {key}s={folds}.")
 
 
 def _check_training(cfg: DictConfig) -> None:

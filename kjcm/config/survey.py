@@ -74,6 +74,11 @@ class DataConfig:
     validation: float = key(
         "Share of the used training rows to hold out for early stopping, tuning and triage.", least=0, below=1
     )
+    inner_folds: int | None = key(
+        "Folds of the training rows; `data.inner_fold` has the validation rows, and those of `data.validation` are unused.",
+        least=2, most=1000, legacy=None,
+    )  # fmt: skip
+    inner_fold: int = key("Fold of `data.inner_folds` to validate, from 0.", least=0, most=999, legacy=0)
     batch_size: int = key("Rows of a training step, over all devices together.", least=1, most=10**6)
     drop_invalid: bool = key("`true`: leave out unusable rows and count them, instead of stopping.")
     wording: str = key(

@@ -74,6 +74,7 @@ OF_ANY = (
     ),
     Unread(("data.train_share",), _is_not("data.folds", None), " with data.folds"),
     Unread(("data.fold",), _is("data.folds", None), " without data.folds"),
+    Unread(("data.inner_fold",), _is("data.inner_folds", None), " without data.inner_folds"),
     Unread(("engine.block", "engine.compile"), _is("engine.name", "packed", "reference"), " without engine=captured"),
     Unread(("tokenizer.vocab_size",), _is_not("tokenizer.kind", "trained", None), " without tokenizer=trained"),
     Unread(
@@ -94,6 +95,7 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     "evaluate": (
         Unread(("data.level",), why=": the level is the run's"),
         Unread(("data.batch_size", "data.manager_words", "data.reviewed", "data.train_fraction", "data.validation")),
+        Unread(("data.inner_folds", "data.inner_fold")),
         Unread(tuple(f"trainer.{name}" for name in ("max_epochs", "num_workers", "save_every", "keep_checkpoints", "flags"))),
     ),
     "predict": (

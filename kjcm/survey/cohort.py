@@ -96,6 +96,8 @@ def build_cohort(
     group_similar: float | None = None,
     folds: int | None = None,
     fold: int = 0,
+    inner_folds: int | None = None,
+    inner_fold: int = 0,
 ) -> Cohort:
     """Convert, exclude, split and count the rows of `source`.
 
@@ -115,7 +117,8 @@ def build_cohort(
         rows = rows.assign(similar=rows["id"])
         if not rows["given"].all():
             rows.loc[~rows["given"], "similar"] = similar_groups(rows[~rows["given"]], group_similar)
-    drawn, use = draw_split(rows, split_seed, train_share, train_fraction, validation, folds, fold)
+    inner = (inner_folds, inner_fold)
+    drawn, use = draw_split(rows, split_seed, train_share, train_fraction, validation, folds, fold, *inner)
     sizes = rows["code"][~rows["given"]].value_counts()
     small = sizes[sizes <= cutoff].index
     below = rows["code"].isin(small) & ~rows["given"]

@@ -84,6 +84,8 @@ def cohort_of(data: DataConfig, classification: Classification, source: Source |
         group_similar=data.group_similar,
         folds=None if given_test else data.folds,
         fold=data.fold or 0,
+        inner_folds=data.inner_folds,
+        inner_fold=data.inner_fold or 0,
     )
 
 

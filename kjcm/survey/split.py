@@ -56,6 +56,8 @@ def draw_split(
     validation: float,
     folds: int | None = None,
     fold: int = 0,
+    inner_folds: int | None = None,
+    inner_fold: int = 0,
 ) -> tuple[pd.Series, pd.Series]:
     """Return each row's drawn side (train, test) and its use (train, validation, unused, test).
 
@@ -70,6 +72,9 @@ def draw_split(
         validation: share of the used training rows to hold out.
         folds: number of folds, instead of `train_share`.
         fold: the fold that is tested, from 0.
+        inner_folds: number of folds of the used training rows that `validation` leaves. The validation rows are then those
+            of one fold, and the rows that `validation` holds out are unused.
+        inner_fold: the fold of the validation rows, from 0.
     """
     units = units_of(rows)
     ranks = ranks_of(units, seed)
@@ -99,6 +104,11 @@ def draw_split(
         )
     keep = round_half_up((1 - validation) * int((large & used).sum()))
     held = used & (ranks >= boundary(ranks, large & used, keep)) if validation else np.zeros_like(used)
+    if inner_folds is not None:
+        used = used & ~held
+        size = int((large & used).sum())
+        ends = [boundary(ranks, large & used, round_half_up(size * n / inner_folds)) for n in range(1, inner_folds)]
+        held = used & (np.searchsorted(ends, ranks, side="right") == inner_fold)
     side = pd.Series(np.where(train, "train", "test"), index=rows.index)
     use = side.mask(pd.Series(train & ~used, index=rows.index), "unused")
     return side, use.mask(pd.Series(held, index=rows.index), "validation")

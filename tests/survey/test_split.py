@@ -105,6 +105,23 @@ def test_each_row_is_tested_in_one_fold(unit: str) -> None:
     assert (tested == 1).all()
 
 
+@pytest.mark.parametrize("unit", ["id", "cluster", "similar"])
+def test_each_training_row_is_in_one_inner_fold_and_no_row_held_out_by_the_split_is(unit: str) -> None:
+    rows = rows_of(SIZES)
+    rows = rows.assign(**{unit: rows["id"] if unit == "id" else [f"unit {n % 41}" for n in range(len(rows))]})
+    sides, outer = draw_split(rows, 3, 0.7, 0.8, 0.2)
+    for folds in (2, 4):
+        held = np.zeros(len(rows), int)
+        for fold in range(folds):
+            side, use = draw_split(rows, 3, 0.7, 0.8, 0.2, inner_folds=folds, inner_fold=fold)
+            assert (side == sides).all() and use.groupby(rows[unit]).nunique().max() == 1
+            assert (use[outer != "train"].isin(["unused", "test"])).all()
+            assert (use[outer == "train"].isin(["train", "validation"])).all()
+            assert 0.5 < (use == "validation").sum() * folds / (outer == "train").sum() < 1.5
+            held += (use == "validation").to_numpy()
+        assert (held == (outer == "train")).all()
+
+
 def test_clustered_rows_all_train_where_the_test_rows_are_given() -> None:
     rows = rows_of({"a": 30, "b": 5}).assign(cluster=[f"district {n}" for n in range(35)])
     for seed in range(20):  # in some orders a row of b, a small group, comes last
