@@ -8,7 +8,7 @@ from kjcm.cli import COMMANDS
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "kjcm"
-ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "linear", "engine", "runs", "analysis", "plot", "tracking",
+ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "linear", "runs", "analysis", "plot", "tracking",
          "training", "sweep", "report", "coding", "review", "tune")  # fmt: skip
 FLOOR = {
     "confusion",

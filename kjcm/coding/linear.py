@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kjcm.engine.device import has_bf16
 from kjcm.errors import ConfigError
-from kjcm.runs.model_folder import load_linear
+from kjcm.runs.model_folder import Settings, load_linear
 from kjcm.survey.texts import TEXT_COLUMNS
 from kjcm.triage.calibration import probabilities
 
@@ -28,7 +29,7 @@ class LinearCoder:
 
     def __init__(self, run: Path, temperature: float = 1.0) -> None:
         self.model, self.settings = load_linear(run / "model")
-        self.precision, self.temperature = PRECISION, temperature
+        self.precision, self.temperature = linear_precision(self.settings), temperature
 
     def ready(self, answers: Sequence[tuple[str, ...]]) -> NDArray[np.float32]:
         """Return the logits [texts, classes] of texts; each with its workplace, position and task."""
@@ -39,12 +40,17 @@ class LinearCoder:
         return probabilities(ready, self.temperature)
 
 
-def require_linear(accelerator: str, precision: str, *, compiled: bool) -> None:
-    """Raise ConfigError if a setting of coding is none of a linear model."""
+def linear_precision(settings: Settings) -> str:
+    """Return the precision in which a linear model codes: that of its encoder, if it has one."""
+    return "bf16" if settings.max_length and has_bf16(gpu=False) else PRECISION
+
+
+def require_linear(accelerator: str, precision: str, own: str, *, compiled: bool) -> None:
+    """Raise ConfigError if a setting of coding is none of a linear model that codes in the precision `own`."""
     wrong = {
         "accelerator=gpu": accelerator == "gpu",
-        f"precision={precision}": precision not in ("auto", PRECISION),
+        f"precision={precision}": precision not in ("auto", own),
         "compile=true": compiled,
     }
     if settings := [setting for setting, is_wrong in wrong.items() if is_wrong]:
-        raise ConfigError(f"{settings[0]}: the run is a linear model, which runs on the CPU in float32. Remove it.")
+        raise ConfigError(f"{settings[0]}: the run is a linear model, which runs on the CPU in {own}. Remove it.")

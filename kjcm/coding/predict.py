@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from kjcm import __version__
 from kjcm.coding.coder import Coder, ahead, resolve_precision
 from kjcm.coding.decisions import MOST_KNOWN, Coded, Decider, Known
-from kjcm.coding.linear import PRECISION, LinearCoder, require_linear
+from kjcm.coding.linear import LinearCoder, linear_precision, require_linear
 from kjcm.coding.parts import Parts, parts_of
 from kjcm.coding.progress import Progress
 from kjcm.coding.rows import Reading, manages_of, own_columns, require_readable
@@ -61,7 +61,7 @@ def predict(cfg: DictConfig) -> None:
     source = require_file(config.input, "input file")
     settings = load_settings(run / "model")
     if settings.kind == "linear":
-        require_linear(config.accelerator, config.precision, compiled=config.compile)
+        require_linear(config.accelerator, config.precision, linear_precision(settings), compiled=config.compile)
     columns = _columns(settings, config)
     what = _what(run, source, config, columns, settings)
     with parts_of(target, what, config.overwrite) as parts:
@@ -97,7 +97,7 @@ def _what(
         "input": digest(source),
         "model": digest(run / "model"),
         "columns": dict(columns),
-        "precision": PRECISION if linear else resolve_precision(config.precision, gpu),
+        "precision": linear_precision(settings) if linear else resolve_precision(config.precision, gpu),
         "accelerator": "gpu" if gpu else "cpu",
         **{key: value for key, value in asdict(config).items() if key in KEYS},
     }

@@ -151,7 +151,14 @@ def _check_lists(cfg: DictConfig) -> None:
     if targets is not None and not targets:
         raise ConfigError("targets=[]: give error rates, as [0.05,0.1].")
     views = OmegaConf.select(cfg, "model.views") or {}
-    for key in ("ngrams", *(f"model.views.{name}.ngrams" for name in views)):
+    embedded = [name for name, view in views.items() if view.of == "encoder"]
+    if with_ngrams := [name for name in embedded if views[name].ngrams]:
+        raise ConfigError(f"model.views.{with_ngrams[0]}.ngrams: an embedding has no n-grams. Set it to [].")
+    if embedded and OmegaConf.select(cfg, "model.pretrained") is None:
+        raise ConfigError(
+            f"model.views.{embedded[0]}.of=encoder: it needs model.pretrained=FOLDER, or the hub name of an encoder."
+        )
+    for key in ("ngrams", *(f"model.views.{name}.ngrams" for name in views if name not in embedded)):
         ngrams = OmegaConf.select(cfg, key)
         if ngrams is not None and not (len(ngrams) == 2 and ngrams[0] <= ngrams[1]):
             raise ConfigError(f"{key}={ngrams}: give the fewest and the most parts of an n-gram, as [1,4].")

@@ -21,6 +21,9 @@ OF_ENCODERS = (
 )  # fmt: skip
 
 
+OF_EMBEDDINGS = ("pretrained", "prefix", "max_length")  # keys of a linear model that only views of `encoder` read
+
+
 def _all(part: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name, key in _keys() if key.identity == part))
 

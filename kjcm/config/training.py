@@ -50,20 +50,26 @@ class EncoderConfig(ModelConfig):
 
 @dataclass
 class ViewConfig:
-    """A view of a row: the n-grams of one of its fields."""
+    """A view of a row: the n-grams or the embedding of one of its fields."""
 
     of: str = key(
-        "Parts of the n-grams: characters within words, words, or content morphemes (extra `morphemes`).",
-        choices=("char", "word", "morpheme"),
+        "Parts of the n-grams: characters within words, words, or content morphemes (extra `morphemes`); "
+        "`encoder`: the embedding by `model.pretrained`.",
+        choices=("char", "word", "morpheme", "encoder"),
     )
     field: str = key("Field: the whole text, or one answer.", choices=("text", "workplace", "position", "task"))
-    ngrams: list[int] = key("Fewest and most parts of an n-gram.", least=1, most=10)
+    ngrams: list[int] = key("Fewest and most parts of an n-gram; `[]` for an embedding.", least=1, most=10)
     weight: float = key("Weight of the view among all views.", above=0, most=1000)
+
+    @property
+    def title(self) -> str:
+        """Return what the view is, as 'char n-grams of text'."""
+        return f"{'encoder embeddings' if self.of == 'encoder' else f'{self.of} n-grams'} of {self.field}"
 
 
 @dataclass
 class LinearConfig(ModelConfig):
-    """A linear model of n-grams."""
+    """A linear model of n-grams, and of a frozen encoder's embeddings."""
 
     kind: str = key("Kind of model; the group sets it.", choices=("linear",))
     views: dict[str, ViewConfig] = key("Views: name -> `of`, `field`, `ngrams`, `weight`.")
@@ -82,6 +88,14 @@ class LinearConfig(ModelConfig):
     calibration_folds: int = key(
         "Folds of the training rows that set the temperature of the probabilities; 0 or 1: none.", least=0, most=100
     )
+    pretrained: str | None = key("Hub name or folder of the encoder for views of `encoder`.", identity="input")
+    prefix: str = key("Text before every input of the encoder.")
+    max_length: int = key("Most tokens of an input of the encoder.", least=4, most=8192)
+
+    @property
+    def embeds(self) -> bool:
+        """Return whether a view needs the encoder."""
+        return any(view.of == "encoder" for view in self.views.values())
 
 
 @dataclass

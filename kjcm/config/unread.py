@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.config.checks import require_known, require_resolvable
-from kjcm.config.identity import OF_ENCODERS
+from kjcm.config.identity import OF_EMBEDDINGS, OF_ENCODERS
 from kjcm.config.overrides import word_key
 from kjcm.errors import CUT, SHOWN, ConfigError, some
 
@@ -61,6 +61,11 @@ def _cutoff_is_given(cfg: DictConfig) -> bool:
     return "higher_cutoff" not in str(cfg.data._get_node("cutoff"))
 
 
+def _embeds_nothing(cfg: DictConfig) -> bool:
+    views = OmegaConf.select(cfg, "model.views") or {}
+    return OmegaConf.select(cfg, "model.kind") == "linear" and all(view.of != "encoder" for view in views.values())
+
+
 def _writes_no_text(cfg: DictConfig) -> bool:
     return Path(OmegaConf.select(cfg, "output") or ".csv").suffix.lower() not in (".csv", ".tsv")
 
@@ -82,6 +87,7 @@ OF_ANY = (
         _is("model.kind", "linear"),
         " with model=linear",
     ),
+    Unread(tuple(f"model.{name}" for name in OF_EMBEDDINGS), _embeds_nothing, " without a view of encoder"),
     Unread(("model.shape",), _is_not("model.pretrained", None), ": model.pretrained has a shape of its own"),
 )
 OF_THE_PAGE = ("who", "language", "host", "port", "token", "open_browser", "decisions")

@@ -1,4 +1,4 @@
-"""A linear model: weights for the n-grams of several views, trained level by level."""
+"""A linear model: weights for the columns of several views, trained level by level."""
 
 import logging
 import warnings
@@ -10,9 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kjcm.config.training import LinearConfig, ViewConfig
+from kjcm.linear.embedding import Embedder, EncoderView
 from kjcm.linear.views import View, of_field
 from kjcm.triage.calibration import fit_temperature
 
+AnyView = View | EncoderView
 Matrix = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
@@ -22,15 +24,15 @@ log = logging.getLogger("kjcm")
 
 
 class LinearModel:
-    """Scores of rows: a weight for each term of each view and each class.
+    """Scores of rows: a weight for each column of each view and each class.
 
     Args:
         views: name -> view.
-        weights: [terms of all views, classes], float32.
+        weights: [columns of all views, classes], float32.
         bias: [classes], float32.
     """
 
-    def __init__(self, views: Mapping[str, View], weights: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+    def __init__(self, views: Mapping[str, AnyView], weights: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
         self.views, self.weights, self.bias = views, weights, bias
 
     def logits(self, frame: pd.DataFrame) -> NDArray[np.float32]:
@@ -48,7 +50,7 @@ class LinearModel:
         return np.concatenate(found)
 
 
-def stacked(parts: Mapping[str, Any], views: Mapping[str, View]) -> Any:
+def stacked(parts: Mapping[str, Any], views: Mapping[str, AnyView]) -> Any:
     """Return the views' rows side by side, each times the square root of the view's share of all weights."""
     from scipy.sparse import hstack
 
@@ -64,6 +66,7 @@ def fitted(
     parents: Sequence[Labels],
     folds: Labels,
     seed: int,
+    embedder: Embedder | None = None,
 ) -> LinearModel:
     """Train a model.
 
@@ -76,15 +79,22 @@ def fitted(
             them.
         folds: [rows] the part of a cross-validation in which a row is scored; -1: in none.
         seed: of the solver's order of rows.
+        embedder: of views of an encoder.
     """
-    made = {name: View(view) for name, view in views.items()}
+    made = {name: _view_of(view, embedder) for name, view in views.items()}
     rows = stacked({name: view.fit(of_field(frame, view.config.field)) for name, view in made.items()}, made)
     fit = _solver(config, seed)
     weights, bias = _levels(config, rows, labels, parents, fit)
     scale = _temperature(config, rows, labels, parents, folds, fit)
-    # as a later process reads them: scikit-learn sums in another order after `fit`
-    read = {name: View(view.config, view.terms, view.idf) for name, view in made.items()}
+    read = {name: view.as_read() for name, view in made.items()}
     return LinearModel(read, (weights / scale).astype(np.float32), (bias / scale).astype(np.float32))
+
+
+def _view_of(config: ViewConfig, embedder: Embedder | None) -> AnyView:
+    if config.of != "encoder":
+        return View(config)
+    assert embedder is not None
+    return EncoderView(config, embedder)
 
 
 Solver = Callable[[Any, Labels, int], tuple[Matrix, Matrix]]  # rows, labels, number of labels -> weights, bias
@@ -93,7 +103,7 @@ Solver = Callable[[Any, Labels, int], tuple[Matrix, Matrix]]  # rows, labels, nu
 def _levels(
     config: LinearConfig, rows: Any, labels: Labels, parents: Sequence[Labels], fit: Solver
 ) -> tuple[Matrix, Matrix]:
-    """Return weights [terms, classes] and bias [classes]: those of the class plus those of the groups above it."""
+    """Return weights [columns, classes] and bias [classes]: those of the class plus those of the groups above it."""
     weights, bias = np.zeros((rows.shape[1], len(parents[0]))), np.zeros(len(parents[0]))
     for groups, share in zip(parents, (1.0, *config.above), strict=True):
         own, constant = fit(rows, groups[labels], int(groups.max()) + 1)

@@ -1,4 +1,4 @@
-"""Views of a row's answers: n-grams of one field, weighted by TF-IDF."""
+"""Views of a row's answers: n-grams of one field, weighted by TF-IDF; `EncoderView` has the same methods."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -81,6 +81,19 @@ class View:
     def idf(self) -> NDArray[np.float64]:
         """Return the inverse document frequencies, [terms]."""
         return np.asarray(self._vectorizer.idf_, np.float64)
+
+    @property
+    def size(self) -> int:
+        """Return the number of columns."""
+        return len(self.idf)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what `fit` has learnt besides the terms."""
+        return {"idf": self.idf}
+
+    def as_read(self) -> "View":
+        """Return the view as a later process reads it: scikit-learn sums in another order after `fit`."""
+        return View(self.config, self.terms, self.idf)
 
     def _prepared(self, texts: Sequence[str]) -> Sequence[str]:
         return morphemes(texts) if self.config.of == "morpheme" else texts

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from kjcm.config.identity import LEGACY, OF_ENCODERS, WHERE_AND_HOW
+from kjcm.config.identity import LEGACY, OF_EMBEDDINGS, OF_ENCODERS, WHERE_AND_HOW
 from kjcm.errors import KjcmError
 from kjcm.files import write_json, write_text
 from kjcm.records import read_json
@@ -52,6 +52,9 @@ def identity_of(config: Mapping[str, Any]) -> Identity:
     left: dict[str, Any] = json.loads(json.dumps(config))
     if _value(left, "model.kind") == "linear":
         left = {name: node for name, node in left.items() if name not in OF_ENCODERS}
+        if all(view["of"] != "encoder" for view in left["model"]["views"].values()):
+            inputs.pop("model.pretrained", None)
+            left["model"] = {name: value for name, value in left["model"].items() if name not in OF_EMBEDDINGS}
     neutral = [key for key, value in LEGACY.items() if _value(left, key) == value]
     for key in (*WHERE_AND_HOW, *inputs, *neutral):
         node, _, name = key.partition(".")

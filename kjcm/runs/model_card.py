@@ -1,6 +1,7 @@
 """The model card: README.md of a model folder, in Hugging Face's form, from the run's own records."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
     """
     data, model, optim = config.data, config.model, config.optim
     encoder = model if isinstance(model, EncoderConfig) else None
-    hub, start = origin_of(encoder.pretrained if encoder else None)
+    embeds = isinstance(model, LinearConfig) and model.embeds
+    hub, start = origin_of(model.pretrained if isinstance(model, EncoderConfig | LinearConfig) else None)
     values = {
         **report,
         "name": config.name,
@@ -56,6 +58,7 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
         "model": model.name,
         "base": hub,
         "start": start,
+        "embeds": embeds,
         "optim": optim["_target_"].rpartition(".")[2] + (f" at {optim['lr']:g}" if "lr" in optim else ""),
         "batch": data.batch_size,
         "summary": shown(report["metrics"]),
@@ -64,7 +67,7 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
         "korean": data.source != "table",  # of any other table the language is not known
         "transformers": encoder is not None and encoder.pooling == "cls",  # its own head, which transformers can load
         "learnt": encoder is not None and config.tokenizer.kind == "trained",
-        "views": [f"{report['views'][name]} n-grams of {view.field}" for name, view in model.views.items()]
+        "views": [replace(view, of=report["views"][name]).title for name, view in model.views.items()]
         if isinstance(model, LinearConfig)
         else [],
         "calibration_folds": isinstance(model, LinearConfig) and model.calibration_folds > 1,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kjcm.errors import KjcmError, some
 from kjcm.files import digest, existing, write_json
+from kjcm.linear import ENCODER
 from kjcm.records import Count, damaged, read_json, require_regular
 from kjcm.survey.cohort import hash_of
 
@@ -40,9 +41,9 @@ class Settings:
         titles: code -> title.
         classification: the classification's name.
         level: digits of the codes, None as they stand.
-        pooling: 'cls' or 'mean'; '' for a linear model, which has no tokens.
-        prefix: text before every input.
-        max_length: most tokens of an input; 0 for a linear model.
+        pooling: 'cls' or 'mean'; '' for a linear model, which has no head on tokens.
+        prefix: text before every input of an encoder.
+        max_length: most tokens of an encoder's input; 0 for a linear model without views of an encoder.
         columns: role -> column name in the training files.
         synthetic: it was trained on the synthetic twin.
         ancestors: [classes], the codes above each, the top first; their titles are in `titles` too.
@@ -76,15 +77,13 @@ def save_model(
 ) -> None:
     """Write the folder of an encoder, whole or not at all."""
     from kjcm.model.encoder import save_encoder
+    from kjcm.text.tokenizer import save_tokenizer
 
     def write(part: Path) -> None:
         model.config.id2label = dict(enumerate(settings.classes))
         model.config.label2id = {code: index for index, code in enumerate(settings.classes)}
         save_encoder(model, part)
-        tokenizer.backend_tokenizer.no_truncation()  # else as this process last tokenised, or not where a cache served
-        tokenizer.backend_tokenizer.no_padding()
-        tokenizer.model_max_length = settings.max_length  # where transformers' truncation=True cuts a text
-        tokenizer.save_pretrained(part)
+        save_tokenizer(tokenizer, part, settings.max_length)
 
     save_folder(folder, settings, write)
 
@@ -101,13 +100,21 @@ def save_folder(folder: Path, settings: Settings, write: Callable[[Path], None])
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     write(part)
-    files = {name: digest(part / name) for name in FILES[settings.kind]}
+    files = {name: digest(part / name) for name in _files(settings)}
     write_json(part / "kjcm.json", asdict(replace(settings, files=files)))
     mode = (part / "kjcm.json").stat().st_mode
-    for file in part.iterdir():
-        file.chmod(mode)  # safetensors makes files of mode 600 whatever the umask
+    for file in part.rglob("*"):
+        if file.is_file():
+            file.chmod(mode)  # safetensors makes files of mode 600 whatever the umask
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
+
+
+def _files(settings: Settings) -> tuple[str, ...]:
+    """Return the names of a model's files; a linear model with views of an encoder has that encoder's files too."""
+    embeds = settings.kind == "linear" and settings.max_length > 0
+    more = (f"{ENCODER}/{name}" for name in FILES["encoder"]) if embeds else ()
+    return (*FILES.get(settings.kind, ()), *more)
 
 
 def load_settings(folder: Path) -> Settings:
@@ -136,10 +143,10 @@ def _require_consistent(file: Path, settings: Settings) -> None:
     fine = {
         "kind": settings.kind in FILES,
         "pooling": settings.pooling in (("cls", "mean") if settings.kind == "encoder" else ("",)),
-        "max_length": (settings.max_length > 0) == (settings.kind == "encoder"),
+        "max_length": settings.max_length > 0 or settings.kind == "linear",
         "ancestors": len(settings.ancestors) == len(settings.classes),
         "n_train": len(settings.n_train) == len(settings.classes),
-        "files": sorted(settings.files) == sorted(FILES.get(settings.kind, ())),
+        "files": sorted(settings.files) == sorted(_files(settings)),
         "wording": settings.wording in (None, "korean", "plain"),
     }
     if wrong := [name for name, is_fine in fine.items() if not is_fine]:
@@ -166,11 +173,14 @@ def load_linear(folder: Path) -> "tuple[LinearModel, Settings]":
     Raises:
         KjcmError: something is missing or damaged.
     """
+    from kjcm.linear.embedding import saved_embedder
     from kjcm.linear.files import read_linear
 
     settings = load_settings(folder)
     _require_intact(folder, settings)
-    return read_linear(folder, len(settings.classes)), settings
+    encoder = tuple(sorted(value for name, value in settings.files.items() if name.startswith(f"{ENCODER}/")))
+    embedder = saved_embedder(folder / ENCODER, encoder, settings.prefix, settings.max_length) if encoder else None
+    return read_linear(folder, len(settings.classes), embedder), settings
 
 
 def _require_intact(folder: Path, settings: Settings) -> None:

@@ -81,8 +81,23 @@ def _trained(texts: Sequence[str], vocab_size: int, cache: Path | None) -> Unigr
     )
 
 
-def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerFast":
+def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", folder: Path, max_length: int) -> None:
+    """Write a tokenizer; transformers' `truncation=True` cuts a text to `max_length`."""
+    tokenizer.backend_tokenizer.no_truncation()  # else as this process last tokenised, or not where a cache served
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.model_max_length = max_length
+    tokenizer.save_pretrained(folder)
+
+
+OWN = "Give tokenizer.path=FOLDER with tokenizer.json, or use tokenizer=trained with a model of model.pretrained=null."
+
+
+def load_tokenizer(path: str | Path, remedy: str = OWN) -> "PreTrainedTokenizerFast":
     """Load a fast tokenizer from a folder or the hub; no code of the folder is run.
+
+    Args:
+        path: folder or hub name.
+        remedy: what to do if there is none.
 
     Raises:
         KjcmError: there is none, or it is not a fast one.
@@ -103,12 +118,9 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerFast":
         # transformers raises OSError, ValueError, KeyError, ... for what is missing or broken, tokenizers its panics
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise KjcmError(
-            f"{path}: no tokenizer could be loaded from there ({first_line(error)}). Give tokenizer.path=FOLDER with "
-            "tokenizer.json, or use tokenizer=trained with a model of model.pretrained=null."
-        ) from None
+        raise KjcmError(f"{path}: no tokenizer could be loaded from there ({first_line(error)}). {remedy}") from None
     if not isinstance(tokenizer, PreTrainedTokenizerFast) or tokenizer.pad_token_id is None:
-        raise KjcmError(f"{path}: its tokenizer is not a fast one with a padding token. Use another tokenizer.path.")
+        raise KjcmError(f"{path}: its tokenizer is not a fast one with a padding token. {remedy}")
     tokenizer.split_special_tokens = True  # a literal special token in an answer is text
     return tokenizer
 

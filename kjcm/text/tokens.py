@@ -59,7 +59,7 @@ def tokenize(
     cache: Path | None = None,
 ) -> Tokens:
     """Return the tokens of `prefix` + text, cut to `max_length`; from `cache` where the same were made before."""
-    file = cache / f"tokens-{_key(tokenizer, texts, prefix, max_length)}.npz" if cache else None
+    file = cache / f"tokens-{key_of(pipeline_of(tokenizer, prefix, max_length), texts)}.npz" if cache else None
     return cached(
         file,
         lambda: _encoded(tokenizer, texts, prefix, max_length),
@@ -68,12 +68,13 @@ def tokenize(
     )
 
 
-def _key(tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str], prefix: str, max_length: int) -> str:
+def pipeline_of(tokenizer: "PreTrainedTokenizerFast", prefix: str, max_length: int) -> list[object]:
+    """Return everything that a text's tokens depend on besides the text."""
     import tokenizers
 
     pipeline = {**json.loads(tokenizer.backend_tokenizer.to_str()), "truncation": None, "padding": None}
     beside = [tokenizer.truncation_side, tokenizer.split_special_tokens]  # what the pipeline does not say
-    return key_of([tokenizers.__version__, pipeline, beside, prefix, max_length], texts)
+    return [tokenizers.__version__, pipeline, beside, prefix, max_length]
 
 
 def _encoded(tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str], prefix: str, max_length: int) -> Tokens:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from kjcm import __version__
 from kjcm.config.commands import TrainConfig
 from kjcm.config.training import LinearConfig, ViewConfig
+from kjcm.linear.embedding import Embedder, pretrained_embedder
 from kjcm.linear.files import write_linear
 from kjcm.linear.model import Labels, LinearModel, fitted
 from kjcm.linear.views import MORPHEMES, installed
@@ -28,6 +29,7 @@ from kjcm.training.run import claimed_run, finish, keep_held_rows, report_record
 from kjcm.triage.calibration import probabilities
 
 PACKAGES = ("torch", "torchmetrics", "scikit-learn", "hydra-core")
+OF_VIEWS = {"morpheme": (MORPHEMES,), "encoder": ("transformers", "tokenizers")}  # further packages by kind of view
 
 log = logging.getLogger("kjcm")
 
@@ -44,16 +46,13 @@ def train_linear(cfg: DictConfig, config: TrainConfig, folder: RunFolder, sweep:
     begin = time.perf_counter()
     require_loggers(config.logger)
     views = installed(config.model.views)
+    embedder = pretrained_embedder(config.model, config.cache) if config.model.embeds else None
     rows = rows_of(config, test=config.evaluate, cache=config.cache)
     ready = time.perf_counter()
     with claimed_run(folder, cfg, config, rows):
-        log.info(
-            "model %s: %s",
-            config.model.name,
-            ", ".join(f"{view.of} n-grams of {view.field}" for view in views.values()),
-        )
+        log.info("model %s: %s", config.model.name, ", ".join(view.title for view in views.values()))
         with make_loggers(asdict(config), folder, rows.cohort, sweep=sweep) as loggers:
-            model = _fitted(config, config.model, views, rows)
+            model = _fitted(config, config.model, views, rows, embedder)
             done = time.perf_counter()
             outcome = outcome_of(model.logits, rows.sides, rows.labels, rows.unseen, probabilities)
             write_predictions(folder.path, rows, outcome)
@@ -61,11 +60,12 @@ def train_linear(cfg: DictConfig, config: TrainConfig, folder: RunFolder, sweep:
             settings = settings_of(config, rows)
             save_folder(folder.path / "model", settings, partial(write_linear, model))
             keep_held_rows(folder.path, config, rows, outcome, settings, stopped=False)
-            packages = (*PACKAGES, MORPHEMES) if any(view.of == "morpheme" for view in views.values()) else PACKAGES
+            used = {view.of for view in views.values()}
+            packages = [*PACKAGES, *(package for of, extra in OF_VIEWS.items() if of in used for package in extra)]
             report = {
                 **report_record(config, folder, rows, outcome, "linear", packages),
                 "unknown_share": None,
-                "precision": "32-true",
+                "precision": embedder.precision if embedder else "32-true",
                 "engine": None,
                 "epochs": None,
                 "parameters": model.weights.size + model.bias.size,
@@ -79,11 +79,13 @@ def train_linear(cfg: DictConfig, config: TrainConfig, folder: RunFolder, sweep:
         finish(folder, report, seconds)
 
 
-def _fitted(config: TrainConfig, model: LinearConfig, views: Mapping[str, ViewConfig], rows: Rows) -> LinearModel:
+def _fitted(
+    config: TrainConfig, model: LinearConfig, views: Mapping[str, ViewConfig], rows: Rows, embedder: Embedder | None
+) -> LinearModel:
     frame, seed = rows.sides["train"], config.seeds.batches
     parents = [np.arange(len(rows.cohort.classes)), *map(partial(_groups_above, rows), range(1, len(model.above) + 1))]
     folds = _folds(frame, model.calibration_folds, config.data.split_seed)
-    return fitted(model, views, frame, rows.labels["train"], parents, folds, seed)
+    return fitted(model, views, frame, rows.labels["train"], parents, folds, seed, embedder)
 
 
 def _groups_above(rows: Rows, levels: int) -> Labels:

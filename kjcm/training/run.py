@@ -4,7 +4,7 @@ import itertools
 import logging
 import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm import __version__
 from kjcm.config.commands import RunConfig, TrainConfig
 from kjcm.config.composition import typed
-from kjcm.config.training import EncoderConfig
+from kjcm.config.training import EncoderConfig, LinearConfig
 from kjcm.engine.device import global_rank
 from kjcm.errors import KjcmError, some
 from kjcm.files import write_json, write_parquet, write_text
@@ -147,6 +147,8 @@ def settings_of(config: TrainConfig, rows: Rows) -> Settings:
     ancestors = rows.ancestors
     n_train = Counter(rows.learnt)
     tokens: dict[str, Any] = {"pooling": "", "prefix": "", "max_length": 0, "kind": "linear"}
+    if isinstance(model, LinearConfig) and model.embeds:
+        tokens |= {"prefix": model.prefix, "max_length": model.max_length}
     if isinstance(model, EncoderConfig):
         tokens = {"pooling": model.pooling, "prefix": model.prefix, "max_length": model.max_length}
     return Settings(
@@ -189,7 +191,7 @@ def keep_held_rows(
 
 
 def report_record(
-    config: RunConfig, folder: RunFolder, rows: Rows, outcome: Outcome, kind: str, packages: tuple[str, ...]
+    config: RunConfig, folder: RunFolder, rows: Rows, outcome: Outcome, kind: str, packages: Sequence[str]
 ) -> dict[str, Any]:
     """Return the part of report.json that all kinds of run share; `packages` are recorded with their versions."""
     cohort = rows.cohort
