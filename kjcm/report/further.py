@@ -10,7 +10,7 @@ from kjcm.analysis.content import NOT_RUN, Column, Estimate, Table, Value, metri
 from kjcm.analysis.experiments import Experiment
 from kjcm.analysis.formats import show
 from kjcm.analysis.scores import Answers, at_level, metrics, predicted_right
-from kjcm.analysis.statistics import BOOTSTRAP, compare, holm
+from kjcm.analysis.statistics import BOOTSTRAP, Comparison, Flags, compare, holm
 from kjcm.analysis.study import Study, mean_of, not_run
 from kjcm.errors import counted
 from kjcm.report.tables import (
@@ -37,12 +37,7 @@ def comparisons(study: Study, this: Experiment) -> Sequence[Content]:
         Column("High", "percent"), Column("Test"), Column("p", "p"), Column("p, Holm", "p"),
     )  # fmt: skip
     pairs = list(combinations([key for key in this.runs if key in study.runs], 2))
-    found = []
-    for one, other in pairs:
-        rows = common_rows(study, (one, other))
-        sides = [[predicted_right(answers.on(rows)) for answers in study.answers(key)] for key in (one, other)]
-        clusters = study.answers(one)[0].on(rows).clusters
-        found.append((compare(sides[0], sides[1], clusters, study.replicates, study.bootstrap_seed), sides))
+    found = [paired(study, one, other) for one, other in pairs]
     tested = [number for number, (result, _) in enumerate(found) if result.p is not None]
     corrected = dict(zip(tested, holm([found[number][0].p or 0.0 for number in tested]), strict=True))
     table_rows = [
@@ -65,6 +60,14 @@ def comparisons(study: Study, this: Experiment) -> Sequence[Content]:
             "Raise replicates=NUMBER for smaller ones."
         )
     return [Table(this.key, this.heading, columns, tuple(table_rows), tuple(notes), study.missing(this.runs))]
+
+
+def paired(study: Study, one: str, other: str) -> tuple[Comparison, list[list[Flags]]]:
+    """Return the paired test of two models, and for each model and seed whether it is right on each of the rows."""
+    rows = common_rows(study, (one, other))
+    sides = [[predicted_right(answers.on(rows)) for answers in study.answers(key)] for key in (one, other)]
+    clusters = study.answers(one)[0].on(rows).clusters
+    return compare(sides[0], sides[1], clusters, study.replicates, study.bootstrap_seed), sides
 
 
 def digits(study: Study, this: Experiment) -> Sequence[Content]:

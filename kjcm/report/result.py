@@ -13,6 +13,7 @@ from kjcm.analysis.study import MAIN, Study
 from kjcm.config.training import ViewConfig
 from kjcm.errors import counted
 from kjcm.plot.curves import draw_intervals
+from kjcm.report.further import paired
 from kjcm.report.page import Header
 from kjcm.report.paper import Printed
 from kjcm.report.tables import UNCERTAINTY, Content
@@ -21,6 +22,7 @@ HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # a model name on the Hugging Face hu
 PAPERS = "monologg/distilkobert"  # the paper's encoder
 PAPERS_MODEL = "pretrained DistilKoBERT of 3 layers × 768"
 BASELINES = {"majority": "the most frequent groups for every row", "svm": "character TF-IDF and a linear SVM"}
+SIGNIFICANT = 0.05
 LAYERS, WIDTH = ("n_layers", "num_hidden_layers"), ("dim", "hidden_size")  # config keys of different encoders
 
 
@@ -70,16 +72,19 @@ def _main(study: Study) -> str:
 
 
 def _lead(study: Study, paper: Mapping[str, Printed]) -> list[str]:
-    """Return the result in sentences: for the model, the best baseline and the paper."""
+    """Return the result in sentences: for the model, the best model, the best baseline and the paper."""
     lead = []
     main, baselines = _main(study), [key for key in study.metrics if study.models[key].command == "baseline"]
+    best = _most_accurate(study, [key for key in study.metrics if key not in baselines and _is_like(study, key, main)])
     if main in study.metrics:
         rows = show(len(study.answers(main)[0]), "count")
         kind = "invented test rows" if study.synthetic else "test rows"
         lead.append(f"{study.label(main)} codes {_accuracy(study, main)} of the {rows} {kind} correctly.")
-    if others := [key for key in baselines if key != main]:
-        best = max(others, key=lambda key: study.metrics[key]["accuracy"].mean)
-        lead.append(f"The best baseline, {study.label(best)}, codes {_accuracy(study, best)} correctly.")
+    if best not in (None, main):
+        lead.append(f"The most accurate model, {study.label(best)}, codes {_accuracy(study, best)} correctly.")
+    if baseline := _most_accurate(study, [key for key in baselines if key != main]):
+        lead.append(f"The best baseline, {study.label(baseline)}, codes {_accuracy(study, baseline)} correctly.")
+        lead += [_against(study, best, baseline)] if best else []
     printed = show(paper["table_3.accuracy"].value, "percent")
     lead.append(
         f"The paper reports {printed} for its K-JCM."
@@ -88,6 +93,35 @@ def _lead(study: Study, paper: Mapping[str, Printed]) -> list[str]:
         "compare it with the figures on this page."
     )
     return lead
+
+
+def _most_accurate(study: Study, keys: Sequence[str]) -> str | None:
+    """Return the most accurate of some models; None if there is none."""
+    return max(keys, key=lambda key: study.metrics[key]["accuracy"].mean, default=None)
+
+
+def _is_like(study: Study, key: str, main: str) -> bool:
+    """Return whether a model codes the test rows of the page's model, with as many digits."""
+    own, other = study.runs[key][0], study.runs[main][0]
+    return own.hashes["split"] == other.hashes["split"] and all(
+        own.report[name] == other.report[name] for name in ("n_test", "level")
+    )
+
+
+def _against(study: Study, best: str, baseline: str) -> str:
+    """Return the paired test of the most accurate model and the best baseline in words."""
+    found, _ = paired(study, best, baseline)
+    gap = f"{show(abs(found.difference), 'percent').removesuffix(' %')} points"
+    p = show(found.p, "p")
+    test = f" (p {p if p.startswith('<') else f'= {p}'}, {found.test})" if p else ""
+    if found.p is None or found.p >= SIGNIFICANT:
+        return f"{study.label(best)} and {study.label(baseline)} differ by {gap}, which may be chance{test}."
+    way = "more" if found.difference > 0 else "less"
+    said = f"{study.label(best)} is {gap} {way} accurate than {study.label(baseline)}{test}."
+    run = study.runs[best][0]
+    if found.difference > 0 or run.report["kind"] != "encoder" or run.config["model"].get("pretrained"):
+        return said
+    return f"{said} An encoder with a random start needs more training rows than its {show(run.report['n_train'], 'count')}."
 
 
 def _accuracy(study: Study, key: str) -> str:

@@ -263,6 +263,7 @@ def test_a_models_words_win_over_those_of_the_study() -> None:
     assert words_of("klue_bert", *base) == [*MODELS["klue_bert"].words, "data=kwcs", "augment=none"]
     assert words_of("svm_manual", *base) == ["kind=svm", "augment=manual", "name=svm_manual", "data=kwcs"]
     assert words_of("majority", scale=1.0) == ["kind=majority", "name=majority", "preset.scale=1.0"]
+    assert words_of("linear", *base, "trainer.max_epochs=1") == [*MODELS["linear"].words, "data=kwcs"]
     unread = ("data.batch_size=8", "data.manager_words=[a]")  # a baseline does not read these
     assert words_of("majority", "data.scale=0.1", *unread, scale=1.0) == [
         "kind=majority",

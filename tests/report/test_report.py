@@ -15,12 +15,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from scipy.stats import binomtest
 
+from kjcm.analysis.experiments import folder
 from kjcm.config.commands import ReportConfig
 from kjcm.errors import KjcmError
+from kjcm.report.paper import load_paper
+from kjcm.report.report import read_study
+from kjcm.report.result import header
 from tests.conftest import ROOT, command, config_of
 from tests.report.fixtures import MADE
-from tests.report.making import make_run, survey_words, write_survey
+from tests.report.making import PLANS, make_run, survey_words, write_survey
 from tests.report.reading import Study, read_csv
 
 QUICK = ("replicates=0",)
@@ -240,6 +245,24 @@ def test_the_page_counts_runs_and_seeds_without_the_trials_of_the_search(built: 
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("skill", "way"), [(0.1, "less accurate"), (0.7, "may be chance"), (1.0, "more accurate")])
+def test_the_page_begins_with_a_paired_test_of_the_best_model_and_the_best_baseline(
+    skill: float, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PLANS, "k_jcm", replace(PLANS["k_jcm"], skill=skill))
+    write_survey(tmp_path)
+    runs = [make_run(tmp_path / "runs", key, survey_words(tmp_path)) for key in ("k_jcm", "svm", "majority")]
+    own, other = (pd.read_parquet(run / "predictions.parquet") for run in runs[:2])
+    right, others = own["code_1"] == own["code"], other["code_1"] == other["code"]
+    only = [int((right & ~others).sum()), int((others & ~right).sum())]
+    p = binomtest(only[0], sum(only)).pvalue
+    study = read_study(config_of("report", f"runs={tmp_path / 'runs'}", "replicates=0"))
+    said = header(study, load_paper(folder() / "paper.yaml"), "").lead[2]
+    assert way in said and f"{abs(only[0] - only[1]) / len(own):.2%}".removesuffix("%") + " points" in said
+    assert (f"p = {p:.3f}" if p >= 0.001 else "p < 0.001") in said
+    assert ("random start" in said) is (skill == 0.1)
+
+
 def test_only_builds_what_it_names(copied: Copy, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     study = copied("k_jcm")
     assert report(study, tmp_path / "out", "only=[table_4]") == 0
