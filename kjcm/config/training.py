@@ -108,6 +108,11 @@ class ParamGroupsConfig:
     decay_all: bool = key("`false`: biases and norms have no weight decay.")
     freeze_embeddings: bool = key("`true`: the embeddings keep their weights.")
     freeze_layers: int = key("Number of first layers that keep their weights.", least=0, most=1000)
+    cache_frozen: bool = key(
+        "`true`: the frozen embeddings and layers run once per text, without dropout; `engine` auto or packed, one process.",
+        legacy=False,
+    )
+    head_factor: float = key("Learning rate of the head as a factor of `optim.lr`.", above=0, most=10**4, legacy=1.0)
 
 
 @dataclass

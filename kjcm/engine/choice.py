@@ -56,6 +56,10 @@ def choose_engine(config: TrainConfig, encoder: "MeanPooled | FirstToken") -> En
     from kjcm.model.encoder import can_pack
 
     node, name = config.engine, config.engine.name
+    if config.param_groups.cache_frozen and (obstacle := _obstacle_to_caching(config, can_pack(encoder))):
+        raise ConfigError(
+            f"param_groups.cache_frozen=true does not support {obstacle}. Change this setting, or leave out cache_frozen."
+        )
     if name == "reference":
         return Engine("reference", True, False, None)
     if not can_pack(encoder):
@@ -90,6 +94,8 @@ def obstacle_to_capture(config: TrainConfig) -> str:
     trainer, optimisers = config.trainer, (torch.optim.Adam, torch.optim.AdamW)
     if not _one_process(trainer):
         return "several processes"
+    if config.param_groups.cache_frozen:
+        return "param_groups.cache_frozen"
     if trainer.precision == "16-mixed":
         return "trainer.precision=16-mixed, which scales losses"
     # The graph resets the optimiser's state to zero, which is how these two begin.
@@ -99,6 +105,17 @@ def obstacle_to_capture(config: TrainConfig) -> str:
         return f"trainer.flags.{flags[0]}"
     each_step = [name for name, node in config.callbacks.items() if _acts_each_step(target_of(name, node))]
     return f"callbacks.{each_step[0]}, which acts at each step" if each_step else ""
+
+
+def _obstacle_to_caching(config: TrainConfig, packable: bool) -> str:
+    """Return the first setting with which the output of the frozen layers cannot be stored; '' if it can."""
+    if not config.param_groups.freeze_embeddings:
+        return "param_groups.freeze_embeddings=false"
+    if config.engine.name in ("reference", "captured"):
+        return f"engine={config.engine.name}"
+    if not _one_process(config.trainer):
+        return "several processes"
+    return "" if packable else "encoders of this architecture"
 
 
 def _acts_each_step(target: Any) -> bool:

@@ -27,12 +27,16 @@ class ParamGroups:
         decay_all: whether biases and norms have weight decay too.
         freeze_embeddings: whether the embeddings are frozen.
         freeze_layers: number of first layers to freeze.
+        cache_frozen: whether the frozen layers run once per text, without dropout.
+        head_factor: the head's rate, as a factor of `optim.lr`.
     """
 
     layer_decay: float = 1.0
     decay_all: bool = True
     freeze_embeddings: bool = False
     freeze_layers: int = 0
+    cache_frozen: bool = False
+    head_factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -84,17 +88,18 @@ class Learning:
         """Return the trainable weights; if rates or weight decays differ, in one group for each combination."""
         named = [(name, weight) for name, weight in module.named_parameters() if weight.requires_grad]
         chosen = self.groups
-        if chosen.layer_decay == 1.0 and chosen.decay_all:
+        alike = {"layer_decay": chosen.layer_decay == 1.0, "head_factor": chosen.head_factor == 1.0}
+        if all(alike.values()) and chosen.decay_all:
             return [weight for _, weight in named]
-        if chosen.layer_decay != 1.0 and "lr" not in self.optim:
-            raise ConfigError("param_groups.layer_decay needs optim.lr to compute each layer's rate. Set optim.lr.")
+        if "lr" not in self.optim and (keys := [key for key, one in alike.items() if not one]):
+            raise ConfigError(f"param_groups.{keys[0]} needs optim.lr to compute each layer's rate. Set optim.lr.")
         depth = max((_layer(name) or 0 for name, _ in named), default=0)
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, weight in named:
             layer = _layer(name)
-            below_head = 0 if layer is None else depth + 1 - layer
+            factor = chosen.head_factor if layer is None else chosen.layer_decay ** (depth + 1 - layer)
             decayed = chosen.decay_all or weight.ndim > 1
-            groups.setdefault((chosen.layer_decay**below_head, decayed), []).append(weight)
+            groups.setdefault((factor, decayed), []).append(weight)
         return [
             {"params": weights}
             | ({} if factor == 1.0 else {"lr": self.optim["lr"] * factor})

@@ -19,6 +19,7 @@ from kjcm.engine.scores import MeanLoss, Scores
 from kjcm.errors import KjcmError
 from kjcm.metrics import SHOWN_CODES
 from kjcm.model.attention import Layout
+from kjcm.model.layers import FrozenStates
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,16 @@ class Classifier(pl.LightningModule):
         self.epoch, self.step = 0, 0  # epoch of the next step, and its number there
         self.capture_seconds = 0.0  # time to compile and capture a step
         self._seeds: tuple[int, list[int]] = (-1, [])  # an epoch and its steps' seeds
+        self._frozen: FrozenStates | None = None  # with `cache_frozen`, while it trains
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits [batch, classes]."""
         if "attention_mask" in batch:
             return self.encoder(batch["input_ids"], batch["attention_mask"])  # type: ignore[no-any-return]
         layout = Layout(batch["starts"], batch["places"], batch["valid"], self.attention_dropout)
+        if self.training and (frozen := self._frozen):
+            hidden = frozen.packed(batch["rows"], batch["positions"], layout)
+            return self.encoder.upper(hidden, layout, frozen.layers)  # type: ignore[no-any-return, operator]
         return self.encoder.packed(batch["input_ids"], batch["positions"], layout)  # type: ignore[no-any-return, operator]
 
     def measured(self, batch: Batch) -> Tensor:
@@ -220,6 +225,14 @@ class Classifier(pl.LightningModule):
             group.update({name: value for name, value in ours.items() if name in group}, lr=float(group["lr"]))
         for config in self.trainer.lr_scheduler_configs:  # the captured engine saves none
             config.scheduler.last_epoch = self.trainer.global_step
+        if self._learning.groups.cache_frozen:
+            tokens, layers = self.trainer.datamodule.sides["train"].tokens, self._learning.groups.freeze_layers  # type: ignore[attr-defined]
+            with self.trainer.precision_plugin.forward_context():
+                self._frozen = FrozenStates.of(self.encoder, tokens, layers, self.device)
+
+    def on_train_end(self) -> None:
+        """Free the memory of the frozen layers' output."""
+        self._frozen = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the class order, the training's position, and the epoch's loss summed over all processes.

@@ -12,6 +12,7 @@ from kjcm.errors import ConfigError, KjcmError, first_line, some
 from kjcm.model.attention import PACKABLE, Layout, use_packed_attention
 from kjcm.model.encoder_config import config_from, config_in
 from kjcm.model.last_layer import first_states, padded_first_only
+from kjcm.model.layers import lower_states, upper_states
 from kjcm.records import read_json, require_regular
 
 MOST_WEIGHTS = 64 << 30  # bytes of a file in a pretrained folder
@@ -33,6 +34,11 @@ class MeanPooled(nn.Module):
         nn.init.normal_(self.head.weight, std=getattr(config, "initializer_range", 0.02))
         nn.init.zeros_(self.head.bias)
 
+    @property
+    def body(self) -> PreTrainedModel:
+        """The encoder without its head."""
+        return self.encoder
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return logits [batch, classes]; input_ids and attention_mask: [batch, tokens]."""
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
@@ -41,7 +47,11 @@ class MeanPooled(nn.Module):
 
     def packed(self, input_ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
         """Return logits [texts, classes] of a packed batch; input_ids and positions: [tokens]."""
-        hidden = hidden_states(self.encoder, input_ids, positions, layout)
+        return self.upper(lower_states(self.body, input_ids, positions, layout, 0), layout, 0)
+
+    def upper(self, hidden: Tensor, layout: Layout, begin: int) -> Tensor:
+        """Return logits [texts, classes], given the states [tokens, width] above the first `begin` layers."""
+        hidden = upper_states(self.body, hidden, layout, begin)
         count = layout.starts.diff().clamp(min=1)[:, None]
         return self.head(self.dropout(layout.padded(hidden).sum(1) / count))  # type: ignore[no-any-return]
 
@@ -58,31 +68,32 @@ class FirstToken(nn.Module):
         """The configuration of the encoder."""
         return self.classifier.config
 
+    @property
+    def body(self) -> PreTrainedModel:
+        """The encoder without its head."""
+        return cast(PreTrainedModel, self.classifier.base_model)
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return logits [batch, classes]; input_ids and attention_mask: [batch, tokens]."""
         return self.classifier(input_ids=input_ids, attention_mask=attention_mask).logits  # type: ignore[no-any-return]
 
     def packed(self, input_ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
         """Return logits [texts, classes] of a packed batch; input_ids and positions: [tokens]."""
-        model, body = self.classifier, cast(PreTrainedModel, self.classifier.base_model)
+        return self.upper(lower_states(self.body, input_ids, positions, layout, 0), layout, 0)
+
+    def upper(self, hidden: Tensor, layout: Layout, begin: int) -> Tensor:
+        """Return logits [texts, classes], given the states [tokens, width] above the first `begin` layers."""
+        model, body = self.classifier, self.body
         if model.config.model_type == "distilbert":
-            first = first_states(body, input_ids, positions, layout)
+            first = first_states(body, hidden, layout, begin)
             return model.classifier(model.dropout(model.pre_classifier(first).relu()))  # type: ignore[no-any-return, operator]
-        hidden = hidden_states(body, input_ids, positions, layout)
+        hidden = upper_states(body, hidden, layout, begin)
         first = hidden[
             layout.starts[:-1].long().clamp(max=len(hidden) - 1)
         ]  # an empty text may begin after the last token
         if model.config.model_type == "bert":
             return model.classifier(model.dropout(body.pooler(first[:, None])))  # type: ignore[no-any-return, operator]
         return model.classifier(first[:, None])  # type: ignore[no-any-return, operator] # ELECTRA's and RoBERTa's heads
-
-
-def hidden_states(body: PreTrainedModel, input_ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
-    """Return the last hidden states [tokens, width] of a packed batch; input_ids and positions: [tokens]."""
-    if "roberta" in body.config.model_type:  # positions begin after the padding's
-        positions = positions + body.config.pad_token_id + 1
-    found = body(input_ids=input_ids[None], position_ids=positions[None], layout=layout)
-    return found.last_hidden_state[0]  # type: ignore[no-any-return]
 
 
 def can_pack(model: MeanPooled | FirstToken) -> bool:

@@ -14,14 +14,21 @@ from torch.nn.functional import scaled_dot_product_attention
 from kjcm.model.attention import Layout
 
 
-def first_states(body: Any, input_ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
-    """Return each text's last hidden state of its first token, [texts, width]; body is a DistilBertModel."""
-    hidden = body.embeddings(input_ids=input_ids[None], position_ids=positions[None])
+def first_states(body: Any, hidden: Tensor, layout: Layout, begin: int) -> Tensor:
+    """Return each text's last hidden state of its first token, [texts, width].
+
+    Args:
+        body: a DistilBertModel.
+        hidden: [tokens, width], the states above the first `begin` layers.
+        layout: the batch's texts.
+        begin: number of layers.
+    """
     *before, last = body.transformer.layer
-    for block in before:
-        hidden = block(hidden, layout=layout)
-    hidden = hidden[0]
+    for block in before[begin:]:
+        hidden = block(hidden[None], layout=layout)[0]
     first = hidden[layout.starts[:-1].long().clamp(max=len(hidden) - 1)]  # an empty text may start at the end
+    if begin > len(before):
+        return first
     key, value = (layout.padded(linear(hidden)) for linear in (last.attention.k_lin, last.attention.v_lin))
     dropout = last.attention.dropout.p if last.training and layout.dropout else 0.0
     return _last(last, first, key, value, layout.valid, dropout)

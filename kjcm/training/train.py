@@ -153,6 +153,7 @@ def prepared_for(config: TrainConfig, rows: Rows) -> Prepared:
     """
     from kjcm.engine.data import Labelled, TokenData
     from kjcm.engine.learning import freeze
+    from kjcm.model.layers import require_room
     from kjcm.text.tokens import require_known
 
     quiet()
@@ -163,6 +164,8 @@ def prepared_for(config: TrainConfig, rows: Rows) -> Prepared:
     learning = learning_of(config, rows)
     freeze(encoder, learning.groups)
     engine = choose_engine(config, encoder)
+    if learning.groups.cache_frozen:
+        require_room(tokens["train"], int(encoder.config.hidden_size))
     return Prepared(
         rows=rows,
         data=TokenData(

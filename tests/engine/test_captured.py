@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,10 +22,11 @@ from kjcm.engine import captured
 from kjcm.engine.captured import CapturedClassifier
 from kjcm.engine.data import Labelled, TokenData
 from kjcm.engine.graph import Steps
-from kjcm.engine.learning import Learning
+from kjcm.engine.learning import Learning, ParamGroups, freeze
 from kjcm.engine.module import Classifier
 from kjcm.engine.saving import Saving, require_same_step
-from kjcm.errors import KjcmError
+from kjcm.errors import ConfigError, KjcmError
+from kjcm.model import layers
 from kjcm.model.attention import Layout
 from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, can_pack
 from kjcm.model.packing import pack
@@ -212,7 +214,7 @@ class Cut(BaseException):
     """The process was told to leave."""
 
 
-def saved(engine: str, encoder: Any, folder: Path, step: int) -> Path:
+def saved(engine: str, encoder: Any, folder: Path, step: int, learning: Learning = SCHEDULED) -> Path:
     """Train by an engine until it leaves after `step` steps or, with blocks, a little later; return its checkpoint."""
     folder.mkdir()
     trainers: list[pl.Trainer] = []
@@ -230,18 +232,20 @@ def saved(engine: str, encoder: Any, folder: Path, step: int) -> Path:
         lambda: 15 * (trainers[0].global_step >= step), leave,
     )  # fmt: skip
     with pytest.raises(Cut):
-        trained(engine, copy.deepcopy(encoder), folder, epochs=EPOCHS, learning=SCHEDULED, more=[Watch(), saving])
+        trained(engine, copy.deepcopy(encoder), folder, epochs=EPOCHS, learning=learning, more=[Watch(), saving])
     (file,) = (file for file in folder.glob("*.ckpt") if file.stem.isdigit())
     return file
 
 
-def went_on(engine: str, encoder: Any, folder: Path, file: Path) -> tuple[pl.Trainer, Classifier]:
+def went_on(
+    engine: str, encoder: Any, folder: Path, file: Path, learning: Learning = SCHEDULED
+) -> tuple[pl.Trainer, Classifier]:
     """Train on from a checkpoint; what was drawn in between must not matter."""
     torch.manual_seed(12345)
     (folder / "last.ckpt").write_bytes(file.read_bytes())
     saving = Saving(lambda *_: None, math.inf, lambda: 0, lambda _: None)
     found = trained(
-        engine, copy.deepcopy(encoder), folder, epochs=EPOCHS, learning=SCHEDULED, resume=True, more=[saving]
+        engine, copy.deepcopy(encoder), folder, epochs=EPOCHS, learning=learning, resume=True, more=[saving]
     )
     assert found[0].global_step == STEPS * EPOCHS and found[0].current_epoch == EPOCHS
     assert found[0].fit_loop.epoch_loop._batches_that_stepped == STEPS * EPOCHS
@@ -478,3 +482,58 @@ def test_a_captured_training_goes_on_on_another_device(first: str, then: str, tm
     trainer, found = trained("captured", copy.deepcopy(encoder), tmp_path / "cut", accelerator=then, resume=True, **how)
     assert trainer.global_step == 24 and float(trainer.callback_metrics["lr"]) == pytest.approx(0)
     torch.testing.assert_close(weights(found).cpu(), weights(whole).cpu(), atol=1e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("kind", "pooling", "depth"), [
+    ("distilbert", "cls", 1), ("distilbert", "cls", 2), ("distilbert", "mean", 1), ("bert", "mean", 0), ("electra", "cls", 1),
+    ("roberta", "mean", 1), ("xlm-roberta", "cls", 1),
+])  # fmt: skip
+def test_stored_states_of_frozen_layers_train_the_same_weights(
+    kind: str, pooling: str, depth: int, tmp_path: Path
+) -> None:
+    encoder, runs = encoder_of(kind, pooling), {}
+    frozen = ParamGroups(freeze_embeddings=True, freeze_layers=depth)
+    freeze(encoder, frozen)
+    for name, block in encoder.named_modules():  # dropout above the frozen layers stays, and draws the same numbers
+        below = name.endswith("embeddings") or any(name.endswith(f"layer.{number}") for number in range(depth))
+        if below:
+            without_dropout(block)
+            for part in block.modules():
+                if hasattr(part, "dropout_prob"):
+                    part.dropout_prob = 0.0
+    for cached in (False, True):
+        learning = replace(learning_of("adam", 1e-3), groups=replace(frozen, cache_frozen=cached))
+        attention = {"attention_dropout": False}
+        made = copy.deepcopy(encoder)
+        _, runs[cached] = trained("packed", made, tmp_path / str(cached), learning=learning, **attention)
+    names = {name for name, weight in encoder.named_parameters() if not weight.requires_grad}
+    assert names and runs[True]._frozen is None
+    for (name, start), (_, wanted), (_, found) in zip(
+        encoder.named_parameters(),
+        *(runs[cached].encoder.named_parameters() for cached in (False, True)),
+        strict=True,
+    ):
+        if name in names:
+            assert torch.equal(found, start), name
+        else:
+            assert not torch.equal(found, start), name
+            torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-3)
+
+
+def test_a_training_on_stored_states_resumes_with_the_same_bits(tmp_path: Path) -> None:
+    encoder = encoder_of("electra")
+    groups = ParamGroups(freeze_embeddings=True, freeze_layers=1, cache_frozen=True)
+    freeze(encoder, groups)
+    learning = replace(SCHEDULED, groups=groups)
+    _, wanted = trained("packed", copy.deepcopy(encoder), tmp_path / "whole", epochs=EPOCHS, learning=learning)
+    file = saved("packed", encoder, tmp_path / "cut", 11, learning)
+    _, found = went_on("packed", encoder, tmp_path / "cut", file, learning)
+    assert torch.equal(weights(found), weights(wanted))
+
+
+def test_states_that_need_too_much_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = rows_of().tokens
+    monkeypatch.setattr(layers, "MOST_STATES", len(tokens.ids) * 32 * 4)
+    layers.require_room(tokens, 32)
+    with pytest.raises(ConfigError, match="cache_frozen"):
+        layers.require_room(tokens, 33)

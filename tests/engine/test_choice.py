@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from kjcm.config.commands import TrainConfig
-from kjcm.config.training import EngineConfig, TrainerConfig
+from kjcm.config.training import EngineConfig, ParamGroupsConfig, TrainerConfig
 from kjcm.engine.choice import Engine, choose_engine
 from kjcm.errors import ConfigError
 from kjcm.model.encoder import FirstToken
@@ -22,13 +22,20 @@ def encoder(kind: str) -> FirstToken:
 
 
 def chosen(
-    name: str = "auto", kind: str = "bert", dropout: str = "exact", callbacks: Any = None, **trainer: Any
+    name: str = "auto",
+    kind: str = "bert",
+    dropout: str = "exact",
+    callbacks: Any = None,
+    cached: bool = False,
+    frozen: bool = True,
+    **trainer: Any,
 ) -> Engine:
     config = TrainConfig(
         engine=EngineConfig(name, dropout, compile=True, block=16),
         trainer=TrainerConfig(**{**ALONE, **trainer}),
         optim={"_target_": "torch.optim.Adam", "lr": 1e-3},
         callbacks=callbacks or {},
+        param_groups=ParamGroupsConfig(1.0, True, frozen, 1, cached, 1.0),
     )
     return choose_engine(config, encoder(kind))
 
@@ -89,3 +96,18 @@ def test_other_kinds_of_encoders_are_trained_by_the_reference_and_it_says_so(
         assert chosen(kind="deberta").name == "reference"
     said = "deberta encoders cannot use packed batches; engine=reference trains this one"
     assert caplog.messages == [said, f"{said}, with attention dropout"]
+
+
+def test_stored_states_of_frozen_layers_need_packed_steps_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(cached=True).name == chosen("packed", cached=True).name == "packed"
+    for lacking in (
+        {"name": "captured"},
+        {"name": "reference"},
+        {"devices": 2},
+        {"kind": "deberta"},
+        {"frozen": False},
+    ):
+        with pytest.raises(ConfigError, match="cache_frozen=true does not support"):
+            chosen(**{"cached": True, **lacking})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert chosen(cached=True).name == "packed"

@@ -77,6 +77,18 @@ def test_frozen_weights_are_in_no_group() -> None:
         freeze(encoder_of(), ParamGroups(freeze_layers=3))
 
 
+def test_the_head_has_a_rate_of_its_own() -> None:
+    encoder = encoder_of()
+    optimizer = Learning(SGD, groups=ParamGroups(head_factor=10.0)).optimizer(encoder, fused=False)
+    rates = {id(weight): group["lr"] for group in optimizer.param_groups for weight in group["params"]}
+    for name, weight in encoder.named_parameters():
+        of_head = "embeddings" not in name and "layer." not in name
+        assert rates[id(weight)] == pytest.approx(1.0 if of_head else 0.1), name
+    with pytest.raises(ConfigError, match="head_factor needs"):
+        node = {"_target_": "torch.optim.Adam"}
+        Learning(node, groups=ParamGroups(head_factor=10.0)).optimizer(encoder, fused=False)
+
+
 def test_a_rate_by_layer_needs_a_rate() -> None:
     node = {"_target_": "torch.optim.Adadelta"}
     with pytest.raises(ConfigError, match=r"optim\.lr"):
