@@ -6,6 +6,23 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+_quiet = [False]
+
+
+def is_quiet() -> bool:
+    """Return whether the screen shows warnings and progress bars only."""
+    return _quiet[0]
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Show warnings and progress bars only while the context lasts."""
+    before, _quiet[0] = _quiet[0], True
+    try:
+        yield
+    finally:
+        _quiet[0] = before
+
 
 class ToStdout(logging.StreamHandler[TextIO]):
     """A log handler that writes to the current sys.stdout, which a progress bar may have replaced.
@@ -16,6 +33,7 @@ class ToStdout(logging.StreamHandler[TextIO]):
 
     def __init__(self, stream: None = None) -> None:
         logging.Handler.__init__(self)
+        self.addFilter(lambda record: record.levelno >= logging.WARNING or not is_quiet())
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]

@@ -8,8 +8,8 @@ from kjcm.cli import COMMANDS
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "kjcm"
-ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "linear", "runs", "analysis", "plot", "tracking",
-         "training", "sweep", "report", "coding", "review", "tune")  # fmt: skip
+ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "linear", "runs", "ensemble", "analysis", "plot",
+         "tracking", "training", "sweep", "report", "coding", "review", "tune")  # fmt: skip
 FLOOR = {
     "confusion",
     "errors",
@@ -25,6 +25,7 @@ FLOOR = {
 }  # known to all
 SEE_A_HYDRA_CONFIG = {"parts.py", "cli.py", "doctor.py", "config/composition.py", "config/checks.py",
                       "config/overrides.py", "config/reference.py", "config/refusals.py", "config/unread.py",
+                      "ensemble/members.py", "training/ensemble.py",
                       "training/run.py", "training/train.py", "training/linear.py", "training/baseline.py",
                       "training/evaluate.py", "training/prepare.py", "sweep/sweep.py", "sweep/launch.py", "sweep/job.py",
                       "sweep/composer.py",

@@ -20,6 +20,8 @@ OF_ENCODERS = (
     "tokenizer", "loss", "optim", "param_groups", "schedule", "callbacks", "metrics", "engine", "trainer",
 )  # fmt: skip
 
+NOT_READ = {"linear": OF_ENCODERS, "ensemble": (*OF_ENCODERS, "augment")}  # kind of model -> nodes that do not count
+
 
 OF_EMBEDDINGS = ("pretrained", "prefix", "max_length")  # keys of a linear model that only views of `encoder` read
 

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from traceback import walk_tb
 
+from hydra import compose
 from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from kjcm.config.checks import check
 from kjcm.config.commands import GROUPS
-from kjcm.config.composition import no_such_key, no_such_keys, unknown_keys
+from kjcm.config.composition import no_such_key, no_such_keys, unknown_keys, without_hydra
 from kjcm.config.overrides import (
     NO_SUCH_CHOICE,
     command_keys,
@@ -18,14 +21,32 @@ from kjcm.config.overrides import (
     for_hydra,
     is_flag,
     is_sweep,
+    opened,
     quoted,
     word_key,
 )
-from kjcm.errors import first_line, some
+from kjcm.errors import ConfigError, first_line, some
 from kjcm.shell import quote
 
 NO_CHOICE = "Config group override"  # so begins the ValueError that Hydra raises for group=null or group=1.5
 FULL_KEY = re.compile(r"^ *full_key: (\S+)$", re.MULTILINE)
+
+
+def composed_training(words: Sequence[str]) -> tuple[DictConfig, DictConfig]:
+    """Return the config of `kjcm train` with some overrides, with and without Hydra's own node; Hydra is running.
+
+    Raises:
+        ConfigError: the overrides make no valid config.
+    """
+    try:
+        whole = compose("train", [opened(word, "train") for word in words], return_hydra_config=True)
+        cfg = without_hydra(whole)
+        check(cfg)
+    except Exception as error:
+        if not is_from_hydra(error):
+            raise
+        raise ConfigError(said(error, "train", words)) from None
+    return whole, cfg
 
 
 def is_from_hydra(error: Exception) -> bool:

@@ -99,6 +99,28 @@ class LinearConfig(ModelConfig):
 
 
 @dataclass
+class EnsembleConfig(ModelConfig):
+    """An ensemble of other models ([ensembles.md](ensembles.md))."""
+
+    kind: str = key("Kind of model; the group sets it.", choices=("ensemble",))
+    members: list[str] = key(
+        "Members: each a finished run's folder, an experiment, or overrides as `'experiment=best_offline seed=2'`."
+    )
+    folds: int = key(
+        "Folds of the training rows; each member scores each fold after training on the others.", least=2, most=100
+    )
+    costly_folds: int = key("Number of these folds that encoders score; fewer take less time.", least=1, most=100)
+    combine: str = key(
+        "`logit`: weighted sum of the log-probabilities, by a conditional logit; `average`: the mean probability.",
+        choices=("logit", "average"),
+    )
+    pretrained: str | None = key(
+        "Hub name or folder of weights, for all members that start from such weights and set none; null: their own.",
+        identity="input",
+    )
+
+
+@dataclass
 class ParamGroupsConfig:
     """The parameter groups of the optimiser ([extending.md](extending.md#optimiser))."""
 

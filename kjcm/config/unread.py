@@ -12,8 +12,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.config.checks import require_known, require_resolvable
-from kjcm.config.identity import OF_EMBEDDINGS, OF_ENCODERS
+from kjcm.config.identity import NOT_READ, OF_EMBEDDINGS, OF_ENCODERS
+from kjcm.config.key import own_keys
 from kjcm.config.overrides import word_key
+from kjcm.config.training import TrainerConfig
 from kjcm.errors import CUT, SHOWN, ConfigError, some
 
 SWEEP = "KJCM_SWEEP"  # names the sweep of a job that is a command of its own; the sweep has checked its overrides
@@ -70,6 +72,12 @@ def _writes_no_text(cfg: DictConfig) -> bool:
     return Path(OmegaConf.select(cfg, "output") or ".csv").suffix.lower() not in (".csv", ".tsv")
 
 
+# keys of a training that an ensemble's members have; the ensemble sets the keys of its device
+OF_MEMBERS = (
+    *(node for node in NOT_READ["ensemble"] if node != "trainer"),
+    *(f"trainer.{name}" for name, key in own_keys(TrainerConfig).items() if key.identity != "where"),
+    "seeds", "data.batch_size", "svm_check",
+)  # fmt: skip
 OF_ANY = (
     Unread(("preset.scale",), _scale_is_given, ": it counts through data.scale of data=synthetic"),
     Unread(("data.higher_cutoff",), _cutoff_is_given, " without cutoff=higher"),
@@ -88,6 +96,7 @@ OF_ANY = (
         " with model=linear",
     ),
     Unread(tuple(f"model.{name}" for name in OF_EMBEDDINGS), _embeds_nothing, " without a view of encoder"),
+    Unread(OF_MEMBERS, _is("model.kind", "ensemble"), " with model=ensemble. Set it in a member's overrides"),
     Unread(("model.shape",), _is_not("model.pretrained", None), ": model.pretrained has a shape of its own"),
 )
 OF_THE_PAGE = ("who", "language", "host", "port", "token", "open_browser", "decisions")

@@ -162,12 +162,14 @@ def described(run: Run) -> str:
 
 
 def _model_parts(model: Mapping[str, Any], views: Mapping[str, str]) -> list[str]:
-    """Return an encoder's size and start (the size of a pretrained one is in its weights), or a linear model's views.
+    """Return an encoder's size and start (a pretrained one's size is in its weights), a linear model's views, or members.
 
     Args:
         model: the config's node.
         views: view -> its parts in the trained model, which are words where kiwipiepy was missing.
     """
+    if model.get("kind") == "ensemble":
+        return [f"ensemble of {counted(len(model['members']), 'member')}", *map(str, model["members"])]
     name = str(model.get("pretrained") or "")
     start = f"pretrained {name if HUB.fullmatch(name) else Path(name).name}" if name else "random start"
     if model.get("kind") == "linear":

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import yaml
 
-from kjcm.config.identity import LEGACY, OF_EMBEDDINGS, OF_ENCODERS, WHERE_AND_HOW
+from kjcm.config.identity import LEGACY, NOT_READ, OF_EMBEDDINGS, WHERE_AND_HOW
+from kjcm.config.overrides import config_folder
 from kjcm.errors import KjcmError
-from kjcm.files import write_json, write_text
-from kjcm.records import read_json
+from kjcm.files import existing, write_json, write_text
+from kjcm.records import read_json, read_yaml
 from kjcm.runs.failures import FAILURE, Failure, failure_of, read_failure, write_failure
 from kjcm.runs.lease import LEASE, FinishedMeanwhile, Lease, leased
 from kjcm.survey.inputs import input_digests
@@ -50,11 +51,13 @@ def identity_of(config: Mapping[str, Any]) -> Identity:
     """
     inputs = input_digests(config)
     left: dict[str, Any] = json.loads(json.dumps(config))
-    if _value(left, "model.kind") == "linear":
-        left = {name: node for name, node in left.items() if name not in OF_ENCODERS}
-        if all(view["of"] != "encoder" for view in left["model"]["views"].values()):
-            inputs.pop("model.pretrained", None)
-            left["model"] = {name: value for name, value in left["model"].items() if name not in OF_EMBEDDINGS}
+    unread = NOT_READ.get(kind := _value(left, "model.kind"), ())
+    left = {name: node for name, node in left.items() if name not in unread}
+    if kind == "linear" and all(view["of"] != "encoder" for view in left["model"]["views"].values()):
+        inputs.pop("model.pretrained", None)
+        left["model"] = {name: value for name, value in left["model"].items() if name not in OF_EMBEDDINGS}
+    if kind == "ensemble":
+        left["model"]["members"] = [_member_identity(member) for member in left["model"]["members"]]
     neutral = [key for key, value in LEGACY.items() if _value(left, key) == value]
     for key in (*WHERE_AND_HOW, *inputs, *neutral):
         node, _, name = key.partition(".")
@@ -63,6 +66,30 @@ def identity_of(config: Mapping[str, Any]) -> Identity:
         elif isinstance(left.get(node), dict):
             left[node].pop(name, None)
     return Identity(left, inputs)
+
+
+def _member_identity(member: str) -> list[Any]:
+    """Return what identifies a member of an ensemble: a run's hash, or overrides and the content of their experiment."""
+    if run := run_of(member):
+        return [read_identity(run)]
+    file = config_folder() / "experiment" / f"{experiment_of(member)}.yaml"
+    return [member, read_yaml(file) if file.is_file() else None]
+
+
+def run_of(member: str) -> Path | None:
+    """Return the run folder that an ensemble's member names; None if it is none."""
+    with suppress(OSError, RuntimeError):  # overrides make no path: they are too long, or begin with ~
+        path = existing(member)
+        return path if (path / "identity.json").is_file() else None
+    return None
+
+
+def experiment_of(member: str) -> str:
+    """Return the experiment in an ensemble member's overrides, which may begin with the bare name; else ''."""
+    words = member.split()
+    named = [word for word in words if word.startswith("experiment=")]
+    bare = words[0] if words and "=" not in words[0] else ""
+    return named[-1].partition("=")[2] if named else bare
 
 
 def _value(config: dict[str, Any], key: str) -> Any:

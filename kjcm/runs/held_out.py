@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kjcm.runs.model_folder import Settings
 
 CALIBRATION, HELD, TEST = "calibration.json", "triage.safetensors", "test_logits.safetensors"
+OUT_OF_FOLD = "out_of_fold.safetensors"  # logits of the validation rows, in the cohort's order
 
 
 def scored(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FILES = {  # kind of model -> files
     "encoder": ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
     "linear": ("linear.json", "linear.safetensors"),
+    "ensemble": ("ensemble.json", "members"),  # members has each member's model folder
 }
 MOST_MODEL = 32 << 30  # bytes of a file in a model folder
 SETTINGS = {  # kjcm.json
@@ -51,7 +52,7 @@ class Settings:
         manager_words: by which a text says that its author manages.
         files: name -> SHA-256 of each of its kind's FILES.
         wording: data.wording; None for a model that is older than the key.
-        kind: 'encoder' or 'linear'.
+        kind: one of FILES.
     """
 
     classes: tuple[str, ...]
@@ -143,7 +144,7 @@ def _require_consistent(file: Path, settings: Settings) -> None:
     fine = {
         "kind": settings.kind in FILES,
         "pooling": settings.pooling in (("cls", "mean") if settings.kind == "encoder" else ("",)),
-        "max_length": settings.max_length > 0 or settings.kind == "linear",
+        "max_length": settings.max_length > 0 or settings.kind != "encoder",
         "ancestors": len(settings.ancestors) == len(settings.classes),
         "n_train": len(settings.n_train) == len(settings.classes),
         "files": sorted(settings.files) == sorted(_files(settings)),
@@ -163,7 +164,7 @@ def load_model(folder: Path) -> "tuple[MeanPooled | FirstToken, PreTrainedTokeni
     from kjcm.text.tokenizer import load_tokenizer
 
     settings = load_settings(folder)
-    _require_intact(folder, settings)
+    require_intact(folder, settings)
     return load_encoder(folder, settings.pooling).eval(), load_tokenizer(folder), settings
 
 
@@ -177,16 +178,16 @@ def load_linear(folder: Path) -> "tuple[LinearModel, Settings]":
     from kjcm.linear.files import read_linear
 
     settings = load_settings(folder)
-    _require_intact(folder, settings)
+    require_intact(folder, settings)
     encoder = tuple(sorted(value for name, value in settings.files.items() if name.startswith(f"{ENCODER}/")))
     embedder = saved_embedder(folder / ENCODER, encoder, settings.prefix, settings.max_length) if encoder else None
     return read_linear(folder, len(settings.classes), embedder), settings
 
 
-def _require_intact(folder: Path, settings: Settings) -> None:
+def require_intact(folder: Path, settings: Settings) -> None:
     """Raise KjcmError if a file is missing, or another than the one that was written."""
     for name, wanted in settings.files.items():
-        if not (folder / name).is_file() or digest(folder / name) != wanted:
+        if not (folder / name).exists() or digest(folder / name) != wanted:
             raise KjcmError(
                 f"{folder / name}: missing or damaged: it is not what kjcm.json was written with. Use an unchanged copy of "
                 "the run."

@@ -19,6 +19,7 @@ from kjcm.config.commands import RunConfig, TrainConfig
 from kjcm.config.composition import register, typed
 from kjcm.config.unread import SWEEP
 from kjcm.engine.device import device_count, global_rank, one_of_several
+from kjcm.engine.signals import handled
 from kjcm.errors import Interrupted
 from kjcm.runs.failures import Failure, read_failure, tell
 from kjcm.runs.folder import RunFolder
@@ -28,7 +29,6 @@ from kjcm.screen import prefixed
 from kjcm.streams import use_outlets
 from kjcm.sweep.gpus import take_gpus
 from kjcm.training.run import folder_of
-from kjcm.training.signals import handled
 from kjcm.training.trainer import without_sweep
 
 INTERRUPTED = "interrupted"

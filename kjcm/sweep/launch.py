@@ -16,6 +16,7 @@ from unittest.mock import patch
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
+from kjcm.engine.signals import handled, leave
 from kjcm.errors import first_line
 from kjcm.files import write_text
 from kjcm.runs.failures import Failure
@@ -24,7 +25,6 @@ from kjcm.runs.lease import is_held
 from kjcm.runs.states import state_of
 from kjcm.sweep.job import INTERRUPTED
 from kjcm.sweep.plan import Job
-from kjcm.training.signals import handled, leave
 
 log = logging.getLogger("kjcm")
 

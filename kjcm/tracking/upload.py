@@ -119,8 +119,8 @@ def _model_of(config: Mapping[str, Any], path: Path, report: Mapping[str, Any]) 
     node = config["tokenizer"]
     local = node["kind"] == "huggingface" and Path(node["path"] or config["model"].get("pretrained") or "").is_dir()
     # a local tokenizer may come from an earlier run, which trained it on answers
-    # a linear model's vocabulary is parts of answers
-    learnt = node["kind"] == "trained" or local or report["kind"] == "linear"
+    # a linear model's vocabulary is parts of answers; most ensembles have a linear member
+    learnt = node["kind"] == "trained" or local or report["kind"] in ("linear", "ensemble")
     private = learnt and not config["logger"]["wandb"]["share_text"]
     about = {"run": report["hashes"]["run"], "cohort": report["hashes"]["cohort"], "synthetic": report["synthetic"]}
     name = artifact_name(config["name"])

@@ -8,8 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from kjcm.config.commands import EvaluateConfig
@@ -22,13 +20,13 @@ from kjcm.ksco.classification import Classification, load_classification
 from kjcm.records import read_json
 from kjcm.runs.contents import SHOWN, recorded_data, run_cohort, run_config, run_identity, run_report
 from kjcm.runs.folder import identity_of
-from kjcm.runs.model_folder import finished_run, load_linear, load_model, load_settings
-from kjcm.runs.results import Outcome, cohort_record, outcome_record, prediction_frame, show
+from kjcm.runs.model_folder import finished_run, load_settings
+from kjcm.runs.results import cohort_record, outcome_record, prediction_frame, show
 from kjcm.survey.inputs import cohort_of
 from kjcm.survey.rows import indices_of, require_weights
 from kjcm.training.baseline import outcome_of
-from kjcm.training.fit import measure
-from kjcm.training.trainer import make_trainer
+from kjcm.training.ensemble import scorer_of
+from kjcm.training.fit import coded_by_encoder
 from kjcm.triage.calibration import probabilities
 
 FILES = ("metrics.json", "predictions.parquet", "cohort.json")
@@ -99,11 +97,13 @@ def _evaluate(
         raise KjcmError("The data have no test rows. Set data.test_path=FILE, or data.train_share below 1.")
     labels, unseen = indices_of(rows["code"].tolist(), settings.classes)
     require_weights(rows)
-    if settings.kind == "linear":
-        model, _ = load_linear(run / "model")
-        outcome = outcome_of(model.logits, {"test": rows}, {"test": labels}, {"test": unseen}, probabilities)
+    if settings.kind != "encoder":
+        scorer = scorer_of(run, config.trainer, config.batch_size, out)
+        outcome = outcome_of(scorer, {"test": rows}, {"test": labels}, {"test": unseen}, probabilities)
     else:
-        outcome = _encoder_outcome(config, run, rows["text"].tolist(), labels, len(unseen), out)
+        outcome = coded_by_encoder(
+            run, rows["text"].tolist(), labels, len(unseen), config.trainer, config.batch_size, out
+        )
     synthetic = settings.synthetic or cohort.synthetic
     note = "synthetic" if synthetic else ""
     (out / "metrics.json").unlink(missing_ok=True)  # it may be another evaluation's
@@ -122,21 +122,3 @@ def _evaluate(
         "seconds": {"total": round(time.perf_counter() - begin, 3)},
         "hashes": {"cohort": cohort.cohort_hash, "split": cohort.split_hash, "classes": settings.classes_hash},
     }
-
-
-def _encoder_outcome(
-    config: EvaluateConfig, run: Path, texts: list[str], labels: NDArray[np.int64], unseen: int, out: Path
-) -> Outcome:
-    """Return the results of a run's encoder on texts."""
-    from kjcm.engine.data import Labelled, TokenData
-    from kjcm.engine.module import Classifier
-    from kjcm.text.tokens import tokenize
-
-    encoder, tokenizer, settings = load_model(run / "model")
-    tokens = tokenize(tokenizer, texts, prefix=settings.prefix, max_length=settings.max_length)
-    module = Classifier(encoder, settings.classes, settings.classes_hash, unseen={"test": unseen})
-    batches = TokenData(
-        {"test": Labelled(tokens, labels)}, int(tokenizer.pad_token_id), eval_batch_size=config.batch_size
-    )
-    trainer = make_trainer(replace(config.trainer, max_epochs=1), folder=out, loggers=[], callbacks=[])
-    return measure(trainer, module, batches)

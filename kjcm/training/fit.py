@@ -4,23 +4,28 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kjcm.config.commands import TrainConfig
+from kjcm.config.training import TrainerConfig
 from kjcm.engine.choice import Engine
 from kjcm.engine.device import device_name, global_rank
+from kjcm.engine.signals import Signals
 from kjcm.errors import ConfigError, Interrupted, KjcmError, first_line
 from kjcm.files import write_json
 from kjcm.records import read_json
 from kjcm.runs.folder import RunFolder
+from kjcm.runs.model_folder import load_model
 from kjcm.runs.results import Outcome
 from kjcm.survey.rows import Rows
 from kjcm.tracking.loggers import log_outcome, make_loggers
 from kjcm.training.checkpoints import Checkpoints
 from kjcm.training.parts import callbacks_of, metrics_of
-from kjcm.training.signals import Signals
 from kjcm.training.trainer import gathered, make_trainer, processes
 
 if TYPE_CHECKING:
@@ -238,3 +243,35 @@ def measure(trainer: Any, module: Any, data: "TokenData") -> Outcome:
         metrics, per_class = module.test_scores.summary()
     predicted, validated = gathered(module.predicted), gathered(module.validated)
     return Outcome(metrics, per_class, validation, predicted, validated, device_name(trainer.strategy.root_device))
+
+
+def coded_by_encoder(
+    run: Path,
+    texts: list[str],
+    labels: NDArray[np.int64],
+    unseen: int,
+    node: TrainerConfig,
+    batch_size: int,
+    out: Path,
+) -> Outcome:
+    """Return the results of a finished run's encoder on texts, computed in float32 in one process.
+
+    Args:
+        run: the run folder.
+        texts: texts.
+        labels: [texts] class indices, beyond the last class for unseen codes.
+        unseen: number of unseen codes.
+        node: the device.
+        batch_size: texts of a batch.
+        out: folder for files of Lightning's.
+    """
+    from kjcm.engine.data import Labelled, TokenData
+    from kjcm.engine.module import Classifier
+    from kjcm.text.tokens import tokenize
+
+    encoder, tokenizer, settings = load_model(run / "model")
+    tokens = tokenize(tokenizer, texts, prefix=settings.prefix, max_length=settings.max_length)
+    module = Classifier(encoder, settings.classes, settings.classes_hash, unseen={"test": unseen})
+    batches = TokenData({"test": Labelled(tokens, labels)}, int(tokenizer.pad_token_id), eval_batch_size=batch_size)
+    trainer = make_trainer(replace(node, max_epochs=1), folder=out, loggers=[], callbacks=[])
+    return measure(trainer, module, batches)

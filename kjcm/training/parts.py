@@ -6,6 +6,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from kjcm.config.commands import TrainConfig
+from kjcm.config.training import TrainerConfig
 from kjcm.errors import ConfigError, some
 from kjcm.metrics import METRICS
 from kjcm.parts import build, require_arguments, target_of
@@ -54,6 +55,13 @@ def require_parts(config: TrainConfig) -> None:
         build(f"callbacks.{name}", node)
         _require_monitor(f"callbacks.{name}", node, config)
     require_loggers(config.logger)
+
+
+def require_one_device(node: TrainerConfig, why: str) -> None:
+    """Raise ConfigError, which ends with `why`, if a training would need several devices."""
+    devices, nodes = node.devices, node.num_nodes
+    if nodes != 1 or (len(devices) if isinstance(devices, list) else str(devices)) not in (1, "1"):
+        raise ConfigError(f"trainer.devices={devices}, trainer.num_nodes={nodes}: {why}")
 
 
 def monitored(config: TrainConfig) -> list[str]:

@@ -19,10 +19,11 @@ from kjcm.config.commands import RunConfig, TrainConfig
 from kjcm.config.composition import typed
 from kjcm.config.training import EncoderConfig, LinearConfig
 from kjcm.engine.device import global_rank
+from kjcm.engine.signals import Signals, signals
 from kjcm.errors import KjcmError, some
 from kjcm.files import write_json, write_parquet, write_text
 from kjcm.runs.folder import RunFolder, default_path, identity_of
-from kjcm.runs.held_out import TEST, calibrate, scored
+from kjcm.runs.held_out import OUT_OF_FOLD, TEST, calibrate, scored
 from kjcm.runs.model_folder import Settings
 from kjcm.runs.results import (
     Outcome,
@@ -34,10 +35,10 @@ from kjcm.runs.results import (
     result_lines,
     show,
 )
+from kjcm.screen import is_quiet
 from kjcm.survey.inputs import with_absolute_inputs
 from kjcm.survey.rows import Rows
 from kjcm.training.checkpoints import tidy_up
-from kjcm.training.signals import Signals, signals
 from kjcm.triage.logits import save_scored
 
 log = logging.getLogger("kjcm")
@@ -146,7 +147,7 @@ def settings_of(config: TrainConfig, rows: Rows) -> Settings:
     cohort, model, title = rows.cohort, config.model, rows.classification.title
     ancestors = rows.ancestors
     n_train = Counter(rows.learnt)
-    tokens: dict[str, Any] = {"pooling": "", "prefix": "", "max_length": 0, "kind": "linear"}
+    tokens: dict[str, Any] = {"pooling": "", "prefix": "", "max_length": 0, "kind": vars(model).get("kind")}
     if isinstance(model, LinearConfig) and model.embeds:
         tokens |= {"prefix": model.prefix, "max_length": model.max_length}
     if isinstance(model, EncoderConfig):
@@ -172,6 +173,8 @@ def keep_held_rows(
 ) -> None:
     """Write the calibration, the rows that set thresholds and the test rows' logits, where there were validation rows.
 
+    With data.inner_folds the logits of all validation rows too.
+
     Args:
         path: the run folder, with its model.
         config: of the run.
@@ -184,6 +187,8 @@ def keep_held_rows(
         return
     words = settings.manager_words
     found = scored(rows.sides["validation"], rows.labels["validation"], outcome.validated, words)
+    if config.data.inner_folds is not None:
+        save_scored(path / OUT_OF_FOLD, found, settings.classes_hash)
     calibrate(path / "model", rows.sides["validation"], found, settings, config.data.split_seed, stopped)
     if outcome.predictions:
         tested = scored(rows.sides["test"], rows.labels["test"], outcome.predictions, words)
@@ -239,4 +244,5 @@ def finish(folder: RunFolder, report: dict[str, Any], seconds: Mapping[str, floa
     for line in result_lines(report):
         record.info("%s", line)
     folder.finish()
-    show(report, folder.path)
+    if not is_quiet():
+        show(report, folder.path)

@@ -16,10 +16,11 @@ from omegaconf import DictConfig
 
 from kjcm import __version__
 from kjcm.config.commands import TrainConfig
-from kjcm.config.training import EncoderConfig, LinearConfig, TokenizerConfig
+from kjcm.config.training import EncoderConfig, EnsembleConfig, LinearConfig, TokenizerConfig
 from kjcm.config.unread import SWEEP
 from kjcm.engine.choice import choose_engine
 from kjcm.engine.device import global_rank, quiet, require_device
+from kjcm.engine.signals import signals
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.runs.failures import failure_of, write_failure
 from kjcm.runs.folder import RunFolder
@@ -31,6 +32,7 @@ from kjcm.text.tokenizer import holds_kobert
 from kjcm.tracking.upload import upload_results
 from kjcm.training.baseline import svm_check
 from kjcm.training.checkpoints import tidy_up
+from kjcm.training.ensemble import train_ensemble
 from kjcm.training.fit import Fitted, Prepared, fitted_and_measured
 from kjcm.training.linear import train_linear
 from kjcm.training.parts import chooses_weights, learning_of, require_parts, train_limit
@@ -43,7 +45,6 @@ from kjcm.training.run import (
     settings_of,
     write_predictions,
 )
-from kjcm.training.signals import signals
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -73,6 +74,8 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
     config, folder = wanted
     if isinstance(config.model, LinearConfig):
         return train_linear(cfg, config, folder, _sweep())
+    if isinstance(config.model, EnsembleConfig):
+        return train_ensemble(cfg, config, folder, _sweep(), train)
     require_device("trainer.accelerator", config.trainer.accelerator)
     require_parts(config)
     begin = time.perf_counter()

@@ -56,7 +56,7 @@ def make_trainer(
             use_distributed_sampler=False,  # the data module distributes the rows
             **{"enable_model_summary": False, "log_every_n_steps": log_every, **flags},
         )
-        leave_signals_alone(trainer)  # kjcm.training.signals has its own handlers
+        leave_signals_alone(trainer)  # kjcm.engine.signals has its own handlers
         return trainer
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         raise ConfigError(

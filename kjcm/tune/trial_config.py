@@ -4,19 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from hydra import compose
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution
 
-from kjcm.config.checks import check
 from kjcm.config.commands import TrainConfig, TuneConfig
-from kjcm.config.composition import known_keys, no_such_key, typed, without_hydra
-from kjcm.config.overrides import group_names, is_open, opened, quoted, word_key
-from kjcm.config.refusals import is_from_hydra, said
+from kjcm.config.composition import known_keys, no_such_key, typed
+from kjcm.config.overrides import group_names, is_open, quoted, word_key
+from kjcm.config.refusals import composed_training
 from kjcm.errors import ConfigError, some
 from kjcm.runs.folder import default_path, identity_of
 from kjcm.shell import command_line
-from kjcm.training.parts import require_parts
+from kjcm.training.parts import require_one_device, require_parts
 from kjcm.tune.space import Value, ends, override
 
 OWN = {"tune", "sweep"} | {field.name for field in fields(TuneConfig)} - {field.name for field in fields(TrainConfig)}
@@ -77,15 +75,8 @@ def compose_trial(words: Sequence[str], study: str) -> TrialConfig:
         ConfigError: the overrides make no valid config.
     """
     own = ["evaluate=false", "svm_check=0", f"name={quoted(study)}"]
-    try:
-        whole = compose("train", [opened(one, "train") for one in (*words, *own)], return_hydra_config=True)
-        cfg = without_hydra(whole)
-        check(cfg)
-        config = typed(cfg, TrainConfig)
-    except Exception as error:
-        if not is_from_hydra(error):
-            raise
-        raise ConfigError(said(error, "train", words)) from None
+    whole, cfg = composed_training([*words, *own])
+    config = typed(cfg, TrainConfig)
     return TrialConfig(whole, cfg, default_path(config.runs, config.name, identity_of(asdict(config))))
 
 
@@ -104,13 +95,11 @@ def require_searchable(base: Sequence[str], distributions: Mapping[str, BaseDist
         if key not in (*known, *group_names("train")) and not is_open(key):
             raise ConfigError(f"space: {no_such_key(key, known)}")
     first = made.config
-    trainer = first.trainer
-    devices = trainer.devices
-    if trainer.num_nodes != 1 or (len(devices) if isinstance(devices, list) else str(devices)) not in (1, "1"):
-        raise ConfigError(
-            f"trainer.devices={devices}, trainer.num_nodes={trainer.num_nodes}: a trial trains on one device. Start "
-            "kjcm tune once per device (CUDA_VISIBLE_DEVICES=0, 1, ...) with trainer=gpu; the processes share the study."
-        )
+    require_one_device(
+        first.trainer,
+        "a trial trains on one device. Start kjcm tune once per device (CUDA_VISIBLE_DEVICES=0, 1, ...) with trainer=gpu; "
+        "the processes share the study.",
+    )
     for key, distribution in distributions.items():
         for value in ends(distribution):
             try:

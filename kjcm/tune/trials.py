@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 
 from kjcm.config.commands import TrainConfig, TuneConfig
 from kjcm.engine.device import require_device
+from kjcm.engine.signals import signals
 from kjcm.errors import ConfigError, KjcmError, counted, some
 from kjcm.metrics import METRICS, metric_of
 from kjcm.runs.contents import run_measured
@@ -29,7 +30,6 @@ from kjcm.runs.folder import identity_of
 from kjcm.runs.lease import Busy
 from kjcm.survey.rows import rows_of
 from kjcm.training.run import folder_of
-from kjcm.training.signals import signals
 from kjcm.tune.results import StudyReport, best_of, conclude, value_text, write_all, write_results
 from kjcm.tune.samplers import AGAIN, SAME, pruner_of, sampler_of
 from kjcm.tune.search import REASON, RUN, TAKEN, Search, open_study, storage_errors, storage_of

@@ -1,0 +1,206 @@
+"""The members of an ensemble: each a config of `kjcm train`, from overrides or from a finished run's folder."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from kjcm.config.checks import check
+from kjcm.config.commands import GROUPS, TrainConfig
+from kjcm.config.composition import typed
+from kjcm.config.identity import LEGACY
+from kjcm.config.key import MISSING, own_keys
+from kjcm.config.overrides import for_hydra, word_key
+from kjcm.config.refusals import composed_training
+from kjcm.config.survey import AugmentConfig
+from kjcm.config.training import EncoderConfig, EnsembleConfig, TrainerConfig
+from kjcm.errors import ConfigError, KjcmError
+from kjcm.parts import TARGET
+from kjcm.records import damaged
+from kjcm.runs.contents import run_cohort, run_config, run_overrides
+from kjcm.runs.folder import experiment_of, run_of
+from kjcm.runs.model_folder import finished_run
+from kjcm.survey.cohort import Cohort
+
+KEY = "model.members"
+# keys of a member that the ensemble sets
+OF_THE_ENSEMBLE = (
+    "data", "classification", "cutoff", "name", "run_dir", "runs", "cache", "evaluate", "svm_check", "overwrite", "logger",
+    "sweep",
+)  # fmt: skip
+OF_A_MEMBER = (
+    "tokenizer", "model", "loss", "optim", "param_groups", "schedule", "callbacks", "metrics", "engine", "trainer", "augment",
+    "seeds", "seed",
+)  # fmt: skip
+PACKAGES = ("kjcm.", "torch.", "torchmetrics.", "lightning.")  # whose parts a run folder's config may name
+SAME = ("split_seed", "train_fraction", "validation", "group_similar", "inner_folds")  # keys of data that move rows
+NAME = re.compile(r"\d+-\w[\w.-]*")
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of an ensemble.
+
+    Attributes:
+        name: its number, from 1, and the name of its experiment, run or model; a folder's name.
+        config: how it is trained.
+        run: a finished run that is the member itself; None: it is trained.
+        whole: Hydra's config of its training.
+    """
+
+    name: str
+    config: TrainConfig
+    run: Path | None
+    whole: DictConfig
+
+    @property
+    def is_costly(self) -> bool:
+        """Whether its training takes long: it is an encoder."""
+        return isinstance(self.config.model, EncoderConfig)
+
+    @contextmanager
+    def running(self, config: TrainConfig) -> Iterator[DictConfig]:
+        """Yield a config of this member for `kjcm train`, with Hydra's config set to the member's meanwhile."""
+        hydra = HydraConfig.instance()
+        before = hydra.cfg
+        hydra.set_config(self.whole)
+        try:
+            yield OmegaConf.structured(config)
+        finally:
+            hydra.cfg = before
+
+
+def members_of(config: TrainConfig) -> list[Member]:
+    """Return the members of an ensemble in its order.
+
+    Raises:
+        ConfigError: there is none, or one's overrides make no config.
+        KjcmError: a run is not finished, or has no model.
+    """
+    assert isinstance(config.model, EnsembleConfig)
+    if not config.model.members:
+        raise ConfigError(f"{KEY}=[]: name the members, as 'model.members=[best_offline, \"best_offline seed=1\"]'.")
+    found = []
+    for number, text in enumerate(config.model.members, 1):
+        try:
+            run = run_of(text) or (text if "=" not in text and "/" in text else None)
+            one = _from_run(str(run), config) if run else _from_overrides(text, config)
+        except KjcmError as error:
+            raise type(error)(f"{KEY}, {text!r}: {error}") from None
+        if isinstance(one.config.model, EnsembleConfig):
+            raise ConfigError(f"{KEY}, {text!r}: this is an ensemble. Name its members instead.")
+        name = f"{number}-" + re.sub(r"[^\w.-]+", "-", one.name).lstrip("-.")
+        found.append(replace(one, name=name, config=replace(one.config, name=name)))
+    return found
+
+
+def _from_overrides(text: str, config: TrainConfig) -> Member:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"{error}. Quote a value with spaces, as \"model.prefix='a b'\".") from None
+    if not words:
+        raise ConfigError("a member is a run folder, an experiment, or overrides. Name one.")
+    if "=" not in words[0] and not words[0].startswith("~"):
+        words[0] = f"experiment={words[0]}"
+    keys = list(map(word_key, words))
+    if taken := [key for key in keys if key.split(".")[0] in OF_THE_ENSEMBLE and key != "data.batch_size"]:
+        raise ConfigError(f"the ensemble sets {taken[0]} for its members. Set it for the ensemble.")
+    seed = [] if "seed" in keys else [f"seed={config.seed}"]
+    whole, cfg = composed_training(for_hydra("train", [*words, *seed], swept=False))
+    given = config.model.pretrained  # type: ignore[attr-defined]
+    if given is not None and "model.pretrained" not in keys and _starts_from_weights(cfg.model):
+        cfg.model.pretrained = given
+    own = typed(cfg, TrainConfig)
+    return Member(experiment_of(" ".join(words)) or own.model.name, _of_ensemble(own, config), None, whole)
+
+
+def _starts_from_weights(model: DictConfig) -> bool:
+    """Return whether a model has weights to start from: an encoder that has no shape of its own, or one of a view."""
+    if "pretrained" not in model:
+        return False
+    views = model.get("views") or {}
+    return bool(model.pretrained is not None or any(view.of == "encoder" for view in views.values()))
+
+
+def _of_ensemble(own: TrainConfig, config: TrainConfig) -> TrainConfig:
+    """Return a member's config with the ensemble's rows, device and folders."""
+    where = {
+        name: getattr(config.trainer, name) for name, key in own_keys(TrainerConfig).items() if key.identity == "where"
+    }
+    nothing: dict[str, Any] = {"logger": {}, "evaluate": False, "svm_check": 0, "overwrite": False}
+    data = replace(config.data, batch_size=own.data.batch_size)
+    nodes = {name: getattr(own, name) for name in OF_A_MEMBER}
+    return replace(config, **{**nodes, **nothing, "data": data, "trainer": replace(own.trainer, **where)})
+
+
+def _from_run(path: str, config: TrainConfig) -> Member:
+    """Return the member that a finished run is; its config is read as data, so it may name only parts of known packages."""
+    run = finished_run(path)
+    recorded = run_config(run)
+    if "model" not in recorded:
+        raise KjcmError(f"{run}: a baseline has no model.")
+    nodes = {name: recorded[name] for name in OF_A_MEMBER if name in recorded}
+    if other := [target for target in _targets(nodes) if not target.startswith(PACKAGES)]:
+        raise KjcmError(
+            f"{run}: its config names {other[0]}, which kjcm does not run for a run folder. Give its overrides."
+        )
+    whole, cfg = composed_training([])
+    try:
+        own = typed(_with_nodes(cfg, nodes), TrainConfig)
+        check(cfg)
+    except (OmegaConfBaseException, ConfigError) as error:
+        raise damaged(run / "config.yaml", error) from None
+    own = replace(own, data=replace(config.data, batch_size=recorded["data"]["batch_size"]))
+    with open_dict(whole):
+        whole.hydra.overrides.task = list(run_overrides(run))
+    return Member(str(recorded["name"]), _of_ensemble(own, config), run, whole)
+
+
+def _with_nodes(cfg: DictConfig, nodes: Mapping[str, Any]) -> DictConfig:
+    """Return a config of `kjcm train` after replacing nodes by those of a run's config; keys that it lacks are legacy."""
+    kind = GROUPS["model"].get(nodes["model"].get("kind", "any"), EncoderConfig)
+    cfg.model = OmegaConf.structured(kind)
+    legacy = {name: key.legacy for name, key in own_keys(kind).items() if key.legacy != MISSING}
+    for name, node in {**nodes, "model": {**legacy, **nodes["model"]}}.items():
+        is_plain = OmegaConf.get_type(cfg, name) in (dict, int)
+        OmegaConf.update(cfg, name, node, merge=not is_plain, force_add=True)
+    return cfg
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Yield the functions and classes that a config names."""
+    for key, value in node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ():
+        if key == TARGET:
+            yield str(value)
+        yield from _targets(value)
+
+
+def augmentation_of(members: Sequence[Member]) -> AugmentConfig:
+    """Return the augmentation of all members together."""
+    own = [member.config.augment for member in members]
+    rows = next((one.rows for one in own if one.rows), {})
+    return AugmentConfig(any(one.titles for one in own), any(one.descriptions for one in own), rows)
+
+
+def require_same(member: Member, cohort: Cohort, config: TrainConfig) -> None:
+    """Raise ConfigError if a member that is a run has other rows or classes than the ensemble."""
+    if member.run is None:
+        return
+    hashes, data = run_cohort(member.run)["hashes"], run_config(member.run)["data"]
+    own = {"cohort": cohort.cohort_hash, "split": cohort.split_hash, "classes": cohort.classes_hash}
+    pairs = {f"{name} hash": (str(hashes.get(name))[:12], value[:12]) for name, value in own.items()}
+    pairs |= {f"data.{name}": (data.get(name, LEGACY.get(f"data.{name}")), getattr(config.data, name)) for name in SAME}
+    for name, (theirs, ours) in pairs.items():
+        if theirs != ours:
+            raise ConfigError(
+                f"{KEY}: {member.run} has another {name} ({theirs}) than the ensemble ({ours}). Members must share data, split "
+                "and classes: give the run's overrides instead, or its data keys to the ensemble."
+            )

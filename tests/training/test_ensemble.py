@@ -1,0 +1,173 @@
+"""`kjcm train model=ensemble`: members' runs, out-of-fold scores, and an ordinary run folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from jsonschema import validate
+from scipy.special import log_softmax
+
+from kjcm.ensemble.combination import log_prior
+from kjcm.ensemble.files import load_ensemble
+from kjcm.runs.held_out import TEST, calibration_of
+from kjcm.runs.model_folder import load_linear, load_settings
+from kjcm.training.fit import coded_by_encoder
+from kjcm.triage.logits import load_scored
+from tests.conftest import ROOT, command, config_of
+
+# three trainings of some milliseconds, and an encoder's of a second
+SVM = "model=linear ~model.views.position model.views.text.ngrams=[2,3] model.calibration_folds=0 model.above=[]"
+LOGISTIC = f"{SVM} model.classifier=logistic augment=titles"
+ENCODER = (
+    "model=tiny model.shape.n_layers=1 model.shape.dim=32 model.shape.n_heads=2 model.shape.hidden_dim=64 "
+    "trainer.max_epochs=2 trainer.precision=32-true data.batch_size=16 optim.lr=0.003"
+)
+DATA = ("data.scale=0.01", "data.level=1", "data.validation=0.2", "logger=[]")
+
+
+def members(*texts: str) -> str:
+    return f"model.members={json.dumps(texts)}"
+
+
+TWO = ("model=ensemble", members(SVM, LOGISTIC), "model.folds=2", *DATA)
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished ensemble of two linear models and an encoder; tests must not write into it."""
+    folder = tmp_path_factory.mktemp("ensemble")
+    words = ("model=ensemble", members(SVM, LOGISTIC, ENCODER), "model.folds=3", *DATA, f"cache={folder}/cache")
+    assert command("train", *words, f"run_dir={folder}/run") == 0
+    assert command("prepare", *DATA[:3], f"out={folder}/cohort") == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def rows(run: Path) -> pd.DataFrame:
+    return pd.read_parquet(run.parent / "cohort" / "cohort.parquet")
+
+
+def test_the_run_folder_is_an_ordinary_one_with_a_run_of_each_member_and_fold(run: Path, rows: pd.DataFrame) -> None:
+    report = load(run / "report.json")
+    validate(report, load(ROOT / "docs" / "schemas" / "report.schema.json"))
+    assert (report["kind"], report["n_augmented"] > 0, report["metrics"]["accuracy"] > 0.5) == ("ensemble", True, True)
+    assert [one["kind"] for one in report["members"]] == ["linear", "linear", "encoder"]
+    made = sorted(path.parent.relative_to(run / "members").as_posix() for path in (run / "members").rglob("DONE"))
+    linear = [f"{name}/{part}" for name in ("1-linear", "2-linear") for part in ("all", "fold-0", "fold-1", "fold-2")]
+    assert made == [*linear, "3-tiny/all", "3-tiny/fold-0"]
+    predictions = pd.read_parquet(run / "predictions.parquet")
+    assert predictions["id"].tolist() == rows["id"][rows["side"] == "test"].tolist()
+    assert (calibration_of(run / "model") or {})["n"] > 10
+
+
+def test_out_of_fold_scores_belong_to_their_rows_and_no_held_row_is_learnt(run: Path, rows: pd.DataFrame) -> None:
+    sides = dict(zip(rows["id"], rows["side"], strict=True))
+    fold = load(run / "members" / "1-linear" / "fold-0" / "report.json")
+    assert fold["n_train"] + fold["n_validation"] == (rows["side"] == "train").sum() and not fold["n_test"]
+    for number, one in enumerate(load(run / "report.json")["members"]):  # the encoder scored fold 0 alone
+        folder = run / "members" / one["name"] / "fold-0"
+        own = load(folder / "report.json")
+        assert one["accuracy"] == pytest.approx(own["validation"]["accuracy"])
+        assert one["rows"] == (own["n_validation"] if number == 2 else (rows["side"] == "train").sum())
+        assert not (folder / "model").exists() and set(sides.values()) == {"train", "validation", "test"}
+        assert (
+            load(run / "members" / one["name"] / "all" / "cohort.json")["flow"]["train"] == one["rows"] or number == 2
+        )
+
+
+def test_the_scores_are_the_combination_of_the_members(run: Path, rows: pd.DataFrame) -> None:
+    combination, folders, settings = load_ensemble(run / "model")
+    test = rows[rows["side"] == "test"].reset_index(drop=True)
+    logits = [load_linear(folder / "model")[0].logits(test) for folder in folders[:2]]
+    trainer, labels = config_of("evaluate", "run=x").trainer, np.zeros(len(test), np.int64)
+    coded = coded_by_encoder(folders[2], test["text"].tolist(), labels, 0, trainer, 64, run).predictions
+    order = np.argsort(np.concatenate([one.rows.numpy() for one in coded]))
+    logits.append(np.concatenate([one.logits.numpy() for one in coded])[order])
+    weighted = sum(w * log_softmax(one, axis=1) for w, one in zip(combination.weights, logits, strict=True))
+    expected = weighted + combination.prior * log_prior(settings.n_train)
+    found = load_scored(run / TEST, len(settings.classes), settings.classes_hash)
+    assert found.logits == pytest.approx(expected, abs=1e-4)
+    predictions = pd.read_parquet(run / "predictions.parquet")
+    assert [settings.classes[k] for k in expected.argmax(axis=1)] == predictions["code_1"].tolist()
+    assert load(run / "report.json")["ensemble"]["prior_weight"] == combination.prior
+
+
+def test_evaluate_repeats_the_test(run: Path, here: Path) -> None:
+    assert command("evaluate", f"run={run}", "out=evaluated") == 0
+    assert load(Path("evaluated/metrics.json"))["metrics"] == load(run / "report.json")["metrics"]
+
+
+def test_finished_members_are_not_trained_again(
+    run: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kjcm.training.ensemble.save_folder", full)
+    assert command("train", *TWO, "run_dir=run") == 1
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    done = {path: path.stat().st_mtime_ns for path in Path("run/members").rglob("DONE")}
+    (Path("run/members/2-linear/all") / "DONE").unlink()
+    assert len(done) == 6 and command("train", *TWO, "run_dir=run") == 0
+    after = {path: path.stat().st_mtime_ns for path in Path("run/members").rglob("DONE")}
+    assert [str(path) for path in done if done[path] != after[path]] == ["run/members/2-linear/all/DONE"]
+    assert capsys.readouterr().out.count("finished before") == 5
+
+
+def test_members_may_be_finished_runs_and_seeds_of_one_experiment(run: Path, here: Path) -> None:
+    svm, own = run / "members" / "1-linear" / "all", f"{SVM} seed=7"
+    words = ("model=ensemble", members(str(svm), own), "model.folds=2", "model.combine=average", *DATA, "seed=3")
+    assert command("train", *words, "run_dir=run") == 0
+    report, (combination, folders, _) = load(Path("run/report.json")), load_ensemble(Path("run/model"))
+    assert (
+        combination.how == "average" and combination.weights == (0.5, 0.5) and report["ensemble"]["prior_weight"] == 0
+    )
+    assert [one["name"] for one in report["members"]] == ["1-1-linear", "2-linear"]
+    assert not Path("run/members/1-1-linear/all").exists()
+    assert load_settings(folders[0] / "model") == load_settings(svm / "model")
+    seeds = [load(Path(f"run/members/{name}/fold-0/report.json"))["seed"] for name in ("1-1-linear", "2-linear")]
+    assert seeds == [0, 7]
+
+
+@pytest.mark.parametrize(
+    ("texts", "more", "words"),
+    [
+        ([], (), "model.members=[]"), ([" "], (), "Name one"), (["nonesuch"], (), "experiment=nonesuch"),
+        (["model=linear cutoff=5"], (), "cutoff"),
+        (["model=ensemble"], (), "this is an ensemble"), (["model=linear model.C=0"], (), "model.C"),
+        (["no/such/run"], (), "no such folder"), (["RUN"], (), "this is an ensemble"),
+        (["RUN/members/1-linear/all"], ("data.split_seed=1",), "split hash"),
+        (["RUN/members/1-linear/all"], ("data.scale=0.02",), "cohort hash"),
+        (["RUN/members/1-linear/all"], ("data.validation=0",), "data.validation"),
+        (["RUN/members/1-linear/all"], ("data.train_fraction=0.5",), "data.train_fraction"),
+        (["RUN/members/1-linear/fold-0"], (), "holds no model"), (["model=linear model.prefix='a"], (), "Quote"),
+        ([SVM], ("trainer.devices=2",), "trainer.devices"), ([SVM], ("optim.lr=1",), "optim.lr"),
+    ],
+)  # fmt: skip
+def test_wrong_members_are_named(
+    run: Path, here: Path, texts: list[str], more: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [text.replace("RUN", str(run)) for text in texts]
+    assert command("train", "model=ensemble", members(*own), *DATA, *more, "run_dir=x") in (1, 2)
+    assert words in capsys.readouterr().err
+
+
+def test_an_ensembles_identity_counts_its_members(run: Path, here: Path) -> None:
+    from kjcm.training.run import folder_of
+
+    def hash_of(*words: str) -> str:
+        return folder_of(config_of("train", "model=ensemble", *DATA[:3], *words)).identity.hash
+
+    svm = str(run / "members" / "1-linear" / "all")
+    moved = here / "moved"
+    moved.symlink_to(svm)
+    assert hash_of(members(svm)) == hash_of(members(str(moved))) != hash_of(members(SVM))
+    assert hash_of(members(SVM)) == hash_of(members(SVM), "augment=titles", "optim=sgd")
