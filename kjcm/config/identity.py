@@ -10,6 +10,7 @@ from kjcm.config.key import MISSING, Key, keys_of, own_keys
 def _keys() -> Iterator[tuple[str, Key]]:
     for command in (TrainConfig, BaselineConfig):
         yield from own_keys(command).items()
+        yield from ((name, key) for name, _, key in keys_of(command, without=tuple(GROUPS)) if "." in name)
     for group, nodes in GROUPS.items():
         for choice, node in nodes.items():
             yield from ((name, key) for name, _, key in keys_of(node, lead_of(group, choice)))
