@@ -15,6 +15,7 @@ from kjcm.coding.onnx import INPUTS, make_onnx, saturates, versions
 from kjcm.coding.rows import first_texts
 from kjcm.config.coding import ExportConfig
 from kjcm.config.composition import typed
+from kjcm.ensemble.files import load_ensemble
 from kjcm.errors import KjcmError
 from kjcm.files import digest, require_file, write_json
 from kjcm.ksco.classification import load_classification
@@ -46,8 +47,7 @@ def export(cfg: DictConfig) -> None:
     """
     config = typed(cfg, ExportConfig)
     run, kind = finished_run(config.run), config.format
-    if load_settings(run / "model").kind == "linear":
-        raise KjcmError(f"{run}: a linear model has no ONNX export. Code with it by `kjcm predict`.")
+    _require_exportable(run)
     out = Path(config.out) if config.out else run / "export" / kind
     if out.exists() and not (config.overwrite and (out / NOTE).is_file()):
         raise KjcmError(f"{out} exists. Choose another out=DIR, or add overwrite=true to replace an existing export.")
@@ -84,6 +84,18 @@ def export(cfg: DictConfig) -> None:
     if int8 and not narrow:
         log.info("the weights have 8 bits, correct on ARM and on x86 with VNNI; for other processors add narrow=true")
     log.info("exported: %s", out)
+
+
+def _require_exportable(run: Path) -> None:
+    """Raise KjcmError if a run's model is no encoder; of an ensemble, name the members that are."""
+    settings = load_settings(run / "model")
+    if settings.kind == "ensemble":
+        trained = [run / "members" / member.name / "all" for member in load_ensemble(run / "model")[1]]
+        encoders = [one for one in trained if one.is_dir() and load_settings(one / "model").kind == "encoder"]
+        more = f" Its encoder has one: run={encoders[0]}." if encoders else ""
+        raise KjcmError(f"{run}: an ensemble has no ONNX export. Code with it by `kjcm predict`.{more}")
+    if settings.kind != "encoder":
+        raise KjcmError(f"{run}: a {settings.kind} model has no ONNX export. Code with it by `kjcm predict`.")
 
 
 def _texts(config: ExportConfig, run: Path) -> list[str]:

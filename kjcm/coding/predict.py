@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from kjcm import __version__
-from kjcm.coding.coder import Coder, ahead, resolve_precision
+from kjcm.coding.coder import ahead
 from kjcm.coding.decisions import MOST_KNOWN, Coded, Decider, Known
-from kjcm.coding.linear import LinearCoder, linear_precision, require_linear
+from kjcm.coding.ensemble import AnyCoder, coder_of, device_of
 from kjcm.coding.parts import Parts, parts_of
 from kjcm.coding.progress import Progress
 from kjcm.coding.rows import Reading, manages_of, own_columns, require_readable
 from kjcm.coding.run_rules import basis_of, say, warn
 from kjcm.config.coding import PredictConfig
 from kjcm.config.composition import typed
-from kjcm.engine.device import on_gpu, require_device
+from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError
 from kjcm.files import digest, require_file
 from kjcm.read.labelled import value_labels
@@ -60,10 +60,8 @@ def predict(cfg: DictConfig) -> None:
         raise ConfigError(f"output={target}: write one of {', '.join(OUTPUTS)}.")
     source = require_file(config.input, "input file")
     settings = load_settings(run / "model")
-    if settings.kind == "linear":
-        require_linear(config.accelerator, config.precision, linear_precision(settings), compiled=config.compile)
     columns = _columns(settings, config)
-    what = _what(run, source, config, columns, settings)
+    what = _what(run, source, config, columns)
     with parts_of(target, what, config.overwrite) as parts:
         if not parts.is_complete():  # else killed before output and note were in place
             record = _code(config, run, source, settings, columns, parts)
@@ -85,19 +83,16 @@ def _columns(settings: Settings, config: PredictConfig) -> dict[str, str | None]
     return found
 
 
-def _what(
-    run: Path, source: Path, config: PredictConfig, columns: Mapping[str, str | None], settings: Settings
-) -> dict[str, Any]:
+def _what(run: Path, source: Path, config: PredictConfig, columns: Mapping[str, str | None]) -> dict[str, Any]:
     """Return what coded rows depend on; stored chunks are reused only if all of it matches."""
-    linear = settings.kind == "linear"
-    gpu = not linear and on_gpu(config.accelerator)
+    precision, gpu = device_of(run, config.accelerator, config.precision, compiled=config.compile)
     return {
         "kjcm": __version__,
         "rules": VERSION,
         "input": digest(source),
         "model": digest(run / "model"),
         "columns": dict(columns),
-        "precision": linear_precision(settings) if linear else resolve_precision(config.precision, gpu),
+        "precision": precision,
         "accelerator": "gpu" if gpu else "cpu",
         **{key: value for key, value in asdict(config).items() if key in KEYS},
     }
@@ -118,17 +113,15 @@ def _code(
     triage = basis.triage()
     outlook = basis.outlook(triage)
     warn(outlook)
-    linear = settings.kind == "linear"
-    words = (config.batch_size, config.accelerator, config.precision, triage.temperature)
-    coder = LinearCoder(run, triage.temperature) if linear else Coder(run, *words, compiled=config.compile)
+    how = (config.batch_size, config.accelerator, config.precision, triage.temperature)
+    coder = coder_of(run, *how, compiled=config.compile)
     decider = Decider(settings, triage, min(config.top_k, len(settings.classes)))
     begin, resumed = time.perf_counter(), 0
     counts = np.zeros(len(DECISIONS), np.int64)
     added = decider.added
     managers = config.triage.managers
-    reading = Reading(
-        source, columns, managers, settings.manager_words, list(added.labels), labels, options, settings.wording, linear
-    )
+    by_field, words = settings.kind != "encoder", settings.manager_words
+    reading = Reading(source, columns, managers, words, list(added.labels), labels, options, settings.wording, by_field)
     check = partial(require_readable, reading=reading)
     given = open_input(source, parts.target, reading.added, config.chunk_rows, options, check)
     # one thread reads and another tokenises (mostly outside Python) while this thread codes and writes
@@ -224,16 +217,14 @@ def _chunks(reading: Reading, frames: Iterator[pd.DataFrame], parts: Parts) -> G
         yield Chunk(frame, reasons, manages[valid][new], known, numbers, new, to_code, stored, number)
 
 
-def _with_batches(
-    chunks: Generator[Chunk, None, None], coder: Coder | LinearCoder
-) -> Generator[tuple[Chunk, Any], None, None]:
+def _with_batches(chunks: Generator[Chunk, None, None], coder: AnyCoder) -> Generator[tuple[Chunk, Any], None, None]:
     """Yield each chunk with the batches of its new texts."""
     with closing(chunks):
         for chunk in chunks:
             yield chunk, coder.ready(chunk.texts)
 
 
-def _coded(chunk: Chunk, ready: Any, coder: Coder | LinearCoder, decider: Decider, parts: Parts) -> Coded:
+def _coded(chunk: Chunk, ready: Any, coder: AnyCoder, decider: Decider, parts: Parts) -> Coded:
     """Code a chunk's new texts, store its coded rows, and return them."""
     invalid = np.array([bool(reason) for reason in chunk.reasons], dtype=bool)
     if chunk.stored:

@@ -218,7 +218,7 @@ def scorer_of(run: Path, node: TrainerConfig, batch_size: int, out: Path) -> Sco
         out: folder for files of Lightning's.
     """
     kind = load_settings(run / "model").kind
-    if kind == "linear":
+    if kind not in ("encoder", "ensemble"):
         return load_linear(run / "model")[0].logits
     if kind == "ensemble":
         combination, members, settings = load_ensemble(run / "model")

@@ -1,6 +1,7 @@
 """`kjcm train model=ensemble`: members' runs, out-of-fold scores, and an ordinary run folder."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ from scipy.special import log_softmax
 
 from kjcm.ensemble.combination import log_prior
 from kjcm.ensemble.files import load_ensemble
+from kjcm.errors import KjcmError
+from kjcm.files import digest
 from kjcm.runs.held_out import TEST, calibration_of
 from kjcm.runs.model_folder import load_linear, load_settings
+from kjcm.survey.cohort import hash_of
+from kjcm.survey.texts import TEXT_COLUMNS
 from kjcm.training.fit import coded_by_encoder
 from kjcm.triage.logits import load_scored
 from tests.conftest import ROOT, command, config_of
@@ -102,6 +107,60 @@ def test_the_scores_are_the_combination_of_the_members(run: Path, rows: pd.DataF
 def test_evaluate_repeats_the_test(run: Path, here: Path) -> None:
     assert command("evaluate", f"run={run}", "out=evaluated") == 0
     assert load(Path("evaluated/metrics.json"))["metrics"] == load(run / "report.json")["metrics"]
+
+
+def test_predict_triage_and_export(
+    run: Path, rows: pd.DataFrame, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test = rows[rows["side"] == "test"].reset_index(drop=True)
+    test[["id", *TEXT_COLUMNS]].to_csv("in.csv", index=False)
+    words = ("predict", f"run={run}", "input=in.csv", "triage.calibrated=false", "chunk_rows=100")
+    assert command(*words, "output=out.csv", "precision=32-true") == 0
+    coded, predictions = pd.read_csv("out.csv", dtype={"code_1": str}), pd.read_parquet(run / "predictions.parquet")
+    assert coded["code_1"].tolist() == predictions["code_1"].tolist()
+    assert coded["prob_1"].to_numpy() == pytest.approx(predictions["prob_1"].to_numpy(), abs=1e-4)
+    assert command("triage", f"run={run}", "out=triage.csv") == 0 and len(pd.read_csv("triage.csv")) > 3
+    assert command(*words, "output=x.csv", "precision=int8") == 2 and "int8" in capsys.readouterr().err
+    assert command("export", f"run={run}") == 1
+    assert f"run={run / 'members' / '3-tiny' / 'all'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["weights", "how", "name", "classes", "member", "nested"])
+def test_a_damaged_or_forged_model_is_refused(run: Path, tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(run / "model", folder)
+    record, own = load(folder / "ensemble.json"), folder / "members" / "1-linear" / "model"
+    settings = load(folder / "kjcm.json")
+    if damage == "weights":
+        record["weights"].pop()
+    elif damage == "how":
+        record["how"] = "product"
+    elif damage == "name":
+        record["members"][0] = "../members/1-linear"
+    elif damage == "classes":
+        classes = settings["classes"][::-1]
+        (own / "kjcm.json").write_text(
+            json.dumps({**load(own / "kjcm.json"), "classes": classes, "classes_hash": hash_of(classes)})
+        )
+    elif damage == "member":
+        (own / "linear.json").write_text("{}")
+    elif damage == "nested":
+        shutil.rmtree(own)
+        shutil.copytree(run / "model", own)
+    (folder / "ensemble.json").write_text(json.dumps(record))
+    if damage != "member":  # a forger writes fitting digests
+        settings["files"] = {name: digest(folder / name) for name in settings["files"]}
+        (folder / "kjcm.json").write_text(json.dumps(settings))
+    with pytest.raises(KjcmError, match=r"ensemble\.json|members"):
+        load_ensemble(folder)
+
+
+def test_a_run_folder_that_names_code_is_not_trained(run: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(run / "members" / "3-tiny" / "all", "other")
+    config = Path("other/config.yaml")
+    config.write_text(config.read_text().replace("torch.optim.Adam", "os.system"))
+    assert command("train", "model=ensemble", members("./other"), *DATA, "run_dir=x") == 1
+    assert "os.system" in capsys.readouterr().err
 
 
 def test_finished_members_are_not_trained_again(

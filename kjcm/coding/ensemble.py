@@ -1,0 +1,90 @@
+"""Code texts with a finished run's model of any kind, and with ensembles of such models."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kjcm.coding.coder import Coder, resolve_precision
+from kjcm.coding.linear import LinearCoder, linear_precision, require_linear
+from kjcm.engine.device import on_gpu
+from kjcm.ensemble.files import load_ensemble
+from kjcm.errors import ConfigError
+from kjcm.runs.model_folder import load_settings
+from kjcm.triage.calibration import probabilities
+
+LEAST = 1e-300  # probability whose logarithm is finite
+
+
+class EnsembleCoder:
+    """A finished run's ensemble, ready to code texts.
+
+    Args:
+        run: the run folder.
+        batch_size: as in `Coder`, for members that are encoders; so are all further arguments.
+        accelerator: as in `Coder`.
+        precision: as in `Coder`, but not int8.
+        temperature: divides the combined logits.
+        compiled: as in `Coder`.
+
+    Raises:
+        KjcmError: the run's model cannot be loaded.
+    """
+
+    def __init__(
+        self, run: Path, batch_size: int | None, accelerator: str, precision: str, temperature: float, *, compiled: bool
+    ) -> None:
+        self.combination, members, self.settings = load_ensemble(run / "model")
+        self.temperature = temperature
+        self.precision, _ = device_of(run, accelerator, precision, compiled=compiled)
+        how = (batch_size, accelerator, precision, 1.0)
+        self.coders = [coder_of(member, *how, compiled=compiled) for member in members]
+
+    def ready(self, answers: Sequence[tuple[str, ...]]) -> list[Any]:
+        """Return texts, each with its workplace, position and task, as the members take them."""
+        texts = [one[0] for one in answers]
+        return [coder.ready(texts) if isinstance(coder, Coder) else coder.ready(answers) for coder in self.coders]
+
+    def probabilities(self, ready: list[Any]) -> NDArray[np.float64]:
+        """Return the probabilities [texts, classes]."""
+        found = [coder.probabilities(own) for coder, own in zip(self.coders, ready, strict=True)]
+        scores = [np.log(np.maximum(one, LEAST)) for one in found]
+        return probabilities(self.combination(scores, self.settings.n_train), self.temperature)
+
+
+AnyCoder = Coder | LinearCoder | EnsembleCoder
+
+
+def coder_of(
+    run: Path, batch_size: int | None, accelerator: str, precision: str, temperature: float, *, compiled: bool
+) -> AnyCoder:
+    """Return the coder of a run's kind of model; arguments as in `EnsembleCoder`."""
+    kind = load_settings(run / "model").kind
+    if kind not in ("encoder", "ensemble"):
+        return LinearCoder(run, temperature)
+    made = Coder if kind == "encoder" else EnsembleCoder
+    return made(run, batch_size, accelerator, precision, temperature, compiled=compiled)
+
+
+def device_of(run: Path, accelerator: str, precision: str, *, compiled: bool) -> tuple[str, bool]:
+    """Return the precision in which a run's model codes, and whether it codes on a GPU.
+
+    An ensemble's are those of its encoders, if it has any.
+
+    Raises:
+        ConfigError: a setting is none of this kind of model.
+    """
+    settings = load_settings(run / "model")
+    if settings.kind == "ensemble":
+        if precision == "int8":
+            raise ConfigError("precision=int8: the run is an ensemble. Use precision=32-true or bf16.")
+        _, members, _ = load_ensemble(run / "model")
+        encoders = [member for member in members if load_settings(member / "model").kind == "encoder"]
+        return device_of((encoders or members)[0], accelerator, precision, compiled=compiled)
+    if settings.kind == "encoder":
+        gpu = on_gpu(accelerator)
+        return resolve_precision(precision, gpu), gpu
+    require_linear(accelerator, precision, own := linear_precision(settings), compiled=compiled)
+    return own, False
