@@ -139,6 +139,14 @@ class AugmentConfig:
     titles: bool = key("Add the titles of each group and of all codes beneath it.")
     descriptions: bool = key("Add the descriptions that `classification.path` supplies.")
     rows: dict[str, Any] = key("A function that makes further rows: `_target_` and its arguments.", legacy={})
+    weight: float = key(
+        "Weight of these rows in the training of encoders and linear models; survey rows have 1.",
+        above=0, most=1000, legacy=1.0,
+    )  # fmt: skip
+    positions: float = key(
+        "Weight of a further row for the position alone of each training row; 0: no such rows.",
+        least=0, most=1000, legacy=0.0,
+    )  # fmt: skip
 
 
 @dataclass

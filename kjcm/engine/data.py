@@ -28,10 +28,12 @@ class Labelled:
     Attributes:
         tokens: the rows' tokens.
         labels: [rows], class indices.
+        weights: [rows], each row's weight in the training loss; None: all 1.
     """
 
     tokens: Tokens
     labels: Indices
+    weights: NDArray[np.float32] | None = None
 
 
 class TokenBatches(Dataset[Batch]):
@@ -43,12 +45,14 @@ class TokenBatches(Dataset[Batch]):
     def __getitem__(self, item: tuple[Indices, int]) -> Batch:
         """Return the tensors of `kjcm.model.packing.pack` or `padded`, labels and rows [rows], and of_rows.
 
-        `of_rows` is the number of the batch's rows over all processes.
+        `of_rows` is the number of the batch's rows over all processes. Rows with weights also have weights [rows].
         """
         rows, of_rows = item
         texts = pack(self.data.tokens, rows) if self.packed else padded(self.data.tokens, rows, self.pad)
+        weights = self.data.weights
         return {
             **texts,
+            **({} if weights is None else {"weights": torch.from_numpy(weights[rows])}),
             "labels": torch.from_numpy(self.data.labels[rows]),
             "rows": torch.from_numpy(rows),
             "of_rows": torch.tensor(of_rows),
@@ -175,11 +179,12 @@ class TokenData(pl.LightningDataModule):
 
     def resident(self, epochs: int, device: torch.device, *, varlen: bool = False) -> Resident:
         """Return the training rows on a device, with room for the largest batch in `epochs` epochs."""
-        tokens, labels = self.sides["train"].tokens, self.sides["train"].labels
-        orders = (epoch_order(len(labels), self.seed, epoch) for epoch in range(epochs))
-        room = capacity(tokens.lengths, orders, self.batch_size)
-        size, pad = self.batch_size, self.pad
-        return Resident.of(tokens, labels, pad=pad, size=size, capacity=room, device=device, varlen=varlen)
+        data, size = self.sides["train"], self.batch_size
+        orders = (epoch_order(len(data.labels), self.seed, epoch) for epoch in range(epochs))
+        room = capacity(data.tokens.lengths, orders, size)
+        return Resident.of(
+            data.tokens, data.labels, data.weights, pad=self.pad, size=size, capacity=room, device=device, varlen=varlen
+        )
 
     def _loader(self, side: str, training: bool = False) -> DataLoader[Batch]:
         data = self.sides[side]

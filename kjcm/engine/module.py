@@ -140,7 +140,8 @@ class Classifier(pl.LightningModule):
         self.step += 1
         if not len(batch["labels"]):  # fewer rows than processes in the last batch
             return 0.0 * torch.stack([weight.sum() for weight in self.parameters()]).sum()
-        total = self.loss(self(batch), batch["labels"]).sum()
+        losses = self.loss(self(batch), batch["labels"])
+        total = (losses * batch["weights"] if "weights" in batch else losses).sum()
         rows = len(batch["labels"])
         self.train_loss.update(total.detach(), rows)
         self.log("train_loss_step", total.detach() / rows, prog_bar=True, batch_size=rows)

@@ -67,6 +67,7 @@ def fitted(
     folds: Labels,
     seed: int,
     embedder: Embedder | None = None,
+    row_weights: NDArray[np.float32] | None = None,
 ) -> LinearModel:
     """Train a model.
 
@@ -77,15 +78,18 @@ def fitted(
         labels: [rows] class indices, each class at least once.
         parents: [classes] numbers of the classes themselves, then for each level of `config.above` of the groups above
             them.
-        folds: [rows] the part of a cross-validation in which a row is scored; -1: in none.
+        folds: [rows] the part of a cross-validation in which a row is scored; -1: in none; -2 - PART: in none, and not
+            learnt from where that part is scored.
         seed: of the solver's order of rows.
         embedder: of views of an encoder.
+        row_weights: [rows] weights in the classifier's loss; None: all 1.
     """
     made = {name: _view_of(view, embedder) for name, view in views.items()}
     rows = stacked({name: view.fit(of_field(frame, view.config.field)) for name, view in made.items()}, made)
     fit = _solver(config, seed)
-    weights, bias = _levels(config, rows, labels, parents, fit)
-    scale = _temperature(config, rows, labels, parents, folds, fit)
+    each = np.ones(len(labels), np.float32) if row_weights is None else row_weights
+    weights, bias = _levels(config, rows, labels, each, parents, fit)
+    scale = _temperature(config, rows, labels, each, parents, folds, fit)
     read = {name: view.as_read() for name, view in made.items()}
     return LinearModel(read, (weights / scale).astype(np.float32), (bias / scale).astype(np.float32))
 
@@ -97,32 +101,45 @@ def _view_of(config: ViewConfig, embedder: Embedder | None) -> AnyView:
     return EncoderView(config, embedder)
 
 
-Solver = Callable[[Any, Labels, int], tuple[Matrix, Matrix]]  # rows, labels, number of labels -> weights, bias
+# rows, labels, weights of the rows, number of labels -> weights, bias
+Solver = Callable[[Any, Labels, NDArray[np.float32], int], tuple[Matrix, Matrix]]
 
 
 def _levels(
-    config: LinearConfig, rows: Any, labels: Labels, parents: Sequence[Labels], fit: Solver
+    config: LinearConfig,
+    rows: Any,
+    labels: Labels,
+    each: NDArray[np.float32],
+    parents: Sequence[Labels],
+    fit: Solver,
 ) -> tuple[Matrix, Matrix]:
     """Return weights [columns, classes] and bias [classes]: those of the class plus those of the groups above it."""
     weights, bias = np.zeros((rows.shape[1], len(parents[0]))), np.zeros(len(parents[0]))
     for groups, share in zip(parents, (1.0, *config.above), strict=True):
-        own, constant = fit(rows, groups[labels], int(groups.max()) + 1)
+        own, constant = fit(rows, groups[labels], each, int(groups.max()) + 1)
         weights += share * own[:, groups]
         bias += share * constant[groups]
     return weights, bias
 
 
 def _temperature(
-    config: LinearConfig, rows: Any, labels: Labels, parents: Sequence[Labels], folds: Labels, fit: Solver
+    config: LinearConfig,
+    rows: Any,
+    labels: Labels,
+    each: NDArray[np.float32],
+    parents: Sequence[Labels],
+    folds: Labels,
+    fit: Solver,
 ) -> float:
     """Return the temperature of the scores, fitted on rows that the scored model has not learnt from."""
     scores, truth = [], []
     for fold in range(int(folds.max()) + 1):
-        held = folds == fold
-        asked = held & np.isin(labels, labels[~held])  # the model cannot score a class that it has not learnt
+        scored = folds == fold
+        held = scored | (folds == -2 - fold)
+        asked = scored & np.isin(labels, labels[~held])  # the model cannot score a class that it has not learnt
         if not asked.any():
             continue
-        weights, bias = _levels(config, rows[~held], labels[~held], parents, fit)
+        weights, bias = _levels(config, rows[~held], labels[~held], each[~held], parents, fit)
         scores.append(np.asarray(rows[asked] @ weights + bias))
         truth.append(labels[asked])
     if not truth:
@@ -135,7 +152,7 @@ def _solver(config: LinearConfig, seed: int) -> Solver:
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import LinearSVC
 
-    def fit(rows: Any, labels: Labels, size: int) -> tuple[Matrix, Matrix]:
+    def fit(rows: Any, labels: Labels, each: NDArray[np.float32], size: int) -> tuple[Matrix, Matrix]:
         weights, bias = np.zeros((rows.shape[1], size)), np.zeros(size)
         present, counts = np.unique(labels, return_counts=True)
         if len(present) == 1:
@@ -147,7 +164,7 @@ def _solver(config: LinearConfig, seed: int) -> Solver:
             model: Any = LinearSVC(C=config.C, dual=True, class_weight=weighted, random_state=seed)
         else:
             model = LogisticRegression(C=config.C, class_weight=weighted, max_iter=1000)
-        converge(model, rows, labels)
+        converge(model, rows, labels, each)
         coef, constant = model.coef_, model.intercept_
         if len(coef) == 1:  # of two labels scikit-learn keeps one
             coef, constant = np.vstack([-coef, coef]), np.concatenate([-constant, constant])
@@ -158,13 +175,13 @@ def _solver(config: LinearConfig, seed: int) -> Solver:
     return fit
 
 
-def converge(model: Any, rows: Any, labels: Labels) -> None:
-    """Fit a scikit-learn model and log where it did not converge."""
+def converge(model: Any, rows: Any, labels: Labels, each: NDArray[np.float32] | None = None) -> None:
+    """Fit a scikit-learn model, with the rows' weights `each` if given, and log where it did not converge."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(rows, labels)
+        model.fit(rows, labels, sample_weight=each)
     if np.max(model.n_iter_) >= model.max_iter:
         log.warning(
             "the classifier did not converge in %d iterations; a smaller C (now %g) helps", model.max_iter, model.C

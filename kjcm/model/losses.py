@@ -113,13 +113,18 @@ class Hierarchical(nn.Module):
     Args:
         class_tree: each class's group at every level above, nearest level first.
         weights: weights of the levels above, nearest first, or one number for all; the classes' level has weight 1.
+        smoothing: share of each label that is spread over all classes, at the classes' level only.
 
     Raises:
         ValueError: the classification has no level above, or `weights` does not have one number per level.
     """
 
-    def __init__(self, class_tree: Sequence[Tensor], weights: float | Sequence[float] = 0.5) -> None:
+    def __init__(
+        self, class_tree: Sequence[Tensor], weights: float | Sequence[float] = 0.5, smoothing: float = 0.0
+    ) -> None:
         super().__init__()
+        _require("smoothing", smoothing, 0 <= smoothing <= 1, "from 0 to 1")
+        self.smoothing = smoothing
         if not class_tree:
             raise ValueError("the classification has no level above the classes. Use loss=cross_entropy")
         each = (
@@ -136,7 +141,7 @@ class Hierarchical(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return each row's loss."""
         shares = logits.log_softmax(dim=1)
-        total = functional.nll_loss(shares, labels, reduction="none")
+        total = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=self.smoothing)
         for level, weight in enumerate(self.weights):
             groups: Tensor = getattr(self, f"groups_{level}")
             own = groups[labels][:, None] == groups

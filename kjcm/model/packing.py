@@ -58,6 +58,7 @@ class Resident:
         ids: [all tokens].
         starts: [rows + 1].
         labels: [rows].
+        weights: [rows], each row's weight in the loss.
         pad: id of the filler.
         size: rows a batch.
         capacity: tokens a batch, filler included.
@@ -68,6 +69,7 @@ class Resident:
     ids: Tensor
     starts: Tensor
     labels: Tensor
+    weights: Tensor
     pad: int
     size: int
     capacity: int
@@ -76,12 +78,24 @@ class Resident:
 
     @classmethod
     def of(
-        cls, tokens: Tokens, labels: Indices, *, pad: int, size: int, capacity: int, device: torch.device, varlen: bool
+        cls,
+        tokens: Tokens,
+        labels: Indices,
+        weights: NDArray[np.float32] | None = None,
+        *,
+        pad: int,
+        size: int,
+        capacity: int,
+        device: torch.device,
+        varlen: bool,
     ) -> "Resident":
-        """Copy tokens and labels to a device."""
-        ids, starts, marks = (torch.from_numpy(array).to(device) for array in (tokens.ids, tokens.starts, labels))
+        """Copy tokens, labels and weights (None: all 1) to a device."""
+        each = np.ones(len(labels), np.float32) if weights is None else weights
+        ids, starts, marks, shares = (
+            torch.from_numpy(array).to(device) for array in (tokens.ids, tokens.starts, labels, each)
+        )
         longest = -(-int(tokens.lengths.max()) // 8) * 8
-        return cls(ids.long(), starts, marks, pad, size, capacity, longest, varlen)
+        return cls(ids.long(), starts, marks, shares, pad, size, capacity, longest, varlen)
 
     @property
     def fillers(self) -> int:
@@ -91,7 +105,7 @@ class Resident:
     def lay_out(self, rows: Tensor) -> dict[str, Tensor]:
         """Return consecutive batches of rows [n], stacked: the values of `pack` with a first dimension [batches].
 
-        Also returns labels [batches, texts], -100 for missing rows, and n_rows [batches].
+        Also returns labels [batches, texts], -100 for missing rows, weights [batches, texts], and n_rows [batches].
         """
         batches, device = -(-len(rows) // self.size), rows.device
         places = torch.full((batches * self.size,), -1, device=device, dtype=torch.long)
@@ -115,6 +129,8 @@ class Resident:
         valid[..., 0] = True  # a softmax over nothing would be NaN
         labels = torch.full((batches, self.size + self.fillers), -100, device=device, dtype=torch.long)
         labels[:, : self.size] = torch.where(there, self.labels[row], -100)
+        weights = torch.ones(labels.shape, device=device)
+        weights[:, : self.size] = self.weights[row]
         return {
             "input_ids": ids,
             "positions": positions * real,
@@ -122,6 +138,7 @@ class Resident:
             "starts": starts.int(),
             "valid": valid[:, :, None, None, :],
             "labels": labels,
+            "weights": weights,
             "n_rows": there.sum(1),
         }
 

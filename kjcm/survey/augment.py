@@ -53,6 +53,20 @@ def augmentation(
     return pd.concat([made, _rows_of(rows, classification, classes)], ignore_index=True) if rows else made
 
 
+def position_rows(learnt: pd.DataFrame) -> pd.DataFrame:
+    """Return a row (text, code, unit) for the position of each training row that has one.
+
+    Raises:
+        ConfigError: no row has a position.
+    """
+    rows = learnt[learnt["position"].fillna("") != ""]
+    if not len(rows):
+        raise ConfigError(
+            "augment.positions: no training row has a position. Set data.columns.position, or augment.positions=0."
+        )
+    return rows[["code", "unit"]].assign(text=rows["position"])
+
+
 def _rows_of(node: Mapping[str, Any], classification: Classification, classes: Sequence[str]) -> pd.DataFrame:
     """Return the rows that a user's function makes."""
     frame = build("augment.rows", node, classification, list(classes))

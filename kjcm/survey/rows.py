@@ -12,7 +12,7 @@ from kjcm.config.commands import SurveyConfig
 from kjcm.config.survey import DataConfig
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.ksco.classification import Classification, load_classification, prefixes_of
-from kjcm.survey.augment import augmentation, reviewed_rows
+from kjcm.survey.augment import augmentation, position_rows, reviewed_rows
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import cached_cohort
 from kjcm.survey.split import units_of
@@ -28,8 +28,8 @@ class Rows:
         classification: the codes' classification.
         sides: the rows (text, workplace, position, task, code) of 'train' (survey rows, reviewed rows, then augmentation),
             'validation' and 'test', if they exist. Training rows have their unit of the split too; reviewed rows and
-            augmentation have none, and augmentation has only text and code.
-        n_augmented: rows of augmentation among them.
+            augmentation have none, and augmentation has only text and code. A position alone has the unit of its row.
+        n_augmented: rows of augmentation among them, positions included.
         n_reviewed: reviewed rows among them.
         reviewed_left: reason -> reviewed rows that were left out.
         labels: side -> [rows], class index of each row; codes that are not classes have numbers beyond the last class.
@@ -50,6 +50,12 @@ class Rows:
         """Return the codes of the survey and reviewed training rows, without augmentation."""
         train = self.sides["train"]["code"].tolist()
         return train[: len(train) - self.n_augmented]
+
+    @property
+    def weights(self) -> NDArray[np.float32] | None:
+        """Return the weight of each training row, [rows]; None if all weights are 1."""
+        found = self.sides["train"]["row_weight"].fillna(1.0).to_numpy(np.float32)
+        return None if (found == 1).all() else found
 
     @property
     def ancestors(self) -> list[tuple[str, ...]]:
@@ -79,10 +85,16 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
     cohort.require_trainable()
     if config.data.classes == "all":
         cohort = replace(cohort, classes=tuple(sorted({*learnt, *_all_classes(classification, cohort.level)})))
-    more = augmentation(classification, cohort.classes, **vars(config.augment))
+    train = pd.concat([_learnt(cohort), reviewed], ignore_index=True)
+    node = config.augment
+    more = augmentation(
+        classification, cohort.classes, titles=node.titles, descriptions=node.descriptions, rows=node.rows
+    ).assign(row_weight=node.weight)
     _require_learnt(cohort.classes, {*learnt, *more["code"]})
+    if node.positions:
+        more = pd.concat([more, position_rows(train).assign(row_weight=node.positions)], ignore_index=True)
     sides = {
-        "train": pd.concat([_learnt(cohort), reviewed, more], ignore_index=True),
+        "train": pd.concat([train, more], ignore_index=True),
         "validation": cohort.side("validation"),
     }
     if test:

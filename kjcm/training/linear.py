@@ -85,7 +85,7 @@ def _fitted(
     frame, seed = rows.sides["train"], config.seeds.batches
     parents = [np.arange(len(rows.cohort.classes)), *map(partial(_groups_above, rows), range(1, len(model.above) + 1))]
     folds = _folds(frame, model.calibration_folds, config.data.split_seed)
-    return fitted(model, views, frame, rows.labels["train"], parents, folds, seed, embedder)
+    return fitted(model, views, frame, rows.labels["train"], parents, folds, seed, embedder, rows.weights)
 
 
 def _groups_above(rows: Rows, levels: int) -> Labels:
@@ -98,10 +98,12 @@ def _groups_above(rows: Rows, levels: int) -> Labels:
 
 
 def _folds(frame: pd.DataFrame, folds: int, seed: int) -> Labels:
-    """Return [rows] the part of the calibration in which a survey row is scored; -1 for all other rows."""
+    """Return [rows] the part of the calibration in which a survey row is scored, as `kjcm.linear.model.fitted` takes it."""
     found = np.full(len(frame), -1, np.int64)
     survey = frame["unit"].notna().to_numpy()
     if folds > 1:
         ranks = ranks_of(frame["unit"][survey], seed)
         found[survey] = ranks * folds // (ranks.max() + 1)
+        alone = survey & frame["row_weight"].notna().to_numpy()  # positions alone
+        found[alone] = -2 - found[alone]
     return found

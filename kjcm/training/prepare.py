@@ -36,7 +36,10 @@ def prepare(cfg: DictConfig) -> None:
     classification = load_classification(**vars(config.classification))
     source = source_of(config.data, classification)
     cohort = cohort_of(config.data, classification, source)
-    more = augmentation(classification, cohort.classes, **vars(config.augment))
+    node = config.augment
+    more = augmentation(
+        classification, cohort.classes, titles=node.titles, descriptions=node.descriptions, rows=node.rows
+    )
     with filling(out):
         (out / "cohort.json").unlink(missing_ok=True)  # written last, as a mark of completeness
         (out / "augmented.csv").unlink(missing_ok=True)

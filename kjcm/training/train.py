@@ -172,7 +172,10 @@ def prepared_for(config: TrainConfig, rows: Rows) -> Prepared:
     return Prepared(
         rows=rows,
         data=TokenData(
-            {side: Labelled(tokens[side], rows.labels[side]) for side in rows.sides},
+            {
+                side: Labelled(tokens[side], rows.labels[side], rows.weights if side == "train" else None)
+                for side in rows.sides
+            },
             int(tokenizer.pad_token_id),
             batch_size=config.data.batch_size,
             seed=config.seeds.batches,

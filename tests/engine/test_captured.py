@@ -537,3 +537,16 @@ def test_states_that_need_too_much_memory_are_refused(monkeypatch: pytest.Monkey
     layers.require_room(tokens, 32)
     with pytest.raises(ConfigError, match="cache_frozen"):
         layers.require_room(tokens, 33)
+
+
+def test_engines_weigh_the_rows_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = rows_of()
+    rows = replace(rows, weights=np.where(rows.labels == 2, 0.5, 1.5).astype(np.float32))
+    encoder, runs = without_dropout(encoder_of("distilbert")), {}
+    _, unweighted = trained("packed", copy.deepcopy(encoder), tmp_path / "plain", epochs=1)
+    monkeypatch.setattr(f"{__name__}.rows_of", lambda: rows)
+    for engine in ("reference", "packed", "captured"):
+        _, runs[engine] = trained(engine, copy.deepcopy(encoder), tmp_path / engine, epochs=1)
+    for engine in ("packed", "captured"):
+        torch.testing.assert_close(weights(runs[engine]), weights(runs["reference"]), atol=2e-5, rtol=1e-3)
+    assert float((weights(runs["reference"]) - weights(unweighted)).abs().max()) > 1e-4

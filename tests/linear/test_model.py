@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from kjcm.config.training import LinearConfig, ViewConfig
+from kjcm.linear import model
 from kjcm.linear.model import fitted
+from kjcm.linear.views import View
 
 CONFIG = LinearConfig("linear", "linear", {"text": ViewConfig("word", "text", [1, 1], 1.0)}, "svm", 1.0, 0.0, [], 2)
 
@@ -17,3 +19,26 @@ def test_folds_that_leave_nothing_to_learn_from_set_no_temperature(folds: list[i
         fitted(CONFIG, CONFIG.views, frame, labels, [np.arange(2)], np.array(parts), 0) for parts in (folds, [-1] * 4)
     )
     assert (one.logits(frame) == none.logits(frame)).all() and one.logits(frame).argmax(axis=1).tolist() == [0, 1, 0, 1]
+
+
+def test_a_row_of_weight_two_counts_as_two_rows() -> None:
+    frame, labels = (
+        pd.DataFrame({"text": ["은행", "병원", "은행 창구", "병원 은행", "창구"]}),
+        np.array([0, 1, 0, 1, 0]),
+    )
+    twice, classes = np.array([0, 1, 2, 3, 3, 4]), [np.arange(2)]
+    rows = View(CONFIG.views["text"]).fit(frame["text"].tolist())  # the terms' weights are those of single rows
+    each, ones = np.array([1, 1, 1, 2, 1], np.float32), np.ones(6, np.float32)
+    fit = model._solver(CONFIG, 0)
+    once = model._levels(CONFIG, rows, labels, each, classes, fit)
+    expected = model._levels(CONFIG, rows[twice], labels[twice], ones, classes, fit)
+    for found, wanted in zip(once, expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-2)
+
+
+def test_a_row_that_is_only_left_out_of_a_part_is_not_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"text": ["은행", "병원", "은행 창구", "병원 환자", "은행", "병원"]})
+    labels, parts, scored = np.array([0, 1, 0, 1, 1, 0]), np.array([0, 0, 1, 1, -2, -3]), []
+    monkeypatch.setattr(model, "fit_temperature", lambda scores, truth: scored.append(truth.tolist()) or 1.0)
+    fitted(CONFIG, CONFIG.views, frame, labels, [np.arange(2)], parts, 0)
+    assert scored == [[0, 1, 0, 1]]

@@ -42,6 +42,7 @@ def test_the_class_tree_has_the_nearest_level_first() -> None:
         (ClassBalanced(COUNTS, beta=0.0), -np.log(TRUE)),
         (LogitAdjusted(COUNTS, tau=0.0), -np.log(TRUE)),
         (Hierarchical(TREE, weights=0.0), -np.log(TRUE)),
+        (Hierarchical(TREE, weights=0.0, smoothing=0.2), -0.8 * np.log(TRUE) - 0.05 * np.log(P).sum(axis=1)),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -37,7 +37,10 @@ def test_resident_batches_hold_the_rows_in_order_and_filler_apart(varlen: bool) 
     tokens, labels = tokens_of(texts), random.integers(0, 5, 53)
     order = random.permutation(53)
     room = capacity(tokens.lengths, [order], 8, multiple=16)
-    resident = Resident.of(tokens, labels, pad=1, size=8, capacity=room, device=torch.device("cpu"), varlen=varlen)
+    weights = random.random(53, dtype=np.float32)
+    resident = Resident.of(
+        tokens, labels, weights, pad=1, size=8, capacity=room, device=torch.device("cpu"), varlen=varlen
+    )
     laid = resident.lay_out(torch.from_numpy(order))
     assert laid["n_rows"].tolist() == [8] * 6 + [5]
     for batch in range(7):
@@ -58,6 +61,7 @@ def test_resident_batches_hold_the_rows_in_order_and_filler_apart(varlen: bool) 
         else:
             assert resident.fillers == 1  # padded, a text of filler costs as much as a real one
         assert laid["labels"][batch].tolist() == [*labels[rows], *[-100] * (8 + resident.fillers - len(rows))]
+        assert laid["weights"][batch][: len(rows)].tolist() == weights[rows].tolist()
         valid = laid["valid"][batch].squeeze()
         assert valid.any(1).all()  # a softmax over nothing is no number
         assert torch.equal(valid[: len(rows)].sum(1), torch.from_numpy(tokens.lengths[rows]))

@@ -4,10 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 
+import pandas as pd
 import pytest
 
+from kjcm.errors import ConfigError
 from kjcm.ksco.classification import Classification, load_classification
-from kjcm.survey.augment import augmentation
+from kjcm.survey.augment import augmentation, position_rows
+from kjcm.survey.rows import rows_of
+from tests.conftest import config_of
 
 SMALL = Classification(
     "small",
@@ -57,3 +61,23 @@ def test_five_digit_titles_of_a_file(shared: Callable[[str], Path]) -> None:
 
 def test_classes_that_the_classification_does_not_know_get_nothing() -> None:
     assert len(augmentation(load_classification("from_data"), ["0111", "x"], titles=True, descriptions=True)) == 0
+
+
+def test_rows_for_positions_have_the_unit_of_their_row() -> None:
+    frame = pd.DataFrame({"text": ["a b", "c"], "position": ["b", None], "code": ["11", "2"], "unit": ["1", "2"]})
+    assert position_rows(frame).to_dict("list") == {"code": ["11"], "unit": ["1"], "text": ["b"]}
+    with pytest.raises(ConfigError, match=r"augment\.positions"):
+        position_rows(frame[1:])
+
+
+def test_rows_of_a_run_have_their_weights() -> None:
+    plain, weighted = (
+        rows_of(config_of("train", "data.scale=0.01", "augment=titles", *words), test=False, cache=None)
+        for words in ((), ("augment.weight=0.7", "augment.positions=0.5"))
+    )
+    assert plain.weights is None and weighted.weights is not None
+    n_survey, n_titles = len(plain.learnt), plain.n_augmented
+    assert weighted.learnt == plain.learnt
+    positions = weighted.n_augmented - n_titles
+    expected = [1.0] * n_survey + [0.7] * n_titles + [0.5] * positions
+    assert 0 < positions <= n_survey and weighted.weights.tolist() == pytest.approx(expected)
