@@ -126,8 +126,8 @@ def _model_of(config: Mapping[str, Any], path: Path, report: Mapping[str, Any]) 
     name = artifact_name(config["name"])
     artifact = wandb.Artifact(name, "model", metadata={**about, **summary_of(report), "tokenizer": not private})
     for file in sorted((path / "model").rglob("*")):
-        if file.is_file() and not (private and file.name not in WEIGHTS):
+        inside = file.relative_to(path / "model").as_posix()
+        if file.is_file() and not (private and inside not in WEIGHTS):
             # W&B reads the file itself when it uploads: copies would fill the home directory
-            inside = file.relative_to(path / "model").as_posix()
             artifact.add_file(str(file), name=inside, policy="immutable", skip_cache=True)
     return artifact
