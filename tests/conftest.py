@@ -80,7 +80,7 @@ FEW_STEPS = (
 
 # and a whole run about a second.
 SMALL = (*FEW_STEPS, "trainer.max_epochs=2")
-LINEAR = {"model=linear", "experiment=best_offline"}  # overrides of trainings without an encoder
+LINEAR = {"model=linear", "model=nearest", "experiment=best_offline"}  # overrides of trainings without an encoder
 
 # Enough of a training for codes to be better than chance.
 LEARNS = (*SMALL, "model.shape.dim=64", "optim.lr=0.003", "data.batch_size=16", "trainer.max_epochs=6")

@@ -1,4 +1,4 @@
-"""Code texts with a finished run's linear model."""
+"""Code texts with a finished run's linear or nearest-neighbour model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ PRECISION = "32-true"
 
 
 class LinearCoder:
-    """A finished run's linear model, ready to code texts.
+    """A finished run's model of views, ready to code texts.
 
     Args:
         run: the run folder.
@@ -41,16 +41,16 @@ class LinearCoder:
 
 
 def linear_precision(settings: Settings) -> str:
-    """Return the precision in which a linear model codes: that of its encoder, if it has one."""
+    """Return the precision in which a model of views codes: that of its encoder, if it has one."""
     return "bf16" if settings.max_length and has_bf16(gpu=False) else PRECISION
 
 
 def require_linear(accelerator: str, precision: str, own: str, *, compiled: bool) -> None:
-    """Raise ConfigError if a setting of coding is none of a linear model that codes in the precision `own`."""
+    """Raise ConfigError if a setting of coding is none of a model of views that codes in the precision `own`."""
     wrong = {
         "accelerator=gpu": accelerator == "gpu",
         f"precision={precision}": precision not in ("auto", own),
         "compile=true": compiled,
     }
     if settings := [setting for setting, is_wrong in wrong.items() if is_wrong]:
-        raise ConfigError(f"{settings[0]}: the run is a linear model, which runs on the CPU in {own}. Remove it.")
+        raise ConfigError(f"{settings[0]}: the run's model reads views; it runs on the CPU in {own}. Remove it.")

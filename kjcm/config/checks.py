@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kjcm.config.commands import LOGGERS
 from kjcm.config.composition import known_keys, no_such_key, no_such_keys, typed_nodes, unknown_keys
-from kjcm.config.identity import PATHS
+from kjcm.config.identity import BY_VIEWS, PATHS
 from kjcm.config.key import list_types, own_keys
 from kjcm.errors import ConfigError, first_line, some
 
@@ -162,8 +162,8 @@ def _check_lists(cfg: DictConfig) -> None:
         ngrams = OmegaConf.select(cfg, key)
         if ngrams is not None and not (len(ngrams) == 2 and ngrams[0] <= ngrams[1]):
             raise ConfigError(f"{key}={ngrams}: give the fewest and the most parts of an n-gram, as [1,4].")
-    if OmegaConf.select(cfg, "model.kind") == "linear" and not views:
-        raise ConfigError("model.views={}: a linear model needs a view. Leave one in.")
+    if OmegaConf.select(cfg, "model.kind") in BY_VIEWS and not views:
+        raise ConfigError("model.views={}: the model needs a view. Leave one in.")
 
 
 def _check_logger(name: str, node: Any) -> None:

@@ -16,15 +16,15 @@ def _keys() -> Iterator[tuple[str, Key]]:
             yield from ((name, key) for name, _, key in keys_of(node, lead_of(group, choice)))
 
 
-# nodes that a linear model does not depend on
+# nodes that only encoders depend on
 OF_ENCODERS = (
     "tokenizer", "loss", "optim", "param_groups", "schedule", "callbacks", "metrics", "engine", "trainer",
 )  # fmt: skip
 
-NOT_READ = {"linear": OF_ENCODERS, "ensemble": (*OF_ENCODERS, "augment")}  # kind of model -> nodes that do not count
-
-
-OF_EMBEDDINGS = ("pretrained", "prefix", "max_length")  # keys of a linear model that only views of `encoder` read
+BY_VIEWS = ("linear", "nearest")  # kinds of model that read views of a row, with scikit-learn and on a CPU
+# kind of model -> nodes that do not count
+NOT_READ = {**dict.fromkeys(BY_VIEWS, OF_ENCODERS), "ensemble": (*OF_ENCODERS, "augment")}
+OF_EMBEDDINGS = ("pretrained", "prefix", "max_length")  # keys of such a model that only views of `encoder` read
 
 
 def _all(part: str) -> tuple[str, ...]:

@@ -68,11 +68,26 @@ class ViewConfig:
 
 
 @dataclass
-class LinearConfig(ModelConfig):
+class ViewsConfig(ModelConfig):
+    """A model of n-grams, and of a frozen encoder's embeddings."""
+
+    kind: str = key("Kind of model; the group sets it.")
+    views: dict[str, ViewConfig] = key("Views: name -> `of`, `field`, `ngrams`, `weight`.")
+    pretrained: str | None = key("Hub name or folder of the encoder for views of `encoder`.", identity="input")
+    prefix: str = key("Text before every input of the encoder.")
+    max_length: int = key("Most tokens of an input of the encoder.", least=4, most=8192)
+
+    @property
+    def embeds(self) -> bool:
+        """Return whether a view needs the encoder."""
+        return any(view.of == "encoder" for view in self.views.values())
+
+
+@dataclass
+class LinearConfig(ViewsConfig):
     """A linear model of n-grams, and of a frozen encoder's embeddings."""
 
     kind: str = key("Kind of model; the group sets it.", choices=("linear",))
-    views: dict[str, ViewConfig] = key("Views: name -> `of`, `field`, `ngrams`, `weight`.")
     classifier: str = key(
         "One group against the rest by an SVM, or a logistic regression.", choices=("svm", "logistic")
     )
@@ -88,14 +103,21 @@ class LinearConfig(ModelConfig):
     calibration_folds: int = key(
         "Folds of the training rows that set the temperature of the probabilities; 0 or 1: none.", least=0, most=100
     )
-    pretrained: str | None = key("Hub name or folder of the encoder for views of `encoder`.", identity="input")
-    prefix: str = key("Text before every input of the encoder.")
-    max_length: int = key("Most tokens of an input of the encoder.", least=4, most=8192)
 
-    @property
-    def embeds(self) -> bool:
-        """Return whether a view needs the encoder."""
-        return any(view.of == "encoder" for view in self.views.values())
+
+@dataclass
+class NearestConfig(ViewsConfig):
+    """A model that compares a row with each group's titles and training rows."""
+
+    kind: str = key("Kind of model; the group sets it.", choices=("nearest",))
+    neighbours: int = key("Nearest training rows that vote for their groups.", least=1, most=1000)
+    unseen: float = key(
+        "Share of the training rows that are scored as if their group had no training row, when the weights are fitted.",
+        least=0, most=1,
+    )  # fmt: skip
+    keep_texts: bool = key(
+        "`true`: keep the training rows' texts in the model folder, for `kjcm predict explain=true`."
+    )
 
 
 @dataclass

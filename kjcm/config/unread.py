@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.config.checks import require_known, require_resolvable
-from kjcm.config.identity import NOT_READ, OF_EMBEDDINGS, OF_ENCODERS
+from kjcm.config.identity import BY_VIEWS, NOT_READ, OF_EMBEDDINGS, OF_ENCODERS
 from kjcm.config.key import own_keys
 from kjcm.config.overrides import word_key
 from kjcm.config.training import TrainerConfig
@@ -65,7 +65,7 @@ def _cutoff_is_given(cfg: DictConfig) -> bool:
 
 def _embeds_nothing(cfg: DictConfig) -> bool:
     views = OmegaConf.select(cfg, "model.views") or {}
-    return OmegaConf.select(cfg, "model.kind") == "linear" and all(view.of != "encoder" for view in views.values())
+    return OmegaConf.select(cfg, "model.kind") in BY_VIEWS and all(view.of != "encoder" for view in views.values())
 
 
 def _writes_no_text(cfg: DictConfig) -> bool:
@@ -90,11 +90,15 @@ OF_ANY = (
     Unread(("data.inner_fold",), _is("data.inner_folds", None), " without data.inner_folds"),
     Unread(("engine.block", "engine.compile"), _is("engine.name", "packed", "reference"), " without engine=captured"),
     Unread(("tokenizer.vocab_size",), _is_not("tokenizer.kind", "trained", None), " without tokenizer=trained"),
-    Unread(
-        (*OF_ENCODERS, "seeds.init", "seeds.dropout", "data.batch_size", "svm_check"),
-        _is("model.kind", "linear"),
-        " with model=linear",
+    *(
+        Unread(
+            (*OF_ENCODERS, "seeds.init", "seeds.dropout", "data.batch_size", "svm_check"),
+            _is("model.kind", kind),
+            f" with model={kind}",
+        )
+        for kind in BY_VIEWS
     ),
+    Unread(("augment.weight",), _is("model.kind", "nearest"), " with model=nearest"),
     Unread(tuple(f"model.{name}" for name in OF_EMBEDDINGS), _embeds_nothing, " without a view of encoder"),
     Unread(OF_MEMBERS, _is("model.kind", "ensemble"), " with model=ensemble. Set it in a member's overrides"),
     Unread(("model.shape",), _is_not("model.pretrained", None), ": model.pretrained has a shape of its own"),

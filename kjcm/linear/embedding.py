@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from kjcm.config.training import LinearConfig, ViewConfig
+from kjcm.config.training import ViewConfig, ViewsConfig
 from kjcm.engine.device import has_bf16
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic, key_of
@@ -166,7 +166,7 @@ def _store(folder: Path, keys: Sequence[bytes], values: Embeddings) -> None:
         np.savez(stream, keys=np.frombuffer(whole, np.uint8).reshape(-1, 32), values=values)
 
 
-def pretrained_embedder(config: LinearConfig, cache: str | None) -> Embedder:
+def pretrained_embedder(config: ViewsConfig, cache: str | None) -> Embedder:
     """Return the embedder that a config names.
 
     Raises:
@@ -227,6 +227,7 @@ class EncoderView:
         embedder: embeds the texts.
         mean: [width] mean of the training rows' embeddings; None: it is learnt by `fit`.
         matrix: [width, width] whitening; None: it is learnt by `fit`.
+        whiten: whether `fit` learns a whitening, without which cosines tell more of how near two texts are.
     """
 
     terms: tuple[str, ...] = ()
@@ -237,8 +238,10 @@ class EncoderView:
         embedder: Embedder,
         mean: NDArray[np.float32] | None = None,
         matrix: NDArray[np.float32] | None = None,
+        *,
+        whiten: bool = True,
     ) -> None:
-        self.config, self.embedder = config, embedder
+        self.config, self.embedder, self.whiten = config, embedder, whiten
         self.mean = mean if mean is not None else np.zeros(embedder.width, np.float32)
         self.matrix = matrix if matrix is not None else np.eye(embedder.width, dtype=np.float32)
 
@@ -268,11 +271,14 @@ class EncoderView:
                 f"{self.config.field}, or map its column."
             )
         mean = found.mean(axis=0)
+        self.mean = mean.astype(np.float32)
+        if not self.whiten:
+            return self.rows(texts)
         variances, directions = np.linalg.eigh(np.cov(found - mean, rowvar=False, bias=True))
         scale = (
             variances.clip(0) + SHRINK * variances.mean() + np.finfo(np.float32).tiny
         )  # else 0 where all texts are equal
-        self.mean, self.matrix = mean.astype(np.float32), (directions / np.sqrt(scale)).astype(np.float32)
+        self.matrix = (directions / np.sqrt(scale)).astype(np.float32)
         return self.rows(texts)
 
     def rows(self, texts: Sequence[str]) -> Any:

@@ -35,6 +35,11 @@ class LinearModel:
     def __init__(self, views: Mapping[str, AnyView], weights: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
         self.views, self.weights, self.bias = views, weights, bias
 
+    @property
+    def parameters(self) -> int:
+        """Return the number of weights."""
+        return self.weights.size + self.bias.size
+
     def logits(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         """Return the scores of rows (text, and perhaps workplace, position, task), [rows, classes].
 
@@ -84,7 +89,7 @@ def fitted(
         embedder: of views of an encoder.
         row_weights: [rows] weights in the classifier's loss; None: all 1.
     """
-    made = {name: _view_of(view, embedder) for name, view in views.items()}
+    made = {name: view_of(view, embedder) for name, view in views.items()}
     rows = stacked({name: view.fit(of_field(frame, view.config.field)) for name, view in made.items()}, made)
     fit = _solver(config, seed)
     each = np.ones(len(labels), np.float32) if row_weights is None else row_weights
@@ -94,11 +99,12 @@ def fitted(
     return LinearModel(read, (weights / scale).astype(np.float32), (bias / scale).astype(np.float32))
 
 
-def _view_of(config: ViewConfig, embedder: Embedder | None) -> AnyView:
+def view_of(config: ViewConfig, embedder: Embedder | None, *, whiten: bool = True) -> AnyView:
+    """Return a view that has learnt nothing yet; see `EncoderView`."""
     if config.of != "encoder":
         return View(config)
     assert embedder is not None
-    return EncoderView(config, embedder)
+    return EncoderView(config, embedder, whiten=whiten)
 
 
 # rows, labels, weights of the rows, number of labels -> weights, bias

@@ -10,6 +10,7 @@ from kjcm.analysis.experiments import Experiment
 from kjcm.analysis.formats import show
 from kjcm.analysis.selection import Run
 from kjcm.analysis.study import MAIN, Study
+from kjcm.config.identity import BY_VIEWS
 from kjcm.config.training import ViewConfig
 from kjcm.errors import counted
 from kjcm.plot.curves import draw_intervals
@@ -172,10 +173,10 @@ def _model_parts(model: Mapping[str, Any], views: Mapping[str, str]) -> list[str
         return [f"ensemble of {counted(len(model['members']), 'member')}", *map(str, model["members"])]
     name = str(model.get("pretrained") or "")
     start = f"pretrained {name if HUB.fullmatch(name) else Path(name).name}" if name else "random start"
-    if model.get("kind") == "linear":
+    if model.get("kind") in BY_VIEWS:
         own = {name: ViewConfig(**{**view, "of": views[name]}) for name, view in model["views"].items()}
         frozen = [start] if any(view.of == "encoder" for view in own.values()) else []
-        return ["linear", *(view.title for view in own.values()), *frozen]
+        return [model["kind"], *(view.title for view in own.values()), *frozen]
     shape = model.get("shape") or {}
     size = [next((str(shape[name]) for name in names if name in shape), "") for names in (LAYERS, WIDTH)]
     return [f"{size[0]} {'layer' if size[0] == '1' else 'layers'} × {size[1]}", start] if all(size) else [start]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from kjcm.config.identity import LEGACY, NOT_READ, OF_EMBEDDINGS, WHERE_AND_HOW
+from kjcm.config.identity import BY_VIEWS, LEGACY, NOT_READ, OF_EMBEDDINGS, WHERE_AND_HOW
 from kjcm.config.overrides import config_folder
 from kjcm.errors import KjcmError
 from kjcm.files import existing, write_json, write_text
@@ -47,13 +47,13 @@ class Identity:
 def identity_of(config: Mapping[str, Any]) -> Identity:
     """Return the identity of a resolved config.
 
-    An input file counts by its content, not by its path. Keys that a linear model does not read do not count.
+    An input file counts by its content, not by its path. Keys that a kind of model does not read do not count.
     """
     inputs = input_digests(config)
     left: dict[str, Any] = json.loads(json.dumps(config))
     unread = NOT_READ.get(kind := _value(left, "model.kind"), ())
     left = {name: node for name, node in left.items() if name not in unread}
-    if kind == "linear" and all(view["of"] != "encoder" for view in left["model"]["views"].values()):
+    if kind in BY_VIEWS and all(view["of"] != "encoder" for view in left["model"]["views"].values()):
         inputs.pop("model.pretrained", None)
         left["model"] = {name: value for name, value in left["model"].items() if name not in OF_EMBEDDINGS}
     if kind == "ensemble":

@@ -11,7 +11,7 @@ import pandas as pd
 from jinja2 import Environment
 
 from kjcm.config.commands import TrainConfig
-from kjcm.config.training import EncoderConfig, LinearConfig
+from kjcm.config.training import EncoderConfig, LinearConfig, ViewsConfig
 from kjcm.confusion import counts, precision_recall_f1
 from kjcm.files import write_text
 from kjcm.ksco.classification import Classification
@@ -38,8 +38,8 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
     """
     data, model, optim = config.data, config.model, config.optim
     encoder = model if isinstance(model, EncoderConfig) else None
-    embeds = isinstance(model, LinearConfig) and model.embeds
-    hub, start = origin_of(model.pretrained if isinstance(model, EncoderConfig | LinearConfig) else None)
+    embeds = isinstance(model, ViewsConfig) and model.embeds
+    hub, start = origin_of(model.pretrained if isinstance(model, EncoderConfig | ViewsConfig) else None)
     values = {
         **report,
         "name": config.name,
@@ -68,7 +68,7 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
         "transformers": encoder is not None and encoder.pooling == "cls",  # its own head, which transformers can load
         "learnt": encoder is not None and config.tokenizer.kind == "trained",
         "views": [replace(view, of=report["views"][name]).title for name, view in model.views.items()]
-        if isinstance(model, LinearConfig)
+        if isinstance(model, ViewsConfig)
         else [],
         "calibration_folds": isinstance(model, LinearConfig) and model.calibration_folds > 1,
     }

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kjcm.config.identity import BY_VIEWS
 from kjcm.errors import KjcmError, some
 from kjcm.files import digest, existing, write_json
 from kjcm.linear import ENCODER
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from kjcm.linear.model import LinearModel
+    from kjcm.linear.nearest import NearestModel
     from kjcm.model.encoder import FirstToken, MeanPooled
 
 
 FILES = {  # kind of model -> files
     "encoder": ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
     "linear": ("linear.json", "linear.safetensors"),
+    "nearest": ("nearest.json", "nearest.safetensors"),
     "ensemble": ("ensemble.json", "members"),  # members has each member's model folder
 }
 MOST_MODEL = 32 << 30  # bytes of a file in a model folder
@@ -42,9 +45,9 @@ class Settings:
         titles: code -> title.
         classification: the classification's name.
         level: digits of the codes, None as they stand.
-        pooling: 'cls' or 'mean'; '' for a linear model, which has no head on tokens.
+        pooling: 'cls' or 'mean'; '' for a model of views, which has no head on tokens.
         prefix: text before every input of an encoder.
-        max_length: most tokens of an encoder's input; 0 for a linear model without views of an encoder.
+        max_length: most tokens of an encoder's input; 0 for a model without one.
         columns: role -> column name in the training files.
         synthetic: it was trained on the synthetic twin.
         ancestors: [classes], the codes above each, the top first; their titles are in `titles` too.
@@ -112,8 +115,8 @@ def save_folder(folder: Path, settings: Settings, write: Callable[[Path], None])
 
 
 def _files(settings: Settings) -> tuple[str, ...]:
-    """Return the names of a model's files; a linear model with views of an encoder has that encoder's files too."""
-    embeds = settings.kind == "linear" and settings.max_length > 0
+    """Return the names of a model's files; a model with views of an encoder has that encoder's files too."""
+    embeds = settings.kind in BY_VIEWS and settings.max_length > 0
     more = (f"{ENCODER}/{name}" for name in FILES["encoder"]) if embeds else ()
     return (*FILES.get(settings.kind, ()), *more)
 
@@ -168,20 +171,21 @@ def load_model(folder: Path) -> "tuple[MeanPooled | FirstToken, PreTrainedTokeni
     return load_encoder(folder, settings.pooling).eval(), load_tokenizer(folder), settings
 
 
-def load_linear(folder: Path) -> "tuple[LinearModel, Settings]":
-    """Load a linear model and its settings.
+def load_linear(folder: Path) -> "tuple[LinearModel | NearestModel, Settings]":
+    """Load a model of one of the kinds BY_VIEWS, and its settings.
 
     Raises:
         KjcmError: something is missing or damaged.
     """
     from kjcm.linear.embedding import saved_embedder
-    from kjcm.linear.files import read_linear
+    from kjcm.linear.files import read_linear, read_nearest
 
     settings = load_settings(folder)
     require_intact(folder, settings)
     encoder = tuple(sorted(value for name, value in settings.files.items() if name.startswith(f"{ENCODER}/")))
     embedder = saved_embedder(folder / ENCODER, encoder, settings.prefix, settings.max_length) if encoder else None
-    return read_linear(folder, len(settings.classes), embedder), settings
+    read: Callable[..., LinearModel | NearestModel] = read_linear if settings.kind == "linear" else read_nearest
+    return read(folder, len(settings.classes), embedder), settings
 
 
 def require_intact(folder: Path, settings: Settings) -> None:

@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kjcm.config.identity import BY_VIEWS
 from kjcm.runs.contents import run_predictions
 from kjcm.survey.rows import Rows
 
@@ -119,8 +120,8 @@ def _model_of(config: Mapping[str, Any], path: Path, report: Mapping[str, Any]) 
     node = config["tokenizer"]
     local = node["kind"] == "huggingface" and Path(node["path"] or config["model"].get("pretrained") or "").is_dir()
     # a local tokenizer may come from an earlier run, which trained it on answers
-    # a linear model's vocabulary is parts of answers; most ensembles have a linear member
-    learnt = node["kind"] == "trained" or local or report["kind"] in ("linear", "ensemble")
+    # a vocabulary of views is parts of answers; most ensembles have a member with one
+    learnt = node["kind"] == "trained" or local or report["kind"] in (*BY_VIEWS, "ensemble")
     private = learnt and not config["logger"]["wandb"]["share_text"]
     about = {"run": report["hashes"]["run"], "cohort": report["hashes"]["cohort"], "synthetic": report["synthetic"]}
     name = artifact_name(config["name"])

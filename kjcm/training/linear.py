@@ -1,10 +1,11 @@
-"""Train a linear model (`kjcm train model=linear`): rows in, a run folder with a model out."""
+"""Train a linear or nearest-neighbour model (`kjcm train model=linear`): rows in, a run folder with a model out."""
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,11 @@ from omegaconf import DictConfig
 
 from kjcm import __version__
 from kjcm.config.commands import TrainConfig
-from kjcm.config.training import LinearConfig, ViewConfig
+from kjcm.config.training import LinearConfig, NearestConfig, ViewConfig, ViewsConfig
 from kjcm.linear.embedding import Embedder, pretrained_embedder
-from kjcm.linear.files import write_linear
+from kjcm.linear.files import write_linear, write_nearest
 from kjcm.linear.model import Labels, LinearModel, fitted
+from kjcm.linear.nearest import NearestModel, fitted_nearest
 from kjcm.linear.views import MORPHEMES, installed
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.model_card import write_card
@@ -35,14 +37,14 @@ log = logging.getLogger("kjcm")
 
 
 def train_linear(cfg: DictConfig, config: TrainConfig, folder: RunFolder, sweep: str | None) -> None:
-    """Train, evaluate and write the run folder of a linear model.
+    """Train, evaluate and write the run folder of a model of views.
 
     A run that was killed starts again: it takes minutes.
 
     Raises:
         KjcmError: the input is not usable, or an extra is missing.
     """
-    assert isinstance(config.model, LinearConfig)
+    assert isinstance(config.model, ViewsConfig)
     begin = time.perf_counter()
     require_loggers(config.logger)
     views = installed(config.model.views)
@@ -58,17 +60,17 @@ def train_linear(cfg: DictConfig, config: TrainConfig, folder: RunFolder, sweep:
             write_predictions(folder.path, rows, outcome)
             folder.require_held()
             settings = settings_of(config, rows)
-            save_folder(folder.path / "model", settings, partial(write_linear, model))
+            save_folder(folder.path / "model", settings, _writer(model))
             keep_held_rows(folder.path, config, rows, outcome, settings, stopped=False)
             used = {view.of for view in views.values()}
             packages = [*PACKAGES, *(package for of, extra in OF_VIEWS.items() if of in used for package in extra)]
             report = {
-                **report_record(config, folder, rows, outcome, "linear", packages),
+                **report_record(config, folder, rows, outcome, config.model.kind, packages),
                 "unknown_share": None,
                 "precision": embedder.precision if embedder else "32-true",
                 "engine": None,
                 "epochs": None,
-                "parameters": model.weights.size + model.bias.size,
+                "parameters": model.parameters,
                 "views": {name: view.of for name, view in views.items()},
             }
             log_outcome(loggers, outcome, 0)
@@ -79,11 +81,19 @@ def train_linear(cfg: DictConfig, config: TrainConfig, folder: RunFolder, sweep:
         finish(folder, report, seconds)
 
 
+def _writer(model: LinearModel | NearestModel) -> Callable[[Path], None]:
+    return partial(write_linear, model) if isinstance(model, LinearModel) else partial(write_nearest, model)
+
+
 def _fitted(
-    config: TrainConfig, model: LinearConfig, views: Mapping[str, ViewConfig], rows: Rows, embedder: Embedder | None
-) -> LinearModel:
-    frame, seed = rows.sides["train"], config.seeds.batches
-    parents = [np.arange(len(rows.cohort.classes)), *map(partial(_groups_above, rows), range(1, len(model.above) + 1))]
+    config: TrainConfig, model: ViewsConfig, views: Mapping[str, ViewConfig], rows: Rows, embedder: Embedder | None
+) -> LinearModel | NearestModel:
+    frame, seed, classes = rows.sides["train"], config.seeds.batches, len(rows.cohort.classes)
+    if isinstance(model, NearestConfig):
+        titles = frame["unit"].isna().to_numpy() & (np.arange(len(frame)) >= len(rows.learnt))
+        return fitted_nearest(model, views, frame, rows.labels["train"], classes, titles, seed, embedder)
+    assert isinstance(model, LinearConfig)
+    parents = [np.arange(classes), *map(partial(_groups_above, rows), range(1, len(model.above) + 1))]
     folds = _folds(frame, model.calibration_folds, config.data.split_seed)
     return fitted(model, views, frame, rows.labels["train"], parents, folds, seed, embedder, rows.weights)
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm import __version__
 from kjcm.config.commands import RunConfig, TrainConfig
 from kjcm.config.composition import typed
-from kjcm.config.training import EncoderConfig, LinearConfig
+from kjcm.config.training import EncoderConfig, ViewsConfig
 from kjcm.engine.device import global_rank
 from kjcm.engine.signals import Signals, signals
 from kjcm.errors import KjcmError, some
@@ -148,7 +148,7 @@ def settings_of(config: TrainConfig, rows: Rows) -> Settings:
     ancestors = rows.ancestors
     n_train = Counter(rows.learnt)
     tokens: dict[str, Any] = {"pooling": "", "prefix": "", "max_length": 0, "kind": vars(model).get("kind")}
-    if isinstance(model, LinearConfig) and model.embeds:
+    if isinstance(model, ViewsConfig) and model.embeds:
         tokens |= {"prefix": model.prefix, "max_length": model.max_length}
     if isinstance(model, EncoderConfig):
         tokens = {"pooling": model.pooling, "prefix": model.prefix, "max_length": model.max_length}

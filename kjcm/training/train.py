@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from kjcm import __version__
 from kjcm.config.commands import TrainConfig
-from kjcm.config.training import EncoderConfig, EnsembleConfig, LinearConfig, TokenizerConfig
+from kjcm.config.training import EncoderConfig, EnsembleConfig, TokenizerConfig, ViewsConfig
 from kjcm.config.unread import SWEEP
 from kjcm.engine.choice import choose_engine
 from kjcm.engine.device import global_rank, quiet, require_device
@@ -72,7 +72,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
     if wanted is None:
         return
     config, folder = wanted
-    if isinstance(config.model, LinearConfig):
+    if isinstance(config.model, ViewsConfig):
         return train_linear(cfg, config, folder, _sweep())
     if isinstance(config.model, EnsembleConfig):
         return train_ensemble(cfg, config, folder, _sweep(), train)

@@ -9,7 +9,8 @@ from kjcm.linear import model
 from kjcm.linear.model import fitted
 from kjcm.linear.views import View
 
-CONFIG = LinearConfig("linear", "linear", {"text": ViewConfig("word", "text", [1, 1], 1.0)}, "svm", 1.0, 0.0, [], 2)
+VIEWS = {"text": ViewConfig("word", "text", [1, 1], 1.0)}
+CONFIG = LinearConfig("linear", "linear", VIEWS, None, "", 128, "svm", 1.0, 0.0, [], 2)
 
 
 @pytest.mark.parametrize("folds", [[0, 0, 0, 0], [0, 1, 0, 1]])
