@@ -56,6 +56,9 @@ COMMANDS = {
         Command("tune", "kjcm.tune.tune:tune",
                 "search for hyperparameters on validation rows",
                 "kjcm tune experiment=k_jcm trials=50"),
+        Command("ensemble", "kjcm.training.train:train",
+                "train several models and combine them; means `kjcm train model=ensemble`",
+                "kjcm ensemble members=[best_offline,RUN_DIR]"),
         Command("runs", "kjcm.runs.runs:runs",
                 "what became of all runs: a table, filtered, over seeds, as CSV",
                 "kjcm runs group=seed sort=f1_weighted"),
@@ -126,6 +129,8 @@ def main(argv: list[str] | None = None, command: Command | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if command is None:
         command, arguments = _chosen(arguments), arguments[1:]
+        if command.name == "ensemble":
+            command, arguments = COMMANDS["train"], _as_training(arguments)
     debug = "--debug" in arguments
     try:
         code = run_command(command, [word for word in arguments if word != "--debug"], debug)
@@ -158,6 +163,18 @@ def _chosen(arguments: list[str]) -> Command:
         hint = f"Do you mean `kjcm {near[0]}`?" if near else f"The commands are {', '.join(COMMANDS)}."
     print(f"kjcm: no command {name!r}. {hint}", file=sys.stderr)
     sys.exit(2)
+
+
+def _as_training(arguments: list[str]) -> list[str]:
+    """Return the arguments of `kjcm ensemble` as those of `kjcm train`; print what is wrong with a member, and exit."""
+    from kjcm.ensemble.command import as_training
+    from kjcm.errors import KjcmError
+    from kjcm.runs.failures import tell
+
+    try:
+        return as_training(arguments)
+    except KjcmError as error:
+        sys.exit(tell("kjcm ensemble", error).exit_code)
 
 
 def run_command(command: Command, arguments: list[str], debug: bool = False) -> int:

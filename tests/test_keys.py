@@ -15,6 +15,7 @@ from kjcm.config.checks import check, require_known
 from kjcm.config.composition import known_keys, register
 from kjcm.config.overrides import config_folder, for_hydra, word_key
 from kjcm.config.unread import OF_A_COMMAND, OF_ANY, Unread, require_read
+from kjcm.ensemble.command import as_training
 from kjcm.errors import ConfigError
 from tests.conftest import ROOT, SMALL, command
 from tests.test_commands_in_docs import PAGES_WITH_COMMANDS, arguments_of, blocks, gpu_commands
@@ -209,7 +210,7 @@ def test_no_command_of_the_gpu_script_sets_a_key_that_goes_unread(here: Path) ->
 
 def require_heeded(words: list[str]) -> None:
     """Raise ConfigError if a command, `kjcm` left out, sets a key that is unknown or that it does not read."""
-    name, *rest = words
+    name, *rest = ["train", *as_training(words[1:])] if words[0] == "ensemble" else words
     cfg, overrides = composed(name, rest)
     require_known(cfg)
     require_read(name, cfg, overrides, own_unread(name))

@@ -25,7 +25,7 @@ FLOOR = {
 }  # known to all
 SEE_A_HYDRA_CONFIG = {"parts.py", "cli.py", "doctor.py", "config/composition.py", "config/checks.py",
                       "config/overrides.py", "config/reference.py", "config/refusals.py", "config/unread.py",
-                      "ensemble/members.py", "training/ensemble.py",
+                      "ensemble/command.py", "ensemble/members.py", "training/ensemble.py",
                       "training/run.py", "training/train.py", "training/linear.py", "training/baseline.py",
                       "training/evaluate.py", "training/prepare.py", "sweep/sweep.py", "sweep/launch.py", "sweep/job.py",
                       "sweep/composer.py",

@@ -12,6 +12,7 @@ from jsonschema import validate
 from scipy.special import log_softmax
 
 from kjcm.ensemble.combination import log_prior
+from kjcm.ensemble.command import as_training
 from kjcm.ensemble.files import load_ensemble
 from kjcm.errors import KjcmError
 from kjcm.files import digest
@@ -123,6 +124,25 @@ def test_predict_triage_and_export(
     assert command(*words, "output=x.csv", "precision=int8") == 2 and "int8" in capsys.readouterr().err
     assert command("export", f"run={run}") == 1
     assert f"run={run / 'members' / '3-tiny' / 'all'}" in capsys.readouterr().err
+
+
+def test_kjcm_ensemble_takes_the_data_of_its_first_run(run: Path, here: Path) -> None:
+    svm = run / "members" / "1-linear" / "all"
+    own = [members(str(svm), f"{SVM} seed=7").removeprefix("model."), "folds=2", "logger=[]"]
+    words = as_training(own)
+    assert words[:3] == ["model=ensemble", "data=synthetic", "classification=ksco7"] and words[-3].startswith(
+        "model.members="
+    )
+    assert sorted(words[3:-3]) == ["data.level=1", "data.scale=0.01", "data.validation=0.2"]
+    assert as_training(["members=[a]", "data=table", "--cfg"]) == [
+        "model=ensemble",
+        "model.members=[a]",
+        "data=table",
+        "--cfg",
+    ]
+    assert as_training([own[0], "data=table", "classification=ksco7"])[1:2] == [f"model.{own[0]}"]
+    assert command("ensemble", *own, "run_dir=run") == 0
+    assert load(Path("run/cohort.json"))["hashes"] == load(run / "cohort.json")["hashes"]
 
 
 @pytest.mark.parametrize("damage", ["weights", "how", "name", "classes", "member", "nested"])

@@ -1,0 +1,56 @@
+"""`kjcm ensemble`: its arguments as those of `kjcm train model=ensemble`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from kjcm.config.composition import register
+from kjcm.config.key import own_keys
+from kjcm.config.overrides import composed_config, for_hydra, is_flag, quoted, word_key
+from kjcm.config.training import EnsembleConfig, ModelConfig
+from kjcm.runs.contents import recorded_data, run_config
+from kjcm.runs.folder import run_of
+from kjcm.runs.states import leaves
+
+OWN = set(own_keys(EnsembleConfig)) - set(own_keys(ModelConfig)) - {"kind"}  # keys that stand without `model.`
+
+
+def as_training(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of `kjcm train` that mean the same; the first member that is a run gives its data.
+
+    Raises:
+        KjcmError: that run's config is damaged.
+    """
+    words = [f"model.{word}" if word_key(word) in OWN and not is_flag(word) else word for word in arguments]
+    data: list[str] = []
+    if members := [word for word in words if word.startswith("model.members=")]:
+        value: Any = OverridesParser.create().parse_override(for_hydra("train", members[-1:], swept=False)[0]).value()
+        runs = filter(None, (run_of(str(one)) for one in value)) if isinstance(value, list) else iter(())
+        if run := next(runs, None):
+            data = _data_of(run, {word_key(word) for word in words})
+    return ["model=ensemble", *data, *words]
+
+
+def _data_of(run: Path, given: set[str]) -> list[str]:
+    """Return overrides with a run's data and classification, unless these groups are given."""
+    register()
+    data, classification = recorded_data(run, run_config(run))
+    nodes = {"data": asdict(data), "classification": asdict(classification)}
+    groups = {"data": data.source, "classification": classification.name}
+    choices = {name: f"{name}={choice}" for name, choice in groups.items() if name not in given}
+    default = OmegaConf.to_container(composed_config("train", [*choices.values()]), resolve=True)
+    before = dict(leaves({name: dict(default)[name] for name in choices}))  # type: ignore[arg-type]
+    found = leaves({name: nodes[name] for name in choices})
+    return [*choices.values(), *(f"{key}={_text_of(value)}" for key, value in found if before.get(key) != value)]
+
+
+def _text_of(value: Any) -> str:
+    """Return the value of an override."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_text_of, value))}]"
+    return quoted(value) if isinstance(value, str) else json.dumps(value)
