@@ -184,10 +184,15 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 def augmentation_of(members: Sequence[Member]) -> AugmentConfig:
-    """Return the augmentation of all members together."""
+    """Return the augmentation of all members together; its weights do not count, because nothing learns from it."""
     own = [member.config.augment for member in members]
-    rows = next((one.rows for one in own if one.rows), {})
-    return AugmentConfig(any(one.titles for one in own), any(one.descriptions for one in own), rows)
+    return AugmentConfig(
+        titles=any(one.titles for one in own),
+        descriptions=any(one.descriptions for one in own),
+        rows=next((one.rows for one in own if one.rows), {}),
+        weight=1.0,
+        positions=max(one.positions for one in own),
+    )
 
 
 def require_same(member: Member, cohort: Cohort, config: TrainConfig) -> None:
