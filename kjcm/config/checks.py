@@ -138,6 +138,10 @@ def _check_training(cfg: DictConfig) -> None:
     engine = OmegaConf.select(cfg, "engine")
     if engine is not None and engine.name == "reference" and engine.attention_dropout == "none":
         raise ConfigError("engine.attention_dropout=none is of packed batches: use engine=auto, or leave it exact.")
+    if OmegaConf.select(cfg, "model.head") in ("label_text", "both") and cfg.model.pooling != "mean":
+        raise ConfigError(
+            f"model.head={cfg.model.head} compares mean vectors. Add model.pooling=mean, or leave it linear."
+        )
     if OmegaConf.select(cfg, "tokenizer.kind") == "trained" and OmegaConf.select(cfg, "tokenizer.path"):
         raise ConfigError("tokenizer=trained takes no tokenizer.path: it is trained on the training rows.")
 

@@ -43,6 +43,10 @@ class EncoderConfig(ModelConfig):
         "`cls`: the architecture's own head on the first token; `mean`: the mean over the tokens and a linear layer.",
         choices=("cls", "mean"),
     )
+    head: str = key(
+        "`linear`; `label_text`: cosines with the titles of each group (`pooling=mean`); `both`: their sum.",
+        choices=("linear", "label_text", "both"), legacy="linear",
+    )  # fmt: skip
     prefix: str = key("Text before every input.")
     max_length: int = key("Most tokens of an input; no more than the encoder has positions for.", least=4, most=8192)
     lr: float = key("Learning rate that suits this encoder; `optim.lr` takes it.", identity="where")

@@ -134,7 +134,7 @@ class TokenData(pl.LightningDataModule):
     """Training, validation and test rows of one cohort.
 
     Args:
-        sides: the rows of 'train', 'validation' and 'test'; each may be missing.
+        sides: the rows of 'train', 'validation' and 'test', and 'titles' to compare texts with; each may be missing.
         pad: the tokenizer's padding id.
         batch_size: rows per training step, over all processes.
         seed: the config's seeds.batches.
@@ -168,6 +168,11 @@ class TokenData(pl.LightningDataModule):
     def begin_at(self, epoch: int, step: int) -> None:
         """Make the training loader begin after `step` steps of an epoch."""
         self._begin = epoch, step
+
+    @property
+    def tokens(self) -> dict[str, Tokens]:
+        """Return side -> tokens."""
+        return {side: data.tokens for side, data in self.sides.items()}
 
     @property
     def steps_per_epoch(self) -> int:

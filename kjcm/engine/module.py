@@ -19,6 +19,7 @@ from kjcm.engine.scores import MeanLoss, Scores
 from kjcm.errors import KjcmError
 from kjcm.metrics import SHOWN_CODES
 from kjcm.model.attention import Layout
+from kjcm.model.label_text import refresh_titles
 from kjcm.model.layers import FrozenStates
 
 
@@ -85,14 +86,14 @@ class Classifier(pl.LightningModule):
         self.epoch, self.step = 0, 0  # epoch of the next step, and its number there
         self.capture_seconds = 0.0  # time to compile and capture a step
         self._seeds: tuple[int, list[int]] = (-1, [])  # an epoch and its steps' seeds
-        self._frozen: FrozenStates | None = None  # with `cache_frozen`, while it trains
+        self._frozen: dict[str, FrozenStates] = {}  # of sides, with `cache_frozen` while it trains
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits [batch, classes]."""
         if "attention_mask" in batch:
             return self.encoder(batch["input_ids"], batch["attention_mask"])  # type: ignore[no-any-return]
         layout = Layout(batch["starts"], batch["places"], batch["valid"], self.attention_dropout)
-        if self.training and (frozen := self._frozen):
+        if self.training and (frozen := self._frozen.get("train")):
             hidden = frozen.packed(batch["rows"], batch["positions"], layout)
             return self.encoder.upper(hidden, layout, frozen.layers)  # type: ignore[no-any-return, operator]
         return self.encoder.packed(batch["input_ids"], batch["positions"], layout)  # type: ignore[no-any-return, operator]
@@ -106,6 +107,13 @@ class Classifier(pl.LightningModule):
         """Count steps from 0 in a new epoch."""
         if self.epoch != self.current_epoch:  # equal after a resume within the epoch
             self.epoch, self.step = self.current_epoch, 0
+        if not self.step:
+            self._refresh_titles(begin=not self.trainer.global_step)
+
+    def _refresh_titles(self, *, begin: bool = False) -> None:
+        tokens = self.trainer.datamodule.tokens  # type: ignore[attr-defined]
+        with self.trainer.precision_plugin.forward_context():
+            refresh_titles(self.encoder, tokens, self.device, self._frozen, begin=begin)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the dropout of this step."""
@@ -162,8 +170,10 @@ class Classifier(pl.LightningModule):
         self.log_dict({"train_loss": self.train_loss, "lr": self.next_rate})
 
     def on_validation_epoch_start(self) -> None:
-        """Discard the rows of an earlier validation."""
+        """Discard the rows of an earlier validation; in training, compare with the titles by the present weights."""
         self.validated = []
+        if self.trainer.state.fn == "fit":
+            self._refresh_titles()
 
     def validation_step(self, batch: Batch) -> None:
         """Add rows to the validation loss and metrics; after the training, keep their logits."""
@@ -227,13 +237,17 @@ class Classifier(pl.LightningModule):
         for config in self.trainer.lr_scheduler_configs:  # the captured engine saves none
             config.scheduler.last_epoch = self.trainer.global_step
         if self._learning.groups.cache_frozen:
-            tokens, layers = self.trainer.datamodule.sides["train"].tokens, self._learning.groups.freeze_layers  # type: ignore[attr-defined]
+            tokens, layers = self.trainer.datamodule.tokens, self._learning.groups.freeze_layers  # type: ignore[attr-defined]
             with self.trainer.precision_plugin.forward_context():
-                self._frozen = FrozenStates.of(self.encoder, tokens, layers, self.device)
+                self._frozen = {
+                    side: FrozenStates.of(self.encoder, tokens[side], layers, self.device)
+                    for side in ("train", "titles")
+                    if side in tokens
+                }
 
     def on_train_end(self) -> None:
         """Free the memory of the frozen layers' output."""
-        self._frozen = None
+        self._frozen = {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the class order, the training's position, and the epoch's loss summed over all processes.

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from kjcm.errors import ConfigError, KjcmError, first_line, some
 from kjcm.model.attention import PACKABLE, Layout, use_packed_attention
 from kjcm.model.encoder_config import config_from, config_in
+from kjcm.model.label_text import LabelText
 from kjcm.model.last_layer import first_states, padded_first_only
 from kjcm.model.layers import lower_states, upper_states
 from kjcm.records import read_json, require_regular
@@ -19,7 +20,7 @@ MOST_WEIGHTS = 64 << 30  # bytes of a file in a pretrained folder
 
 
 class MeanPooled(nn.Module):
-    """An encoder, the mean of its hidden states over the real tokens, dropout and one linear layer."""
+    """An encoder, the mean of its hidden states over the real tokens, dropout, and one linear layer or `LabelText`."""
 
     def __init__(self, encoder: PreTrainedModel, config: PretrainedConfig) -> None:
         super().__init__()
@@ -30,9 +31,10 @@ class MeanPooled(nn.Module):
         names = ("classifier_dropout", "hidden_dropout_prob", "dropout")  # BERT's two and DistilBERT's
         rates = [rate for name in names if (rate := getattr(config, name, None)) is not None]
         self.dropout = nn.Dropout(rates[0] if rates else 0.1)
-        self.head = nn.Linear(config.hidden_size, int(config.num_labels or 2))
-        nn.init.normal_(self.head.weight, std=getattr(config, "initializer_range", 0.02))
-        nn.init.zeros_(self.head.bias)
+        linear = nn.Linear(config.hidden_size, int(config.num_labels or 2))
+        nn.init.normal_(linear.weight, std=getattr(config, "initializer_range", 0.02))
+        nn.init.zeros_(linear.bias)
+        self.head: nn.Linear | LabelText = linear
 
     @property
     def body(self) -> PreTrainedModel:
@@ -43,7 +45,7 @@ class MeanPooled(nn.Module):
         """Return logits [batch, classes]; input_ids and attention_mask: [batch, tokens]."""
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = attention_mask[..., None].to(hidden.dtype)
-        return self.head(self.dropout((hidden * mask).sum(1) / mask.sum(1)))  # type: ignore[no-any-return]
+        return self._logits((hidden * mask).sum(1) / mask.sum(1))
 
     def packed(self, input_ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
         """Return logits [texts, classes] of a packed batch; input_ids and positions: [tokens]."""
@@ -51,9 +53,17 @@ class MeanPooled(nn.Module):
 
     def upper(self, hidden: Tensor, layout: Layout, begin: int) -> Tensor:
         """Return logits [texts, classes], given the states [tokens, width] above the first `begin` layers."""
+        return self._logits(self.pooled(hidden, layout, begin))
+
+    def pooled(self, hidden: Tensor, layout: Layout, begin: int) -> Tensor:
+        """Return the mean [texts, width] of the last hidden states, given those above the first `begin` layers."""
         hidden = upper_states(self.body, hidden, layout, begin)
-        count = layout.starts.diff().clamp(min=1)[:, None]
-        return self.head(self.dropout(layout.padded(hidden).sum(1) / count))  # type: ignore[no-any-return]
+        return layout.padded(hidden).sum(1) / layout.starts.diff().clamp(min=1)[:, None]
+
+    def _logits(self, pooled: Tensor) -> Tensor:
+        if isinstance(self.head, LabelText):
+            return self.head(pooled)  # type: ignore[no-any-return]
+        return self.head(self.dropout(pooled))  # type: ignore[no-any-return]
 
 
 class FirstToken(nn.Module):
@@ -215,8 +225,9 @@ def load_encoder(folder: Path, pooling: str) -> MeanPooled | FirstToken:
 
     try:
         config = config_in(folder)
-        _require_shapes(config, pooling, folder / "model.safetensors")
-        model = _from_config(config, pooling)
+        shapes = _shapes_in(folder / "model.safetensors")
+        _require_shapes(config, pooling, shapes)
+        model = _of_shapes(config, pooling, shapes)
         target: nn.Module = model.classifier if isinstance(model, FirstToken) else model
         target.load_state_dict(load_file(str(folder / "model.safetensors")))
     except Exception as error:  # every library below has its own errors
@@ -226,14 +237,30 @@ def load_encoder(folder: Path, pooling: str) -> MeanPooled | FirstToken:
     return model
 
 
-def _require_shapes(config: PretrainedConfig, pooling: str, file: Path) -> None:
-    """Raise ValueError unless a configuration's weight shapes are those of a file; check before allocating any weight."""
+def _shapes_in(file: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors in a safetensors file."""
     from safetensors import safe_open
 
     with safe_open(file, "pt") as stored:
-        shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+        return {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+
+
+def _of_shapes(
+    config: PretrainedConfig, pooling: str, shapes: Mapping[str, tuple[int, ...]]
+) -> MeanPooled | FirstToken:
+    """Return an encoder with new weights, and the head that its stored shapes show."""
+    model = _from_config(config, pooling)
+    if isinstance(model, MeanPooled) and "head.vectors" in shapes:
+        titles, width = shapes["head.vectors"]
+        classes, most = shapes["head.places"]
+        model.head = LabelText(width, titles, classes, most, both="head.linear.weight" in shapes)
+    return model
+
+
+def _require_shapes(config: PretrainedConfig, pooling: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ValueError unless a configuration's weight shapes are `shapes`; check before allocating any weight."""
     with torch.device("meta"):
-        model = _from_config(config, pooling)
+        model = _of_shapes(config, pooling, shapes)
     target: nn.Module = model.classifier if isinstance(model, FirstToken) else model
     wanted = {name: tuple(tensor.shape) for name, tensor in target.state_dict().items()}
     if other := sorted(name for name in {*shapes, *wanted} if wanted.get(name) != shapes.get(name)):

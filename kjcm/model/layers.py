@@ -1,5 +1,6 @@
 """Run an encoder's layers on packed batches: all of them, or the trained ones on the stored output of the frozen ones."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,16 +66,10 @@ class FrozenStates:
     @classmethod
     def of(cls, encoder: Any, tokens: Tokens, layers: int, device: torch.device) -> "FrozenStates":
         """Run the embeddings and the first `layers` layers over all texts, without dropout."""
-        mode, parts = encoder.training, []
-        encoder.eval()
-        with torch.no_grad():
-            for begin in range(0, len(tokens), BATCH):
-                rows = np.arange(begin, min(begin + BATCH, len(tokens)), dtype=np.int64)
-                batch = {name: value.to(device) for name, value in pack(tokens, rows).items()}
-                layout = Layout(batch["starts"], batch["places"], batch["valid"])
-                hidden = lower_states(encoder.body, batch["input_ids"], batch["positions"], layout, layers)
-                parts.append(hidden[: len(batch["places"])])
-        encoder.train(mode)
+        parts = [
+            lower_states(encoder.body, batch["input_ids"], batch["positions"], layout, layers)[: len(batch["places"])]
+            for batch, layout in _measured(encoder, tokens, device)
+        ]
         return cls(layers, torch.cat(parts), torch.from_numpy(tokens.starts).to(device))
 
     def packed(self, rows: Tensor, positions: Tensor, layout: Layout) -> Tensor:
@@ -83,6 +78,38 @@ class FrozenStates:
         index = positions.clone()  # a position is a valid token number too
         index[: len(begin)] += begin
         return self.states[index]
+
+
+def text_vectors(encoder: Any, tokens: Tokens, device: torch.device, frozen: FrozenStates | None) -> Tensor:
+    """Return the mean-pooled last hidden states of texts, [texts, width], without dropout.
+
+    Args:
+        encoder: a `MeanPooled` that can run packed batches.
+        tokens: of the texts.
+        device: the encoder's.
+        frozen: the stored states of these texts, if there are any.
+    """
+    found = []
+    for batch, layout in _measured(encoder, tokens, device):
+        if frozen:
+            hidden, begin = frozen.packed(batch["rows"], batch["positions"], layout), frozen.layers
+        else:
+            hidden, begin = lower_states(encoder.body, batch["input_ids"], batch["positions"], layout, 0), 0
+        found.append(encoder.pooled(hidden, layout, begin).float())
+    return torch.cat(found)
+
+
+def _measured(encoder: Any, tokens: Tokens, device: torch.device) -> Iterator[tuple[dict[str, Tensor], Layout]]:
+    """Yield packed batches of all texts, with their rows; meanwhile the encoder is in eval mode, without gradients."""
+    mode = encoder.training
+    encoder.eval()
+    with torch.no_grad():
+        for begin in range(0, len(tokens), BATCH):
+            rows = np.arange(begin, min(begin + BATCH, len(tokens)), dtype=np.int64)
+            made = {**pack(tokens, rows), "rows": torch.from_numpy(rows)}
+            batch = {name: value.to(device) for name, value in made.items()}
+            yield batch, Layout(batch["starts"], batch["places"], batch["valid"])
+    encoder.train(mode)
 
 
 def require_room(tokens: Tokens, width: int) -> None:

@@ -58,6 +58,11 @@ class Rows:
         return None if (found == 1).all() else found
 
     @property
+    def titles(self) -> pd.DataFrame:
+        """Return the titles and descriptions (text, code) of the classes and of all codes under them."""
+        return augmentation(self.classification, self.cohort.classes, titles=True, descriptions=True)
+
+    @property
     def ancestors(self) -> list[tuple[str, ...]]:
         """Return the codes above each class, the top first."""
         found = [self.classification.ancestors(code) for code in self.cohort.classes]

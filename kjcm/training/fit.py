@@ -192,6 +192,8 @@ def _fit(
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    from kjcm.model.label_text import refresh_titles
+
     note = store.folder / "fitted.json"
     file, checkpoint = newest if newest else (None, {})
     # Read the note only once: under DDP, rank 0 may write it before the others would read it again.
@@ -224,6 +226,7 @@ def _fit(
             write_json(note, {**vars(fitted), "checkpoint": store.last.name})
     if weights is not None:
         module.load_state_dict(weights)
+    refresh_titles(module.encoder, prepared.data.tokens, module.device, frozen={})
     return fitted
 
 

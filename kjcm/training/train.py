@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from kjcm import __version__
@@ -27,7 +29,7 @@ from kjcm.runs.folder import RunFolder
 from kjcm.runs.model_card import write_card
 from kjcm.runs.model_folder import save_model
 from kjcm.runs.results import Outcome
-from kjcm.survey.rows import Rows, rows_of
+from kjcm.survey.rows import Rows, indices_of, rows_of
 from kjcm.text.tokenizer import holds_kobert
 from kjcm.tracking.upload import upload_results
 from kjcm.training.baseline import svm_check
@@ -163,7 +165,7 @@ def prepared_for(config: TrainConfig, rows: Rows) -> Prepared:
     node = config.tokenizer
     tokenizer, tokens = tokens_of(config.tokenizer, config.encoder, config.cache, rows)
     share = require_known(tokens["train"], tokenizer.unk_token_id, node.max_unknown, node.path or node.kind)
-    encoder = _encoder(config, len(rows.cohort.classes), len(tokenizer), int(tokenizer.pad_token_id))
+    encoder = _encoder(config, rows, len(tokenizer), int(tokenizer.pad_token_id))
     learning = learning_of(config, rows)
     freeze(encoder, learning.groups)
     engine = choose_engine(config, encoder)
@@ -175,7 +177,8 @@ def prepared_for(config: TrainConfig, rows: Rows) -> Prepared:
             {
                 side: Labelled(tokens[side], rows.labels[side], rows.weights if side == "train" else None)
                 for side in rows.sides
-            },
+            }
+            | ({"titles": Labelled(tokens["titles"], title_classes(rows))} if "titles" in tokens else {}),
             int(tokenizer.pad_token_id),
             batch_size=config.data.batch_size,
             seed=config.seeds.batches,
@@ -204,26 +207,43 @@ def tokens_of(
     from kjcm.text.tokens import tokenize
 
     folder, path = Path(cache), _tokenizer_path(node, model.pretrained)
-    texts = {side: frame["text"].tolist() for side, frame in rows.sides.items()}
+    sides = {**rows.sides, **({} if model.head == "linear" else {"titles": rows.titles})}
+    texts = {side: frame["text"].tolist() for side, frame in sides.items()}
     tokenizer = build_tokenizer(node.kind, path, node.vocab_size, texts["train"], folder)
     encode = partial(tokenize, tokenizer, prefix=model.prefix, max_length=model.max_length, cache=folder)
     return tokenizer, {side: encode(some) for side, some in texts.items()}
 
 
-def _encoder(config: TrainConfig, classes: int, vocabulary: int, pad: int) -> Any:
-    from kjcm.model.encoder import build_encoder
+def _encoder(config: TrainConfig, rows: Rows, vocabulary: int, pad: int) -> Any:
+    from kjcm.model.encoder import build_encoder, can_pack
+    from kjcm.model.label_text import LabelText
 
-    model = config.encoder
-    return build_encoder(
+    model, classes = config.encoder, rows.cohort.classes
+    encoder: Any = build_encoder(
         pretrained=model.pretrained,
         shape=model.shape,
         pooling=model.pooling,
-        classes=classes,
+        classes=len(classes),
         vocabulary=vocabulary,
         pad=pad,
         max_length=model.max_length,
         seed=config.seeds.init,
     )
+    if model.head != "linear":
+        if not can_pack(encoder):
+            raise ConfigError(
+                f"model.head={model.head} cannot use {encoder.config.model_type} encoders. Use head=linear."
+            )
+        both, rate = model.head == "both", encoder.dropout.p
+        encoder.head = LabelText.of(
+            encoder.config.hidden_size, title_classes(rows).tolist(), classes, both=both, dropout=rate
+        )
+    return encoder
+
+
+def title_classes(rows: Rows) -> NDArray[np.int64]:
+    """Return the class index of each of `rows.titles`: [titles]."""
+    return indices_of(rows.titles["code"].tolist(), rows.cohort.classes)[0]
 
 
 def _tokenizer_path(node: TokenizerConfig, pretrained: str | None) -> str | None:

@@ -29,6 +29,7 @@ from kjcm.errors import ConfigError, KjcmError
 from kjcm.model import layers
 from kjcm.model.attention import Layout
 from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, can_pack
+from kjcm.model.label_text import LabelText
 from kjcm.model.packing import pack
 from kjcm.text.tokens import Tokens
 from tests.engine.making import learning_of
@@ -82,8 +83,9 @@ def rows_of(count: int = ROWS) -> Labelled:
 
 
 def data_of(engine: str) -> TokenData:
+    titles = replace(rows_of(21), labels=np.arange(21) % len(CLASSES))
     return TokenData(
-        {"train": rows_of()}, PAD, batch_size=SIZE, seed=3, packed=engine != "reference",
+        {"train": rows_of(), "titles": titles}, PAD, batch_size=SIZE, seed=3, packed=engine != "reference",
         block=3 if engine == "captured" else None,
     )  # fmt: skip
 
@@ -507,7 +509,7 @@ def test_stored_states_of_frozen_layers_train_the_same_weights(
         made = copy.deepcopy(encoder)
         _, runs[cached] = trained("packed", made, tmp_path / str(cached), learning=learning, **attention)
     names = {name for name, weight in encoder.named_parameters() if not weight.requires_grad}
-    assert names and runs[True]._frozen is None
+    assert names and not runs[True]._frozen
     for (name, start), (_, wanted), (_, found) in zip(
         encoder.named_parameters(),
         *(runs[cached].encoder.named_parameters() for cached in (False, True)),
@@ -537,6 +539,39 @@ def test_states_that_need_too_much_memory_are_refused(monkeypatch: pytest.Monkey
     layers.require_room(tokens, 32)
     with pytest.raises(ConfigError, match="cache_frozen"):
         layers.require_room(tokens, 33)
+
+
+def with_titles(encoder: Any) -> Any:
+    """Return an encoder whose head compares texts with the titles of `data_of`."""
+    encoder.head = LabelText.of(32, [row % len(CLASSES) for row in range(21)], CLASSES, both=True, dropout=0.1)
+    return encoder
+
+
+@pytest.mark.parametrize("engine", ["packed", "captured"])
+def test_a_head_of_titles_learns_alike_in_every_engine(engine: str, tmp_path: Path) -> None:
+    encoder = without_dropout(with_titles(encoder_of("bert", "mean")))
+    before = encoder.head.vectors.clone()
+    learning = Learning({"_target_": "torch.optim.SGD", "lr": 0.01})  # Adam would enlarge the noise of gradients near 0
+    (_, wanted), (_, found) = (
+        trained(name, copy.deepcopy(encoder), tmp_path / name, learning=learning) for name in ("reference", engine)
+    )
+    assert not torch.equal(found.encoder.head.vectors, before)
+    for name, value in wanted.state_dict().items():
+        if not name.startswith(("validation", "test", "train")):
+            torch.testing.assert_close(found.state_dict()[name], value, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("step", [8, 11])
+def test_a_head_of_titles_resumes_with_the_same_bits(step: int, tmp_path: Path) -> None:
+    encoder = with_titles(encoder_of("bert", "mean"))
+    groups = ParamGroups(freeze_embeddings=True, freeze_layers=1, cache_frozen=True)
+    freeze(encoder, groups)
+    learning = replace(SCHEDULED, groups=groups)
+    _, wanted = trained("packed", copy.deepcopy(encoder), tmp_path / "whole", epochs=EPOCHS, learning=learning)
+    file = saved("packed", encoder, tmp_path / "cut", step, learning)
+    _, found = went_on("packed", encoder, tmp_path / "cut", file, learning)
+    for name, value in wanted.encoder.state_dict().items():
+        assert torch.equal(found.encoder.state_dict()[name], value), name
 
 
 def test_engines_weigh_the_rows_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
