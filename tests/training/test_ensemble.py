@@ -3,7 +3,8 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from kjcm.ensemble.command import as_training
 from kjcm.ensemble.files import load_ensemble
 from kjcm.errors import KjcmError
 from kjcm.files import digest
+from kjcm.report.result import described
+from kjcm.runs.contents import run_cohort, run_config
 from kjcm.runs.held_out import TEST, calibration_of
 from kjcm.runs.model_folder import load_linear, load_settings
 from kjcm.survey.cohort import hash_of
@@ -124,6 +127,22 @@ def test_predict_triage_and_export(
     assert command(*words, "output=x.csv", "precision=int8") == 2 and "int8" in capsys.readouterr().err
     assert command("export", f"run={run}") == 1
     assert f"run={run / 'members' / '3-tiny' / 'all'}" in capsys.readouterr().err
+
+
+def test_a_multirun_trains_ensembles_and_the_list_of_runs_and_trackers_know_them(here: Path) -> None:
+    words = [word for word in TWO if not word.startswith("logger")]
+    assert command("train", "-m", *words, "seed=0,1", "runs=runs", "name=both", "logger=[csv,wandb]") == 0
+    assert command("runs", "runs=runs", "out=runs.csv") == 0
+    listed = pd.read_csv("runs.csv")
+    assert listed["state"].tolist() == ["finished"] * 2 and listed["accuracy"].notna().all()
+    folders = [Path(folder) for folder in listed["folder"]]
+    assert [load(folder / "report.json")["seed"] for folder in folders] in ([0, 1], [1, 0])
+    for folder in folders:
+        assert {load(file)["seed"] for file in folder.rglob("report.json")} == {load(folder / "report.json")["seed"]}
+        assert "combined by\na conditional logit" in (folder / "model" / "README.md").read_text()
+        run = SimpleNamespace(report=load(folder / "report.json"), config=run_config(folder), cohort=run_cohort(folder))
+        assert described(cast(Any, run)).startswith("ensemble of 2 members, model=linear ~model.views.position")
+        assert list((folder / "wandb").glob("offline-run-*"))
 
 
 def test_kjcm_ensemble_takes_the_data_of_its_first_run(run: Path, here: Path) -> None:
