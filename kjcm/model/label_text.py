@@ -12,7 +12,7 @@ from kjcm.model.layers import FrozenStates, text_vectors
 from kjcm.text.tokens import Tokens
 
 NEAREST = 3  # titles of the mean
-SCALE = 20.0  # of cosines at the start
+SCALE = 20.0  # at the start; half of it where a linear layer adds its cosines
 FILLER = -2.0  # below every cosine
 CENTRED = 512  # first training texts, whose mean vector is the centre of texts
 
@@ -44,7 +44,7 @@ class LabelText(nn.Module):
     def __init__(self, width: int, titles: int, classes: int, most: int, *, both: bool, dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.scale = nn.Parameter(torch.full((1,), SCALE).log())
+        self.scale = nn.Parameter(torch.full((1,), SCALE / (2 if both else 1)).log())
         self.mix = nn.Parameter(torch.zeros(1))
         self.linear = nn.Linear(width, classes) if both else None
         self.register_buffer("vectors", torch.zeros(titles, width))

@@ -55,7 +55,8 @@ def test_a_linear_layer_begins_at_the_mean_titles() -> None:
     centred = titles - titles.mean(0)
     unit = centred / centred.norm(dim=1, keepdim=True)
     means = torch.stack([unit[torch.tensor(TITLES) == index].mean(0) for index in range(len(CODES))])
-    added = (both(texts) - plain(texts)).detach()
+    assert plain.scale.exp().item() == pytest.approx(2 * both.scale.exp().item())
+    added = (2 * both(texts) - plain(texts)).detach()
     wanted = plain.scale.exp() * cosine_similarity((texts - centre)[:, None], means[None], dim=2)
     torch.testing.assert_close(added, wanted.detach(), atol=1e-4, rtol=1e-4)
 
