@@ -32,6 +32,7 @@ UNREAD = [
     ("baseline", "kind=majority C=2"), ("baseline", "data.batch_size=3"), ("baseline", "kind=majority seeds.svm=3"),
     ("train", "data=table preset.scale=1"), ("train", "data=table data.test_path=t.csv data.train_share=0.5"),
     ("train", "data.train_wave=5 data.train_share=0.5"), ("train", "data.folds=5 data.train_share=0.5"),
+    ("train", "model=ensemble model.combine=average model.prior=0"), ("train", "model=ensemble augment=titles"),
     ("train", "data.fold=1"), ("train", "data.inner_fold=1"), ("train", "data=table data.test_path=t.csv data.folds=5"),
     ("train", "engine=packed engine.block=3"),
     ("train", "model=distilkobert model.shape.n_layers=1"), ("train", "data.scale=1 preset.scale=1"),

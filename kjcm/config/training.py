@@ -140,6 +140,10 @@ class EnsembleConfig(ModelConfig):
         "`logit`: weighted sum of the log-probabilities, by a conditional logit; `average`: the mean probability.",
         choices=("logit", "average"),
     )
+    prior: float | None = key(
+        "`logit`: weight of the groups' log-shares of the training rows, below 0 to help small groups; null: fitted.",
+        least=-10, most=10,
+    )  # fmt: skip
     pretrained: str | None = key(
         "Hub name or folder of weights, for all members that start from such weights and set none; null: their own.",
         identity="input",

@@ -100,6 +100,7 @@ OF_ANY = (
     ),
     Unread(("augment.weight",), _is("model.kind", "nearest"), " with model=nearest"),
     Unread(tuple(f"model.{name}" for name in OF_EMBEDDINGS), _embeds_nothing, " without a view of encoder"),
+    Unread(("model.prior",), _is("model.combine", "average"), " with model.combine=average"),
     Unread(OF_MEMBERS, _is("model.kind", "ensemble"), " with model=ensemble. Set it in a member's overrides"),
     Unread(("model.shape",), _is_not("model.pretrained", None), ": model.pretrained has a shape of its own"),
 )

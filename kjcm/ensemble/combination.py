@@ -56,6 +56,7 @@ def fitted(
     partly: Sequence[bool],
     labels: Labels,
     n_train: Sequence[int],
+    prior: float | None = None,
 ) -> Combination:
     """Return the combination under which out-of-fold scores fit the labels best.
 
@@ -69,6 +70,7 @@ def fitted(
         partly: [members] whether the member's scores of only some rows are wanted.
         labels: [rows] class indices.
         n_train: [classes] training rows.
+        prior: weight of the log-prior of a logit, whose other weights are fitted without it; None: it is fitted too.
     """
     members = range(len(scores))
     every = np.all(scored, axis=1)
@@ -76,26 +78,28 @@ def fitted(
         equal = Combination(how, (1 / len(members),) * len(members))
         mean = equal([one[every] for one in scores], n_train)
         return Combination(how, equal.weights, temperature=fit_temperature(mean, labels[every]))
-    prior = np.broadcast_to(log_prior(n_train), scores[0].shape)
+    share = np.broadcast_to(log_prior(n_train), scores[0].shape)
+    tail = [share] if prior is None else []  # fitted too
     first = [member for member in members if not partly[member]] or [*members]
     rest = [member for member in members if member not in first]
-    rows = np.all(scored[:, first], axis=1)
     weights = np.zeros(len(members))
-    start = [1 / len(first)] * len(first)
-    *weights[first], of_prior = _fit([*(scores[one] for one in first), prior], rows, labels, start)
+    rows = np.all(scored[:, first], axis=1)
+    start = [1 / len(first)] * len(first) + [0.0] * len(tail)
+    found = _fit([*(scores[one] for one in first), *tail], rows, labels, start)
+    weights[first], of_prior = found[: len(first)], sum(found[len(first) :])
     if rest:
-        whole = sum(weights[one] * scores[one] for one in first) + of_prior * prior
-        parts = [whole, *(scores[one] for one in rest), prior]
-        scale, *weights[rest], more = _fit(parts, every, labels, [1.0] + [0.0] * len(rest))
+        whole = sum(weights[one] * scores[one] for one in first) + of_prior * share
+        parts = [whole, *(scores[one] for one in rest), *tail]
+        scale, *found = _fit(parts, every, labels, [1.0] + [0.0] * (len(parts) - 1))
         weights[first] *= scale
-        of_prior = scale * of_prior + more
-    return Combination(how, tuple(weights.tolist()), of_prior)
+        weights[rest], of_prior = found[: len(rest)], scale * of_prior + sum(found[len(rest) :])
+    return Combination(how, tuple(weights.tolist()), of_prior if prior is None else prior)
 
 
 def _fit(parts: Sequence[NDArray[Any]], rows: NDArray[np.bool_], labels: Labels, start: list[float]) -> list[float]:
-    """Return the weights of the parts [rows, classes] on some rows; the last part, the log-prior, starts at 0."""
+    """Return the weights of the parts [rows, classes] on some rows."""
     features = np.stack([np.asarray(part[rows], np.float32) for part in parts], axis=2)
-    found: list[float] = fit_logit(features, labels[rows], L2, np.array([*start, 0.0])).tolist()
+    found: list[float] = fit_logit(features, labels[rows], L2, np.array(start)).tolist()
     return found
 
 

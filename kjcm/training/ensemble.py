@@ -188,7 +188,7 @@ def _combined(
         raise ConfigError(
             "The members have no out-of-fold row in common. Provide more rows, or raise model.costly_folds."
         )
-    combination = fitted(model.combine, scores, scored, [one.partly for one in trained], labels, n_train)
+    combination = fitted(model.combine, scores, scored, [one.partly for one in trained], labels, n_train, model.prior)
     right = [float((one[every].argmax(axis=1) == labels[every]).mean()) for one in scores]
     whole = combination([one[every] for one in scores], n_train).argmax(axis=1) == labels[every]
     members = [

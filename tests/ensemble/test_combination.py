@@ -30,6 +30,14 @@ def test_the_logit_finds_the_weights() -> None:
     assert made == pytest.approx(expected, abs=1e-4) and made.dtype == np.float32
 
 
+def test_a_given_weight_of_the_prior_is_kept() -> None:
+    scores, labels = drawn((0.8, 0.3), 0.0)
+    settings = (np.ones((ROWS, 2), bool), [False, False], labels, N_TRAIN)
+    found = fitted("logit", scores, *settings, prior=-0.2)
+    assert found.weights == pytest.approx((0.8, 0.3), abs=0.08) and found.prior == -0.2
+    assert fitted("logit", scores, *settings, prior=0.0) == Combination("logit", found.weights, 0.0)
+
+
 def test_a_member_with_scores_of_some_rows_is_added_in_a_second_step() -> None:
     scores, labels = drawn((0.6, 0.4, 0.5), 0.3)
     scored = np.ones((ROWS, 3), bool)
