@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from kjcm.coding.linear import Explainer, Near
 from kjcm.runs.model_folder import Settings
 from kjcm.triage.calibration import Probabilities
 from kjcm.triage.pick_lists import NONE, ranking
@@ -35,6 +36,8 @@ class Coded:
         decision: [rows], places in DECISIONS.
         parent: [rows], place among the triage's parents, or NONE.
         picks: [rows, triage.k], class indices, or NONE.
+        near: [rows, examples], the explanation's places (see `Explainer`), or NONE; no columns without an explanation.
+        similarity: [rows, examples], their similarities.
     """
 
     top: NDArray[np.int16]
@@ -42,6 +45,8 @@ class Coded:
     decision: NDArray[np.int8]
     parent: NDArray[np.int16]
     picks: NDArray[np.int16]
+    near: NDArray[np.int32]
+    similarity: NDArray[np.float32]
 
     def take(self, rows: NDArray[np.int64]) -> "Coded":
         """Return some rows."""
@@ -52,6 +57,7 @@ class Coded:
         place = np.cumsum(~invalid) - 1
         kept = self.take(np.where(invalid, 0, place)) if len(self.top) else self.none(len(invalid))
         kept.decision[invalid], kept.parent[invalid], kept.picks[invalid] = INVALID, NONE, NONE
+        kept.near[invalid], kept.similarity[invalid] = NONE, np.nan
         return kept
 
     def none(self, rows: int) -> "Coded":
@@ -115,10 +121,11 @@ class Decider:
         settings: of the model.
         triage: the rules.
         top_k: codes per row.
+        explainer: what explains the codes; None: nothing.
     """
 
-    def __init__(self, settings: Settings, triage: Triage, top_k: int) -> None:
-        self.triage, self.top_k = triage, top_k
+    def __init__(self, settings: Settings, triage: Triage, top_k: int, explainer: Explainer | None = None) -> None:
+        self.triage, self.top_k, self.explainer = triage, top_k, explainer
         codes = [*settings.classes, *triage.parents]
         self._codes = pa.array(codes, pa.string())
         self._titles = pa.array([settings.titles.get(code, "") for code in codes], pa.string())
@@ -132,10 +139,12 @@ class Decider:
         labels = {f"code_{rank}": f"Code, rank {rank}" for rank in ranks}
         labels |= {name: f"Title of code_{rank}" for rank, name in enumerate(titles, 1)}
         labels |= {name: f"Probability of code_{rank}" for rank, name in enumerate(chances, 1)}
-        return Added({**labels, **DECIDED}, chances)
+        more = self.explainer.labels if self.explainer else {}
+        return Added({**labels, **DECIDED, **more}, [*chances, *(name for name in more if "similarity" in name)])
 
-    def coded(self, probability: Probabilities, manages: NDArray[np.bool_]) -> Coded:
-        """Return coded rows; probability: [rows, classes], manages: [rows]."""
+    def coded(self, probability: Probabilities, manages: NDArray[np.bool_], near: Near | None = None) -> Coded:
+        """Return coded rows; probability: [rows, classes], manages: [rows], near: their explanation."""
+        places, similarity = near or (np.empty((len(manages), 0), np.int32), np.empty((len(manages), 0), np.float32))
         gated = self.triage.gated(probability, manages)
         top = ranking(gated, self.top_k)
         found = self.triage.decide(gated)
@@ -145,6 +154,8 @@ class Decider:
             decision=found.decision,
             parent=found.parent,
             picks=found.picks,
+            near=places,
+            similarity=similarity,
         )
 
     def frame(self, coded: Coded, reasons: Sequence[str]) -> pd.DataFrame:
@@ -164,6 +175,7 @@ class Decider:
             self._titles.take(code).fill_null(""),
             pc.utf8_rtrim_whitespace(pc.binary_join_element_wise(*picks, " ")),  # its null_handling=skip loses rows
             pa.array(reasons, pa.string()),
+            *(self.explainer.columns(coded.near, coded.similarity) if self.explainer else ()),
         ]
         table = pa.table(columns, list(self.added.labels))
         return table.to_pandas(types_mapper={pa.string(): pd.StringDtype("pyarrow")}.get)  # type: ignore[no-any-return]

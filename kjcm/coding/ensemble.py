@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kjcm.coding.coder import Coder, resolve_precision
-from kjcm.coding.linear import LinearCoder, linear_precision, require_linear
+from kjcm.coding.linear import Explainer, LinearCoder, linear_precision, require_linear
 from kjcm.engine.device import on_gpu
 from kjcm.ensemble.files import load_ensemble
 from kjcm.errors import ConfigError
@@ -53,8 +53,18 @@ class EnsembleCoder:
         scores = [np.log(np.maximum(one, LEAST)) for one in found]
         return probabilities(self.combination(scores, self.settings.n_train), self.temperature)
 
+    @property
+    def explainer(self) -> Explainer | None:
+        """Return what explains the codes: the first member that compares texts."""
+        return next(filter(None, map(explainer_of, self.coders)), None)
+
 
 AnyCoder = Coder | LinearCoder | EnsembleCoder
+
+
+def explainer_of(coder: AnyCoder) -> Explainer | None:
+    """Return what explains a coder's codes; None if the run's model compares no texts."""
+    return None if isinstance(coder, Coder) else coder.explainer
 
 
 def coder_of(

@@ -21,7 +21,8 @@ from omegaconf import DictConfig
 from kjcm import __version__
 from kjcm.coding.coder import ahead
 from kjcm.coding.decisions import MOST_KNOWN, Coded, Decider, Known
-from kjcm.coding.ensemble import AnyCoder, coder_of, device_of
+from kjcm.coding.ensemble import AnyCoder, coder_of, device_of, explainer_of
+from kjcm.coding.linear import Explainer, Near
 from kjcm.coding.parts import Parts, parts_of
 from kjcm.coding.progress import Progress
 from kjcm.coding.rows import Reading, manages_of, own_columns, require_readable
@@ -40,7 +41,7 @@ from kjcm.write.table import OUTPUTS, open_input, writer
 
 # keys that coded rows depend on
 KEYS = (
-    "encoding", "sheet", "header_row", "top_k", "chunk_rows", "batch_size", "compile", "formulas", "triage",
+    "encoding", "sheet", "header_row", "top_k", "chunk_rows", "batch_size", "compile", "formulas", "triage", "explain",
 )  # fmt: skip
 
 log = logging.getLogger("kjcm")
@@ -115,7 +116,12 @@ def _code(
     warn(outlook)
     how = (config.batch_size, config.accelerator, config.precision, triage.temperature)
     coder = coder_of(run, *how, compiled=config.compile)
-    decider = Decider(settings, triage, min(config.top_k, len(settings.classes)))
+    explainer = explainer_of(coder) if config.explain else None
+    if config.explain and explainer is None:
+        raise ConfigError(
+            "explain=true: the run's model compares no texts. Give a run of model=nearest, or of an ensemble with one."
+        )
+    decider = Decider(settings, triage, min(config.top_k, len(settings.classes)), explainer)
     begin, resumed = time.perf_counter(), 0
     counts = np.zeros(len(DECISIONS), np.int64)
     added = decider.added
@@ -125,15 +131,15 @@ def _code(
     check = partial(require_readable, reading=reading)
     given = open_input(source, parts.target, reading.added, config.chunk_rows, options, check)
     # one thread reads and another tokenises (mostly outside Python) while this thread codes and writes
-    chunks = ahead(_with_batches(ahead(_chunks(reading, given.chunks, parts)), coder))
+    chunks = ahead(_with_batches(ahead(_chunks(reading, given.chunks, parts)), coder, explainer))
     with (
         closing(Progress(given.rows)) as progress,
         closing(chunks),
         parts.output() as file,
         writer(file, source, added, config.formulas, options) as out,
     ):
-        for chunk, ready in chunks:
-            coded = _coded(chunk, ready, coder, decider, parts)
+        for chunk, ready, near in chunks:
+            coded = _coded(chunk, ready, near, coder, decider, parts)
             frame = decider.frame(coded, chunk.reasons)
             out.write(pd.concat([chunk.frame.reset_index(drop=True), frame], axis=1))
             resumed += len(frame) if chunk.stored else 0
@@ -217,20 +223,22 @@ def _chunks(reading: Reading, frames: Iterator[pd.DataFrame], parts: Parts) -> G
         yield Chunk(frame, reasons, manages[valid][new], known, numbers, new, to_code, stored, number)
 
 
-def _with_batches(chunks: Generator[Chunk, None, None], coder: AnyCoder) -> Generator[tuple[Chunk, Any], None, None]:
-    """Yield each chunk with the batches of its new texts."""
+def _with_batches(
+    chunks: Generator[Chunk, None, None], coder: AnyCoder, explainer: Explainer | None
+) -> Generator[tuple[Chunk, Any, Near | None], None, None]:
+    """Yield each chunk with the batches of its new texts and their explanation."""
     with closing(chunks):
         for chunk in chunks:
-            yield chunk, coder.ready(chunk.texts)
+            yield chunk, coder.ready(chunk.texts), explainer.near(chunk.texts) if explainer else None
 
 
-def _coded(chunk: Chunk, ready: Any, coder: AnyCoder, decider: Decider, parts: Parts) -> Coded:
+def _coded(chunk: Chunk, ready: Any, near: Near | None, coder: AnyCoder, decider: Decider, parts: Parts) -> Coded:
     """Code a chunk's new texts, store its coded rows, and return them."""
     invalid = np.array([bool(reason) for reason in chunk.reasons], dtype=bool)
     if chunk.stored:
         chunk.known.add(chunk.stored.take(np.flatnonzero(~invalid)[chunk.new]))
         return chunk.stored
-    chunk.known.add(decider.coded(coder.probabilities(ready), chunk.manages))
+    chunk.known.add(decider.coded(coder.probabilities(ready), chunk.manages, near))
     whole = chunk.known.take(chunk.numbers).with_invalid(invalid)
     parts.write(chunk.number, whole)
     return whole

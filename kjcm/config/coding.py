@@ -75,6 +75,9 @@ class PredictConfig(FileOptions):
     output: str = key("File to write: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.", path=True)
     columns: CodingColumns = field(default_factory=CodingColumns)
     triage: TargetRules = field(default_factory=TargetRules)
+    explain: bool = key(
+        "`true`: add the nearest coded texts and titles of each row ([nearest.md](nearest.md)); for runs of `model=nearest`."
+    )
     top_k: int = key("Codes of a row, or all classes of the run if it has fewer.", least=1, most=10)
     batch_size: int | None = key(
         "Texts of full length whose tokens fill a batch; null: 256 on a GPU, 16 on a CPU, 4 in int8.",

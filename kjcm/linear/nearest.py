@@ -24,6 +24,7 @@ SHARPNESS, FLOOR = 20.0, 10.0  # a neighbour votes exp(SHARPNESS * similarity); 
 GROUP_FOLDS = 10  # parts of the classes that lose their training rows together in the fit
 MOST_FEATURES = 3 * 10**7  # numbers from which the weights are fitted
 L2 = 0.1
+TINY = 1e-9
 # before any training row: weights of a view's best title, mean of the best titles, best row and votes, times its share
 OF_A_VIEW = (8.0, 16.0, 8.0, 8.0)
 HAS_TITLES, HAS_ROWS = -4.0, -4.0
@@ -120,8 +121,8 @@ class NearestModel:
     def nearest(self, frame: pd.DataFrame, examples: Examples, count: int) -> tuple[NDArray[np.int32], Floats]:
         """Return the places [rows, count] of the most similar examples, the nearest first, and their similarities.
 
-        The similarity is the mean of the views' cosines by the weights of the views. Where there are fewer than `count`
-        examples the places are -1.
+        The similarity is the cosine of all views side by side, by their weights. Where there are fewer than `count` examples
+        the places are -1.
         """
         places = np.full((len(frame), count), -1, np.int32)
         similar = np.full((len(frame), count), np.nan, np.float32)
@@ -129,7 +130,8 @@ class NearestModel:
         for begin in range(0, len(frame) if most else 0, CHUNK):
             vectors = self._vectors(frame.iloc[begin : begin + CHUNK])
             parts = [share * examples.similarities(vectors, name) for name, share in self._shares.items()]
-            whole = np.sum(parts, axis=0, dtype=np.float32)
+            lengths = np.outer(self._lengths(vectors), self._lengths(examples.vectors))
+            whole = np.sum(parts, axis=0, dtype=np.float32) / np.maximum(lengths, TINY)
             some = np.argpartition(-whole, most - 1, axis=1)[:, :most]
             value = np.take_along_axis(whole, some, axis=1)
             order = np.lexsort((some, -value))
@@ -166,6 +168,11 @@ class NearestModel:
     def _shares(self) -> dict[str, float]:
         weights = {name: view.config.weight for name, view in self.views.items()}
         return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+
+    def _lengths(self, vectors: Mapping[str, Any]) -> Floats:
+        """Return the lengths of rows with all views side by side, [rows]; a row without a part in a view has zeros there."""
+        parts = [share * (vectors[name].getnnz(axis=1) > 0) for name, share in self._shares.items()]
+        return np.sqrt(np.sum(parts, axis=0, dtype=np.float32))
 
     def _vectors(self, frame: pd.DataFrame) -> dict[str, Any]:
         return {

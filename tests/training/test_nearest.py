@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from jsonschema import validate
 
+from kjcm.coding.linear import Explainer
 from kjcm.errors import KjcmError
 from kjcm.files import digest
 from kjcm.linear.nearest import NearestModel
@@ -67,6 +68,84 @@ def test_later_commands_use_it(run: Path, rows: pd.DataFrame, here: Path, capsys
     assert command("triage", f"run={run}", "out=triage.csv") == 0 and len(pd.read_csv("triage.csv")) > 3
     assert command("export", f"run={run}") == 1 and "ONNX" in capsys.readouterr().err
     assert command("predict", f"run={run}", "input=in.csv", "output=o.csv", "precision=int8") == 2
+
+
+FORMATS = (".csv", ".parquet", ".xlsx", ".sav", ".dta")
+
+
+def test_explanations_are_the_nearest_texts_and_titles(run: Path, rows: pd.DataFrame, here: Path) -> None:
+    train, test = (rows[rows["side"] == side].reset_index(drop=True) for side in ("train", "test"))
+    asked = pd.concat(
+        [train.iloc[:3], test.iloc[:40], test.iloc[:5], train.iloc[:1].assign(**dict.fromkeys(TEXT_COLUMNS))]
+    )
+    asked[["id", *TEXT_COLUMNS]].to_csv("in.csv", index=False)
+    words = ("predict", f"run={run}", "input=in.csv", "triage.calibrated=false", "explain=true", "chunk_rows=10")
+    for ending in FORMATS:
+        assert command(*words, f"output=out{ending}", *(["formulas=keep"] if ending == ".csv" else [])) == 0
+    found = pd.read_parquet("out.parquet")
+    assert found.columns[-18:].tolist() == [
+        f"{name}_{rank}"
+        for name in (
+            "near_text",
+            "near_code",
+            "near_similarity",
+            "near_title",
+            "near_title_code",
+            "near_title_similarity",
+        )
+        for rank in (1, 2, 3)
+    ]
+    assert found["near_text_1"][:3].tolist() == train["text"][:3].tolist()
+    assert found["near_similarity_1"][:3].to_numpy() == pytest.approx(1, abs=1e-6)
+    assert found.iloc[3:8].drop(columns="id").equals(found.iloc[43:48].drop(columns="id").set_axis(range(3, 8)))
+    assert found["near_text_1"].iloc[-1] == "" and np.isnan(found["near_similarity_1"].iloc[-1])
+    codes = set(zip(train["text"], train["code"], strict=True))
+    for rank in (1, 2, 3):
+        assert set(zip(found[f"near_text_{rank}"][:-1], found[f"near_code_{rank}"][:-1], strict=True)) <= codes
+    assert (found["near_title_similarity_1"][:-1] >= found["near_title_similarity_2"][:-1]).all()
+    model, settings = load_linear(run / "model")
+    assert isinstance(model, NearestModel)
+    places, similar = model.nearest(test[["text", *TEXT_COLUMNS]].iloc[:40], model.titles, 3)
+    assert found["near_title_similarity_3"][3:43].to_numpy() == pytest.approx(similar[:, 2], abs=1e-6)
+    first = [model.titles.texts[place] for place in places[:, 0]]  # type: ignore[index]
+    assert found["near_title_1"][3:43].tolist() == first
+    owners = np.array(settings.classes)[model.titles.labels[places[:, 0]]]
+    assert found["near_title_code_1"][3:43].tolist() == owners.tolist()
+    for ending, read in (
+        (".csv", pd.read_csv),
+        (".xlsx", pd.read_excel),
+        (".sav", pd.read_spss),
+        (".dta", pd.read_stata),
+    ):
+        other = read(f"out{ending}")
+        assert other["near_text_2"][:48].tolist() == found["near_text_2"][:48].tolist()
+        assert other["near_similarity_2"][:48].to_numpy() == pytest.approx(found["near_similarity_2"][:48], abs=1e-6)
+
+
+def test_explanations_without_texts_resume_and_other_runs_refuse(
+    run: Path, rows: pd.DataFrame, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows[rows["side"] == "test"][["id", *TEXT_COLUMNS]].iloc[:60].to_csv("in.csv", index=False)
+    assert command("train", *TWIN, "logger=[]", "run_dir=run", f"cache={run.parent}/cache") == 0
+    words = ("predict", "run=run", "input=in.csv", "triage.calibrated=false", "explain=true", "chunk_rows=10")
+    assert command(*words, "output=whole.csv") == 0
+    columns = pd.read_csv("whole.csv").columns
+    assert "near_code_1" in columns and "near_title_3" in columns and "near_text_1" not in columns
+    near, calls = Explainer.near, []
+
+    def broken(self: Explainer, answers: Any) -> Any:
+        calls.append(len(answers))
+        if len(calls) == 4:
+            raise OSError("the disk is gone")
+        return near(self, answers)
+
+    monkeypatch.setattr(Explainer, "near", broken)
+    assert command(*words, "output=part.csv") == 1
+    assert command(*words, "output=part.csv") == 0 and 0 in calls[4:]  # chunks that are stored are not compared again
+    assert Path("part.csv").read_bytes() == Path("whole.csv").read_bytes()
+    assert command("train", "model=linear", *TWIN[2:], "logger=[]", "run_dir=linear") == 0
+    assert command("predict", "run=linear", "input=in.csv", "output=o.csv", "explain=true") == 2
+    assert "explain=true" in capsys.readouterr().err and not Path("o.csv").exists()
 
 
 def test_groups_without_training_rows_are_found_by_their_titles(rows: pd.DataFrame, here: Path) -> None:
