@@ -129,6 +129,25 @@ def test_predict_triage_and_export(
     assert f"run={run / 'members' / '3-tiny' / 'all'}" in capsys.readouterr().err
 
 
+def test_a_group_with_one_training_row_is_unknown_in_its_own_fold(here: Path) -> None:
+    lines = [f"{n},shop,clerk,{'sells bread' if n % 2 else 'cuts hair'} {n},{'AB'[n % 2]}" for n in range(40)]
+    Path("a.csv").write_text("\n".join(["id,workplace,position,task,code", *lines, "99,ship,sailor,sails,C"]))
+    Path("test.csv").write_text("id,workplace,position,task,code\nt1,shop,clerk,cuts hair,A\nt2,farm,farmer,sows,D\n")
+    data = (
+        "data=table", "data.path=a.csv", "data.test_path=test.csv", "data.cutoff=0", "data.level=null", "data.wording=plain",
+        "classification=from_data", "logger=[]",
+    )  # fmt: skip
+    words = ("model=ensemble", members(SVM, f"{SVM} seed=1"), "model.folds=4", *data)
+    assert command("train", *words, "run_dir=run") == 0
+    report, predictions = load(Path("run/report.json")), pd.read_parquet("run/predictions.parquet")
+    assert [one["rows"] for one in report["members"]] == [40, 40] and report["n_train"] == 41
+    assert [len(load(file)["classes"]) for file in sorted(Path("run/members").glob("1-linear/*/cohort.json"))].count(
+        2
+    ) == 1
+    assert predictions["code"].tolist() == ["A", "D"] and predictions["code_1"][0] == "A"
+    assert report["n_test_without_training"] == 1 and report["metrics"]["accuracy"] == 0.5
+
+
 def test_a_multirun_trains_ensembles_and_the_list_of_runs_and_trackers_know_them(here: Path) -> None:
     words = [word for word in TWO if not word.startswith("logger")]
     assert command("train", "-m", *words, "seed=0,1", "runs=runs", "name=both", "logger=[csv,wandb]") == 0
