@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -17,7 +17,7 @@ from kjcm.errors import SHOWN, some
 Keys = TypeVar("Keys")
 MOVED = {  # keys of earlier versions -> what to use now
     "optim.name": "optim=adam, adamw or sgd, or optim._target_",
-    "optim.schedule": "schedule=constant, linear or cosine",
+    "optim.schedule": "schedule=auto, constant, linear or cosine",
     "optim.warmup": "schedule.warmup",
     "optim.clip": "trainer.flags.gradient_clip_val",
     "sweep.cards": "sweep.gpus",
@@ -35,6 +35,7 @@ def register() -> None:
         for name, node in nodes.items():
             store.store(name=name, node=node, group=f"schema/{group}".rstrip("/"), provider="kjcm")
     OmegaConf.register_new_resolver("scaled_cutoff", scaled_cutoff, replace=True)
+    OmegaConf.register_new_resolver("random_start", random_start, replace=True)
     OmegaConf.register_new_resolver("times", lambda factor, value: factor * value, replace=True)
 
 
@@ -44,6 +45,11 @@ def scaled_cutoff(cutoff: int, scale: float, least: int = 11) -> int:
     The twin's groups shrink to no less than 11 rows, so a cutoff for them is no less than that.
     """
     return max(least, round(cutoff * scale))
+
+
+def random_start(for_random: Any, for_pretrained: Any, *, _root_: DictConfig) -> Any:
+    """Return the first value if the config's encoder starts from random weights, else the second."""
+    return for_random if OmegaConf.select(_root_, "model.pretrained") is None else for_pretrained
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:

@@ -34,6 +34,7 @@ kjcm/config/ and conf/.
 
 - `GROUP=NAME` takes a file of `conf/GROUP/`; `GROUP.KEY=VALUE` sets one key of it and wins over the file.
 - A default of `???` means that the key must be given. `${other.key}` is the value of another key.
+- `${random_start:A,B}` is A for an encoder with random start weights, and B for one with `model.pretrained`.
 - A command refuses unknown keys, however they are written: `KEY=`, `+KEY=`, `++KEY=` or in an experiment file. Only
   `model.shape`, `space` and `where` take keys of any name; the arguments of a `_target_` and `trainer.flags` are
   compared with its signature. A command also refuses overrides that it would not read.

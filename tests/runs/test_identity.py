@@ -10,11 +10,11 @@ from kjcm.runs.folder import RESULTS_VERSION, identity_of
 from tests.conftest import config_of
 
 HASHES = {
-    "train": "9584044f19f3",
-    "train experiment=model_4 seed=3 data.validation=0.1 optim=adamw": "bc20218f5c06",
+    "train": "906051f880c2",
+    "train experiment=model_4 seed=3 data.validation=0.1 optim=adamw": "50ba931e97b4",
     "train preset=full trainer.devices=2 callbacks=early_stopping data.validation=0.1": "d1e2b34f8a02",
-    "train data=table data.path=a.csv data.encoding=cp949 model.prefix=x logger=wandb": "5fc18a0676e0",
-    "train data=kwcs data.wave6=w.sav data.train_wave=6 engine=packed seeds.init=4": "abf97c91d09e",
+    "train data=table data.path=a.csv data.encoding=cp949 model.prefix=x logger=wandb": "c866c8ca6ea8",
+    "train data=kwcs data.wave6=w.sav data.train_wave=6 engine=packed seeds.init=4": "03485080e235",
     "baseline data.wording=plain augment=titles": "3ac0e236bfa9",
     "baseline kind=majority data=table data.path=b.csv data.test_path=a.csv classification=from_data": "37a5645a6fc2",
 }  # of RESULTS_VERSION 6
@@ -33,3 +33,20 @@ def test_each_key_has_its_part_in_the_identity() -> None:
     assert {"data.path", "data.wave5", "model.pretrained", "classification.path"} <= set(INPUTS)
     assert not {"optim.lr", "seeds.init", "trainer.precision", "data.level", "kind"} & {*WHERE_AND_HOW, *INPUTS}
     assert LEGACY["data.wording"] == "korean" and LEGACY["data.encoding"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "schedule", "rate"),
+    [
+        ("model=tiny", "Linear", 1e-3),
+        ("preset=full model.pretrained=null", "Linear", 2e-4),
+        ("preset=full experiment=k_jcm", "Constant", 2e-5),
+        ("model=klue_bert", "Constant", 5e-5),
+        ("schedule=constant", "Constant", 1e-3),
+    ],
+)
+def test_only_a_random_start_warms_up_and_decays(words: str, schedule: str, rate: float) -> None:
+    config = config_of("train", *words.split())
+    assert config.schedule["_target_"] == f"kjcm.engine.schedules.{schedule}"
+    assert (config.schedule["warmup"] > 0) is (schedule == "Linear")
+    assert config.optim["_target_"] == "torch.optim.Adam" and config.optim["lr"] == rate
