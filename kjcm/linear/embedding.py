@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kjcm.config.training import ViewConfig, ViewsConfig
-from kjcm.engine.device import has_bf16
+from kjcm.engine.device import has_bf16, quiet
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic, key_of
 from kjcm.text.tokens import Tokens, pipeline_of, tokenize
@@ -176,6 +176,7 @@ def pretrained_embedder(config: ViewsConfig, cache: str | None) -> Embedder:
     from kjcm.model.encoder import MeanPooled, build_encoder
     from kjcm.text.tokenizer import load_tokenizer
 
+    quiet()
     name = str(config.pretrained)
     tokenizer = load_tokenizer(name, "Give model.pretrained=FOLDER with tokenizer.json next to the weights.")
     encoder = build_encoder(
