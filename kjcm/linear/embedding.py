@@ -3,7 +3,9 @@
 import copy
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -116,21 +118,28 @@ class Embedder:
         return copy.deepcopy(body).to(torch.bfloat16) if self._half else body
 
     def _computed(self, texts: Sequence[str]) -> Embeddings:
+        import torch
+
         tokens = tokenize(self.tokenizer, texts, prefix=self.prefix, max_length=self.max_length)
         widths = np.minimum(-(-tokens.lengths // STEP) * STEP, self.max_length)
-        found = np.empty((len(texts), self.width), np.float16)
-        for width in np.unique(widths):
-            rows = np.flatnonzero(widths == width)
-            size = max(1, BATCH // int(width))
-            for begin in range(0, len(rows), size):
-                part = rows[begin : begin + size]
-                # batches of one width all have the same shape, so the bits do not depend on the other texts of a batch
-                found[part] = self._means(tokens, np.resize(part, size), int(width))[: len(part)]
+        found, body, threads = np.empty((len(texts), self.width), np.float16), self._body, torch.get_num_threads()
+
+        def embed(rows: NDArray[np.int64]) -> None:
+            width = int(widths[rows[0]])
+            # batches of one width all have the same shape, so the bits do not depend on the other texts of a batch
+            found[rows] = self._means(body, tokens, np.resize(rows, _size(width)), width)[: len(rows)]
+
+        # a thread for each batch: threads that share a batch wait for each other at every operation
+        try:
+            with ThreadPoolExecutor(threads, "embed", torch.set_num_threads, (1,)) as pool:
+                deque(pool.map(embed, _batches(widths)), maxlen=0)
+        finally:
+            torch.set_num_threads(threads)
         if not np.isfinite(found).all():
             raise KjcmError("The encoder's embeddings are not finite numbers. Use another model.pretrained.")
         return found
 
-    def _means(self, tokens: Tokens, rows: NDArray[np.int64], width: int) -> Embeddings:
+    def _means(self, body: Any, tokens: Tokens, rows: NDArray[np.int64], width: int) -> Embeddings:
         import torch
 
         ids = tokens.padded(rows, int(cast(int, self.tokenizer.pad_token_id)))
@@ -138,10 +147,22 @@ class Embedder:
         real = torch.from_numpy(np.arange(width) < tokens.lengths[rows][:, None])
         with torch.inference_mode():
             given = {"input_ids": torch.from_numpy(ids), "attention_mask": real.long()}
-            hidden: torch.Tensor = self._body(**given).last_hidden_state.float() * real[..., None]
+            hidden: torch.Tensor = body(**given).last_hidden_state.float() * real[..., None]
             mean = hidden.sum(1) / real.sum(1, keepdim=True)
         with np.errstate(over="ignore"):  # the caller refuses what is not finite
             return mean.numpy().astype(np.float16)
+
+
+def _size(width: int) -> int:
+    """Return the number of texts in a batch of this width."""
+    return max(1, BATCH // width)
+
+
+def _batches(widths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Yield the numbers of the texts of each batch, the widest first; all are of one width."""
+    for width in np.unique(widths)[::-1]:
+        rows = np.flatnonzero(widths == width)
+        yield from np.split(rows, range(_size(int(width)), len(rows), _size(int(width))))
 
 
 def _stored(folder: Path, width: int) -> dict[bytes, Embeddings]:

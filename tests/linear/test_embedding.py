@@ -53,10 +53,18 @@ def test_an_embedding_is_the_mean_of_the_last_hidden_states(finished: Path, monk
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_other_texts_change_no_bit(finished: Path, monkeypatch: pytest.MonkeyPatch, half: bool) -> None:
+def test_other_texts_and_threads_change_no_bit(finished: Path, monkeypatch: pytest.MonkeyPatch, half: bool) -> None:
+    import torch
+
+    threads = torch.get_num_threads()
     monkeypatch.setattr("kjcm.linear.embedding.has_bf16", lambda gpu: half)
     together = embedder(finished)([f"{text} {number}" for number in range(20) for text in TEXTS])
-    alone = np.concatenate([embedder(finished)([f"{text} 7"]) for text in TEXTS])
+    torch.set_num_threads(3)
+    try:
+        alone = np.concatenate([embedder(finished)([f"{text} 7"]) for text in TEXTS])
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
     assert (together[35:40] == alone).all()
 
 
