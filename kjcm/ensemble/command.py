@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +38,13 @@ def as_training(arguments: Sequence[str]) -> list[str]:
 def _data_of(run: Path, given: set[str]) -> list[str]:
     """Return overrides with a run's data and classification, unless these groups are given."""
     register()
-    data, classification = recorded_data(run, run_config(run))
-    nodes = {"data": asdict(data), "classification": asdict(classification)}
-    groups = {"data": data.source, "classification": classification.name}
+    recorded = run_config(run)
+    recorded_data(run, recorded)  # a run folder may come from elsewhere
+    groups = {"data": recorded["data"]["source"], "classification": recorded["classification"]["name"]}
     choices = {name: f"{name}={choice}" for name, choice in groups.items() if name not in given}
     default = OmegaConf.to_container(composed_config("train", [*choices.values()]), resolve=True)
     before = dict(leaves({name: dict(default)[name] for name in choices}))  # type: ignore[arg-type]
-    found = leaves({name: nodes[name] for name in choices})
+    found = leaves({name: recorded[name] for name in choices})
     return [*choices.values(), *(f"{key}={_text_of(value)}" for key, value in found if before.get(key) != value)]
 
 
