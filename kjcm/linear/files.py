@@ -12,7 +12,8 @@ from kjcm.config.training import ViewConfig
 from kjcm.errors import ConfigError
 from kjcm.files import write_json
 from kjcm.linear import ENCODER
-from kjcm.linear.embedding import Embedder, EncoderView
+from kjcm.linear.embedding import Embedder
+from kjcm.linear.encoder_view import EncoderView
 from kjcm.linear.model import AnyView, LinearModel
 from kjcm.linear.nearest import Examples, NearestModel
 from kjcm.linear.views import View

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kjcm.config.training import LinearConfig, ViewConfig
-from kjcm.linear.embedding import Embedder, EncoderView
+from kjcm.linear.embedding import Embedder
+from kjcm.linear.encoder_view import EncoderView
 from kjcm.linear.views import View, of_field
 from kjcm.triage.calibration import fit_temperature
 

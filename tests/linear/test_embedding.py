@@ -8,7 +8,8 @@ import pytest
 
 from kjcm.config.training import LinearConfig, ViewConfig
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.linear.embedding import Embedder, EncoderView, pretrained_embedder
+from kjcm.linear.embedding import Embedder, pretrained_embedder
+from kjcm.linear.encoder_view import EncoderView
 
 TEXTS = [
     "은행(에서) 직원(으로) 창구에서 입출금 업무를 함",
