@@ -32,7 +32,8 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(place)
         patched.setenv("WANDB_MODE", "offline")
-        words = ("experiment=k_jcm", "model=tiny", "tokenizer=trained", *LEARNS, "data.validation=0.1", "logger=wandb")
+        words = ("experiment=k_jcm", "model=tiny", "tokenizer=trained", *LEARNS, "schedule=constant",
+                 "data.validation=0.1", "logger=wandb")  # fmt: skip
         assert command("train", *words, "logger.wandb.tags=[night]", "run_dir=run") == 0
     return place / "run"
 
