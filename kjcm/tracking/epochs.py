@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import EarlyStopping
 
 from kjcm.engine.data import TokenData
-from kjcm.engine.module import Classifier
+from kjcm.engine.resumable import Resumable
 from kjcm.engine.saving import Saving
 from kjcm.errors import counted
 from kjcm.metrics import Metric, shown
@@ -114,9 +114,9 @@ def _rows(trainer: pl.Trainer) -> int:
     return len(data_of(trainer).sides["train"].labels)
 
 
-def _module(trainer: pl.Trainer) -> Classifier:
+def _module(trainer: pl.Trainer) -> Resumable:
     module = trainer.lightning_module
-    assert isinstance(module, Classifier)
+    assert isinstance(module, Resumable)
     return module
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from kjcm.engine.data import epoch_order
-from kjcm.engine.module import Classifier
+from kjcm.engine.resumable import Resumable
 from kjcm.tracking.epochs import data_of, rows_done
 
 
@@ -58,7 +58,7 @@ class Meter(pl.Callback):
         values: dict[str, Any] = {
             "rows_per_second": (last - first) / seconds,
             "tokens_per_second": (self._read[last] - self._read[first]) / seconds,
-            "lr": cast(Classifier, pl_module).next_rate,
+            "lr": cast(Resumable, pl_module).next_rate,
         }
         if pl_module.device.type == "cuda":
             values["gpu_memory_gib"] = torch.cuda.max_memory_allocated(pl_module.device) / 2**30
