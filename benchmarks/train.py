@@ -22,7 +22,10 @@ from kjcm.errors import ConfigError, KjcmError, counted, some
 from kjcm.survey.rows import rows_of
 from kjcm.training.train import prepared_for
 
-PLAIN_GROUPS = {"layer_decay": 1.0, "decay_all": True, "freeze_embeddings": False, "freeze_layers": 0}
+PLAIN_GROUPS = {
+    "layer_decay": 1.0, "decay_all": True, "freeze_embeddings": False, "freeze_layers": 0, "cache_frozen": False,
+    "head_factor": 1.0,
+}  # fmt: skip
 PROFILED = 5  # most steps under the profiler, rounded up to whole blocks
 ABOUT = {
     "trainer": "Hugging Face Trainer, float32, dynamic padding",

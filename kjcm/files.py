@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -82,6 +83,23 @@ def atomic(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder next to `folder`; replace `folder` with it on success, so that it is whole or not there."""
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    yield part
+    write_text(mark := part / UNFINISHED, "")
+    mode = mark.stat().st_mode
+    mark.unlink()
+    for file in part.rglob("*"):
+        if file.is_file():
+            file.chmod(mode)  # safetensors makes files of mode 600 whatever the umask
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
 
 
 UNFINISHED = ".unfinished"  # marks a folder that a command is writing, or was writing when killed

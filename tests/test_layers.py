@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "kjcm"
 ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "linear", "runs", "ensemble", "analysis", "plot",
-         "tracking", "training", "sweep", "report", "coding", "review", "tune")  # fmt: skip
+         "tracking", "training", "pretraining", "sweep", "report", "coding", "review", "tune")  # fmt: skip
 FLOOR = {
     "confusion",
     "errors",
@@ -27,8 +27,8 @@ SEE_A_HYDRA_CONFIG = {"parts.py", "cli.py", "doctor.py", "config/composition.py"
                       "config/overrides.py", "config/reference.py", "config/refusals.py", "config/unread.py",
                       "ensemble/command.py", "ensemble/members.py", "training/ensemble.py",
                       "training/run.py", "training/train.py", "training/linear.py", "training/baseline.py",
-                      "training/evaluate.py", "training/prepare.py", "sweep/sweep.py", "sweep/launch.py", "sweep/job.py",
-                      "sweep/composer.py",
+                      "training/evaluate.py", "training/prepare.py", "pretraining/pretrain.py", "sweep/sweep.py",
+                      "sweep/launch.py", "sweep/job.py", "sweep/composer.py",
                       "runs/runs.py", "report/report.py", "report/reproduce.py",
                       "coding/predict.py", "coding/triage.py", "coding/export.py", "review/review.py",
                       "tune/tune.py", "tune/trial_config.py", "tune/trials.py"}  # fmt: skip

@@ -5,7 +5,15 @@ from typing import Any
 
 from kjcm.config.coding import ExportConfig, PredictConfig, ReviewConfig, TriageConfig
 from kjcm.config.key import MISSING, key, seed_key
-from kjcm.config.survey import AugmentConfig, ClassificationConfig, DataConfig, KwcsConfig, SyntheticConfig, TableConfig
+from kjcm.config.survey import (
+    AugmentConfig,
+    ClassificationConfig,
+    DataConfig,
+    KwcsConfig,
+    PretrainingConfig,
+    SyntheticConfig,
+    TableConfig,
+)
 from kjcm.config.training import (
     BaselineSeeds,
     EncoderConfig,
@@ -225,6 +233,16 @@ class TuneConfig(TrainConfig):
 
 
 @dataclass
+class PretrainConfig(TrainConfig):
+    """Train an encoder to predict hidden tokens of texts, as a start for `kjcm train` ([pretraining.md](pretraining.md)).
+
+    The survey's rows need no codes (`data.columns.code=null`). With codes, only the training rows of the split count.
+    """
+
+    pretraining: PretrainingConfig = MISSING
+
+
+@dataclass
 class DoctorConfig:
     """Report what will work on this machine: device, bf16, hub, tokenizers, W&B mode, versions."""
 
@@ -248,6 +266,7 @@ COMMANDS: dict[str, type] = {
     "runs": RunsConfig,
     "reproduce": ReproduceConfig,
     "tune": TuneConfig,
+    "pretrain": PretrainConfig,
 }
 LOGGERS: dict[str, type] = {
     "csv": LogFilesConfig, "tensorboard": LogFilesConfig, "mlflow": MlflowConfig, "trackio": TrackioConfig,

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-from kjcm.config.commands import COMMANDS, GROUPS, BaselineConfig, TrainConfig, lead_of
+from kjcm.config.commands import COMMANDS, GROUPS, BaselineConfig, PretrainConfig, TrainConfig, lead_of
 from kjcm.config.key import MISSING, Key, keys_of, own_keys
 
 
 def _keys() -> Iterator[tuple[str, Key]]:
-    for command in (TrainConfig, BaselineConfig):
+    for command in (TrainConfig, BaselineConfig, PretrainConfig):
         yield from own_keys(command).items()
         yield from ((name, key) for name, _, key in keys_of(command, without=tuple(GROUPS)) if "." in name)
     for group, nodes in GROUPS.items():

@@ -150,6 +150,16 @@ class AugmentConfig:
 
 
 @dataclass
+class PretrainingConfig:
+    """The texts of `kjcm pretrain`, and how many of their tokens are hidden."""
+
+    texts: str | None = key("Text file, or folder of .txt files, with a text in each line.", identity="input")
+    survey: bool = key("`false`: learn only from `pretraining.texts`.")
+    held_out: float = key("Share of the texts that measure the loss instead of being learnt.", least=0, below=1)
+    masked: float = key("Share of a text's tokens to hide, at least one.", above=0, below=1)
+
+
+@dataclass
 class ClassificationConfig:
     """The classification of the codes."""
 

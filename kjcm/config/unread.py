@@ -132,6 +132,10 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
         Unread(("agreement", "narrow"), _is_not("format", "onnx-int8"), " without format=onnx-int8"),
     ),
     "reproduce": (Unread(("sweep",)),),
+    "pretrain": (
+        Unread(("augment", "callbacks", "engine", "evaluate", "loss", "metrics", "model.head", "model.pooling", "svm_check", "sweep")),
+        Unread(("data.classes", "data.manager_words", "data.reviewed", "param_groups.cache_frozen", "param_groups.head_factor")),
+    ),
     "tune": (
         Unread(WITH_SWEEPS),
         Unread(("startup",), _is_not("sampler", "tpe"), " without sampler=tpe"),

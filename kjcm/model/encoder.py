@@ -6,7 +6,14 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from kjcm.errors import ConfigError, KjcmError, first_line, some
 from kjcm.model.attention import PACKABLE, Layout, use_packed_attention
@@ -159,17 +166,45 @@ def build_encoder(
                 raise ConfigError(f"model.shape={dict(shape)} makes no encoder: {first_line(error)}") from None
         else:
             model = _from_pretrained(pretrained, pooling, classes)
-    if model.config.vocab_size < vocabulary:
+    _require_fit(model.config, pretrained, vocabulary, pad, max_length)
+    return model.train()  # transformers loads in eval mode, and Lightning keeps modes
+
+
+def build_masked(
+    *, pretrained: str | None, shape: Mapping[str, Any] | None, vocabulary: int, pad: int, max_length: int, seed: int
+) -> PreTrainedModel:
+    """Return an encoder with a head that predicts tokens; arguments and errors as in `build_encoder`.
+
+    The head of weights that have none starts at random.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if pretrained is None:
+            if shape is None:
+                raise ConfigError("model.pretrained=null needs model.shape: model_type and sizes of a random start.")
+            sizes = {**shape, "vocab_size": vocabulary, "pad_token_id": pad}
+            try:
+                model = AutoModelForMaskedLM.from_config(AutoConfig.for_model(**sizes))  # type: ignore[no-untyped-call]
+            except (ValueError, TypeError, KeyError) as error:
+                raise ConfigError(f"model.shape={dict(shape)} makes no encoder: {first_line(error)}") from None
+        else:
+            model, _ = _loaded(pretrained, AutoModelForMaskedLM, {})
+    _require_fit(model.config, pretrained, vocabulary, pad, max_length)
+    return model.train()  # type: ignore[no-any-return]
+
+
+def _require_fit(config: PretrainedConfig, pretrained: str | None, vocabulary: int, pad: int, max_length: int) -> None:
+    """Raise ConfigError if an encoder has too few tokens or positions."""
+    if config.vocab_size < vocabulary:
         raise ConfigError(
-            f"The tokenizer has {vocabulary:,} tokens and {pretrained} only {model.config.vocab_size:,}: they do not "
+            f"The tokenizer has {vocabulary:,} tokens and {pretrained} only {config.vocab_size:,}: they do not "
             "belong together. Use the model's own tokenizer (tokenizer=huggingface, or tokenizer=kobert)."
         )
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is not None and "roberta" in model.config.model_type:
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and "roberta" in config.model_type:
         positions -= pad + 1  # positions begin after the padding's
     if positions is not None and max_length > positions:
         raise ConfigError(f"model.max_length={max_length}: this encoder has {positions} positions. Use at most that.")
-    return model.train()  # transformers loads in eval mode, and Lightning keeps modes
 
 
 def _from_config(config: PretrainedConfig, pooling: str) -> MeanPooled | FirstToken:
@@ -179,6 +214,13 @@ def _from_config(config: PretrainedConfig, pooling: str) -> MeanPooled | FirstTo
 
 
 def _from_pretrained(name: str, pooling: str, classes: int) -> MeanPooled | FirstToken:
+    kind = AutoModel if pooling == "mean" else AutoModelForSequenceClassification
+    model, config = _loaded(name, kind, {"num_labels": classes})
+    return MeanPooled(model, config) if pooling == "mean" else FirstToken(model)
+
+
+def _loaded(name: str, kind: Any, labels: Mapping[str, int]) -> tuple[Any, PretrainedConfig]:
+    """Return a transformers model of a class with the weights of a folder or the hub, and its configuration."""
     options = {"trust_remote_code": False, "dtype": torch.float32}
     try:
         folder = Path(name).expanduser()
@@ -187,10 +229,9 @@ def _from_pretrained(name: str, pooling: str, classes: int) -> MeanPooled | Firs
                 require_regular(file, MOST_WEIGHTS)
         record = read_json(folder / "config.json", {}) if folder.is_dir() else PretrainedConfig.get_config_dict(name)[0]
         others = {key: value for key, value in record.items() if key not in ("id2label", "label2id")}
-        config = config_from(others, num_labels=classes)
-        kind = AutoModel if pooling == "mean" else AutoModelForSequenceClassification
+        config = config_from(others, **labels)
         model, found = kind.from_pretrained(name, config=config, output_loading_info=True, **options)
-        body = [key for key in model.state_dict() if pooling == "mean" or key.startswith(f"{model.base_model_prefix}.")]
+        body = [key for key in model.state_dict() if kind is AutoModel or key.startswith(f"{model.base_model_prefix}.")]
         if 2 * len(set(found["missing_keys"]) & set(body)) > len(
             body
         ):  # transformers starts them at random and goes on
@@ -200,7 +241,7 @@ def _from_pretrained(name: str, pooling: str, classes: int) -> MeanPooled | Firs
             f"model.pretrained={name}: no weights could be loaded ({first_line(error)}). Give model.pretrained=FOLDER with "
             "config.json and model.safetensors, model.pretrained=null for a random start, or model=tiny."
         ) from None
-    return MeanPooled(model, config) if pooling == "mean" else FirstToken(model)
+    return model, config
 
 
 def save_encoder(model: MeanPooled | FirstToken, folder: Path) -> None:

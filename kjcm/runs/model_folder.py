@@ -1,6 +1,5 @@
 """The model folder of a run: weights, tokenizer, and the ordered classes with their hash; no pickle."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kjcm.config.identity import BY_VIEWS
 from kjcm.errors import KjcmError, some
-from kjcm.files import digest, existing, write_json
+from kjcm.files import digest, existing, new_folder, write_json
 from kjcm.linear import ENCODER
 from kjcm.records import Count, damaged, read_json, require_regular
 from kjcm.survey.cohort import hash_of
@@ -100,18 +99,10 @@ def save_folder(folder: Path, settings: Settings, write: Callable[[Path], None])
         settings: of the model.
         write: writes the files of the model's kind into a folder.
     """
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    write(part)
-    files = {name: digest(part / name) for name in _files(settings)}
-    write_json(part / "kjcm.json", asdict(replace(settings, files=files)))
-    mode = (part / "kjcm.json").stat().st_mode
-    for file in part.rglob("*"):
-        if file.is_file():
-            file.chmod(mode)  # safetensors makes files of mode 600 whatever the umask
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    with new_folder(folder) as part:
+        write(part)
+        files = {name: digest(part / name) for name in _files(settings)}
+        write_json(part / "kjcm.json", asdict(replace(settings, files=files)))
 
 
 def _files(settings: Settings) -> tuple[str, ...]:

@@ -34,8 +34,8 @@ class Description:
     config: dict[str, Any]
 
 
-def describe(config: Mapping[str, Any], folder: RunFolder, cohort: Cohort, sweep: str | None) -> Description:
-    """Return the description of a run; `sweep` is the name of its multirun, or None."""
+def describe(config: Mapping[str, Any], folder: RunFolder, cohort: Cohort | None, sweep: str | None) -> Description:
+    """Return the description of a run; `sweep` is the name of its multirun, or None; `cohort`: None without codes."""
     data, identifier = config["data"], folder.identity.hash[:HASH]
     level = f"{data['level']} digits" if data["level"] else "codes as they stand"
     return Description(
@@ -48,16 +48,23 @@ def describe(config: Mapping[str, Any], folder: RunFolder, cohort: Cohort, sweep
     )
 
 
-def _code_and_hashes(folder: RunFolder, cohort: Cohort) -> dict[str, Any]:
-    return {
+def _code_and_hashes(folder: RunFolder, cohort: Cohort | None) -> dict[str, Any]:
+    found = {
         "version": kjcm.__version__,
         "commit": commit_of(Path(kjcm.__file__).parents[1]),
         "run": folder.identity.hash,
-        "cohort": cohort.cohort_hash,
-        "split": cohort.split_hash,
-        "classes": cohort.classes_hash,
-        "synthetic": cohort.synthetic,
     }
+    return (
+        found
+        if cohort is None
+        else {
+            **found,
+            "cohort": cohort.cohort_hash,
+            "split": cohort.split_hash,
+            "classes": cohort.classes_hash,
+            "synthetic": cohort.synthetic,
+        }
+    )
 
 
 def commit_of(checkout: Path) -> str | None:

@@ -43,7 +43,7 @@ def require_loggers(nodes: Mapping[str, Any]) -> None:
 
 @contextmanager
 def make_loggers(
-    config: Mapping[str, Any], folder: RunFolder, cohort: Cohort, *, sweep: str | None, step: int = 0
+    config: Mapping[str, Any], folder: RunFolder, cohort: Cohort | None, *, sweep: str | None, step: int = 0
 ) -> Iterator[list[Any]]:
     """Yield a run's loggers, and close them at the end; after an error, mark the run as failed.
 
@@ -53,7 +53,7 @@ def make_loggers(
     Args:
         config: the run's config.
         folder: the run's folder.
-        cohort: the cohort that the run trains on.
+        cohort: the cohort that the run trains on; None: it trains on texts without codes.
         sweep: name of the run's multirun, or None.
         step: step at which the run resumes.
     """
@@ -113,8 +113,8 @@ def _logger(name: str, node: Mapping[str, Any], described: Description, step: in
     if name != "wandb":
         return Tracker(name, begin)
     tracker = Tracker(name, begin, node["wait"])
-    cohort_hash = described.config["kjcm"]["cohort"]
-    tracker.queue(lambda tracked: use_cohort(tracked.run, described.folder / "cohort.json", cohort_hash))
+    if cohort_hash := described.config["kjcm"].get("cohort"):
+        tracker.queue(lambda tracked: use_cohort(tracked.run, described.folder / "cohort.json", cohort_hash))
     return tracker
 
 

@@ -129,7 +129,6 @@ def _fit_and_measure(
 ) -> tuple[Fitted, Outcome]:
     from lightning.pytorch.callbacks import EarlyStopping
 
-    from kjcm.engine.lightning_internals import stop_processes
     from kjcm.engine.saving import Saving
     from kjcm.tracking.epochs import Epochs
     from kjcm.tracking.meter import Meter
@@ -146,11 +145,20 @@ def _fit_and_measure(
         callbacks=[saving, *own, Epochs(saving), *meter, *callbacks],
         log_every=1 if prepared.engine.block else 10,  # a block rarely ends at a multiple of 10
     )
-    try:
-        fitted = _fit(trainer, module, prepared, store, newest, saving, signals)
+    with stopping_together(trainer):
+        fitted = fit(trainer, module, prepared.data, store, newest, saving, signals)
         return fitted, measure(trainer, module, prepared.data)
+
+
+@contextmanager
+def stopping_together(trainer: Any) -> Iterator[None]:
+    """After a signal, stop the trainer's other processes: they may not have received it."""
+    from kjcm.engine.lightning_internals import stop_processes
+
+    try:
+        yield
     except Interrupted as leaving:
-        stop_processes(trainer, leaving.signal)  # they may not have received the signal
+        stop_processes(trainer, leaving.signal)
         raise
 
 
@@ -177,10 +185,10 @@ def module_for(config: TrainConfig, prepared: Prepared) -> Any:
     return Classifier(*arguments, attention_dropout=engine.attention_dropout, fused=fused)
 
 
-def _fit(
+def fit(
     trainer: Any,
     module: Any,
-    prepared: Prepared,
+    data: "TokenData",
     store: Checkpoints,
     newest: tuple[Path, dict[str, Any]] | None,
     saving: "Saving",
@@ -208,7 +216,7 @@ def _fit(
         begin = time.perf_counter()
         with signals.held():
             try:
-                trainer.fit(module, datamodule=prepared.data, ckpt_path=str(file) if file else None, weights_only=True)
+                trainer.fit(module, datamodule=data, ckpt_path=str(file) if file else None, weights_only=True)
             except MisconfigurationException as error:
                 raise ConfigError(f"Lightning refuses trainer.flags or a callback: {first_line(error)}") from None
         if not trainer.global_step:

@@ -5,7 +5,7 @@ import logging
 import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from kjcm.engine.device import global_rank
 from kjcm.engine.signals import Signals, signals
 from kjcm.errors import KjcmError, some
 from kjcm.files import write_json, write_parquet, write_text
+from kjcm.runs.failures import failure_of, write_failure
 from kjcm.runs.folder import RunFolder, default_path, identity_of
 from kjcm.runs.held_out import OUT_OF_FOLD, TEST, calibrate, scored
 from kjcm.runs.model_folder import Settings
@@ -73,7 +74,20 @@ def run_to_make(cfg: DictConfig, kind: type[Config]) -> tuple[Config, RunFolder]
 
 @contextmanager
 def claimed_run(folder: RunFolder, cfg: DictConfig, config: RunConfig, rows: Rows) -> Iterator[Signals]:
-    """Claim the folder, write settings and cohort, then keep the log and catch signals while the context lasts.
+    """Do as `claimed_folder`, and write the cohort.
+
+    Raises:
+        KjcmError: the folder contains other files, another process is running in it, or it cannot be written.
+    """
+    with claimed_folder(folder, cfg, config) as caught:
+        write_json(folder.path / "cohort.json", cohort_record(rows.cohort, rows.classification))
+        _log_rows(config, rows)
+        yield caught
+
+
+@contextmanager
+def claimed_folder(folder: RunFolder, cfg: DictConfig, config: RunConfig) -> Iterator[Signals]:
+    """Claim the folder and write settings, then keep the log and catch signals while the context lasts.
 
     Raises:
         KjcmError: the folder contains other files, another process is running in it, or it cannot be written.
@@ -82,9 +96,19 @@ def claimed_run(folder: RunFolder, cfg: DictConfig, config: RunConfig, rows: Row
     with folder.claimed(config.overwrite), _log_file(path), signals() as caught:
         log.info("%s: %s", "resuming" if any(path.glob("checkpoints/*.ckpt")) else "run folder", path)
         _write_settings(path, cfg, with_absolute_inputs(asdict(config)))
-        write_json(path / "cohort.json", cohort_record(rows.cohort, rows.classification))
-        _log_rows(config, rows)
         yield caught
+
+
+@contextmanager
+def as_helper(folder: RunFolder) -> Iterator[Signals]:
+    """Catch signals in a process whose rank is not 0; write an error into the folder, because the launcher kills rank 0."""
+    with signals() as caught:
+        try:
+            yield caught
+        except Exception as error:
+            with suppress(KjcmError, OSError):
+                write_failure(folder.path, failure_of(error), error)
+            raise
 
 
 def _log_rows(config: RunConfig, rows: Rows) -> None:

@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,9 +21,7 @@ from kjcm.config.training import EncoderConfig, EnsembleConfig, TokenizerConfig,
 from kjcm.config.unread import SWEEP
 from kjcm.engine.choice import choose_engine
 from kjcm.engine.device import global_rank, quiet, require_device
-from kjcm.engine.signals import signals
-from kjcm.errors import ConfigError, KjcmError
-from kjcm.runs.failures import failure_of, write_failure
+from kjcm.errors import ConfigError
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.model_card import write_card
 from kjcm.runs.model_folder import save_model
@@ -39,6 +36,7 @@ from kjcm.training.fit import Fitted, Prepared, fitted_and_measured
 from kjcm.training.linear import train_linear
 from kjcm.training.parts import chooses_weights, learning_of, require_parts, train_limit
 from kjcm.training.run import (
+    as_helper,
     claimed_run,
     finish,
     keep_held_rows,
@@ -81,21 +79,17 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
     require_device("trainer.accelerator", config.trainer.accelerator)
     require_parts(config)
     begin = time.perf_counter()
-    _require_fitting_tokenizer(config)
+    require_fitting_tokenizer(config)
     rows = rows_of(config, test=config.evaluate, cache=config.cache)
     prepared = prepared_for(config, rows)
     ready = time.perf_counter()
     overrides = list(HydraConfig.get().overrides.task)
     if global_rank() != 0:  # only rank 0 writes the run folder
-        with signals() as caught:
-            try:
-                with fitted_and_measured(config, folder, prepared, overrides, caught, callbacks=callbacks):
-                    pass
-            except Exception as error:  # the launcher kills rank 0, which cannot report the error
-                with suppress(KjcmError, OSError):
-                    write_failure(folder.path, failure_of(error), error)
-                raise
-        return
+        with (
+            as_helper(folder) as caught,
+            fitted_and_measured(config, folder, prepared, overrides, caught, callbacks=callbacks),
+        ):
+            return
     with claimed_run(folder, cfg, config, rows) as caught:
         model, epochs = config.encoder, config.trainer.max_epochs
         start, engine = model.pretrained or "random start", prepared.engine.name
@@ -140,7 +134,7 @@ def _report(
     }
 
 
-def _require_fitting_tokenizer(config: TrainConfig) -> None:
+def require_fitting_tokenizer(config: TrainConfig) -> None:
     """Raise ConfigError if the config combines a new tokenizer with weights that were trained with another."""
     if config.tokenizer.kind == "trained" and config.encoder.pretrained:
         raise ConfigError(
@@ -206,7 +200,7 @@ def tokens_of(
     from kjcm.text.tokenizer import build_tokenizer
     from kjcm.text.tokens import tokenize
 
-    folder, path = Path(cache), _tokenizer_path(node, model.pretrained)
+    folder, path = Path(cache), tokenizer_path(node, model.pretrained)
     sides = {**rows.sides, **({} if model.head == "linear" else {"titles": rows.titles})}
     texts = {side: frame["text"].tolist() for side, frame in sides.items()}
     tokenizer = build_tokenizer(node.kind, path, node.vocab_size, texts["train"], folder)
@@ -246,7 +240,7 @@ def title_classes(rows: Rows) -> NDArray[np.int64]:
     return indices_of(rows.titles["code"].tolist(), rows.cohort.classes)[0]
 
 
-def _tokenizer_path(node: TokenizerConfig, pretrained: str | None) -> str | None:
+def tokenizer_path(node: TokenizerConfig, pretrained: str | None) -> str | None:
     """Return tokenizer.path; without a path, KoBERT's tokenizer may come from the folder of the pretrained weights."""
     if node.path is None and node.kind == "kobert" and pretrained and holds_kobert(pretrained):
         return pretrained

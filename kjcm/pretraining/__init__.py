@@ -1,0 +1,1 @@
+"""Pretrain an encoder on texts without codes, by predicting hidden tokens."""

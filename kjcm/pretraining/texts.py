@@ -1,0 +1,113 @@
+"""The texts of a pretraining: answers without their codes, and lines of text files."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from kjcm.config.commands import PretrainConfig
+from kjcm.errors import ConfigError, KjcmError
+from kjcm.files import existing
+from kjcm.ksco.classification import load_classification
+from kjcm.read.cells import tidy
+from kjcm.read.table import table_columns
+from kjcm.records import read_bytes
+from kjcm.survey.inputs import cached_cohort, source_of
+from kjcm.survey.responses import COLUMN_KEY
+from kjcm.survey.split import ranks_of, round_half_up
+from kjcm.survey.texts import TEXT_COLUMNS, require_texts, texts_of
+
+MOST_TEXT = 8 << 30  # bytes of a text file
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Different texts.
+
+    Attributes:
+        train: the texts to learn from.
+        validation: texts on which only the loss is measured.
+        left: reason -> texts that were left out.
+        synthetic: some are of the synthetic twin.
+    """
+
+    train: list[str]
+    validation: list[str]
+    left: Mapping[str, int]
+    synthetic: bool
+
+
+def texts_to_learn(config: PretrainConfig) -> Texts:
+    """Return the texts of the survey's training rows and of text files, each once.
+
+    A survey without a code column gives all its rows. Texts of validation or test rows are never learnt.
+
+    Raises:
+        KjcmError: a file is missing or unreadable, or there are fewer than two texts.
+    """
+    node, left = config.pretraining, Counter[str]()
+    found: list[str] = []
+    banned: set[str] = set()
+    if node.survey:
+        texts, banned = _coded(config) if config.data.columns.code else (_uncoded(config, left), set())
+        found += texts
+    if node.texts:
+        found += lines_in(existing(node.texts))
+    different = list(dict.fromkeys(text for text in found if text not in banned))
+    left["repeated text"] = len(found) - len(different) - sum(text in banned for text in found)
+    left["text of a test or validation row"] = sum(text in banned for text in found)
+    if len(different) < 2:
+        raise KjcmError(
+            f"There are {len(different)} texts to learn from. Set data.path=FILE or pretraining.texts=FOLDER to one with texts."
+        )
+    ranks = ranks_of(pd.Series(different), config.data.split_seed)
+    keep = max(1, round_half_up((1 - node.held_out) * len(different)))
+    return Texts(
+        train=[text for text, rank in zip(different, ranks, strict=True) if rank < keep],
+        validation=[text for text, rank in zip(different, ranks, strict=True) if rank >= keep],
+        left={reason: count for reason, count in left.items() if count},
+        synthetic=node.survey and config.data.source == "synthetic",
+    )
+
+
+def _coded(config: PretrainConfig) -> tuple[list[str], set[str]]:
+    """Return the texts of a cohort's training rows, and the texts of its test and validation rows."""
+    cohort = cached_cohort(config.data, load_classification(**vars(config.classification)), config.cache)
+    held = cohort.rows["side"].isin(["validation", "test"])
+    return cohort.side("train")["text"].tolist(), set(cohort.rows["text"][held])
+
+
+def _uncoded(config: PretrainConfig, left: Counter[str]) -> list[str]:
+    """Return the texts of all rows of a survey; count in `left` the rows without text."""
+    found = []
+    remedy = f"Set {COLUMN_KEY}{{role}}=NAME, or {COLUMN_KEY}{{role}}=null if there is none."
+    for survey in source_of(config.data, load_classification(**vars(config.classification))).surveys:
+        wanted = {role: getattr(config.data.columns, role) for role in TEXT_COLUMNS}
+        own = table_columns(survey.name, survey.table.columns, wanted, survey.options, remedy)
+        require_texts(survey.table, own, survey.name, COLUMN_KEY)
+        texts = texts_of(survey.table, own, survey.name, survey.labels, config.data.wording)
+        left.update(f"{reason} row" for reason in texts.reasons if reason)
+        found += [text for text, reason in zip(texts.sentences, texts.reasons, strict=True) if not reason]
+    return found
+
+
+def lines_in(path: Path) -> Iterator[str]:
+    """Yield the lines, with at least a letter, of a text file or of the .txt files in a folder and below it.
+
+    Raises:
+        ConfigError: there is no such file.
+        KjcmError: a file is no UTF-8.
+    """
+    files = [path] if path.is_file() else sorted(path.rglob("*.txt"))
+    if not files:
+        raise ConfigError(f"pretraining.texts={path}: no such file, or no .txt file in this folder. Check the path.")
+    for file in files:
+        try:
+            text = read_bytes(file, MOST_TEXT).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise KjcmError(f"{file}: not UTF-8 (byte {error.start:,}). Save it as UTF-8.") from None
+        for line in map(tidy, text.splitlines()):
+            if any(map(str.isalpha, line)):
+                yield line
