@@ -3,7 +3,7 @@
 import gc
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -16,13 +16,13 @@ from torch._functorch import config as functorch
 
 from kjcm.engine.data import Batch
 from kjcm.engine.device import has_bf16
-from kjcm.engine.graph import Steps
 from kjcm.engine.lightning_internals import count_steps
 from kjcm.engine.module import Classifier
 from kjcm.errors import KjcmError, first_line
 from kjcm.model.attention import Layout
 from kjcm.model.packing import Resident
 
+WARM_UP = 3  # steps before a capture, as PyTorch requires: libraries choose their kernels there
 SHAPES = 256  # most compiled shapes; beyond its own limit of 8, torch silently stops compiling
 INPUTS = ("input_ids", "positions", "places", "starts", "valid", "labels", "weights", "n_rows")  # of a step
 
@@ -109,7 +109,7 @@ class CapturedClassifier(Classifier):
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         return float(optimizer.param_groups[0]["initial_lr"] * self._factor)
 
-    def _prepared(self, inputs: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Steps:
+    def _prepared(self, inputs: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> "Steps":
         """Return the step over `inputs`, compiled and captured if possible.
 
         Raises:
@@ -172,3 +172,65 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
+
+
+class Steps:
+    """Run `step` over the tensors `inputs`; a captured graph reads them at their addresses.
+
+    Args:
+        step: reads `inputs` and changes weights, optimiser and sums in place; it copies no value to the host.
+        inputs: the tensors that a step reads, by name.
+        optimizer: the step's optimiser. After a capture its state is restored, and new state is zero.
+    """
+
+    def __init__(
+        self, step: Callable[[], None], inputs: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.step, self.inputs = step, inputs
+        if next(iter(inputs.values())).device.type == "cuda":
+            self.step = self._captured(optimizer)
+
+    def run(self, batch: Mapping[str, Tensor]) -> None:
+        """Run one step over the values in `batch`."""
+        for name, place in self.inputs.items():
+            place.copy_(batch[name], non_blocking=True)
+        self.step()
+
+    def _captured(self, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+        """Return the replay of a CUDA graph of the step; weights, optimiser and random generators are unchanged."""
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        values = [weight.detach().clone() for weight in weights]
+        state = {weight: copied(optimizer.state[weight]) for weight in weights if weight in optimizer.state}
+        device = weights[0].device
+        side, graph = torch.cuda.Stream(device), torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
+        with torch.random.fork_rng(devices=[device]):
+            side.wait_stream(torch.cuda.current_stream(device))
+            with torch.cuda.stream(side):
+                for _ in range(WARM_UP):
+                    self.step()
+            torch.cuda.current_stream(device).wait_stream(side)
+            # Without `stream`, torch would capture on the GPU that captured first in this process.
+            with torch.cuda.graph(graph, stream=side):
+                self.step()
+        restore(weights, values, optimizer, state)
+        return graph.replay
+
+
+Buffers = dict[str, Tensor]
+
+
+def copied(state: Mapping[str, Tensor]) -> Buffers:
+    """Return a copy of the tensors in an optimiser's state for one weight."""
+    return {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def restore(
+    weights: list[Tensor], values: list[Tensor], optimizer: torch.optim.Optimizer, state: Mapping[Tensor, Buffers]
+) -> None:
+    """Restore weights and optimiser state in place; set the state of weights that are not in `state` to zero."""
+    with torch.no_grad():
+        for weight, value in zip(weights, values, strict=True):
+            weight.copy_(value)
+            for name, now in optimizer.state[weight].items():
+                if isinstance(now, Tensor):
+                    now.copy_(state[weight][name]) if weight in state else now.zero_()

@@ -19,9 +19,8 @@ from torch._dynamo.exc import InternalTorchDynamoError
 from torch.nn.functional import cross_entropy
 
 from kjcm.engine import captured
-from kjcm.engine.captured import CapturedClassifier
+from kjcm.engine.captured import CapturedClassifier, Steps
 from kjcm.engine.data import Labelled, TokenData
-from kjcm.engine.graph import Steps
 from kjcm.engine.learning import Learning, ParamGroups, freeze
 from kjcm.engine.module import Classifier
 from kjcm.engine.saving import Saving, require_same_step

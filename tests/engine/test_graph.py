@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kjcm.engine.graph import Steps, copied, restore
+from kjcm.engine.captured import Steps, copied, restore
 
 
 def test_steps_read_the_inputs_in_place() -> None:
