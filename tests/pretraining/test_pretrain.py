@@ -45,7 +45,7 @@ def test_it_learns_and_reports(done: Path) -> None:
     assert report["validation"]["loss"] < torch.log(torch.tensor(1000.0)).item()  # better than an even guess
 
 
-def test_train_starts_from_it(done: Path, tmp_path: Path) -> None:
+def test_train_starts_from_it(here: Path, done: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command("train", "data.scale=0.005", "model.pooling=mean", f"model.pretrained={done / 'model'}", "tokenizer=huggingface",
             "model.max_length=32", "trainer.max_epochs=1", "trainer.flags.limit_train_batches=1", "optim.lr=1e-12",
@@ -80,7 +80,7 @@ def test_a_killed_run_ends_with_the_same_weights(done: Path, tmp_path: Path) -> 
     assert model_of(run) == model_of(done)
 
 
-def test_rows_without_codes_and_lines_of_files(tmp_path: Path) -> None:
+def test_rows_without_codes_and_lines_of_files(here: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(ROWS, encoding="utf-8")
     more = tmp_path / "more" / "below"
     more.mkdir(parents=True)
@@ -94,7 +94,7 @@ def test_rows_without_codes_and_lines_of_files(tmp_path: Path) -> None:
     assert report["validation"] == {} and report["synthetic"] is False
 
 
-def test_test_rows_are_never_learnt(tmp_path: Path) -> None:
+def test_test_rows_are_never_learnt(here: Path, tmp_path: Path) -> None:
     rows = [
         f"{number},회사{number % 7} {number}번,직원,일을 한다,{code}" for code in ("111", "251") for number in range(30)
     ]
