@@ -234,7 +234,7 @@ def fit(
             write_json(note, {**vars(fitted), "checkpoint": store.last.name})
     if weights is not None:
         module.load_state_dict(weights)
-    refresh_titles(module.encoder, prepared.data.tokens, module.device, frozen={})
+    refresh_titles(module.encoder, data.tokens, module.device, frozen={})
     return fitted
 
 
