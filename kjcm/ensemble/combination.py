@@ -1,4 +1,5 @@
-"""Combine the scores of several models: a conditional logit on out-of-fold scores, or the mean of their probabilities."""
+"""Combine the scores of several models: a conditional logit on out-of-fold scores, or the mean of their
+probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +62,8 @@ def fitted(
     """Return the combination under which out-of-fold scores fit the labels best.
 
     The logit has two steps if some members have scores of only some rows: first the other members on all rows, then
-    their sum and the rest on the rows that all members have scored.
+    their sum and the rest on the rows that all members have scored. No weight of a member is negative: a poor member
+    with few scored rows could otherwise do harm.
 
     Args:
         how: see `Combination`.
@@ -85,21 +87,24 @@ def fitted(
     weights = np.zeros(len(members))
     rows = np.all(scored[:, first], axis=1)
     start = [1 / len(first)] * len(first) + [0.0] * len(tail)
-    found = _fit([*(scores[one] for one in first), *tail], rows, labels, start)
+    found = _fit([*(scores[one] for one in first), *tail], rows, labels, start, len(first))
     weights[first], of_prior = found[: len(first)], sum(found[len(first) :])
     if rest:
         whole = sum(weights[one] * scores[one] for one in first) + of_prior * share
         parts = [whole, *(scores[one] for one in rest), *tail]
-        scale, *found = _fit(parts, every, labels, [1.0] + [0.0] * (len(parts) - 1))
+        scale, *found = _fit(parts, every, labels, [1.0] + [0.0] * (len(parts) - 1), 1 + len(rest))
         weights[first] *= scale
         weights[rest], of_prior = found[: len(rest)], scale * of_prior + sum(found[len(rest) :])
     return Combination(how, tuple(weights.tolist()), of_prior if prior is None else prior)
 
 
-def _fit(parts: Sequence[NDArray[Any]], rows: NDArray[np.bool_], labels: Labels, start: list[float]) -> list[float]:
-    """Return the weights of the parts [rows, classes] on some rows."""
+def _fit(
+    parts: Sequence[NDArray[Any]], rows: NDArray[np.bool_], labels: Labels, start: list[float], members: int
+) -> list[float]:
+    """Return the weights of the parts [rows, classes] on some rows; those of the first `members` parts are not negative."""
     features = np.stack([np.asarray(part[rows], np.float32) for part in parts], axis=2)
-    found: list[float] = fit_logit(features, labels[rows], L2, np.array(start)).tolist()
+    least = [0.0] * members + [None] * (len(parts) - members)
+    found: list[float] = fit_logit(features, labels[rows], L2, np.array(start), least).tolist()
     return found
 
 

@@ -3,6 +3,7 @@
 McFadden, Conditional Logit Analysis of Qualitative Choice Behavior, 1974.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,11 @@ Features = NDArray[np.floating[Any]]  # [rows, classes, features]
 
 
 def fit_logit(
-    features: Features, labels: NDArray[np.int64], l2: float, prior: NDArray[np.float64]
+    features: Features,
+    labels: NDArray[np.int64],
+    l2: float,
+    prior: NDArray[np.float64],
+    least: Sequence[float | None] | None = None,
 ) -> NDArray[np.float64]:
     """Return the weights [features] under which softmax(features @ weights) fits the labels best.
 
@@ -24,6 +29,7 @@ def fit_logit(
         labels: [rows], class indices.
         l2: strength of the penalty.
         prior: [features], weights to start from and to stay close to.
+        least: [features], least value of each weight, None without a limit; None: no weight has one.
     """
     from scipy.optimize import minimize
     from scipy.special import logsumexp
@@ -41,5 +47,7 @@ def fit_logit(
 
     if not len(labels):
         return prior.astype(np.float64)
-    found = minimize(loss, prior.astype(np.float64), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    bounds = None if least is None else [(bound, None) for bound in least]
+    start = prior.astype(np.float64)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500})
     return np.asarray(found.x, np.float64)

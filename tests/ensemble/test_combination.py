@@ -50,6 +50,14 @@ def test_a_member_with_scores_of_some_rows_is_added_in_a_second_step() -> None:
     assert alone == same  # rows without scores count for nothing
 
 
+def test_no_member_has_a_negative_weight() -> None:
+    scores, labels = drawn((1.0, -0.5, 0.5), 0.0)
+    scored = np.ones((ROWS, 3), bool)
+    assert fitted("logit", scores, scored, [False] * 3, labels, N_TRAIN).weights[1] == 0
+    found = fitted("logit", scores, scored, [False, True, False], labels, N_TRAIN)
+    assert found.weights[1] == 0 and min(found.weights[0], found.weights[2]) > 0.3
+
+
 def test_the_average_is_the_mean_probability_at_a_temperature() -> None:
     scores, labels = drawn((1.0, 0.0), 0.0)
     found = fitted("average", scores, np.ones((ROWS, 2), bool), [False, False], labels, N_TRAIN)
