@@ -1,7 +1,7 @@
 """Say in plain words why Hydra makes no config of some overrides, and which keys or choices may be meant."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from traceback import walk_tb
 
@@ -32,8 +32,14 @@ NO_CHOICE = "Config group override"  # so begins the ValueError that Hydra raise
 FULL_KEY = re.compile(r"^ *full_key: (\S+)$", re.MULTILINE)
 
 
-def composed_training(words: Sequence[str]) -> tuple[DictConfig, DictConfig]:
+def composed_training(
+    words: Sequence[str], change: Callable[[DictConfig], None] = lambda cfg: None
+) -> tuple[DictConfig, DictConfig]:
     """Return the config of `kjcm train` with some overrides, with and without Hydra's own node; Hydra is running.
+
+    Args:
+        words: the overrides.
+        change: changes the config before it is checked.
 
     Raises:
         ConfigError: the overrides make no valid config.
@@ -41,6 +47,7 @@ def composed_training(words: Sequence[str]) -> tuple[DictConfig, DictConfig]:
     try:
         whole = compose("train", [opened(word, "train") for word in words], return_hydra_config=True)
         cfg = without_hydra(whole)
+        change(cfg)
         check(cfg)
     except Exception as error:
         if not is_from_hydra(error):

@@ -114,10 +114,13 @@ def _from_overrides(text: str, config: TrainConfig) -> Member:
     if taken := [key for key in keys if key.split(".")[0] in OF_THE_ENSEMBLE and key != "data.batch_size"]:
         raise ConfigError(f"the ensemble sets {taken[0]} for its members. Set it for the ensemble.")
     seed = [] if "seed" in keys else [f"seed={config.seed}"]
-    whole, cfg = composed_training(for_hydra("train", [*words, *seed], swept=False))
     given = config.model.pretrained  # type: ignore[attr-defined]
-    if given is not None and "model.pretrained" not in keys and _starts_from_weights(cfg.model):
-        cfg.model.pretrained = given
+
+    def give_weights(cfg: DictConfig) -> None:
+        if given is not None and "model.pretrained" not in keys and _starts_from_weights(cfg.model):
+            cfg.model.pretrained = given
+
+    whole, cfg = composed_training(for_hydra("train", [*words, *seed], swept=False), give_weights)
     own = typed(cfg, TrainConfig)
     return Member(experiment_of(" ".join(words)) or own.model.name, _of_ensemble(own, config), None, whole)
 

@@ -382,17 +382,21 @@ def test_identity_is_what_defines_the_run_not_where_it_runs(here: Path) -> None:
 
 # in place of pretrained weights
 LAYERS = (*SMALL, "model=tiny", "model.pooling=mean", "model.shape.n_layers=2", "param_groups.freeze_layers=1")
+MEMBERS = ("model.folds=2", "model.members=[linear_encoder model.calibration_folds=0,best_nearest,encoder_cpu "
+           "param_groups.freeze_layers=0 param_groups.cache_frozen=false "
+           "tokenizer.max_unknown=1 trainer.max_epochs=1]")  # fmt: skip
 
 
 def test_every_experiment_trains(here: Path) -> None:
     names = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml") if file.stem != "search")
+    names.sort(key=lambda name: name != "k_jcm")  # some start from its weights
     assert set(names) >= {"k_jcm", "k_jcm_half", "model_2", "model_3", "model_4"}
     for name in names:
         small = [SMALL[0]] if f"experiment={name}" in LINEAR else [*SMALL, "trainer.max_epochs=1"]
         if name == "encoder_cpu":
             small = [*LAYERS, "trainer.max_epochs=1"]
-        if name == "linear_encoder":
-            small = [SMALL[0], "model.pretrained=k_jcm/model"]
+        if name in ("linear_encoder", "best_nearest", "best"):
+            small = [SMALL[0], "model.pretrained=k_jcm/model", *(MEMBERS if name == "best" else ())]
         assert command("train", *small, f"experiment={name}", f"run_dir={name}") == 0
     reports = {name: load(here / name / "report.json") for name in names}
     full, half = reports["k_jcm"], reports["k_jcm_half"]
