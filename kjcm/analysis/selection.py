@@ -126,6 +126,8 @@ OF_A_MODEL = (
     "data.higher_cutoff",
     "data.train_fraction",
     "data.validation",
+    "data.inner_folds",
+    "data.inner_fold",
     "data.batch_size",
     "data.train_wave",
 )

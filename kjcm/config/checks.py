@@ -122,7 +122,9 @@ def _require_a_name(name: str | None) -> None:
 
 
 def _check_folds(cfg: DictConfig) -> None:
-    """Raise ConfigError if there is no fold of a chosen number."""
+    """Raise ConfigError if there is no fold of a chosen number, or an ensemble has other folds than its own."""
+    if OmegaConf.select(cfg, "model.kind") == "ensemble" and OmegaConf.select(cfg, "data.inner_folds") is not None:
+        raise ConfigError("data.inner_folds: an ensemble draws its own folds. Set model.folds.")
     for key in ("data.fold", "data.inner_fold"):
         folds, fold = OmegaConf.select(cfg, f"{key}s"), OmegaConf.select(cfg, key)
         if folds is not None and fold >= folds:

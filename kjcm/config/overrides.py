@@ -205,7 +205,7 @@ def _quote_text(word: str, *, swept: bool) -> str:
     key, equals, value = word.partition("=")
     if not equals or any(mark in value for mark in "'\"$"):
         return word
-    if key == "model.members":  # overrides have a =, which Hydra takes in quotes only
+    if word_key(word) == "model.members":  # overrides have a =, which Hydra takes in quotes only
         return f"{key}=" + PART.sub(lambda part: quoted(part[0]), value)
     marked = any(mark in value for mark in "[]{}()")
     one = key in (("runs", "cache") if swept else PATHS - {*INPUTS})  # keys that no sweep gives several values

@@ -76,7 +76,7 @@ def _writes_no_text(cfg: DictConfig) -> bool:
 OF_MEMBERS = (
     *(node for node in NOT_READ["ensemble"] if node != "trainer"),
     *(f"trainer.{name}" for name, key in own_keys(TrainerConfig).items() if key.identity != "where"),
-    "seeds", "data.batch_size", "svm_check",
+    "seeds", "data.batch_size",
 )  # fmt: skip
 OF_ANY = (
     Unread(("preset.scale",), _scale_is_given, ": it counts through data.scale of data=synthetic"),
@@ -102,6 +102,7 @@ OF_ANY = (
     Unread(tuple(f"model.{name}" for name in OF_EMBEDDINGS), _embeds_nothing, " without a view of encoder"),
     Unread(("model.prior",), _is("model.combine", "average"), " with model.combine=average"),
     Unread(OF_MEMBERS, _is("model.kind", "ensemble"), " with model=ensemble. Set it in a member's overrides"),
+    Unread(("svm_check",), _is("model.kind", "ensemble"), " with model=ensemble"),
     Unread(("model.shape",), _is_not("model.pretrained", None), ": model.pretrained has a shape of its own"),
 )
 OF_THE_PAGE = ("who", "language", "host", "port", "token", "open_browser", "decisions")

@@ -1,6 +1,7 @@
 """`kjcm ensemble`: its arguments as those of `kjcm train model=ensemble`."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from kjcm.runs.contents import recorded_data, run_config
 from kjcm.runs.folder import run_of
 from kjcm.runs.states import leaves
 
+NOT_READ = ("data.batch_size", "data.higher_cutoff")  # by an ensemble
 OWN = set(own_keys(EnsembleConfig)) - set(own_keys(ModelConfig)) - {"kind"}  # keys that stand without `model.`
 
 
@@ -25,9 +27,12 @@ def as_training(arguments: Sequence[str]) -> list[str]:
     Raises:
         KjcmError: that run's config is damaged.
     """
-    words = [f"model.{word}" if word_key(word) in OWN and not is_flag(word) else word for word in arguments]
+    words = [
+        re.sub(r"^([+~]*)", r"\1model.", word) if word_key(word) in OWN and not is_flag(word) else word
+        for word in arguments
+    ]
     data: list[str] = []
-    if members := [word for word in words if word.startswith("model.members=")]:
+    if members := [word for word in words if word_key(word) == "model.members" and "=" in word]:
         value: Any = OverridesParser.create().parse_override(for_hydra("train", members[-1:], swept=False)[0]).value()
         runs = filter(None, (run_of(str(one)) for one in value)) if isinstance(value, list) else iter(())
         if run := next(runs, None):
@@ -45,7 +50,8 @@ def _data_of(run: Path, given: set[str]) -> list[str]:
     default = OmegaConf.to_container(composed_config("train", [*choices.values()]), resolve=True)
     before = dict(leaves({name: dict(default)[name] for name in choices}))  # type: ignore[arg-type]
     found = leaves({name: recorded[name] for name in choices})
-    return [*choices.values(), *(f"{key}={_text_of(value)}" for key, value in found if before.get(key) != value)]
+    other = [(key, value) for key, value in found if key not in NOT_READ and before.get(key) != value]
+    return [*choices.values(), *(f"{key}={_text_of(value)}" for key, value in other)]
 
 
 def _text_of(value: Any) -> str:

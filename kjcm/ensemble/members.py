@@ -21,13 +21,15 @@ from kjcm.config.overrides import for_hydra, word_key
 from kjcm.config.refusals import composed_training
 from kjcm.config.survey import AugmentConfig
 from kjcm.config.training import EncoderConfig, EnsembleConfig, TrainerConfig
-from kjcm.errors import ConfigError, KjcmError
-from kjcm.parts import TARGET
+from kjcm.config.unread import require_read
+from kjcm.errors import CUT, ConfigError, KjcmError
+from kjcm.parts import TARGET, target_of
 from kjcm.records import damaged
-from kjcm.runs.contents import run_cohort, run_config, run_overrides
+from kjcm.runs.contents import run_cohort, run_config, run_identity, run_overrides
 from kjcm.runs.folder import experiment_of, run_of
 from kjcm.runs.model_folder import finished_run
 from kjcm.survey.cohort import Cohort
+from kjcm.survey.inputs import input_digests
 
 KEY = "model.members"
 # keys of a member that the ensemble sets
@@ -39,8 +41,13 @@ OF_A_MEMBER = (
     "tokenizer", "model", "loss", "optim", "param_groups", "schedule", "callbacks", "metrics", "engine", "trainer", "augment",
     "seeds", "seed",
 )  # fmt: skip
-PACKAGES = ("kjcm.", "torch.", "torchmetrics.", "lightning.")  # whose parts a run folder's config may name
-SAME = ("split_seed", "train_fraction", "validation", "group_similar", "inner_folds")  # keys of data that move rows
+OF_THE_DEVICE = tuple(name for name, key in own_keys(TrainerConfig).items() if key.identity == "where")
+FROM = (
+    "kjcm.model.losses.", "kjcm.engine.schedules.", "kjcm.training.callbacks.", "torch.optim.", "torch.nn.", "torchmetrics.",
+    "lightning.pytorch.callbacks.",
+)  # fmt: skip # modules whose classes a run folder's config may name
+# keys of data that choose rows
+SAME = ("split_seed", "train_fraction", "validation", "group_similar", "inner_folds", "cutoff")
 NAME = re.compile(r"\d+-\w[\w.-]*")
 
 
@@ -111,7 +118,7 @@ def _from_overrides(text: str, config: TrainConfig) -> Member:
     if "=" not in words[0] and not words[0].startswith("~"):
         words[0] = f"experiment={words[0]}"
     keys = list(map(word_key, words))
-    if taken := [key for key in keys if key.split(".")[0] in OF_THE_ENSEMBLE and key != "data.batch_size"]:
+    if taken := list(filter(_is_of_the_ensemble, keys)):
         raise ConfigError(f"the ensemble sets {taken[0]} for its members. Set it for the ensemble.")
     seed = [] if "seed" in keys else [f"seed={config.seed}"]
     given = config.model.pretrained  # type: ignore[attr-defined]
@@ -120,13 +127,23 @@ def _from_overrides(text: str, config: TrainConfig) -> Member:
         if given is not None and "model.pretrained" not in keys and _starts_from_weights(cfg.model):
             cfg.model.pretrained = given
 
-    whole, cfg = composed_training(for_hydra("train", [*words, *seed], swept=False), give_weights)
+    overrides = for_hydra("train", [*words, *seed], swept=False)
+    whole, cfg = composed_training(overrides, give_weights)
+    require_read("train", cfg, overrides)
     own = typed(cfg, TrainConfig)
     return Member(experiment_of(" ".join(words)) or own.model.name, _of_ensemble(own, config), None, whole)
 
 
+def _is_of_the_ensemble(key: str) -> bool:
+    """Return whether the ensemble sets a key for its members."""
+    node, _, name = key.partition(".")
+    if node == "trainer":
+        return not name or name in OF_THE_DEVICE
+    return node in OF_THE_ENSEMBLE and key != "data.batch_size"
+
+
 def _starts_from_weights(model: DictConfig) -> bool:
-    """Return whether a model has weights to start from: an encoder that has no shape of its own, or one of a view."""
+    """Return whether a model needs pretrained weights: its `pretrained` is set, or one of its views is an embedding."""
     if "pretrained" not in model:
         return False
     views = model.get("views") or {}
@@ -135,9 +152,7 @@ def _starts_from_weights(model: DictConfig) -> bool:
 
 def _of_ensemble(own: TrainConfig, config: TrainConfig) -> TrainConfig:
     """Return a member's config with the ensemble's rows, device and folders."""
-    where = {
-        name: getattr(config.trainer, name) for name, key in own_keys(TrainerConfig).items() if key.identity == "where"
-    }
+    where = {name: getattr(config.trainer, name) for name in OF_THE_DEVICE}
     nothing: dict[str, Any] = {"logger": {}, "evaluate": False, "svm_check": 0, "overwrite": False}
     data = replace(config.data, batch_size=own.data.batch_size)
     nodes = {name: getattr(own, name) for name in OF_A_MEMBER}
@@ -145,15 +160,15 @@ def _of_ensemble(own: TrainConfig, config: TrainConfig) -> TrainConfig:
 
 
 def _from_run(path: str, config: TrainConfig) -> Member:
-    """Return the member that a finished run is; its config is read as data, so it may name only parts of known packages."""
+    """Return the member that a finished run is; its config is read as data, so it may name only known classes."""
     run = finished_run(path)
     recorded = run_config(run)
     if "model" not in recorded:
         raise KjcmError(f"{run}: a baseline has no model.")
     nodes = {name: recorded[name] for name in OF_A_MEMBER if name in recorded}
-    if other := [target for target in _targets(nodes) if not target.startswith(PACKAGES)]:
+    if code := _code_of(nodes):
         raise KjcmError(
-            f"{run}: its config names {other[0]}, which kjcm does not run for a run folder. Give its overrides."
+            f"{run}: its config names {code[:CUT]}, which kjcm does not run for a run folder. Give its overrides."
         )
     whole, cfg = composed_training([])
     try:
@@ -161,7 +176,7 @@ def _from_run(path: str, config: TrainConfig) -> Member:
         check(cfg)
     except (OmegaConfBaseException, ConfigError) as error:
         raise damaged(run / "config.yaml", error) from None
-    own = replace(own, data=replace(config.data, batch_size=recorded["data"]["batch_size"]))
+    own = replace(own, data=replace(config.data, batch_size=recorded["data"].get("batch_size", config.data.batch_size)))
     with open_dict(whole):
         whole.hydra.overrides.task = list(run_overrides(run))
     return Member(str(recorded["name"]), _of_ensemble(own, config), run, whole)
@@ -176,6 +191,23 @@ def _with_nodes(cfg: DictConfig, nodes: Mapping[str, Any]) -> DictConfig:
         is_plain = OmegaConf.get_type(cfg, name) in (dict, int)
         OmegaConf.update(cfg, name, node, merge=not is_plain, force_add=True)
     return cfg
+
+
+def _code_of(nodes: Mapping[str, Any]) -> str | None:
+    """Return the first function, unknown class or reference in a run folder's config; None without one."""
+    if nodes.get("augment", {}).get("rows"):
+        return "augment.rows"
+    if "${" in str(nodes):  # a reference could make a node that names a function; a run's config has none
+        return "${...}"
+    return next((target for target in _targets(nodes) if not _is_known_class(target)), None)
+
+
+def _is_known_class(target: str) -> bool:
+    """Return whether a dotted name is of a class that is defined in one of the modules of FROM."""
+    if not target.startswith(FROM):
+        return False
+    found = target_of(KEY, {TARGET: target})  # the name may lead through a module's imports to other packages
+    return isinstance(found, type) and f"{found.__module__}.".startswith(FROM)
 
 
 def _targets(node: Any) -> Iterator[str]:
@@ -204,8 +236,12 @@ def require_same(member: Member, cohort: Cohort, config: TrainConfig) -> None:
         return
     hashes, data = run_cohort(member.run)["hashes"], run_config(member.run)["data"]
     own = {"cohort": cohort.cohort_hash, "split": cohort.split_hash, "classes": cohort.classes_hash}
-    pairs = {f"{name} hash": (str(hashes.get(name))[:12], value[:12]) for name, value in own.items()}
+    pairs: dict[str, tuple[Any, Any]] = {
+        f"{name} hash": (str(hashes.get(name))[:12], value[:12]) for name, value in own.items()
+    }
     pairs |= {f"data.{name}": (data.get(name, LEGACY.get(f"data.{name}")), getattr(config.data, name)) for name in SAME}
+    reviewed = input_digests({"data": vars(config.data)}).get("data.reviewed")
+    pairs["data.reviewed"] = (run_identity(member.run)["inputs"].get("data.reviewed"), reviewed)
     for name, (theirs, ours) in pairs.items():
         if theirs != ours:
             raise ConfigError(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
-from kjcm.config.identity import BY_VIEWS, LEGACY, NOT_READ, OF_EMBEDDINGS, WHERE_AND_HOW
+from kjcm.config.identity import BY_VIEWS, INPUTS, LEGACY, NOT_READ, OF_EMBEDDINGS, WHERE_AND_HOW
 from kjcm.config.overrides import config_folder
 from kjcm.errors import KjcmError
 from kjcm.files import existing, write_json, write_text
@@ -73,7 +74,23 @@ def _member_identity(member: str) -> list[Any]:
     if run := run_of(member):
         return [read_identity(run)]
     file = config_folder() / "experiment" / f"{experiment_of(member)}.yaml"
-    return [member, read_yaml(file) if file.is_file() else None]
+    inputs = _inputs_of(member)
+    return [member, read_yaml(file) if file.is_file() else None, *([inputs] if inputs else [])]
+
+
+def _inputs_of(member: str) -> dict[str, str]:
+    """Return key -> digest of the input files that a member's overrides name and that exist."""
+    try:
+        words = shlex.split(member)
+    except ValueError:  # an open quote, which the training reports
+        return {}
+    nodes: dict[str, dict[str, str]] = {}
+    for word in words:
+        key, _, value = word.lstrip("+").partition("=")
+        if key in INPUTS:
+            node, name = key.split(".")
+            nodes.setdefault(node, {})[name] = value
+    return input_digests(nodes)
 
 
 def run_of(member: str) -> Path | None:
@@ -88,7 +105,7 @@ def experiment_of(member: str) -> str:
     """Return the experiment in an ensemble member's overrides, which may begin with the bare name; else ''."""
     words = member.split()
     named = [word for word in words if word.startswith("experiment=")]
-    bare = words[0] if words and "=" not in words[0] else ""
+    bare = words[0] if words and "=" not in words[0] and not words[0].startswith("~") else ""
     return named[-1].partition("=")[2] if named else bare
 
 

@@ -179,6 +179,13 @@ def test_kjcm_ensemble_takes_the_data_of_its_first_run(run: Path, here: Path) ->
         "--cfg",
     ]
     assert as_training([own[0], "data=table", "classification=ksco7"])[1:2] == [f"model.{own[0]}"]
+    assert as_training(["++members=[a=1 b]", "++folds=3", "~prior"])[1:] == [
+        "++model.members=[a=1 b]",
+        "++model.folds=3",
+        "~model.prior",
+    ]
+    encoder = as_training([members(str(run / "members" / "3-tiny" / "all")).removeprefix("model.")])
+    assert sorted(encoder[3:-1]) == ["data.level=1", "data.scale=0.01", "data.validation=0.2"]  # no data.batch_size
     assert command("ensemble", *own, "run_dir=run") == 0
     assert load(Path("run/cohort.json"))["hashes"] == load(run / "cohort.json")["hashes"]
 
@@ -213,12 +220,27 @@ def test_a_damaged_or_forged_model_is_refused(run: Path, tmp_path: Path, damage:
         load_ensemble(folder)
 
 
-def test_a_run_folder_that_names_code_is_not_trained(run: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("torch.optim.Adam", "os.system", "os.system"),
+        ("torch.optim.Adam", "kjcm.files.os.system", "kjcm.files.os.system"),
+        ("torch.optim.Adam", "torch.load", "torch.load"),
+        ("torch.optim.Adam", "torch.optim.adam.os.system", "torch.optim"),
+        ("torch.optim.Adam", "torch.nn.init.normal_", "torch.nn.init.normal_"),
+        ("callbacks: {}", "callbacks: {a: '${oc.decode:\"{_target_: os.system}\"}'}", "${...}"),
+        ("rows: {}", "rows: {_target_: torch.optim.Adam}", "augment.rows"),
+    ],
+)
+def test_a_run_folder_that_names_code_is_not_trained(
+    run: Path, here: Path, old: str, new: str, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(run / "members" / "3-tiny" / "all", "other")
     config = Path("other/config.yaml")
-    config.write_text(config.read_text().replace("torch.optim.Adam", "os.system"))
-    assert command("train", "model=ensemble", members("./other"), *DATA, "run_dir=x") == 1
-    assert "os.system" in capsys.readouterr().err
+    assert old in config.read_text()
+    config.write_text(config.read_text().replace(old, new))
+    assert command("train", "model=ensemble", members("./other"), *DATA, "run_dir=x") in (1, 2)
+    assert named in capsys.readouterr().err and not Path("x").exists()
 
 
 def test_finished_members_are_not_trained_again(
@@ -267,6 +289,10 @@ def test_members_may_be_finished_runs_and_seeds_of_one_experiment(run: Path, her
         (["RUN/members/1-linear/all"], ("data.train_fraction=0.5",), "data.train_fraction"),
         (["RUN/members/1-linear/fold-0"], (), "holds no model"), (["model=linear model.prefix='a"], (), "Quote"),
         ([SVM], ("trainer.devices=2",), "trainer.devices"), ([SVM], ("optim.lr=1",), "optim.lr"),
+        ([SVM], ("data.inner_folds=3",), "data.inner_folds"), (["model=linear optim.lr=1"], (), "optim.lr=1"),
+        ([f"{ENCODER} trainer=cpu"], (), "trainer"), ([f"{ENCODER} trainer.devices=1"], (), "trainer.devices"),
+        ([f"{ENCODER} svm_check=9"], (), "svm_check"), ([SVM], ("svm_check=9",), "svm_check"),
+        (["RUN/members/1-linear/all"], ("data.classes=all", "data.cutoff=9"), "data.cutoff"),
     ],
 )  # fmt: skip
 def test_wrong_members_are_named(
@@ -288,3 +314,9 @@ def test_an_ensembles_identity_counts_its_members(run: Path, here: Path) -> None
     moved.symlink_to(svm)
     assert hash_of(members(svm)) == hash_of(members(str(moved))) != hash_of(members(SVM))
     assert hash_of(members(SVM)) == hash_of(members(SVM), "augment=titles", "optim=sgd")
+    weights, words = here / "weights.txt", members("model=e5_small model.pretrained='weights.txt'")
+    hashes = {hash_of(words), hash_of(members("~model.views.position"))}
+    for text in ("a", "b"):
+        weights.write_text(text)
+        hashes.add(hash_of(words))
+    assert len(hashes) == 4
