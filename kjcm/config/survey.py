@@ -144,7 +144,7 @@ class AugmentConfig:
         above=0, most=1000, legacy=1.0,
     )  # fmt: skip
     positions: float = key(
-        "Weight of a further row for the position alone of each training row; 0: no such rows.",
+        "Weight of a further row for the position alone of each survey row; 0: no such rows; `model=nearest` ignores the weight.",
         least=0, most=1000, legacy=0.0,
     )  # fmt: skip
 

@@ -22,8 +22,8 @@ class ParamGroups:
     """The parameter groups of an optimiser.
 
     Attributes:
-        layer_decay: each layer's rate, as a factor of the rate of the layer above. The head has `optim.lr`, and the
-            embeddings have the lowest rate. 1: equal rates.
+        layer_decay: each layer's rate, as a factor of the rate of the layer above. The head has `head_factor` times
+            `optim.lr`, and the embeddings have the lowest rate. 1: equal rates.
         decay_all: whether biases and norms have weight decay too.
         freeze_embeddings: whether the embeddings are frozen.
         freeze_layers: number of first layers to freeze.

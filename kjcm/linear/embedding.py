@@ -31,7 +31,7 @@ Embeddings = NDArray[np.float16]  # [texts, width]; rounded, so that a cached em
 BATCH = 512  # tokens of a batch, with padding
 STEP = 8  # widths of batches are multiples of it
 PART = 1024  # texts embedded between two writes to the cache
-MOST_KNOWN = 200_000  # texts whose embeddings stay in memory
+MOST_KNOWN = 200_000  # texts whose embeddings stay in memory without a cache
 
 log = logging.getLogger("kjcm")
 
@@ -73,7 +73,7 @@ class Embedder:
             KjcmError: an embedding is no finite number in half precision.
         """
         keys = [hashlib.sha256(text.encode()).digest() for text in texts]
-        if len(self._known) > MOST_KNOWN:
+        if not self._folder and len(self._known) > MOST_KNOWN:
             self._known = {key: self._known[key] for key in keys if key in self._known}
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
         if len(new) > PART:
@@ -120,7 +120,7 @@ class Embedder:
         import torch
 
         tokens = tokenize(self.tokenizer, texts, prefix=self.prefix, max_length=self.max_length)
-        widths = np.minimum(-(-tokens.lengths // STEP) * STEP, self.max_length)
+        widths = np.minimum(np.maximum(-(-tokens.lengths // STEP), 1) * STEP, self.max_length)
         found, body, threads = np.empty((len(texts), self.width), np.float16), self._body, torch.get_num_threads()
 
         def embed(rows: NDArray[np.int64]) -> None:
@@ -147,7 +147,7 @@ class Embedder:
         with torch.inference_mode():
             given = {"input_ids": torch.from_numpy(ids), "attention_mask": real.long()}
             hidden: torch.Tensor = body(**given).last_hidden_state.float() * real[..., None]
-            mean = hidden.sum(1) / real.sum(1, keepdim=True)
+            mean = hidden.sum(1) / real.sum(1, keepdim=True).clamp(min=1)
         with np.errstate(over="ignore"):  # the caller refuses what is not finite
             return mean.numpy().astype(np.float16)
 

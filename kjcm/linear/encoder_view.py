@@ -1,4 +1,4 @@
-"""The view of an encoder: a field's embeddings, whitened."""
+"""The view of an encoder: a field's embeddings, centred and perhaps whitened."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,14 +14,14 @@ SHRINK = 0.3  # share of the mean variance that whitening adds to the variance o
 
 
 class EncoderView:
-    """The embeddings of one field: centred, whitened, and of unit length; an empty text has zeros.
+    """The embeddings of one field: centred, whitened if asked, and of unit length; an empty text has zeros.
 
     Args:
         config: of the view.
         embedder: embeds the texts.
         mean: [width] mean of the training rows' embeddings; None: it is learnt by `fit`.
         matrix: [width, width] whitening; None: it is learnt by `fit`.
-        whiten: whether `fit` learns a whitening, without which cosines tell more of how near two texts are.
+        whiten: whether `fit` learns a whitening; whitened cosines find worse neighbours.
     """
 
     terms: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class EncoderView:
         return self
 
     def fit(self, texts: Sequence[str]) -> Any:
-        """Learn the whitening and return the rows of the training texts, [texts, width].
+        """Learn the mean and perhaps the whitening; return the rows of the training texts, [texts, width].
 
         Raises:
             ConfigError: no text has a character.
@@ -69,9 +69,8 @@ class EncoderView:
         if not self.whiten:
             return self.rows(texts)
         variances, directions = np.linalg.eigh(np.cov(found - mean, rowvar=False, bias=True))
-        scale = (
-            variances.clip(0) + SHRINK * variances.mean() + np.finfo(np.float32).tiny
-        )  # else 0 where all texts are equal
+        # the tiny number is for texts that are all equal
+        scale = variances.clip(0) + SHRINK * variances.mean() + np.finfo(np.float32).tiny
         self.matrix = (directions / np.sqrt(scale)).astype(np.float32)
         return self.rows(texts)
 

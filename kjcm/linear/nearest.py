@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 Booleans = NDArray[np.bool_]
 
 CHUNK = 256  # rows compared at a time
-BEST_TITLES = 3  # titles of a class whose mean similarity is a feature
+BEST_TITLES = 3  # highest different similarities to a class's titles, whose mean is a feature
 SHARPNESS, FLOOR = 20.0, 10.0  # a neighbour votes exp(SHARPNESS * similarity); no vote counts exp(-FLOOR) of the best
 GROUP_FOLDS = 10  # parts of the classes that lose their training rows together in the fit
 MOST_FEATURES = 3 * 10**7  # numbers from which the weights are fitted
@@ -142,9 +142,10 @@ class NearestModel:
     def features(self, vectors: Mapping[str, Any], hidden: Booleans | None = None) -> Floats:
         """Return the features [rows, classes, features] of rows.
 
-        Four of each view: similarity to the class's best title, mean of its three best titles, similarity to its best
-        training row, and the logarithm of the votes that the nearest training rows give it. Then two of all views:
-        whether the class has titles, and whether it has training rows. What a class lacks is 0.
+        Four of each view: similarity to the class's best title, mean of the three highest different similarities to its
+        titles, similarity to its best training row, and the logarithm of the votes that the nearest training rows give
+        it. Then two of all views: whether the class has titles, and whether it has training rows. What a class lacks
+        is 0.
 
         Args:
             vectors: view -> [rows, columns].

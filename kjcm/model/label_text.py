@@ -11,7 +11,7 @@ from kjcm.errors import ConfigError, some
 from kjcm.model.layers import FrozenStates, text_vectors
 from kjcm.text.tokens import Tokens
 
-NEAREST = 3  # titles of the mean
+BEST_TITLES = 3  # titles of the mean
 SCALE = 20.0  # at the start; half of it where a linear layer adds its cosines
 FILLER = -2.0  # below every cosine
 CENTRED = 512  # first training texts, whose mean vector is the centre of texts
@@ -97,7 +97,7 @@ class LabelText(nn.Module):
         """Return logits [texts, classes] of mean-pooled hidden states [texts, width]."""
         texts = functional.normalize(self.dropout(pooled - self.centre), dim=1)
         cosines = functional.pad(texts @ self.vectors.T, (0, 1), value=2 * FILLER)[:, self.places]
-        best = cosines.topk(min(NEAREST, cosines.shape[2]), dim=2).values  # fillers last
+        best = cosines.topk(min(BEST_TITLES, cosines.shape[2]), dim=2).values  # fillers last
         real = (best > FILLER).to(best.dtype)
         share = self.mix.sigmoid()
         scores = share * best[..., 0] + (1 - share) * (best * real).sum(2) / real.sum(2)

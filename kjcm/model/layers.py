@@ -1,6 +1,6 @@
 """Run an encoder's layers on packed batches: all of them, or the trained ones on the stored output of the frozen ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from kjcm.model.attention import Layout
 from kjcm.model.packing import pack
 from kjcm.text.tokens import Tokens
 
-BATCH = 64  # texts that run through the frozen layers at once
+BATCH = 64  # texts of a batch
 MOST_STATES = 8 << 30  # bytes of stored states
 
 
@@ -51,7 +51,7 @@ def blocks_of(body: Any) -> Any:
 
 @dataclass(frozen=True)
 class FrozenStates:
-    """The output of an encoder's frozen layers for each token of the training rows.
+    """The output of an encoder's frozen layers for each token of some texts.
 
     Attributes:
         layers: number of frozen layers.
@@ -68,7 +68,7 @@ class FrozenStates:
         """Run the embeddings and the first `layers` layers over all texts, without dropout."""
         parts = [
             lower_states(encoder.body, batch["input_ids"], batch["positions"], layout, layers)[: len(batch["places"])]
-            for batch, layout in _measured(encoder, tokens, device)
+            for batch, layout in _batches_of(encoder, tokens, device)
         ]
         return cls(layers, torch.cat(parts), torch.from_numpy(tokens.starts).to(device))
 
@@ -90,7 +90,7 @@ def text_vectors(encoder: Any, tokens: Tokens, device: torch.device, frozen: Fro
         frozen: the stored states of these texts, if there are any.
     """
     found = []
-    for batch, layout in _measured(encoder, tokens, device):
+    for batch, layout in _batches_of(encoder, tokens, device):
         if frozen:
             hidden, begin = frozen.packed(batch["rows"], batch["positions"], layout), frozen.layers
         else:
@@ -99,7 +99,7 @@ def text_vectors(encoder: Any, tokens: Tokens, device: torch.device, frozen: Fro
     return torch.cat(found)
 
 
-def _measured(encoder: Any, tokens: Tokens, device: torch.device) -> Iterator[tuple[dict[str, Tensor], Layout]]:
+def _batches_of(encoder: Any, tokens: Tokens, device: torch.device) -> Iterator[tuple[dict[str, Tensor], Layout]]:
     """Yield packed batches of all texts, with their rows; meanwhile the encoder is in eval mode, without gradients."""
     mode = encoder.training
     encoder.eval()
@@ -112,10 +112,11 @@ def _measured(encoder: Any, tokens: Tokens, device: torch.device) -> Iterator[tu
     encoder.train(mode)
 
 
-def require_room(tokens: Tokens, width: int) -> None:
-    """Raise ConfigError if the states of all tokens would need more than `MOST_STATES` bytes in float32."""
-    if (size := len(tokens.ids) * width * 4) > MOST_STATES:
+def require_room(tokens: Mapping[str, Tokens], width: int) -> None:
+    """Raise ConfigError if the states of training rows and titles would need more than `MOST_STATES` bytes in float32."""
+    count = sum(len(tokens[side].ids) for side in ("train", "titles") if side in tokens)
+    if (size := count * width * 4) > MOST_STATES:
         raise ConfigError(
-            f"param_groups.cache_frozen=true: the states of {len(tokens.ids):,} tokens need {size >> 30} GiB, more than "
+            f"param_groups.cache_frozen=true: the states of {count:,} tokens need {size >> 30} GiB, more than "
             f"{MOST_STATES >> 30}. Set param_groups.cache_frozen=false, or a smaller model.max_length."
         )

@@ -63,7 +63,13 @@ class MaskedLanguage(Resumable):
     def _predicted(self, inputs: Tensor, attention_mask: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, int]:
         """Return the summed loss of the hidden tokens, how many are predicted right, and how many there are."""
         at = targets != IGNORED
-        logits = self.encoder(input_ids=inputs, attention_mask=attention_mask).logits[at].float()
+        decoder: Any = self.encoder.get_output_embeddings()  # type: ignore[operator]
+        # only the hidden tokens: logits of all tokens of a batch may need gigabytes
+        handle = decoder.register_forward_pre_hook(lambda _, given: (given[0][at],))
+        try:
+            logits = self.encoder(input_ids=inputs, attention_mask=attention_mask).logits.float()
+        finally:
+            handle.remove()
         wanted = targets[at]
         loss = functional.cross_entropy(logits, wanted, reduction="sum")
         return loss, (logits.argmax(dim=1) == wanted).sum(), len(wanted)

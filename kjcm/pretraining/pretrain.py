@@ -85,7 +85,7 @@ def pretrain(cfg: DictConfig) -> None:
         write_json(folder.path / "report.json", report)
         folder.finish()
         tidy_up(folder.path, config)
-    _say(config, folder.path / "model", values)
+    _log_result(config, folder.path / "model", values)
 
 
 def _prepared(config: PretrainConfig, texts: Texts) -> "tuple[PreTrainedTokenizerFast, TokenData, MaskedLanguage]":
@@ -113,6 +113,7 @@ def _prepared(config: PretrainConfig, texts: Texts) -> "tuple[PreTrainedTokenize
         batch_size=config.data.batch_size,
         seed=config.seeds.batches,
         workers=config.trainer.num_workers,
+        eval_batch_size=config.data.batch_size,
         limit=train_limit(config.trainer.flags),
     )
     encoder = build_masked(
@@ -162,6 +163,7 @@ def _fitted(
             fitted = fit(trainer, module, data, store, newest, saving, caught)
             if "validation" not in data.sides:
                 return fitted, {}
+            trainer.limit_val_batches = 1.0  # whatever trainer.flags limit
             trainer.validate(module, datamodule=data, verbose=False)
         values = {name.removeprefix("val_"): float(value) for name, value in trainer.callback_metrics.items()}
         return fitted, {**values, "perplexity": math.exp(min(values["loss"], 700.0))}
@@ -169,13 +171,12 @@ def _fitted(
 
 def _save(folder: Path, module: "MaskedLanguage", tokenizer: "PreTrainedTokenizerFast", max_length: int) -> None:
     """Write encoder and tokenizer as transformers reads them."""
+    from kjcm.text.tokenizer import save_tokenizer
+
     encoder: Any = module.encoder
-    tokenizer.backend_tokenizer.no_truncation()  # else as this process last tokenised
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.model_max_length = max_length
     with new_folder(folder) as part:
         encoder.save_pretrained(part)
-        tokenizer.save_pretrained(part)
+        save_tokenizer(tokenizer, part, max_length)
 
 
 def _log_texts(config: PretrainConfig, texts: Texts) -> None:
@@ -191,7 +192,7 @@ def _log_texts(config: PretrainConfig, texts: Texts) -> None:
     log.info("model %s (%s), epochs: %d", config.model.name, start, config.trainer.max_epochs)
 
 
-def _say(config: PretrainConfig, model: Path, values: dict[str, float]) -> None:
+def _log_result(config: PretrainConfig, model: Path, values: dict[str, float]) -> None:
     """Log the result, and the command that uses it."""
     if values:
         log.info(
@@ -200,9 +201,9 @@ def _say(config: PretrainConfig, model: Path, values: dict[str, float]) -> None:
             values["perplexity"],
             100 * values["accuracy"],
         )
-    words = [
+    overrides = [
         f"model={HydraConfig.get().runtime.choices['model']}",
         f"model.pretrained={model}",
         "tokenizer=huggingface",
     ]
-    log.info("next: %s", command_line(["kjcm", "train", *words]))
+    log.info("next, with your data keys: %s", command_line(["kjcm", "train", *overrides]))

@@ -17,8 +17,9 @@ from kjcm.records import read_bytes
 from kjcm.survey.inputs import cached_cohort, source_of
 from kjcm.survey.responses import COLUMN_KEY
 from kjcm.survey.split import ranks_of, round_half_up
-from kjcm.survey.texts import TEXT_COLUMNS, require_texts, texts_of
+from kjcm.survey.texts import EMPTY, NO_TEXT, TEXT_COLUMNS, require_texts, texts_of
 
+LEFT = {EMPTY: "row without text", NO_TEXT: "row that is not text"}
 MOST_TEXT = 8 << 30  # bytes of a text file
 
 
@@ -42,7 +43,8 @@ class Texts:
 def texts_to_learn(config: PretrainConfig) -> Texts:
     """Return the texts of the survey's training rows and of text files, each once.
 
-    A survey without a code column gives all its rows. Texts of validation or test rows are never learnt.
+    A survey without a code column gives all its rows. With codes, texts of validation and test rows are left out, also
+    of the files if they are worded as in training.
 
     Raises:
         KjcmError: a file is missing or unreadable, or there are fewer than two texts.
@@ -60,7 +62,7 @@ def texts_to_learn(config: PretrainConfig) -> Texts:
     left["text of a test or validation row"] = sum(text in banned for text in found)
     if len(different) < 2:
         raise KjcmError(
-            f"There are {len(different)} texts to learn from. Set data.path=FILE or pretraining.texts=FOLDER to one with texts."
+            f"There are {len(different)} texts to learn from. Set data.path=FILE or pretraining.texts=FOLDER with more texts."
         )
     ranks = ranks_of(pd.Series(different), config.data.split_seed)
     keep = max(1, round_half_up((1 - node.held_out) * len(different)))
@@ -88,7 +90,7 @@ def _uncoded(config: PretrainConfig, left: Counter[str]) -> list[str]:
         own = table_columns(survey.name, survey.table.columns, wanted, survey.options, remedy)
         require_texts(survey.table, own, survey.name, COLUMN_KEY)
         texts = texts_of(survey.table, own, survey.name, survey.labels, config.data.wording)
-        left.update(f"{reason} row" for reason in texts.reasons if reason)
+        left.update(LEFT[reason] for reason in texts.reasons if reason)
         found += [text for text, reason in zip(texts.sentences, texts.reasons, strict=True) if not reason]
     return found
 

@@ -30,8 +30,7 @@ def augmentation(
 ) -> pd.DataFrame:
     """Return training rows (text, code) from the titles and descriptions of each class and of all codes under it.
 
-    A text is used once per class. Only classes with training rows get rows, so the class list does not depend on
-    augmentation.
+    A text is used once per class. Codes that are not in `classes` get no rows.
 
     Args:
         classification: the codes' classification.
@@ -54,12 +53,12 @@ def augmentation(
 
 
 def position_rows(learnt: pd.DataFrame) -> pd.DataFrame:
-    """Return a row (text, code, unit) for the position of each training row that has one.
+    """Return a row (text, code, unit) for the position of each training row whose position has a letter.
 
     Raises:
         ConfigError: no row has a position.
     """
-    rows = learnt[learnt["position"].fillna("") != ""]
+    rows = learnt[learnt["position"].fillna("").map(lambda text: any(map(str.isalpha, text)))]
     if not len(rows):
         raise ConfigError(
             "augment.positions: no training row has a position. Set data.columns.position, or augment.positions=0."

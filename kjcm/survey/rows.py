@@ -28,7 +28,8 @@ class Rows:
         classification: the codes' classification.
         sides: the rows (text, workplace, position, task, code) of 'train' (survey rows, reviewed rows, then augmentation),
             'validation' and 'test', if they exist. Training rows have their unit of the split too; reviewed rows and
-            augmentation have none, and augmentation has only text and code. A position alone has the unit of its row.
+            augmentation have none, and augmentation has only text and code. The position alone of a survey row has that
+            row's unit. Rows of augmentation have a row_weight; other rows have NaN, which means 1.
         n_augmented: rows of augmentation among them, positions included.
         n_reviewed: reviewed rows among them.
         reviewed_left: reason -> reviewed rows that were left out.
@@ -97,7 +98,7 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
     ).assign(row_weight=node.weight)
     _require_learnt(cohort.classes, {*learnt, *more["code"]})
     if node.positions:
-        more = pd.concat([more, position_rows(train).assign(row_weight=node.positions)], ignore_index=True)
+        more = pd.concat([more, position_rows(_learnt(cohort)).assign(row_weight=node.positions)], ignore_index=True)
     sides = {
         "train": pd.concat([train, more], ignore_index=True),
         "validation": cohort.side("validation"),

@@ -164,7 +164,7 @@ def prepared_for(config: TrainConfig, rows: Rows) -> Prepared:
     freeze(encoder, learning.groups)
     engine = choose_engine(config, encoder)
     if learning.groups.cache_frozen:
-        require_room(tokens["train"], int(encoder.config.hidden_size))
+        require_room(tokens, int(encoder.config.hidden_size))
     return Prepared(
         rows=rows,
         data=TokenData(

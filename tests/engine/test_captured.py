@@ -534,10 +534,11 @@ def test_a_training_on_stored_states_resumes_with_the_same_bits(tmp_path: Path) 
 
 def test_states_that_need_too_much_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = rows_of().tokens
-    monkeypatch.setattr(layers, "MOST_STATES", len(tokens.ids) * 32 * 4)
-    layers.require_room(tokens, 32)
+    monkeypatch.setattr(layers, "MOST_STATES", 2 * len(tokens.ids) * 32 * 4)
+    sides = {"train": tokens, "titles": tokens, "validation": tokens}
+    layers.require_room(sides, 32)
     with pytest.raises(ConfigError, match="cache_frozen"):
-        layers.require_room(tokens, 33)
+        layers.require_room(sides, 33)
 
 
 def with_titles(encoder: Any) -> Any:

@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
@@ -90,28 +90,25 @@ def test_rows_without_codes_and_lines_of_files(here: Path, tmp_path: Path) -> No
             "data.columns.id=null", f"pretraining.texts={more.parent}", "pretraining.held_out=0", "trainer.max_epochs=1",
             f"run_dir={run}")  # fmt: skip
     report = json.loads((run / "report.json").read_text())
-    assert report["texts"] == {"train": 3, "validation": 0, "left": {"not text row": 1, "repeated text": 1}}
+    assert report["texts"] == {"train": 3, "validation": 0, "left": {"row that is not text": 1, "repeated text": 1}}
     assert report["validation"] == {} and report["synthetic"] is False
 
 
-def test_test_rows_are_never_learnt(here: Path, tmp_path: Path) -> None:
-    rows = [
-        f"{number},회사{number % 7} {number}번,직원,일을 한다,{code}" for code in ("111", "251") for number in range(30)
-    ]
-    (tmp_path / "rows.csv").write_text("\n".join(["id,workplace,position,task,code", *(
-        f"{code}-{row}" for code, row in zip(["a"] * 30 + ["b"] * 30, rows, strict=True))]), encoding="utf-8")  # fmt: skip
-    (tmp_path / "lines.txt").write_text("새로운 글\n", encoding="utf-8")
-    run = tmp_path / "run"
-    words = (
-        "data=table",
-        f"data.path={tmp_path / 'rows.csv'}",
-        "data.cutoff=0",
-        f"run_dir={run}",
-        "trainer.max_epochs=1",
-    )
-    command("pretrain", *WORDS[1:], *words, f"pretraining.texts={tmp_path / 'lines.txt'}")
-    texts: dict[str, Any] = json.loads((run / "report.json").read_text())["texts"]
-    assert texts["train"] + texts["validation"] <= 42 + 1  # 70 % of 60 rows, and a line
+def test_test_rows_are_never_learnt(here: Path) -> None:
+    numbers = [(code, number) for code in ("111", "251") for number in range(30)]
+    rows = [f"{code}-{number},회사{number % 7} {number}번,직원 {code},일을 한다,{code}" for code, number in numbers]
+    (here / "rows.csv").write_text("\n".join(["id,workplace,position,task,code", *rows]), encoding="utf-8")
+    data = ("data=table", "data.path=rows.csv", "data.cutoff=0")
+    assert command("prepare", *data, "out=cohort") == 0
+    cohort = pd.read_parquet(here / "cohort" / "cohort.parquet")
+    held = cohort["side"].eq("test").sum()
+    (here / "lines.txt").write_text("\n".join(cohort["text"]), encoding="utf-8")
+    words = (*WORDS[1:], *data, "run_dir=run", "trainer.max_epochs=1", "pretraining.texts=lines.txt")
+    assert command("pretrain", *words, "trainer.flags.limit_val_batches=0") == 0
+    report = json.loads((here / "run" / "report.json").read_text())
+    assert report["texts"]["left"] == {"repeated text": 60 - held, "text of a test or validation row": held}
+    assert report["texts"]["train"] + report["texts"]["validation"] == 60 - held
+    assert report["validation"]["loss"] > 0  # on all held-out texts, whatever the flag
 
 
 def test_wrong_input_is_named(tmp_path: Path) -> None:

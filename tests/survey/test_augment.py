@@ -64,7 +64,9 @@ def test_classes_that_the_classification_does_not_know_get_nothing() -> None:
 
 
 def test_rows_for_positions_have_the_unit_of_their_row() -> None:
-    frame = pd.DataFrame({"text": ["a b", "c"], "position": ["b", None], "code": ["11", "2"], "unit": ["1", "2"]})
+    frame = pd.DataFrame(
+        {"text": ["a b", "c", "d"], "position": ["b", None, "-"], "code": ["11", "2", "2"], "unit": ["1", "2", "3"]}
+    )
     assert position_rows(frame).to_dict("list") == {"code": ["11"], "unit": ["1"], "text": ["b"]}
     with pytest.raises(ConfigError, match=r"augment\.positions"):
         position_rows(frame[1:])
@@ -80,4 +82,7 @@ def test_rows_of_a_run_have_their_weights() -> None:
     assert weighted.learnt == plain.learnt
     positions = weighted.n_augmented - n_titles
     expected = [1.0] * n_survey + [0.7] * n_titles + [0.5] * positions
-    assert 0 < positions <= n_survey and weighted.weights.tolist() == pytest.approx(expected)
+    own = plain.sides["train"]["position"][:n_survey].str.contains(r"[^\W\d_]", na=False)
+    added = weighted.sides["train"][-positions:]
+    assert positions == own.sum() and added["unit"].notna().all()
+    assert weighted.weights.tolist() == pytest.approx(expected)
