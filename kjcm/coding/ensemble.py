@@ -81,7 +81,7 @@ def coder_of(
 def device_of(run: Path, accelerator: str, precision: str, *, compiled: bool) -> tuple[str, bool]:
     """Return the precision in which a run's model codes, and whether it codes on a GPU.
 
-    An ensemble's are those of its encoders, if it has any.
+    An ensemble's are those of its first encoder, or of its first member with embeddings if it has no encoder.
 
     Raises:
         ConfigError: a setting is none of this kind of model.
@@ -91,8 +91,9 @@ def device_of(run: Path, accelerator: str, precision: str, *, compiled: bool) ->
         if precision == "int8":
             raise ConfigError("precision=int8: the run is an ensemble. Use precision=32-true or bf16.")
         _, members, _ = load_ensemble(run / "model")
-        encoders = [member for member in members if load_settings(member / "model").kind == "encoder"]
-        return device_of((encoders or members)[0], accelerator, precision, compiled=compiled)
+        of_members = [load_settings(member / "model") for member in members]
+        rank = [(one.kind == "encoder", one.max_length > 0) for one in of_members]
+        return device_of(members[rank.index(max(rank))], accelerator, precision, compiled=compiled)
     if settings.kind == "encoder":
         gpu = on_gpu(accelerator)
         return resolve_precision(precision, gpu), gpu

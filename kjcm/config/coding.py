@@ -76,7 +76,7 @@ class PredictConfig(FileOptions):
     columns: CodingColumns = field(default_factory=CodingColumns)
     triage: TargetRules = field(default_factory=TargetRules)
     explain: bool = key(
-        "`true`: add the nearest coded texts and titles of each row ([nearest.md](nearest.md)); for runs of `model=nearest`."
+        "`true`: add the nearest texts and titles ([nearest.md](nearest.md)); for `model=nearest` and ensembles with one."
     )
     top_k: int = key("Codes of a row, or all classes of the run if it has fewer.", least=1, most=10)
     batch_size: int | None = key(

@@ -75,7 +75,7 @@ class DataConfig:
         "Share of the used training rows to hold out for early stopping, tuning and triage.", least=0, below=1
     )
     inner_folds: int | None = key(
-        "Folds of the training rows; `data.inner_fold` has the validation rows, and those of `data.validation` are unused.",
+        "Folds of the training rows; fold `data.inner_fold` is the validation rows, rows of `data.validation` are unused.",
         least=2, most=1000, legacy=None,
     )  # fmt: skip
     inner_fold: int = key("Fold of `data.inner_folds` to validate, from 0.", least=0, most=999, legacy=0)

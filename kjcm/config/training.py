@@ -145,7 +145,7 @@ class EnsembleConfig(ModelConfig):
         least=-10, most=10,
     )  # fmt: skip
     pretrained: str | None = key(
-        "Hub name or folder of weights, for all members that start from such weights and set none; null: their own.",
+        "Folder or hub name of weights, for members that start from pretrained weights and set no `model.pretrained`.",
         identity="input",
     )
 

@@ -44,10 +44,12 @@ def load_ensemble(folder: Path) -> tuple[Combination, list[Path], Settings]:
         and (record["how"] == "logit" or min(weights) > 0) and set(record) == {"how", "prior", "temperature"}
     )  # fmt: skip
     if not fine:
-        raise damaged(file, "it is nothing that kjcm has written")
+        raise damaged(file, "the members, how, weights or temperature are not usable")
     members = [folder / "members" / name for name in names]
     for member in members:
         own = load_settings(member / "model")
-        if own.kind == "ensemble" or own.classes != settings.classes:
-            raise damaged(file, f"{member.name} has other classes, or is an ensemble")
+        if own.kind == "ensemble":
+            raise damaged(file, f"members/{member.name} is an ensemble")
+        if own.classes != settings.classes:
+            raise damaged(file, f"members/{member.name} has other classes than the ensemble")
     return Combination(weights=weights, **record), members, settings

@@ -42,10 +42,11 @@ OF_A_MEMBER = (
     "seeds", "seed",
 )  # fmt: skip
 OF_THE_DEVICE = tuple(name for name, key in own_keys(TrainerConfig).items() if key.identity == "where")
+# modules whose classes a run folder's config may name
 FROM = (
     "kjcm.model.losses.", "kjcm.engine.schedules.", "kjcm.training.callbacks.", "torch.optim.", "torch.nn.", "torchmetrics.",
     "lightning.pytorch.callbacks.",
-)  # fmt: skip # modules whose classes a run folder's config may name
+)  # fmt: skip
 # keys of data that choose rows
 SAME = ("split_seed", "train_fraction", "validation", "group_similar", "inner_folds", "cutoff")
 NAME = re.compile(r"\d+-\w[\w.-]*")

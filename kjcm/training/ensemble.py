@@ -4,7 +4,8 @@ import gc
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,11 @@ from omegaconf import DictConfig
 from kjcm import __version__
 from kjcm.config.commands import TrainConfig
 from kjcm.config.training import EnsembleConfig, TrainerConfig
+from kjcm.engine.device import require_device
 from kjcm.ensemble.combination import Combination, Scores, fitted, log_softmax
 from kjcm.ensemble.files import load_ensemble, write_ensemble
-from kjcm.ensemble.members import Member, augmentation_of, members_of, require_same
-from kjcm.errors import ConfigError
+from kjcm.ensemble.members import KEY, Member, augmentation_of, members_of, require_same
+from kjcm.errors import ConfigError, KjcmError
 from kjcm.runs.contents import run_cohort, run_measured
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.held_out import OUT_OF_FOLD
@@ -35,7 +37,7 @@ from kjcm.tracking.loggers import log_outcome, make_loggers, require_loggers
 from kjcm.tracking.upload import upload_results
 from kjcm.training.baseline import outcome_of
 from kjcm.training.fit import coded_by_encoder
-from kjcm.training.parts import chooses_weights, require_one_device
+from kjcm.training.parts import chooses_weights, require_one_device, require_parts
 from kjcm.training.run import claimed_run, finish, keep_held_rows, report_record, settings_of, write_predictions
 from kjcm.triage.calibration import probabilities
 from kjcm.triage.logits import load_scored
@@ -70,6 +72,8 @@ def train_ensemble(cfg: DictConfig, config: TrainConfig, folder: RunFolder, swee
     require_loggers(config.logger)
     require_one_device(config.trainer, "a member trains on one device. Use trainer=cpu or trainer=gpu.")
     members = members_of(config)
+    for member in members:
+        _require_trainable(member)
     rows = rows_of(replace(config, augment=augmentation_of(members)), test=config.evaluate, cache=config.cache)
     for member in members:
         require_same(member, rows.cohort, config)
@@ -87,15 +91,16 @@ def train_ensemble(cfg: DictConfig, config: TrainConfig, folder: RunFolder, swee
             scorer = scorer_of(folder.path, config.trainer, BATCH, folder.path)
             outcome = outcome_of(scorer, rows.sides, rows.labels, rows.unseen, probabilities)
             write_predictions(folder.path, rows, outcome)
-            stopped = any(one.member.is_costly and chooses_weights(one.member.config) for one in trained)
-            keep_held_rows(folder.path, config, rows, outcome, settings, stopped=stopped)
+            keep_held_rows(folder.path, config, rows, outcome, settings, stopped=False)
+            reports = [run_measured(run) for run in runs.values()]
+            precisions = {one.get("precision") for one in reports}
             report = {
                 **report_record(config, folder, rows, outcome, "ensemble", PACKAGES),
                 "unknown_share": None,
-                "precision": "32-true",
+                "precision": precisions.pop() if len(precisions) == 1 else "mixed",
                 "engine": None,
                 "epochs": None,
-                "parameters": sum(int(run_measured(run)["parameters"]) for run in runs.values()),
+                "parameters": sum(int(one.get("parameters") or 0) for one in reports),
                 **measured,
             }
             log_outcome(loggers, outcome, 0)
@@ -104,6 +109,33 @@ def train_ensemble(cfg: DictConfig, config: TrainConfig, folder: RunFolder, swee
                 upload_results(loggers[list(config.logger).index("wandb")], asdict(config), folder.path, rows, report)
         seconds = {"prepare": ready - begin, "fit": done - ready, "total": time.perf_counter() - begin}
         finish(folder, report, seconds)
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Put what an error concerns before its message."""
+    try:
+        yield
+    except KjcmError as error:
+        raise type(error)(f"{what}: {error}") from error
+
+
+def _require_trainable(member: Member) -> None:
+    """Check an encoder's device and parts before any member trains.
+
+    Raises:
+        ConfigError: they are not usable, or early stopping would choose weights by the rows that the member scores.
+    """
+    if not member.is_costly:
+        return
+    with _naming(f"{KEY}, {member.name}"):
+        require_device("trainer.accelerator", member.config.trainer.accelerator)
+        require_parts(member.config)
+        if chooses_weights(member.config):
+            raise ConfigError(
+                "early stopping would choose weights by the rows that the member scores out of fold. Remove the callback, and "
+                "set trainer.max_epochs."
+            )
 
 
 @dataclass(frozen=True)
@@ -156,7 +188,7 @@ def _held_ids(config: TrainConfig, rows: Rows) -> "pd.Series[str]":
 def _train(member: Member, config: TrainConfig, train: Train, what: str) -> None:
     """Train a run of a member, unless it is finished, and log its time."""
     begin, finished = time.perf_counter(), (Path(str(config.run_dir)) / "DONE").is_file()
-    with quietly(), member.running(config) as cfg:
+    with _naming(what), quietly(), member.running(config) as cfg:
         train(cfg)
     gc.collect()  # an encoder's trainer is in a reference cycle
     log.info("%s: %s", what, "finished before" if finished else f"{time.perf_counter() - begin:.1f} s")
@@ -198,7 +230,7 @@ def _combined(
     ]  # fmt: skip
     for one in members:
         log.info("%s: weight %.3f, out-of-fold accuracy %.4f", one["name"], one["weight"], one["accuracy"])
-    log.info("combined: out-of-fold accuracy %.4f (%s rows)", whole.mean(), f"{int(every.sum()):,}")
+    log.info("combined: accuracy %.4f on the %s rows that set the weights", whole.mean(), f"{int(every.sum()):,}")
     about = {
         "combine": combination.how,
         "prior_weight": combination.prior,

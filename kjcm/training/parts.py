@@ -82,7 +82,7 @@ def _require_monitor(key: str, node: Mapping[str, Any], config: TrainConfig) -> 
         raise ConfigError(f"{key}.monitor={monitor}: no such value is logged. Near it are {some(near)}.")
     if not monitor.startswith("val_"):
         return
-    if not config.data.validation:
+    if not config.data.validation and config.data.inner_folds is None:
         raise ConfigError(f"{key}.monitor={monitor} needs validation rows. Set data.validation=0.1, or remove {key}.")
     flags, epochs = config.trainer.flags, config.trainer.max_epochs
     every = flags.get("check_val_every_n_epoch")

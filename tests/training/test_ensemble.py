@@ -291,7 +291,9 @@ def test_members_may_be_finished_runs_and_seeds_of_one_experiment(run: Path, her
         ([SVM], ("trainer.devices=2",), "trainer.devices"), ([SVM], ("optim.lr=1",), "optim.lr"),
         ([SVM], ("data.inner_folds=3",), "data.inner_folds"), (["model=linear optim.lr=1"], (), "optim.lr=1"),
         ([f"{ENCODER} trainer=cpu"], (), "trainer"), ([f"{ENCODER} trainer.devices=1"], (), "trainer.devices"),
-        ([f"{ENCODER} svm_check=9"], (), "svm_check"), ([SVM], ("svm_check=9",), "svm_check"),
+        ([f"{ENCODER} svm_check=9"], (), "svm_check"),
+        ([SVM, f"{ENCODER} callbacks=early_stopping"], (), "2-tiny"),
+        ([SVM, f"{ENCODER} optim.nonesuch=1"], (), "2-tiny: optim.nonesuch"), ([SVM], ("svm_check=9",), "svm_check"),
         (["RUN/members/1-linear/all"], ("data.classes=all", "data.cutoff=9"), "data.cutoff"),
     ],
 )  # fmt: skip
