@@ -71,6 +71,8 @@ def test_every_command_of_a_page_works(
             trains = name in ("train", "reproduce")
             encodes = trains and not LINEAR.intersection(words)
             small = [word for word in SMALL if encodes or word.startswith("data.scale")]
+            if any(word.startswith("model.pretrained=") for word in words):
+                small = [word for word in small if not word.startswith("model.shape")]
             once = ["trainer.max_epochs=1"] if encodes else []
             if block[0].startswith(OWN):
                 code = command(*words, *(["sweep.dry_run=true"] if "-m" in words else ["--cfg", "job"]))

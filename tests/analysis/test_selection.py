@@ -57,7 +57,7 @@ def test_every_run_is_listed_with_what_it_differs_in(study: Study, built: Path) 
     assert differs["k_jcm"] == ""
     assert differs["k_jcm_half"] == "data.train_fraction"
     assert differs["model_4"] == "augment.titles, data.cutoff"
-    assert differs["klue_bert"] == "model.pretrained, optim.lr"
+    assert differs["klue_bert"] == "model.pretrained, optim.lr, schedule._target_, schedule.warmup"
     assert differs["level_4"] == "data.level"
 
 

@@ -579,7 +579,8 @@ def test_engines_weigh_the_rows_alike(tmp_path: Path, monkeypatch: pytest.Monkey
     rows = replace(rows, weights=np.where(rows.labels == 2, 0.5, 1.5).astype(np.float32))
     encoder, runs = without_dropout(encoder_of("distilbert")), {}
     _, unweighted = trained("packed", copy.deepcopy(encoder), tmp_path / "plain", epochs=1)
-    monkeypatch.setattr(f"{__name__}.rows_of", lambda: rows)
+    plain = rows_of
+    monkeypatch.setattr(f"{__name__}.rows_of", lambda count=ROWS: rows if count == ROWS else plain(count))
     for engine in ("reference", "packed", "captured"):
         _, runs[engine] = trained(engine, copy.deepcopy(encoder), tmp_path / engine, epochs=1)
     for engine in ("packed", "captured"):
