@@ -1,6 +1,7 @@
 """A LightningModule that can resume its training at any step: its optimiser, its dropout seeds and its checkpoints."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from kjcm.engine.scores import MeanLoss
 from kjcm.errors import KjcmError
 
 
-class Resumable(pl.LightningModule):
+class Resumable(pl.LightningModule, ABC):
     """An encoder and how it learns; subclasses say what its loss is and how it is validated.
 
     Args:
@@ -50,9 +51,9 @@ class Resumable(pl.LightningModule):
         self.capture_seconds = 0.0  # time to compile and capture a step
         self._seeds: tuple[int, list[int]] = (-1, [])  # an epoch and its steps' seeds
 
+    @abstractmethod
     def total_loss(self, batch: Batch) -> Tensor:
         """Return the sum of the rows' losses."""
-        raise NotImplementedError
 
     def on_train_epoch_start(self) -> None:
         """Count steps from 0 in a new epoch."""

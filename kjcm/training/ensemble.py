@@ -16,7 +16,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from kjcm import __version__
 from kjcm.config.commands import TrainConfig
 from kjcm.config.training import EnsembleConfig, TrainerConfig
 from kjcm.engine.device import require_device
@@ -27,18 +26,24 @@ from kjcm.errors import ConfigError, KjcmError
 from kjcm.runs.contents import run_cohort, run_measured
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.held_out import OUT_OF_FOLD
-from kjcm.runs.model_card import write_card
 from kjcm.runs.model_folder import load_linear, load_settings, save_folder
 from kjcm.screen import quietly
 from kjcm.survey.cohort import hash_of
 from kjcm.survey.inputs import cached_cohort
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.tracking.loggers import log_outcome, make_loggers, require_loggers
-from kjcm.tracking.upload import upload_results
 from kjcm.training.baseline import outcome_of
 from kjcm.training.fit import coded_by_encoder
 from kjcm.training.parts import chooses_weights, require_one_device, require_parts
-from kjcm.training.run import claimed_run, finish, keep_held_rows, report_record, settings_of, write_predictions
+from kjcm.training.run import (
+    claimed_run,
+    finish,
+    keep_held_rows,
+    publish,
+    report_record,
+    settings_of,
+    write_predictions,
+)
 from kjcm.triage.calibration import probabilities
 from kjcm.triage.logits import load_scored
 
@@ -104,9 +109,7 @@ def train_ensemble(cfg: DictConfig, config: TrainConfig, folder: RunFolder, swee
                 **measured,
             }
             log_outcome(loggers, outcome, 0)
-            write_card(folder.path, config, rows, report, __version__)
-            if "wandb" in config.logger:
-                upload_results(loggers[list(config.logger).index("wandb")], asdict(config), folder.path, rows, report)
+            publish(config, folder, rows, report, loggers)
         seconds = {"prepare": ready - begin, "fit": done - ready, "total": time.perf_counter() - begin}
         finish(folder, report, seconds)
 

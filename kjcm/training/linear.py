@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
-from kjcm import __version__
 from kjcm.config.commands import TrainConfig
 from kjcm.config.training import LinearConfig, NearestConfig, ViewConfig, ViewsConfig
 from kjcm.linear.embedding import Embedder, pretrained_embedder
@@ -20,14 +19,20 @@ from kjcm.linear.model import Labels, LinearModel, fitted
 from kjcm.linear.nearest import NearestModel, fitted_nearest
 from kjcm.linear.views import MORPHEMES, installed
 from kjcm.runs.folder import RunFolder
-from kjcm.runs.model_card import write_card
 from kjcm.runs.model_folder import save_folder
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.survey.split import ranks_of
 from kjcm.tracking.loggers import log_outcome, make_loggers, require_loggers
-from kjcm.tracking.upload import upload_results
 from kjcm.training.baseline import outcome_of
-from kjcm.training.run import claimed_run, finish, keep_held_rows, report_record, settings_of, write_predictions
+from kjcm.training.run import (
+    claimed_run,
+    finish,
+    keep_held_rows,
+    publish,
+    report_record,
+    settings_of,
+    write_predictions,
+)
 from kjcm.triage.calibration import probabilities
 
 PACKAGES = ("torch", "torchmetrics", "scikit-learn", "hydra-core")
@@ -74,9 +79,7 @@ def train_linear(cfg: DictConfig, config: TrainConfig, folder: RunFolder, sweep:
                 "views": {name: view.of for name, view in views.items()},
             }
             log_outcome(loggers, outcome, 0)
-            write_card(folder.path, config, rows, report, __version__)
-            if "wandb" in config.logger:
-                upload_results(loggers[list(config.logger).index("wandb")], asdict(config), folder.path, rows, report)
+            publish(config, folder, rows, report, loggers)
         seconds = {"prepare": ready - begin, "fit": done - ready, "total": time.perf_counter() - begin}
         finish(folder, report, seconds)
 

@@ -25,6 +25,7 @@ from kjcm.files import write_json, write_parquet, write_text
 from kjcm.runs.failures import failure_of, write_failure
 from kjcm.runs.folder import RunFolder, default_path, identity_of
 from kjcm.runs.held_out import OUT_OF_FOLD, TEST, calibrate, scored
+from kjcm.runs.model_card import write_card
 from kjcm.runs.model_folder import Settings
 from kjcm.runs.results import (
     Outcome,
@@ -39,6 +40,7 @@ from kjcm.runs.results import (
 from kjcm.screen import is_quiet
 from kjcm.survey.inputs import with_absolute_inputs
 from kjcm.survey.rows import Rows
+from kjcm.tracking.upload import upload_results
 from kjcm.training.checkpoints import tidy_up
 from kjcm.triage.logits import save_scored
 
@@ -258,6 +260,15 @@ def report_record(
             **{name: version(name) for name in packages},
         },
     }
+
+
+def publish(
+    config: TrainConfig, folder: RunFolder, rows: Rows, report: Mapping[str, Any], loggers: Sequence[Any]
+) -> None:
+    """Write the model card, and send the results to W&B if the config has its logger."""
+    write_card(folder.path, config, rows, report, __version__)
+    if "wandb" in config.logger:
+        upload_results(loggers[list(config.logger).index("wandb")], asdict(config), folder.path, rows, report)
 
 
 def finish(folder: RunFolder, report: dict[str, Any], seconds: Mapping[str, float]) -> None:

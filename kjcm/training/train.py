@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ from hydra.types import RunMode
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from kjcm import __version__
 from kjcm.config.commands import TrainConfig
 from kjcm.config.training import EncoderConfig, EnsembleConfig, TokenizerConfig, ViewsConfig
 from kjcm.config.unread import SWEEP
@@ -23,12 +21,10 @@ from kjcm.engine.choice import choose_engine
 from kjcm.engine.device import global_rank, quiet, require_device
 from kjcm.errors import ConfigError
 from kjcm.runs.folder import RunFolder
-from kjcm.runs.model_card import write_card
 from kjcm.runs.model_folder import save_model
 from kjcm.runs.results import Outcome
 from kjcm.survey.rows import Rows, indices_of, rows_of
 from kjcm.text.tokenizer import holds_kobert
-from kjcm.tracking.upload import upload_results
 from kjcm.training.baseline import svm_check
 from kjcm.training.checkpoints import tidy_up
 from kjcm.training.ensemble import train_ensemble
@@ -40,6 +36,7 @@ from kjcm.training.run import (
     claimed_run,
     finish,
     keep_held_rows,
+    publish,
     report_record,
     run_to_make,
     settings_of,
@@ -97,9 +94,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Any] = ()) -> None:
         training = fitted_and_measured(config, folder, prepared, overrides, caught, sweep=_sweep(), callbacks=callbacks)
         with training as (fitted, outcome, loggers):
             report = _report(config, folder, prepared, fitted, outcome)
-            write_card(folder.path, config, rows, report, __version__)
-            if "wandb" in config.logger:
-                upload_results(loggers[list(config.logger).index("wandb")], asdict(config), folder.path, rows, report)
+            publish(config, folder, rows, report, loggers)
         seconds = {"prepare": ready - begin, "fit": fitted.seconds, "capture": fitted.capture}
         measured = time.perf_counter()
         if checked := svm_check(config, rows, outcome):

@@ -29,6 +29,7 @@ from kjcm.model import layers
 from kjcm.model.attention import Layout
 from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, can_pack
 from kjcm.model.label_text import LabelText
+from kjcm.model.layers import FrozenStates
 from kjcm.model.packing import pack
 from kjcm.text.tokens import Tokens
 from tests.engine.making import learning_of
@@ -285,7 +286,7 @@ def test_processes_that_would_begin_at_different_steps_are_refused(
 def test_the_mean_loss_of_a_resumed_epoch_is_that_of_all_its_steps(step: int, tmp_path: Path) -> None:
     encoder, losses = encoder_of("electra"), {}
     for name in ("whole", "cut"):
-        noted = losses[name] = []  # type: ignore[var-annotated]
+        noted = losses[name] = []
 
         class Note(pl.Callback):
             def on_train_epoch_end(self, trainer: pl.Trainer, module: Any, noted: list[float] = noted) -> None:
@@ -490,9 +491,11 @@ def test_a_captured_training_goes_on_on_another_device(first: str, then: str, tm
     ("roberta", "mean", 1), ("xlm-roberta", "cls", 1),
 ])  # fmt: skip
 def test_stored_states_of_frozen_layers_train_the_same_weights(
-    kind: str, pooling: str, depth: int, tmp_path: Path
+    kind: str, pooling: str, depth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder, runs = encoder_of(kind, pooling), {}
+    used, packed = [], FrozenStates.packed
+    monkeypatch.setattr(FrozenStates, "packed", lambda *given: used.append(cached) or packed(*given))
     frozen = ParamGroups(freeze_embeddings=True, freeze_layers=depth)
     freeze(encoder, frozen)
     for name, block in encoder.named_modules():  # dropout above the frozen layers stays, and draws the same numbers
@@ -506,9 +509,10 @@ def test_stored_states_of_frozen_layers_train_the_same_weights(
         learning = replace(learning_of("adam", 1e-3), groups=replace(frozen, cache_frozen=cached))
         attention = {"attention_dropout": False}
         made = copy.deepcopy(encoder)
-        _, runs[cached] = trained("packed", made, tmp_path / str(cached), learning=learning, **attention)
+        trainer, runs[cached] = trained("packed", made, tmp_path / str(cached), learning=learning, **attention)
     names = {name for name, weight in encoder.named_parameters() if not weight.requires_grad}
     assert names and not runs[True]._frozen
+    assert used == [True] * trainer.global_step  # each step of the training on stored states, and no other
     for (name, start), (_, wanted), (_, found) in zip(
         encoder.named_parameters(),
         *(runs[cached].encoder.named_parameters() for cached in (False, True)),
