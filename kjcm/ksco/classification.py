@@ -110,6 +110,10 @@ class Classification:
         """Return `code` cut to `level` characters (None: uncut), None if `code` is shorter."""
         return code if level is None else code[:level] if len(code) >= level else None
 
+    def below_level(self, code: str, level: int | None) -> str:
+        """Return `code` cut to one level below `level`, '' if it is not as fine as that."""
+        return "" if level is None else self.at_level(code, level + 1) or ""
+
 
 @dataclass(frozen=True)
 class Ksco(Classification):

@@ -37,6 +37,11 @@ class Crosswalk:
                 return tuple(sorted(code for code in at if code is not None))
         return ()
 
+    def partner_below(self, ksco6: str, classification: Classification, level: int | None) -> str:
+        """Return the only code one level below `level` that may replace `ksco6`, '' if there are none or several."""
+        found = () if level is None else self.partners(ksco6, classification, level + 1)
+        return found[0] if len(found) == 1 else ""
+
 
 def crosswalk_of(table: pd.DataFrame, classification: Classification, name: str) -> Crosswalk:
     """Return the crosswalk of a table of ksco6, ksco7 (one pair per row); `name` is for messages.

@@ -27,6 +27,7 @@ def augmentation(
     titles: bool,
     descriptions: bool,
     rows: Mapping[str, Any] | None = None,
+    level: int | None = None,
 ) -> pd.DataFrame:
     """Return training rows (text, code) from the titles and descriptions of each class and of all codes under it.
 
@@ -38,22 +39,25 @@ def augmentation(
         titles: whether titles are used.
         descriptions: whether descriptions are used.
         rows: node of a function that makes further rows: classification and classes in, a table of text and code out.
+        level: of the classes; if given, the rows have the column finer too, as in a cohort.
 
     Raises:
         ConfigError: the function returns something else, or rows of other codes.
     """
-    found: dict[tuple[str, str], None] = {}  # a dict keeps the order and drops repeated rows
+    found: dict[tuple[str, str], str] = {}  # a dict keeps the order and drops repeated rows
     for code in classes:
         for one in classification.below(code):
             for wanted, texts in ((titles, classification.titles), (descriptions, classification.descriptions)):
                 if wanted and (text := tidy(texts.get(one, ""))):
-                    found[text, code] = None
+                    found[text, code] = found.get((text, code)) or classification.below_level(one, level)
     made = pd.DataFrame(list(found), columns=["text", "code"], dtype=str)
+    if level is not None:
+        made["finer"] = list(found.values())
     return pd.concat([made, _rows_of(rows, classification, classes)], ignore_index=True) if rows else made
 
 
 def position_rows(learnt: pd.DataFrame) -> pd.DataFrame:
-    """Return a row (text, code, unit) for the position of each training row whose position has a letter.
+    """Return a row (text, and all columns but those of texts) for each training row's position that has a letter.
 
     Raises:
         ConfigError: no row has a position.
@@ -63,7 +67,8 @@ def position_rows(learnt: pd.DataFrame) -> pd.DataFrame:
         raise ConfigError(
             "augment.positions: no training row has a position. Set data.columns.position, or augment.positions=0."
         )
-    return rows[["code", "unit"]].assign(text=rows["position"])
+    others = [name for name in rows if name != "text" and name not in TEXT_COLUMNS]
+    return rows[others].assign(text=rows["position"])
 
 
 def _rows_of(node: Mapping[str, Any], classification: Classification, classes: Sequence[str]) -> pd.DataFrame:
@@ -82,7 +87,7 @@ def _rows_of(node: Mapping[str, Any], classification: Classification, classes: S
 def reviewed_rows(
     path: str, columns: Mapping[str, str | None], cohort: Cohort, classification: Classification, wording: str | None
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return text, fields and code of the reviewed training rows, and the number of other rows by reason.
+    """Return text, fields, code and finer of the reviewed training rows, and the number of other rows by reason.
 
     A code without training rows in the cohort is learnt if its rows pass the cutoff: its reviewed rows plus the cohort's
     own rows outside the test. The text of a validation or test row is never learnt.
@@ -113,4 +118,5 @@ def reviewed_rows(
     cutoff = cohort.flow["cutoff"]
     frame.loc[new.index[new.map(sizes) <= cutoff], "reason"] = f"group of {cutoff} rows or fewer"
     left = Counter(frame["reason"][frame["reason"] != ""])
-    return frame.loc[frame["reason"] == "", ["text", *TEXT_COLUMNS, "code"]].reset_index(drop=True), dict(left)
+    wanted_columns = ["text", *TEXT_COLUMNS, "code", "finer"]
+    return frame.loc[frame["reason"] == "", wanted_columns].reset_index(drop=True), dict(left)

@@ -24,9 +24,10 @@ class Cohort:
     """The rows of a study with their sides.
 
     Attributes:
-        rows: id, wave, text, person_at (where the workplace ends in the text), workplace, position, task, code, side
-            (train, validation, unused, test); weight, cluster and manages where mapped; and similar (first id of the
-            similar texts) where such texts are kept together.
+        rows: id, wave, text, person_at (where the workplace ends in the text), workplace, position, task, code, finer
+            (the code one level below `level`, '' if the file's is not as fine), side (train, validation, unused, test);
+            weight, cluster and manages where mapped; and similar (first id of the similar texts) where such texts are
+            kept together.
         left: the rows that left: id, wave, text, code (as in the file), reason.
         to_resolve: the rows of wave 5 that a person must resolve: id, text, ksco6, candidates, ksco7 (empty, to fill in).
         flow: counts at each step.
@@ -143,7 +144,9 @@ def build_cohort(
         **({} if group_similar is None else {"similar": _similar_counts(rows["similar"][~rows["given"]])}),
     }
     return Cohort(
-        rows=kept[["id", "wave", "text", "person_at", *TEXT_COLUMNS, "code", "side", *optional]].reset_index(drop=True),
+        rows=kept[["id", "wave", "text", "person_at", *TEXT_COLUMNS, "code", "finer", "side", *optional]].reset_index(
+            drop=True
+        ),
         left=_left(answers),
         to_resolve=waiting,
         flow=flow,
@@ -209,11 +212,12 @@ def _converted(
 
 
 def to_level(frame: pd.DataFrame, classification: Classification, level: int | None) -> None:
-    """Set the column code to the classification's code at `level`, or set the row's reason."""
+    """Set the columns code and finer to the classification's codes at and below `level`, or set the row's reason."""
     codes = {raw: classification.resolve(raw) for raw in frame["raw"].unique()}
     at = {raw: classification.at_level(code, level) if code else None for raw, code in codes.items()}
     fine = frame["reason"] == ""
-    frame["code"] = frame["raw"].map(at).fillna("")
+    below = {raw: classification.below_level(code, level) if code else "" for raw, code in codes.items()}
+    frame["code"], frame["finer"] = frame["raw"].map(at).fillna(""), frame["raw"].map(below)
     frame.loc[fine & frame["raw"].map(codes).isna(), "reason"] = "unknown code"
     frame.loc[fine & frame["raw"].map(codes).notna() & (frame["code"] == ""), "reason"] = (
         "code with fewer digits than data.level"
@@ -247,6 +251,11 @@ def _from_ksco6(
     frame["code"] = [
         found if isinstance(found, str) else person if isinstance(person, str) else ""
         for found, person in zip(frame["raw"].map(single), by_person, strict=True)
+    ]
+    below = {raw: crosswalk.partner_below(raw, classification, level) for raw in partners}
+    frame["finer"] = [
+        classification.below_level(resolved.get(row, ""), level) or below[raw]
+        for row, raw in zip(own, frame["raw"], strict=True)
     ]
     fine = frame["reason"] == ""
     frame.loc[fine & frame["raw"].map(lambda raw: not partners[raw]), "reason"] = "unknown code"

@@ -18,6 +18,8 @@ from kjcm.survey.inputs import cached_cohort
 from kjcm.survey.split import units_of
 from kjcm.survey.texts import TEXT_COLUMNS
 
+NO_GROUP = -100  # of a row without a code below the classes; the loss's `ignore_index`
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -26,7 +28,7 @@ class Rows:
     Attributes:
         cohort: the cohort; its classes include groups that only reviewed rows have, and with `data.classes=all` every group.
         classification: the codes' classification.
-        sides: the rows (text, workplace, position, task, code) of 'train' (survey rows, reviewed rows, then augmentation),
+        sides: the rows (text, workplace, position, task, code, finer) of 'train' (survey rows, reviewed rows, then augmentation),
             'validation' and 'test', if they exist. Training rows have their unit of the split too; reviewed rows and
             augmentation have none, and augmentation has only text and code. The position alone of a survey row has that
             row's unit. Rows of augmentation have a row_weight; other rows have NaN, which means 1.
@@ -57,6 +59,14 @@ class Rows:
         """Return the weight of each training row, [rows]; None if all weights are 1."""
         found = self.sides["train"]["row_weight"].fillna(1.0).to_numpy(np.float32)
         return None if (found == 1).all() else found
+
+    @property
+    def finer(self) -> tuple[list[str], NDArray[np.int64]]:
+        """Return the groups one level below the classes, and the index of each training row's group, or NO_GROUP: [rows]."""
+        codes = self.sides["train"]["finer"].fillna("")
+        groups = sorted(set(codes) - {""})
+        place = {"": NO_GROUP, **{code: index for index, code in enumerate(groups)}}
+        return groups, codes.map(place).to_numpy(np.int64)
 
     @property
     def titles(self) -> pd.DataFrame:
@@ -94,8 +104,9 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
     train = pd.concat([_learnt(cohort), reviewed], ignore_index=True)
     node = config.augment
     more = augmentation(
-        classification, cohort.classes, titles=node.titles, descriptions=node.descriptions, rows=node.rows
-    ).assign(row_weight=node.weight)
+        classification, cohort.classes, titles=node.titles, descriptions=node.descriptions, rows=node.rows,
+        level=cohort.level,
+    ).assign(row_weight=node.weight)  # fmt: skip
     _require_learnt(cohort.classes, {*learnt, *more["code"]})
     if node.positions:
         more = pd.concat([more, position_rows(_learnt(cohort)).assign(row_weight=node.positions)], ignore_index=True)
@@ -140,15 +151,15 @@ def _require_learnt(classes: Sequence[str], learnt: Collection[str]) -> None:
 
 
 def _learnt(cohort: Cohort) -> pd.DataFrame:
-    """Return the survey's training rows: text, its fields, code and unit."""
+    """Return the survey's training rows: text, its fields, code, finer and unit."""
     rows = cohort.side("train")
-    return rows[["text", *TEXT_COLUMNS, "code"]].assign(unit=units_of(rows))
+    return rows[["text", *TEXT_COLUMNS, "code", "finer"]].assign(unit=units_of(rows))
 
 
 def _reviewed(
     data: DataConfig, cohort: Cohort, classification: Classification
 ) -> tuple[pd.DataFrame, Mapping[str, int]]:
-    """Return the reviewed training rows (text, code), and reason -> number of rows left out."""
+    """Return the reviewed training rows, and reason -> number of rows left out."""
     if data.reviewed is None:
         return pd.DataFrame({"text": [], "code": []}, dtype=object), {}
     return reviewed_rows(data.reviewed, vars(data.columns), cohort, classification, data.wording)

@@ -12,6 +12,7 @@ from kjcm.ksco.classification import Classification, load_classification
 from kjcm.survey.augment import augmentation, position_rows
 from kjcm.survey.rows import rows_of
 from tests.conftest import config_of
+from tests.survey.making import answers
 
 SMALL = Classification(
     "small",
@@ -57,6 +58,28 @@ def test_five_digit_titles_of_a_file(shared: Callable[[str], Path]) -> None:
         "지방정부 고위 공무원", "공공 기관 임원", "정당 및 특수 단체 임원",
     ]  # fmt: skip
     assert set(rows["code"]) == {"111"}
+
+
+def test_titles_have_the_code_one_level_below_the_class(shared: Callable[[str], Path]) -> None:
+    rows = augmentation(SMALL, ["11", "2"], titles=True, descriptions=False, level=2)
+    assert rows.to_numpy().tolist() == [["어부", "11", "111"], ["선장", "11", "112"], ["은행원", "2", ""]]
+    whole = load_classification("ksco7", shared("data/ksco7/ksco7.tsv"))
+    below = augmentation(whole, ["111"], titles=True, descriptions=False, level=3)
+    assert below["finer"].tolist() == ["1110"] * 7
+
+
+def test_rows_of_a_run_know_their_group_below(tmp_path: Path) -> None:
+    table = answers(code=["1110", "111", "3201", "3201"] * 10)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    words = ("data=table", f"data.path={tmp_path / 'a.csv'}", "data.cutoff=0", "data.columns.code=code")
+    rows = rows_of(config_of("train", *words, "augment=titles", "augment.positions=1"), test=False, cache=None)
+    groups, index = rows.finer
+    train = rows.sides["train"]
+    assert groups == sorted({code for code in train["finer"] if code}) and {"1110", "3201"} < set(groups)
+    assert [groups[n] if n >= 0 else "" for n in index] == train["finer"].fillna("").tolist()
+    assert index[index < 0].tolist() == [-100] * int((train["finer"] == "").sum()) and (index < 0).any()
+    positions = train[len(train) - len(rows.learnt) :]
+    assert positions["finer"].tolist() == train["finer"][: len(rows.learnt)].tolist()
 
 
 def test_classes_that_the_classification_does_not_know_get_nothing() -> None:

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.ksco.classification import Classification
+from kjcm.ksco.classification import Classification, load_classification
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.responses import Source, Survey, table_source
+from kjcm.survey.store import arrays_of
+from kjcm.survey.store import cohort_from as cohort_of_arrays
 from tests.conftest import COLUMNS
 from tests.survey.making import answers, cohort_from, from_frame
 
@@ -61,6 +63,32 @@ def test_wave_5_converts_waits_and_is_resolved(ksco: Classification) -> None:
     assert second.to_resolve["id"].tolist() == ["5"]
     assert second.flow["unresolved"] == 1
     assert first.cohort_hash != second.cohort_hash
+
+
+def test_rows_keep_the_code_one_level_below(ksco: Classification) -> None:
+    filled = pd.DataFrame({"id": ["3", "4"], "ksco7": ["2231", "222"]})
+    found = cohort_from(waves(["1110", "2229", "2239", "2239"], filled), ksco, cutoff=0).rows
+    assert found[["code", "finer"]].to_numpy().tolist() == [
+        ["111", "1110"], ["222", ""], ["223", "2231"], ["222", ""], ["320", "3201"], ["630", "6301"],
+    ]  # fmt: skip
+    table = answers(code=["111", "1110", "11101", "A01", 3201.0])
+    assert from_frame(table, ksco, cutoff=0).rows["finer"].tolist() == ["", "1110", "1110", "", "3201"]
+    assert set(from_frame(table[1:3], ksco, cutoff=0, level=4).rows["finer"]) == {""}
+    plain = load_classification("from_data")
+    assert from_frame(answers(code=["ab1", "ab12"]), plain, cutoff=0).rows["finer"].tolist() == ["", "ab12"]
+    assert set(from_frame(answers(code=["ab1", "ab12"]), plain, cutoff=0, level=None).rows["finer"]) == {""}
+
+
+def test_a_stored_cohort_has_the_codes_below(ksco: Classification) -> None:
+    cohort = from_frame(answers(code=["111", "1110"]), ksco, cutoff=0)
+    pd.testing.assert_frame_equal(cohort_of_arrays(arrays_of(cohort)).rows, cohort.rows)
+
+
+def test_codes_below_change_no_hash(ksco: Classification) -> None:
+    coarse, fine = (
+        from_frame(answers(code=codes * 10), ksco, cutoff=0) for codes in (["111", "320"], ["1110", "3201"])
+    )
+    assert (coarse.cohort_hash, coarse.split_hash) == (fine.cohort_hash, fine.split_hash)
 
 
 def test_more_digits_need_more_resolutions(ksco: Classification) -> None:
