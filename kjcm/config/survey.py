@@ -20,6 +20,15 @@ class Columns:
     manages: str | None = key(
         "Column that says whether a person manages others: yes or no, 1 or 0, 예 or 아니오, or empty."
     )
+    covariates: dict[str, list[str]] = key(
+        "Columns of side variables for the model, by kind: `category` and `number` ([data.md](data.md#covariates)).",
+        legacy={"category": [], "number": []},
+    )
+
+    @property
+    def roles(self) -> dict[str, str | None]:
+        """Return role -> column name, without covariates."""
+        return {role: name for role, name in vars(self).items() if role != "covariates"}
 
 
 @dataclass

@@ -61,11 +61,10 @@ def identity_of(config: Mapping[str, Any]) -> Identity:
         left["model"]["members"] = [_member_identity(member) for member in left["model"]["members"]]
     neutral = [key for key, value in LEGACY.items() if _value(left, key) == value]
     for key in (*WHERE_AND_HOW, *inputs, *neutral):
-        node, _, name = key.partition(".")
-        if not name:
-            left.pop(node, None)
-        elif isinstance(left.get(node), dict):
-            left[node].pop(name, None)
+        lead, _, name = key.rpartition(".")
+        node = _value(left, lead) if lead else left
+        if isinstance(node, dict):
+            node.pop(name, None)
     return Identity(left, inputs)
 
 
@@ -110,8 +109,10 @@ def experiment_of(member: str) -> str:
 
 
 def _value(config: dict[str, Any], key: str) -> Any:
-    node, _, name = key.partition(".")
-    return (config.get(node) or {}).get(name)
+    value: Any = config
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 @dataclass

@@ -10,6 +10,7 @@ import pandas as pd
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.ksco.classification import Classification
 from kjcm.ksco.crosswalk import crosswalk_of, resolutions_of
+from kjcm.survey.covariates import roles_of
 from kjcm.survey.responses import TWIN_IDS, Source, Survey, answers_of, require_valid
 from kjcm.survey.similar import similar_groups
 from kjcm.survey.split import draw_split
@@ -26,8 +27,8 @@ class Cohort:
     Attributes:
         rows: id, wave, text, person_at (where the workplace ends in the text), workplace, position, task, code, finer
             (the code one level below `level`, '' if the file's is not as fine), side (train, validation, unused, test);
-            weight, cluster and manages where mapped; and similar (first id of the similar texts) where such texts are
-            kept together.
+            weight, cluster and manages where mapped; `covariates.NAME` of each covariate; and similar (first id of the
+            similar texts) where such texts are kept together.
         left: the rows that left: id, wave, text, code (as in the file), reason.
         to_resolve: the rows of wave 5 that a person must resolve: id, text, ksco6, candidates, ksco7 (empty, to fill in).
         flow: counts at each step.
@@ -126,7 +127,8 @@ def build_cohort(
     answers.loc[below[below].index, "reason"] = f"group of {cutoff} rows or fewer"
     keep = rows.index[~below]
     kept = answers.loc[answers.index.isin(keep)].assign(side=use[~below])
-    optional = [name for name in ("weight", "cluster", "manages") if name in answers]
+    covariates = [*roles_of(source.covariates)]
+    optional = [*(name for name in ("weight", "cluster", "manages") if name in answers), *covariates]
     if group_similar is not None:
         kept, optional = kept.assign(similar=rows["similar"][~below]), [*optional, "similar"]
     flow = {
@@ -142,6 +144,7 @@ def build_cohort(
         "groups": int(kept["code"].nunique()),
         **{name: int((kept["side"] == name).sum()) for name in SIDES},
         **({} if group_similar is None else {"similar": _similar_counts(rows["similar"][~rows["given"]])}),
+        **({"missing": {name: int((kept[name] == "").sum()) for name in covariates}} if covariates else {}),
     }
     return Cohort(
         rows=kept[["id", "wave", "text", "person_at", *TEXT_COLUMNS, "code", "finer", "side", *optional]].reset_index(
@@ -188,9 +191,12 @@ def _converted(
     """Return all answers with their codes at `level` (column raw: as in the file), and the rows to resolve."""
     if source.columns.get("code") is None:
         raise ConfigError("data.columns.code is null: name the column that holds the codes.")
+    if source.columns["code"] in source.covariates:
+        raise ConfigError(f"data.columns.covariates: {source.columns['code']} is the column of the codes. Remove it.")
     frames, waiting = [], [pd.DataFrame(columns=TO_RESOLVE)]
     for number, survey in enumerate(source.surveys):
-        frame = answers_of(survey, source.columns, source.wording).assign(survey=number, given=survey.test)
+        frame = answers_of(survey, source.columns, source.wording, source.covariates)
+        frame = frame.assign(survey=number, given=survey.test)
         frame["raw"] = frame["code"]
         if survey.ksco6:
             waiting.append(_from_ksco6(frame, survey, source, classification, level))
@@ -199,7 +205,8 @@ def _converted(
             classification.require_zeros(frame["raw"][frame["reason"] == ""].unique(), level, place)
             to_level(frame, classification, level)
         if not drop_invalid:
-            require_valid(frame.assign(code=frame["raw"])[frame["reason"] != "unresolved"], survey, source.columns)
+            checked = frame.assign(code=frame["raw"])[frame["reason"] != "unresolved"]
+            require_valid(checked, survey, source.columns, source.covariates)
         frames.append(frame)
     answers = pd.concat(frames, ignore_index=True)
     usable = answers["id"][answers["reason"] == ""]

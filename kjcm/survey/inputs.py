@@ -18,6 +18,7 @@ from kjcm.files import cached, digest, existing, key_of
 from kjcm.ksco.classification import Classification
 from kjcm.read.options import read_options
 from kjcm.survey.cohort import Cohort, build_cohort
+from kjcm.survey.covariates import kinds_of, roles_of
 from kjcm.survey.responses import Source, kwcs_source, table_source
 from kjcm.survey.store import arrays_of, cohort_from
 from kjcm.survey.twin import synthetic_source
@@ -46,18 +47,20 @@ def source_of(data: DataConfig, classification: Classification) -> Source:
     Raises:
         KjcmError: a file is missing or unreadable, or data.train_wave is set and a wave is missing.
     """
-    return replace(_tables(data, classification), wording=data.wording)
+    covariates = kinds_of(data.columns.covariates)
+    return replace(_tables(data, classification, covariates), wording=data.wording, covariates=covariates)
 
 
-def _tables(data: DataConfig, classification: Classification) -> Source:
-    columns = vars(data.columns)
+def _tables(data: DataConfig, classification: Classification, covariates: Mapping[str, str]) -> Source:
+    columns = data.columns.roles
+    wanted = {**columns, **roles_of(covariates)}
     if isinstance(data, SyntheticConfig):
-        return synthetic_source(data.scale, data.twin_seed, columns, classification)
+        return synthetic_source(data.scale, data.twin_seed, columns, classification, [*covariates])
     if isinstance(data, TableConfig):
-        options = read_options(data, "data.", [data.path, data.test_path], columns)
+        options = read_options(data, "data.", [data.path, data.test_path], wanted)
         return table_source(data.path, data.test_path, columns, options, data.reader)
     assert isinstance(data, KwcsConfig)
-    options = read_options(data, "data.", [data.wave5, data.wave6], columns)
+    options = read_options(data, "data.", [data.wave5, data.wave6], wanted)
     if data.train_wave and not (data.wave5 and data.wave6):  # raised before any file is read
         raise ConfigError(
             f"data.train_wave={data.train_wave} trains on one wave and tests on the other: give data.wave5=FILE and "

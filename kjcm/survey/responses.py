@@ -2,7 +2,8 @@
 
 An answer frame has the columns id, wave, text, person_at (where the workplace ends in the text), workplace, position,
 task, code (as in the file), reason ('' for a usable row), and weight, cluster and manages (whether the person says so)
-where they are mapped. All values except person_at, weight and manages are str.
+where they are mapped; and the role of each covariate (`covariates.NAME`, '' if missing). All values except person_at,
+weight and manages are str.
 """
 
 import hashlib
@@ -21,11 +22,13 @@ from kjcm.read.columns import FIRST_ROW
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import PLAIN, ReadOptions
 from kjcm.read.table import read_table, table_columns
+from kjcm.survey.covariates import NO_NUMBER, cells_of, roles_of
 from kjcm.survey.texts import EMPTY, NO_LABELS, NO_TEXT, TEXT_COLUMNS, Labels, require_texts, texts_of
 from kjcm.triage.managers import yes_or_no
 
 TWIN_IDS = "synthetic-"  # the twin's ids begin so: they mark its rows everywhere
 COLUMN_KEY = "data.columns."
+NO_COVARIATES: Mapping[str, str] = {}
 REASONS = {  # why a row is unusable -> the role of the column
     "empty text": "text",
     "not text": "text",
@@ -81,6 +84,7 @@ class Source:
         resolutions_name: its file, for messages.
         synthetic: it is the synthetic twin.
         wording: see `worded`.
+        covariates: name -> 'category' or 'number'.
     """
 
     surveys: tuple[Survey, ...]
@@ -91,6 +95,7 @@ class Source:
     resolutions_name: str = ""
     synthetic: bool = False
     wording: str | None = "korean"
+    covariates: Mapping[str, str] = field(default_factory=dict)
 
 
 def table_source(
@@ -156,13 +161,18 @@ def kwcs_source(
     )
 
 
-def answers_of(survey: Survey, columns: Mapping[str, str | None], wording: str | None = "korean") -> pd.DataFrame:
+def answers_of(
+    survey: Survey,
+    columns: Mapping[str, str | None],
+    wording: str | None = "korean",
+    covariates: Mapping[str, str] = NO_COVARIATES,
+) -> pd.DataFrame:
     """Return the answer frame of one survey table.
 
     Raises:
         KjcmError: a mapped column is missing, no text column is mapped, or a text column has no text.
     """
-    mapped = _mapped(survey, columns)
+    mapped = _mapped(survey, columns, covariates)
     if not len(survey.table):
         raise KjcmError(f"{survey.name}: has a header but no rows.")
     require_texts(survey.table, mapped, survey.name, COLUMN_KEY)
@@ -190,15 +200,19 @@ def answers_of(survey: Survey, columns: Mapping[str, str | None], wording: str |
         answers = manages_in(survey.table[mapped["manages"]], survey.labels)
         frame["manages"] = [bool(answer) for answer in answers]
         frame.loc[[answer is None for answer in answers], "reason"] = "neither yes nor no"
+    cells, reasons = cells_of(survey.table, mapped, covariates)
+    frame = frame.assign(**cells).assign(reason=frame["reason"].where(frame["reason"] != "", reasons))
     frame.loc[frame["id"] == "", "reason"] = "empty id"
     frame.loc[frame["id"].duplicated(keep=False) & (frame["id"] != ""), "reason"] = "duplicate id"
     return frame
 
 
-def _mapped(survey: Survey, columns: Mapping[str, str | None]) -> dict[str, str]:
+def _mapped(survey: Survey, columns: Mapping[str, str | None], covariates: Mapping[str, str]) -> dict[str, str]:
     """Return role -> column, as the survey table spells it."""
     remedy = f"Set {COLUMN_KEY}{{role}}=NAME, or {COLUMN_KEY}{{role}}=null if there is none."
-    return table_columns(survey.name, survey.table.columns, columns, survey.options, remedy)
+    mapped = table_columns(survey.name, survey.table.columns, columns, survey.options, remedy)
+    remedy = f"Correct the name in {COLUMN_KEY}covariates, or remove it there."
+    return mapped | table_columns(survey.name, survey.table.columns, roles_of(covariates), survey.options, remedy)
 
 
 def manages_in(column: pd.Series, labels: Labels) -> list[bool | None]:
@@ -234,15 +248,20 @@ def _strange(table: pd.DataFrame) -> dict[str, list[str]]:
     return {name: cells for name, cells in found.items() if cells}
 
 
-def require_valid(frame: pd.DataFrame, survey: Survey, columns: Mapping[str, str | None]) -> None:
+def require_valid(
+    frame: pd.DataFrame,
+    survey: Survey,
+    columns: Mapping[str, str | None],
+    covariates: Mapping[str, str] = NO_COVARIATES,
+) -> None:
     """Raise KjcmError for the first reason of unusable rows, with its column and the first such values."""
     bad = frame[frame["reason"] != ""]
     if not len(bad):
         return
-    columns = _mapped(survey, columns)
+    columns = _mapped(survey, columns, covariates)
     reason = bad["reason"].iloc[0]
     bad = bad[bad["reason"] == reason]
-    role = REASONS[reason]
+    role = REASONS.get(reason, reason.removesuffix(NO_NUMBER))
     names = [name for part in TEXT_COLUMNS if (name := columns.get(part))] if role == "text" else [columns[role]]
     cells = survey.table[columns[role]].iloc[bad.index] if role in ("weight", "manages") else bad[role]
     seen = list(map(str, values_of(cells)))

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.errors import ConfigError
+from kjcm.errors import ConfigError, some
 from kjcm.ksco.classification import Classification
 from kjcm.survey.responses import TWIN_IDS, Source, Survey
 
@@ -25,6 +25,7 @@ TRAIN_BY_MAJOR = {"1": 313, "2": 10_998, "3": 10_150, "4": 10_908, "5": 12_050, 
 # The ten groups of ten rows or fewer (52 rows; the paper names the groups, these sizes are ours).
 SMALL = {"111": 8, "122": 3, "134": 6, "135": 4, "149": 7, "153": 5, "225": 6, "287": 4, "288": 2, "876": 7}
 LEAST = 11  # rows of the smallest group in the cohort
+COVARIATES = ("sex", "age")  # that the twin has on request
 TAIL = 1.4  # power of the vocabulary's shares: a longer tail of small groups
 
 MISLABELLED = 0.10  # share of rows with another group's words
@@ -83,12 +84,16 @@ def group_sizes(vocabulary: Mapping[str, Vocabulary], scale: float) -> dict[str,
 
 
 def synthetic_source(
-    scale: float, seed: int, columns: Mapping[str, str | None], classification: Classification
+    scale: float,
+    seed: int,
+    columns: Mapping[str, str | None],
+    classification: Classification,
+    covariates: Sequence[str] = (),
 ) -> Source:
     """Return the twin: two raw waves, the invented crosswalk and the resolutions; equal arguments give equal rows.
 
     Raises:
-        ConfigError: `scale` is not above 0 and at most 1, or the classification is not KSCO.
+        ConfigError: `scale` is not above 0 and at most 1, the classification is not KSCO, or the twin lacks a column.
     """
     if not 0 < scale <= 1:
         raise ConfigError(f"data.scale={scale}: use a share above 0 and at most 1 (1 is the paper's size).")
@@ -96,6 +101,10 @@ def synthetic_source(
         raise ConfigError(
             "The synthetic twin has no clusters, weights or answers on managing: leave data.columns.cluster, .weight and "
             ".manages at null."
+        )
+    if other := sorted({*covariates} - {*COVARIATES}):
+        raise ConfigError(
+            f"data.columns.covariates: the synthetic twin has {' and '.join(COVARIATES)}, but no {some(other)}."
         )
     if not classification.codes(4):
         raise ConfigError("data=synthetic is coded in KSCO: use classification=ksco7 with it.")
@@ -116,6 +125,9 @@ def synthetic_source(
     unclear = _unclear(random, lost, splits)
     five = pd.concat([five, unclear], ignore_index=True).iloc[random.permutation(in_wave5 + lost)].copy()
     six = _wave(random, groups[in_wave5:], vocabulary).assign(code=unit_codes[in_wave5:])
+    persons = _persons(np.random.Generator(np.random.PCG64([seed, 1])), groups, sorted(vocabulary))[[*covariates]]
+    five = five.join(persons[:in_wave5]).fillna("")  # the unclear rows have no person
+    six = six.join(persons[in_wave5:].reset_index(drop=True))
     for wave in (five, six):
         origin = wave.index.to_numpy()
         wave.insert(0, "id", [f"{TWIN_IDS}{number:06d}" for number in range(1, len(wave) + 1)])
@@ -126,8 +138,8 @@ def synthetic_source(
     pairs += [(six, unit) for six, both in splits.items() for unit in both]
     return Source(
         surveys=(
-            Survey(_as_mapped(five, columns), "synthetic wave 5", "5", ksco6=True),
-            Survey(_as_mapped(six, columns), "synthetic wave 6", "6"),
+            Survey(_as_mapped(five, columns, covariates), "synthetic wave 5", "5", ksco6=True),
+            Survey(_as_mapped(six, columns, covariates), "synthetic wave 6", "6"),
         ),
         columns={**columns, "id": columns.get("id") or "id"},
         crosswalk=pd.DataFrame(sorted(pairs), columns=["ksco6", "ksco7"]),
@@ -231,6 +243,16 @@ def _answer(
     return misspelt(workplace, u[16]), position, misspelt(task, u[17])
 
 
+def _persons(random: np.random.Generator, groups: NDArray[np.str_], codes: Sequence[str]) -> pd.DataFrame:
+    """Return sex and age of the workers of each row's group, one value in twenty missing; `codes`: all groups, sorted."""
+    place = np.searchsorted(codes, groups)
+    women, age = 0.05 + 0.9 * (place * 37 % 101) / 101, 25 + place * 53 % 41  # spread over the groups, and invented
+    sex = np.where(random.random(len(groups)) < women, "2", "1")
+    years = random.normal(age, 8).clip(15, 90).round().astype(int).astype(str)
+    there = random.random((2, len(groups))) < 0.95
+    return pd.DataFrame({"sex": np.where(there[0], sex, ""), "age": np.where(there[1], years, "")}, dtype=object)
+
+
 def misspelt(text: str, draw: float) -> str:
     """Return `text` unchanged (nine in ten), without blanks, or with one wrong vowel; `draw` in [0, 1) decides."""
     if draw < 0.05:
@@ -249,8 +271,8 @@ def _other_vowel(char: str) -> str:
     return chr(ord("가") + (lead * 21 + VOWELS.get(vowel, vowel)) * 28 + final)
 
 
-def _as_mapped(frame: pd.DataFrame, columns: Mapping[str, str | None]) -> pd.DataFrame:
+def _as_mapped(frame: pd.DataFrame, columns: Mapping[str, str | None], covariates: Sequence[str]) -> pd.DataFrame:
     """Return the frame with the user's column names, so that data.columns works on the twin as on any file."""
     roles = ("id", "workplace", "position", "task", "code")
     named = {role: columns.get(role) or role for role in roles}
-    return frame[list(roles)].rename(columns=named).reset_index(drop=True)
+    return frame[[*roles, *covariates]].rename(columns=named).reset_index(drop=True)

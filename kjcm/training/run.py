@@ -184,7 +184,7 @@ def settings_of(config: TrainConfig, rows: Rows) -> Settings:
         titles={code: title(code) for code in sorted({*cohort.classes, *itertools.chain(*ancestors)})},
         classification=rows.classification.name,
         level=cohort.level,
-        columns=vars(config.data.columns),
+        columns=config.data.columns.roles,
         synthetic=cohort.synthetic,
         ancestors=tuple(ancestors),
         n_train=tuple(n_train[code] for code in cohort.classes),
