@@ -144,6 +144,10 @@ def _check_training(cfg: DictConfig) -> None:
         raise ConfigError(
             f"model.head={cfg.model.head} compares mean vectors. Add model.pooling=mean, or leave it linear."
         )
+    if OmegaConf.select(cfg, "model.finer_weight") and cfg.model.pooling != "mean":
+        raise ConfigError(
+            f"model.finer_weight={cfg.model.finer_weight} reads mean vectors. Add model.pooling=mean, or set it to 0."
+        )
     if OmegaConf.select(cfg, "tokenizer.kind") == "trained" and OmegaConf.select(cfg, "tokenizer.path"):
         raise ConfigError("tokenizer=trained takes no tokenizer.path: it is trained on the training rows.")
 

@@ -47,6 +47,10 @@ class EncoderConfig(ModelConfig):
         "`linear`; `label_text`: cosines with the titles of each group (`pooling=mean`); `both`: their sum.",
         choices=("linear", "label_text", "both"), legacy="linear",
     )  # fmt: skip
+    finer_weight: float = key(
+        "Weight of a loss one level below the codes (`pooling=mean`), over the rows with such codes; 0: none.",
+        least=0, most=1000, legacy=0.0,
+    )  # fmt: skip
     prefix: str = key("Text before every input.")
     max_length: int = key("Most tokens of an input; no more than the encoder has positions for.", least=4, most=8192)
     lr: float = key("Learning rate that suits this encoder; `optim.lr` takes it.", identity="where")

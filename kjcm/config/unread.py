@@ -135,7 +135,7 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     "reproduce": (Unread(("sweep",)),),
     "pretrain": (
         Unread(("augment", "callbacks", "engine", "evaluate", "loss", "metrics", "svm_check", "sweep")),
-        Unread(("model.head", "model.pooling")),
+        Unread(("model.finer_weight", "model.head", "model.pooling")),
         Unread(("data.classes", "data.manager_words", "data.reviewed", "param_groups.cache_frozen", "param_groups.head_factor")),
     ),
     "tune": (

@@ -24,7 +24,7 @@ from kjcm.model.packing import Resident
 
 WARM_UP = 3  # steps before a capture, as PyTorch requires: libraries choose their kernels there
 SHAPES = 256  # most compiled shapes; beyond its own limit of 8, torch silently stops compiling
-INPUTS = ("input_ids", "positions", "places", "starts", "valid", "labels", "weights", "n_rows")  # of a step
+INPUTS = ("input_ids", "positions", "places", "starts", "valid", "labels", "rows", "weights", "n_rows")  # of a step
 
 log = logging.getLogger("kjcm")
 
@@ -149,7 +149,7 @@ class CapturedClassifier(Classifier):
         layout = Layout(batch["starts"], batch["places"], batch["valid"], self.attention_dropout, self.varlen)
         logits = self.encoder.packed(batch["input_ids"], batch["positions"], layout)  # type: ignore[operator]
         labels = batch["labels"]
-        losses = self.loss(logits.float(), labels.clamp(min=0)) * batch["weights"]
+        losses = self.losses(logits.float(), labels.clamp(min=0), batch["rows"]) * batch["weights"]
         return torch.where(labels >= 0, losses, 0.0).sum()
 
 

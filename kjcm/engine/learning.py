@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kjcm.engine.schedules import Constant
 from kjcm.errors import ConfigError
-from kjcm.model.losses import CrossEntropy
+from kjcm.model.losses import CrossEntropy, Finer
 from kjcm.parts import TARGET, build
 
 ADAM: Mapping[str, Any] = {TARGET: "torch.optim.Adam", "lr": 1e-3}
@@ -46,6 +46,7 @@ class Learning:
     Attributes:
         optim: config node of a `torch.optim.Optimizer` with its arguments.
         loss: module that returns each row's loss, see `kjcm.model.losses`.
+        finer: loss one level below the classes; None: none.
         schedule: function that returns a step's rate as a factor, see `kjcm.engine.schedules`.
         groups: parameter groups.
         clip: largest norm (or value) of the gradient; None: no clipping.
@@ -54,6 +55,7 @@ class Learning:
 
     optim: Mapping[str, Any] = field(default_factory=lambda: ADAM)
     loss: nn.Module = field(default_factory=CrossEntropy)
+    finer: Finer | None = None
     schedule: Callable[[int, int], float] = field(default_factory=Constant)
     groups: ParamGroups = field(default_factory=ParamGroups)
     clip: float | None = None

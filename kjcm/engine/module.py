@@ -67,6 +67,7 @@ class Classifier(Resumable):
         self.attention_dropout = attention_dropout
         if learning is not None:
             self.loss = learning.loss  # as a submodule: a loss may have weights
+            self.finer = learning.finer
         self.validation_scores, self.test_scores = (
             Scores(len(classes), (unseen or {}).get(side, 0), metrics) for side in ("validation", "test")
         )
@@ -102,8 +103,15 @@ class Classifier(Resumable):
 
     def total_loss(self, batch: Batch) -> Tensor:
         """Return the sum of the rows' losses, times their weights."""
-        losses = self.loss(self(batch), batch["labels"])
-        return (losses * batch["weights"] if "weights" in batch else losses).sum()  # type: ignore[no-any-return]
+        losses = self.losses(self(batch), batch["labels"], batch["rows"])
+        return (losses * batch["weights"] if "weights" in batch else losses).sum()
+
+    def losses(self, logits: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """Return the losses of training rows; logits: [rows, classes], followed by those of the groups below, if learnt."""
+        if self.finer is None:
+            return self.loss(logits, labels)  # type: ignore[no-any-return]
+        known = len(self.classes)
+        return self.loss(logits[:, :known], labels) + self.finer(logits[:, known:], rows)  # type: ignore[no-any-return]
 
     def on_validation_epoch_start(self) -> None:
         """Discard the rows of an earlier validation; in training, compare with the titles by the present weights."""

@@ -38,10 +38,15 @@ class MeanPooled(nn.Module):
         names = ("classifier_dropout", "hidden_dropout_prob", "dropout")  # BERT's two and DistilBERT's
         rates = [rate for name in names if (rate := getattr(config, name, None)) is not None]
         self.dropout = nn.Dropout(rates[0] if rates else 0.1)
-        linear = nn.Linear(config.hidden_size, int(config.num_labels or 2))
-        nn.init.normal_(linear.weight, std=getattr(config, "initializer_range", 0.02))
+        self.head: nn.Linear | LabelText = self.new_head(int(config.num_labels or 2))
+        self.finer: nn.Linear | None = None  # in a training that learns the groups below the classes too
+
+    def new_head(self, outputs: int) -> nn.Linear:
+        """Return a linear layer over the mean with random weights."""
+        linear = nn.Linear(self.config.hidden_size, outputs)
+        nn.init.normal_(linear.weight, std=getattr(self.config, "initializer_range", 0.02))
         nn.init.zeros_(linear.bias)
-        self.head: nn.Linear | LabelText = linear
+        return linear
 
     @property
     def body(self) -> PreTrainedModel:
@@ -68,9 +73,11 @@ class MeanPooled(nn.Module):
         return layout.padded(hidden).sum(1) / layout.starts.diff().clamp(min=1)[:, None]
 
     def _logits(self, pooled: Tensor) -> Tensor:
-        if isinstance(self.head, LabelText):
-            return self.head(pooled)  # type: ignore[no-any-return]
-        return self.head(self.dropout(pooled))  # type: ignore[no-any-return]
+        """Return logits [texts, classes]; in training those of `finer` follow."""
+        logits: Tensor = self.head(pooled if isinstance(self.head, LabelText) else self.dropout(pooled))
+        if self.finer is None or not self.training:
+            return logits
+        return torch.cat([logits, self.finer(self.dropout(pooled))], dim=1)
 
 
 class FirstToken(nn.Module):
@@ -137,6 +144,7 @@ def build_encoder(
     pad: int,
     max_length: int,
     seed: int,
+    finer: int = 0,
 ) -> MeanPooled | FirstToken:
     """Return an encoder with a head for `classes` classes.
 
@@ -149,6 +157,7 @@ def build_encoder(
         pad: the tokenizer's padding id.
         max_length: most tokens of a text.
         seed: seeds.init.
+        finer: number of groups one level below the classes that it learns too; with `pooling` mean.
 
     Raises:
         KjcmError: the weights cannot be loaded.
@@ -166,6 +175,8 @@ def build_encoder(
                 raise ConfigError(f"model.shape={dict(shape)} makes no encoder: {first_line(error)}") from None
         else:
             model = _from_pretrained(pretrained, pooling, classes)
+        if finer and isinstance(model, MeanPooled):
+            model.finer = model.new_head(finer)
     _require_fit(model.config, pretrained, vocabulary, pad, max_length)
     return model.train()  # transformers loads in eval mode, and Lightning keeps modes
 

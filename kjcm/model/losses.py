@@ -149,6 +149,27 @@ class Hierarchical(nn.Module):
         return total / (1 + sum(self.weights))
 
 
+class Finer(nn.Module):
+    """Cross-entropy one level below the classes, over the training rows that have a code there, times a weight.
+
+    Args:
+        groups: long tensor [training rows], the index of each row's group at that level; -100 for a row without one.
+        weight: factor of the loss.
+    """
+
+    groups: Tensor
+
+    def __init__(self, groups: Tensor, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("groups", groups, persistent=False)
+
+    def forward(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """Return each row's loss, 0 without a group; logits: [rows, groups], rows: numbers of training rows."""
+        # PyTorch's default `ignore_index` is -100.
+        return self.weight * functional.cross_entropy(logits, self.groups[rows], reduction="none")
+
+
 def _require(name: str, value: float, right: bool, range_: str) -> None:
     """Raise ValueError if an argument is out of range."""
     if not right:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from kjcm.text.tokens import Tokens
 
@@ -105,7 +106,7 @@ class Resident:
     def lay_out(self, rows: Tensor) -> dict[str, Tensor]:
         """Return consecutive batches of rows [n], stacked: the values of `pack` with a first dimension [batches].
 
-        Also returns labels [batches, texts], -100 for missing rows, weights [batches, texts], and n_rows [batches].
+        Also returns labels [batches, texts], -100 for missing rows, their row numbers and weights, and n_rows [batches].
         """
         batches, device = -(-len(rows) // self.size), rows.device
         places = torch.full((batches * self.size,), -1, device=device, dtype=torch.long)
@@ -138,6 +139,7 @@ class Resident:
             "starts": starts.int(),
             "valid": valid[:, :, None, None, :],
             "labels": labels,
+            "rows": functional.pad(row, (0, self.fillers)),
             "weights": weights,
             "n_rows": there.sum(1),
         }

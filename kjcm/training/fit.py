@@ -130,6 +130,7 @@ def _fit_and_measure(
     from lightning.pytorch.callbacks import EarlyStopping
 
     from kjcm.engine.saving import Saving
+    from kjcm.model.encoder import MeanPooled
     from kjcm.tracking.epochs import Epochs
     from kjcm.tracking.meter import Meter
 
@@ -147,7 +148,10 @@ def _fit_and_measure(
     )
     with stopping_together(trainer):
         fitted = fit(trainer, module, prepared.data, store, newest, saving, signals)
-        return fitted, measure(trainer, module, prepared.data)
+        outcome = measure(trainer, module, prepared.data)
+    if isinstance(prepared.encoder, MeanPooled):
+        prepared.encoder.finer = None  # a run's model predicts the classes alone
+    return fitted, outcome
 
 
 @contextmanager

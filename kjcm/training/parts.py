@@ -118,10 +118,12 @@ def learning_of(config: TrainConfig, rows: Rows) -> "Learning":
     Raises:
         ConfigError: a part refuses its arguments.
     """
-    from kjcm.engine.learning import Learning, ParamGroups, counts_of
-    from kjcm.model.losses import tree_of
+    import torch
 
-    flags = config.trainer.flags
+    from kjcm.engine.learning import Learning, ParamGroups, counts_of
+    from kjcm.model.losses import Finer, tree_of
+
+    flags, weight = config.trainer.flags, config.encoder.finer_weight
     return Learning(
         optim=config.optim,
         loss=build(
@@ -130,6 +132,7 @@ def learning_of(config: TrainConfig, rows: Rows) -> "Learning":
             class_counts=counts_of(rows.labels["train"], len(rows.cohort.classes)),
             class_tree=tree_of(rows.ancestors),
         ),
+        finer=Finer(torch.tensor(rows.finer[1]), weight) if weight else None,
         schedule=build("schedule", config.schedule),
         groups=ParamGroups(**vars(config.param_groups)),
         clip=flags.get("gradient_clip_val"),

@@ -217,6 +217,7 @@ def _encoder(config: TrainConfig, rows: Rows, vocabulary: int, pad: int) -> Any:
         pad=pad,
         max_length=model.max_length,
         seed=config.seeds.init,
+        finer=_finer(config, rows),
     )
     if model.head != "linear":
         if not can_pack(encoder):
@@ -228,6 +229,23 @@ def _encoder(config: TrainConfig, rows: Rows, vocabulary: int, pad: int) -> Any:
             encoder.config.hidden_size, title_classes(rows).tolist(), classes, both=both, dropout=rate
         )
     return encoder
+
+
+def _finer(config: TrainConfig, rows: Rows) -> int:
+    """Return the number of groups one level below the classes that the encoder learns too.
+
+    Raises:
+        ConfigError: no training row has such a group.
+    """
+    if not config.encoder.finer_weight:
+        return 0
+    groups, _ = rows.finer
+    if not groups:
+        raise ConfigError(
+            f"model.finer_weight={config.encoder.finer_weight:g}: no training row has a code one level below data.level="
+            f"{rows.cohort.level}. Set model.finer_weight=0, or use a file with finer codes."
+        )
+    return len(groups)
 
 
 def title_classes(rows: Rows) -> NDArray[np.int64]:

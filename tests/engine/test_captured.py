@@ -30,6 +30,7 @@ from kjcm.model.attention import Layout
 from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, can_pack
 from kjcm.model.label_text import LabelText
 from kjcm.model.layers import FrozenStates
+from kjcm.model.losses import Finer
 from kjcm.model.packing import pack
 from kjcm.text.tokens import Tokens
 from tests.engine.making import learning_of
@@ -576,6 +577,55 @@ def test_a_head_of_titles_resumes_with_the_same_bits(step: int, tmp_path: Path) 
     _, found = went_on("packed", encoder, tmp_path / "cut", file, learning)
     for name, value in wanted.encoder.state_dict().items():
         assert torch.equal(found.encoder.state_dict()[name], value), name
+
+
+GROUPS = torch.from_numpy(np.where(np.arange(ROWS) % 3 == 0, -100, rows_of().labels * 2 + np.arange(ROWS) % 2))
+
+
+def with_groups_below(weight: float, learning: Learning = ADAM, groups: Tensor = GROUPS) -> tuple[Any, Learning]:
+    """Return an encoder that learns the groups below the classes too, and how it learns."""
+    encoder = encoder_of("bert", "mean")
+    encoder.finer = encoder.new_head(2 * len(CLASSES))
+    return encoder, replace(learning, finer=Finer(groups, weight))
+
+
+@pytest.mark.parametrize("engine", ["packed", "captured"])
+def test_engines_learn_the_groups_below_alike(engine: str, tmp_path: Path) -> None:
+    descent = Learning({"_target_": "torch.optim.SGD", "lr": 0.05})  # Adam would enlarge the noise of gradients near 0
+    encoder, learning = with_groups_below(0.5, descent)
+    without_dropout(encoder)
+    found = {
+        name: trained(name, copy.deepcopy(encoder), tmp_path / name, learning=learning)[1]
+        for name in ("reference", engine)
+    }
+    torch.testing.assert_close(weights(found[engine]), weights(found["reference"]), atol=1e-4, rtol=1e-3)
+    moved = found[engine].encoder.finer.weight - encoder.finer.weight  # type: ignore[union-attr, operator]
+    assert float(moved.detach().abs().max()) > 1e-3
+
+
+def test_rows_without_a_group_below_change_nothing(tmp_path: Path) -> None:
+    encoder, learning = with_groups_below(0.5, groups=torch.full((ROWS,), -100))
+    before = copy.deepcopy(encoder.finer.state_dict())
+    without_dropout(encoder)
+    plain = copy.deepcopy(encoder)
+    plain.finer = None
+    _, found = trained("packed", encoder, tmp_path / "finer", epochs=1, learning=learning)
+    _, wanted = trained("packed", plain, tmp_path / "plain", epochs=1)
+    for name, value in wanted.encoder.state_dict().items():
+        torch.testing.assert_close(found.encoder.state_dict()[name], value)
+    assert all(torch.equal(value, before[name]) for name, value in found.encoder.finer.state_dict().items())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_training_of_the_groups_below_resumes_with_the_same_bits(cached: bool, tmp_path: Path) -> None:
+    groups = ParamGroups(freeze_embeddings=cached, freeze_layers=int(cached), cache_frozen=cached, head_factor=10.0)
+    encoder, learning = with_groups_below(0.5, replace(SCHEDULED, groups=groups))
+    freeze(encoder, groups)
+    _, wanted = trained("packed", copy.deepcopy(encoder), tmp_path / "whole", epochs=EPOCHS, learning=learning)
+    file = saved("packed", encoder, tmp_path / "cut", 11, learning)
+    _, found = went_on("packed", encoder, tmp_path / "cut", file, learning)
+    assert torch.equal(weights(found), weights(wanted))
+    assert found.encoder.finer.weight.shape == (14, 32)  # type: ignore[union-attr]
 
 
 def test_engines_weigh_the_rows_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from kjcm.model.losses import (
     ClassBalanced,
     CrossEntropy,
+    Finer,
     Focal,
     Hierarchical,
     LabelSmoothing,
@@ -48,6 +49,13 @@ def test_the_class_tree_has_the_nearest_level_first() -> None:
 )
 def test_values(loss: torch.nn.Module, wanted: Any) -> None:
     assert loss(LOGITS, LABELS).numpy() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_loss_below_counts_only_rows_with_a_group() -> None:
+    groups = torch.tensor([1, -100, 3, 0])  # of the training rows; logits are of the rows 2, 1 and 0
+    found = Finer(groups, 0.3)(LOGITS, torch.tensor([2, 1, 0]))
+    wanted = [-0.3 * np.log(P[0, 3]), 0.0, -0.3 * np.log(P[2, 1])]
+    assert found.numpy() == pytest.approx(wanted, rel=1e-5)
 
 
 def test_class_balanced_weights() -> None:
