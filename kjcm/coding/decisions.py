@@ -36,6 +36,8 @@ class Coded:
         decision: [rows], places in DECISIONS.
         parent: [rows], place among the triage's parents, or NONE.
         picks: [rows, triage.k], class indices, or NONE.
+        above: [rows, levels], places among the groups of all asked levels.
+        above_prob: [rows, levels], their probabilities.
         near: [rows, examples], the explanation's places (see `Explainer`), or NONE; no columns without an explanation.
         similarity: [rows, examples], their similarities.
     """
@@ -45,6 +47,8 @@ class Coded:
     decision: NDArray[np.int8]
     parent: NDArray[np.int16]
     picks: NDArray[np.int16]
+    above: NDArray[np.int16]
+    above_prob: NDArray[np.float32]
     near: NDArray[np.int32]
     similarity: NDArray[np.float32]
 
@@ -122,14 +126,26 @@ class Decider:
         triage: the rules.
         top_k: codes per row.
         explainer: what explains the codes; None: nothing.
+        levels: levels above the classes whose most probable group a row gets, 1 at the top.
+
+    Raises:
+        ConfigError: a level is not above every class.
     """
 
-    def __init__(self, settings: Settings, triage: Triage, top_k: int, explainer: Explainer | None = None) -> None:
-        self.triage, self.top_k, self.explainer = triage, top_k, explainer
-        codes = [*settings.classes, *triage.parents]
+    def __init__(
+        self,
+        settings: Settings,
+        triage: Triage,
+        top_k: int,
+        explainer: Explainer | None = None,
+        levels: Sequence[int] = (),
+    ) -> None:
+        self.triage, self.top_k, self.explainer, self.levels = triage, top_k, explainer, levels
+        self._above = [triage.tree.above(level, "levels") for level in levels]
+        codes = [*settings.classes, *triage.parents, *(code for groups, _ in self._above for code in groups)]
         self._codes = pa.array(codes, pa.string())
         self._titles = pa.array([settings.titles.get(code, "") for code in codes], pa.string())
-        self._classes = len(settings.classes)
+        self._classes, self._groups = len(settings.classes), len(settings.classes) + len(triage.parents)
 
     @property
     def added(self) -> Added:
@@ -139,8 +155,12 @@ class Decider:
         labels = {f"code_{rank}": f"Code, rank {rank}" for rank in ranks}
         labels |= {name: f"Title of code_{rank}" for rank, name in enumerate(titles, 1)}
         labels |= {name: f"Probability of code_{rank}" for rank, name in enumerate(chances, 1)}
-        more = self.explainer.labels if self.explainer else {}
-        return Added({**labels, **DECIDED, **more}, [*chances, *(name for name in more if "similarity" in name)])
+        above = {f"level_{level}_code": f"Most probable code at level {level}" for level in self.levels}
+        above |= {f"level_{level}_title": f"Title of level_{level}_code" for level in self.levels}
+        above |= {f"level_{level}_prob": f"Probability of level_{level}_code" for level in self.levels}
+        more = above | (self.explainer.labels if self.explainer else {})
+        rounded = [name for name in more if "similarity" in name or name.endswith("_prob")]
+        return Added({**labels, **DECIDED, **more}, [*chances, *rounded])
 
     def coded(self, probability: Probabilities, manages: NDArray[np.bool_], near: Near | None = None) -> Coded:
         """Return coded rows; probability: [rows, classes], manages: [rows], near: their explanation."""
@@ -148,20 +168,34 @@ class Decider:
         gated = self.triage.gated(probability, manages)
         top = ranking(gated, self.top_k)
         found = self.triage.decide(gated)
+        above, sums = self._most_probable(gated)
         return Coded(
             top=top.astype(np.int16),
             prob=np.take_along_axis(gated, top, axis=1).astype(np.float32),
             decision=found.decision,
             parent=found.parent,
             picks=found.picks,
+            above=above,
+            above_prob=sums,
             near=places,
             similarity=similarity,
         )
+
+    def _most_probable(self, gated: Probabilities) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+        """Return the most probable group at each level, and its probability: the sum of its classes'."""
+        shape = (len(gated), len(self.levels))
+        above, sums, first = np.zeros(shape, np.int16), np.zeros(shape, np.float32), 0
+        for column, (groups, under) in enumerate(self._above):
+            each = gated @ under
+            above[:, column], sums[:, column] = first + each.argmax(axis=1), each.max(axis=1, initial=0)
+            first += len(groups)
+        return above, sums
 
     def frame(self, coded: Coded, reasons: Sequence[str]) -> pd.DataFrame:
         """Return the added columns of rows; reasons: [rows], why a row is invalid, else ''."""
         invalid = coded.decision == INVALID
         top = [pa.array(column, mask=invalid) for column in coded.top.T]
+        above = [pa.array(self._groups + column.astype(int), mask=invalid) for column in coded.above.T]
         decided = np.where(coded.decision == ACCEPT, coded.top[:, 0].astype(int), NONE)
         decided = np.where(coded.decision == BACK_OFF, self._classes + coded.parent.astype(int), decided)
         code = pa.array(decided, mask=decided == NONE)
@@ -175,6 +209,9 @@ class Decider:
             self._titles.take(code).fill_null(""),
             pc.utf8_rtrim_whitespace(pc.binary_join_element_wise(*picks, " ")),  # its null_handling=skip loses rows
             pa.array(reasons, pa.string()),
+            *(self._codes.take(column) for column in above),
+            *(self._titles.take(column) for column in above),
+            *(pa.array(np.where(invalid, np.float32(np.nan), column)) for column in coded.above_prob.T),
             *(self.explainer.columns(coded.near, coded.similarity) if self.explainer else ()),
         ]
         table = pa.table(columns, list(self.added.labels))

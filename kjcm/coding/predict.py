@@ -41,7 +41,7 @@ from kjcm.write.table import OUTPUTS, open_input, writer
 
 # keys that coded rows depend on
 KEYS = (
-    "encoding", "sheet", "header_row", "top_k", "chunk_rows", "batch_size", "compile", "formulas", "triage", "explain",
+    "encoding", "sheet", "header_row", "top_k", "chunk_rows", "batch_size", "compile", "formulas", "triage", "levels", "explain",
 )  # fmt: skip
 
 log = logging.getLogger("kjcm")
@@ -121,7 +121,7 @@ def _code(
         raise ConfigError(
             "explain=true: the run's model compares no texts. Give a run of model=nearest, or of an ensemble with one."
         )
-    decider = Decider(settings, triage, min(config.top_k, len(settings.classes)), explainer)
+    decider = Decider(settings, triage, min(config.top_k, len(settings.classes)), explainer, config.levels)
     begin, resumed = time.perf_counter(), 0
     counts = np.zeros(len(DECISIONS), np.int64)
     added = decider.added

@@ -157,6 +157,9 @@ def _check_lists(cfg: DictConfig) -> None:
     levels = list(OmegaConf.select(cfg, "triage.back_off") or [])
     if levels != sorted(set(levels), reverse=True) or any(level < 1 for level in levels):
         raise ConfigError(f"triage.back_off={levels}: give levels above the codes', the finest first, as [2,1], or [].")
+    above = list(OmegaConf.select(cfg, "levels") or [])
+    if len(above) > len(set(above)):
+        raise ConfigError(f"levels={above}: name each level once.")
     targets = OmegaConf.select(cfg, "targets")
     if targets is not None and not targets:
         raise ConfigError("targets=[]: give error rates, as [0.05,0.1].")

@@ -75,6 +75,11 @@ class PredictConfig(FileOptions):
     output: str = key("File to write: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.", path=True)
     columns: CodingColumns = field(default_factory=CodingColumns)
     triage: TargetRules = field(default_factory=TargetRules)
+    levels: list[int] = key(
+        "Levels above the codes that get columns too, as `[1,2]` ([coding.md](coding.md#levels-above)).",
+        least=1,
+        most=100,
+    )
     explain: bool = key(
         "`true`: add the nearest texts and titles ([nearest.md](nearest.md)); for `model=nearest` and ensembles with one."
     )

@@ -63,17 +63,19 @@ class Tree:
         """Return the top code above each class, or the class itself if there is none."""
         return [above[0] if above else code for code, above in zip(self.classes, self.ancestors, strict=True)]
 
-    def above(self, level: int) -> tuple[list[str], NDArray[np.float64]]:
+    def above(self, level: int, key: str = "triage.back_off") -> tuple[list[str], NDArray[np.float64]]:
         """Return the codes of a level (1 at the top), and which classes are under each code: [classes, codes].
+
+        Args:
+            level: number of the level.
+            key: config key that names the level, for the message.
 
         Raises:
             ConfigError: a class has no code of that level above it.
         """
         if any(len(above) < level for above in self.ancestors):
             deepest = min(len(above) for above in self.ancestors)
-            raise ConfigError(
-                f"triage.back_off: level {level} is not above every class; the levels are 1 to {deepest}."
-            )
+            raise ConfigError(f"{key}: level {level} is not above every class; the levels are 1 to {deepest}.")
         own = [above[level - 1] for above in self.ancestors]
         codes = sorted(set(own))
         return codes, (np.array(own)[:, None] == np.array(codes)).astype(np.float64)

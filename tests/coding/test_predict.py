@@ -296,6 +296,39 @@ def twin_rows(scale: float) -> Path:
     return Path("twin/cohort.parquet")
 
 
+def test_levels_above_have_the_sums_of_their_codes(finished: Path, rows: pd.DataFrame) -> None:
+    rows.assign(task=rows["task"].where(rows["n"] != 3, ""), workplace="").to_csv("in.csv", index=False)
+    words = (f"run={finished}", "input=in.csv", "accelerator=cpu", "precision=32-true", "chunk_rows=7")
+    assert command("predict", *words, "output=plain.parquet") == 0
+    assert command("predict", *words, "output=out.parquet", "levels=[2,1]") == 0
+    assert command("predict", *words, "output=out.csv", "levels=[2,1]") == 0
+    plain, coded = pd.read_parquet("plain.parquet"), pd.read_parquet("out.parquet")
+    names = [f"level_{level}_{what}" for what in ("code", "title", "prob") for level in (2, 1)]
+    assert coded.columns.tolist() == [*plain.columns, *names]
+    pd.testing.assert_frame_equal(coded[plain.columns], plain)
+    settings = load_settings(finished / "model")
+    chances = Coder(finished, accelerator="cpu", precision="32-true").code(rows["task"].tolist())
+    for level in (1, 2):
+        groups = pd.Series([above[level - 1] for above in settings.ancestors])
+        sums = pd.DataFrame(chances, columns=settings.classes).T.groupby(groups.to_numpy()).sum().T
+        own = coded[[f"level_{level}_code", f"level_{level}_title", f"level_{level}_prob"]]
+        assert own.iloc[3].isna().all()
+        codes, titles, chance = (own[name].drop(3) for name in own)
+        assert codes.tolist() == sums.idxmax(axis=1).drop(3).tolist()
+        assert chance.to_numpy() == pytest.approx(sums.max(axis=1).drop(3).to_numpy(), abs=1e-5)
+        assert titles.tolist() == [settings.titles[code] for code in codes]
+    as_text = pd.read_csv("out.csv", dtype=str)["level_1_prob"].dropna()
+    assert as_text.str.fullmatch(r"\d\.\d{6}").all()
+
+
+@pytest.mark.parametrize(("levels", "said"), [("[3]", "levels are 1 to 2"), ("[1,1]", "once"), ("[0]", "levels")])
+def test_levels_that_are_not_above_are_refused(
+    finished: Path, rows: pd.DataFrame, levels: str, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command("predict", f"run={finished}", "input=in.csv", "output=out.csv", f"levels={levels}") == 2
+    assert said in capfd.readouterr().err and not Path("out.csv").exists()
+
+
 def test_managers_by_a_column(
     finished: Path, calibrated: Path, rows: pd.DataFrame, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -145,11 +145,14 @@ def test_all_groups_are_classes_and_those_without_rows_are_measured_apart(rows: 
 def test_predict_evaluate_and_triage_use_it(run: Path, rows: pd.DataFrame, here: Path) -> None:
     test = rows[rows["side"] == "test"].reset_index(drop=True)
     test[["id", *TEXT_COLUMNS]].to_csv("in.csv", index=False)
-    assert command("predict", f"run={run}", "input=in.csv", "output=out.csv", "triage.calibrated=false") == 0
+    assert (
+        command("predict", f"run={run}", "input=in.csv", "output=out.csv", "triage.calibrated=false", "levels=[1]") == 0
+    )
     coded = pd.read_csv("out.csv", dtype={"code_1": str})
     predictions = pd.read_parquet(run / "predictions.parquet")
     assert coded["code_1"].tolist() == predictions["code_1"].tolist()
     assert coded["prob_1"].to_numpy() == pytest.approx(predictions["prob_1"].to_numpy(), abs=1e-6)
+    assert (coded["level_1_prob"] >= coded["prob_1"] - 1e-6).all()
     assert command("evaluate", f"run={run}", "out=evaluated") == 0
     assert load(Path("evaluated/metrics.json"))["metrics"] == load(run / "report.json")["metrics"]
     assert command("triage", f"run={run}", "out=triage.csv") == 0 and len(pd.read_csv("triage.csv")) > 3

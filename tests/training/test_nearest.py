@@ -150,14 +150,15 @@ def test_explanations_without_texts_resume_and_other_runs_refuse(
 
 def test_an_ensemble_explains_by_its_nearest_member(rows: pd.DataFrame, here: Path) -> None:
     members = json.dumps(["model=linear model.above=[] model.calibration_folds=0", "model=nearest augment=titles"])
-    words = ("model=ensemble", f"model.members={members}", "model.folds=2", *TWIN[2:], "data.level=1", "logger=[]")
+    words = ("model=ensemble", f"model.members={members}", "model.folds=2", *TWIN[2:], "data.level=2", "logger=[]")
     assert command("train", *words, "run_dir=run") == 0
     assert [one["kind"] for one in load(Path("run/report.json"))["members"]] == ["linear", "nearest"]
     rows[rows["side"] == "test"][["id", *TEXT_COLUMNS]].iloc[:20].to_csv("in.csv", index=False)
-    asked = ("predict", "input=in.csv", "triage.calibrated=false", "explain=true")
+    asked = ("predict", "input=in.csv", "triage.calibrated=false", "explain=true", "levels=[1]")
     assert command(*asked, "run=run", "output=out.csv") == 0
     assert command(*asked, "run=run/members/2-nearest/all", "output=own.csv") == 0
     near = [name for name in pd.read_csv("own.csv").columns if name.startswith("near_")]
+    assert (pd.read_csv("out.csv")["level_1_prob"] >= pd.read_csv("out.csv")["prob_1"] - 1e-6).all()
     assert len(near) == 15 and pd.read_csv("out.csv")[near].equals(pd.read_csv("own.csv")[near])
 
 
