@@ -2,7 +2,9 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,6 +20,7 @@ from kjcm.engine.learning import Learning
 from kjcm.engine.module import Classifier
 from kjcm.errors import KjcmError
 from kjcm.model.encoder import build_encoder
+from kjcm.model.losses import Finer
 from kjcm.text.tokens import Tokens
 from tests.engine.making import learning_of
 
@@ -43,15 +46,21 @@ def labelled(rows: int = ROWS, seed: int = 0, codes: int = len(CODES)) -> Labell
 
 
 def module_of(
-    learning: Learning = ADAM, dropout: float = 0.0, codes: tuple[str, ...] = CODES, **unseen: int
+    learning: Learning = ADAM,
+    dropout: float = 0.0,
+    codes: tuple[str, ...] = CODES,
+    pooling: str = "cls",
+    finer: int = 0,
+    **unseen: int,
 ) -> Classifier:
     shape = {
         "model_type": "distilbert", "n_layers": 1, "dim": 32, "n_heads": 4, "hidden_dim": 64,
         "max_position_embeddings": 16, "dropout": dropout, "attention_dropout": dropout, "seq_classif_dropout": dropout,
     }  # fmt: skip
     encoder = build_encoder(
-        pretrained=None, shape=shape, pooling="cls", classes=len(codes), vocabulary=30, pad=1, max_length=16, seed=0
-    )
+        pretrained=None, shape=shape, pooling=pooling, classes=len(codes), vocabulary=30, pad=1, max_length=16, seed=0,
+        finer=finer,
+    )  # fmt: skip
     return Classifier(encoder, codes, "-".join(codes), learning, 7, unseen)
 
 
@@ -220,6 +229,23 @@ def test_processes_average_to_the_whole_batch(rows: int, world: int) -> None:
     for name, weight in module.encoder.named_parameters():
         mean = torch.stack([share[name] for share in shares]).mean(0)
         torch.testing.assert_close(mean, weight.grad, rtol=1e-4, atol=1e-7, msg=name)
+
+
+@pytest.mark.parametrize(("rows", "world"), [(7, 2), (1, 2)])
+def test_processes_average_the_loss_below_the_classes_too(rows: int, world: int) -> None:
+    batches, numbers = TokenBatches(labelled(), 1, packed=False), np.arange(20, 20 + rows)
+    groups = torch.from_numpy(np.where(np.arange(ROWS) % 2, -100, np.arange(ROWS) % 3))
+
+    def gradients(chosen: np.ndarray[Any, Any], processes: int) -> list[Tensor]:
+        module = module_of(replace(ADAM, finer=Finer(groups, 0.5)), pooling="mean", finer=3)
+        module.trainer = SimpleNamespace(world_size=processes)  # type: ignore[assignment]
+        module.log = lambda *_, **__: None  # type: ignore[method-assign]
+        module.training_step(batches[chosen, rows]).backward()
+        return [weight.grad for weight in module.encoder.parameters() if weight.grad is not None]
+
+    (whole, *shares) = (gradients(numbers, 1), *(gradients(numbers[rank::world], world) for rank in range(world)))
+    for each, *parts in zip(whole, *shares, strict=True):
+        torch.testing.assert_close(torch.stack(parts).mean(0), each, rtol=1e-4, atol=1e-7)
 
 
 def test_divergence_is_said() -> None:
