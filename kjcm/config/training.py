@@ -81,6 +81,9 @@ class ViewsConfig(ModelConfig):
 
     kind: str = key("Kind of model; the group sets it.")
     views: dict[str, ViewConfig] = key("Views: name -> `of`, `field`, `ngrams`, `weight`.")
+    covariates: float = key(
+        "Weight of the view of `data.columns.covariates` among all views.", above=0, most=1000, legacy=1.0
+    )
     pretrained: str | None = key("Hub name or folder of the encoder for views of `encoder`.", identity="input")
     prefix: str = key("Text before every input of the encoder.")
     max_length: int = key("Most tokens of an input of the encoder.", least=4, most=8192)

@@ -16,12 +16,16 @@ from kjcm.linear.embedding import Embedder
 from kjcm.linear.encoder_view import EncoderView
 from kjcm.linear.model import AnyView, LinearModel
 from kjcm.linear.nearest import Examples, NearestModel
-from kjcm.linear.views import View
+from kjcm.linear.views import COVARIATES, CovariatesView, View
 from kjcm.records import Count, damaged, read_json
+from kjcm.survey.covariates import NONE, Covariates
 
 Views = Mapping[str, AnyView]
 
-VIEWS = {"views": {str: {"of": str, "field": str, "ngrams": [int], "weight": float, "terms": [str]}}}  # linear.json
+VIEWS = {
+    "views": {str: {"of": str, "field": str, "ngrams": [int], "weight": float, "terms": [str]}},
+    "covariates?": float,
+}  # linear.json; the weight of their view
 NEAREST = {**VIEWS, "neighbours": Count, "titles": [str], "texts": ([str], None)}  # nearest.json
 CSR = ("data", "indices", "indptr")  # arrays of a sparse matrix
 
@@ -46,8 +50,11 @@ def _write(path: Path, views: Views, about: Mapping[str, Any], arrays: Mapping[s
     """Write PATH.json, PATH.safetensors and the encoder's files."""
     from safetensors.numpy import save_file
 
-    listed = {name: {**asdict(view.config), "terms": list(view.terms)} for name, view in views.items()}
-    write_json(path.with_suffix(".json"), {"views": listed, **about})
+    listed = {
+        name: {**asdict(view.config), "terms": list(view.terms)} for name, view in views.items() if name != COVARIATES
+    }
+    more = {"covariates": views[COVARIATES].config.weight} if COVARIATES in views else {}
+    write_json(path.with_suffix(".json"), {"views": listed, **more, **about})
     learnt = {f"{part}.{name}": array for name, view in views.items() for part, array in view.arrays().items()}
     whole = {name: np.ascontiguousarray(array) for name, array in {**arrays, **learnt}.items()}
     save_file(whole, path.with_suffix(".safetensors"))
@@ -56,31 +63,36 @@ def _write(path: Path, views: Views, about: Mapping[str, Any], arrays: Mapping[s
             return view.embedder.save(path.with_name(ENCODER))
 
 
-def read_linear(folder: Path, classes: int, embedder: Embedder | None = None) -> LinearModel:
+def read_linear(
+    folder: Path, classes: int, embedder: Embedder | None = None, covariates: Covariates = NONE
+) -> LinearModel:
     """Read what `write_linear` wrote.
 
     Args:
         folder: the model folder.
         classes: number of classes.
         embedder: of views of an encoder.
+        covariates: of the model.
 
     Raises:
         KjcmError: a file is damaged, or of a model with other classes.
     """
     file = folder / "linear.safetensors"
     arrays = _arrays(file, "weights", "bias")
-    views = _views(folder / "linear.json", read_json(folder / "linear.json", VIEWS), arrays, embedder)
+    views = _views(folder / "linear.json", read_json(folder / "linear.json", VIEWS), arrays, embedder, covariates)
     size = sum(view.size for view in views.values())
     if arrays["weights"].shape != (size, classes) or arrays["bias"].shape != (classes,):
         raise damaged(file, "the weights do not fit the terms and classes")
     return LinearModel(views, arrays["weights"], arrays["bias"])
 
 
-def read_nearest(folder: Path, classes: int, embedder: Embedder | None = None) -> NearestModel:
+def read_nearest(
+    folder: Path, classes: int, embedder: Embedder | None = None, covariates: Covariates = NONE
+) -> NearestModel:
     """Read what `write_nearest` wrote; see `read_linear`."""
     file, about = folder / "nearest.safetensors", folder / "nearest.json"
     arrays, record = _arrays(file, "weights"), read_json(about, NEAREST)
-    views = _views(about, record, arrays, embedder)
+    views = _views(about, record, arrays, embedder, covariates)
     try:
         titles = _examples(arrays, "titles", views, classes, record["titles"])
         rows = _examples(arrays, "rows", views, classes, record["texts"])
@@ -115,7 +127,11 @@ def _examples(arrays: Mapping[str, Any], lead: str, views: Views, classes: int, 
 
 
 def _views(
-    file: Path, record: Mapping[str, Any], arrays: Mapping[str, Any], embedder: Embedder | None
+    file: Path,
+    record: Mapping[str, Any],
+    arrays: Mapping[str, Any],
+    embedder: Embedder | None,
+    covariates: Covariates,
 ) -> dict[str, AnyView]:
     """Return the views of a model's JSON file.
 
@@ -130,6 +146,10 @@ def _views(
             views[name] = _view(ViewConfig(**values), terms, arrays, name, embedder)
         except (ConfigError, ValueError) as error:
             raise damaged(file, error) from None
+    if (weight := record.get("covariates", 0)) > 0:
+        views[COVARIATES] = CovariatesView(weight, covariates)
+    if (COVARIATES in views) != bool(covariates):
+        raise damaged(file, "the covariates are not those of kjcm.json")
     return views
 
 

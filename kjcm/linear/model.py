@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.config.training import LinearConfig, ViewConfig
+from kjcm.config.training import LinearConfig, ViewConfig, ViewsConfig
 from kjcm.linear.embedding import Embedder
 from kjcm.linear.encoder_view import EncoderView
-from kjcm.linear.views import View, of_field
+from kjcm.linear.views import COVARIATES, CovariatesView, View, input_of
+from kjcm.survey.covariates import NONE, Covariates
 from kjcm.triage.calibration import fit_temperature
 
-AnyView = View | EncoderView
+AnyView = View | EncoderView | CovariatesView
 Matrix = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
@@ -42,16 +43,14 @@ class LinearModel:
         return self.weights.size + self.bias.size
 
     def logits(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """Return the scores of rows (text, and perhaps workplace, position, task), [rows, classes].
+        """Return the scores of rows (text, and perhaps workplace, position, task, covariates), [rows, classes].
 
         softmax of the scores gives probabilities.
         """
         found = [np.empty((0, len(self.bias)), np.float32)]
         for begin in range(0, len(frame), CHUNK):
             part = frame.iloc[begin : begin + CHUNK]
-            rows = stacked(
-                {name: view.rows(of_field(part, view.config.field)) for name, view in self.views.items()}, self.views
-            )
+            rows = stacked({name: view.rows(input_of(part, view)) for name, view in self.views.items()}, self.views)
             found.append(np.asarray(rows.astype(np.float32) @ self.weights + self.bias, np.float32))
         return np.concatenate(found)
 
@@ -74,6 +73,7 @@ def fitted(
     seed: int,
     embedder: Embedder | None = None,
     row_weights: NDArray[np.float32] | None = None,
+    covariates: Covariates = NONE,
 ) -> LinearModel:
     """Train a model.
 
@@ -89,9 +89,10 @@ def fitted(
         seed: of the solver's order of rows.
         embedder: of views of an encoder.
         row_weights: [rows] weights in the classifier's loss; None: all 1.
+        covariates: of the rows.
     """
-    made = {name: view_of(view, embedder) for name, view in views.items()}
-    rows = stacked({name: view.fit(of_field(frame, view.config.field)) for name, view in made.items()}, made)
+    made = made_views(config, views, embedder, covariates)
+    rows = stacked({name: view.fit(input_of(frame, view)) for name, view in made.items()}, made)
     fit = _solver(config, seed)
     each = np.ones(len(labels), np.float32) if row_weights is None else row_weights
     weights, bias = _levels(config, rows, labels, each, parents, fit)
@@ -100,12 +101,23 @@ def fitted(
     return LinearModel(read, (weights / scale).astype(np.float32), (bias / scale).astype(np.float32))
 
 
-def view_of(config: ViewConfig, embedder: Embedder | None, *, whiten: bool = True) -> AnyView:
-    """Return a view that has learnt nothing yet; see `EncoderView`."""
-    if config.of != "encoder":
-        return View(config)
-    assert embedder is not None
-    return EncoderView(config, embedder, whiten=whiten)
+def made_views(
+    config: ViewsConfig,
+    views: Mapping[str, ViewConfig],
+    embedder: Embedder | None,
+    covariates: Covariates,
+    *,
+    whiten: bool = True,
+) -> dict[str, AnyView]:
+    """Return views that have learnt nothing yet, with that of the covariates if there are any; see `EncoderView`."""
+    made: dict[str, AnyView] = {}
+    for name, view in views.items():
+        if view.of == "encoder":
+            assert embedder is not None
+            made[name] = EncoderView(view, embedder, whiten=whiten)
+        else:
+            made[name] = View(view)
+    return {**made, **({COVARIATES: CovariatesView(config.covariates, covariates)} if covariates else {})}
 
 
 # rows, labels, weights of the rows, number of labels -> weights, bias

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from kjcm.config.training import NearestConfig, ViewConfig
 from kjcm.linear.embedding import Embedder
 from kjcm.linear.logit import fit_logit
-from kjcm.linear.model import AnyView, Labels, view_of
-from kjcm.linear.views import of_field
+from kjcm.linear.model import AnyView, Labels, made_views
+from kjcm.linear.views import input_of
+from kjcm.survey.covariates import NONE, Covariates
 
 Floats = NDArray[np.float32]
 Booleans = NDArray[np.bool_]
@@ -108,7 +109,7 @@ class NearestModel:
         return self.weights.size
 
     def logits(self, frame: pd.DataFrame) -> Floats:
-        """Return the scores of rows (text, and perhaps workplace, position, task), [rows, classes].
+        """Return the scores of rows (text, and perhaps workplace, position, task, covariates), [rows, classes].
 
         softmax of the scores gives probabilities.
         """
@@ -176,9 +177,7 @@ class NearestModel:
         return np.sqrt(np.sum(parts, axis=0, dtype=np.float32))
 
     def _vectors(self, frame: pd.DataFrame) -> dict[str, Any]:
-        return {
-            name: view.rows(of_field(frame, view.config.field)).astype(np.float32) for name, view in self.views.items()
-        }
+        return {name: view.rows(input_of(frame, view)).astype(np.float32) for name, view in self.views.items()}
 
     def _of_titles(self, similar: Floats) -> tuple[Floats, Floats]:
         """Return similarity to the best title and mean of the best titles, [rows, classes]; -inf without titles."""
@@ -216,6 +215,7 @@ def fitted_nearest(
     titles: Booleans,
     seed: int,
     embedder: Embedder | None = None,
+    covariates: Covariates = NONE,
 ) -> NearestModel:
     """Train a model.
 
@@ -229,9 +229,10 @@ def fitted_nearest(
         titles: [rows] whether a row is a title.
         seed: of the rows that stand for groups without training rows.
         embedder: of views of an encoder.
+        covariates: of the rows.
     """
-    made = {name: view_of(view, embedder, whiten=False) for name, view in views.items()}
-    vectors = {name: view.fit(of_field(frame, view.config.field)).astype(np.float32) for name, view in made.items()}
+    made = made_views(config, views, embedder, covariates, whiten=False)
+    vectors = {name: view.fit(input_of(frame, view)).astype(np.float32) for name, view in made.items()}
     texts, sorted_rows = frame["text"].to_numpy(object), np.argsort(labels, kind="stable")
     order = sorted_rows[~titles[sorted_rows]], sorted_rows[titles[sorted_rows]]
     kept = [texts[order[0]].tolist() if config.keep_texts else None, texts[order[1]].tolist()]

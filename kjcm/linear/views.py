@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from kjcm.config.training import ViewConfig
 from kjcm.errors import ConfigError, KjcmError
+from kjcm.survey.covariates import Covariates
 
+COVARIATES = "data.columns.covariates"  # name of their view; no name in a config has a dot
 MORPHEMES = "kiwipiepy"  # the extra's package
 CONTENT = ("N", "V", "XR", "MAG", "SL", "SH", "SN")  # beginnings of the tags of content morphemes
 # no copula or auxiliary verb, which are in most sentences
@@ -97,6 +99,46 @@ class View:
 
     def _prepared(self, texts: Sequence[str]) -> Sequence[str]:
         return morphemes(texts) if self.config.of == "morpheme" else texts
+
+
+class CovariatesView:
+    """The covariates of a row, as `Covariates.encoded` returns them.
+
+    Args:
+        weight: of the view.
+        covariates: of the training rows.
+    """
+
+    terms: tuple[str, ...] = ()
+
+    def __init__(self, weight: float, covariates: Covariates) -> None:
+        self.config, self.covariates = ViewConfig(COVARIATES, COVARIATES, [], weight), covariates
+
+    @property
+    def size(self) -> int:
+        """Return the number of columns."""
+        return self.covariates.width
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return nothing: the model's settings have the covariates."""
+        return {}
+
+    def as_read(self) -> "CovariatesView":
+        """Return the view as a later process reads it."""
+        return self
+
+    def rows(self, frame: pd.DataFrame) -> Any:
+        """Return the rows of a frame, [rows, columns]."""
+        from scipy.sparse import csr_matrix
+
+        return csr_matrix(self.covariates.encoded(frame))
+
+    fit = rows
+
+
+def input_of(frame: pd.DataFrame, view: Any) -> Any:
+    """Return what a view reads of rows: the text of its field, or the rows themselves for covariates."""
+    return frame if isinstance(view, CovariatesView) else of_field(frame, view.config.field)
 
 
 def of_field(frame: pd.DataFrame, field: str) -> list[str]:

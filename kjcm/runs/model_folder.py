@@ -11,6 +11,7 @@ from kjcm.files import digest, existing, new_folder, write_json
 from kjcm.linear import ENCODER
 from kjcm.records import Count, damaged, read_json, require_regular
 from kjcm.survey.cohort import hash_of
+from kjcm.survey.covariates import Covariates
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -31,6 +32,7 @@ SETTINGS = {  # kjcm.json
     "classes": [str], "classes_hash": str, "titles": {str: str}, "classification": str, "level": (int, None), "pooling": str,
     "prefix": str, "max_length": Count, "columns": {str: (str, None)}, "synthetic": bool, "ancestors": [[str]],
     "n_train": [Count], "manager_words": [str], "files": {str: str}, "wording?": (str, None), "kind?": str,
+    "covariates?": {"levels": {str: [str]}, "scales": {str: [float]}},
 }  # fmt: skip
 
 
@@ -55,6 +57,7 @@ class Settings:
         files: name -> SHA-256 of each of its kind's FILES.
         wording: data.wording; None for a model that is older than the key.
         kind: one of FILES.
+        covariates: how a row's covariates become numbers.
     """
 
     classes: tuple[str, ...]
@@ -73,6 +76,7 @@ class Settings:
     files: dict[str, str] = field(default_factory=dict)
     wording: str | None = None
     kind: str = "encoder"
+    covariates: Covariates = field(default_factory=Covariates)
 
 
 def save_model(
@@ -102,7 +106,10 @@ def save_folder(folder: Path, settings: Settings, write: Callable[[Path], None])
     with new_folder(folder) as part:
         write(part)
         files = {name: digest(part / name) for name in _files(settings)}
-        write_json(part / "kjcm.json", asdict(replace(settings, files=files)))
+        record = asdict(replace(settings, files=files))
+        if not settings.covariates:
+            del record["covariates"]
+        write_json(part / "kjcm.json", record)
 
 
 def _files(settings: Settings) -> tuple[str, ...]:
@@ -123,7 +130,8 @@ def load_settings(folder: Path) -> Settings:
     if unknown := set(record) - {name.removesuffix("?") for name in SETTINGS}:
         raise damaged(file, f"there is no such setting as {some(unknown)}")
     tuples = {name: tuple(record[name]) for name in ("classes", "n_train", "manager_words")}
-    settings = Settings(**{**record, **tuples, "ancestors": tuple(map(tuple, record["ancestors"]))})
+    tuples["ancestors"] = tuple(map(tuple, record["ancestors"]))
+    settings = Settings(**{**record, **tuples, "covariates": Covariates.read(record.get("covariates"))})
     _require_consistent(file, settings)
     if hash_of(settings.classes) != settings.classes_hash:
         raise KjcmError(
@@ -143,6 +151,7 @@ def _require_consistent(file: Path, settings: Settings) -> None:
         "n_train": len(settings.n_train) == len(settings.classes),
         "files": sorted(settings.files) == sorted(_files(settings)),
         "wording": settings.wording in (None, "korean", "plain"),
+        "covariates": settings.covariates.is_consistent,
     }
     if wrong := [name for name, is_fine in fine.items() if not is_fine]:
         raise damaged(file, f"{some(wrong)} hold nothing that kjcm has written")
@@ -176,7 +185,7 @@ def load_linear(folder: Path) -> "tuple[LinearModel | NearestModel, Settings]":
     encoder = tuple(sorted(value for name, value in settings.files.items() if name.startswith(f"{ENCODER}/")))
     embedder = saved_embedder(folder / ENCODER, encoder, settings.prefix, settings.max_length) if encoder else None
     read: Callable[..., LinearModel | NearestModel] = read_linear if settings.kind == "linear" else read_nearest
-    return read(folder, len(settings.classes), embedder), settings
+    return read(folder, len(settings.classes), embedder, settings.covariates), settings
 
 
 def require_intact(folder: Path, settings: Settings) -> None:

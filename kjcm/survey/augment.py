@@ -15,6 +15,7 @@ from kjcm.read.columns import meant_columns
 from kjcm.read.labelled import value_labels
 from kjcm.read.table import read_table
 from kjcm.survey.cohort import Cohort, to_level
+from kjcm.survey.covariates import cells_of, roles_of
 from kjcm.survey.texts import EMPTY, TEXT_COLUMNS, texts_of
 
 CODE = "reviewed_code"  # column of a reviewed file
@@ -85,9 +86,14 @@ def _rows_of(node: Mapping[str, Any], classification: Classification, classes: S
 
 
 def reviewed_rows(
-    path: str, columns: Mapping[str, str | None], cohort: Cohort, classification: Classification, wording: str | None
+    path: str,
+    columns: Mapping[str, str | None],
+    cohort: Cohort,
+    classification: Classification,
+    wording: str | None,
+    covariates: Mapping[str, str],
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return text, fields, code and finer of the reviewed training rows, and the number of other rows by reason.
+    """Return text, fields, code, finer and covariates of the reviewed training rows, and the number of others by reason.
 
     A code without training rows in the cohort is learnt if its rows pass the cutoff: its reviewed rows plus the cohort's
     own rows outside the test. The text of a validation or test row is never learnt.
@@ -98,6 +104,7 @@ def reviewed_rows(
         cohort: the cohort that the reviewed rows join.
         classification: the reviewed codes' classification.
         wording: data.wording.
+        covariates: name -> kind; the file may lack their columns.
 
     Raises:
         KjcmError: the file or a column is missing.
@@ -108,8 +115,12 @@ def reviewed_rows(
     mapped = meant_columns(table.columns, {**wanted, CODE: CODE}, f"data.reviewed={path}", remedy)
     texts = texts_of(table, mapped, path, value_labels(require_file(path)), wording)
     frame = pd.DataFrame({"text": texts.sentences, **texts.fields, "raw": code_texts(table[mapped[CODE]])})
-    frame = frame.assign(reason=texts.reasons)[frame["raw"] != ""]
-    frame["reason"] = frame["reason"].replace(EMPTY, "empty text")
+    there = {name: kind for name, kind in covariates.items() if name in table}
+    cells, wrong = cells_of(table, roles_of(there), there)
+    reasons = [
+        {EMPTY: "empty text"}.get(reason, reason) or other for reason, other in zip(texts.reasons, wrong, strict=True)
+    ]
+    frame = frame.assign(**cells, reason=reasons)[frame["raw"] != ""]
     to_level(frame, classification, cohort.level)
     held = cohort.rows["text"][cohort.rows["side"].isin(["validation", "test"])]
     frame.loc[(frame["reason"] == "") & frame["text"].isin(held), "reason"] = "text of a test or validation row"
@@ -118,5 +129,5 @@ def reviewed_rows(
     cutoff = cohort.flow["cutoff"]
     frame.loc[new.index[new.map(sizes) <= cutoff], "reason"] = f"group of {cutoff} rows or fewer"
     left = Counter(frame["reason"][frame["reason"] != ""])
-    wanted_columns = ["text", *TEXT_COLUMNS, "code", "finer"]
+    wanted_columns = ["text", *TEXT_COLUMNS, "code", "finer", *cells]
     return frame.loc[frame["reason"] == "", wanted_columns].reset_index(drop=True), dict(left)

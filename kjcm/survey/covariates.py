@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,6 +105,17 @@ class Covariates:
                 scales[name] = float(values.mean()), float(values.std()) or 1.0
         return cls(levels, scales)
 
+    @classmethod
+    def read(cls, record: Mapping[str, Any] | None) -> "Covariates":
+        """Return covariates from the JSON of their dataclass; None: there are none."""
+        return cls(**{name: {key: tuple(one) for key, one in part.items()} for name, part in (record or {}).items()})
+
+    @property
+    def is_consistent(self) -> bool:
+        """Return whether the levels are sorted and different, and the scales are means and positive deviations."""
+        sorted_levels = all(list(levels) == sorted(set(levels)) for levels in self.levels.values())
+        return sorted_levels and all(len(scale) == 2 and scale[1] > 0 for scale in self.scales.values())
+
     def __bool__(self) -> bool:
         return bool(self.levels or self.scales)
 
@@ -150,3 +162,6 @@ class Covariates:
                 f"{place}, covariate {name!r}: no training row has {some(values)}. Correct these values, or add "
                 "unseen_levels=missing to count them as missing."
             )
+
+
+NONE = Covariates()

@@ -14,6 +14,7 @@ from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.ksco.classification import Classification, load_classification, prefixes_of
 from kjcm.survey.augment import augmentation, position_rows, reviewed_rows
 from kjcm.survey.cohort import Cohort
+from kjcm.survey.covariates import LEAD, Covariates, kinds_of
 from kjcm.survey.inputs import cached_cohort
 from kjcm.survey.split import units_of
 from kjcm.survey.texts import TEXT_COLUMNS
@@ -31,12 +32,14 @@ class Rows:
         sides: the rows (text, workplace, position, task, code, finer) of 'train' (survey rows, reviewed rows, then augmentation),
             'validation' and 'test', if they exist. Training rows have their unit of the split too; reviewed rows and
             augmentation have none, and augmentation has only text and code. The position alone of a survey row has that
-            row's unit. Rows of augmentation have a row_weight; other rows have NaN, which means 1.
+            row's unit. Rows of augmentation have a row_weight; other rows have NaN, which means 1. Survey rows have the role
+            of each covariate, reviewed rows those that their file has.
         n_augmented: rows of augmentation among them, positions included.
         n_reviewed: reviewed rows among them.
         reviewed_left: reason -> reviewed rows that were left out.
         labels: side -> [rows], class index of each row; codes that are not classes have numbers beyond the last class.
         unseen: side -> codes that are not classes.
+        covariates: how the rows' covariates become numbers.
     """
 
     cohort: Cohort
@@ -47,6 +50,7 @@ class Rows:
     reviewed_left: Mapping[str, int]
     labels: Mapping[str, NDArray[np.int64]]
     unseen: Mapping[str, list[str]]
+    covariates: Covariates
 
     @property
     def learnt(self) -> list[str]:
@@ -128,6 +132,7 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
         left,
         labels={side: labels for side, (labels, _) in found.items()},
         unseen={side: codes for side, (_, codes) in found.items()},
+        covariates=Covariates.of(kinds_of(config.data.columns.covariates), sides["train"]),
     )
 
 
@@ -153,7 +158,8 @@ def _require_learnt(classes: Sequence[str], learnt: Collection[str]) -> None:
 def _learnt(cohort: Cohort) -> pd.DataFrame:
     """Return the survey's training rows: text, its fields, code, finer and unit."""
     rows = cohort.side("train")
-    return rows[["text", *TEXT_COLUMNS, "code", "finer"]].assign(unit=units_of(rows))
+    covariates = [name for name in map(str, rows) if name.startswith(LEAD)]
+    return rows[["text", *TEXT_COLUMNS, "code", "finer", *covariates]].assign(unit=units_of(rows))
 
 
 def _reviewed(
@@ -162,7 +168,9 @@ def _reviewed(
     """Return the reviewed training rows, and reason -> number of rows left out."""
     if data.reviewed is None:
         return pd.DataFrame({"text": [], "code": []}, dtype=object), {}
-    return reviewed_rows(data.reviewed, vars(data.columns), cohort, classification, data.wording)
+    columns = data.columns
+    kinds = kinds_of(columns.covariates)
+    return reviewed_rows(data.reviewed, columns.roles, cohort, classification, data.wording, kinds)
 
 
 def _require_test(rows: pd.DataFrame, data: DataConfig) -> None:

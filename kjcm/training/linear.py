@@ -94,11 +94,15 @@ def _fitted(
     frame, seed, classes = rows.sides["train"], config.seeds.batches, len(rows.cohort.classes)
     if isinstance(model, NearestConfig):
         titles = frame["unit"].isna().to_numpy() & (np.arange(len(frame)) >= len(rows.learnt))
-        return fitted_nearest(model, views, frame, rows.labels["train"], classes, titles, seed, embedder)
+        return fitted_nearest(
+            model, views, frame, rows.labels["train"], classes, titles, seed, embedder, rows.covariates
+        )
     assert isinstance(model, LinearConfig)
     parents = [np.arange(classes), *map(partial(_groups_above, rows), range(1, len(model.above) + 1))]
     folds = _folds(frame, model.calibration_folds, config.data.split_seed)
-    return fitted(model, views, frame, rows.labels["train"], parents, folds, seed, embedder, rows.weights)
+    return fitted(
+        model, views, frame, rows.labels["train"], parents, folds, seed, embedder, rows.weights, rows.covariates
+    )
 
 
 def _groups_above(rows: Rows, levels: int) -> Labels:

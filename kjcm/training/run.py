@@ -124,6 +124,9 @@ def _log_rows(config: RunConfig, rows: Rows) -> None:
         log.info("  + %s reviewed rows%s", f"{rows.n_reviewed:,}", f" (new groups: {some(new)})" if new else "")
         for reason, count in rows.reviewed_left.items():
             log.info("    (%s others left out: %s)", f"{count:,}", reason)
+    for side, frame in rows.sides.items():
+        for name, values in rows.covariates.unseen(frame).items():
+            log.warning("%s rows: no training row has %s as %s; they count as missing", side, some(values), name)
     if config.augment.descriptions and not rows.classification.descriptions:
         log.warning(
             "augment=manual found no descriptions, so only titles join the training rows. For descriptions, set "
@@ -190,6 +193,7 @@ def settings_of(config: TrainConfig, rows: Rows) -> Settings:
         n_train=tuple(n_train[code] for code in cohort.classes),
         manager_words=tuple(config.data.manager_words),
         wording=config.data.wording,
+        covariates=rows.covariates,
         **tokens,
     )
 
