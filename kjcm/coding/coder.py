@@ -1,6 +1,6 @@
 """Code texts with a finished run's model, in batches of texts of similar length, several in flight."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kjcm.coding.rows import answers_frame
 from kjcm.engine.device import has_bf16, on_gpu, quiet, require_device
 from kjcm.errors import ConfigError, KjcmError, first_line
 from kjcm.runs.model_folder import load_model
@@ -45,10 +46,12 @@ class Ready:
     Attributes:
         rows: the text numbers of each batch; each text is in one batch.
         batches: the inputs of `Forward.logits`.
+        covariates: [texts, width]; None: none.
     """
 
     rows: list[NDArray[np.int64]]
     batches: list[Any]
+    covariates: NDArray[np.float32] | None = None
 
 
 class Coder:
@@ -79,6 +82,8 @@ class Coder:
     ) -> None:
         import torch
 
+        from kjcm.model.covariates import covariates_of
+
         quiet()
         require_device("accelerator", accelerator)
         gpu = on_gpu(accelerator)
@@ -86,6 +91,8 @@ class Coder:
         if compiled and self.precision == "int8":
             raise ConfigError("compile=true is for PyTorch, and precision=int8 runs in ONNX Runtime. Leave one out.")
         model, self.tokenizer, self.settings = load_model(run / "model")
+        weight = covariates_of(model)
+        self.covariates = None if weight is None else weight.detach().clone()  # in float32, on the CPU
         pad = int(self.tokenizer.pad_token_id)
         if self.precision == "int8":
             from kjcm.coding.onnx import Int8
@@ -103,12 +110,18 @@ class Coder:
         which, different = pd.factorize(np.array(texts, dtype=object))
         return self.probabilities(self.ready(list(different)))[which]
 
-    def ready(self, texts: list[str]) -> Ready:
-        """Tokenise texts and arrange them in batches; this needs no device."""
-        settings = self.settings
+    def ready(self, texts: Sequence[Any]) -> Ready:
+        """Tokenise texts and arrange them in batches; this needs no device.
+
+        A run with covariates takes answers, see `answers_frame`, instead of texts.
+        """
+        settings, covariates = self.settings, None
+        if settings.covariates:
+            frame = answers_frame(texts, settings.covariates)
+            texts, covariates = frame["text"].tolist(), settings.covariates.encoded(frame)
         tokens = tokenize(self.tokenizer, texts, prefix=settings.prefix, max_length=settings.max_length)
         rows = list(token_batches(tokens.lengths, self.budget))
-        return Ready(rows, [self.forward.batch(tokens, batch) for batch in rows])
+        return Ready(rows, [self.forward.batch(tokens, batch) for batch in rows], covariates)
 
     def probabilities(self, ready: Ready) -> NDArray[np.float64]:
         """Return the probabilities [texts, classes] of prepared texts, in float64 like those that set the thresholds.
@@ -119,12 +132,24 @@ class Coder:
 
         with torch.inference_mode():
             found = [
-                (logits.double() / self.temperature).softmax(dim=1) for logits in self.forward.logits(ready.batches)
+                (self._plus(logits, rows, ready).double() / self.temperature).softmax(dim=1)
+                for logits, rows in zip(self.forward.logits(ready.batches), ready.rows, strict=True)
             ]
             if not found:
                 return np.empty((0, len(self.settings.classes)))
             values: NDArray[np.float64] = torch.cat(found).cpu().numpy()
         return values[np.argsort(np.concatenate(ready.rows))]
+
+    def _plus(self, logits: "Tensor", rows: NDArray[np.int64], ready: Ready) -> "Tensor":
+        """Return a batch's logits plus those of its covariates."""
+        import torch
+
+        from kjcm.model.covariates import plus_covariates
+
+        if ready.covariates is None or self.covariates is None:
+            return logits
+        values = torch.from_numpy(ready.covariates[rows]).to(logits.device)
+        return plus_covariates(logits.float(), self.covariates.to(logits.device), values)
 
 
 class Torch:

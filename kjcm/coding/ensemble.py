@@ -43,9 +43,12 @@ class EnsembleCoder:
         self.coders = [coder_of(member, *how, compiled=compiled) for member in members]
 
     def ready(self, answers: Sequence[tuple[str, ...]]) -> list[Any]:
-        """Return texts, each with its workplace, position and task, as the members take them."""
+        """Return answers, see `answers_frame`, as the members take them."""
         texts = [one[0] for one in answers]
-        return [coder.ready(texts) if isinstance(coder, Coder) else coder.ready(answers) for coder in self.coders]
+        return [
+            coder.ready(texts) if isinstance(coder, Coder) and not coder.settings.covariates else coder.ready(answers)
+            for coder in self.coders
+        ]
 
     def probabilities(self, ready: list[Any]) -> NDArray[np.float64]:
         """Return the probabilities [texts, classes]."""

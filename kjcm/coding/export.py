@@ -94,6 +94,8 @@ def _require_exportable(run: Path) -> None:
         encoders = [one for one in trained if one.is_dir() and load_settings(one / "model").kind == "encoder"]
         more = f" Its encoder has one: run={encoders[0]}." if encoders else ""
         raise KjcmError(f"{run}: an ensemble has no ONNX export. Code with it by `kjcm predict`.{more}")
+    if settings.covariates:
+        raise KjcmError(f"{run}: a model with covariates has no ONNX export. Code with it by `kjcm predict`.")
     if settings.kind != "encoder":
         raise KjcmError(f"{run}: a {settings.kind} model has no ONNX export. Code with it by `kjcm predict`.")
 

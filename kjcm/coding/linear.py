@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from kjcm.coding.rows import answers_frame
 from kjcm.engine.device import has_bf16
 from kjcm.errors import ConfigError
 from kjcm.linear.nearest import Examples, NearestModel
 from kjcm.runs.model_folder import Settings, load_linear
-from kjcm.survey.texts import TEXT_COLUMNS
 from kjcm.triage.calibration import probabilities
 
 PRECISION = "32-true"
@@ -38,8 +37,8 @@ class LinearCoder:
         self.precision, self.temperature = linear_precision(self.settings), temperature
 
     def ready(self, answers: Sequence[tuple[str, ...]]) -> NDArray[np.float32]:
-        """Return the logits [texts, classes] of texts; each with its workplace, position and task."""
-        return self.model.logits(_frame(answers))
+        """Return the logits [texts, classes] of answers, see `answers_frame`."""
+        return self.model.logits(answers_frame(answers, self.settings.covariates))
 
     def probabilities(self, ready: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the probabilities [texts, classes]."""
@@ -60,7 +59,7 @@ class Explainer:
     """
 
     def __init__(self, model: NearestModel, settings: Settings) -> None:
-        self.model = model
+        self.model, self.covariates = model, settings.covariates
         self._codes = pa.array(settings.classes, pa.string())
 
     @property
@@ -73,7 +72,7 @@ class Explainer:
 
     def near(self, answers: Sequence[tuple[str, ...]]) -> Near:
         """Return the places of the nearest training rows, then titles, of each text, and their similarities."""
-        frame = _frame(answers)
+        frame = answers_frame(answers, self.covariates)
         found = [self.model.nearest(frame, examples, EXPLAINED) for examples in (self.model.rows, self.model.titles)]
         return np.hstack([places for places, _ in found]), np.hstack([similar for _, similar in found])
 
@@ -98,10 +97,6 @@ def _columns(examples: Examples, codes: Any, places: NDArray[np.int32], similari
     lists = [own] if examples.texts is None else [pa.array(examples.texts, pa.string()), own]
     taken = [pa.array(column, mask=column < 0) for column in places.T]
     return [*(one.take(column).fill_null("") for one in lists for column in taken), *map(pa.array, similarity.T)]
-
-
-def _frame(answers: Sequence[tuple[str, ...]]) -> pd.DataFrame:
-    return pd.DataFrame(list(answers), columns=["text", *TEXT_COLUMNS], dtype=object)
 
 
 def linear_precision(settings: Settings) -> str:

@@ -25,7 +25,7 @@ from kjcm.coding.ensemble import AnyCoder, coder_of, device_of, explainer_of
 from kjcm.coding.linear import Explainer, Near
 from kjcm.coding.parts import Parts, parts_of
 from kjcm.coding.progress import Progress
-from kjcm.coding.rows import Reading, manages_of, own_columns, require_readable
+from kjcm.coding.rows import Reading, covariates_in, manages_of, own_columns, reads_answers, require_readable
 from kjcm.coding.run_rules import basis_of, say, warn
 from kjcm.config.coding import PredictConfig
 from kjcm.config.composition import typed
@@ -35,6 +35,7 @@ from kjcm.files import digest, require_file
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import read_options
 from kjcm.runs.model_folder import Settings, finished_run, load_settings
+from kjcm.survey.covariates import roles_of
 from kjcm.survey.texts import texts_of
 from kjcm.triage.rules import DECISIONS, VERSION, Options
 from kjcm.write.table import OUTPUTS, open_input, writer
@@ -42,6 +43,7 @@ from kjcm.write.table import OUTPUTS, open_input, writer
 # keys that coded rows depend on
 KEYS = (
     "encoding", "sheet", "header_row", "top_k", "chunk_rows", "batch_size", "compile", "formulas", "triage", "levels", "explain",
+    "unseen_levels",
 )  # fmt: skip
 
 log = logging.getLogger("kjcm")
@@ -108,7 +110,7 @@ def _code(
     parts: Parts,
 ) -> dict[str, Any]:
     """Write the coded file and return its record."""
-    options = read_options(config, "", [source], columns)
+    options = read_options(config, "", [source], {**columns, **roles_of(settings.covariates.kinds)})
     labels = value_labels(source, options)
     basis = basis_of(Options(**vars(config.triage)), run, settings)
     triage = basis.triage()
@@ -126,8 +128,10 @@ def _code(
     counts = np.zeros(len(DECISIONS), np.int64)
     added = decider.added
     managers = config.triage.managers
-    by_field, words = settings.kind != "encoder", settings.manager_words
-    reading = Reading(source, columns, managers, words, list(added.labels), labels, options, settings.wording, by_field)
+    reading = Reading(
+        source, columns, managers, settings.manager_words, list(added.labels), labels, options, settings.wording,
+        settings.covariates, reads_answers(settings), config.unseen_levels,
+    )  # fmt: skip
     check = partial(require_readable, reading=reading)
     given = open_input(source, parts.target, reading.added, config.chunk_rows, options, check)
     # one thread reads and another tokenises (mostly outside Python) while this thread codes and writes
@@ -211,11 +215,14 @@ def _chunks(reading: Reading, frames: Iterator[pd.DataFrame], parts: Parts) -> G
         columns = own_columns(frame, reading)
         texts = texts_of(frame, columns, str(reading.source), reading.labels, reading.wording)
         manages, unclear = manages_of(frame, texts, columns, reading)
-        reasons = [reason or other for reason, other in zip(texts.reasons, unclear, strict=True)]
+        covariates, wrong = covariates_in(frame, columns, reading)
+        reasons = [next(filter(None, found), "") for found in zip(texts.reasons, unclear, wrong, strict=True)]
         valid = np.array([not reason for reason in reasons], dtype=bool)
         if len(known) > MOST_KNOWN:
             known = Known()
-        inputs: Sequence[Any] = texts.answers if reading.by_field else texts.sentences
+        inputs: Sequence[Any] = texts.sentences
+        if reading.by_field:
+            inputs = [(*answer, *more) for answer, more in zip(texts.answers, covariates, strict=True)]
         those = [inputs[row] for row in np.flatnonzero(valid).tolist()]
         numbers, new = known.meet(those, manages[valid])
         stored = parts.read(number, len(frame))

@@ -13,6 +13,7 @@ from kjcm.read.labelled import value_labels
 from kjcm.read.options import PLAIN, ReadOptions
 from kjcm.read.table import read_chunks, table_columns
 from kjcm.runs.model_folder import Settings
+from kjcm.survey.covariates import NONE, Covariates, cells_of, roles_of
 from kjcm.survey.responses import manages_in
 from kjcm.survey.texts import TEXT_COLUMNS, Labels, Texts, require_texts, texts_of
 from kjcm.triage.managers import says_words
@@ -33,7 +34,9 @@ class Reading:
         labels: value labels of the columns.
         options: how the file is opened.
         wording: the model's, see `worded`.
-        by_field: whether the model reads workplace, position and task as well as the text.
+        covariates: the model's.
+        by_field: whether the model takes answers, see `reads_answers`.
+        unseen: unseen_levels.
     """
 
     source: Path
@@ -44,7 +47,9 @@ class Reading:
     labels: Labels
     options: ReadOptions
     wording: str | None
+    covariates: Covariates = NONE
     by_field: bool = False
+    unseen: str = "error"
 
 
 def manages_of(
@@ -84,7 +89,34 @@ def own_columns(frame: pd.DataFrame, reading: Reading) -> dict[str, str]:
         KjcmError: a column is missing.
     """
     remedy = f"Set {COLUMN_KEY}{{role}}=NAME, or {COLUMN_KEY}{{role}}=null if there is none."
-    return table_columns(str(reading.source), frame.columns, reading.columns, reading.options, remedy)
+    own = table_columns(str(reading.source), frame.columns, reading.columns, reading.options, remedy)
+    remedy = "The run has this covariate. Rename the file's column, or add an empty column of this name."
+    roles = roles_of(reading.covariates.kinds)
+    return own | table_columns(str(reading.source), frame.columns, roles, reading.options, remedy)
+
+
+def covariates_in(
+    frame: pd.DataFrame, columns: Mapping[str, str], reading: Reading
+) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Return each row's covariates, and why it cannot be coded, else ''.
+
+    Raises:
+        KjcmError: a category has a level that no training row has, unless it counts as missing.
+    """
+    cells, reasons = cells_of(frame, columns, reading.covariates.kinds)
+    if reading.unseen == "error":
+        reading.covariates.require_seen(pd.DataFrame(cells), str(reading.source))
+    return list(zip(*cells.values(), strict=True)) if cells else [()] * len(frame), reasons
+
+
+def reads_answers(settings: Settings) -> bool:
+    """Return whether a model takes answers, see `answers_frame`, rather than only their texts."""
+    return settings.kind != "encoder" or bool(settings.covariates)
+
+
+def answers_frame(answers: Sequence[tuple[str, ...]], covariates: Covariates) -> pd.DataFrame:
+    """Return answers as rows: each has its text, workplace, position and task, and the covariates."""
+    return pd.DataFrame(list(answers), columns=["text", *TEXT_COLUMNS, *roles_of(covariates.kinds)], dtype=object)
 
 
 def first_texts(source: Path, rows: int | None, settings: Settings, options: ReadOptions = PLAIN) -> list[str]:

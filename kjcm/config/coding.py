@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from kjcm.config.key import key
 from kjcm.config.survey import FileOptions
 
+UNSEEN = "Level of a [covariate](data.md#covariates) that no training row has: an error, or a missing value."
+
 
 @dataclass
 class CodingColumns:
@@ -74,6 +76,7 @@ class PredictConfig(FileOptions):
     input: str = key("File to code; CSV, TSV and Parquet are streamed, XLSX, .sav and .dta are read whole.", path=True)
     output: str = key("File to write: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.", path=True)
     columns: CodingColumns = field(default_factory=CodingColumns)
+    unseen_levels: str = key(UNSEEN, choices=("error", "missing"))
     triage: TargetRules = field(default_factory=TargetRules)
     levels: list[int] = key(
         "Levels above the codes that get columns too, as `[1,2]` ([coding.md](coding.md#levels-above)).",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from kjcm.config.coding import ExportConfig, PredictConfig, ReviewConfig, TriageConfig
+from kjcm.config.coding import UNSEEN, ExportConfig, PredictConfig, ReviewConfig, TriageConfig
 from kjcm.config.key import MISSING, key, seed_key
 from kjcm.config.survey import (
     AugmentConfig,
@@ -139,6 +139,7 @@ class EvaluateConfig:
     preset: PresetConfig = MISSING
     trainer: TrainerConfig = MISSING
     batch_size: int = key("Rows of a step.", least=1, most=10**6)
+    unseen_levels: str = key(f"{UNSEEN} It is for `data`.", choices=("error", "missing"))
     out: str | None = key("Folder to write; null: `evaluations`/HASH in the run folder.", path=True)
     overwrite: bool = key("`true`: evaluate again, and replace what `out` contains.")
 

@@ -68,6 +68,10 @@ def _embeds_nothing(cfg: DictConfig) -> bool:
     return OmegaConf.select(cfg, "model.kind") in BY_VIEWS and all(view.of != "encoder" for view in views.values())
 
 
+def _has_no_covariates(cfg: DictConfig) -> bool:
+    return not any((OmegaConf.select(cfg, "data.columns.covariates") or {}).values())
+
+
 def _writes_no_text(cfg: DictConfig) -> bool:
     return Path(OmegaConf.select(cfg, "output") or ".csv").suffix.lower() not in (".csv", ".tsv")
 
@@ -100,6 +104,7 @@ OF_ANY = (
     ),
     Unread(("augment.weight",), _is("model.kind", "nearest"), " with model=nearest"),
     Unread(tuple(f"model.{name}" for name in OF_EMBEDDINGS), _embeds_nothing, " without a view of encoder"),
+    Unread(("model.covariates",), _has_no_covariates, " without data.columns.covariates"),
     Unread(("model.prior",), _is("model.combine", "average"), " with model.combine=average"),
     Unread(OF_MEMBERS, _is("model.kind", "ensemble"), " with model=ensemble. Set it in a member's overrides"),
     Unread(("svm_check",), _is("model.kind", "ensemble"), " with model=ensemble"),
@@ -110,11 +115,13 @@ WITH_SWEEPS = ("sweep.dry_run", "sweep.gpus", "sweep.sort")
 OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     "prepare": (Unread(("name", "data.batch_size", "data.manager_words", "data.reviewed")),),
     "baseline": (
-        Unread(("data.batch_size", "data.manager_words")),
+        Unread(("data.batch_size", "data.columns.covariates", "data.manager_words")),
         Unread(("ngrams", "C", "seeds"), _is("kind", "majority"), " with kind=majority"),
     ),
     "evaluate": (
         Unread(("data.level",), why=": the level is the run's"),
+        Unread(("data.columns.covariates",), why=": the covariates are the run's"),
+        Unread(("unseen_levels",), _is("data", None), " without data"),
         Unread(("data.batch_size", "data.manager_words", "data.reviewed", "data.train_fraction", "data.validation")),
         Unread(("data.inner_folds", "data.inner_fold")),
         Unread(tuple(f"trainer.{name}" for name in ("max_epochs", "num_workers", "save_every", "keep_checkpoints", "flags"))),
@@ -136,7 +143,8 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     "pretrain": (
         Unread(("augment", "callbacks", "engine", "evaluate", "loss", "metrics", "svm_check", "sweep")),
         Unread(("model.finer_weight", "model.head", "model.pooling")),
-        Unread(("data.classes", "data.manager_words", "data.reviewed", "param_groups.cache_frozen", "param_groups.head_factor")),
+        Unread(("data.classes", "data.columns.covariates", "data.manager_words", "data.reviewed")),
+        Unread(("param_groups.cache_frozen", "param_groups.head_factor")),
     ),
     "tune": (
         Unread(WITH_SWEEPS),

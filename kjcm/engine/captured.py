@@ -20,6 +20,7 @@ from kjcm.engine.lightning_internals import count_steps
 from kjcm.engine.module import Classifier
 from kjcm.errors import KjcmError, first_line
 from kjcm.model.attention import Layout
+from kjcm.model.covariates import covariates_of, plus_covariates
 from kjcm.model.packing import Resident
 
 WARM_UP = 3  # steps before a capture, as PyTorch requires: libraries choose their kernels there
@@ -47,6 +48,7 @@ class CapturedClassifier(Classifier):
         self.compiled, self.strict, self.varlen = compiled, strict, False
         self._resident: Resident | None = None
         self._steps: Steps | None = None
+        self._covariates: Tensor | None = None  # [training rows, width]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimiser; this module sets its learning rate itself."""
@@ -65,12 +67,14 @@ class CapturedClassifier(Classifier):
         epochs = self.trainer.max_epochs
         assert epochs is not None
         self._resident, self._steps = data.resident(epochs, self.device, varlen=self.varlen), None
+        covariates = data.sides["train"].covariates
+        self._covariates = None if covariates is None else torch.from_numpy(covariates).to(self.device)
         self._total = torch.zeros((), device=self.device)
         self._planned = data.steps_per_epoch * epochs
 
     def on_train_end(self) -> None:
         """Free the rows' and the graph's memory before the trained model is tested."""
-        self._resident = self._steps = None
+        self._resident = self._steps = self._covariates = None
 
     def training_step(self, batch: Batch) -> None:  # type: ignore[override]
         """Run the steps of one block; `batch` has its row numbers: [rows]."""
@@ -148,6 +152,8 @@ class CapturedClassifier(Classifier):
         """Return the summed loss of a batch from `Resident.lay_out`; padding texts have no loss."""
         layout = Layout(batch["starts"], batch["places"], batch["valid"], self.attention_dropout, self.varlen)
         logits = self.encoder.packed(batch["input_ids"], batch["positions"], layout)  # type: ignore[operator]
+        if self._covariates is not None:
+            logits = plus_covariates(logits, covariates_of(self.encoder), self._covariates[batch["rows"]])
         labels = batch["labels"]
         losses = self.losses(logits.float(), labels.clamp(min=0), batch["rows"]) * batch["weights"]
         return torch.where(labels >= 0, losses, 0.0).sum()

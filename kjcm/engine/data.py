@@ -29,11 +29,13 @@ class Labelled:
         tokens: the rows' tokens.
         labels: [rows], class indices.
         weights: [rows], each row's weight in the training loss; None: all 1.
+        covariates: [rows, width]; None: none.
     """
 
     tokens: Tokens
     labels: Indices
     weights: NDArray[np.float32] | None = None
+    covariates: NDArray[np.float32] | None = None
 
 
 class TokenBatches(Dataset[Batch]):
@@ -45,14 +47,15 @@ class TokenBatches(Dataset[Batch]):
     def __getitem__(self, item: tuple[Indices, int]) -> Batch:
         """Return the tensors of `kjcm.model.packing.pack` or `padded`, labels and rows [rows], and of_rows.
 
-        `of_rows` is the number of the batch's rows over all processes. Rows with weights also have weights [rows].
+        `of_rows` is the number of the batch's rows over all processes. Rows with weights also have weights [rows], rows
+        with covariates these [rows, width].
         """
         rows, of_rows = item
         texts = pack(self.data.tokens, rows) if self.packed else padded(self.data.tokens, rows, self.pad)
-        weights = self.data.weights
+        more = {"weights": self.data.weights, "covariates": self.data.covariates}
         return {
             **texts,
-            **({} if weights is None else {"weights": torch.from_numpy(weights[rows])}),
+            **{name: torch.from_numpy(values[rows]) for name, values in more.items() if values is not None},
             "labels": torch.from_numpy(self.data.labels[rows]),
             "rows": torch.from_numpy(rows),
             "of_rows": torch.tensor(of_rows),

@@ -14,6 +14,7 @@ from kjcm.engine.resumable import Resumable
 from kjcm.engine.scores import Scores
 from kjcm.metrics import SHOWN_CODES
 from kjcm.model.attention import Layout
+from kjcm.model.covariates import covariates_of, plus_covariates
 from kjcm.model.label_text import refresh_titles
 from kjcm.model.layers import FrozenStates
 
@@ -77,6 +78,9 @@ class Classifier(Resumable):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits [batch, classes]."""
+        return plus_covariates(self._of_texts(batch), covariates_of(self.encoder), batch.get("covariates"))
+
+    def _of_texts(self, batch: Batch) -> Tensor:
         if "attention_mask" in batch:
             return self.encoder(batch["input_ids"], batch["attention_mask"])  # type: ignore[no-any-return]
         layout = Layout(batch["starts"], batch["places"], batch["valid"], self.attention_dropout)

@@ -29,6 +29,7 @@ from kjcm.runs.contents import run_cohort, run_config, run_identity, run_overrid
 from kjcm.runs.folder import experiment_of, run_of
 from kjcm.runs.model_folder import finished_run
 from kjcm.survey.cohort import Cohort
+from kjcm.survey.covariates import kinds_of
 from kjcm.survey.inputs import input_digests
 
 KEY = "model.members"
@@ -241,6 +242,8 @@ def require_same(member: Member, cohort: Cohort, config: TrainConfig) -> None:
         f"{name} hash": (str(hashes.get(name))[:12], value[:12]) for name, value in own.items()
     }
     pairs |= {f"data.{name}": (data.get(name, LEGACY.get(f"data.{name}")), getattr(config.data, name)) for name in SAME}
+    theirs, ours = data["columns"].get("covariates"), config.data.columns.covariates
+    pairs["data.columns.covariates"] = (kinds_of(theirs), kinds_of(ours))
     reviewed = input_digests({"data": vars(config.data)}).get("data.reviewed")
     pairs["data.reviewed"] = (run_identity(member.run)["inputs"].get("data.reviewed"), reviewed)
     for name, (theirs, ours) in pairs.items():

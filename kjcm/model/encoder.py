@@ -17,6 +17,7 @@ from transformers import (
 
 from kjcm.errors import ConfigError, KjcmError, first_line, some
 from kjcm.model.attention import PACKABLE, Layout, use_packed_attention
+from kjcm.model.covariates import add_covariates
 from kjcm.model.encoder_config import config_from, config_in
 from kjcm.model.label_text import LabelText
 from kjcm.model.last_layer import first_states, padded_first_only
@@ -52,6 +53,11 @@ class MeanPooled(nn.Module):
     def body(self) -> PreTrainedModel:
         """The encoder without its head."""
         return self.encoder
+
+    @property
+    def saved(self) -> nn.Module:
+        """The module whose weights are saved."""
+        return self
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return logits [batch, classes]; input_ids and attention_mask: [batch, tokens]."""
@@ -96,6 +102,11 @@ class FirstToken(nn.Module):
     def body(self) -> PreTrainedModel:
         """The encoder without its head."""
         return cast(PreTrainedModel, self.classifier.base_model)
+
+    @property
+    def saved(self) -> nn.Module:
+        """The module whose weights are saved."""
+        return self.classifier
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return logits [batch, classes]; input_ids and attention_mask: [batch, tokens]."""
@@ -145,6 +156,7 @@ def build_encoder(
     max_length: int,
     seed: int,
     finer: int = 0,
+    covariates: int = 0,
 ) -> MeanPooled | FirstToken:
     """Return an encoder with a head for `classes` classes.
 
@@ -158,6 +170,7 @@ def build_encoder(
         max_length: most tokens of a text.
         seed: seeds.init.
         finer: number of groups one level below the classes that it learns too; with `pooling` mean.
+        covariates: columns of the rows' covariates.
 
     Raises:
         KjcmError: the weights cannot be loaded.
@@ -177,6 +190,8 @@ def build_encoder(
             model = _from_pretrained(pretrained, pooling, classes)
         if finer and isinstance(model, MeanPooled):
             model.finer = model.new_head(finer)
+        if covariates:
+            add_covariates(model, classes, covariates)
     _require_fit(model.config, pretrained, vocabulary, pad, max_length)
     return model.train()  # transformers loads in eval mode, and Lightning keeps modes
 
@@ -280,8 +295,7 @@ def load_encoder(folder: Path, pooling: str) -> MeanPooled | FirstToken:
         shapes = _shapes_in(folder / "model.safetensors")
         _require_shapes(config, pooling, shapes)
         model = _of_shapes(config, pooling, shapes)
-        target: nn.Module = model.classifier if isinstance(model, FirstToken) else model
-        target.load_state_dict(load_file(str(folder / "model.safetensors")))
+        model.saved.load_state_dict(load_file(str(folder / "model.safetensors")))
     except Exception as error:  # every library below has its own errors
         raise KjcmError(
             f"{folder}: the model cannot be loaded, it is incomplete or damaged ({first_line(error)})."
@@ -300,12 +314,14 @@ def _shapes_in(file: Path) -> dict[str, tuple[int, ...]]:
 def _of_shapes(
     config: PretrainedConfig, pooling: str, shapes: Mapping[str, tuple[int, ...]]
 ) -> MeanPooled | FirstToken:
-    """Return an encoder with new weights, and the head that its stored shapes show."""
+    """Return an encoder with new weights, and the head and covariates that its stored shapes show."""
     model = _from_config(config, pooling)
     if isinstance(model, MeanPooled) and "head.vectors" in shapes:
         titles, width = shapes["head.vectors"]
         classes, most = shapes["head.places"]
         model.head = LabelText(width, titles, classes, most, both="head.linear.weight" in shapes)
+    if "covariates" in shapes:
+        add_covariates(model, *shapes["covariates"])
     return model
 
 
@@ -313,7 +329,6 @@ def _require_shapes(config: PretrainedConfig, pooling: str, shapes: Mapping[str,
     """Raise ValueError unless a configuration's weight shapes are `shapes`; check before allocating any weight."""
     with torch.device("meta"):
         model = _of_shapes(config, pooling, shapes)
-    target: nn.Module = model.classifier if isinstance(model, FirstToken) else model
-    wanted = {name: tuple(tensor.shape) for name, tensor in target.state_dict().items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.saved.state_dict().items()}
     if other := sorted(name for name in {*shapes, *wanted} if wanted.get(name) != shapes.get(name)):
         raise ValueError(f"the configuration and the weights differ in {some(other)}")

@@ -39,6 +39,7 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
     data, model, optim = config.data, config.model, config.optim
     encoder = model if isinstance(model, EncoderConfig) else None
     embeds = isinstance(model, ViewsConfig) and model.embeds
+    covariates = [name for names in data.columns.covariates.values() for name in names]
     hub, start = origin_of(model.pretrained if isinstance(model, EncoderConfig | ViewsConfig) else None)
     values = {
         **report,
@@ -59,13 +60,15 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
         "base": hub,
         "start": start,
         "embeds": embeds,
+        "covariates": covariates,
         "optim": optim["_target_"].rpartition(".")[2] + (f" at {optim['lr']:g}" if "lr" in optim else ""),
         "batch": data.batch_size,
         "summary": shown(report["metrics"]),
         "majors": _majors(path, rows.classification) if report["metrics"] else [],
         "calibration": calibration_of(path / "model"),
         "korean": data.source != "table",  # of any other table the language is not known
-        "transformers": encoder is not None and encoder.pooling == "cls",  # its own head, which transformers can load
+        # its own head, which transformers can load
+        "transformers": encoder is not None and encoder.pooling == "cls" and not covariates,
         "learnt": encoder is not None and config.tokenizer.kind == "trained",
         "views": [replace(view, of=report["views"][name]).title for name, view in model.views.items()]
         if isinstance(model, ViewsConfig)

@@ -163,12 +163,17 @@ def load_model(folder: Path) -> "tuple[MeanPooled | FirstToken, PreTrainedTokeni
     Raises:
         KjcmError: something is missing or damaged.
     """
+    from kjcm.model.covariates import covariates_of
     from kjcm.model.encoder import load_encoder
     from kjcm.text.tokenizer import load_tokenizer
 
     settings = load_settings(folder)
     require_intact(folder, settings)
-    return load_encoder(folder, settings.pooling).eval(), load_tokenizer(folder), settings
+    encoder = load_encoder(folder, settings.pooling).eval()
+    weight = covariates_of(encoder)
+    if (weight.shape[1] if weight is not None else 0) != settings.covariates.width:
+        raise damaged(folder / "model.safetensors", "the covariates are not those of kjcm.json")
+    return encoder, load_tokenizer(folder), settings
 
 
 def load_linear(folder: Path) -> "tuple[LinearModel | NearestModel, Settings]":

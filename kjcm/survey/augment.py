@@ -15,7 +15,7 @@ from kjcm.read.columns import meant_columns
 from kjcm.read.labelled import value_labels
 from kjcm.read.table import read_table
 from kjcm.survey.cohort import Cohort, to_level
-from kjcm.survey.covariates import cells_of, roles_of
+from kjcm.survey.covariates import LEAD, cells_of, roles_of
 from kjcm.survey.texts import EMPTY, TEXT_COLUMNS, texts_of
 
 CODE = "reviewed_code"  # column of a reviewed file
@@ -58,7 +58,7 @@ def augmentation(
 
 
 def position_rows(learnt: pd.DataFrame) -> pd.DataFrame:
-    """Return a row (text, and all columns but those of texts) for each training row's position that has a letter.
+    """Return a row (text, and all columns but texts and covariates) for each training row's position that has a letter.
 
     Raises:
         ConfigError: no row has a position.
@@ -68,7 +68,7 @@ def position_rows(learnt: pd.DataFrame) -> pd.DataFrame:
         raise ConfigError(
             "augment.positions: no training row has a position. Set data.columns.position, or augment.positions=0."
         )
-    others = [name for name in rows if name != "text" and name not in TEXT_COLUMNS]
+    others = [name for name in map(str, rows) if name not in ("text", *TEXT_COLUMNS) and not name.startswith(LEAD)]
     return rows[others].assign(text=rows["position"])
 
 

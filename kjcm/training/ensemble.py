@@ -262,7 +262,7 @@ def scorer_of(run: Path, node: TrainerConfig, batch_size: int, out: Path) -> Sco
 
     def scores(frame: pd.DataFrame) -> NDArray[np.float32]:
         labels = np.zeros(len(frame), np.int64)
-        found = coded_by_encoder(run, frame["text"].tolist(), labels, 0, node, batch_size, out).predictions
+        found = coded_by_encoder(run, frame, labels, 0, node, batch_size, out).predictions
         numbers, logits = (np.concatenate([getattr(one, name).numpy() for one in found]) for name in ("rows", "logits"))
         return np.asarray(logits[np.argsort(numbers)], np.float32)
 

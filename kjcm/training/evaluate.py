@@ -22,7 +22,7 @@ from kjcm.runs.contents import SHOWN, recorded_data, run_cohort, run_config, run
 from kjcm.runs.folder import identity_of
 from kjcm.runs.model_folder import finished_run, load_settings
 from kjcm.runs.results import cohort_record, outcome_record, prediction_frame, show
-from kjcm.survey.inputs import cohort_of
+from kjcm.survey.inputs import cohort_of, input_files
 from kjcm.survey.rows import indices_of, require_weights
 from kjcm.training.baseline import outcome_of
 from kjcm.training.ensemble import scorer_of
@@ -49,7 +49,9 @@ def evaluate(cfg: DictConfig) -> None:
     data, classification = recorded_data(run, recorded, own=config.data is None)
     node = recorded["data"]
     if config.data is not None:
-        data = replace(config.data, level=data.level, wording=data.wording)
+        own = config.data.columns
+        columns = replace(own, covariates=data.columns.covariates or own.covariates)  # older runs lack them
+        data = replace(config.data, level=data.level, wording=data.wording, columns=columns)
         node = asdict(data)
     name = _name(run, {"data": node, "classification": recorded["classification"]})
     out = Path(config.out) if config.out else run / "evaluations" / name
@@ -97,13 +99,14 @@ def _evaluate(
         raise KjcmError("The data have no test rows. Set data.test_path=FILE, or data.train_share below 1.")
     labels, unseen = indices_of(rows["code"].tolist(), settings.classes)
     require_weights(rows)
+    if config.data is not None and config.unseen_levels == "error":
+        files = ", ".join(map(str, input_files({"data": vars(data)}).values()))
+        settings.covariates.require_seen(rows, files or data.source)
     if settings.kind != "encoder":
         scorer = scorer_of(run, config.trainer, config.batch_size, out)
         outcome = outcome_of(scorer, {"test": rows}, {"test": labels}, {"test": unseen}, probabilities)
     else:
-        outcome = coded_by_encoder(
-            run, rows["text"].tolist(), labels, len(unseen), config.trainer, config.batch_size, out
-        )
+        outcome = coded_by_encoder(run, rows, labels, len(unseen), config.trainer, config.batch_size, out)
     synthetic = settings.synthetic or cohort.synthetic
     note = "synthetic" if synthetic else ""
     (out / "metrics.json").unlink(missing_ok=True)  # it may be another evaluation's

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from kjcm.config.commands import TrainConfig
@@ -262,19 +263,19 @@ def measure(trainer: Any, module: Any, data: "TokenData") -> Outcome:
 
 def coded_by_encoder(
     run: Path,
-    texts: list[str],
+    frame: pd.DataFrame,
     labels: NDArray[np.int64],
     unseen: int,
     node: TrainerConfig,
     batch_size: int,
     out: Path,
 ) -> Outcome:
-    """Return the results of a finished run's encoder on texts, computed in float32 in one process.
+    """Return the results of a finished run's encoder on rows, computed in float32 in one process.
 
     Args:
         run: the run folder.
-        texts: texts.
-        labels: [texts] class indices, beyond the last class for unseen codes.
+        frame: the rows: text, and the run's covariates.
+        labels: [rows] class indices, beyond the last class for unseen codes.
         unseen: number of unseen codes.
         node: the device.
         batch_size: texts of a batch.
@@ -285,8 +286,10 @@ def coded_by_encoder(
     from kjcm.text.tokens import tokenize
 
     encoder, tokenizer, settings = load_model(run / "model")
-    tokens = tokenize(tokenizer, texts, prefix=settings.prefix, max_length=settings.max_length)
+    tokens = tokenize(tokenizer, frame["text"].tolist(), prefix=settings.prefix, max_length=settings.max_length)
+    covariates = settings.covariates.encoded(frame) if settings.covariates else None
     module = Classifier(encoder, settings.classes, settings.classes_hash, unseen={"test": unseen})
-    batches = TokenData({"test": Labelled(tokens, labels)}, int(tokenizer.pad_token_id), eval_batch_size=batch_size)
+    sides = {"test": Labelled(tokens, labels, covariates=covariates)}
+    batches = TokenData(sides, int(tokenizer.pad_token_id), eval_batch_size=batch_size)
     trainer = make_trainer(replace(node, max_epochs=1), folder=out, loggers=[], callbacks=[])
     return measure(trainer, module, batches)

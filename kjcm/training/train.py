@@ -164,8 +164,13 @@ def prepared_for(config: TrainConfig, rows: Rows) -> Prepared:
         rows=rows,
         data=TokenData(
             {
-                side: Labelled(tokens[side], rows.labels[side], rows.weights if side == "train" else None)
-                for side in rows.sides
+                side: Labelled(
+                    tokens[side],
+                    rows.labels[side],
+                    rows.weights if side == "train" else None,
+                    rows.covariates.encoded(frame) if rows.covariates else None,
+                )
+                for side, frame in rows.sides.items()
             }
             | ({"titles": Labelled(tokens["titles"], title_classes(rows))} if "titles" in tokens else {}),
             int(tokenizer.pad_token_id),
@@ -218,6 +223,7 @@ def _encoder(config: TrainConfig, rows: Rows, vocabulary: int, pad: int) -> Any:
         max_length=model.max_length,
         seed=config.seeds.init,
         finer=_finer(config, rows),
+        covariates=rows.covariates.width,
     )
     if model.head != "linear":
         if not can_pack(encoder):

@@ -27,6 +27,7 @@ from kjcm.engine.saving import Saving, require_same_step
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.model import layers
 from kjcm.model.attention import Layout
+from kjcm.model.covariates import GAIN, add_covariates, covariates_of, plus_covariates
 from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, can_pack
 from kjcm.model.label_text import LabelText
 from kjcm.model.layers import FrozenStates
@@ -627,6 +628,41 @@ def test_a_training_of_the_groups_below_resumes_with_the_same_bits(cached: bool,
     _, found = went_on("packed", encoder, tmp_path / "cut", file, learning)
     assert torch.equal(weights(found), weights(wanted))
     assert found.encoder.finer.weight.shape == (14, 32)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", ["distilbert", "electra"])
+def test_engines_learn_from_covariates_alike(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, plain = rows_of(), rows_of
+    values = np.random.default_rng(3).random((ROWS, 4)).astype(np.float32)
+    monkeypatch.setattr(
+        f"{__name__}.rows_of", lambda count=ROWS: replace(rows, covariates=values) if count == ROWS else plain(count)
+    )
+    encoder, runs = without_dropout(encoder_of(kind)), {}
+    before = weights(module_of("packed", encoder, ADAM))
+    add_covariates(encoder, len(CLASSES), 4)
+    for engine in ("reference", "packed", "captured"):
+        _, runs[engine] = trained(engine, copy.deepcopy(encoder), tmp_path / engine, epochs=1)
+    learnt = covariates_of(runs["reference"].encoder)
+    assert learnt is not None and float(learnt.detach().abs().max()) > 1e-3
+    assert len(weights(runs["reference"])) == len(before) + len(CLASSES) * 4
+    for engine in ("packed", "captured"):
+        torch.testing.assert_close(weights(runs[engine]), weights(runs["reference"]), atol=1e-4, rtol=1e-3)
+
+
+def test_weights_of_covariates_begin_at_the_logits_of_the_text_alone() -> None:
+    encoder, values = without_dropout(encoder_of("bert", "mean")), torch.rand(2, 4)
+    batch = {**pack(rows_of().tokens, np.array([3, 5])), "rows": torch.tensor([3, 5])}
+    batch = {name: torch.as_tensor(value) for name, value in batch.items()}
+    module = module_of("packed", encoder, ADAM).eval()
+    text = module(batch)
+    add_covariates(encoder, len(CLASSES), 4)
+    assert torch.equal(module({**batch, "covariates": values}), text)
+    weight = covariates_of(encoder)
+    assert weight is not None
+    torch.nn.init.ones_(weight)
+    torch.testing.assert_close(module({**batch, "covariates": values}), text + GAIN * values.sum(1, keepdim=True))
+    below = torch.zeros(2, len(CLASSES) + 3)  # logits of the groups below get nothing
+    assert plus_covariates(below, weight, values)[:, len(CLASSES) :].abs().sum() == 0
 
 
 def test_engines_weigh_the_rows_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

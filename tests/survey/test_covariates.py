@@ -13,6 +13,7 @@ from kjcm.survey.cohort import Cohort
 from kjcm.survey.covariates import MOST_LEVELS, Covariates, kinds_of
 from kjcm.survey.inputs import cached_cohort, cohort_of
 from kjcm.survey.responses import Source, Survey
+from kjcm.survey.rows import rows_of
 from kjcm.survey.store import arrays_of, cohort_from
 from tests.conftest import COLUMNS, config_of
 from tests.survey import making
@@ -134,3 +135,32 @@ def test_a_covariate_needs_values_and_few_levels() -> None:
         Covariates.of({"sex": "category"}, many)
     none = Covariates.of({}, many)
     assert not none and none.width == 0 and none.encoded(many).shape == (MOST_LEVELS + 1, 0)
+
+
+def test_rows_that_are_no_person_have_no_covariates(here: Path) -> None:
+    columns = {"position": ["어부"] * 40, "sex": ["1", "2"] * 20}
+    making.answers(code=["111", "630"] * 20, **columns).to_csv("a.csv", index=False)
+    reviewed = {"reviewed_code": ["111", "111"], "sex": ["1", ""], "task": ["새 일", "다른 일"]}
+    frame = making.answers(**reviewed)
+    frame.to_csv("with.csv", index=False)
+    frame.drop(columns="sex").to_csv("without.csv", index=False)
+    words = (
+        "data=table",
+        "data.path=a.csv",
+        "data.columns.covariates.category=[sex]",
+        "data.cutoff=0",
+        "augment=titles",
+    )
+    found = {
+        name: rows_of(
+            config_of("train", *words, "augment.positions=0.5", f"data.reviewed={name}.csv"), test=True, cache=None
+        )
+        for name in ("with", "without")
+    }
+    for name, rows in found.items():
+        train = rows.sides["train"]
+        lengths = np.linalg.norm(rows.covariates.encoded(train), axis=1)
+        survey = len(rows.learnt) - 2
+        assert lengths[:survey].tolist() == [1] * survey and not lengths[survey + 2 :].any()
+        assert lengths[survey : survey + 2].tolist() == ([1, 1] if name == "with" else [0, 0])
+        assert rows.covariates.levels == {"sex": ("1", "2")}

@@ -96,7 +96,7 @@ def test_the_scores_are_the_combination_of_the_members(run: Path, rows: pd.DataF
     test = rows[rows["side"] == "test"].reset_index(drop=True)
     logits = [load_linear(folder / "model")[0].logits(test) for folder in folders[:2]]
     trainer, labels = config_of("evaluate", "run=x").trainer, np.zeros(len(test), np.int64)
-    coded = coded_by_encoder(folders[2], test["text"].tolist(), labels, 0, trainer, 64, run).predictions
+    coded = coded_by_encoder(folders[2], test, labels, 0, trainer, 64, run).predictions
     order = np.argsort(np.concatenate([one.rows.numpy() for one in coded]))
     logits.append(np.concatenate([one.logits.numpy() for one in coded])[order])
     weighted = sum(w * log_softmax(one, axis=1) for w, one in zip(combination.weights, logits, strict=True))
