@@ -129,7 +129,7 @@ class BaselineConfig(RunConfig):
 class EvaluateConfig:
     """Evaluate a finished run on its own test rows, or on those of other data.
 
-    It writes metrics.json, predictions.parquet and cohort.json. The level and the classification are the run's.
+    It writes metrics.json, predictions.parquet and cohort.json. Level, classification and covariates are the run's.
     With `data=table data.test_path=FILE` every row of FILE is a test row. The `data` keys then have the defaults of this
     page, not the run's values, so give `data.columns` again where the names differ.
     """

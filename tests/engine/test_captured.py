@@ -427,12 +427,15 @@ def test_attention_dropout_can_be_left_out_and_nothing_else_is(tmp_path: Path) -
     assert not torch.allclose(logits(encoder, False), logits(none, True))  # the others still drop
 
 
-@pytest.mark.parametrize("kind", ["distilbert", "xlm-roberta", "groups below"])
+@pytest.mark.parametrize("kind", ["distilbert", "xlm-roberta", "groups below", "covariates"])
 def test_a_laid_out_step_compiles_whole(kind: str) -> None:
     """torch.compile sees the whole step: a break in its graph would cost speed. No weight may lose its gradient."""
     torch._dynamo.reset()
-    encoder, learning = with_groups_below(0.5) if kind == "groups below" else (encoder_of(kind), ADAM)
+    encoder, learning = with_groups_below(0.5) if kind in ("groups below", "covariates") else (encoder_of(kind), ADAM)
     data, module = data_of("captured"), module_of("captured", without_dropout(encoder), learning)
+    if kind == "covariates":
+        add_covariates(encoder, len(CLASSES), 4)
+        module._covariates = torch.rand(ROWS, 4)  # type: ignore[assignment]
     laid = data.resident(1, CPU).lay_out(torch.arange(16))
     compiled = torch.compile(module.total_loss, dynamic=False, fullgraph=True, backend="aot_eager")  # type: ignore[call-overload]
     for step in range(2):

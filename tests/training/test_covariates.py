@@ -137,7 +137,7 @@ def test_levels_of_test_rows_alone_count_as_missing(here: Path, capfd: pytest.Ca
     assert len(warned) == 1 and all(part in warned[0] for part in ("test", "'여'", "성별"))
 
 
-def test_a_run_without_covariates_says_nothing_of_them(here: Path) -> None:
+def test_a_run_without_covariates_says_nothing_of_them(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     written(here, "answers")
     assert command("train", *(word.format(folder=here) for word in DATA), *KINDS["nearest"], "run_dir=run") == 0
     assert (
@@ -146,4 +146,8 @@ def test_a_run_without_covariates_says_nothing_of_them(here: Path) -> None:
     )
     assert "covariates" not in load(here / "run/model/nearest.json")
     assert load(here / "run/report.json")["metrics"]["accuracy"] < 0.7
-    assert command("train", *(word.format(folder=here) for word in DATA), "model=linear", "model.covariates=2") == 2
+    words = [word.format(folder=here) for word in DATA]
+    assert command("train", *words, "model=linear", "model.covariates=2") == 2
+    capfd.readouterr()
+    assert command("train", *words, *COVARIATES, "model=ensemble", "model.members=[./run]", "model.folds=2") == 2
+    assert "data.columns.covariates" in capfd.readouterr().err
