@@ -10,10 +10,13 @@ from torch import Tensor, nn
 
 from kjcm.engine.schedules import Constant
 from kjcm.errors import ConfigError
+from kjcm.model.covariates import NAME as COVARIATES
 from kjcm.model.losses import CrossEntropy, Finer
-from kjcm.parts import TARGET, build
+from kjcm.parts import TARGET, build, target_of
 
 ADAM: Mapping[str, Any] = {TARGET: "torch.optim.Adam", "lr": 1e-3}
+# Adam and its like move each weight by about one rate a step. A level of a category has one weight, a text's vector hundreds.
+COVARIATES_RATE = 50.0
 LAYER = re.compile(r"\b(?:layers?|h|blocks?)\.(\d+)\.")  # layer number in a weight's name
 
 
@@ -28,7 +31,7 @@ class ParamGroups:
         freeze_embeddings: whether the embeddings are frozen.
         freeze_layers: number of first layers to freeze.
         cache_frozen: whether the frozen layers run once per text, without dropout.
-        head_factor: the head's rate, as a factor of `optim.lr`.
+        head_factor: the head's rate, as a factor of `optim.lr`; weights of covariates have `COVARIATES_RATE` times it.
     """
 
     layer_decay: float = 1.0
@@ -90,16 +93,22 @@ class Learning:
         """Return the trainable weights; if rates or weight decays differ, in one group for each combination."""
         named = [(name, weight) for name, weight in module.named_parameters() if weight.requires_grad]
         chosen = self.groups
-        alike = {"layer_decay": chosen.layer_decay == 1.0, "head_factor": chosen.head_factor == 1.0}
+        rate = 1.0 if target_of("optim", self.optim) is torch.optim.SGD else COVARIATES_RATE
+        alike = {
+            "param_groups.layer_decay": chosen.layer_decay == 1.0,
+            "param_groups.head_factor": chosen.head_factor == 1.0,
+            "data.columns.covariates": rate == 1.0 or not any(name.endswith(COVARIATES) for name, _ in named),
+        }
         if all(alike.values()) and chosen.decay_all:
             return [weight for _, weight in named]
         if "lr" not in self.optim and (keys := [key for key, one in alike.items() if not one]):
-            raise ConfigError(f"param_groups.{keys[0]} needs optim.lr to compute each layer's rate. Set optim.lr.")
+            raise ConfigError(f"{keys[0]} needs optim.lr to compute each layer's rate. Set optim.lr.")
         depth = max((_layer(name) or 0 for name, _ in named), default=0)
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, weight in named:
             layer = _layer(name)
             factor = chosen.head_factor if layer is None else chosen.layer_decay ** (depth + 1 - layer)
+            factor *= rate if name.endswith(COVARIATES) else 1.0
             decayed = chosen.decay_all or weight.ndim > 1
             groups.setdefault((factor, decayed), []).append(weight)
         return [

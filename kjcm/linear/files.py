@@ -22,10 +22,10 @@ from kjcm.survey.covariates import NONE, Covariates
 
 Views = Mapping[str, AnyView]
 
-VIEWS = {
+VIEWS = {  # linear.json; `covariates` is the weight of their view
     "views": {str: {"of": str, "field": str, "ngrams": [int], "weight": float, "terms": [str]}},
     "covariates?": float,
-}  # linear.json; the weight of their view
+}
 NEAREST = {**VIEWS, "neighbours": Count, "titles": [str], "texts": ([str], None)}  # nearest.json
 CSR = ("data", "indices", "indptr")  # arrays of a sparse matrix
 

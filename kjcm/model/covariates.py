@@ -6,18 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# A weight moves by about one learning rate a step. A text's vector has hundreds of them, a level of a category only one.
-GAIN = 50.0
+NAME = "covariates"  # of their weights
 
 
 def add_covariates(encoder: Any, classes: int, width: int) -> None:
     """Give an encoder a weight for each class and each of `width` columns of covariates; they begin at 0."""
-    encoder.saved.register_parameter("covariates", nn.Parameter(torch.zeros(classes, width)))
+    encoder.saved.register_parameter(NAME, nn.Parameter(torch.zeros(classes, width)))
 
 
 def covariates_of(encoder: Any) -> Tensor | None:
     """Return an encoder's weights of covariates, [classes, width]; None without covariates."""
-    found: Tensor | None = getattr(encoder.saved, "covariates", None)
+    found: Tensor | None = getattr(encoder.saved, NAME, None)
     return found
 
 
@@ -31,5 +30,4 @@ def plus_covariates(logits: Tensor, weight: Tensor | None, values: Tensor | None
     """
     if weight is None or values is None:
         return logits
-    added = GAIN * functional.linear(values, weight)
-    return logits + functional.pad(added, (0, logits.shape[1] - len(weight)))
+    return logits + functional.pad(functional.linear(values, weight), (0, logits.shape[1] - len(weight)))

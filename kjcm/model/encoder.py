@@ -17,7 +17,7 @@ from transformers import (
 
 from kjcm.errors import ConfigError, KjcmError, first_line, some
 from kjcm.model.attention import PACKABLE, Layout, use_packed_attention
-from kjcm.model.covariates import add_covariates
+from kjcm.model.covariates import NAME, add_covariates
 from kjcm.model.encoder_config import config_from, config_in
 from kjcm.model.label_text import LabelText
 from kjcm.model.last_layer import first_states, padded_first_only
@@ -320,8 +320,8 @@ def _of_shapes(
         titles, width = shapes["head.vectors"]
         classes, most = shapes["head.places"]
         model.head = LabelText(width, titles, classes, most, both="head.linear.weight" in shapes)
-    if "covariates" in shapes:
-        add_covariates(model, *shapes["covariates"])
+    if NAME in shapes:
+        add_covariates(model, int(config.num_labels or 2), shapes[NAME][1])
     return model
 
 

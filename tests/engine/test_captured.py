@@ -27,7 +27,7 @@ from kjcm.engine.saving import Saving, require_same_step
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.model import layers
 from kjcm.model.attention import Layout
-from kjcm.model.covariates import GAIN, add_covariates, covariates_of, plus_covariates
+from kjcm.model.covariates import add_covariates, covariates_of, plus_covariates
 from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, can_pack
 from kjcm.model.label_text import LabelText
 from kjcm.model.layers import FrozenStates
@@ -663,7 +663,7 @@ def test_weights_of_covariates_begin_at_the_logits_of_the_text_alone() -> None:
     weight = covariates_of(encoder)
     assert weight is not None
     torch.nn.init.ones_(weight)
-    torch.testing.assert_close(module({**batch, "covariates": values}), text + GAIN * values.sum(1, keepdim=True))
+    torch.testing.assert_close(module({**batch, "covariates": values}), text + values.sum(1, keepdim=True))
     below = torch.zeros(2, len(CLASSES) + 3)  # logits of the groups below get nothing
     assert plus_covariates(below, weight, values)[:, len(CLASSES) :].abs().sum() == 0
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from kjcm.engine.learning import Learning, ParamGroups, counts_of, freeze
+from kjcm.engine.learning import COVARIATES_RATE, Learning, ParamGroups, counts_of, freeze
 from kjcm.engine.schedules import Constant, Cosine, Linear
 from kjcm.errors import ConfigError
+from kjcm.model.covariates import add_covariates, covariates_of
 from kjcm.model.encoder import build_encoder
 
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1, "weight_decay": 0.5}
@@ -87,6 +88,16 @@ def test_the_head_has_a_rate_of_its_own() -> None:
     with pytest.raises(ConfigError, match="head_factor needs"):
         node = {"_target_": "torch.optim.Adam"}
         Learning(node, groups=ParamGroups(head_factor=10.0)).optimizer(encoder, fused=False)
+
+
+def test_weights_of_covariates_learn_faster_but_with_sgd() -> None:
+    encoder = encoder_of()
+    add_covariates(encoder, 3, 4)
+    (group,) = Learning(SGD).optimizer(encoder, fused=False).param_groups
+    assert group["lr"] == 0.1
+    adam = {"_target_": "torch.optim.AdamW", "lr": 0.01}
+    own, plain = Learning(adam).optimizer(encoder, fused=False).param_groups
+    assert (plain["lr"], own["lr"]) == (0.01, 0.01 * COVARIATES_RATE) and own["params"] == [covariates_of(encoder)]
 
 
 def test_a_rate_by_layer_needs_a_rate() -> None:

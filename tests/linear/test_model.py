@@ -10,7 +10,7 @@ from kjcm.linear.model import fitted
 from kjcm.linear.views import View
 
 VIEWS = {"text": ViewConfig("word", "text", [1, 1], 1.0)}
-CONFIG = LinearConfig("linear", "linear", VIEWS, None, "", 128, "svm", 1.0, 0.0, [], 2)
+CONFIG = LinearConfig("linear", "linear", VIEWS, 1.0, None, "", 128, "svm", 1.0, 0.0, [], 2)
 
 
 @pytest.mark.parametrize("folds", [[0, 0, 0, 0], [0, 1, 0, 1]])

@@ -33,7 +33,7 @@ def model_of(rows: list[tuple[str, int, str]], titles: list[tuple[str, int]], ne
         frame[name] = [*(text for text, *_ in rows), *(None for _ in titles)]
     frame["unit"] = [*(unit for *_, unit in rows), *(None for _ in titles)]
     labels = np.array([row[1] for row in [*rows, *titles]])
-    config = NearestConfig("nearest", "nearest", VIEWS, None, "", 128, neighbours, 0.2, True)
+    config = NearestConfig("nearest", "nearest", VIEWS, 1.0, None, "", 128, neighbours, 0.2, True)
     return fitted_nearest(config, VIEWS, frame, labels, 3, np.arange(len(frame)) >= len(rows), 0)
 
 
