@@ -15,6 +15,7 @@ from kjcm.read.cells import code_texts, tidy, without_decimals
 LEAD = "covariates."  # of a covariate's role, which is its column in a frame of rows
 KINDS = ("category", "number")
 NO_NUMBER = " is no finite number"  # end of the reason of an unusable row, after the role
+GREATEST = 1e100
 MOST_LEVELS = 1000
 STEEP = 1.7  # with it the logistic function is nearly the normal distribution's
 
@@ -60,12 +61,12 @@ def cells_of(
 
 
 def number(text: object) -> float:
-    """Return a value as a number, NaN if it is no finite one."""
+    """Return a value as a number, NaN if it is none, or so great that a variance of such numbers is infinite."""
     try:
         value = float(str(text))
     except ValueError:
         return math.nan
-    return value if math.isfinite(value) else math.nan
+    return value if abs(value) < GREATEST else math.nan
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def test_values_become_numbers() -> None:
 
 def test_extreme_and_constant_numbers_stay_finite() -> None:
     covariates = Covariates.of({"age": "number"}, pd.DataFrame({AGE: ["5", "5"]}))
-    found = covariates.encoded(pd.DataFrame({AGE: ["-1e300", "5", "1e300"]}))
+    found = covariates.encoded(pd.DataFrame({AGE: ["-1e99", "5", "1e99"]}))
     assert found == pytest.approx(np.array([[1, 0, 0], [0.5**0.5, 0.5**0.5, 0], [0, 1, 0]]), abs=1e-3)
 
 
@@ -134,6 +134,9 @@ def test_a_covariate_needs_values_and_few_levels() -> None:
     with pytest.raises(KjcmError, match=r"covariates\.sex.*1,001"):
         Covariates.of({"sex": "category"}, many)
     none = Covariates.of({}, many)
+    assert Covariates.of({"age": "number"}, pd.DataFrame({AGE: ["-1e99", "1e99"]})).is_consistent
+    empty = frame_of([], [])
+    assert Covariates.of(KINDS, frame_of(["a"], ["1"])).encoded(empty).shape == (0, 5)
     assert not none and none.width == 0 and none.encoded(many).shape == (MOST_LEVELS + 1, 0)
 
 
