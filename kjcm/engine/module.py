@@ -13,7 +13,7 @@ from kjcm.engine.learning import Learning
 from kjcm.engine.resumable import Resumable
 from kjcm.engine.scores import Scores
 from kjcm.metrics import SHOWN_CODES
-from kjcm.model.attention import Layout
+from kjcm.model.attention import Layout, in_halves
 from kjcm.model.covariates import covariates_of, plus_covariates
 from kjcm.model.label_text import refresh_titles
 from kjcm.model.layers import FrozenStates
@@ -84,6 +84,8 @@ class Classifier(Resumable):
         if "attention_mask" in batch:
             return self.encoder(batch["input_ids"], batch["attention_mask"])  # type: ignore[no-any-return]
         layout = Layout(batch["starts"], batch["places"], batch["valid"], self.attention_dropout)
+        if self.training and self.attention_dropout and self.device.type == "cpu":
+            layout = in_halves(layout)
         if self.training and (frozen := self._frozen.get("train")):
             hidden = frozen.packed(batch["rows"], batch["positions"], layout)
             return self.encoder.upper(hidden, layout, frozen.layers)  # type: ignore[no-any-return, operator]

@@ -5,7 +5,7 @@ attention function, so its encoders can run packed unchanged if they use `packed
 `packed_attention` computes what `sdpa` computes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ class Layout:
         valid: [texts, 1, 1, longest], which padded positions contain a token.
         dropout: whether the model's attention dropout applies.
         varlen: use PyTorch's `varlen_attn` (CUDA, half precision, no dropout) instead of padding.
+        parts: the texts in groups that attention pads apart, each with its tokens' indices; empty: all texts together.
     """
 
     starts: Tensor
@@ -37,6 +38,7 @@ class Layout:
     valid: Tensor
     dropout: bool = True
     varlen: bool = False
+    parts: tuple[tuple[Tensor, "Layout"], ...] = ()
 
     @property
     def longest(self) -> int:
@@ -53,6 +55,30 @@ class Layout:
         """Return the tokens [tokens, width] of padded texts [texts, longest, width], with zeros for filler."""
         real: Tensor = _Gather.apply(texts.flatten(0, 1), self.places)  # type: ignore[no-untyped-call]
         return functional.pad(real, (0, 0, 0, tokens - len(real)))
+
+
+def in_halves(layout: Layout) -> Layout:
+    """Return a layout whose shorter and longer texts attention pads apart, if that halves the length of the shorter ones.
+
+    On a CPU, dropout of the attention of padded texts costs more than all matrix products of a small encoder.
+    """
+    lengths = layout.starts.diff().long()
+    short, long = lengths.argsort(stable=True).tensor_split([len(lengths) // 2])
+    if not len(short) or 2 * int(lengths[short[-1]]) > layout.longest:
+        return layout
+    return replace(layout, parts=(_part(layout, short), _part(layout, long)))
+
+
+def _part(layout: Layout, texts: Tensor) -> tuple[Tensor, Layout]:
+    """Return the indices of the tokens of some texts, and these texts' layout."""
+    lengths = layout.starts.diff().long()[texts]
+    starts = functional.pad(lengths.cumsum(0), (1, 0))
+    within = torch.arange(int(starts[-1])) - starts[:-1].repeat_interleave(lengths)
+    longest = int(lengths.max())
+    places = (torch.arange(len(texts)) * longest).repeat_interleave(lengths) + within
+    valid = (torch.arange(longest) < lengths[:, None])[:, None, None]
+    tokens = layout.starts[texts].repeat_interleave(lengths) + within
+    return tokens, Layout(starts.int(), places, valid, layout.dropout)
 
 
 class _Gather(torch.autograd.Function):
@@ -92,20 +118,34 @@ def packed_attention(
     q, k, v = (packed[0].transpose(0, 1) for packed in (query, key, value))  # [tokens, heads, width]
     if layout.varlen and q.shape[-1] % 8 == 0:  # no kernel for other widths
         return _varlen(q, k, v, layout)[None], None
-    heads, width = q.shape[1:]
+    if not layout.parts:
+        return _padded(q, k, v, layout, dropout, scaling)[None], None
+    attended = torch.zeros_like(q)
+    for tokens, part in layout.parts:
+        own_q, own_k, own_v = (
+            _Gather.apply(each.flatten(1), tokens).view(-1, *q.shape[1:])  # type: ignore[no-untyped-call]
+            for each in (q, k, v)
+        )
+        attended = attended.index_copy(0, tokens, _padded(own_q, own_k, own_v, part, dropout, scaling))
+    return attended[None], None
+
+
+def _padded(query: Tensor, key: Tensor, value: Tensor, layout: Layout, dropout: float, scaling: float | None) -> Tensor:
+    """Attend over packed [tokens, heads, width], padded."""
+    heads, width = query.shape[1:]
 
     def texts(tokens: Tensor) -> Tensor:
         return layout.padded(tokens.flatten(1)).view(-1, layout.longest, heads, width).transpose(1, 2)
 
     attended = functional.scaled_dot_product_attention(
-        texts(q),
-        texts(k),
-        texts(v),
+        texts(query),
+        texts(key),
+        texts(value),
         attn_mask=layout.valid,
         dropout_p=dropout if layout.dropout else 0.0,
         scale=scaling,
     )
-    return layout.packed(attended.transpose(1, 2).flatten(2), len(q)).view(1, -1, heads, width), None
+    return layout.packed(attended.transpose(1, 2).flatten(2), len(query)).view(-1, heads, width)
 
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kjcm.model.attention import Layout, packed_attention
+from kjcm.model.attention import Layout, in_halves, packed_attention
 from kjcm.model.packing import pack
 from tests.model.test_packing import TEXTS, tokens_of
 
@@ -25,15 +25,21 @@ def attended_alone(query: Tensor, key: Tensor, value: Tensor, starts: list[int])
 
 @pytest.fixture
 def drawn() -> tuple[list[Tensor], Layout]:
-    batch = pack(tokens_of(TEXTS), torch.tensor([3, 1, 2, 0]).numpy())
+    batch = pack(tokens_of(TEXTS), torch.tensor([3, 1, 2, 1]).numpy())
     generator = torch.Generator().manual_seed(0)
     shape = (1, HEADS, len(batch["places"]), WIDTH)
     qkv = [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     return qkv, Layout(batch["starts"], batch["places"], batch["valid"])
 
 
-def test_padded_attention_is_that_of_each_text_alone_with_its_gradients(drawn: tuple[list[Tensor], Layout]) -> None:
+@pytest.mark.parametrize("halves", [False, True])
+def test_padded_attention_is_that_of_each_text_alone_with_its_gradients(
+    drawn: tuple[list[Tensor], Layout], halves: bool
+) -> None:
     qkv, layout = drawn
+    if halves:
+        layout = in_halves(layout)
+        assert len(layout.parts) == 2
     found, _ = packed_attention(nn.Module(), *qkv, None, layout=layout)
     expected = attended_alone(*(each[0].transpose(0, 1) for each in qkv), layout.starts.tolist())
     torch.testing.assert_close(found[0], expected)
@@ -41,6 +47,21 @@ def test_padded_attention_is_that_of_each_text_alone_with_its_gradients(drawn: t
     grads = torch.autograd.grad((found * weight).sum(), qkv)
     for one, other in zip(grads, torch.autograd.grad((expected * weight[0]).sum(), qkv), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_shorter_and_longer_texts_are_padded_apart(drawn: tuple[list[Tensor], Layout]) -> None:
+    _, layout = drawn
+    (_, short), (_, long) = in_halves(layout).parts
+    assert short.valid.sum() + long.valid.sum() == layout.valid.sum()
+    assert short.valid.numel() + long.valid.numel() < layout.valid.numel()
+    assert 2 * short.longest <= long.longest == layout.longest
+
+
+@pytest.mark.parametrize("rows", [[3, 2, 0], [2]])
+def test_texts_of_similar_length_stay_together(rows: list[int]) -> None:
+    batch = pack(tokens_of(TEXTS), torch.tensor(rows).numpy())
+    layout = Layout(batch["starts"], batch["places"], batch["valid"])
+    assert in_halves(layout) is layout
 
 
 def test_varlen_attention_gets_what_it_asks_for(
