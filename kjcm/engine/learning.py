@@ -17,6 +17,7 @@ from kjcm.parts import TARGET, build, target_of
 ADAM: Mapping[str, Any] = {TARGET: "torch.optim.Adam", "lr": 1e-3}
 # Adam and its like move each weight by about one rate a step. A level of a category has one weight, a text's vector hundreds.
 COVARIATES_RATE = 50.0
+OF_ADAMS_KIND = (torch.optim.Adam, torch.optim.AdamW, torch.optim.Adamax, torch.optim.NAdam, torch.optim.RAdam)
 LAYER = re.compile(r"\b(?:layers?|h|blocks?)\.(\d+)\.")  # layer number in a weight's name
 
 
@@ -31,7 +32,8 @@ class ParamGroups:
         freeze_embeddings: whether the embeddings are frozen.
         freeze_layers: number of first layers to freeze.
         cache_frozen: whether the frozen layers run once per text, without dropout.
-        head_factor: the head's rate, as a factor of `optim.lr`; weights of covariates have `COVARIATES_RATE` times it.
+        head_factor: the head's rate, as a factor of `optim.lr`; weights of covariates have `COVARIATES_RATE` times it
+            with optimisers `OF_ADAMS_KIND`.
     """
 
     layer_decay: float = 1.0
@@ -92,8 +94,10 @@ class Learning:
     def _groups_of(self, module: nn.Module) -> Any:
         """Return the trainable weights; if rates or weight decays differ, in one group for each combination."""
         named = [(name, weight) for name, weight in module.named_parameters() if weight.requires_grad]
+        named.sort(key=lambda one: one[0].endswith(COVARIATES))  # last, because the first group's rate is logged
         chosen = self.groups
-        rate = 1.0 if target_of("optim", self.optim) is torch.optim.SGD else COVARIATES_RATE
+        made = target_of("optim", self.optim)
+        rate = COVARIATES_RATE if isinstance(made, type) and issubclass(made, OF_ADAMS_KIND) else 1.0
         alike = {
             "param_groups.layer_decay": chosen.layer_decay == 1.0,
             "param_groups.head_factor": chosen.head_factor == 1.0,

@@ -90,13 +90,18 @@ def test_the_head_has_a_rate_of_its_own() -> None:
         Learning(node, groups=ParamGroups(head_factor=10.0)).optimizer(encoder, fused=False)
 
 
-def test_weights_of_covariates_learn_faster_but_with_sgd() -> None:
+class Nesterov(torch.optim.SGD):
+    """An optimiser of a user's."""
+
+
+def test_weights_of_covariates_learn_faster_with_optimisers_of_adams_kind() -> None:
     encoder = encoder_of()
     add_covariates(encoder, 3, 4)
-    (group,) = Learning(SGD).optimizer(encoder, fused=False).param_groups
-    assert group["lr"] == 0.1
+    for name in ("torch.optim.SGD", "torch.optim.ASGD", f"{__name__}.Nesterov"):
+        (group,) = Learning({"_target_": name, "lr": 0.1}).optimizer(encoder, fused=False).param_groups
+        assert group["lr"] == 0.1
     adam = {"_target_": "torch.optim.AdamW", "lr": 0.01}
-    own, plain = Learning(adam).optimizer(encoder, fused=False).param_groups
+    plain, own = Learning(adam).optimizer(encoder, fused=False).param_groups
     assert (plain["lr"], own["lr"]) == (0.01, 0.01 * COVARIATES_RATE) and own["params"] == [covariates_of(encoder)]
 
 
