@@ -66,6 +66,8 @@ def number(text: object) -> float:
         value = float(str(text))
     except ValueError:
         return math.nan
+    if "_" in str(text):  # float reads 1_000
+        return math.nan
     return value if abs(value) < GREATEST else math.nan
 
 
@@ -98,7 +100,7 @@ class Covariates:
                 levels[name] = tuple(sorted(set(found)))
                 if len(levels[name]) > MOST_LEVELS:
                     raise KjcmError(
-                        f"data.columns.{role}: a category of {len(levels[name]):,} levels ({some(levels[name])}), more than "
+                        f"data.columns.{role}: a category of {len(levels[name]):,} levels, more than "
                         f"{MOST_LEVELS:,}. Group them, or make it a number."
                     )
             else:

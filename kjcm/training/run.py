@@ -126,7 +126,9 @@ def _log_rows(config: RunConfig, rows: Rows) -> None:
             log.info("    (%s others left out: %s)", f"{count:,}", reason)
     for side, frame in rows.sides.items():
         for name, values in rows.covariates.unseen(frame).items():
-            log.warning("%s rows: no training row has %s as %s; they count as missing", side, some(values), name)
+            log.warning(
+                "%s rows: no training row has %s of the levels of %s; they count as missing", side, len(values), name
+            )
     if config.augment.descriptions and not rows.classification.descriptions:
         log.warning(
             "augment=manual found no descriptions, so only titles join the training rows. For descriptions, set "
