@@ -139,7 +139,7 @@ class EvaluateConfig:
     preset: PresetConfig = MISSING
     trainer: TrainerConfig = MISSING
     batch_size: int = key("Rows of a step.", least=1, most=10**6)
-    unseen_levels: str = key(f"{UNSEEN} It is for `data`.", choices=("error", "missing"))
+    unseen_levels: str = key(f"{UNSEEN} Only with `data`.", choices=("error", "missing"))
     out: str | None = key("Folder to write; null: `evaluations`/HASH in the run folder.", path=True)
     overwrite: bool = key("`true`: evaluate again, and replace what `out` contains.")
 

@@ -113,7 +113,7 @@ class Classifier(Resumable):
         return (losses * batch["weights"] if "weights" in batch else losses).sum()
 
     def losses(self, logits: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
-        """Return the losses of training rows; logits: [rows, classes], followed by those of the groups below, if learnt."""
+        """Return the losses of training rows; logits: [rows, classes], then those of `finer`, if learnt."""
         if self.finer is None:
             return self.loss(logits, labels)  # type: ignore[no-any-return]
         known = len(self.classes)
