@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from kjcm.config.key import key
 from kjcm.config.survey import FileOptions
 
-UNSEEN = "A level of a [covariate](data.md#covariates) that no training row has: `error` stops, `missing` counts it as missing."
+UNSEEN = "Level of a [covariate](data.md#covariates) that no training row has: an error, or a missing value."
 
 
 @dataclass
