@@ -1,4 +1,4 @@
-"""What an encoder's covariates add to its logits, whatever its head."""
+"""Covariates of encoders: a weight for each class and column, whose products are added to the logits of every head."""
 
 from typing import Any
 
