@@ -88,7 +88,7 @@ class Embedder:
 
     def save(self, folder: Path) -> None:
         """Write the files of encoder and tokenizer."""
-        from kjcm.model.encoder import save_encoder
+        from kjcm.model.encoder_files import save_encoder
         from kjcm.text.tokenizer import save_tokenizer
 
         folder.mkdir()
@@ -228,7 +228,8 @@ def saved_embedder(folder: Path, digests: tuple[str, ...], prefix: str, max_leng
     Raises:
         KjcmError: a file is damaged.
     """
-    from kjcm.model.encoder import MeanPooled, load_encoder
+    from kjcm.model.encoder import MeanPooled
+    from kjcm.model.encoder_files import load_encoder
     from kjcm.text.tokenizer import load_tokenizer
 
     key = (digests, prefix, max_length)

@@ -1,4 +1,4 @@
-"""Hugging Face encoders with a classification head: build, load and save."""
+"""Hugging Face encoders with a classification head: build them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +17,8 @@ from transformers import (
 
 from kjcm.errors import ConfigError, KjcmError, first_line, some
 from kjcm.model.attention import PACKABLE, Layout, use_packed_attention
-from kjcm.model.covariates import NAME, add_covariates
-from kjcm.model.encoder_config import config_from, config_in
+from kjcm.model.covariates import add_covariates
+from kjcm.model.encoder_config import config_from
 from kjcm.model.label_text import LabelText
 from kjcm.model.last_layer import first_states, padded_first_only
 from kjcm.model.layers import lower_states, upper_states
@@ -183,7 +183,7 @@ def build_encoder(
                 raise ConfigError("model.pretrained=null needs model.shape: model_type and sizes of a random start.")
             sizes = {**shape, "vocab_size": vocabulary, "pad_token_id": pad, "num_labels": classes}
             try:
-                model = _from_config(AutoConfig.for_model(**sizes), pooling)
+                model = new_encoder(AutoConfig.for_model(**sizes), pooling)
             except (ValueError, TypeError, KeyError) as error:
                 raise ConfigError(f"model.shape={dict(shape)} makes no encoder: {first_line(error)}") from None
         else:
@@ -233,7 +233,8 @@ def _require_fit(config: PretrainedConfig, pretrained: str | None, vocabulary: i
         raise ConfigError(f"model.max_length={max_length}: this encoder has {positions} positions. Use at most that.")
 
 
-def _from_config(config: PretrainedConfig, pooling: str) -> MeanPooled | FirstToken:
+def new_encoder(config: PretrainedConfig, pooling: str) -> MeanPooled | FirstToken:
+    """Return an encoder with random weights."""
     if pooling == "mean":
         return MeanPooled(AutoModel.from_config(config), config)  # type: ignore[no-untyped-call]
     return FirstToken(AutoModelForSequenceClassification.from_config(config))  # type: ignore[no-untyped-call]
@@ -268,67 +269,3 @@ def _loaded(name: str, kind: Any, labels: Mapping[str, int]) -> tuple[Any, Pretr
             "config.json and model.safetensors, model.pretrained=null for a random start, or model=tiny."
         ) from None
     return model, config
-
-
-def save_encoder(model: MeanPooled | FirstToken, folder: Path) -> None:
-    """Write config.json and model.safetensors; transformers can load a first-token model by itself."""
-    if isinstance(model, FirstToken):
-        model.classifier.save_pretrained(folder)
-        return
-    from safetensors.torch import save_file
-
-    model.config.save_pretrained(folder)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(state, str(folder / "model.safetensors"), metadata={"format": "pt"})
-
-
-def load_encoder(folder: Path, pooling: str) -> MeanPooled | FirstToken:
-    """Load an encoder that `save_encoder` wrote, without running code or pickles from the folder.
-
-    Raises:
-        KjcmError: a file is missing or truncated, or has other shapes.
-    """
-    from safetensors.torch import load_file
-
-    try:
-        config = config_in(folder)
-        shapes = _shapes_in(folder / "model.safetensors")
-        _require_shapes(config, pooling, shapes)
-        model = _of_shapes(config, pooling, shapes)
-        model.saved.load_state_dict(load_file(str(folder / "model.safetensors")))
-    except Exception as error:  # every library below has its own errors
-        raise KjcmError(
-            f"{folder}: the model cannot be loaded, it is incomplete or damaged ({first_line(error)})."
-        ) from None
-    return model
-
-
-def _shapes_in(file: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the tensors in a safetensors file."""
-    from safetensors import safe_open
-
-    with safe_open(file, "pt") as stored:
-        return {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
-
-
-def _of_shapes(
-    config: PretrainedConfig, pooling: str, shapes: Mapping[str, tuple[int, ...]]
-) -> MeanPooled | FirstToken:
-    """Return an encoder with new weights, and the head and covariates that its stored shapes show."""
-    model = _from_config(config, pooling)
-    if isinstance(model, MeanPooled) and "head.vectors" in shapes:
-        titles, width = shapes["head.vectors"]
-        classes, most = shapes["head.places"]
-        model.head = LabelText(width, titles, classes, most, both="head.linear.weight" in shapes)
-    if NAME in shapes:
-        add_covariates(model, int(config.num_labels or 2), shapes[NAME][1])
-    return model
-
-
-def _require_shapes(config: PretrainedConfig, pooling: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise ValueError unless a configuration's weight shapes are `shapes`; check before allocating any weight."""
-    with torch.device("meta"):
-        model = _of_shapes(config, pooling, shapes)
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.saved.state_dict().items()}
-    if other := sorted(name for name in {*shapes, *wanted} if wanted.get(name) != shapes.get(name)):
-        raise ValueError(f"the configuration and the weights differ in {some(other)}")

@@ -83,7 +83,7 @@ def save_model(
     folder: Path, model: "MeanPooled | FirstToken", tokenizer: "PreTrainedTokenizerFast", settings: Settings
 ) -> None:
     """Write the folder of an encoder, whole or not at all."""
-    from kjcm.model.encoder import save_encoder
+    from kjcm.model.encoder_files import save_encoder
     from kjcm.text.tokenizer import save_tokenizer
 
     def write(part: Path) -> None:
@@ -164,7 +164,7 @@ def load_model(folder: Path) -> "tuple[MeanPooled | FirstToken, PreTrainedTokeni
         KjcmError: something is missing or damaged.
     """
     from kjcm.model.covariates import covariates_of
-    from kjcm.model.encoder import load_encoder
+    from kjcm.model.encoder_files import load_encoder
     from kjcm.text.tokenizer import load_tokenizer
 
     settings = load_settings(folder)

@@ -17,7 +17,8 @@ from transformers import (
 
 from kjcm.engine.module import Classifier
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder, load_encoder, save_encoder
+from kjcm.model.encoder import FirstToken, MeanPooled, build_encoder
+from kjcm.model.encoder_files import load_encoder, save_encoder
 from tests.engine.making import learning_of
 
 DISTILBERT = {

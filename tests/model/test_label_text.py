@@ -8,7 +8,8 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from kjcm.errors import ConfigError
-from kjcm.model.encoder import MeanPooled, build_encoder, load_encoder, save_encoder
+from kjcm.model.encoder import MeanPooled, build_encoder
+from kjcm.model.encoder_files import load_encoder, save_encoder
 from kjcm.model.label_text import LabelText
 
 CODES, TITLES = ("11", "12", "13"), [0, 0, 0, 0, 1, 2, 2]  # class of each title
