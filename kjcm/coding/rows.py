@@ -13,7 +13,7 @@ from kjcm.read.labelled import value_labels
 from kjcm.read.options import PLAIN, ReadOptions
 from kjcm.read.table import read_chunks, table_columns
 from kjcm.runs.model_folder import Settings
-from kjcm.survey.covariates import NONE, Covariates, cells_of, roles_of
+from kjcm.survey.covariates import NO_COVARIATES, Covariates, cells_of, roles_of
 from kjcm.survey.responses import manages_in
 from kjcm.survey.texts import TEXT_COLUMNS, Labels, Texts, require_texts, texts_of
 from kjcm.triage.managers import says_words
@@ -47,7 +47,7 @@ class Reading:
     labels: Labels
     options: ReadOptions
     wording: str | None
-    covariates: Covariates = NONE
+    covariates: Covariates = NO_COVARIATES
     by_field: bool = False
     unseen: str = "error"
 
@@ -95,17 +95,24 @@ def own_columns(frame: pd.DataFrame, reading: Reading) -> dict[str, str]:
     return own | table_columns(str(reading.source), frame.columns, roles, reading.options, remedy)
 
 
-def covariates_in(
-    frame: pd.DataFrame, columns: Mapping[str, str], reading: Reading
-) -> tuple[list[tuple[str, ...]], list[str]]:
-    """Return each row's covariates, and why it cannot be coded, else ''.
+def require_seen_levels(reading: Reading, chunk_rows: int) -> None:
+    """Read the whole file's covariates before any row is coded.
 
     Raises:
         KjcmError: a category has a level that no training row has, unless it counts as missing.
     """
-    cells, reasons = cells_of(frame, columns, reading.covariates.kinds)
-    if reading.unseen == "error":
+    if reading.unseen != "error" or not reading.covariates.levels:
+        return
+    for frame in read_chunks(reading.source, chunk_rows, reading.options):
+        cells, _ = cells_of(frame, own_columns(frame, reading), reading.covariates.kinds)
         reading.covariates.require_seen(pd.DataFrame(cells), str(reading.source))
+
+
+def covariates_in(
+    frame: pd.DataFrame, columns: Mapping[str, str], reading: Reading
+) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Return each row's covariates, and why it cannot be coded, else ''."""
+    cells, reasons = cells_of(frame, columns, reading.covariates.kinds)
     return list(zip(*cells.values(), strict=True)) if cells else [()] * len(frame), reasons
 
 

@@ -18,7 +18,7 @@ from kjcm.linear.model import AnyView, LinearModel
 from kjcm.linear.nearest import Examples, NearestModel
 from kjcm.linear.views import COVARIATES, CovariatesView, View
 from kjcm.records import Count, damaged, read_json
-from kjcm.survey.covariates import NONE, Covariates
+from kjcm.survey.covariates import NO_COVARIATES, Covariates
 
 Views = Mapping[str, AnyView]
 
@@ -64,7 +64,7 @@ def _write(path: Path, views: Views, about: Mapping[str, Any], arrays: Mapping[s
 
 
 def read_linear(
-    folder: Path, classes: int, embedder: Embedder | None = None, covariates: Covariates = NONE
+    folder: Path, classes: int, embedder: Embedder | None = None, covariates: Covariates = NO_COVARIATES
 ) -> LinearModel:
     """Read what `write_linear` wrote.
 
@@ -87,7 +87,7 @@ def read_linear(
 
 
 def read_nearest(
-    folder: Path, classes: int, embedder: Embedder | None = None, covariates: Covariates = NONE
+    folder: Path, classes: int, embedder: Embedder | None = None, covariates: Covariates = NO_COVARIATES
 ) -> NearestModel:
     """Read what `write_nearest` wrote; see `read_linear`."""
     file, about = folder / "nearest.safetensors", folder / "nearest.json"

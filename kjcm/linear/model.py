@@ -13,7 +13,7 @@ from kjcm.config.training import LinearConfig, ViewConfig, ViewsConfig
 from kjcm.linear.embedding import Embedder
 from kjcm.linear.encoder_view import EncoderView
 from kjcm.linear.views import COVARIATES, CovariatesView, View, input_of
-from kjcm.survey.covariates import NONE, Covariates
+from kjcm.survey.covariates import NO_COVARIATES, Covariates
 from kjcm.triage.calibration import fit_temperature
 
 AnyView = View | EncoderView | CovariatesView
@@ -73,7 +73,7 @@ def fitted(
     seed: int,
     embedder: Embedder | None = None,
     row_weights: NDArray[np.float32] | None = None,
-    covariates: Covariates = NONE,
+    covariates: Covariates = NO_COVARIATES,
 ) -> LinearModel:
     """Train a model.
 

@@ -14,7 +14,7 @@ from kjcm.linear.embedding import Embedder
 from kjcm.linear.logit import fit_logit
 from kjcm.linear.model import AnyView, Labels, made_views
 from kjcm.linear.views import input_of
-from kjcm.survey.covariates import NONE, Covariates
+from kjcm.survey.covariates import NO_COVARIATES, Covariates
 
 Floats = NDArray[np.float32]
 Booleans = NDArray[np.bool_]
@@ -215,7 +215,7 @@ def fitted_nearest(
     titles: Booleans,
     seed: int,
     embedder: Embedder | None = None,
-    covariates: Covariates = NONE,
+    covariates: Covariates = NO_COVARIATES,
 ) -> NearestModel:
     """Train a model.
 

@@ -68,9 +68,9 @@ def readable(column: pd.Series) -> Iterator[None]:
 
 
 def without_decimals(text: str) -> str:
-    """Return `111` for '111.0' and '111.00', which are integers written by programs; other text unchanged."""
+    """Return `111` for '111.0' and '111.00', `-1` for '-1.0': integers written by programs; other text unchanged."""
     head, point, zeros = text.partition(".")
-    return head if point and head.isdigit() and not zeros.strip("0") else text
+    return head if point and head.removeprefix("-").isdigit() and not zeros.strip("0") else text
 
 
 def text_cells(column: pd.Series, labels: Mapping[Any, str] = NOTHING) -> tuple[list[str], NDArray[np.bool_]]:

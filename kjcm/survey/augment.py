@@ -112,11 +112,13 @@ def reviewed_rows(
     table = read_table(path)
     wanted = {role: columns.get(role) for role in TEXT_COLUMNS}
     remedy = "Use a file that `kjcm review` exported, with the names of data.columns."
-    mapped = meant_columns(table.columns, {**wanted, CODE: CODE}, f"data.reviewed={path}", remedy)
+    spelt = set(map(tidy, map(str, table.columns)))
+    there = {name: kind for name, kind in covariates.items() if tidy(name) in spelt}
+    roles = {**wanted, CODE: CODE, **roles_of(there)}
+    mapped = meant_columns(table.columns, roles, f"data.reviewed={path}", remedy)
     texts = texts_of(table, mapped, path, value_labels(require_file(path)), wording)
     frame = pd.DataFrame({"text": texts.sentences, **texts.fields, "raw": code_texts(table[mapped[CODE]])})
-    there = {name: kind for name, kind in covariates.items() if name in table}
-    cells, wrong = cells_of(table, roles_of(there), there)
+    cells, wrong = cells_of(table, mapped, there)
     reasons = [
         {EMPTY: "empty text"}.get(reason, reason) or other for reason, other in zip(texts.reasons, wrong, strict=True)
     ]

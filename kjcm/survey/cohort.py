@@ -10,6 +10,7 @@ import pandas as pd
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.ksco.classification import Classification
 from kjcm.ksco.crosswalk import crosswalk_of, resolutions_of
+from kjcm.read.cells import tidy
 from kjcm.survey.covariates import roles_of
 from kjcm.survey.responses import TWIN_IDS, Source, Survey, answers_of, require_valid
 from kjcm.survey.similar import similar_groups
@@ -189,10 +190,10 @@ def _converted(
     source: Source, classification: Classification, level: int | None, drop_invalid: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return all answers with their codes at `level` (column raw: as in the file), and the rows to resolve."""
-    if source.columns.get("code") is None:
+    if (column := source.columns.get("code")) is None:
         raise ConfigError("data.columns.code is null: name the column that holds the codes.")
-    if source.columns["code"] in source.covariates:
-        raise ConfigError(f"data.columns.covariates: {source.columns['code']} is the column of the codes. Remove it.")
+    if tidy(column) in map(tidy, source.covariates):
+        raise ConfigError(f"data.columns.covariates: {column} is the column of the codes. Remove it.")
     frames, waiting = [], [pd.DataFrame(columns=TO_RESOLVE)]
     for number, survey in enumerate(source.surveys):
         frame = answers_of(survey, source.columns, source.wording, source.covariates)

@@ -167,4 +167,4 @@ class Covariates:
             )
 
 
-NONE = Covariates()
+NO_COVARIATES = Covariates()

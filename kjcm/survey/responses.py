@@ -28,7 +28,7 @@ from kjcm.triage.managers import yes_or_no
 
 TWIN_IDS = "synthetic-"  # the twin's ids begin so: they mark its rows everywhere
 COLUMN_KEY = "data.columns."
-NO_COVARIATES: Mapping[str, str] = {}
+NO_KINDS: Mapping[str, str] = {}  # of covariates
 REASONS = {  # why a row is unusable -> the role of the column
     "empty text": "text",
     "not text": "text",
@@ -165,7 +165,7 @@ def answers_of(
     survey: Survey,
     columns: Mapping[str, str | None],
     wording: str | None = "korean",
-    covariates: Mapping[str, str] = NO_COVARIATES,
+    covariates: Mapping[str, str] = NO_KINDS,
 ) -> pd.DataFrame:
     """Return the answer frame of one survey table.
 
@@ -211,7 +211,7 @@ def _mapped(survey: Survey, columns: Mapping[str, str | None], covariates: Mappi
     """Return role -> column, as the survey table spells it."""
     remedy = f"Set {COLUMN_KEY}{{role}}=NAME, or {COLUMN_KEY}{{role}}=null if there is none."
     mapped = table_columns(survey.name, survey.table.columns, columns, survey.options, remedy)
-    remedy = f"Correct the name in {COLUMN_KEY}covariates, or remove it there."
+    remedy = f"Rename the file's column, or train with another {COLUMN_KEY}covariates."
     return mapped | table_columns(survey.name, survey.table.columns, roles_of(covariates), survey.options, remedy)
 
 
@@ -252,7 +252,7 @@ def require_valid(
     frame: pd.DataFrame,
     survey: Survey,
     columns: Mapping[str, str | None],
-    covariates: Mapping[str, str] = NO_COVARIATES,
+    covariates: Mapping[str, str] = NO_KINDS,
 ) -> None:
     """Raise KjcmError for the first reason of unusable rows, with its column and the first such values."""
     bad = frame[frame["reason"] != ""]

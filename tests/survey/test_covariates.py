@@ -34,9 +34,9 @@ def frame_of(sex: list[Any], age: list[Any]) -> pd.DataFrame:
 
 
 def test_a_cohort_has_covariates_as_text_and_the_same_hashes(ksco: Classification) -> None:
-    columns = {"sex": [1, 2.0, " 1 ", "2.0", None] * 8, "age": [30, "41.5", "", None, 1e3] * 8}
+    columns = {"sex": [-1, 2.0, "-1.0", "2.0", None] * 8, "age": [30, "41.5", "", None, 1e3] * 8}
     found, plain = cohort_with(ksco, KINDS, **columns), cohort_with(ksco, {}, **columns)
-    assert found.rows[SEX].tolist()[:5] == ["1", "2", "1", "2", ""]
+    assert found.rows[SEX].tolist()[:5] == ["-1", "2", "-1", "2", ""]
     assert found.rows[AGE].tolist()[:5] == ["30", "41.5", "", "", "1000"]
     assert found.flow["missing"] == {SEX: 8, AGE: 16} and "missing" not in plain.flow
     assert (found.cohort_hash, found.split_hash) == (plain.cohort_hash, plain.split_hash)
@@ -62,6 +62,7 @@ def test_a_cached_cohort_has_its_covariates(ksco: Classification, tmp_path: Path
         ({"age": "number"}, {"age": ["30", "old", "", "inf"] * 10}, ["answers.csv", "'age'", "'old'", "'inf'", "lines 3"]),
         ({"wage": "number"}, {}, ["answers.csv", "'wage'", "data.columns.covariates"]),
         ({"code": "category"}, {}, ["data.columns.covariates", "code"]),
+        ({" code": "category"}, {}, ["data.columns.covariates", "code"]),
     ],
 )  # fmt: skip
 def test_wrong_columns_and_values_are_named(
@@ -146,6 +147,7 @@ def test_rows_that_are_no_person_have_no_covariates(here: Path) -> None:
     reviewed = {"reviewed_code": ["111", "111"], "sex": ["1", ""], "task": ["새 일", "다른 일"]}
     frame = making.answers(**reviewed)
     frame.to_csv("with.csv", index=False)
+    frame.rename(columns={"sex": "sex "}).to_csv("spaced.csv", index=False)
     frame.drop(columns="sex").to_csv("without.csv", index=False)
     words = (
         "data=table",
@@ -158,12 +160,12 @@ def test_rows_that_are_no_person_have_no_covariates(here: Path) -> None:
         name: rows_of(
             config_of("train", *words, "augment.positions=0.5", f"data.reviewed={name}.csv"), test=True, cache=None
         )
-        for name in ("with", "without")
+        for name in ("with", "spaced", "without")
     }
     for name, rows in found.items():
         train = rows.sides["train"]
         lengths = np.linalg.norm(rows.covariates.encoded(train), axis=1)
         survey = len(rows.learnt) - 2
         assert lengths[:survey].tolist() == [1] * survey and not lengths[survey + 2 :].any()
-        assert lengths[survey : survey + 2].tolist() == ([1, 1] if name == "with" else [0, 0])
+        assert lengths[survey : survey + 2].tolist() == ([0, 0] if name == "without" else [1, 1])
         assert rows.covariates.levels == {"sex": ("1", "2")}
