@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kjcm.coding.coder import Coder, resolve_precision
 from kjcm.coding.linear import Explainer, LinearCoder, linear_precision, require_linear
+from kjcm.coding.rows import reads_answers
 from kjcm.engine.device import on_gpu
 from kjcm.ensemble.files import load_ensemble
 from kjcm.errors import ConfigError
@@ -46,7 +47,9 @@ class EnsembleCoder:
         """Return answers, see `answers_frame`, as the members take them."""
         texts = [one[0] for one in answers]
         return [
-            coder.ready(texts) if isinstance(coder, Coder) and not coder.settings.covariates else coder.ready(answers)
+            coder.ready(texts)
+            if isinstance(coder, Coder) and not reads_answers(coder.settings)
+            else coder.ready(answers)
             for coder in self.coders
         ]
 

@@ -25,7 +25,15 @@ from kjcm.coding.ensemble import AnyCoder, coder_of, device_of, explainer_of
 from kjcm.coding.linear import Explainer, Near
 from kjcm.coding.parts import Parts, parts_of
 from kjcm.coding.progress import Progress
-from kjcm.coding.rows import Reading, covariates_in, manages_of, own_columns, reads_answers, require_readable
+from kjcm.coding.rows import (
+    Reading,
+    covariates_in,
+    manages_of,
+    own_columns,
+    reads_answers,
+    require_readable,
+    require_seen_levels,
+)
 from kjcm.coding.run_rules import basis_of, say, warn
 from kjcm.config.coding import PredictConfig
 from kjcm.config.composition import typed
@@ -132,6 +140,7 @@ def _code(
         source, columns, managers, settings.manager_words, list(added.labels), labels, options, settings.wording,
         settings.covariates, reads_answers(settings), config.unseen_levels,
     )  # fmt: skip
+    require_seen_levels(reading, config.chunk_rows)
     check = partial(require_readable, reading=reading)
     given = open_input(source, parts.target, reading.added, config.chunk_rows, options, check)
     # one thread reads and another tokenises (mostly outside Python) while this thread codes and writes

@@ -101,7 +101,8 @@ def _evaluate(
     require_weights(rows)
     if config.data is not None and config.unseen_levels == "error":
         files = ", ".join(map(str, input_files({"data": vars(data)}).values()))
-        settings.covariates.require_seen(rows, files or data.source)
+        place = getattr(data, "test_path", None) or files or data.source
+        settings.covariates.require_seen(rows, f"{place}, test rows")
     if settings.kind != "encoder":
         scorer = scorer_of(run, config.trainer, config.batch_size, out)
         outcome = outcome_of(scorer, {"test": rows}, {"test": labels}, {"test": unseen}, probabilities)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from jsonschema import validate
 
+from kjcm.coding.linear import LinearCoder
 from kjcm.errors import KjcmError
 from kjcm.runs.model_folder import load_linear, load_model, load_settings
 from tests.conftest import FEW_STEPS, ROOT, command
@@ -111,6 +112,20 @@ def test_wrong_covariates_of_an_input_are_named(run: Path, here: Path, capfd: py
     assert coded["reason"].tolist()[:4] == ["", *["covariates.age is no finite number"] * 2, ""]
     assert command("export", f"run={run}") == 1
     assert command("evaluate", f"run={run}", *COVARIATES, "data=table", f"data.test_path={new}") == 2
+
+
+@pytest.mark.parametrize("run", ["linear"], indirect=True)
+def test_no_row_is_coded_before_an_unseen_level_in_the_last_chunk(
+    run: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = written(here, "late", 40)
+    frame = pd.read_csv(new, dtype=str)
+    frame.loc[39, "성별"] = "여"
+    frame.to_csv(new, index=False)
+    coded = []
+    monkeypatch.setattr(LinearCoder, "probabilities", lambda *_: coded.append(1))
+    assert command("predict", f"run={run}", f"input={new}", "output=coded.csv", "chunk_rows=10") == 1
+    assert not coded and not list(here.glob("*coded*"))
 
 
 def test_a_model_of_other_covariates_is_damaged(run: Path, tmp_path: Path) -> None:
