@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +25,9 @@ from kjcm.shell import command_line
 from kjcm.tracking.loggers import make_loggers
 from kjcm.training.checkpoints import Checkpoints, tidy_up
 from kjcm.training.fit import Fitted, fit, stopping_together
-from kjcm.training.parts import require_parts, train_limit
+from kjcm.training.parts import require_fitting_tokenizer, require_parts, train_limit
 from kjcm.training.run import as_helper, claimed_folder, run_to_make
-from kjcm.training.train import require_fitting_tokenizer, tokenizer_path
+from kjcm.training.train import tokenizer_path
 from kjcm.training.trainer import make_trainer, processes
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _prepared(config: PretrainConfig, texts: Texts) -> "tuple[PreTrainedTokenize
     learning = Learning(
         optim=config.optim,
         schedule=build("schedule", config.schedule),
-        groups=ParamGroups(**vars(config.param_groups)),
+        groups=replace(ParamGroups(**vars(config.param_groups)), cache_frozen=False, head_factor=1.0),  # of classifiers
         clip=flags.get("gradient_clip_val"),
         clip_by=flags.get("gradient_clip_algorithm") or "norm",
     )
@@ -201,9 +201,11 @@ def _log_result(config: PretrainConfig, model: Path, values: dict[str, float]) -
             values["perplexity"],
             100 * values["accuracy"],
         )
+    hydra = HydraConfig.get()
     overrides = [
-        f"model={HydraConfig.get().runtime.choices['model']}",
+        f"model={hydra.runtime.choices['model']}",
         f"model.pretrained={model}",
         "tokenizer=huggingface",
+        *(word for word in hydra.overrides.task if word.startswith(("model.prefix=", "model.max_length="))),
     ]
     log.info("next, with your data keys: %s", command_line(["kjcm", "train", *overrides]))

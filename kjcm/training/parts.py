@@ -57,6 +57,16 @@ def require_parts(config: TrainConfig) -> None:
     require_loggers(config.logger)
 
 
+def require_fitting_tokenizer(config: TrainConfig) -> None:
+    """Raise ConfigError if the config combines a new tokenizer with weights that were trained with another."""
+    if config.tokenizer.kind == "trained" and config.encoder.pretrained:
+        raise ConfigError(
+            f"tokenizer=trained makes new token ids, which do not match the weights of "
+            f"model.pretrained={config.encoder.pretrained}. Use tokenizer=kobert, tokenizer=huggingface or "
+            "model.pretrained=null."
+        )
+
+
 def require_one_device(node: TrainerConfig, why: str) -> None:
     """Raise ConfigError, which ends with `why`, if a training would need several devices."""
     devices, nodes = node.devices, node.num_nodes

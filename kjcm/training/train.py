@@ -30,7 +30,7 @@ from kjcm.training.checkpoints import tidy_up
 from kjcm.training.ensemble import train_ensemble
 from kjcm.training.fit import Fitted, Prepared, fitted_and_measured
 from kjcm.training.linear import train_linear
-from kjcm.training.parts import chooses_weights, learning_of, require_parts, train_limit
+from kjcm.training.parts import chooses_weights, learning_of, require_fitting_tokenizer, require_parts, train_limit
 from kjcm.training.run import (
     as_helper,
     claimed_run,
@@ -127,16 +127,6 @@ def _report(
         "epochs": fitted.epochs,
         "parameters": sum(weight.numel() for weight in prepared.encoder.parameters()),
     }
-
-
-def require_fitting_tokenizer(config: TrainConfig) -> None:
-    """Raise ConfigError if the config combines a new tokenizer with weights that were trained with another."""
-    if config.tokenizer.kind == "trained" and config.encoder.pretrained:
-        raise ConfigError(
-            f"tokenizer=trained makes new token ids, which do not match the weights of "
-            f"model.pretrained={config.encoder.pretrained}. Use tokenizer=kobert, tokenizer=huggingface or "
-            "model.pretrained=null."
-        )
 
 
 def prepared_for(config: TrainConfig, rows: Rows) -> Prepared:

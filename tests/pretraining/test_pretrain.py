@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -13,8 +14,8 @@ import pytest
 import torch
 
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.pretraining.texts import lines_in
-from tests.conftest import ROOT, command
+from kjcm.pretraining.texts import lines_in, texts_to_learn
+from tests.conftest import ROOT, command, config_of
 from tests.forking import Forked
 
 SHAPE = "model.shape={model_type: distilbert, n_layers: 1, dim: 16, n_heads: 2, hidden_dim: 32, max_position_embeddings: 64}"
@@ -84,13 +85,17 @@ def test_rows_without_codes_and_lines_of_files(here: Path, tmp_path: Path) -> No
     (tmp_path / "rows.csv").write_text(ROWS, encoding="utf-8")
     more = tmp_path / "more" / "below"
     more.mkdir(parents=True)
-    (more / "a.txt").write_text("\ufeff용접을 한다\n\n123\n용접을 한다\n", encoding="utf-8")
+    (more / "a.TXT").write_text("\ufeff용접을 한다\n\n123\n용접을 한다\n", encoding="utf-8")
     run = tmp_path / "run"
     command("pretrain", *WORDS[1:], "data=table", f"data.path={tmp_path / 'rows.csv'}", "data.columns.code=null",
             "data.columns.id=null", f"pretraining.texts={more.parent}", "pretraining.held_out=0", "trainer.max_epochs=1",
             f"run_dir={run}")  # fmt: skip
     report = json.loads((run / "report.json").read_text())
-    assert report["texts"] == {"train": 3, "validation": 0, "left": {"row that is not text": 1, "repeated text": 1}}
+    assert report["texts"] == {
+        "train": 3,
+        "validation": 0,
+        "left": {"row that is not text": 1, "line without a letter": 1, "repeated text": 1},
+    }
     assert report["validation"] == {} and report["synthetic"] is False
 
 
@@ -111,12 +116,23 @@ def test_test_rows_are_never_learnt(here: Path) -> None:
     assert report["validation"]["loss"] > 0  # on all held-out texts, whatever the flag
 
 
+def test_the_texts_of_a_test_file_are_never_learnt_without_codes(here: Path) -> None:
+    header = "id,workplace,position,task"
+    (here / "a.csv").write_text(f"{header}\nsynthetic-1,회사,직원,일\nb,가게,점원,판매\n", encoding="utf-8")
+    (here / "test.csv").write_text(f"{header}\nc,바다,어부,어업\nd,가게,점원,판매\n", encoding="utf-8")
+    (here / "lines.txt").write_text("용접을 한다\n운전을 한다\n", encoding="utf-8")
+    words = ["data=table", "data.path=a.csv", "data.test_path=test.csv", "data.columns.code=null"]
+    texts = texts_to_learn(config_of("pretrain", *words, "pretraining.texts=lines.txt", "pretraining.held_out=0"))
+    assert len(texts.train) == 3 and not any("어부" in text or "점원" in text for text in texts.train)
+    assert texts.left == {"text of a test or validation row": 1} and texts.synthetic
+
+
 def test_wrong_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"pretraining\.texts"):
-        list(lines_in(tmp_path))
+        list(lines_in(tmp_path, Counter()))
     (tmp_path / "a.txt").write_bytes("한글".encode("cp949"))
     with pytest.raises(KjcmError, match="UTF-8"):
-        list(lines_in(tmp_path))
+        list(lines_in(tmp_path, Counter()))
 
 
 def test_hidden_tokens() -> None:
