@@ -19,7 +19,7 @@ from kjcm.config.identity import LEGACY
 from kjcm.config.key import MISSING, own_keys
 from kjcm.config.overrides import for_hydra, word_key
 from kjcm.config.refusals import composed_training
-from kjcm.config.survey import AugmentConfig
+from kjcm.config.survey import AugmentConfig, DataConfig
 from kjcm.config.training import EncoderConfig, EnsembleConfig, TrainerConfig
 from kjcm.config.unread import require_read
 from kjcm.errors import CUT, ConfigError, KjcmError
@@ -105,7 +105,7 @@ def members_of(config: TrainConfig) -> list[Member]:
             raise type(error)(f"{KEY}, {text!r}: {error}") from None
         if isinstance(one.config.model, EnsembleConfig):
             raise ConfigError(f"{KEY}, {text!r}: this is an ensemble. Name its members instead.")
-        name = f"{number}-" + re.sub(r"[^\w.-]+", "-", one.name).lstrip("-.")
+        name = f"{number}-" + (re.sub(r"[^\w.-]+", "-", one.name).lstrip("-.") or "member")
         found.append(replace(one, name=name, config=replace(one.config, name=name)))
     return found
 
@@ -133,7 +133,20 @@ def _from_overrides(text: str, config: TrainConfig) -> Member:
     whole, cfg = composed_training(overrides, give_weights)
     require_read("train", cfg, overrides)
     own = typed(cfg, TrainConfig)
+    _require_own_rows(own.data, config.data)
     return Member(experiment_of(" ".join(words)) or own.model.name, _of_ensemble(own, config), None, whole)
+
+
+def _require_own_rows(own: DataConfig, data: DataConfig) -> None:
+    """Raise ConfigError if a member's experiment chooses other rows or classes than the ensemble, whose rows it gets."""
+    usual = vars(typed(composed_training([])[1], TrainConfig).data)
+    for name, value in vars(own).items():
+        theirs = getattr(data, name, value)
+        if name != "batch_size" and value not in (usual.get(name), theirs):
+            raise ConfigError(
+                f"it sets data.{name}={value}, and the ensemble has {theirs}. All members get the ensemble's rows: give the "
+                f"ensemble data.{name}={value}, or name the member by other overrides."
+            )
 
 
 def _is_of_the_ensemble(key: str) -> bool:

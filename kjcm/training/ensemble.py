@@ -34,7 +34,7 @@ from kjcm.survey.rows import Rows, rows_of
 from kjcm.tracking.loggers import log_outcome, make_loggers, require_loggers
 from kjcm.training.baseline import outcome_of
 from kjcm.training.fit import coded_by_encoder
-from kjcm.training.parts import chooses_weights, require_one_device, require_parts
+from kjcm.training.parts import chooses_weights, require_fitting_tokenizer, require_one_device, require_parts
 from kjcm.training.run import (
     claimed_run,
     finish,
@@ -78,10 +78,14 @@ def train_ensemble(cfg: DictConfig, config: TrainConfig, folder: RunFolder, swee
     require_one_device(config.trainer, "a member trains on one device. Use trainer=cpu or trainer=gpu.")
     members = members_of(config)
     for member in members:
-        _require_trainable(member)
+        with _naming(f"{KEY}, {member.name}"):
+            _require_trainable(member)
     rows = rows_of(replace(config, augment=augmentation_of(members)), test=config.evaluate, cache=config.cache)
     for member in members:
         require_same(member, rows.cohort, config)
+        if config.data.classes == "all":
+            with _naming(f"{KEY}, {member.name}"):
+                rows_of(member.config, test=False, cache=config.cache)  # without titles of its own it lacks classes
     ready = time.perf_counter()
     with claimed_run(folder, cfg, config, rows):
         log.info("ensemble of %s", ", ".join(member.name for member in members))
@@ -124,21 +128,30 @@ def _naming(what: str) -> Iterator[None]:
 
 
 def _require_trainable(member: Member) -> None:
-    """Check an encoder's device and parts before any member trains.
+    """Check a member's pretrained weights, and an encoder's device, parts and tokenizer, before any member trains.
 
     Raises:
         ConfigError: they are not usable, or early stopping would choose weights by the rows that the member scores.
+        KjcmError: the weights cannot be loaded.
     """
+    from kjcm.model.encoder import build_encoder
+
+    model = member.config.model
+    if member.run is None and (weights := model.pretrained):  # type: ignore[attr-defined] # no member is an ensemble
+        length = model.max_length  # type: ignore[attr-defined]
+        build_encoder(
+            pretrained=weights, shape=None, pooling="mean", classes=1, vocabulary=1, pad=0, max_length=length, seed=0
+        )
     if not member.is_costly:
         return
-    with _naming(f"{KEY}, {member.name}"):
-        require_device("trainer.accelerator", member.config.trainer.accelerator)
-        require_parts(member.config)
-        if chooses_weights(member.config):
-            raise ConfigError(
-                "early stopping would choose weights by the rows that the member scores out of fold. Remove the callback, and "
-                "set trainer.max_epochs."
-            )
+    require_device("trainer.accelerator", member.config.trainer.accelerator)
+    require_parts(member.config)
+    require_fitting_tokenizer(member.config)
+    if chooses_weights(member.config):
+        raise ConfigError(
+            "early stopping would choose weights by the rows that the member scores out of fold. Remove the callback, and "
+            "set trainer.max_epochs."
+        )
 
 
 @dataclass(frozen=True)

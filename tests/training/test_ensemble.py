@@ -280,6 +280,11 @@ def test_members_may_be_finished_runs_and_seeds_of_one_experiment(run: Path, her
     ("texts", "more", "words"),
     [
         ([], (), "model.members=[]"), ([" "], (), "Name one"), (["nonesuch"], (), "experiment=nonesuch"),
+        (["k_jcm", "k_jcm_half"], (), "data.train_fraction=0.5"), (["model_2"], (), "data.cutoff"),
+        (["best_offline"], (), "data.classes=all"),
+        ([SVM, "model=linear model.pretrained=./none model.views.a={of:encoder,field:text,ngrams:[]}"], (), "./none"),
+        ([SVM, "model=e5_small model.pretrained=./none"], (), "./none"),
+        ([LOGISTIC, SVM], ("data.classes=all", "data.level=3"), "2-linear"),
         (["model=linear cutoff=5"], (), "cutoff"),
         (["model=ensemble"], (), "this is an ensemble"), (["model=linear model.C=0"], (), "model.C"),
         (["no/such/run"], (), "no such folder"), (["RUN"], (), "this is an ensemble"),
@@ -303,6 +308,7 @@ def test_wrong_members_are_named(
     own = [text.replace("RUN", str(run)) for text in texts]
     assert command("train", "model=ensemble", members(*own), *DATA, *more, "run_dir=x") in (1, 2)
     assert words in capsys.readouterr().err
+    assert not Path("x/members").exists()  # no member was trained
 
 
 def test_an_ensembles_identity_counts_its_members(run: Path, here: Path) -> None:
