@@ -186,7 +186,9 @@ def _solver(config: LinearConfig, seed: int) -> Solver:
         converge(model, rows, labels, each)
         coef, constant = model.coef_, model.intercept_
         if len(coef) == 1:  # of two labels scikit-learn keeps one
-            coef, constant = np.vstack([-coef, coef]), np.concatenate([-constant, constant])
+            # the probability of a logistic regression is sigmoid(z) = softmax of -z / 2 and z / 2
+            half = 0.5 if config.classifier == "logistic" else 1.0
+            coef, constant = half * np.vstack([-coef, coef]), half * np.concatenate([-constant, constant])
         bias[:] = constant.min() - 1.0
         weights[:, model.classes_], bias[model.classes_] = coef.T, constant
         return weights, bias

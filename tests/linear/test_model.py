@@ -1,8 +1,12 @@
-"""A linear model's temperature, where the training rows leave little to cross-validate."""
+"""A linear model's probabilities, and its temperature where the training rows leave little to cross-validate."""
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
 
 from kjcm.config.training import LinearConfig, ViewConfig
 from kjcm.linear import model
@@ -11,6 +15,17 @@ from kjcm.linear.views import View
 
 VIEWS = {"text": ViewConfig("word", "text", [1, 1], 1.0)}
 CONFIG = LinearConfig("linear", "linear", VIEWS, 1.0, None, "", 128, "svm", 1.0, 0.0, [], 2)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 0, 1], [0, 1, 0, 2]])
+def test_probabilities_of_a_logistic_regression_are_scikit_learns(labels: list[int]) -> None:
+    frame = pd.DataFrame({"text": ["은행", "병원", "은행 창구", "병원 환자"]})
+    config = replace(CONFIG, classifier="logistic", C=10.0)
+    classes = [np.arange(max(labels) + 1)]
+    found = fitted(config, VIEWS, frame, np.array(labels), classes, np.full(4, -1), 0).logits(frame)
+    rows = View(VIEWS["text"]).fit(frame["text"].tolist())
+    expected = LogisticRegression(C=10.0, max_iter=1000).fit(rows, labels).predict_proba(rows)
+    assert softmax(found, axis=1) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("folds", [[0, 0, 0, 0], [0, 1, 0, 1]])
