@@ -75,8 +75,8 @@ class Examples:
 
 
 def is_sparse(vectors: Any) -> bool:
-    """Return whether most numbers of a sparse matrix are zeros."""
-    return bool(2 * vectors.nnz < vectors.shape[0] * vectors.shape[1])
+    """Return whether at least half of a sparse matrix's numbers are zeros; a matrix without rows is sparse."""
+    return bool(2 * vectors.nnz <= vectors.shape[0] * vectors.shape[1])
 
 
 class NearestModel:

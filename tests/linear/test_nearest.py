@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
 from kjcm.config.training import NearestConfig, ViewConfig
-from kjcm.linear.nearest import FLOOR, OF_A_VIEW, SHARPNESS, NearestModel, fitted_nearest
+from kjcm.linear.nearest import FLOOR, OF_A_VIEW, SHARPNESS, NearestModel, fitted_nearest, is_sparse
 from kjcm.survey.texts import TEXT_COLUMNS
 
 VIEWS = {"text": ViewConfig("word", "text", [1, 1], 2.0), "position": ViewConfig("char", "position", [1, 3], 1.0)}
@@ -82,3 +83,8 @@ def test_without_training_rows_the_weights_are_the_prior() -> None:
 def test_without_titles_the_training_rows_decide() -> None:
     model = model_of(ROWS, [])
     assert model.logits(pd.DataFrame({"text": ["택시 운전", "쌀 재배"]})).argmax(axis=1).tolist() == [0, 2]
+
+
+def test_vectors_without_rows_are_sparse() -> None:
+    found = [is_sparse(csr_matrix(one)) for one in (np.zeros((0, 4)), np.eye(2), np.ones((2, 2)))]
+    assert found == [True, True, False]
