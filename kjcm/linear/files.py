@@ -144,7 +144,7 @@ def _views(
         try:
             check_values(ViewConfig, values, f"views.{name}.")
             views[name] = _view(ViewConfig(**values), terms, arrays, name, embedder)
-        except (ConfigError, ValueError) as error:
+        except (ConfigError, TypeError, ValueError) as error:  # TypeError: the view has an unknown key
             raise damaged(file, error) from None
     if (weight := record.get("covariates", 0)) > 0:
         views[COVARIATES] = CovariatesView(weight, covariates)

@@ -212,7 +212,7 @@ def test_wrong_values_are_named(line: str, words: str, here: Path, capsys: pytes
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["terms", "weights", "nan", "view", "ngrams", "cut"])
+@pytest.mark.parametrize("damage", ["terms", "weights", "nan", "view", "key", "ngrams", "cut"])
 def test_a_damaged_model_is_refused(run: Path, tmp_path: Path, damage: str) -> None:
     from safetensors.numpy import load_file, save_file
 
@@ -227,6 +227,8 @@ def test_a_damaged_model_is_refused(run: Path, tmp_path: Path, damage: str) -> N
         arrays["bias"][0] = np.nan
     elif damage == "view":
         record["views"]["text"]["of"] = "pickle"
+    elif damage == "key":
+        record["views"]["text"]["stop_words"] = "korean"
     elif damage == "ngrams":
         record["views"]["text"]["ngrams"] = [1]
     (folder / "linear.json").write_text(json.dumps(record))
