@@ -33,6 +33,7 @@ UNREAD = [
     ("train", "data=table preset.scale=1"), ("train", "data=table data.test_path=t.csv data.train_share=0.5"),
     ("train", "data.train_wave=5 data.train_share=0.5"), ("train", "data.folds=5 data.train_share=0.5"),
     ("train", "model=ensemble model.combine=average model.prior=0"), ("train", "model=ensemble augment=titles"),
+    ("train", "model=nearest model.unseen=0.3"), ("tune", "tune=none model=nearest model.unseen=0.3"),
     ("train", "data.fold=1"), ("train", "data.inner_fold=1"), ("train", "data=table data.test_path=t.csv data.folds=5"),
     ("train", "engine=packed engine.block=3"),
     ("train", "model=distilkobert model.shape.n_layers=1"), ("train", "data.scale=1 preset.scale=1"),
@@ -181,7 +182,10 @@ def test_what_counts_is_not_refused(here: Path) -> None:
         ("predict", "run=r input=i output=o.TSV formulas=all"), ("train", "cutoff=higher data.higher_cutoff=20"),
         ("reproduce", "data.higher_cutoff=20"), ("tune", "+space.cutoff=[10,higher] data.higher_cutoff=20"),
         ("review", "run=r input=i port=80"), ("tune", "startup=3"), ("train", "engine=captured engine.block=3"),
-        ("train", "model.pretrained=folder model.shape=null"),
+        ("train", "model.pretrained=folder model.shape=null"), ("train", "experiment=best_nearest model.unseen=0.3"),
+        ("train", "model=nearest augment=manual model.unseen=0.3"), ("train", "model=nearest"),
+        ("train", "model=nearest +augment.rows._target_=a.b model.unseen=0.3"),
+        ("tune", "tune=none model=nearest +space.augment=[none,titles] model.unseen=0.3"),
     ):  # fmt: skip
         require_read(name, *composed(name, line.split()))
 

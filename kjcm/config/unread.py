@@ -68,6 +68,12 @@ def _embeds_nothing(cfg: DictConfig) -> bool:
     return OmegaConf.select(cfg, "model.kind") in BY_VIEWS and all(view.of != "encoder" for view in views.values())
 
 
+def _has_no_titles(cfg: DictConfig) -> bool:
+    if "augment" in (OmegaConf.select(cfg, "space") or ()):
+        return False  # some of the trials have titles
+    return not any(OmegaConf.select(cfg, f"augment.{name}") for name in ("titles", "descriptions", "rows"))
+
+
 def _has_no_covariates(cfg: DictConfig) -> bool:
     return not any((OmegaConf.select(cfg, "data.columns.covariates") or {}).values())
 
@@ -104,6 +110,7 @@ OF_ANY = (
     ),
     Unread(("augment.weight",), _is("model.kind", "nearest"), " with model=nearest"),
     Unread(tuple(f"model.{name}" for name in OF_EMBEDDINGS), _embeds_nothing, " without a view of encoder"),
+    Unread(("model.unseen",), _has_no_titles, " without titles (augment=titles)"),
     Unread(("model.covariates",), _has_no_covariates, " without data.columns.covariates"),
     Unread(("model.prior",), _is("model.combine", "average"), " with model.combine=average"),
     Unread(OF_MEMBERS, _is("model.kind", "ensemble"), " with model=ensemble. Set it in a member's overrides"),
