@@ -49,9 +49,17 @@ class View:
 
         self.config = config
         analyzer: Any = {"char": "char_wb", "word": "word", "morpheme": "word"}[config.of]
-        more: dict[str, Any] = {"token_pattern": r"\S+", "lowercase": False} if config.of == "morpheme" else {}
+        # scikit-learn's own pattern drops words of one character
+        more: dict[str, Any] = {
+            "word": {"token_pattern": r"(?u)\b\w+\b"},
+            "morpheme": {"token_pattern": r"\S+", "lowercase": False},
+        }
         self._vectorizer = TfidfVectorizer(
-            analyzer=analyzer, ngram_range=tuple(config.ngrams), sublinear_tf=True, vocabulary=terms, **more
+            analyzer=analyzer,
+            ngram_range=tuple(config.ngrams),
+            sublinear_tf=True,
+            vocabulary=terms,
+            **more.get(config.of, {}),
         )
         if idf is not None:
             self._vectorizer.idf_ = idf

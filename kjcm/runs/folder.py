@@ -24,7 +24,7 @@ from kjcm.runs.lease import LEASE, FinishedMeanwhile, Lease, leased
 from kjcm.survey.inputs import input_digests
 
 # Changes when the same config and inputs would give other results than before.
-RESULTS_VERSION = 6
+RESULTS_VERSION = 7
 
 LAUNCH = "KJCM_LAUNCH"  # environment variable: the sweep to which a job belongs
 

@@ -29,6 +29,12 @@ def test_terms_and_idf_make_the_same_rows_again(of: str) -> None:
     assert again.rows(other)[2].nnz == (of == "char")  # the blank around the word is a character
 
 
+def test_words_of_one_character_are_terms() -> None:
+    view = View(ViewConfig("word", "text", [1, 1], 1.0))
+    assert view.fit(["빵 굽기", "배(에서)"]).getnnz(axis=1).tolist() == [2, 2]
+    assert view.terms == ["굽기", "배", "빵", "에서"]
+
+
 def test_a_row_without_fields_is_its_text_in_every_field() -> None:
     frame = pd.DataFrame({"text": ["가(에서) 나", "제목"], "position": ["나", None]}, dtype=object)
     assert of_field(frame, "position") == ["나", "제목"]
