@@ -22,9 +22,14 @@ AUXILIARY = ("VX", "VCP", "VCN")
 log = logging.getLogger("kjcm")
 
 
+def lacks_kiwi() -> bool:
+    """Return whether kiwipiepy is not installed."""
+    return find_spec(MORPHEMES) is None
+
+
 def installed(views: Mapping[str, ViewConfig]) -> dict[str, ViewConfig]:
     """Return the views with words in place of morphemes where kiwipiepy is not installed; log it once."""
-    if find_spec(MORPHEMES) is not None or all(view.of != "morpheme" for view in views.values()):
+    if not lacks_kiwi() or all(view.of != "morpheme" for view in views.values()):
         return dict(views)
     log.warning("kiwipiepy is not installed: views of morphemes use words. pip install 'kjcm[morphemes]' adds it.")
     return {

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from kjcm.config.identity import BY_VIEWS, INPUTS, LEGACY, NOT_READ, OF_EMBEDDIN
 from kjcm.config.overrides import config_folder
 from kjcm.errors import KjcmError
 from kjcm.files import existing, write_json, write_text
+from kjcm.linear.views import lacks_kiwi
 from kjcm.records import read_json, read_yaml
 from kjcm.runs.failures import FAILURE, Failure, failure_of, read_failure, write_failure
 from kjcm.runs.lease import LEASE, FinishedMeanwhile, Lease, leased
@@ -48,7 +50,8 @@ class Identity:
 def identity_of(config: Mapping[str, Any]) -> Identity:
     """Return the identity of a resolved config.
 
-    An input file counts by its content, not by its path. Keys that a kind of model does not read do not count.
+    An input file counts by its content, not by its path. Keys that a kind of model does not read do not count. Views of
+    morphemes count as other ones where kiwipiepy is not installed.
     """
     inputs = input_digests(config)
     left: dict[str, Any] = json.loads(json.dumps(config))
@@ -59,6 +62,8 @@ def identity_of(config: Mapping[str, Any]) -> Identity:
         left["model"] = {name: value for name, value in left["model"].items() if name not in OF_EMBEDDINGS}
     if kind == "ensemble":
         left["model"]["members"] = [_member_identity(member) for member in left["model"]["members"]]
+    if kind in (*BY_VIEWS, "ensemble") and re.search(r"\bmorpheme\b", json.dumps(left["model"])) and lacks_kiwi():
+        left["morphemes"] = "words"  # see `kjcm.linear.views.installed`
     neutral = [key for key, value in LEGACY.items() if _value(left, key) == value]
     for key in (*WHERE_AND_HOW, *inputs, *neutral):
         lead, _, name = key.rpartition(".")

@@ -1,5 +1,6 @@
 """A run's identity: the same command has the same hash as before, and each key says its own part in it."""
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,6 +27,20 @@ def test_a_command_has_its_hash(line: str, here: Path) -> None:
     command, *overrides = line.split()
     found = identity_of(asdict(config_of(command, *overrides)))
     assert (RESULTS_VERSION, found.hash[:12]) == (7, HASHES[line])
+
+
+def test_words_in_place_of_morphemes_are_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_morphemes = (
+        "model=linear model.views.text.of=morpheme", "experiment=best_nearest", "model=ensemble model.members=[best_offline]",
+        "model=ensemble 'model.members=[\"model=linear model.views.text.of=morpheme\"]'",
+    )  # fmt: skip
+    lines = (*of_morphemes, "model=linear", "model=ensemble 'model.members=[\"model=linear\"]'", "model=tiny")
+    found: dict[str, set[str]] = {line: set() for line in lines}
+    for spec in ("kiwipiepy", None):
+        monkeypatch.setattr("kjcm.linear.views.find_spec", lambda name, spec=spec: spec)
+        for line in lines:
+            found[line].add(identity_of(asdict(config_of("train", *shlex.split(line)))).hash)
+    assert [line for line in lines if len(found[line]) == 2] == list(of_morphemes)
 
 
 def test_each_key_has_its_part_in_the_identity() -> None:
