@@ -90,7 +90,7 @@ def device_of(run: Path, accelerator: str, precision: str, *, compiled: bool) ->
     An ensemble's are those of its first encoder, or of its first member with embeddings if it has no encoder.
 
     Raises:
-        ConfigError: a setting is none of this kind of model.
+        ConfigError: this kind of model does not have the setting.
     """
     settings = load_settings(run / "model")
     if settings.kind == "ensemble":

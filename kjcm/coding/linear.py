@@ -105,7 +105,7 @@ def linear_precision(settings: Settings) -> str:
 
 
 def require_linear(accelerator: str, precision: str, own: str, *, compiled: bool) -> None:
-    """Raise ConfigError if a setting of coding is none of a model of views that codes in the precision `own`."""
+    """Raise ConfigError if a model of views, which codes in the precision `own`, does not have a setting of coding."""
     wrong = {
         "accelerator=gpu": accelerator == "gpu",
         f"precision={precision}": precision not in ("auto", own),

@@ -50,7 +50,7 @@ class Combination:
         return np.asarray(found / self.temperature, np.float32)
 
 
-def fitted(
+def fit_combination(
     how: str,
     scores: Sequence[Scores],
     scored: NDArray[np.bool_],
@@ -80,8 +80,8 @@ def fitted(
         equal = Combination(how, (1 / len(members),) * len(members))
         mean = equal([one[every] for one in scores], n_train)
         return Combination(how, equal.weights, temperature=fit_temperature(mean, labels[every]))
-    share = np.broadcast_to(log_prior(n_train), scores[0].shape)
-    tail = [share] if prior is None else []  # fitted too
+    prior_part = np.broadcast_to(log_prior(n_train), scores[0].shape)
+    tail = [prior_part] if prior is None else []  # fitted too
     first = [member for member in members if not partly[member]] or [*members]
     rest = [member for member in members if member not in first]
     weights = np.zeros(len(members))
@@ -90,7 +90,7 @@ def fitted(
     found = _fit([*(scores[one] for one in first), *tail], rows, labels, start, len(first))
     weights[first], of_prior = found[: len(first)], sum(found[len(first) :])
     if rest:
-        whole = sum(weights[one] * scores[one] for one in first) + of_prior * share
+        whole = sum(weights[one] * scores[one] for one in first) + of_prior * prior_part
         parts = [whole, *(scores[one] for one in rest), *tail]
         scale, *found = _fit(parts, every, labels, [1.0] + [0.0] * (len(parts) - 1), 1 + len(rest))
         weights[first] *= scale

@@ -63,7 +63,7 @@ def stacked(parts: Mapping[str, Any], views: Mapping[str, AnyView]) -> Any:
     return hstack([part * np.sqrt(views[name].config.weight / total) for name, part in parts.items()], format="csr")
 
 
-def fitted(
+def fit_linear(
     config: LinearConfig,
     views: Mapping[str, ViewConfig],
     frame: pd.DataFrame,
@@ -183,7 +183,7 @@ def _solver(config: LinearConfig, seed: int) -> Solver:
             model: Any = LinearSVC(C=config.C, dual=True, class_weight=weighted, random_state=seed)
         else:
             model = LogisticRegression(C=config.C, class_weight=weighted, max_iter=1000)
-        converge(model, rows, labels, each)
+        fit_and_warn(model, rows, labels, each)
         coef, constant = model.coef_, model.intercept_
         if len(coef) == 1:  # of two labels scikit-learn keeps one
             # the probability of a logistic regression is sigmoid(z) = softmax of -z / 2 and z / 2
@@ -196,7 +196,7 @@ def _solver(config: LinearConfig, seed: int) -> Solver:
     return fit
 
 
-def converge(model: Any, rows: Any, labels: Labels, each: NDArray[np.float32] | None = None) -> None:
+def fit_and_warn(model: Any, rows: Any, labels: Labels, each: NDArray[np.float32] | None = None) -> None:
     """Fit a scikit-learn model, with the rows' weights `each` if given, and log where it did not converge."""
     from sklearn.exceptions import ConvergenceWarning
 

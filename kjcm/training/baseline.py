@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm.config.commands import BaselineConfig, TrainConfig
 from kjcm.config.overrides import config_folder
 from kjcm.engine.device import device_name
-from kjcm.linear.model import converge
+from kjcm.linear.model import fit_and_warn
 from kjcm.metrics import SHOWN_CODES
 from kjcm.runs.results import Outcome, prediction_frame
 from kjcm.survey.rows import Rows, rows_of
@@ -145,7 +145,7 @@ def svm(
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=ngrams, sublinear_tf=True)
     # The dual solver is used for any number of rows: on 70,000 rows the primal one takes four times as long.
     model = LinearSVC(C=strength, dual=True, random_state=seed)
-    converge(model, vectorizer.fit_transform(texts), labels)
+    fit_and_warn(model, vectorizer.fit_transform(texts), labels)
 
     def scores(frame: pd.DataFrame) -> Matrix:
         values: Matrix = model.decision_function(vectorizer.transform(frame["text"].tolist()))

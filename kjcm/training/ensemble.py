@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from kjcm.config.commands import TrainConfig
 from kjcm.config.training import EnsembleConfig, TrainerConfig
 from kjcm.engine.device import require_device
-from kjcm.ensemble.combination import Combination, Scores, fitted, log_softmax
+from kjcm.ensemble.combination import Combination, Scores, fit_combination, log_softmax
 from kjcm.ensemble.files import load_ensemble, write_ensemble
 from kjcm.ensemble.members import KEY, Member, augmentation_of, members_of, require_same
 from kjcm.errors import ConfigError, KjcmError
@@ -32,7 +32,7 @@ from kjcm.survey.cohort import hash_of
 from kjcm.survey.inputs import cached_cohort
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.tracking.loggers import log_outcome, make_loggers, require_loggers
-from kjcm.training.baseline import outcome_of
+from kjcm.training.baseline import PACKAGES, outcome_of
 from kjcm.training.fit import coded_by_encoder
 from kjcm.training.parts import chooses_weights, require_fitting_tokenizer, require_one_device, require_parts
 from kjcm.training.run import (
@@ -47,7 +47,6 @@ from kjcm.training.run import (
 from kjcm.triage.calibration import probabilities
 from kjcm.triage.logits import load_scored
 
-PACKAGES = ("torch", "torchmetrics", "scikit-learn", "hydra-core")
 BATCH = 256  # texts that an encoder scores at a time
 
 Train = Callable[[DictConfig], None]
@@ -236,7 +235,9 @@ def _combined(
         raise ConfigError(
             "The members have no out-of-fold row in common. Provide more rows, or raise model.costly_folds."
         )
-    combination = fitted(model.combine, scores, scored, [one.partly for one in trained], labels, n_train, model.prior)
+    combination = fit_combination(
+        model.combine, scores, scored, [one.partly for one in trained], labels, n_train, model.prior
+    )
     right = [float((one[every].argmax(axis=1) == labels[every]).mean()) for one in scores]
     whole = combination([one[every] for one in scores], n_train).argmax(axis=1) == labels[every]
     members = [

@@ -15,7 +15,7 @@ from kjcm.config.commands import TrainConfig
 from kjcm.config.training import LinearConfig, NearestConfig, ViewConfig, ViewsConfig
 from kjcm.linear.embedding import Embedder, pretrained_embedder
 from kjcm.linear.files import write_linear, write_nearest
-from kjcm.linear.model import Labels, LinearModel, fitted
+from kjcm.linear.model import Labels, LinearModel, fit_linear
 from kjcm.linear.nearest import NearestModel, fitted_nearest
 from kjcm.linear.views import MORPHEMES, installed
 from kjcm.runs.folder import RunFolder
@@ -23,7 +23,7 @@ from kjcm.runs.model_folder import save_folder
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.survey.split import ranks_of
 from kjcm.tracking.loggers import log_outcome, make_loggers, require_loggers
-from kjcm.training.baseline import outcome_of
+from kjcm.training.baseline import PACKAGES, outcome_of
 from kjcm.training.run import (
     claimed_run,
     finish,
@@ -35,7 +35,6 @@ from kjcm.training.run import (
 )
 from kjcm.triage.calibration import probabilities
 
-PACKAGES = ("torch", "torchmetrics", "scikit-learn", "hydra-core")
 OF_VIEWS = {"morpheme": (MORPHEMES,), "encoder": ("transformers", "tokenizers")}  # further packages by kind of view
 
 log = logging.getLogger("kjcm")
@@ -100,7 +99,7 @@ def _fitted(
     assert isinstance(model, LinearConfig)
     parents = [np.arange(classes), *map(partial(_groups_above, rows), range(1, len(model.above) + 1))]
     folds = _folds(frame, model.calibration_folds, config.data.split_seed)
-    return fitted(
+    return fit_linear(
         model, views, frame, rows.labels["train"], parents, folds, seed, embedder, rows.weights, rows.covariates
     )
 
@@ -115,7 +114,7 @@ def _groups_above(rows: Rows, levels: int) -> Labels:
 
 
 def _folds(frame: pd.DataFrame, folds: int, seed: int) -> Labels:
-    """Return [rows] the part of the calibration in which a survey row is scored, as `kjcm.linear.model.fitted` takes it."""
+    """Return [rows] the part of the calibration in which a survey row is scored, as `fit_linear` takes it."""
     found = np.full(len(frame), -1, np.int64)
     survey = frame["unit"].notna().to_numpy()
     if folds > 1:

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from kjcm.config.training import LinearConfig, ViewConfig
 from kjcm.linear import model
-from kjcm.linear.model import fitted
+from kjcm.linear.model import fit_linear
 from kjcm.linear.views import View
 
 VIEWS = {"text": ViewConfig("word", "text", [1, 1], 1.0)}
@@ -22,7 +22,7 @@ def test_probabilities_of_a_logistic_regression_are_scikit_learns(labels: list[i
     frame = pd.DataFrame({"text": ["은행", "병원", "은행 창구", "병원 환자"]})
     config = replace(CONFIG, classifier="logistic", C=10.0)
     classes = [np.arange(max(labels) + 1)]
-    found = fitted(config, VIEWS, frame, np.array(labels), classes, np.full(4, -1), 0).logits(frame)
+    found = fit_linear(config, VIEWS, frame, np.array(labels), classes, np.full(4, -1), 0).logits(frame)
     rows = View(VIEWS["text"]).fit(frame["text"].tolist())
     expected = LogisticRegression(C=10.0, max_iter=1000).fit(rows, labels).predict_proba(rows)
     assert softmax(found, axis=1) == pytest.approx(expected, abs=1e-5)
@@ -32,7 +32,8 @@ def test_probabilities_of_a_logistic_regression_are_scikit_learns(labels: list[i
 def test_folds_that_leave_nothing_to_learn_from_set_no_temperature(folds: list[int]) -> None:
     frame, labels = pd.DataFrame({"text": ["은행", "병원", "은행 창구", "병원 환자"]}), np.array([0, 1, 0, 1])
     one, none = (
-        fitted(CONFIG, CONFIG.views, frame, labels, [np.arange(2)], np.array(parts), 0) for parts in (folds, [-1] * 4)
+        fit_linear(CONFIG, CONFIG.views, frame, labels, [np.arange(2)], np.array(parts), 0)
+        for parts in (folds, [-1] * 4)
     )
     assert (one.logits(frame) == none.logits(frame)).all() and one.logits(frame).argmax(axis=1).tolist() == [0, 1, 0, 1]
 
@@ -56,5 +57,5 @@ def test_a_row_that_is_only_left_out_of_a_part_is_not_scored(monkeypatch: pytest
     frame = pd.DataFrame({"text": ["은행", "병원", "은행 창구", "병원 환자", "은행", "병원"]})
     labels, parts, scored = np.array([0, 1, 0, 1, 1, 0]), np.array([0, 0, 1, 1, -2, -3]), []
     monkeypatch.setattr(model, "fit_temperature", lambda scores, truth: scored.append(truth.tolist()) or 1.0)
-    fitted(CONFIG, CONFIG.views, frame, labels, [np.arange(2)], parts, 0)
+    fit_linear(CONFIG, CONFIG.views, frame, labels, [np.arange(2)], parts, 0)
     assert scored == [[0, 1, 0, 1]]
