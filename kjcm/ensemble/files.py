@@ -28,14 +28,19 @@ def write_ensemble(combination: Combination, members: Mapping[str, Path], folder
     write_json(folder / "ensemble.json", {"members": list(members), **asdict(combination)})
 
 
-def load_ensemble(folder: Path) -> tuple[Combination, list[Path], Settings]:
+def load_ensemble(folder: Path, *, hashed: bool = True) -> tuple[Combination, list[Path], Settings]:
     """Read what `write_ensemble` wrote: the combination, each member's folder (with its folder `model`), and the settings.
+
+    Args:
+        folder: the model folder.
+        hashed: whether to compare the files, among them the members' weights, with their digests.
 
     Raises:
         KjcmError: a file is missing or damaged, or a member has other classes.
     """
     settings = load_settings(folder)
-    require_intact(folder, settings)
+    if hashed:
+        require_intact(folder, settings)
     file = folder / "ensemble.json"
     record: dict[str, Any] = read_json(file, RECORD)
     names, weights = record.pop("members"), tuple(record.pop("weights"))

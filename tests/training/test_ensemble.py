@@ -12,6 +12,7 @@ import pytest
 from jsonschema import validate
 from scipy.special import log_softmax
 
+from kjcm.coding.ensemble import EnsembleCoder, device_of
 from kjcm.ensemble.combination import log_prior
 from kjcm.ensemble.command import as_training
 from kjcm.ensemble.files import load_ensemble
@@ -127,6 +128,14 @@ def test_predict_triage_and_export(
     assert command(*words, "output=x.csv", "precision=int8") == 2 and "int8" in capsys.readouterr().err
     assert command("export", f"run={run}") == 1
     assert f"run={run / 'members' / '3-tiny' / 'all'}" in capsys.readouterr().err
+
+
+def test_coding_hashes_the_members_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[Path] = []
+    monkeypatch.setattr("kjcm.ensemble.files.require_intact", lambda folder, settings: hashed.append(folder))
+    assert device_of(run, "cpu", "bf16", compiled=False) == ("bf16", False) and not hashed
+    assert EnsembleCoder(run, None, "cpu", "bf16", 1.0, compiled=False).precision == "bf16"
+    assert hashed == [run / "model"]
 
 
 def test_a_group_with_one_training_row_is_unknown_in_its_own_fold(here: Path) -> None:
