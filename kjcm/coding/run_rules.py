@@ -26,7 +26,7 @@ class Basis:
         tree: the model's classes.
         held: validation rows that set nothing else, with logits; None for a run without validation rows.
         temperature: divides the logits.
-        about: the calibration's entries on these rows: chosen_by_validation, clustered.
+        about: the calibration's entries on these rows: chosen_by_validation, clustered, out_of_fold.
         titles: code -> title.
     """
 
@@ -63,7 +63,7 @@ def basis_of(options: Options, run: Path, settings: Settings) -> Basis:
             "who manages. Train it with that column, or use triage.managers=words."
         )
     temperature = float(calibration["temperature"]) if calibration and options.calibrated else 1.0
-    about = {name: bool((calibration or {}).get(name)) for name in ("chosen_by_validation", "clustered")}
+    about = {name: bool((calibration or {}).get(name)) for name in ("chosen_by_validation", "clustered", "out_of_fold")}
     tree = Tree(settings.classes, settings.ancestors, settings.n_train)
     return Basis(options, tree, held, temperature, about, settings.titles)
 
@@ -80,24 +80,24 @@ def warn(record: Mapping[str, Any]) -> None:
     warn_of_rows(record)
     if target is not None and record["threshold"] is None:
         log.warning(
-            "triage.target_error=%g: no share of the %s validation rows passed the test, so no row is accepted. `kjcm triage` "
+            "triage.target_error=%g: no share of the %s held-out rows passed the test, so no row is accepted. `kjcm triage` "
             "shows what other targets accept; more validation rows (data.validation) help too.",
             target,
             f"{rows:,}",
         )
     if rows and lists["threshold"] is None:
         log.warning(
-            "triage.alpha=%g: too few of the validation rows' lists have the right code, so no pick list is shown. Raise "
+            "triage.alpha=%g: too few of the held-out rows' lists have the right code, so no pick list is shown. Raise "
             "triage.alpha or triage.k, or train with more validation rows.",
             lists["alpha"],
         )
 
 
 def warn_of_rows(record: Mapping[str, Any]) -> None:
-    """Log why the promises may be too optimistic for these validation rows."""
+    """Log why the promises may be too optimistic for these held-out rows."""
     if 0 < record["validation_rows"] < FEW:
         log.warning(
-            "Only %d validation rows set the rules: too few for most targets. Train with a larger data.validation.",
+            "Only %d held-out rows set the rules: too few for most targets. Train with a larger data.validation.",
             record["validation_rows"],
         )
     if record["chosen_by_validation"]:
@@ -105,9 +105,14 @@ def warn_of_rows(record: Mapping[str, Any]) -> None:
             "Early stopping chose the run's weights with the rows that set its thresholds, so the promise is slightly too "
             "optimistic. Train without callbacks=early_stopping."
         )
+    if record["out_of_fold"]:
+        log.warning(
+            "Out-of-fold scores of training rows set the rules. They are of models with fewer training rows, and set the "
+            "ensemble's weights too, so the promise is approximate. Train with data.validation=0.3 for an exact one."
+        )
     if record["clustered"]:
         log.warning(
-            "The run's validation rows come in clusters of similar answers. The promises are for independent rows, so they "
+            "The rows that set the rules come in clusters of similar answers. The promises are for independent rows, so they "
             "are too optimistic here."
         )
 
@@ -117,10 +122,10 @@ def say(record: Mapping[str, Any]) -> None:
     rows = f"{record['validation_rows']:,}"
     confidence = f"{100 * record['confidence']:.4g} % confidence"
     if promised := _promises(record):
-        log.info("promise: %s (each with %s, if the input is like the %s validation rows)", promised, confidence, rows)
+        log.info("promise: %s (each with %s, if the input is like the %s held-out rows)", promised, confidence, rows)
     if record["target_error"] is None and record["expected"] and record["expected"]["accepted_rows"]:
         log.info(
-            "bound: of the accepted rows at most %.1f %% are wrong (%s, if the input is like the %s validation rows)",
+            "bound: of the accepted rows at most %.1f %% are wrong (%s, if the input is like the %s held-out rows)",
             100 * record["expected"]["accepted_error_at_most"],
             confidence,
             rows,
@@ -146,7 +151,7 @@ def _promises(record: Mapping[str, Any]) -> str:
 
 def _groups(groups: list[Mapping[str, Any]]) -> list[str]:
     """Return the figures by major group as lines of a table."""
-    lines = ["major group: validation rows, accepted, wrong among them (interval); pick lists, right code on the list"]
+    lines = ["major group: held-out rows, accepted, wrong among them (interval); pick lists, right code on the list"]
     for one in groups:
         wrong = right = "-"
         if one["accepted_rows"]:

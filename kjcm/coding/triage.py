@@ -18,7 +18,7 @@ from kjcm.triage.rules import Options
 
 log = logging.getLogger("kjcm")
 NOTE = (
-    "All figures are for the {rows:,} validation rows; the top-1 code is right in {right:.1f} % of them. A promise holds for a "
+    "All figures are for the {rows:,} held-out rows; the top-1 code is right in {right:.1f} % of them. A promise holds for a "
     "target chosen beforehand. For a target picked from this table it is slightly too optimistic."
 )
 

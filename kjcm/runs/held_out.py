@@ -1,7 +1,8 @@
 """What triage needs of a training: its temperature, the logits of rows that set thresholds, and those of the test rows.
 
 The validation rows are split in two by the split's seed. The first half fits the temperature; the second, which then has
-chosen nothing, stays beside the model for thresholds and pick lists. Neither holds a text or a row's name.
+chosen nothing, stays beside the model for thresholds and pick lists. An ensemble without validation rows keeps its
+members' combined out-of-fold scores instead. Neither holds a text or a row's name.
 """
 
 import os
@@ -35,9 +36,16 @@ def scored(
     numbers, logits = (
         np.concatenate([getattr(batch, name).numpy() for batch in predictions]) for name in ("rows", "logits")
     )
+    return with_logits(rows, labels, logits[np.argsort(numbers)], words)
+
+
+def with_logits(
+    rows: pd.DataFrame, labels: NDArray[np.int64], logits: NDArray[np.float32], words: Sequence[str]
+) -> Scored:
+    """Return rows (text, person_at, perhaps manages) with their logits [rows, classes]."""
     answers = rows["manages"].to_numpy(bool) if "manages" in rows else np.zeros(len(rows), bool)
     said = says_words([text[at:] for text, at in zip(rows["text"], rows["person_at"], strict=True)], words)
-    return Scored(logits[np.argsort(numbers)], labels, said, answers)
+    return Scored(logits, labels, said, answers)
 
 
 def calibrate(folder: Path, rows: pd.DataFrame, found: Scored, settings: "Settings", seed: int, stopped: bool) -> None:
@@ -61,6 +69,27 @@ def calibrate(folder: Path, rows: pd.DataFrame, found: Scored, settings: "Settin
         "chosen_by_validation": stopped,
         "clustered": "cluster" in rows,
     }
+    _write(folder, record, held, settings)
+
+
+def calibrate_out_of_fold(folder: Path, rows: pd.DataFrame, found: Scored, settings: "Settings") -> None:
+    """Write the calibration and the held rows of an ensemble that was trained without validation rows.
+
+    Its weights were fitted to these scores, so they need no temperature.
+
+    Args:
+        folder: the model folder.
+        rows: training rows: id, and cluster where mapped.
+        found: the same rows with out-of-fold scores.
+        settings: of the model.
+    """
+    about = {"n": 0, "n_held": len(rows), "chosen_by_validation": False, "clustered": "cluster" in rows}
+    _write(folder, {"temperature": 1.0, **about, "out_of_fold": True}, found, settings)
+
+
+def _write(folder: Path, record: dict[str, Any], held: Scored, settings: "Settings") -> None:
+    """Write a calibration, with its measures on the held rows, and these rows."""
+    temperature = record["temperature"]
     if len(held.labels):
         for when, at in (("before", 1.0), ("after", temperature)):
             probability = probabilities(held.logits, at)
@@ -71,7 +100,7 @@ def calibrate(folder: Path, rows: pd.DataFrame, found: Scored, settings: "Settin
 
 
 def calibration_of(folder: Path) -> Mapping[str, Any] | None:
-    """Return the calibration of a model folder, None where it was trained without validation rows.
+    """Return the calibration of a model folder, None where it has no held rows.
 
     Raises:
         KjcmError: the file is damaged.
@@ -80,7 +109,7 @@ def calibration_of(folder: Path) -> Mapping[str, Any] | None:
     if not os.path.lexists(file):
         return None
     found: Mapping[str, Any] = read_json(
-        file, {"temperature": float, "chosen_by_validation?": bool, "clustered?": bool}
+        file, {"temperature": float, "chosen_by_validation?": bool, "clustered?": bool, "out_of_fold?": bool}
     )
     if found["temperature"] <= 0:
         raise damaged(file, f"temperature is {found['temperature']}")

@@ -25,7 +25,7 @@ from kjcm.ensemble.members import KEY, Member, augmentation_of, members_of, requ
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.runs.contents import run_cohort, run_measured
 from kjcm.runs.folder import RunFolder
-from kjcm.runs.held_out import OUT_OF_FOLD
+from kjcm.runs.held_out import OUT_OF_FOLD, calibrate_out_of_fold, with_logits
 from kjcm.runs.model_folder import load_linear, load_settings, save_folder
 from kjcm.screen import quietly
 from kjcm.survey.cohort import hash_of
@@ -91,7 +91,7 @@ def train_ensemble(cfg: DictConfig, config: TrainConfig, folder: RunFolder, swee
         with make_loggers(asdict(config), folder, rows.cohort, sweep=sweep) as loggers:
             trained = [_trained(member, len(members), model, rows, folder.path, train) for member in members]
             settings = settings_of(config, rows)
-            combination, measured = _combined(model, trained, rows, settings.n_train)
+            combination, measured, held, logits = _combined(model, trained, rows, settings.n_train)
             done = time.perf_counter()
             folder.require_held()
             runs = {one.member.name: one.run for one in trained}
@@ -100,6 +100,10 @@ def train_ensemble(cfg: DictConfig, config: TrainConfig, folder: RunFolder, swee
             outcome = outcome_of(scorer, rows.sides, rows.labels, rows.unseen, probabilities)
             write_predictions(folder.path, rows, outcome)
             keep_held_rows(folder.path, config, rows, outcome, settings, stopped=False)
+            if not outcome.validated:
+                learnt, labels = rows.cohort.side("train")[held], rows.labels["train"][: len(held)][held]
+                found = with_logits(learnt, labels, logits, settings.manager_words)
+                calibrate_out_of_fold(folder.path / "model", learnt, found, settings)
             reports = [run_measured(run) for run in runs.values()]
             precisions = {one.get("precision") for one in reports}
             report = {
@@ -226,11 +230,11 @@ def _add_scores(run: Path, held: NDArray[np.bool_], rows: Rows, scores: Scores, 
 
 def _combined(
     model: EnsembleConfig, trained: list[Trained], rows: Rows, n_train: tuple[int, ...]
-) -> tuple[Combination, dict[str, Any]]:
-    """Return the combination, and what report.json says of it."""
+) -> tuple[Combination, dict[str, Any], NDArray[np.bool_], Scores]:
+    """Return the combination, what report.json says of it, which survey rows all members scored, and their scores."""
     scores, scored = [one.scores for one in trained], np.stack([one.scored for one in trained], axis=1)
     labels = rows.labels["train"][: len(scored)]
-    every = scored.all(axis=1)
+    every: NDArray[np.bool_] = scored.all(axis=1)
     if not every.any():
         raise ConfigError(
             "The members have no out-of-fold row in common. Provide more rows, or raise model.costly_folds."
@@ -239,7 +243,8 @@ def _combined(
         model.combine, scores, scored, [one.partly for one in trained], labels, n_train, model.prior
     )
     right = [float((one[every].argmax(axis=1) == labels[every]).mean()) for one in scores]
-    whole = combination([one[every] for one in scores], n_train).argmax(axis=1) == labels[every]
+    combined = combination([one[every] for one in scores], n_train)
+    whole = combined.argmax(axis=1) == labels[every]
     members = [
         {"name": one.member.name, "kind": load_settings(one.run / "model").kind, "weight": weight, "accuracy": accuracy,
          "rows": int(one.scored.sum()), "seconds": round(one.seconds, 3)}
@@ -254,7 +259,7 @@ def _combined(
         "rows": int(every.sum()),
         "accuracy": float(whole.mean()),
     }
-    return combination, {"members": members, "ensemble": about}
+    return combination, {"members": members, "ensemble": about}, every, combined
 
 
 def scorer_of(run: Path, node: TrainerConfig, batch_size: int, out: Path) -> Scorer:

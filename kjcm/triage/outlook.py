@@ -160,7 +160,7 @@ def summary(record: dict[str, Any]) -> list[str]:
             f"{_percent(found['accepted_error'])} ({_interval(found['accepted_error_interval'], record['confidence'])})."
         )
     else:
-        said.append(f"None of {rows:,} validation rows would be accepted.")
+        said.append(f"None of {rows:,} held-out rows would be accepted.")
     if found["backed_off_rows"]:
         said.append(
             f"{_of(found['backed_off_rows'], rows)} would back off to a parent. {found['backed_off_errors']:,} of these parents "
@@ -179,7 +179,7 @@ def summary(record: dict[str, Any]) -> list[str]:
 
 
 def _of(rows: int, whole: int) -> str:
-    return f"{rows:,} of {whole:,} validation rows ({_percent(rows / whole)})"
+    return f"{rows:,} of {whole:,} held-out rows ({_percent(rows / whole)})"
 
 
 def _percent(share: float) -> str:

@@ -20,7 +20,7 @@ from kjcm.errors import KjcmError
 from kjcm.files import digest
 from kjcm.report.result import described
 from kjcm.runs.contents import run_cohort, run_config
-from kjcm.runs.held_out import TEST, calibration_of
+from kjcm.runs.held_out import TEST, calibration_of, held_rows
 from kjcm.runs.model_folder import load_linear, load_settings
 from kjcm.survey.cohort import hash_of
 from kjcm.survey.texts import TEXT_COLUMNS
@@ -128,6 +128,29 @@ def test_predict_triage_and_export(
     assert command(*words, "output=x.csv", "precision=int8") == 2 and "int8" in capsys.readouterr().err
     assert command("export", f"run={run}") == 1
     assert f"run={run / 'members' / '3-tiny' / 'all'}" in capsys.readouterr().err
+
+
+def test_out_of_fold_scores_set_the_rules_without_validation_rows(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("model=ensemble", members(SVM, LOGISTIC), "model.folds=2", "data.scale=0.02", "data.level=1", "logger=[]")
+    assert command("train", *words, "run_dir=run", "cache=cache") == 0
+    settings, calibration = load_settings(Path("run/model")), calibration_of(Path("run/model"))
+    held, report = held_rows(Path("run/model"), settings), load(Path("run/report.json"))
+    assert held is not None and calibration is not None
+    assert calibration["out_of_fold"] is True and calibration["temperature"] == 1.0
+    assert len(held.labels) == report["ensemble"]["rows"] == calibration["n_held"]
+    assert (held.logits.argmax(axis=1) == held.labels).mean() == pytest.approx(report["ensemble"]["accuracy"])
+    assert 0 < held.words.mean() < 0.5  # managers' words
+    assert command("triage", "run=run", "out=table.csv") == 0 and len(pd.read_csv("table.csv")) > 3
+    assert command("prepare", "data.scale=0.02", "data.level=1", "out=cohort") == 0
+    capsys.readouterr()
+    coded = ("input=cohort/twin/wave6.csv", "output=out.csv", "triage.target_error=0.5")
+    assert command("predict", "run=run", *coded) == 0
+    assert "data.validation=0.3" in capsys.readouterr().out
+    record = load(Path("out.csv.json"))["triage"]
+    assert record["out_of_fold"] is True and record["validation_rows"] == len(held.labels)
+    assert record["threshold"] is not None and pd.read_csv("out.csv")["decision"].eq("accept").any()
 
 
 def test_coding_hashes_the_members_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
