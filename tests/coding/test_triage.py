@@ -77,7 +77,7 @@ def test_a_run_with_few_validation_rows_is_told_so(
     save_scored(model / HELD, held.of(np.arange(len(held.labels)) < 7), settings.classes_hash)
     assert command("triage", "run=few", "out=table.csv") == 0
     shown = capfd.readouterr()
-    assert "Only 7 validation rows" in shown.out + shown.err and "data.validation" in shown.out + shown.err
+    assert "Only 7 " in shown.out + shown.err and "data.validation" in shown.out + shown.err
     assert (pd.read_csv("table.csv")["accepted"][1:] == 0).all()
 
 
