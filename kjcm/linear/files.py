@@ -54,7 +54,7 @@ def _write(path: Path, views: Views, about: Mapping[str, Any], arrays: Mapping[s
         name: {**asdict(view.config), "terms": list(view.terms)} for name, view in views.items() if name != COVARIATES
     }
     more = {"covariates": views[COVARIATES].config.weight} if COVARIATES in views else {}
-    write_json(path.with_suffix(".json"), {"views": listed, **more, **about})
+    write_json(path.with_suffix(".json"), {"views": listed, "short_words": True, **more, **about})
     learnt = {f"{part}.{name}": array for name, view in views.items() for part, array in view.arrays().items()}
     whole = {name: np.ascontiguousarray(array) for name, array in {**arrays, **learnt}.items()}
     save_file(whole, path.with_suffix(".safetensors"))
@@ -143,7 +143,8 @@ def _views(
         terms = values.pop("terms")
         try:
             check_values(ViewConfig, values, f"views.{name}.")
-            views[name] = _view(ViewConfig(**values), terms, arrays, name, embedder)
+            short = record.get("short_words") is True
+            views[name] = _view(ViewConfig(**values), terms, arrays, name, embedder, short)
         except (ConfigError, TypeError, ValueError) as error:  # TypeError: the view has an unknown key
             raise damaged(file, error) from None
     if (weight := record.get("covariates", 0)) > 0:
@@ -154,7 +155,7 @@ def _views(
 
 
 def _view(
-    config: ViewConfig, terms: list[str], arrays: Mapping[str, Any], name: str, embedder: Embedder | None
+    config: ViewConfig, terms: list[str], arrays: Mapping[str, Any], name: str, embedder: Embedder | None, short: bool
 ) -> AnyView:
     """Return a view.
 
@@ -172,7 +173,7 @@ def _view(
         raise ValueError(f"view {name}: ngrams is {config.ngrams}")
     if idf.shape != (len(terms),) or len(set(terms)) != len(terms):
         raise ValueError(f"view {name}: the terms do not fit their arrays")
-    return View(config, terms, idf)
+    return View(config, terms, idf, short_words=short)
 
 
 def _arrays(file: Path, *names: str) -> dict[str, Any]:

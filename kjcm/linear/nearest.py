@@ -206,7 +206,7 @@ class NearestModel:
         return best, np.log(votes + np.exp(-FLOOR)) / SHARPNESS + top
 
 
-def fitted_nearest(
+def fit_nearest(
     config: NearestConfig,
     views: Mapping[str, ViewConfig],
     frame: pd.DataFrame,

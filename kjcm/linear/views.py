@@ -45,18 +45,24 @@ class View:
         config: of the view.
         terms: vocabulary in the order of the columns; None: it is learnt by `fit`.
         idf: [terms] inverse document frequencies.
+        short_words: whether words of one character count; in models of older versions they do not.
     """
 
     def __init__(
-        self, config: ViewConfig, terms: Sequence[str] | None = None, idf: NDArray[np.float64] | None = None
+        self,
+        config: ViewConfig,
+        terms: Sequence[str] | None = None,
+        idf: NDArray[np.float64] | None = None,
+        *,
+        short_words: bool = True,
     ) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         self.config = config
         analyzer: Any = {"char": "char_wb", "word": "word", "morpheme": "word"}[config.of]
-        # scikit-learn's own pattern drops words of one character
+        # without a pattern scikit-learn drops words of one character
         more: dict[str, Any] = {
-            "word": {"token_pattern": r"(?u)\b\w+\b"},
+            "word": {"token_pattern": r"(?u)\b\w+\b"} if short_words else {},
             "morpheme": {"token_pattern": r"\S+", "lowercase": False},
         }
         self._vectorizer = TfidfVectorizer(

@@ -16,7 +16,7 @@ from kjcm.config.training import LinearConfig, NearestConfig, ViewConfig, ViewsC
 from kjcm.linear.embedding import Embedder, pretrained_embedder
 from kjcm.linear.files import write_linear, write_nearest
 from kjcm.linear.model import Labels, LinearModel, fit_linear
-from kjcm.linear.nearest import NearestModel, fitted_nearest
+from kjcm.linear.nearest import NearestModel, fit_nearest
 from kjcm.linear.views import MORPHEMES, installed
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.model_folder import save_folder
@@ -93,9 +93,7 @@ def _fitted(
     frame, seed, classes = rows.sides["train"], config.seeds.batches, len(rows.cohort.classes)
     if isinstance(model, NearestConfig):
         titles = frame["unit"].isna().to_numpy() & (np.arange(len(frame)) >= len(rows.learnt))
-        return fitted_nearest(
-            model, views, frame, rows.labels["train"], classes, titles, seed, embedder, rows.covariates
-        )
+        return fit_nearest(model, views, frame, rows.labels["train"], classes, titles, seed, embedder, rows.covariates)
     assert isinstance(model, LinearConfig)
     parents = [np.arange(classes), *map(partial(_groups_above, rows), range(1, len(model.above) + 1))]
     folds = _folds(frame, model.calibration_folds, config.data.split_seed)

@@ -6,7 +6,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from kjcm.config.training import NearestConfig, ViewConfig
-from kjcm.linear.nearest import FLOOR, OF_A_VIEW, SHARPNESS, NearestModel, fitted_nearest, is_sparse
+from kjcm.linear.nearest import FLOOR, OF_A_VIEW, SHARPNESS, NearestModel, fit_nearest, is_sparse
 from kjcm.survey.texts import TEXT_COLUMNS
 
 VIEWS = {"text": ViewConfig("word", "text", [1, 1], 2.0), "position": ViewConfig("char", "position", [1, 3], 1.0)}
@@ -35,7 +35,7 @@ def model_of(rows: list[tuple[str, int, str]], titles: list[tuple[str, int]], ne
     frame["unit"] = [*(unit for *_, unit in rows), *(None for _ in titles)]
     labels = np.array([row[1] for row in [*rows, *titles]])
     config = NearestConfig("nearest", "nearest", VIEWS, 1.0, None, "", 128, neighbours, 0.2, True)
-    return fitted_nearest(config, VIEWS, frame, labels, 3, np.arange(len(frame)) >= len(rows), 0)
+    return fit_nearest(config, VIEWS, frame, labels, 3, np.arange(len(frame)) >= len(rows), 0)
 
 
 def test_features_are_those_of_a_plain_loop() -> None:

@@ -50,6 +50,12 @@ def test_morphemes_are_those_with_content() -> None:
     ]
 
 
+def test_words_of_one_character_count_but_not_in_models_of_older_versions() -> None:
+    terms, idf = ["빵", "굽기", "빵 굽기"], np.ones(3)
+    rows = [View(ViewConfig("word", "text", [1, 2], 1.0), terms, idf, short_words=short) for short in (True, False)]
+    assert [one.rows(["빵 굽기"]).getnnz() for one in rows] == [3, 1]
+
+
 def test_a_field_without_text_is_named() -> None:
     with pytest.raises(ConfigError, match="workplace"):
         View(ViewConfig("char", "workplace", [1, 4], 1.0)).fit(["", ""])
