@@ -25,9 +25,8 @@ from kjcm.shell import command_line
 from kjcm.tracking.loggers import make_loggers
 from kjcm.training.checkpoints import Checkpoints, tidy_up
 from kjcm.training.fit import Fitted, fit, stopping_together
-from kjcm.training.parts import require_fitting_tokenizer, require_parts, train_limit
+from kjcm.training.parts import require_fitting_tokenizer, require_parts, tokenizer_path, train_limit
 from kjcm.training.run import as_helper, claimed_folder, run_to_make
-from kjcm.training.train import tokenizer_path
 from kjcm.training.trainer import make_trainer, processes
 
 if TYPE_CHECKING:

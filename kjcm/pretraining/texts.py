@@ -43,7 +43,7 @@ class Texts:
 def texts_to_learn(config: PretrainConfig) -> Texts:
     """Return the texts of the survey's training rows and of text files, each once.
 
-    A survey without a code column gives all rows but those of its test file. With codes it gives the training rows. Texts
+    A survey without a code column gives all rows but those of its test file or wave. With codes it gives the training rows. Texts
     of the other rows are left out of the text files too, if they are worded as in training.
 
     Raises:
@@ -82,9 +82,10 @@ def _coded(config: PretrainConfig) -> tuple[list[str], set[str], bool]:
 
 
 def _uncoded(config: PretrainConfig, left: Counter[str]) -> tuple[list[str], set[str], bool]:
-    """Return a survey's texts, those of its test file, and if some are synthetic; count in `left` rows without text."""
+    """Return a survey's texts, those of its test file or wave, and if some are synthetic; count in `left` rows without text."""
     found: dict[bool, list[str]] = {False: [], True: []}
     remedy = f"Set {COLUMN_KEY}{{role}}=NAME, or {COLUMN_KEY}{{role}}=null if there is none."
+    wave = getattr(config.data, "train_wave", None)
     synthetic, source = False, source_of(config.data, load_classification(**vars(config.classification)))
     for survey in source.surveys:
         wanted = {role: getattr(config.data.columns, role) for role in TEXT_COLUMNS}
@@ -94,7 +95,8 @@ def _uncoded(config: PretrainConfig, left: Counter[str]) -> tuple[list[str], set
         require_texts(survey.table, own, survey.name, COLUMN_KEY)
         texts = texts_of(survey.table, own, survey.name, survey.labels, config.data.wording)
         left.update(LEFT[reason] for reason in texts.reasons if reason)
-        found[survey.test] += [text for text, reason in zip(texts.sentences, texts.reasons, strict=True) if not reason]
+        is_test = survey.test or (wave is not None and survey.wave != str(wave))
+        found[is_test] += [text for text, reason in zip(texts.sentences, texts.reasons, strict=True) if not reason]
     return found[False], set(found[True]), synthetic or source.synthetic
 
 

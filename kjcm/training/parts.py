@@ -3,14 +3,15 @@
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kjcm.config.commands import TrainConfig
-from kjcm.config.training import TrainerConfig
+from kjcm.config.training import TokenizerConfig, TrainerConfig
 from kjcm.errors import ConfigError, some
 from kjcm.metrics import METRICS
 from kjcm.parts import build, require_arguments, target_of
 from kjcm.survey.rows import Rows
+from kjcm.text.tokenizer import holds_kobert
 from kjcm.tracking.loggers import require_loggers
 
 if TYPE_CHECKING:
@@ -64,6 +65,35 @@ def require_fitting_tokenizer(config: TrainConfig) -> None:
             f"tokenizer=trained makes new token ids, which do not match the weights of "
             f"model.pretrained={config.encoder.pretrained}. Use tokenizer=kobert, tokenizer=huggingface or "
             "model.pretrained=null."
+        )
+
+
+def tokenizer_path(node: TokenizerConfig, pretrained: str | None) -> str | None:
+    """Return tokenizer.path; without a path, KoBERT's tokenizer may come from the folder of the pretrained weights."""
+    if node.path is None and node.kind == "kobert" and pretrained and holds_kobert(pretrained):
+        return pretrained
+    return node.path
+
+
+def require_weights(config: TrainConfig) -> None:
+    """Raise KjcmError if an encoder's tokenizer or pretrained weights cannot be loaded, or do not fit each other."""
+    from kjcm.model.encoder import build_encoder
+    from kjcm.text.tokenizer import build_tokenizer
+
+    node, model = config.tokenizer, config.encoder
+    if node.kind == "trained":
+        return
+    tokenizer = build_tokenizer(node.kind, tokenizer_path(node, model.pretrained), node.vocab_size, ())
+    if model.pretrained:
+        build_encoder(
+            pretrained=model.pretrained,
+            shape=None,
+            pooling="mean",
+            classes=1,
+            vocabulary=len(tokenizer),
+            pad=int(cast(int, tokenizer.pad_token_id)),
+            max_length=model.max_length,
+            seed=0,
         )
 
 

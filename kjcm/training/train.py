@@ -24,13 +24,19 @@ from kjcm.runs.folder import RunFolder
 from kjcm.runs.model_folder import save_model
 from kjcm.runs.results import Outcome
 from kjcm.survey.rows import Rows, indices_of, rows_of
-from kjcm.text.tokenizer import holds_kobert
 from kjcm.training.baseline import svm_check
 from kjcm.training.checkpoints import tidy_up
 from kjcm.training.ensemble import train_ensemble
 from kjcm.training.fit import Fitted, Prepared, fitted_and_measured
 from kjcm.training.linear import train_linear
-from kjcm.training.parts import chooses_weights, learning_of, require_fitting_tokenizer, require_parts, train_limit
+from kjcm.training.parts import (
+    chooses_weights,
+    learning_of,
+    require_fitting_tokenizer,
+    require_parts,
+    tokenizer_path,
+    train_limit,
+)
 from kjcm.training.run import (
     as_helper,
     claimed_run,
@@ -247,10 +253,3 @@ def _finer(config: TrainConfig, rows: Rows) -> int:
 def title_classes(rows: Rows) -> NDArray[np.int64]:
     """Return the class index of each of `rows.titles`: [titles]."""
     return indices_of(rows.titles["code"].tolist(), rows.cohort.classes)[0]
-
-
-def tokenizer_path(node: TokenizerConfig, pretrained: str | None) -> str | None:
-    """Return tokenizer.path; without a path, KoBERT's tokenizer may come from the folder of the pretrained weights."""
-    if node.path is None and node.kind == "kobert" and pretrained and holds_kobert(pretrained):
-        return pretrained
-    return node.path

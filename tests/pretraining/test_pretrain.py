@@ -127,6 +127,12 @@ def test_the_texts_of_a_test_file_are_never_learnt_without_codes(here: Path) -> 
     assert texts.left == {"text of a test or validation row": 1} and texts.synthetic
 
 
+def test_the_other_wave_is_never_learnt_without_codes() -> None:
+    words = ("data.scale=0.005", "data.columns.code=null", "pretraining.held_out=0")
+    both, one = (texts_to_learn(config_of("pretrain", *words, *more)) for more in ((), ("data.train_wave=5",)))
+    assert 0 < len(one.train) < len(both.train) and set(one.train) < set(both.train)
+
+
 def test_wrong_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"pretraining\.texts"):
         list(lines_in(tmp_path, Counter()))
