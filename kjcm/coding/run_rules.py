@@ -14,7 +14,7 @@ from kjcm.triage.outlook import outlook
 from kjcm.triage.rules import Options, Tree, Triage
 
 log = logging.getLogger("kjcm")
-FEW = 40  # validation rows; with fewer no test has power
+FEW = 40  # held-out rows; with fewer no test has power
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Basis:
     Attributes:
         options: the keys.
         tree: the model's classes.
-        held: validation rows that set nothing else, with logits; None for a run without validation rows.
+        held: held-out rows with logits, see `kjcm.runs.held_out`; None for a run without them.
         temperature: divides the logits.
         about: the calibration's entries on these rows: chosen_by_validation, clustered, out_of_fold.
         titles: code -> title.
@@ -42,7 +42,7 @@ class Basis:
         return Triage(self.options, self.tree, self.held, self.temperature)
 
     def outlook(self, triage: Triage) -> dict[str, Any]:
-        """Return the rules' promises and their results on the validation rows."""
+        """Return the rules' promises and their results on the held-out rows."""
         record = outlook(triage, self.held)
         for group in (record["expected"] or {}).get("by_major_group", ()):
             group["title"] = self.titles.get(group["code"], "")
@@ -81,14 +81,14 @@ def warn(record: Mapping[str, Any]) -> None:
     if target is not None and record["threshold"] is None:
         log.warning(
             "triage.target_error=%g: no share of the %s held-out rows passed the test, so no row is accepted. `kjcm triage` "
-            "shows what other targets accept; more validation rows (data.validation) help too.",
+            "shows what other targets accept; more held-out rows help too (data.validation; in an ensemble model.costly_folds).",
             target,
             f"{rows:,}",
         )
     if rows and lists["threshold"] is None:
         log.warning(
             "triage.alpha=%g: too few of the held-out rows' lists have the right code, so no pick list is shown. Raise "
-            "triage.alpha or triage.k, or train with more validation rows.",
+            "triage.alpha or triage.k, or train with more held-out rows.",
             lists["alpha"],
         )
 
@@ -97,7 +97,7 @@ def warn_of_rows(record: Mapping[str, Any]) -> None:
     """Log why the promises may be too optimistic for these held-out rows."""
     if 0 < record["validation_rows"] < FEW:
         log.warning(
-            "Only %d held-out rows set the rules: too few for most targets. Train with a larger data.validation.",
+            "Only %d held-out rows set the rules: too few for most targets. Train with a larger data.validation or more rows.",
             record["validation_rows"],
         )
     if record["chosen_by_validation"]:
@@ -107,8 +107,9 @@ def warn_of_rows(record: Mapping[str, Any]) -> None:
         )
     if record["out_of_fold"]:
         log.warning(
-            "Out-of-fold scores of training rows set the rules. They are of models with fewer training rows, and set the "
-            "ensemble's weights too, so the promise is approximate. Train with data.validation=0.3 for an exact one."
+            "Out-of-fold scores of training rows set the rules. The promise is approximate: models with fewer training rows made "
+            "these scores, and the scores have set the ensemble's weights too. Train with data.validation=0.3 for rows that set "
+            "nothing else."
         )
     if record["clustered"]:
         log.warning(

@@ -51,7 +51,7 @@ class TargetRules(TriageRules):
 
 @dataclass
 class TriageConfig:
-    """Print what a finished run accepts under each target error, measured on its stored validation rows.
+    """Print what a finished run accepts under each target error, measured on its stored held-out rows.
 
     Nothing is coded, and the model is not loaded ([triage.md](triage.md)).
     """

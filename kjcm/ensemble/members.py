@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,15 +138,29 @@ def _from_overrides(text: str, config: TrainConfig) -> Member:
 
 
 def _require_own_rows(own: DataConfig, data: DataConfig) -> None:
-    """Raise ConfigError if a member's experiment chooses other rows or classes than the ensemble, whose rows it gets."""
-    usual = vars(typed(composed_training([])[1], TrainConfig).data)
-    for name, value in vars(own).items():
-        theirs = getattr(data, name, value)
-        if name != "batch_size" and value not in (usual.get(name), theirs):
+    """Raise ConfigError if a member's experiment chooses other rows or classes than the ensemble, whose rows it gets.
+
+    Keys that the ensemble's own overrides set are meant to differ.
+    """
+    usual = dict(_keys_of(typed(composed_training([])[1], TrainConfig).data))
+    ours = dict(_keys_of(data))
+    given = set(map(word_key, HydraConfig.get().overrides.task))
+    for key, value in _keys_of(own):
+        if key not in (*given, "data.batch_size") and value not in (usual.get(key), ours.get(key, value)):
+            name = "data" if key == "data.source" else key
             raise ConfigError(
-                f"it sets data.{name}={value}, and the ensemble has {theirs}. All members get the ensemble's rows: give the "
-                f"ensemble data.{name}={value}, or name the member by other overrides."
+                f"it sets {name}={value}, and the ensemble has {ours[key]}. All members get the ensemble's rows: give the "
+                f"ensemble {name}={value} or {name}={ours[key]}, or name the member by other overrides."
             )
+
+
+def _keys_of(node: Any, lead: str = "data.") -> Iterator[tuple[str, Any]]:
+    """Yield each key of a node and its value."""
+    for name, value in vars(node).items():
+        if is_dataclass(value):
+            yield from _keys_of(value, f"{lead}{name}.")
+        else:
+            yield f"{lead}{name}", value
 
 
 def _is_of_the_ensemble(key: str) -> bool:

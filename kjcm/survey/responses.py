@@ -28,7 +28,7 @@ from kjcm.triage.managers import yes_or_no
 
 TWIN_IDS = "synthetic-"  # the twin's ids begin so: they mark its rows everywhere
 COLUMN_KEY = "data.columns."
-NO_KINDS: Mapping[str, str] = {}  # of covariates
+NO_COVARIATE_KINDS: Mapping[str, str] = {}
 REASONS = {  # why a row is unusable -> the role of the column
     "empty text": "text",
     "not text": "text",
@@ -165,7 +165,7 @@ def answers_of(
     survey: Survey,
     columns: Mapping[str, str | None],
     wording: str | None = "korean",
-    covariates: Mapping[str, str] = NO_KINDS,
+    covariates: Mapping[str, str] = NO_COVARIATE_KINDS,
 ) -> pd.DataFrame:
     """Return the answer frame of one survey table.
 
@@ -252,7 +252,7 @@ def require_valid(
     frame: pd.DataFrame,
     survey: Survey,
     columns: Mapping[str, str | None],
-    covariates: Mapping[str, str] = NO_KINDS,
+    covariates: Mapping[str, str] = NO_COVARIATE_KINDS,
 ) -> None:
     """Raise KjcmError for the first reason of unusable rows, with its column and the first such values."""
     bad = frame[frame["reason"] != ""]

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from kjcm.config.commands import TrainConfig
-from kjcm.config.training import EnsembleConfig, TrainerConfig
+from kjcm.config.training import EnsembleConfig, TrainerConfig, ViewsConfig
 from kjcm.engine.device import require_device
 from kjcm.ensemble.combination import Combination, Scores, fit_combination, log_softmax
 from kjcm.ensemble.files import load_ensemble, write_ensemble
 from kjcm.ensemble.members import KEY, Member, augmentation_of, members_of, require_same
 from kjcm.errors import ConfigError, KjcmError
+from kjcm.linear.embedding import pretrained_embedder
 from kjcm.runs.contents import run_cohort, run_measured
 from kjcm.runs.folder import RunFolder
 from kjcm.runs.held_out import OUT_OF_FOLD, calibrate_out_of_fold, with_logits
@@ -34,7 +35,13 @@ from kjcm.survey.rows import Rows, rows_of
 from kjcm.tracking.loggers import log_outcome, make_loggers, require_loggers
 from kjcm.training.baseline import PACKAGES, outcome_of
 from kjcm.training.fit import coded_by_encoder
-from kjcm.training.parts import chooses_weights, require_fitting_tokenizer, require_one_device, require_parts
+from kjcm.training.parts import (
+    chooses_weights,
+    require_fitting_tokenizer,
+    require_one_device,
+    require_parts,
+    require_weights,
+)
 from kjcm.training.run import (
     claimed_run,
     finish,
@@ -137,19 +144,15 @@ def _require_trainable(member: Member) -> None:
         ConfigError: they are not usable, or early stopping would choose weights by the rows that the member scores.
         KjcmError: the weights cannot be loaded.
     """
-    from kjcm.model.encoder import build_encoder
-
     model = member.config.model
-    if member.run is None and (weights := model.pretrained):  # type: ignore[attr-defined] # no member is an ensemble
-        length = model.max_length  # type: ignore[attr-defined]
-        build_encoder(
-            pretrained=weights, shape=None, pooling="mean", classes=1, vocabulary=1, pad=0, max_length=length, seed=0
-        )
-    if not member.is_costly:
+    if isinstance(model, ViewsConfig):
+        if model.embeds:
+            pretrained_embedder(model, None)
         return
     require_device("trainer.accelerator", member.config.trainer.accelerator)
     require_parts(member.config)
     require_fitting_tokenizer(member.config)
+    require_weights(member.config)
     if chooses_weights(member.config):
         raise ConfigError(
             "early stopping would choose weights by the rows that the member scores out of fold. Remove the callback, and "
@@ -165,7 +168,8 @@ class Trained:
         member: the member.
         run: the run folder of its final model.
         scores: [survey's training rows, classes] out-of-fold log-probabilities.
-        scored: [survey's training rows] which rows have scores, and a code that the scoring model knows.
+        held: [survey's training rows] which rows have scores.
+        scored: [survey's training rows] which of them have a code that the scoring model knows.
         partly: whether only some of the folds were scored.
         seconds: of training.
     """
@@ -173,6 +177,7 @@ class Trained:
     member: Member
     run: Path
     scores: Scores
+    held: NDArray[np.bool_]
     scored: NDArray[np.bool_]
     partly: bool
     seconds: float
@@ -183,7 +188,7 @@ def _trained(member: Member, members: int, model: EnsembleConfig, rows: Rows, pa
     begin, folder = time.perf_counter(), path / "members" / member.name
     ids = rows.cohort.side("train")["id"]
     scores = np.zeros((len(ids), len(rows.cohort.classes)), np.float32)
-    scored = np.zeros(len(ids), bool)
+    reached, scored = np.zeros(len(ids), bool), np.zeros(len(ids), bool)
     folds = min(model.costly_folds, model.folds) if member.is_costly else model.folds
     what = f"member {member.name} of {members}"
     for fold in range(folds):
@@ -191,12 +196,13 @@ def _trained(member: Member, members: int, model: EnsembleConfig, rows: Rows, pa
         config = replace(member.config, data=data, run_dir=str(folder / f"fold-{fold}"))
         if not (held := _held_ids(config, rows)).empty:
             _train(member, config, train, f"{what}: fold {fold + 1} of {folds}")
-            _add_scores(folder / f"fold-{fold}", ids.isin(held).to_numpy(), rows, scores, scored)
+            reached |= (own := ids.isin(held).to_numpy())
+            _add_scores(folder / f"fold-{fold}", own, rows, scores, scored)
     run = member.run
     if run is None:
         run = folder / "all"
         _train(member, replace(member.config, run_dir=str(run)), train, f"{what}: all training rows")
-    return Trained(member, run, scores, scored, folds < model.folds, time.perf_counter() - begin)
+    return Trained(member, run, scores, reached, scored, folds < model.folds, time.perf_counter() - begin)
 
 
 def _held_ids(config: TrainConfig, rows: Rows) -> "pd.Series[str]":
@@ -231,10 +237,10 @@ def _add_scores(run: Path, held: NDArray[np.bool_], rows: Rows, scores: Scores, 
 def _combined(
     model: EnsembleConfig, trained: list[Trained], rows: Rows, n_train: tuple[int, ...]
 ) -> tuple[Combination, dict[str, Any], NDArray[np.bool_], Scores]:
-    """Return the combination, what report.json says of it, which survey rows all members scored, and their scores."""
+    """Return the combination, what report.json says of it, which survey rows have scores, and the scores."""
     scores, scored = [one.scores for one in trained], np.stack([one.scored for one in trained], axis=1)
     labels = rows.labels["train"][: len(scored)]
-    every: NDArray[np.bool_] = scored.all(axis=1)
+    every = np.asarray(scored.all(axis=1), bool)
     if not every.any():
         raise ConfigError(
             "The members have no out-of-fold row in common. Provide more rows, or raise model.costly_folds."
@@ -243,8 +249,10 @@ def _combined(
         model.combine, scores, scored, [one.partly for one in trained], labels, n_train, model.prior
     )
     right = [float((one[every].argmax(axis=1) == labels[every]).mean()) for one in scores]
-    combined = combination([one[every] for one in scores], n_train)
-    whole = combined.argmax(axis=1) == labels[every]
+    # a row whose code its scoring models do not know counts as an error in triage, but sets no weight
+    held = np.asarray(np.all([one.held for one in trained], axis=0), bool)
+    combined = combination([one[held] for one in scores], n_train)
+    whole = combined.argmax(axis=1)[every[held]] == labels[every]
     members = [
         {"name": one.member.name, "kind": load_settings(one.run / "model").kind, "weight": weight, "accuracy": accuracy,
          "rows": int(one.scored.sum()), "seconds": round(one.seconds, 3)}
@@ -259,7 +267,7 @@ def _combined(
         "rows": int(every.sum()),
         "accuracy": float(whole.mean()),
     }
-    return combination, {"members": members, "ensemble": about}, every, combined
+    return combination, {"members": members, "ensemble": about}, held, combined
 
 
 def scorer_of(run: Path, node: TrainerConfig, batch_size: int, out: Path) -> Scorer:

@@ -102,7 +102,7 @@ class Triage:
     Args:
         options: the keys.
         tree: the model's classes.
-        held: validation rows that set nothing else, with logits; None for a model trained without validation rows.
+        held: held-out rows with logits; None for a model that has none.
         temperature: divides the logits of `held`.
 
     Attributes:

@@ -133,19 +133,23 @@ def test_predict_triage_and_export(
 def test_out_of_fold_scores_set_the_rules_without_validation_rows(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("model=ensemble", members(SVM, LOGISTIC), "model.folds=2", "data.scale=0.02", "data.level=1", "logger=[]")
+    data = ("data.scale=0.02", "data.level=1", "data.cutoff=0")
+    words = ("model=ensemble", members(SVM, ENCODER), "model.folds=2", *data, "logger=[]")
     assert command("train", *words, "run_dir=run", "cache=cache") == 0
     settings, calibration = load_settings(Path("run/model")), calibration_of(Path("run/model"))
-    held, report = held_rows(Path("run/model"), settings), load(Path("run/report.json"))
+    held = held_rows(Path("run/model"), settings)
     assert held is not None and calibration is not None
     assert calibration["out_of_fold"] is True and calibration["temperature"] == 1.0
-    assert len(held.labels) == report["ensemble"]["rows"] == calibration["n_held"]
-    assert (held.logits.argmax(axis=1) == held.labels).mean() == pytest.approx(report["ensemble"]["accuracy"])
+    assert command("prepare", *data, "data.inner_folds=2", "out=cohort") == 0
+    cohort = pd.read_parquet("cohort/cohort.parquet")
+    rows = cohort[cohort["side"] == "validation"]  # the encoder scores this fold only
+    assert [settings.classes[label] for label in held.labels] == rows["code"].tolist()
+    assert len(held.labels) == calibration["n_held"] >= load(Path("run/report.json"))["ensemble"]["rows"] > 100
     assert 0 < held.words.mean() < 0.5  # managers' words
+    assert f"{len(held.labels):,} training rows" in Path("run/model/README.md").read_text(encoding="utf-8")
     assert command("triage", "run=run", "out=table.csv") == 0 and len(pd.read_csv("table.csv")) > 3
-    assert command("prepare", "data.scale=0.02", "data.level=1", "out=cohort") == 0
     capsys.readouterr()
-    coded = ("input=cohort/twin/wave6.csv", "output=out.csv", "triage.target_error=0.5")
+    coded = ("input=cohort/twin/wave6.csv", "output=out.csv", "triage.target_error=0.7", "precision=32-true")
     assert command("predict", "run=run", *coded) == 0
     assert "data.validation=0.3" in capsys.readouterr().out
     record = load(Path("out.csv.json"))["triage"]
@@ -153,7 +157,21 @@ def test_out_of_fold_scores_set_the_rules_without_validation_rows(
     assert record["threshold"] is not None and pd.read_csv("out.csv")["decision"].eq("accept").any()
 
 
-def test_coding_hashes_the_members_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_whose_code_only_its_own_fold_has_counts_as_an_error_in_triage(here: Path) -> None:
+    codes = ["111", "251"] * 20 + ["320"]
+    rows = [f"{number},{code} 일 {number % 3},{code}" for number, code in enumerate(codes)]
+    Path("in.csv").write_text("\n".join(["id,task,code", *rows]), encoding="utf-8")
+    words = ("data=table", "data.path=in.csv", "data.cutoff=0", "data.columns.workplace=null", "data.columns.position=null",
+             "data.train_share=0.9", "data.split_seed=1", "evaluate=false", "logger=[]")  # fmt: skip
+    assert command("train", "model=ensemble", members(SVM), "model.folds=2", *words, "run_dir=run") == 0
+    settings = load_settings(Path("run/model"))
+    held, report = held_rows(Path("run/model"), settings), load(Path("run/report.json"))
+    assert held is not None and len(held.labels) == sum(settings.n_train) == report["ensemble"]["rows"] + 1
+    alone = settings.classes.index("320")
+    assert held.logits[held.labels == alone].argmax(axis=1).tolist() != [alone]
+
+
+def test_an_ensembles_files_are_hashed_once_for_coding(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[Path] = []
     monkeypatch.setattr("kjcm.ensemble.files.require_intact", lambda folder, settings: hashed.append(folder))
     assert device_of(run, "cpu", "bf16", compiled=False) == ("bf16", False) and not hashed
