@@ -15,7 +15,7 @@ from kjcm.read.cells import tidy
 from kjcm.read.table import table_columns
 from kjcm.records import read_bytes
 from kjcm.survey.inputs import cached_cohort, source_of
-from kjcm.survey.responses import COLUMN_KEY, TWIN_IDS
+from kjcm.survey.responses import COLUMN_KEY, has_twin_ids
 from kjcm.survey.split import ranks_of, round_half_up
 from kjcm.survey.texts import EMPTY, NO_TEXT, TEXT_COLUMNS, require_texts, texts_of
 
@@ -43,8 +43,8 @@ class Texts:
 def texts_to_learn(config: PretrainConfig) -> Texts:
     """Return the texts of the survey's training rows and of text files, each once.
 
-    A survey without a code column gives all rows but those of its test file or wave. With codes it gives the training rows. Texts
-    of the other rows are left out of the text files too, if they are worded as in training.
+    A survey without a code column gives all rows except those of its test file or wave. With codes it gives the training
+    rows. Texts of test and validation rows are also removed from the text files, if they are worded as in training.
 
     Raises:
         KjcmError: a file is missing or unreadable, or there are fewer than two texts.
@@ -75,14 +75,17 @@ def texts_to_learn(config: PretrainConfig) -> Texts:
 
 
 def _coded(config: PretrainConfig) -> tuple[list[str], set[str], bool]:
-    """Return the texts of a cohort's training rows, those of its test and validation rows, and if some are synthetic."""
+    """Return the texts of a cohort's training rows, those of its test and validation rows, and whether some are synthetic."""
     cohort = cached_cohort(config.data, load_classification(**vars(config.classification)), config.cache)
     held = cohort.rows["side"].isin(["validation", "test"])
     return cohort.side("train")["text"].tolist(), set(cohort.rows["text"][held]), cohort.synthetic
 
 
 def _uncoded(config: PretrainConfig, left: Counter[str]) -> tuple[list[str], set[str], bool]:
-    """Return a survey's texts, those of its test file or wave, and if some are synthetic; count in `left` rows without text."""
+    """Return a survey's texts, those of its test file or wave, and whether some are synthetic.
+
+    Rows without text are counted in `left`.
+    """
     found: dict[bool, list[str]] = {False: [], True: []}
     remedy = f"Set {COLUMN_KEY}{{role}}=NAME, or {COLUMN_KEY}{{role}}=null if there is none."
     wave = getattr(config.data, "train_wave", None)
@@ -91,7 +94,7 @@ def _uncoded(config: PretrainConfig, left: Counter[str]) -> tuple[list[str], set
         wanted = {role: getattr(config.data.columns, role) for role in TEXT_COLUMNS}
         own = table_columns(survey.name, survey.table.columns, wanted, survey.options, remedy)
         if (ids := config.data.columns.id) in survey.table:
-            synthetic |= bool(survey.table[ids].astype(str).str.match(rf"(\d-)?{TWIN_IDS}").any())
+            synthetic |= has_twin_ids(survey.table[ids].astype(str))
         require_texts(survey.table, own, survey.name, COLUMN_KEY)
         texts = texts_of(survey.table, own, survey.name, survey.labels, config.data.wording)
         left.update(LEFT[reason] for reason in texts.reasons if reason)

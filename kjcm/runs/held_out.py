@@ -1,8 +1,8 @@
 """What triage needs of a training: its temperature, the logits of rows that set thresholds, and those of the test rows.
 
-The validation rows are split in two by the split's seed. The first half fits the temperature; the second, which then has
-chosen nothing, stays beside the model for thresholds and pick lists. An ensemble without validation rows keeps its
-members' combined out-of-fold scores instead. Neither holds a text or a row's name.
+The split's seed divides the validation rows into two halves. The first half fits the temperature. The second half sets
+thresholds and pick lists; its logits and labels are stored in the model folder. An ensemble without validation rows
+stores the combined out-of-fold scores of its members instead. No text or id is stored.
 """
 
 import os

@@ -12,7 +12,7 @@ from kjcm.ksco.classification import Classification
 from kjcm.ksco.crosswalk import crosswalk_of, resolutions_of
 from kjcm.read.cells import tidy
 from kjcm.survey.covariates import roles_of
-from kjcm.survey.responses import TWIN_IDS, Source, Survey, answers_of, require_valid
+from kjcm.survey.responses import Source, Survey, answers_of, has_twin_ids, require_valid
 from kjcm.survey.similar import similar_groups
 from kjcm.survey.split import draw_split
 from kjcm.survey.texts import TEXT_COLUMNS
@@ -159,7 +159,7 @@ def build_cohort(
         level=level,
         cohort_hash=hash_of((rows["wave"] + "\t" + rows["id"] + "\t" + rows["text"] + "\t" + rows["code"]).tolist()),
         split_hash=hash_of((rows["wave"] + "\t" + rows["id"] + "\t" + drawn).tolist()),
-        synthetic=source.synthetic or bool(answers["id"].str.match(rf"(\d-)?{TWIN_IDS}").any()),
+        synthetic=source.synthetic or has_twin_ids(answers["id"]),
     )
 
 

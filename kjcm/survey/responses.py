@@ -248,6 +248,11 @@ def _strange(table: pd.DataFrame) -> dict[str, list[str]]:
     return {name: cells for name, cells in found.items() if cells}
 
 
+def has_twin_ids(ids: "pd.Series[str]") -> bool:
+    """Return whether a row is of the synthetic twin, with or without the wave before its id."""
+    return bool(ids.str.match(rf"(\d-)?{TWIN_IDS}").any())
+
+
 def require_valid(
     frame: pd.DataFrame,
     survey: Survey,
