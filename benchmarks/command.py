@@ -8,12 +8,12 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from kjcm import cli
-from kjcm.config import commands, composition
-from kjcm.config.key import MISSING, key
-from kjcm.config.overrides import config_folder
-from kjcm.config.reference import command_section
-from kjcm.config.training import EncoderConfig, PresetConfig, TokenizerConfig
-from kjcm.config.unread import Unread
+from kjcm.keys import commands, composition
+from kjcm.keys.key import MISSING, key
+from kjcm.keys.overrides import config_folder
+from kjcm.keys.reference import command_section
+from kjcm.keys.training import EncoderConfig, PresetConfig, TokenizerConfig
+from kjcm.keys.unread import Unread
 
 ALTERNATIVES = ("trainer", "trainer_bf16", "trainer_compiled", "lightning")
 PRECISIONS = ("32-true", "bf16", "int8")  # the first is the reference of every agreement

@@ -17,11 +17,11 @@ from benchmarks.measuring import Measured, Measurement, alternate
 from benchmarks.result import Benchmark, Comparison, file_to_write, write
 from kjcm.coding.coder import Coder, resolve_precision
 from kjcm.coding.rows import first_texts
-from kjcm.config.composition import typed
 from kjcm.engine.device import on_gpu, require_device
 from kjcm.errors import KjcmError, counted
 from kjcm.files import require_file
-from kjcm.runs.model_folder import Settings, finished_run, load_settings
+from kjcm.keys.composition import typed
+from kjcm.run_folder.model_folder import Settings, finished_run, load_settings
 
 BATCH = 64  # the pipeline's batch size
 WARM_UP = 64  # texts to code before the clock starts: a device's first work is slow

@@ -12,8 +12,8 @@ from benchmarks.command import PrepareConfig
 from benchmarks.device import machine
 from benchmarks.measuring import Measured, Measurement, alternate
 from benchmarks.result import Benchmark, Comparison, file_to_write, write
-from kjcm.config.composition import typed
 from kjcm.errors import counted
+from kjcm.keys.composition import typed
 from kjcm.survey.rows import rows_of
 from kjcm.training.train import tokens_of
 

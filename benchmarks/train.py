@@ -16,9 +16,9 @@ from benchmarks.loops import TRAINERS, Plan, plan_of, with_lightning, with_train
 from benchmarks.measuring import Measured, Measurement, alternate
 from benchmarks.profile import profile
 from benchmarks.result import Benchmark, Comparison, file_to_write, write
-from kjcm.config.composition import typed
 from kjcm.engine.device import on_gpu, require_device, resolve_precision
 from kjcm.errors import ConfigError, KjcmError, counted, some
+from kjcm.keys.composition import typed
 from kjcm.survey.rows import rows_of
 from kjcm.training.train import prepared_for
 

@@ -14,7 +14,7 @@ from kjcm.errors import ConfigError, Interrupted, of_the_system
 from kjcm.streams import use_hangul, use_outlets
 
 if TYPE_CHECKING:
-    from kjcm.config.unread import Unread
+    from kjcm.keys.unread import Unread
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Command:
         purpose: what it does, in a few words.
         example: a command line.
         program: what is typed before `name`.
-        unread: keys of its config that it does not read, beside those that kjcm.config.unread lists.
+        unread: keys of its config that it does not read, beside those that kjcm.keys.unread lists.
     """
 
     name: str
@@ -44,10 +44,10 @@ class Command:
 COMMANDS = {
     command.name: command
     for command in (
-        Command("reproduce", "kjcm.report.reproduce:reproduce",
+        Command("reproduce", "kjcm.reporting.reproduce:reproduce",
                 "train what is missing of the paper's models, and report",
                 "kjcm reproduce out=out/report"),
-        Command("report", "kjcm.report.report:report",
+        Command("report", "kjcm.reporting.report:report",
                 "finished runs to the paper's tables, figures and one page",
                 "kjcm report runs=runs out=out/report"),
         Command("train", "kjcm.training.train:train",
@@ -62,7 +62,7 @@ COMMANDS = {
         Command("ensemble", "kjcm.training.train:train",
                 "train several models and combine them; means `kjcm train model=ensemble`",
                 "kjcm ensemble members=[best_offline,RUN_DIR]"),
-        Command("runs", "kjcm.runs.runs:runs",
+        Command("runs", "kjcm.run_folder.runs:runs",
                 "what became of all runs: a table, filtered, over seeds, as CSV",
                 "kjcm runs group=seed sort=f1_weighted"),
         Command("baseline", "kjcm.training.baseline:baseline",
@@ -172,7 +172,7 @@ def _as_training(arguments: list[str]) -> list[str]:
     """Return the arguments of `kjcm ensemble` as those of `kjcm train`; print what is wrong with a member, and exit."""
     from kjcm.ensemble.command import as_training
     from kjcm.errors import KjcmError
-    from kjcm.runs.failures import tell
+    from kjcm.run_folder.failures import tell
 
     try:
         return as_training(arguments)
@@ -189,12 +189,12 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
     from hydra.errors import HydraException
     from omegaconf import DictConfig
 
-    from kjcm.config.checks import check
-    from kjcm.config.composition import register
-    from kjcm.config.overrides import config_folder, for_hydra, mode_in, words_of_shown
-    from kjcm.config.reference import command_help
-    from kjcm.config.refusals import is_from_hydra, said
-    from kjcm.config.unread import require_keys, require_single
+    from kjcm.keys.checks import check
+    from kjcm.keys.composition import register
+    from kjcm.keys.overrides import config_folder, for_hydra, mode_in, words_of_shown
+    from kjcm.keys.reference import command_help
+    from kjcm.keys.refusals import is_from_hydra, said
+    from kjcm.keys.unread import require_keys, require_single
 
     register()
     codes, multirun, asks_for_help = [0], bool(MULTIRUN & set(arguments)), bool(HELP_FLAGS & set(arguments))
@@ -213,7 +213,7 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
         except Exception as error:
             if debug:
                 raise
-            from kjcm.runs.failures import tell
+            from kjcm.run_folder.failures import tell
 
             codes.append(tell(str(command), error).exit_code)
             return None
@@ -260,7 +260,7 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
 
 def _sweep(run: Callable[[], Any], command: str, target: str, debug: bool) -> int:
     """Run a multirun, end it with its table, however it ends, and return the exit code."""
-    from kjcm.sweep.sweep import sweeping
+    from kjcm.sweeps.sweep import sweeping
 
     with sweeping(command, target, debug) as sweep:
         try:

@@ -13,7 +13,7 @@ from filelock import FileLock
 from kjcm.ksco.classification import Classification, load_classification
 from tests import forking
 
-pytest_plugins = ("tests.report.fixtures",)  # of tests of the report and of the analysis below it
+pytest_plugins = ("tests.reporting.fixtures",)  # of tests of the report and of the analysis below it
 
 # One thread a process: tests run side by side, and every process of a test computes the same bits.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -138,8 +138,8 @@ def config_of(command: str, *overrides: str) -> Any:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from kjcm.config.composition import register
-    from kjcm.config.overrides import config_folder
+    from kjcm.keys.composition import register
+    from kjcm.keys.overrides import config_folder
 
     register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from kjcm.config.overrides import _quote_number, _quote_text
+from kjcm.keys.overrides import _quote_number, _quote_text
 from tests.conftest import ROOT, SMALL, Run, command
 
 GROUPS = {
@@ -72,9 +72,9 @@ def test_every_group_choice_composes() -> None:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from kjcm.config.checks import check
-    from kjcm.config.composition import register
-    from kjcm.config.overrides import config_folder
+    from kjcm.keys.checks import check
+    from kjcm.keys.composition import register
+    from kjcm.keys.overrides import config_folder
 
     register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
@@ -350,7 +350,7 @@ def test_a_bad_input_does_not_cost_the_run_that_it_would_overwrite(finished: Pat
 
 
 def test_two_processes_do_not_train_one_run(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from kjcm.runs.lease import leased
+    from kjcm.run_folder.lease import leased
 
     (here / "run").mkdir()
     with leased(here / "run"):

@@ -9,7 +9,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from kjcm.confusion import averages, counts, precision_recall_f1
 from kjcm.engine.scores import Scores
-from kjcm.runs.results import survey_weighted
+from kjcm.run_folder.results import survey_weighted
 
 CLASSES = 40
 

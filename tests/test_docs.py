@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from kjcm.config.commands import COMMANDS, GROUPS, lead_of
-from kjcm.config.key import keys_of, own_keys
-from kjcm.config.reference import reference
+from kjcm.keys.commands import COMMANDS, GROUPS, lead_of
+from kjcm.keys.key import keys_of, own_keys
+from kjcm.keys.reference import reference
 from tests.conftest import ROOT
 
 REFERENCE = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
 
 
 def test_config_reference_is_up_to_date() -> None:
-    """To update it: python -m kjcm.config > docs/config.md."""
+    """To update it: python -m kjcm.keys > docs/config.md."""
     assert reference() == REFERENCE
 
 

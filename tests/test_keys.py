@@ -11,12 +11,12 @@ from omegaconf import DictConfig
 
 from benchmarks import command as benchmarks
 from kjcm.cli import COMMANDS
-from kjcm.config.checks import check, require_known
-from kjcm.config.composition import known_keys, register
-from kjcm.config.overrides import config_folder, for_hydra, word_key
-from kjcm.config.unread import OF_A_COMMAND, OF_ANY, Unread, require_read
 from kjcm.ensemble.command import as_training
 from kjcm.errors import ConfigError
+from kjcm.keys.checks import check, require_known
+from kjcm.keys.composition import known_keys, register
+from kjcm.keys.overrides import config_folder, for_hydra, word_key
+from kjcm.keys.unread import OF_A_COMMAND, OF_ANY, Unread, require_read
 from tests.conftest import ROOT, SMALL, command
 from tests.test_commands_in_docs import PAGES_WITH_COMMANDS, arguments_of, blocks, gpu_commands
 
@@ -59,7 +59,7 @@ def composed(name: str, words: list[str]) -> tuple[DictConfig, list[str]]:
 
 
 def own_unread(name: str) -> tuple[Unread, ...]:
-    """Return what a benchmark's command says that it does not read; of kjcm's commands kjcm.config.unread says it."""
+    """Return what a benchmark's command says that it does not read; of kjcm's commands kjcm.keys.unread says it."""
     return benchmarks.COMMANDS[name].unread if name in benchmarks.COMMANDS else ()
 
 

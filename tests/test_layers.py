@@ -8,8 +8,9 @@ from kjcm.cli import COMMANDS
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "kjcm"
-ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "linear", "runs", "ensemble", "analysis", "plot",
-         "tracking", "training", "pretraining", "sweep", "report", "coding", "review", "tune")  # fmt: skip
+ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "linear", "run_folder", "ensemble",
+         "analysis", "plot", "tracking", "training", "pretraining", "sweeps", "reporting", "coding", "review",
+         "tune")  # fmt: skip
 FLOOR = {
     "confusion",
     "errors",
@@ -21,15 +22,15 @@ FLOOR = {
     "shell",
     "streams",
     "screen",
-    "config",
+    "keys",
 }  # known to all
-SEE_A_HYDRA_CONFIG = {"parts.py", "cli.py", "doctor.py", "config/composition.py", "config/checks.py",
-                      "config/overrides.py", "config/reference.py", "config/refusals.py", "config/unread.py",
+SEE_A_HYDRA_CONFIG = {"parts.py", "cli.py", "doctor.py", "keys/composition.py", "keys/checks.py",
+                      "keys/overrides.py", "keys/reference.py", "keys/refusals.py", "keys/unread.py",
                       "ensemble/command.py", "ensemble/members.py", "training/ensemble.py",
                       "training/run.py", "training/train.py", "training/linear.py", "training/baseline.py",
-                      "training/evaluate.py", "training/prepare.py", "pretraining/pretrain.py", "sweep/sweep.py",
-                      "sweep/launch.py", "sweep/job.py", "sweep/composer.py",
-                      "runs/runs.py", "report/report.py", "report/reproduce.py",
+                      "training/evaluate.py", "training/prepare.py", "pretraining/pretrain.py", "sweeps/sweep.py",
+                      "sweeps/launch.py", "sweeps/job.py", "sweeps/composer.py",
+                      "run_folder/runs.py", "reporting/report.py", "reporting/reproduce.py",
                       "coding/predict.py", "coding/triage.py", "coding/export.py", "review/review.py",
                       "tune/tune.py", "tune/trial_config.py", "tune/trials.py"}  # fmt: skip
 HEAVY = {"torch", "lightning", "transformers", "torchmetrics", "wandb"}
@@ -87,14 +88,14 @@ def test_no_modules_import_each_other() -> None:
 
 
 def test_no_room_is_crowded() -> None:
-    for room in (*ROOMS, "config"):
+    for room in (*ROOMS, "keys"):
         assert len(list((PACKAGE / room).glob("[!_]*.py"))) <= MODULES, room
 
 
 def test_metrics_and_config_import_no_room() -> None:
     assert not [name for name in imports(PACKAGE / "metrics.py") if name.startswith("kjcm")]
-    for file in (PACKAGE / "config").glob("*.py"):
-        found = {name for name in imports(file) if name.startswith("kjcm") and not name.startswith("kjcm.config")}
+    for file in (PACKAGE / "keys").glob("*.py"):
+        found = {name for name in imports(file) if name.startswith("kjcm") and not name.startswith("kjcm.keys")}
         assert found <= {"kjcm.errors", "kjcm.metrics", "kjcm.shell"}, file
 
 
@@ -117,7 +118,7 @@ def test_no_command_imports_heavy_packages_before_it_runs() -> None:
 
 def test_the_report_knows_no_torch_and_no_model() -> None:
     for file in files():
-        if file.relative_to(PACKAGE).parts[0] == "report":
+        if file.relative_to(PACKAGE).parts[0] == "reporting":
             names = set(imports(file))
             assert not {name.split(".")[0] for name in names} & HEAVY, file
             assert not [name for name in names if name.startswith(("kjcm.model", "kjcm.text", "experiments"))], file

@@ -7,10 +7,10 @@ import torch
 
 from kjcm.engine.scores import Scores
 from kjcm.metrics import METRICS, metric_of, shown
-from kjcm.runs.listing import frame_of, ordered, over_seeds
-from kjcm.runs.results import result_lines
-from kjcm.runs.states import Entry
-from kjcm.runs.terminal import show
+from kjcm.run_folder.listing import frame_of, ordered, over_seeds
+from kjcm.run_folder.results import result_lines
+from kjcm.run_folder.states import Entry
+from kjcm.run_folder.terminal import show
 from kjcm.tune.trials import direction_of
 
 OWN = {"matthews_corr": 0.25, "hinge_loss": 1.5}
@@ -58,7 +58,7 @@ def test_the_list_of_runs_shows_and_sorts_metrics_of_the_users_own(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("kjcm.runs.listing.same_but_seeds", lambda *_, **__: "one setting")
+    monkeypatch.setattr("kjcm.run_folder.listing.same_but_seeds", lambda *_, **__: "one setting")
     frame = frame_of(ENTRIES)
     show(frame, "2 runs")
     said = capsys.readouterr().out

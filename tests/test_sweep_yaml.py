@@ -10,9 +10,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from kjcm.config.checks import check
-from kjcm.config.commands import TrainConfig
-from kjcm.config.composition import register, typed
+from kjcm.keys.checks import check
+from kjcm.keys.commands import TrainConfig
+from kjcm.keys.composition import register, typed
 from kjcm.training.run import folder_of
 from tests.conftest import ROOT
 

@@ -7,8 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from benchmarks import command as benchmarks
-from kjcm.config.composition import register
-from kjcm.config.overrides import command_keys
+from kjcm.keys.composition import register
+from kjcm.keys.overrides import command_keys
 from tests.conftest import SMALL, command
 
 VALUES = (

@@ -22,7 +22,7 @@ class Experiment:
         heading: its heading in the report.
         order: its position in the report.
         claim: the paper's claim, or a question that the paper leaves open.
-        function: the function of kjcm.report that makes it.
+        function: the function of kjcm.reporting that makes it.
         runs: keys of experiments/models.yaml that it shows.
         printed: ids, or prefixes of ids, in experiments/paper.yaml to compare with.
     """

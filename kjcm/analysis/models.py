@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from kjcm.config.overrides import quoted, word_key
-from kjcm.config.unread import is_read
 from kjcm.errors import KjcmError
+from kjcm.keys.overrides import quoted, word_key
+from kjcm.keys.unread import is_read
 from kjcm.shell import command_line
 
 # Overrides that say which model a run is or where it is written, not how it is trained.

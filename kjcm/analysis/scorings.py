@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kjcm.analysis.selection import Run
-from kjcm.runs.held_out import TEST, calibration_of, held_rows
-from kjcm.runs.model_folder import load_settings
+from kjcm.run_folder.held_out import TEST, calibration_of, held_rows
+from kjcm.run_folder.model_folder import load_settings
 from kjcm.triage.calibration import Probabilities, probabilities
 from kjcm.triage.logits import Scored, load_scored
 from kjcm.triage.rules import Options, Tree, Triage

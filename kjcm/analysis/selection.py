@@ -10,10 +10,10 @@ from typing import Any
 
 from kjcm.analysis.models import Model
 from kjcm.analysis.scores import Answers, answers_of
-from kjcm.config.identity import INPUTS
 from kjcm.errors import KjcmError, some
-from kjcm.runs.contents import run_cohort, run_config, run_identity, run_overrides, run_predictions, run_report
-from kjcm.runs.states import leaves, run_paths, setting_of
+from kjcm.keys.identity import INPUTS
+from kjcm.run_folder.contents import run_cohort, run_config, run_identity, run_overrides, run_predictions, run_report
+from kjcm.run_folder.states import leaves, run_paths, setting_of
 
 
 @dataclass(frozen=True)

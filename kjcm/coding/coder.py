@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kjcm.coding.rows import answers_frame
 from kjcm.engine.device import has_bf16, on_gpu, quiet, require_device
 from kjcm.errors import ConfigError, KjcmError, first_line
-from kjcm.runs.model_folder import load_model
+from kjcm.run_folder.model_folder import load_model
 from kjcm.text.tokens import Tokens, tokenize
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from kjcm.coding.linear import Explainer, Near
-from kjcm.runs.model_folder import Settings
+from kjcm.run_folder.model_folder import Settings
 from kjcm.triage.calibration import Probabilities
 from kjcm.triage.pick_lists import NONE, ranking
 from kjcm.triage.rules import ACCEPT, BACK_OFF, DECISIONS, INVALID, Triage

@@ -13,7 +13,7 @@ from kjcm.coding.rows import reads_answers
 from kjcm.engine.device import on_gpu
 from kjcm.ensemble.files import load_ensemble
 from kjcm.errors import ConfigError
-from kjcm.runs.model_folder import load_settings
+from kjcm.run_folder.model_folder import load_settings
 from kjcm.triage.calibration import probabilities
 
 LEAST = 1e-300  # probability whose logarithm is finite

@@ -13,17 +13,17 @@ from omegaconf import DictConfig
 from kjcm.coding.coder import Coder
 from kjcm.coding.onnx import INPUTS, make_onnx, saturates, versions
 from kjcm.coding.rows import first_texts
-from kjcm.config.coding import ExportConfig
-from kjcm.config.composition import typed
 from kjcm.ensemble.files import load_ensemble
 from kjcm.errors import KjcmError
 from kjcm.files import digest, require_file, write_json
+from kjcm.keys.coding import ExportConfig
+from kjcm.keys.composition import typed
 from kjcm.ksco.classification import load_classification
 from kjcm.read.options import read_options
-from kjcm.runs.contents import recorded_data, run_config
-from kjcm.runs.held_out import CALIBRATION
-from kjcm.runs.model_card import CARD
-from kjcm.runs.model_folder import finished_run, load_model, load_settings
+from kjcm.run_folder.contents import recorded_data, run_config
+from kjcm.run_folder.held_out import CALIBRATION
+from kjcm.run_folder.model_card import CARD
+from kjcm.run_folder.model_folder import finished_run, load_model, load_settings
 from kjcm.survey.inputs import cohort_of
 
 MODEL, NOTE = "model.onnx", "export.json"

@@ -12,7 +12,7 @@ from kjcm.coding.rows import answers_frame
 from kjcm.engine.device import has_bf16
 from kjcm.errors import ConfigError
 from kjcm.linear.nearest import Examples, NearestModel
-from kjcm.runs.model_folder import Settings, load_linear
+from kjcm.run_folder.model_folder import Settings, load_linear
 from kjcm.triage.calibration import probabilities
 
 PRECISION = "32-true"

@@ -17,7 +17,7 @@ from kjcm.coding.decisions import Coded
 from kjcm.errors import ConfigError, DiskError, KjcmError
 from kjcm.files import atomic, digest, write_json
 from kjcm.records import read_json
-from kjcm.runs.lease import Lease, leased
+from kjcm.run_folder.lease import Lease, leased
 
 
 @dataclass(frozen=True)

@@ -35,14 +35,14 @@ from kjcm.coding.rows import (
     require_seen_levels,
 )
 from kjcm.coding.run_rules import basis_of, say, warn
-from kjcm.config.coding import PredictConfig
-from kjcm.config.composition import typed
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError
 from kjcm.files import digest, require_file
+from kjcm.keys.coding import PredictConfig
+from kjcm.keys.composition import typed
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import read_options
-from kjcm.runs.model_folder import Settings, finished_run, load_settings
+from kjcm.run_folder.model_folder import Settings, finished_run, load_settings
 from kjcm.survey.covariates import roles_of
 from kjcm.survey.texts import texts_of
 from kjcm.triage.rules import DECISIONS, VERSION, Options

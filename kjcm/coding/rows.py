@@ -12,7 +12,7 @@ from kjcm.errors import KjcmError, some
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import PLAIN, ReadOptions
 from kjcm.read.table import read_chunks, table_columns
-from kjcm.runs.model_folder import Settings
+from kjcm.run_folder.model_folder import Settings
 from kjcm.survey.covariates import NO_COVARIATES, Covariates, cells_of, roles_of
 from kjcm.survey.responses import manages_in
 from kjcm.survey.texts import TEXT_COLUMNS, Labels, Texts, require_texts, texts_of

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kjcm.errors import ConfigError
-from kjcm.runs.held_out import calibration_of, held_rows
-from kjcm.runs.model_folder import Settings
+from kjcm.run_folder.held_out import calibration_of, held_rows
+from kjcm.run_folder.model_folder import Settings
 from kjcm.triage.logits import Scored
 from kjcm.triage.outlook import outlook
 from kjcm.triage.rules import Options, Tree, Triage
@@ -24,7 +24,7 @@ class Basis:
     Attributes:
         options: the keys.
         tree: the model's classes.
-        held: held-out rows with logits, see `kjcm.runs.held_out`; None for a run without them.
+        held: held-out rows with logits, see `kjcm.run_folder.held_out`; None for a run without them.
         temperature: divides the logits.
         about: the calibration's entries on these rows: chosen_by_validation, clustered, out_of_fold.
         titles: code -> title.

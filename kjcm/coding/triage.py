@@ -7,11 +7,11 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from kjcm.coding.run_rules import Basis, basis_of, warn_of_rows
-from kjcm.config.coding import TriageConfig
-from kjcm.config.composition import typed
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic
-from kjcm.runs.model_folder import finished_run, load_settings
+from kjcm.keys.coding import TriageConfig
+from kjcm.keys.composition import typed
+from kjcm.run_folder.model_folder import finished_run, load_settings
 from kjcm.triage.logits import Scored
 from kjcm.triage.outlook import by_target
 from kjcm.triage.rules import Options

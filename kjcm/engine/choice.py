@@ -4,10 +4,10 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kjcm.config.commands import TrainConfig
-from kjcm.config.training import TrainerConfig
 from kjcm.engine.device import device_count, global_rank, on_gpu
 from kjcm.errors import ConfigError
+from kjcm.keys.commands import TrainConfig
+from kjcm.keys.training import TrainerConfig
 from kjcm.parts import target_of
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from kjcm.config.composition import register
-from kjcm.config.key import own_keys
-from kjcm.config.overrides import composed_config, for_hydra, is_flag, quoted, word_key
-from kjcm.config.training import EnsembleConfig, ModelConfig
-from kjcm.runs.contents import recorded_data, run_config
-from kjcm.runs.folder import run_of
-from kjcm.runs.states import leaves
+from kjcm.keys.composition import register
+from kjcm.keys.key import own_keys
+from kjcm.keys.overrides import composed_config, for_hydra, is_flag, quoted, word_key
+from kjcm.keys.training import EnsembleConfig, ModelConfig
+from kjcm.run_folder.contents import recorded_data, run_config
+from kjcm.run_folder.folder import run_of
+from kjcm.run_folder.states import leaves
 
 NOT_READ = ("data.batch_size", "data.higher_cutoff")  # by an ensemble
 OWN = set(own_keys(EnsembleConfig)) - set(own_keys(ModelConfig)) - {"kind"}  # keys that stand without `model.`

@@ -6,13 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kjcm.config.key import own_keys
-from kjcm.config.training import EnsembleConfig
 from kjcm.ensemble.combination import Combination
 from kjcm.ensemble.members import NAME
 from kjcm.files import write_json
+from kjcm.keys.key import own_keys
+from kjcm.keys.training import EnsembleConfig
 from kjcm.records import damaged, read_json
-from kjcm.runs.model_folder import Settings, load_settings, require_intact
+from kjcm.run_folder.model_folder import Settings, load_settings, require_intact
 
 RECORD = {"members": [str], "how": str, "weights": [float], "prior": float, "temperature": float}  # ensemble.json
 HOW = own_keys(EnsembleConfig)["combine"].choices

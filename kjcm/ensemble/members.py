@@ -12,22 +12,22 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from kjcm.config.checks import check
-from kjcm.config.commands import GROUPS, TrainConfig
-from kjcm.config.composition import typed
-from kjcm.config.identity import LEGACY
-from kjcm.config.key import MISSING, own_keys
-from kjcm.config.overrides import for_hydra, word_key
-from kjcm.config.refusals import composed_training
-from kjcm.config.survey import AugmentConfig, DataConfig
-from kjcm.config.training import EncoderConfig, EnsembleConfig, TrainerConfig
-from kjcm.config.unread import require_read
 from kjcm.errors import CUT, ConfigError, KjcmError
+from kjcm.keys.checks import check
+from kjcm.keys.commands import GROUPS, TrainConfig
+from kjcm.keys.composition import typed
+from kjcm.keys.identity import LEGACY
+from kjcm.keys.key import MISSING, own_keys
+from kjcm.keys.overrides import for_hydra, word_key
+from kjcm.keys.refusals import composed_training
+from kjcm.keys.survey import AugmentConfig, DataConfig
+from kjcm.keys.training import EncoderConfig, EnsembleConfig, TrainerConfig
+from kjcm.keys.unread import require_read
 from kjcm.parts import TARGET, target_of
 from kjcm.records import damaged
-from kjcm.runs.contents import run_cohort, run_config, run_identity, run_overrides
-from kjcm.runs.folder import experiment_of, run_of
-from kjcm.runs.model_folder import finished_run
+from kjcm.run_folder.contents import run_cohort, run_config, run_identity, run_overrides
+from kjcm.run_folder.folder import experiment_of, run_of
+from kjcm.run_folder.model_folder import finished_run
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.covariates import kinds_of
 from kjcm.survey.inputs import input_digests

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kjcm.config.training import ViewConfig
 from kjcm.errors import ConfigError
+from kjcm.keys.training import ViewConfig
 from kjcm.linear.embedding import Embedder
 
 SHRINK = 0.3  # share of the mean variance that whitening adds to the variance of each direction

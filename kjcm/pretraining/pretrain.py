@@ -13,14 +13,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kjcm import __version__
-from kjcm.config.commands import PretrainConfig
-from kjcm.config.training import EncoderConfig
 from kjcm.engine.device import global_rank, quiet, require_device
 from kjcm.engine.signals import Signals
 from kjcm.errors import ConfigError
 from kjcm.files import new_folder, write_json
+from kjcm.keys.commands import PretrainConfig
+from kjcm.keys.training import EncoderConfig
 from kjcm.pretraining.texts import Texts, texts_to_learn
-from kjcm.runs.folder import RunFolder
+from kjcm.run_folder.folder import RunFolder
 from kjcm.shell import command_line
 from kjcm.tracking.loggers import make_loggers
 from kjcm.training.checkpoints import Checkpoints, tidy_up

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kjcm.config.survey import FileOptions
 from kjcm.errors import ConfigError
+from kjcm.keys.survey import FileOptions
 
 TEXT, EXCEL, LABELLED = (".csv", ".tsv", ".txt"), (".xlsx",), (".sav", ".zsav", ".dta")
 KINDS = {"encoding": (*TEXT, *LABELLED), "sheet": EXCEL, "header_row": (*TEXT, *EXCEL)}  # endings that a key is for

@@ -15,7 +15,7 @@ from kjcm.read.table import read_chunks
 from kjcm.records import read_json
 from kjcm.review.records import require_alone
 from kjcm.review.store import Store, create
-from kjcm.runs.model_folder import Settings
+from kjcm.run_folder.model_folder import Settings
 from kjcm.survey.texts import TEXT_COLUMNS
 from kjcm.write.table import OUTPUTS, Added, open_input, writer
 

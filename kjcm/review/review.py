@@ -16,17 +16,17 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from kjcm.config.coding import ReviewConfig
-from kjcm.config.composition import typed
 from kjcm.errors import CUT, ConfigError, KjcmError
 from kjcm.files import require_file
+from kjcm.keys.coding import ReviewConfig
+from kjcm.keys.composition import typed
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.review import LOOPBACK
 from kjcm.review.files import export, opened
 from kjcm.review.names import reviewer
 from kjcm.review.store import Store
-from kjcm.runs.contents import recorded_data, run_config
-from kjcm.runs.model_folder import Settings, finished_run, load_settings
+from kjcm.run_folder.contents import recorded_data, run_config
+from kjcm.run_folder.model_folder import Settings, finished_run, load_settings
 from kjcm.triage.rules import DECISIONS
 
 log = logging.getLogger("kjcm")

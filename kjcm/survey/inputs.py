@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kjcm.config.identity import INPUTS
-from kjcm.config.survey import DataConfig, KwcsConfig, SyntheticConfig, TableConfig
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import cached, digest, existing, key_of
+from kjcm.keys.identity import INPUTS
+from kjcm.keys.survey import DataConfig, KwcsConfig, SyntheticConfig, TableConfig
 from kjcm.ksco.classification import Classification
 from kjcm.read.options import read_options
 from kjcm.survey.cohort import Cohort, build_cohort

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.config.commands import SurveyConfig
-from kjcm.config.survey import DataConfig
 from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.keys.commands import SurveyConfig
+from kjcm.keys.survey import DataConfig
 from kjcm.ksco.classification import Classification, load_classification, prefixes_of
 from kjcm.survey.augment import augmentation, position_rows, reviewed_rows
 from kjcm.survey.cohort import Cohort

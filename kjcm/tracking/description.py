@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import kjcm
-from kjcm.runs.folder import RunFolder
+from kjcm.run_folder.folder import RunFolder
 from kjcm.survey.cohort import Cohort
 
 HASH = 12  # first characters of the run hash: the run's id

@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from kjcm.config.commands import LOGGERS
 from kjcm.engine.device import global_rank
 from kjcm.errors import Interrupted, KjcmError
+from kjcm.keys.commands import LOGGERS
 from kjcm.parts import build, require_arguments
 from kjcm.records import damaged, read_bytes
-from kjcm.runs.folder import RunFolder
-from kjcm.runs.results import Outcome
+from kjcm.run_folder.folder import RunFolder
+from kjcm.run_folder.results import Outcome
 from kjcm.survey.cohort import Cohort
 from kjcm.tracking.description import Description, describe
 from kjcm.tracking.upload import use_cohort

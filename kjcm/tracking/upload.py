@@ -7,8 +7,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kjcm.config.identity import BY_VIEWS
-from kjcm.runs.contents import run_predictions
+from kjcm.keys.identity import BY_VIEWS
+from kjcm.run_folder.contents import run_predictions
 from kjcm.survey.rows import Rows
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from kjcm.config.commands import BaselineConfig, TrainConfig
-from kjcm.config.overrides import config_folder
 from kjcm.engine.device import device_name
+from kjcm.keys.commands import BaselineConfig, TrainConfig
+from kjcm.keys.overrides import config_folder
 from kjcm.linear.model import fit_and_warn
 from kjcm.metrics import SHOWN_CODES
-from kjcm.runs.results import Outcome, prediction_frame
+from kjcm.run_folder.results import Outcome, prediction_frame
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.training.run import claimed_run, finish, report_record, run_to_make, write_predictions
 

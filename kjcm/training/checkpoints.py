@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kjcm.config.commands import RunConfig, TrainConfig
 from kjcm.errors import KjcmError, first_line
 from kjcm.files import digest
+from kjcm.keys.commands import RunConfig, TrainConfig
 
 KEPT = 2  # checkpoints, in case the newest gets damaged
 UNFINISHED = ".saving"

@@ -16,18 +16,18 @@ import pandas as pd
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from kjcm.config.commands import TrainConfig
-from kjcm.config.training import EnsembleConfig, TrainerConfig, ViewsConfig
 from kjcm.engine.device import require_device
 from kjcm.ensemble.combination import Combination, Scores, fit_combination, log_softmax
 from kjcm.ensemble.files import load_ensemble, write_ensemble
 from kjcm.ensemble.members import KEY, Member, augmentation_of, members_of, require_same
 from kjcm.errors import ConfigError, KjcmError
+from kjcm.keys.commands import TrainConfig
+from kjcm.keys.training import EnsembleConfig, TrainerConfig, ViewsConfig
 from kjcm.linear.embedding import pretrained_embedder
-from kjcm.runs.contents import run_cohort, run_measured
-from kjcm.runs.folder import RunFolder
-from kjcm.runs.held_out import OUT_OF_FOLD, calibrate_out_of_fold, with_logits
-from kjcm.runs.model_folder import load_linear, load_settings, save_folder
+from kjcm.run_folder.contents import run_cohort, run_measured
+from kjcm.run_folder.folder import RunFolder
+from kjcm.run_folder.held_out import OUT_OF_FOLD, calibrate_out_of_fold, with_logits
+from kjcm.run_folder.model_folder import load_linear, load_settings, save_folder
 from kjcm.screen import quietly
 from kjcm.survey.cohort import hash_of
 from kjcm.survey.inputs import cached_cohort

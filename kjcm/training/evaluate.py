@@ -10,18 +10,18 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from kjcm.config.commands import EvaluateConfig
-from kjcm.config.composition import typed
-from kjcm.config.survey import DataConfig
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import UNFINISHED, digest, filling, write_json, write_parquet
+from kjcm.keys.commands import EvaluateConfig
+from kjcm.keys.composition import typed
+from kjcm.keys.survey import DataConfig
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.records import read_json
-from kjcm.runs.contents import SHOWN, recorded_data, run_cohort, run_config, run_identity, run_report
-from kjcm.runs.folder import identity_of
-from kjcm.runs.model_folder import finished_run, load_settings
-from kjcm.runs.results import cohort_record, outcome_record, prediction_frame, show
+from kjcm.run_folder.contents import SHOWN, recorded_data, run_cohort, run_config, run_identity, run_report
+from kjcm.run_folder.folder import identity_of
+from kjcm.run_folder.model_folder import finished_run, load_settings
+from kjcm.run_folder.results import cohort_record, outcome_record, prediction_frame, show
 from kjcm.survey.inputs import cohort_of, input_files
 from kjcm.survey.rows import indices_of, require_weights
 from kjcm.training.baseline import outcome_of

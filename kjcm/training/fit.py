@@ -12,17 +12,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.config.commands import TrainConfig
-from kjcm.config.training import TrainerConfig
 from kjcm.engine.choice import Engine
 from kjcm.engine.device import device_name, global_rank
 from kjcm.engine.signals import Signals
 from kjcm.errors import ConfigError, Interrupted, KjcmError, first_line
 from kjcm.files import write_json
+from kjcm.keys.commands import TrainConfig
+from kjcm.keys.training import TrainerConfig
 from kjcm.records import read_json
-from kjcm.runs.folder import RunFolder
-from kjcm.runs.model_folder import load_model
-from kjcm.runs.results import Outcome
+from kjcm.run_folder.folder import RunFolder
+from kjcm.run_folder.model_folder import load_model
+from kjcm.run_folder.results import Outcome
 from kjcm.survey.rows import Rows
 from kjcm.tracking.loggers import log_outcome, make_loggers
 from kjcm.training.checkpoints import Checkpoints

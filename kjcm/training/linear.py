@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
-from kjcm.config.commands import TrainConfig
-from kjcm.config.training import LinearConfig, NearestConfig, ViewConfig, ViewsConfig
+from kjcm.keys.commands import TrainConfig
+from kjcm.keys.training import LinearConfig, NearestConfig, ViewConfig, ViewsConfig
 from kjcm.linear.embedding import Embedder, pretrained_embedder
 from kjcm.linear.files import write_linear, write_nearest
 from kjcm.linear.model import Labels, LinearModel, fit_linear
 from kjcm.linear.nearest import NearestModel, fit_nearest
 from kjcm.linear.views import MORPHEMES, installed
-from kjcm.runs.folder import RunFolder
-from kjcm.runs.model_folder import save_folder
+from kjcm.run_folder.folder import RunFolder
+from kjcm.run_folder.model_folder import save_folder
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.survey.split import ranks_of
 from kjcm.tracking.loggers import log_outcome, make_loggers, require_loggers

@@ -5,9 +5,9 @@ from difflib import get_close_matches
 from inspect import signature
 from typing import TYPE_CHECKING, Any, cast
 
-from kjcm.config.commands import TrainConfig
-from kjcm.config.training import TokenizerConfig, TrainerConfig
 from kjcm.errors import ConfigError, some
+from kjcm.keys.commands import TrainConfig
+from kjcm.keys.training import TokenizerConfig, TrainerConfig
 from kjcm.metrics import METRICS
 from kjcm.parts import build, require_arguments, target_of
 from kjcm.survey.rows import Rows

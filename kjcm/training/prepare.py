@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from kjcm.config.commands import PrepareConfig
-from kjcm.config.composition import typed
 from kjcm.errors import KjcmError, some
 from kjcm.files import UNFINISHED, atomic, filling, without_formula, without_formulas, write_json, write_parquet
+from kjcm.keys.commands import PrepareConfig
+from kjcm.keys.composition import typed
 from kjcm.ksco.classification import Classification, load_classification
-from kjcm.runs.results import cohort_record, flow_lines
+from kjcm.run_folder.results import cohort_record, flow_lines
 from kjcm.survey.augment import augmentation
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import cohort_of, input_files, source_of

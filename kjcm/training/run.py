@@ -15,19 +15,19 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm import __version__
-from kjcm.config.commands import RunConfig, TrainConfig
-from kjcm.config.composition import typed
-from kjcm.config.training import EncoderConfig, ViewsConfig
 from kjcm.engine.device import global_rank
 from kjcm.engine.signals import Signals, signals
 from kjcm.errors import KjcmError, some
 from kjcm.files import write_json, write_parquet, write_text
-from kjcm.runs.failures import failure_of, write_failure
-from kjcm.runs.folder import RunFolder, default_path, identity_of
-from kjcm.runs.held_out import OUT_OF_FOLD, TEST, calibrate, scored
-from kjcm.runs.model_card import write_card
-from kjcm.runs.model_folder import Settings
-from kjcm.runs.results import (
+from kjcm.keys.commands import RunConfig, TrainConfig
+from kjcm.keys.composition import typed
+from kjcm.keys.training import EncoderConfig, ViewsConfig
+from kjcm.run_folder.failures import failure_of, write_failure
+from kjcm.run_folder.folder import RunFolder, default_path, identity_of
+from kjcm.run_folder.held_out import OUT_OF_FOLD, TEST, calibrate, scored
+from kjcm.run_folder.model_card import write_card
+from kjcm.run_folder.model_folder import Settings
+from kjcm.run_folder.results import (
     Outcome,
     about_texts,
     cohort_record,

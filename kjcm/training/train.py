@@ -14,15 +14,15 @@ from hydra.types import RunMode
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from kjcm.config.commands import TrainConfig
-from kjcm.config.training import EncoderConfig, EnsembleConfig, TokenizerConfig, ViewsConfig
-from kjcm.config.unread import SWEEP
 from kjcm.engine.choice import choose_engine
 from kjcm.engine.device import global_rank, quiet, require_device
 from kjcm.errors import ConfigError
-from kjcm.runs.folder import RunFolder
-from kjcm.runs.model_folder import save_model
-from kjcm.runs.results import Outcome
+from kjcm.keys.commands import TrainConfig
+from kjcm.keys.training import EncoderConfig, EnsembleConfig, TokenizerConfig, ViewsConfig
+from kjcm.keys.unread import SWEEP
+from kjcm.run_folder.folder import RunFolder
+from kjcm.run_folder.model_folder import save_model
+from kjcm.run_folder.results import Outcome
 from kjcm.survey.rows import Rows, indices_of, rows_of
 from kjcm.training.baseline import svm_check
 from kjcm.training.checkpoints import tidy_up

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from kjcm.config.overrides import quoted, word_key
-from kjcm.config.training import TrainerConfig
 from kjcm.engine.device import quiet, resolve_precision
 from kjcm.errors import ConfigError, first_line
+from kjcm.keys.overrides import quoted, word_key
+from kjcm.keys.training import TrainerConfig
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

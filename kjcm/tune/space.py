@@ -8,9 +8,9 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, Trial
 
-from kjcm.config.identity import WHERE_AND_HOW
-from kjcm.config.overrides import quoted
 from kjcm.errors import ConfigError, some
+from kjcm.keys.identity import WHERE_AND_HOW
+from kjcm.keys.overrides import quoted
 
 EXAMPLE = "tune=none '+space.optim.lr={low: 1e-5, high: 1e-3, log: true}' '+space.data.batch_size=[32,64]'"
 OF_A_RANGE = ("low", "high", "log", "step")

@@ -7,12 +7,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution
 
-from kjcm.config.commands import TrainConfig, TuneConfig
-from kjcm.config.composition import known_keys, no_such_key, typed
-from kjcm.config.overrides import group_names, is_open, quoted, word_key
-from kjcm.config.refusals import composed_training
 from kjcm.errors import ConfigError, some
-from kjcm.runs.folder import default_path, identity_of
+from kjcm.keys.commands import TrainConfig, TuneConfig
+from kjcm.keys.composition import known_keys, no_such_key, typed
+from kjcm.keys.overrides import group_names, is_open, quoted, word_key
+from kjcm.keys.refusals import composed_training
+from kjcm.run_folder.folder import default_path, identity_of
 from kjcm.shell import command_line
 from kjcm.training.parts import require_one_device, require_parts
 from kjcm.tune.space import Value, ends, override

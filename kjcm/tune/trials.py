@@ -19,15 +19,15 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from kjcm.config.commands import TrainConfig, TuneConfig
 from kjcm.engine.device import require_device
 from kjcm.engine.signals import signals
 from kjcm.errors import ConfigError, KjcmError, counted, some
+from kjcm.keys.commands import TrainConfig, TuneConfig
 from kjcm.metrics import METRICS, metric_of
-from kjcm.runs.contents import run_measured
-from kjcm.runs.failures import failure_of
-from kjcm.runs.folder import identity_of
-from kjcm.runs.lease import Busy
+from kjcm.run_folder.contents import run_measured
+from kjcm.run_folder.failures import failure_of
+from kjcm.run_folder.folder import identity_of
+from kjcm.run_folder.lease import Busy
 from kjcm.survey.rows import rows_of
 from kjcm.training.run import folder_of
 from kjcm.tune.results import StudyReport, best_of, conclude, value_text, write_all, write_results

@@ -4,10 +4,10 @@ from importlib.util import find_spec
 
 from omegaconf import DictConfig
 
-from kjcm.config.commands import TuneConfig
-from kjcm.config.composition import typed
 from kjcm.engine.device import one_of_several
 from kjcm.errors import ConfigError, KjcmError
+from kjcm.keys.commands import TuneConfig
+from kjcm.keys.composition import typed
 
 
 def tune(cfg: DictConfig) -> None:

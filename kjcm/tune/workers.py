@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kjcm.runs.lease import Busy, leased, seems_held
+from kjcm.run_folder.lease import Busy, leased, seems_held
 
 
 def is_gone(folder: Path, patient: bool) -> bool:

@@ -16,9 +16,9 @@ from kjcm.analysis.models import Model, base_words, command_for, load_models, wo
 from kjcm.analysis.selection import Run, choose_anchor, find_runs, refusal, select, study_hash
 from kjcm.errors import KjcmError
 from tests.conftest import ROOT, command
-from tests.report.fixtures import MADE
-from tests.report.making import make_run, survey_words, write_survey
-from tests.report.reading import Study, read_csv
+from tests.reporting.fixtures import MADE
+from tests.reporting.making import make_run, survey_words, write_survey
+from tests.reporting.reading import Study, read_csv
 
 MODELS = load_models(ROOT / "experiments" / "models.yaml")
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -11,7 +11,7 @@ import pytest
 
 from kjcm.coding.coder import Coder, Ready, Torch, ahead, resolve_precision, token_batches
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.runs.model_folder import load_model
+from kjcm.run_folder.model_folder import load_model
 from kjcm.triage.calibration import probabilities
 
 TEXTS = [

@@ -14,8 +14,8 @@ import pytest
 
 from kjcm.coding.coder import Coder, Ready
 from kjcm.records import read_json
-from kjcm.runs.lease import leased
-from kjcm.runs.model_folder import load_settings
+from kjcm.run_folder.lease import leased
+from kjcm.run_folder.model_folder import load_settings
 from kjcm.triage.calibration import probabilities
 from kjcm.triage.logits import load_scored
 from kjcm.triage.managers import says_words

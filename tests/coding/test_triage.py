@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from kjcm.records import read_json
-from kjcm.runs.held_out import HELD
-from kjcm.runs.model_folder import load_settings
+from kjcm.run_folder.held_out import HELD
+from kjcm.run_folder.model_folder import load_settings
 from kjcm.triage.logits import load_scored, save_scored
 from tests.conftest import ROOT, command
 

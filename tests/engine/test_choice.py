@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from kjcm.config.commands import TrainConfig
-from kjcm.config.training import EngineConfig, ParamGroupsConfig, TrainerConfig
 from kjcm.engine.choice import Engine, choose_engine
 from kjcm.errors import ConfigError
+from kjcm.keys.commands import TrainConfig
+from kjcm.keys.training import EngineConfig, ParamGroupsConfig, TrainerConfig
 from kjcm.model.encoder import FirstToken
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}

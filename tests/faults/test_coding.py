@@ -23,7 +23,7 @@ KILLS = 3
 ROWS = 3000
 EXACT = ("accelerator=cpu", "precision=32-true", "chunk_rows=50")
 ELSEWHERE = """
-from kjcm.runs import lease
+from kjcm.run_folder import lease
 lease.machine = lambda: "another machine"
 lease.SILENCE = 3.0
 from kjcm.cli import main

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from kjcm.runs.failures import read_failure
-from kjcm.runs.lease import holder_of, seems_held
-from kjcm.runs.states import state_of
+from kjcm.run_folder.failures import read_failure
+from kjcm.run_folder.lease import holder_of, seems_held
+from kjcm.run_folder.states import state_of
 from tests.conftest import ROOT, SMALL, command
 
 pytestmark = pytest.mark.fault
@@ -235,8 +235,8 @@ def test_the_ledger_costs_little(
     """CPU time of the ledger's own code over 200 trivial jobs: of the whole, without Hydra's launcher and the jobs in it."""
     from hydra.core.plugins import Plugins
 
-    from kjcm.sweep.job import SweptJob
-    from kjcm.sweep.sweep import Sweep
+    from kjcm.sweeps.job import SweptJob
+    from kjcm.sweeps.sweep import Sweep
     from kjcm.training import baseline
 
     monkeypatch.chdir(tmp_path)

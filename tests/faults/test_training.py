@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kjcm.runs.failures import read_failure
+from kjcm.run_folder.failures import read_failure
 from tests.conftest import ROOT
 from tests.training.test_resume import TWO, WORDS, outcome, reached, started, steps, whole
 

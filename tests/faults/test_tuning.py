@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kjcm.runs.lease import LEASE, holder_of
+from kjcm.run_folder.lease import LEASE, holder_of
 from kjcm.tune.journal_lock import GRACE
 from tests.conftest import ROOT
 from tests.tune.test_tune import WORDS, rows_in, run_folders, started, summary

@@ -6,8 +6,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from kjcm.config.training import LinearConfig, ViewConfig
 from kjcm.errors import ConfigError, KjcmError
+from kjcm.keys.training import LinearConfig, ViewConfig
 from kjcm.linear.embedding import Embedder, pretrained_embedder
 from kjcm.linear.encoder_view import EncoderView
 

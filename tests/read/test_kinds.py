@@ -14,9 +14,9 @@ import pyreadstat
 import pytest
 from openpyxl import Workbook
 
-from kjcm.config.survey import FileOptions
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import require_file
+from kjcm.keys.survey import FileOptions
 from kjcm.read.cells import code_texts
 from kjcm.read.columns import meant_columns
 from kjcm.read.labelled import read_labelled, value_labels

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from kjcm.ksco.classification import Classification
 from kjcm.review.app import Review, make_app
 from kjcm.review.files import opened
-from kjcm.runs.model_folder import load_settings
+from kjcm.run_folder.model_folder import load_settings
 
 HERE = "http://127.0.0.1:8765"
 

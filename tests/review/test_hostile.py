@@ -15,7 +15,7 @@ from kjcm.review import server
 from kjcm.review.app import Review, make_app
 from kjcm.review.files import opened
 from kjcm.review.store import Store
-from kjcm.runs.model_folder import load_settings
+from kjcm.run_folder.model_folder import load_settings
 
 GOOD = '{"code": "111", "who": "kim", "seen": null}'
 

@@ -12,7 +12,7 @@ from kjcm.ksco.classification import Classification
 from kjcm.records import read_json
 from kjcm.review.files import export, opened
 from kjcm.review.store import Store
-from kjcm.runs.model_folder import load_settings
+from kjcm.run_folder.model_folder import load_settings
 from tests.conftest import LEARNS, SMALL, command
 from tests.review.conftest import TASKS
 

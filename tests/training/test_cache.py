@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from kjcm.config.survey import TableConfig
 from kjcm.errors import KjcmError
+from kjcm.keys.survey import TableConfig
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.survey import inputs
 from kjcm.survey.cohort import Cohort

@@ -11,7 +11,7 @@ from jsonschema import validate
 
 from kjcm.coding.linear import LinearCoder
 from kjcm.errors import KjcmError
-from kjcm.runs.model_folder import load_linear, load_model, load_settings
+from kjcm.run_folder.model_folder import load_linear, load_model, load_settings
 from tests.conftest import FEW_STEPS, ROOT, command
 
 COVARIATES = ("data.columns.covariates.category=[성별]", "data.columns.covariates.number=[age]")

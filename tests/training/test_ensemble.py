@@ -18,10 +18,10 @@ from kjcm.ensemble.command import as_training
 from kjcm.ensemble.files import load_ensemble
 from kjcm.errors import KjcmError
 from kjcm.files import digest
-from kjcm.report.result import described
-from kjcm.runs.contents import run_cohort, run_config
-from kjcm.runs.held_out import TEST, calibration_of, held_rows
-from kjcm.runs.model_folder import load_linear, load_settings
+from kjcm.reporting.result import described
+from kjcm.run_folder.contents import run_cohort, run_config
+from kjcm.run_folder.held_out import TEST, calibration_of, held_rows
+from kjcm.run_folder.model_folder import load_linear, load_settings
 from kjcm.survey.cohort import hash_of
 from kjcm.survey.texts import TEXT_COLUMNS
 from kjcm.training.fit import coded_by_encoder

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kjcm.runs.model_folder import load_model
+from kjcm.run_folder.model_folder import load_model
 from tests.conftest import SMALL, command
 
 WORDS = (

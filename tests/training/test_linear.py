@@ -17,10 +17,10 @@ from sklearn.svm import LinearSVC
 
 from kjcm.errors import KjcmError
 from kjcm.files import digest
-from kjcm.report.result import described
-from kjcm.runs.contents import run_cohort, run_config
-from kjcm.runs.held_out import TEST, calibration_of
-from kjcm.runs.model_folder import load_linear, load_settings
+from kjcm.reporting.result import described
+from kjcm.run_folder.contents import run_cohort, run_config
+from kjcm.run_folder.held_out import TEST, calibration_of
+from kjcm.run_folder.model_folder import load_linear, load_settings
 from kjcm.survey.texts import TEXT_COLUMNS
 from kjcm.triage.logits import load_scored
 from tests.conftest import ROOT, command, config_of

@@ -14,9 +14,9 @@ from jsonschema import validate
 from kjcm.errors import KjcmError
 from kjcm.files import digest
 from kjcm.linear.embedding import Embedder
-from kjcm.report.result import described
-from kjcm.runs.contents import run_cohort, run_config
-from kjcm.runs.model_folder import load_linear, load_settings
+from kjcm.reporting.result import described
+from kjcm.run_folder.contents import run_cohort, run_config
+from kjcm.run_folder.model_folder import load_linear, load_settings
 from kjcm.survey.texts import TEXT_COLUMNS
 from kjcm.training.run import folder_of
 from tests.conftest import ROOT, command, config_of

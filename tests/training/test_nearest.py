@@ -14,7 +14,7 @@ from kjcm.coding.linear import Explainer
 from kjcm.errors import KjcmError
 from kjcm.files import digest
 from kjcm.linear.nearest import NearestModel
-from kjcm.runs.model_folder import load_linear
+from kjcm.run_folder.model_folder import load_linear
 from kjcm.survey.texts import TEXT_COLUMNS
 from kjcm.training.run import folder_of
 from tests.conftest import ROOT, command, config_of

@@ -355,7 +355,7 @@ def test_tensorboard_gets_the_scalars(here: Path) -> None:
 
 
 def test_identity_is_what_defines_the_run_not_where_it_runs(here: Path) -> None:
-    from kjcm.runs.folder import identity_of
+    from kjcm.run_folder.folder import identity_of
 
     def identity(*words: str) -> str:
         return identity_of(asdict(config_of("train", *words))).hash

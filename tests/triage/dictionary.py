@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kjcm.report.probabilities import plain_top_n
+from kjcm.reporting.probabilities import plain_top_n
 from kjcm.triage.calibration import fit_temperature
 from kjcm.triage.logits import Scored
 from kjcm.triage.outlook import expected

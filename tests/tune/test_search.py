@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.runs.lease import LEASE
+from kjcm.run_folder.lease import LEASE
 from kjcm.tune.samplers import AGAIN, SAME, pruner_of, sampler_of
 from kjcm.tune.search import DEFINITION, REASON, RUN, WORKER, Search, is_left, open_study, storage_errors, storage_of
 from kjcm.tune.space import distributions_of
@@ -112,7 +112,7 @@ def test_what_a_killed_process_left_is_begun_again_with_its_values(kind: str, tm
 def test_a_process_of_another_machine_that_is_silent_is_taken_for_dead_when_nothing_else_is_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kjcm.runs import lease
+    from kjcm.run_folder import lease
 
     monkeypatch.setattr(lease, "SILENCE", 0.2)
     with worker(tmp_path / "workers") as gone:

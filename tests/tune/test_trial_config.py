@@ -6,8 +6,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kjcm.config.commands import TuneConfig
-from kjcm.config.composition import register, typed
+from kjcm.keys.commands import TuneConfig
+from kjcm.keys.composition import register, typed
 from kjcm.tune.space import distributions_of, ends
 from kjcm.tune.trial_config import base_overrides, compose_trial, require_searchable, train_command, trial_overrides
 from tests.conftest import ROOT

@@ -20,8 +20,8 @@ from optuna import Study, load_study
 from optuna.trial import TrialState
 
 from kjcm.ksco.classification import load_classification
-from kjcm.runs.lease import holder_of
-from kjcm.runs.states import state_of
+from kjcm.run_folder.lease import holder_of
+from kjcm.run_folder.states import state_of
 from kjcm.survey.cohort import Cohort, build_cohort
 from kjcm.survey.responses import Source, table_source
 from kjcm.survey.twin import synthetic_source
@@ -102,7 +102,7 @@ def test_what_the_study_says_of_itself(made: Path) -> None:
 
 
 def test_the_command_of_the_best_makes_the_same_run_with_a_test(made: Path, here: Path) -> None:
-    from kjcm.runs.folder import identity_of
+    from kjcm.run_folder.folder import identity_of
 
     program, *words = shlex.split(summary(made)["best"]["command"])
     assert (program, words[0]) == ("kjcm", "train")

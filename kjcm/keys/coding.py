@@ -1,0 +1,148 @@
+"""The keys of triage, coding, review and export."""
+
+from dataclasses import dataclass, field
+
+from kjcm.keys.key import key
+from kjcm.keys.survey import FileOptions
+
+UNSEEN = "Level of a [covariate](data.md#covariates) that no training row has: an error, or a missing value."
+
+
+@dataclass
+class CodingColumns:
+    """Role -> column of a file to code; '@run' stands for the run's own column, null for none."""
+
+    workplace: str | None = key("Column of the workplace; `@run`: named as in the run's data; null: none.")
+    position: str | None = key("Column of the position, likewise.")
+    task: str | None = key("Column of the task, likewise.")
+    manages: str | None = key("Column that says whether a person manages others, for `triage.managers=column`.")
+
+
+@dataclass
+class TriageRules:
+    """What is done with a coded row ([triage.md](triage.md))."""
+
+    threshold: float = key(
+        "Without a target: least probability of an accepted top-1 code, or of a parent (the paper: 0.8).",
+        least=0,
+        most=1,
+    )
+    confidence: float = key(
+        "Confidence that `triage.target_error` and `triage.alpha` are kept.", least=0.5, most=0.9999
+    )
+    alpha: float = key("Share of the shown pick lists that may miss the right code.", above=0, most=0.99)
+    k: int = key("Most codes of a pick list (the paper: 5).", least=1, most=20)
+    back_off: list[int] = key("Digits of the parents for rows that are not accepted, finest first, as `[2,1]`.")
+    managers: str = key(
+        "Who may be coded into major group 1: everybody, or people whose words or column say that they manage.",
+        choices=("none", "words", "column"),
+    )
+    calibrated: bool = key("`false`: the model's own probabilities, without the run's temperature.")
+
+
+@dataclass
+class TargetRules(TriageRules):
+    """The same, with a target."""
+
+    target_error: float | None = key(
+        "Share of the accepted rows that may be wrong, as 0.05; null: the fixed threshold.", above=0, most=0.99
+    )
+
+
+@dataclass
+class TriageConfig:
+    """Print what a finished run accepts under each target error, measured on its stored held-out rows.
+
+    Nothing is coded, and the model is not loaded ([triage.md](triage.md)).
+    """
+
+    run: str = key("Run folder; the run must be finished (DONE).", path=True)
+    targets: list[float] = key("Target errors to compare.", above=0, most=0.99)
+    triage: TriageRules = field(default_factory=TriageRules)
+    out: str | None = key("CSV file to write the table to.", path=True)
+    overwrite: bool = key("`true`: replace the file.")
+
+
+@dataclass
+class PredictConfig(FileOptions):
+    """Code a file with a finished run ([coding.md](coding.md)).
+
+    All columns and the row order stay. The command adds code_1 to code_k, title_1 to title_k, prob_1 to prob_k, decision,
+    decision_code, decision_title, pick_list and reason ([triage.md](triage.md)). OUTPUT.json records what coded the file
+    and what the decisions promise. After an interruption the same command resumes.
+    """
+
+    run: str = key("Run folder; the run must be finished (DONE).", path=True)
+    input: str = key("File to code; CSV, TSV and Parquet are streamed, XLSX, .sav and .dta are read whole.", path=True)
+    output: str = key("File to write: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.", path=True)
+    columns: CodingColumns = field(default_factory=CodingColumns)
+    unseen_levels: str = key(UNSEEN, choices=("error", "missing"))
+    triage: TargetRules = field(default_factory=TargetRules)
+    levels: list[int] = key(
+        "Levels above the codes that get columns too, as `[1,2]` ([coding.md](coding.md#levels-above)).",
+        least=1,
+        most=100,
+    )
+    explain: bool = key(
+        "`true`: add the nearest texts and titles ([nearest.md](nearest.md)); for `model=nearest` and ensembles with one."
+    )
+    top_k: int = key("Codes of a row, or all classes of the run if it has fewer.", least=1, most=10)
+    batch_size: int | None = key(
+        "Texts of full length whose tokens fill a batch; null: 256 on a GPU, 16 on a CPU, 4 in int8.",
+        least=1,
+        most=10**6,
+    )
+    chunk_rows: int = key("Rows of a chunk; at most four chunks are in memory.", least=1, most=10**8)
+    accelerator: str = key("Accelerator.", choices=("auto", "cpu", "gpu"))
+    precision: str = key(
+        "`int8`: on a CPU, with `pip install 'kjcm[onnx]'`; `auto`: bf16 where the device computes in it, else 32-true.",
+        choices=("auto", "32-true", "bf16", "int8"),
+    )
+    compile: bool = key(
+        "Compile the model with torch.compile, in half a minute ([coding.md](coding.md#precision)); not int8."
+    )
+    formulas: str = key(
+        "Columns of CSV and TSV whose formulas get a `'`: the added ones, all, or none ([coding.md](coding.md#formulas)).",
+        choices=("own", "all", "keep"),
+    )
+    overwrite: bool = key("`true`: replace the output.")
+
+
+@dataclass
+class ReviewConfig:
+    """Review the undecided rows of a coded file in a browser, or export the file with the decisions ([review.md](review.md))."""
+
+    run: str = key("Run folder that coded the file.", path=True)
+    input: str = key("File that `kjcm predict` wrote.", path=True)
+    db: str | None = key("SQLite file of the decisions; null: INPUT.review.sqlite.", path=True)
+    export: str | None = key(
+        "File to write with the decisions instead of serving the page: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.",
+        path=True,
+    )
+    decisions: list[str] = key("Decisions of the model that a reviewer checks; also `accept`, `invalid`.")
+    who: str | None = key(
+        "Reviewer's name, 1 to 64 printable characters, the first none of `= + - @`; null: the login name."
+    )
+    language: str = key("First language of the page.", choices=("ko", "en"))
+    host: str = key("Address of the server; any but loopback needs a token.")
+    port: int = key("Port of the server.", least=1, most=65535)
+    token: str | None = key("Token for another host; null: kjcm makes and prints one.")
+    open_browser: bool = key("`true`: open the page.")
+    overwrite: bool = key("`true`: replace the export.")
+
+
+@dataclass
+class ExportConfig(FileOptions):
+    """Write a finished run's model as ONNX, checked against PyTorch on real texts ([export.md](export.md))."""
+
+    run: str = key("Run folder; the run must be finished (DONE).", path=True)
+    format: str = key("float32, or 8 bits for weights and inputs of the linear layers.", choices=("onnx", "onnx-int8"))
+    out: str | None = key("Folder to write; null: `export`/FORMAT in the run folder.", path=True)
+    input: str | None = key("File of texts to check, with the run's columns; null: the run's own test rows.", path=True)
+    rows: int = key("Texts to check.", least=1, most=10**9)
+    tolerance: float = key("`format=onnx`: largest difference of a logit from PyTorch's.", above=0, most=10)
+    agreement: float = key("`format=onnx-int8`: share of the texts that must keep their top-1 code.", least=0, most=1)
+    narrow: bool | None = key(
+        "`format=onnx-int8`: weights of 7 bits, which every processor multiplies correctly; null: where this one needs them."
+    )
+    overwrite: bool = key("`true`: replace the export.")

@@ -1,0 +1,306 @@
+"""The keys of the groups and nodes of a training."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kjcm.keys.key import key, seed_key
+
+
+@dataclass
+class TokenizerConfig:
+    """The tokenizer. A model config chooses its own; `tokenizer=NAME` wins over that."""
+
+    kind: str = key("Kind of tokenizer; the group sets it.", choices=("trained", "kobert", "huggingface"))
+    path: str | None = key(
+        "`kobert`: file or folder, null: `model.pretrained` if it has one, else the hub; `huggingface`: folder or hub name.",
+        identity="input",
+    )
+    vocab_size: int | None = key(
+        "Most tokens of a `trained` tokenizer; the others have their own number.", least=100, most=10**6
+    )
+    max_unknown: float = key("Largest allowed share of [UNK] among the tokens of the training rows.", least=0, most=1)
+
+
+@dataclass
+class ModelConfig:
+    """The model: an encoder with its head, or a linear model of n-grams (`linear`).
+
+    Encoders of the hub need its weights, or `model.pretrained=FOLDER`.
+    """
+
+    name: str = key("Name for logs.", identity="where")
+
+
+@dataclass
+class EncoderConfig(ModelConfig):
+    """An encoder and its head."""
+
+    pretrained: str | None = key("Hub name or folder of weights; null: a random start.", identity="input")
+    shape: dict[str, Any] | None = key(
+        "Architecture and sizes of a random start, named as in transformers; not used with weights."
+    )
+    pooling: str = key(
+        "`cls`: the architecture's own head on the first token; `mean`: the mean over the tokens and a linear layer.",
+        choices=("cls", "mean"),
+    )
+    head: str = key(
+        "`linear`; `label_text`: cosines with the titles of each group (`pooling=mean`); `both`: their sum.",
+        choices=("linear", "label_text", "both"), legacy="linear",
+    )  # fmt: skip
+    finer_weight: float = key(
+        "Weight of a loss one level below the codes (`pooling=mean`), over the rows with such codes; 0: none.",
+        least=0, most=1000, legacy=0.0,
+    )  # fmt: skip
+    prefix: str = key("Text before every input.")
+    max_length: int = key("Most tokens of an input; no more than the encoder has positions for.", least=4, most=8192)
+    lr: float = key("Learning rate that suits this encoder; `optim.lr` takes it.", identity="where")
+
+
+@dataclass
+class ViewConfig:
+    """A view of a row: the n-grams or the embedding of one of its fields."""
+
+    of: str = key(
+        "Parts of the n-grams: characters within words, words, or content morphemes (extra `morphemes`); "
+        "`encoder`: the embedding by `model.pretrained`.",
+        choices=("char", "word", "morpheme", "encoder"),
+    )
+    field: str = key("Field: the whole text, or one answer.", choices=("text", "workplace", "position", "task"))
+    ngrams: list[int] = key("Fewest and most parts of an n-gram; `[]` for an embedding.", least=1, most=10)
+    weight: float = key("Weight of the view among all views.", above=0, most=1000)
+
+    @property
+    def title(self) -> str:
+        """Return what the view is, as 'char n-grams of text'."""
+        return f"{'encoder embeddings' if self.of == 'encoder' else f'{self.of} n-grams'} of {self.field}"
+
+
+@dataclass
+class ViewsConfig(ModelConfig):
+    """A model of n-grams, and of a frozen encoder's embeddings."""
+
+    kind: str = key("Kind of model; the group sets it.")
+    views: dict[str, ViewConfig] = key("Views: name -> `of`, `field`, `ngrams`, `weight`.")
+    covariates: float = key(
+        "Weight of the view of `data.columns.covariates` among all views.", above=0, most=1000, legacy=1.0
+    )
+    pretrained: str | None = key("Hub name or folder of the encoder for views of `encoder`.", identity="input")
+    prefix: str = key("Text before every input of the encoder.")
+    max_length: int = key("Most tokens of an input of the encoder.", least=4, most=8192)
+
+    @property
+    def embeds(self) -> bool:
+        """Return whether a view needs the encoder."""
+        return any(view.of == "encoder" for view in self.views.values())
+
+
+@dataclass
+class LinearConfig(ViewsConfig):
+    """A linear model of n-grams, and of a frozen encoder's embeddings."""
+
+    kind: str = key("Kind of model; the group sets it.", choices=("linear",))
+    classifier: str = key(
+        "One group against the rest by an SVM, or a logistic regression.", choices=("svm", "logistic")
+    )
+    C: float = key("Inverse strength of the regularisation.", above=0, most=10**9)
+    balance: float = key(
+        "Exponent of 1 / rows of a group, the weight of these rows in the loss; 0: equal rows, 1: equal groups.",
+        least=0, most=1,
+    )  # fmt: skip
+    above: list[float] = key(
+        "Weights of the scores one level above the codes, two levels above, and so on; `[]`: none.",
+        least=0, most=1000,
+    )  # fmt: skip
+    calibration_folds: int = key(
+        "Folds of the training rows that set the temperature of the probabilities; 0 or 1: none.", least=0, most=100
+    )
+
+
+@dataclass
+class NearestConfig(ViewsConfig):
+    """A model that compares a row with each group's titles and training rows."""
+
+    kind: str = key("Kind of model; the group sets it.", choices=("nearest",))
+    neighbours: int = key("Nearest training rows that vote for their groups.", least=1, most=1000)
+    unseen: float = key(
+        "Share of the training rows that are scored as if their group had no training row, when the weights are fitted.",
+        least=0, most=1,
+    )  # fmt: skip
+    keep_texts: bool = key(
+        "`true`: keep the training rows' texts in the model folder, for `kjcm predict explain=true`."
+    )
+
+
+@dataclass
+class EnsembleConfig(ModelConfig):
+    """An ensemble of other models ([ensembles.md](ensembles.md))."""
+
+    kind: str = key("Kind of model; the group sets it.", choices=("ensemble",))
+    members: list[str] = key(
+        "Members: each a finished run's folder, an experiment, or overrides as `'experiment=best_offline seed=2'`."
+    )
+    folds: int = key(
+        "Folds of the training rows; each member scores each fold after training on the others.", least=2, most=100
+    )
+    costly_folds: int = key("Number of these folds that encoders score; fewer take less time.", least=1, most=100)
+    combine: str = key(
+        "`logit`: weighted sum of the log-probabilities, by a conditional logit; `average`: the mean probability.",
+        choices=("logit", "average"),
+    )
+    prior: float | None = key(
+        "`logit`: weight of the groups' log-shares of the training rows, below 0 to help small groups; null: fitted.",
+        least=-10, most=10,
+    )  # fmt: skip
+    pretrained: str | None = key(
+        "Folder or hub name of weights, for members that start from pretrained weights and set no `model.pretrained`.",
+        identity="input",
+    )
+
+
+@dataclass
+class ParamGroupsConfig:
+    """The parameter groups of the optimiser ([extending.md](extending.md#optimiser))."""
+
+    layer_decay: float = key(
+        "Learning rate of a layer's weights as a factor of the rate of the layer above; 1: all alike.", above=0, most=1
+    )
+    decay_all: bool = key("`false`: biases and norms have no weight decay.")
+    freeze_embeddings: bool = key("`true`: the embeddings keep their weights.")
+    freeze_layers: int = key("Number of first layers that keep their weights.", least=0, most=1000)
+    cache_frozen: bool = key(
+        "`true`: the frozen embeddings and layers run once per text, without dropout; `engine` auto or packed, one process.",
+        legacy=False,
+    )
+    head_factor: float = key("Learning rate of the head as a factor of `optim.lr`.", above=0, most=10**4, legacy=1.0)
+
+
+@dataclass
+class EngineConfig:
+    """How the steps run. All engines learn from the same rows in the same order, with the same schedule and dropout rates.
+
+    Sums are taken in another order and dropout draws other numbers, so weights differ no more than those of two seeds.
+    """
+
+    name: str = key("Name of the engine; the group sets it.", choices=("auto", "packed", "captured", "reference"))
+    attention_dropout: str = key(
+        "`none` leaves out the attention's dropout ([what that changes](performance.md#attention-dropout)).",
+        choices=("exact", "none"),
+    )
+    compile: bool = key(
+        "Compile a captured step with torch.compile; without a C compiler `auto` does not and `captured` stops.",
+        identity="where",
+    )
+    block: int = key(
+        "Steps of a Lightning call with `captured`; callbacks and loggers see one batch a block.",
+        least=1, most=10**6, identity="where",
+    )  # fmt: skip
+
+
+@dataclass
+class TrainerConfig:
+    """The device and the length of the training. Sweeps, several GPUs and machines: [launchers.md](launchers.md)."""
+
+    accelerator: str = key("Accelerator, as Lightning names it.", choices=("cpu", "gpu", "auto"), identity="where")
+    devices: Any = key("Number of devices, a list of devices, or `auto`.", identity="where")
+    num_nodes: int = key("Number of machines.", least=1, most=10**4, identity="where")
+    strategy: str = key("Lightning's strategy: `auto`, or `ddp` for several processes.", identity="where")
+    precision: str = key(
+        "`auto`: bf16-mixed where the device computes in bfloat16, else 32-true.",
+        choices=("auto", "32-true", "bf16-mixed", "16-mixed"),
+    )
+    max_epochs: int = key("Epochs (the paper: 8).", least=1, most=10**6)
+    deterministic: bool = key("Use deterministic algorithms only.")
+    num_workers: int = key("Processes that make batches.", least=0, most=1024, identity="where")
+    save_every: float = key(
+        "Seconds from one checkpoint to the next; 0: after every step, with `captured` after every block.",
+        least=0, most=10**9, identity="where",
+    )  # fmt: skip
+    keep_checkpoints: bool = key(
+        "Keep a finished run's checkpoints; each is three times the size of its model.", identity="where"
+    )
+    progress: bool = key("Show progress bars on a terminal.", identity="where")
+    flags: dict[str, Any] = key("Further arguments of Lightning's Trainer, as `accumulate_grad_batches`.")
+
+
+GROUP = "Group of runs; null: `sweep-TIME` for the jobs of a multirun, else the experiment's name."
+
+
+@dataclass
+class LogFilesConfig:
+    """A logger without keys, whose files are in the run folder."""
+
+
+@dataclass
+class MlflowConfig:
+    """MLflow."""
+
+    tracking_uri: str | None = key(
+        "Folder, or address of a server; null: as MLFLOW_TRACKING_URI says, else the folder `mlruns` in `runs`."
+    )
+    experiment: str = key("Experiment that gets the runs.")
+
+
+@dataclass
+class TrackioConfig:
+    """Trackio."""
+
+    project: str = key("Project that gets the runs.")
+    group: str | None = key(GROUP)
+    space_id: str | None = key("Space of Hugging Face that gets the runs; null: as TRACKIO_SPACE_ID says, else none.")
+
+
+@dataclass
+class WandbConfig:
+    """Weights & Biases."""
+
+    project: str = key("Project: 1 to 128 characters, none of `/ \\ # ? % :`.")
+    entity: str | None = key("User or team; null: that of the API key.")
+    group: str | None = key(GROUP)
+    tags: list[str] = key("Tags besides experiment, data, level and model, of 1 to 64 characters each.")
+    mode: str | None = key(
+        "Null: as WANDB_MODE says, else online; always offline without an API key.",
+        choices=("online", "offline", "disabled"),
+    )
+    wait: float = key("Most seconds that a run waits for W&B, and its end for the upload.", above=0, most=10**6)
+    share_model: bool = key("Upload the model folder as an artifact.")
+    share_text: bool = key(
+        "`true`: upload answers among the errors, and a tokenizer trained on answers with the model."
+    )
+
+
+@dataclass
+class PresetConfig:
+    """The size of the built-in default."""
+
+    scale: float = key("Size of the synthetic twin; `data.scale` takes it.")
+
+
+@dataclass
+class Seeds:
+    """One seed a purpose; the split has its own, data.split_seed."""
+
+    init: int = seed_key("Seed of the random weights.")
+    batches: int = seed_key("Seed of the order of the training rows.")
+    dropout: int = seed_key("Seed of dropout.")
+
+
+@dataclass
+class BaselineSeeds:
+    """The seed of what is random in a baseline."""
+
+    svm: int = seed_key("Seed of the order in which the SVM's solver takes the rows.")
+
+
+@dataclass
+class SweepConfig:
+    """What -m does ([sweeps.md](sweeps.md))."""
+
+    dry_run: bool = key("With `-m`: list the jobs and their states, and run none.")
+    retry: str | None = key("With `-m`, `failed`: run failed and pruned jobs again.", choices=("failed",))
+    gpus: str = key(
+        "With `-m` in a launcher's processes, `auto`: each takes its own `trainer.devices` GPUs; `all`: each sees all GPUs.",
+        choices=("auto", "all"),
+    )
+    sort: str | None = key(
+        "With `-m`: metric or key that sorts the last table; null: validation F1, else the order of the jobs."
+    )
