@@ -133,7 +133,7 @@ def _about(config: PredictConfig, precision: str) -> str:
 
 def _coder(run: Path, config: PredictConfig, precision: str) -> Coder:
     compiled = _compiled(config, precision)
-    return Coder(run, config.batch_size, config.accelerator, precision, compiled=compiled)
+    return Coder(run / "model", config.batch_size, config.accelerator, precision, compiled=compiled)
 
 
 def _kjcm(

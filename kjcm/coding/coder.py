@@ -55,24 +55,24 @@ class Ready:
 
 
 class Coder:
-    """A finished run's model, ready to code texts.
+    """An encoder with its head, ready to code texts.
 
     Args:
-        run: the run folder.
-        batch_size: a batch has the tokens of this many texts of the run's greatest length; None: the device's default.
+        folder: the model folder.
+        batch_size: a batch has the tokens of this many texts of the model's greatest length; None: the device's default.
         accelerator: 'auto', 'cpu' or 'gpu'.
         precision: '32-true', 'bf16', 'int8' (ONNX Runtime on a CPU) or 'auto'; the attribute has the choice of 'auto'.
         temperature: divides the logits.
         compiled: use torch.compile, for batches of any size.
 
     Raises:
-        KjcmError: the run's model cannot be loaded.
+        KjcmError: the model cannot be loaded.
         ConfigError: the device is missing or lacks the precision, or the compiled model would not be PyTorch's.
     """
 
     def __init__(
         self,
-        run: Path,
+        folder: Path,
         batch_size: int | None = None,
         accelerator: str = "auto",
         precision: str = "auto",
@@ -90,14 +90,14 @@ class Coder:
         self.precision, self.temperature = resolve_precision(precision, gpu), temperature
         if compiled and self.precision == "int8":
             raise ConfigError("compile=true is for PyTorch, and precision=int8 runs in ONNX Runtime. Leave one out.")
-        model, self.tokenizer, self.settings = load_model(run / "model")
+        model, self.tokenizer, self.settings = load_model(folder)
         weight = covariates_of(model)
         self.covariates = None if weight is None else weight.detach().clone()  # in float32, on the CPU
         pad = int(self.tokenizer.pad_token_id)
         if self.precision == "int8":
             from kjcm.coding.onnx import Int8
 
-            self.forward: Forward = Int8(run, model, pad)
+            self.forward: Forward = Int8(folder, model, pad)
             fitting = BATCH_INT8
         else:
             device = torch.device("cuda" if gpu else "cpu")
@@ -113,7 +113,7 @@ class Coder:
     def ready(self, texts: Sequence[Any]) -> Ready:
         """Tokenise texts and arrange them in batches; this needs no device.
 
-        A run with covariates takes answers, see `answers_frame`, instead of texts.
+        A model with covariates takes answers, see `answers_frame`, instead of texts.
         """
         settings, covariates = self.settings, None
         if settings.covariates:

@@ -124,7 +124,7 @@ class Decider:
     Args:
         settings: of the model.
         triage: the rules.
-        top_k: codes per row.
+        top_k: codes per row; all classes if there are fewer.
         explainer: what explains the codes; None: nothing.
         levels: levels above the classes whose most probable group a row gets, 1 at the top.
 
@@ -140,7 +140,8 @@ class Decider:
         explainer: Explainer | None = None,
         levels: Sequence[int] = (),
     ) -> None:
-        self.triage, self.top_k, self.explainer, self.levels = triage, top_k, explainer, levels
+        self.triage, self.top_k = triage, min(top_k, len(settings.classes))
+        self.explainer, self.levels = explainer, levels
         self._above = [triage.tree.above(level, "levels") for level in levels]
         codes = [*settings.classes, *triage.parents, *(code for groups, _ in self._above for code in groups)]
         self._codes = pa.array(codes, pa.string())

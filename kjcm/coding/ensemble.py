@@ -20,10 +20,10 @@ LEAST = 1e-300  # probability whose logarithm is finite
 
 
 class EnsembleCoder:
-    """A finished run's ensemble, ready to code texts.
+    """An ensemble, ready to code texts.
 
     Args:
-        run: the run folder.
+        folder: the model folder.
         batch_size: as in `Coder`, for members that are encoders; so are all further arguments.
         accelerator: as in `Coder`.
         precision: as in `Coder`, but not int8.
@@ -31,17 +31,24 @@ class EnsembleCoder:
         compiled: as in `Coder`.
 
     Raises:
-        KjcmError: the run's model cannot be loaded.
+        KjcmError: the model cannot be loaded.
     """
 
     def __init__(
-        self, run: Path, batch_size: int | None, accelerator: str, precision: str, temperature: float, *, compiled: bool
+        self,
+        folder: Path,
+        batch_size: int | None,
+        accelerator: str,
+        precision: str,
+        temperature: float,
+        *,
+        compiled: bool,
     ) -> None:
-        self.combination, members, self.settings = load_ensemble(run / "model")
+        self.combination, members, self.settings = load_ensemble(folder)
         self.temperature = temperature
-        self.precision, _ = device_of(run, accelerator, precision, compiled=compiled)
+        self.precision, _ = device_of(folder, accelerator, precision, compiled=compiled)
         how = (batch_size, accelerator, precision, 1.0)
-        self.coders = [coder_of(member, *how, compiled=compiled) for member in members]
+        self.coders = [coder_of(member / "model", *how, compiled=compiled) for member in members]
 
     def ready(self, answers: Sequence[tuple[str, ...]]) -> list[Any]:
         """Return answers, see `answers_frame`, as the members take them."""
@@ -73,33 +80,47 @@ def explainer_of(coder: AnyCoder) -> Explainer | None:
     return None if isinstance(coder, Coder) else coder.explainer
 
 
+def require_explainer(coder: AnyCoder) -> Explainer:
+    """Return what explains a coder's codes.
+
+    Raises:
+        ConfigError: the model compares no texts.
+    """
+    found = explainer_of(coder)
+    if found is None:
+        raise ConfigError(
+            "explain=true: the run's model compares no texts. Give a run of model=nearest, or of an ensemble with one."
+        )
+    return found
+
+
 def coder_of(
-    run: Path, batch_size: int | None, accelerator: str, precision: str, temperature: float, *, compiled: bool
+    folder: Path, batch_size: int | None, accelerator: str, precision: str, temperature: float, *, compiled: bool
 ) -> AnyCoder:
-    """Return the coder of a run's kind of model; arguments as in `EnsembleCoder`."""
-    kind = load_settings(run / "model").kind
+    """Return the coder of a model folder's kind; arguments as in `EnsembleCoder`."""
+    kind = load_settings(folder).kind
     if kind not in ("encoder", "ensemble"):
-        return LinearCoder(run, temperature)
+        return LinearCoder(folder, temperature)
     made = Coder if kind == "encoder" else EnsembleCoder
-    return made(run, batch_size, accelerator, precision, temperature, compiled=compiled)
+    return made(folder, batch_size, accelerator, precision, temperature, compiled=compiled)
 
 
-def device_of(run: Path, accelerator: str, precision: str, *, compiled: bool) -> tuple[str, bool]:
-    """Return the precision in which a run's model codes, and whether it codes on a GPU.
+def device_of(folder: Path, accelerator: str, precision: str, *, compiled: bool) -> tuple[str, bool]:
+    """Return the precision in which a model folder's model codes, and whether it codes on a GPU.
 
     An ensemble's are those of its first encoder, or of its first member with embeddings if it has no encoder.
 
     Raises:
         ConfigError: this kind of model does not have the setting.
     """
-    settings = load_settings(run / "model")
+    settings = load_settings(folder)
     if settings.kind == "ensemble":
         if precision == "int8":
             raise ConfigError("precision=int8: the run is an ensemble. Use precision=32-true or bf16.")
-        _, members, _ = load_ensemble(run / "model", hashed=False)  # `EnsembleCoder` compares the digests
+        _, members, _ = load_ensemble(folder, hashed=False)  # `EnsembleCoder` compares the digests
         of_members = [load_settings(member / "model") for member in members]
         rank = [(one.kind == "encoder", one.max_length > 0) for one in of_members]
-        return device_of(members[rank.index(max(rank))], accelerator, precision, compiled=compiled)
+        return device_of(members[rank.index(max(rank))] / "model", accelerator, precision, compiled=compiled)
     if settings.kind == "encoder":
         gpu = on_gpu(accelerator)
         return resolve_precision(precision, gpu), gpu

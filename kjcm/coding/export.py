@@ -135,7 +135,7 @@ def checked(run: Path, file: Path, texts: list[str]) -> dict[str, Any]:
     import onnxruntime
     import torch
 
-    coder = Coder(run, BATCH, "cpu", "32-true")
+    coder = Coder(run / "model", BATCH, "cpu", "32-true")
     ready = coder.ready(texts)
     with torch.inference_mode():
         expected: NDArray[np.float32] = torch.cat(list(coder.forward.logits(ready.batches))).numpy()

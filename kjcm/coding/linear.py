@@ -22,18 +22,18 @@ Near = tuple[NDArray[np.int32], NDArray[np.float32]]  # [texts, 2 * EXPLAINED] p
 
 
 class LinearCoder:
-    """A finished run's model of views, ready to code texts.
+    """A model of views, ready to code texts.
 
     Args:
-        run: the run folder.
+        folder: the model folder.
         temperature: divides the logits.
 
     Raises:
-        KjcmError: the run's model cannot be loaded.
+        KjcmError: the model cannot be loaded.
     """
 
-    def __init__(self, run: Path, temperature: float = 1.0) -> None:
-        self.model, self.settings = load_linear(run / "model")
+    def __init__(self, folder: Path, temperature: float = 1.0) -> None:
+        self.model, self.settings = load_linear(folder)
         self.precision, self.temperature = linear_precision(self.settings), temperature
 
     def ready(self, answers: Sequence[tuple[str, ...]]) -> NDArray[np.float32]:

@@ -33,7 +33,7 @@ class Int8:
     """The model in int8, batches padded.
 
     Args:
-        run: the run folder.
+        folder: the model folder.
         model: its encoder with its head, as loaded.
         pad: the tokenizer's padding id.
 
@@ -42,11 +42,11 @@ class Int8:
         KjcmError: the file cannot be written.
     """
 
-    def __init__(self, run: Path, model: "MeanPooled | FirstToken", pad: int) -> None:
+    def __init__(self, folder: Path, model: "MeanPooled | FirstToken", pad: int) -> None:
         import torch
 
         self.pad = pad
-        file = int8_file(run, model)
+        file = int8_file(folder, model)
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -69,11 +69,11 @@ class Int8:
             yield torch.from_numpy(found)
 
 
-def int8_file(run: Path, model: "MeanPooled | FirstToken") -> Path:
-    """Return RUN/onnx/int8.onnx, the run's model in int8; build it unless an intact file of this model exists."""
-    file, note = run / "onnx" / "int8.onnx", run / "onnx" / "int8.json"
+def int8_file(folder: Path, model: "MeanPooled | FirstToken") -> Path:
+    """Return onnx/int8.onnx next to a model folder, the model in int8; build it unless an intact file of it exists."""
+    file, note = (folder.parent / "onnx" / name for name in ("int8.onnx", "int8.json"))
     made_of = {
-        "model": digest(run / "model"),
+        "model": digest(folder),
         "recipe": RECIPE,
         "narrow": saturates(),
         "versions": versions("precision=int8"),

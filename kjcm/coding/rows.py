@@ -26,26 +26,26 @@ class Reading:
     """How rows of a file are read.
 
     Attributes:
-        source: the file.
+        source: the file, or what a table in memory is called, for messages.
         columns: role -> column.
         managers: triage.managers.
         words: a manager's key words.
         added: columns that will be added.
         labels: value labels of the columns.
-        options: how the file is opened.
+        options: how the file is opened; None for a table in memory.
         wording: the model's, see `worded`.
         covariates: the model's.
         by_field: whether the model takes answers, see `reads_answers`.
         unseen: unseen_levels.
     """
 
-    source: Path
+    source: str
     columns: Mapping[str, str | None]
     managers: str
     words: Sequence[str]
     added: Sequence[str]
     labels: Labels
-    options: ReadOptions
+    options: ReadOptions | None
     wording: str | None
     covariates: Covariates = NO_COVARIATES
     by_field: bool = False
@@ -74,7 +74,7 @@ def require_readable(frame: pd.DataFrame, reading: Reading) -> None:
         frame: the whole table, or its first rows if every column has one type.
         reading: how it is read.
     """
-    require_texts(frame, own_columns(frame, reading), str(reading.source), COLUMN_KEY)
+    require_texts(frame, own_columns(frame, reading), reading.source, COLUMN_KEY)
     twice = [name for name in reading.added if name in frame]
     if twice:
         raise KjcmError(
@@ -89,23 +89,21 @@ def own_columns(frame: pd.DataFrame, reading: Reading) -> dict[str, str]:
         KjcmError: a column is missing.
     """
     remedy = f"Set {COLUMN_KEY}{{role}}=NAME, or {COLUMN_KEY}{{role}}=null if there is none."
-    own = table_columns(str(reading.source), frame.columns, reading.columns, reading.options, remedy)
+    own = table_columns(reading.source, frame.columns, reading.columns, reading.options, remedy)
     remedy = "The run has this covariate. Rename the file's column, or add an empty column of this name."
     roles = roles_of(reading.covariates.kinds)
-    return own | table_columns(str(reading.source), frame.columns, roles, reading.options, remedy)
+    return own | table_columns(reading.source, frame.columns, roles, reading.options, remedy)
 
 
-def require_seen_levels(reading: Reading, chunk_rows: int) -> None:
-    """Read the whole file's covariates before any row is coded.
+def needs_seen_levels(reading: Reading) -> bool:
+    """Return whether a level of a category that no training row has is an error."""
+    return reading.unseen == "error" and bool(reading.covariates.levels)
 
-    Raises:
-        KjcmError: a category has a level that no training row has, unless it counts as missing.
-    """
-    if reading.unseen != "error" or not reading.covariates.levels:
-        return
-    for frame in read_chunks(reading.source, chunk_rows, reading.options):
-        cells, _ = cells_of(frame, own_columns(frame, reading), reading.covariates.kinds)
-        reading.covariates.require_seen(pd.DataFrame(cells), str(reading.source))
+
+def require_seen_levels(frame: pd.DataFrame, reading: Reading) -> None:
+    """Raise KjcmError if a category has a level that no training row has."""
+    cells, _ = cells_of(frame, own_columns(frame, reading), reading.covariates.kinds)
+    reading.covariates.require_seen(pd.DataFrame(cells), reading.source)
 
 
 def covariates_in(

@@ -1,4 +1,4 @@
-"""Build a finished run's triage rules from its stored validation logits, and log warnings and promises."""
+"""Build a model's triage rules from its stored validation logits, and log warnings and promises."""
 
 import logging
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ FEW = 40  # held-out rows; with fewer no test has power
 
 @dataclass(frozen=True)
 class Basis:
-    """Everything that a run's rules are made from.
+    """Everything that a model's rules are made from.
 
     Attributes:
         options: the keys.
@@ -49,14 +49,14 @@ class Basis:
         return {**record, **self.about}
 
 
-def basis_of(options: Options, run: Path, settings: Settings) -> Basis:
-    """Return everything that a run's rules are made from.
+def basis_of(options: Options, folder: Path, settings: Settings) -> Basis:
+    """Return everything that the rules of a model folder are made from.
 
     Raises:
-        ConfigError: a rule needs what the run does not have.
-        KjcmError: a file of the run is damaged.
+        ConfigError: a rule needs what the model does not have.
+        KjcmError: a file of the folder is damaged.
     """
-    calibration, held = calibration_of(run / "model"), held_rows(run / "model", settings)
+    calibration, held = calibration_of(folder), held_rows(folder, settings)
     if held is not None and options.managers == "column" and not settings.columns.get("manages"):
         raise ConfigError(
             "triage.managers=column: the run was trained without data.columns.manages, so its validation rows do not say "

@@ -35,7 +35,8 @@ def triage(cfg: DictConfig) -> None:
     if out and out.suffix.lower() != ".csv":
         raise ConfigError(f"out={config.out}: the table is written as CSV; name a file that ends in .csv.")
     run = finished_run(config.run)
-    basis = basis_of(Options(target_error=None, **vars(config.triage)), run, load_settings(run / "model"))
+    folder = run / "model"
+    basis = basis_of(Options(target_error=None, **vars(config.triage)), folder, load_settings(folder))
     if basis.held is None:
         raise KjcmError(
             f"{run}: trained without validation rows, so its errors are unknown. Train it with data.validation=0.3."

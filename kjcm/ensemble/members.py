@@ -19,7 +19,7 @@ from kjcm.keys.composition import typed
 from kjcm.keys.identity import LEGACY
 from kjcm.keys.key import MISSING, own_keys
 from kjcm.keys.overrides import for_hydra, word_key
-from kjcm.keys.refusals import composed_training
+from kjcm.keys.refusals import checked_config
 from kjcm.keys.survey import AugmentConfig, DataConfig
 from kjcm.keys.training import EncoderConfig, EnsembleConfig, TrainerConfig
 from kjcm.keys.unread import require_read
@@ -130,7 +130,7 @@ def _from_overrides(text: str, config: TrainConfig) -> Member:
             cfg.model.pretrained = given
 
     overrides = for_hydra("train", [*words, *seed], swept=False)
-    whole, cfg = composed_training(overrides, give_weights)
+    whole, cfg = checked_config("train", overrides, give_weights)
     require_read("train", cfg, overrides)
     own = typed(cfg, TrainConfig)
     _require_own_rows(own.data, config.data)
@@ -142,7 +142,7 @@ def _require_own_rows(own: DataConfig, data: DataConfig) -> None:
 
     Keys that the ensemble's own overrides set are meant to differ.
     """
-    usual = dict(_keys_of(typed(composed_training([])[1], TrainConfig).data))
+    usual = dict(_keys_of(typed(checked_config("train", [])[1], TrainConfig).data))
     ours = dict(_keys_of(data))
     given = set(map(word_key, HydraConfig.get().overrides.task))
     for key, value in _keys_of(own):
@@ -199,7 +199,7 @@ def _from_run(path: str, config: TrainConfig) -> Member:
         raise KjcmError(
             f"{run}: its config names {code[:CUT]}, which kjcm does not run for a run folder. Give its overrides."
         )
-    whole, cfg = composed_training([])
+    whole, cfg = checked_config("train", [])
     try:
         own = typed(_with_nodes(cfg, nodes), TrainConfig)
         check(cfg)

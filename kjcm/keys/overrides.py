@@ -29,12 +29,29 @@ PART = re.compile(r"[^\s\[\]{}(),:]+(?: +[^\s\[\]{}(),:]+)*")  # what stands bet
 # nodes that take keys which no config file has: arguments of a target, of the Trainer, of an encoder's configuration
 OPEN = ("loss.", "optim.", "schedule.", "callbacks.", "metrics.", "trainer.flags.", "model.shape.")
 VIEW = re.compile(r"\+*model\.views\.([a-z_][\w-]*)=(\{.*\})", re.I | re.A)
+UNQUOTED, NO_TEXTS = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*"), ("null", "true", "false", "nan", "inf")  # to Hydra
 FILE_NAME = re.compile(r"[^'\"{}]+\.(csv|tsv|txt|xlsx|parquet|z?sav|dta|sqlite)", re.I)
 
 
 def quoted(text: str) -> str:
     """Return text as the value of an override, whatever its characters."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def override(key: str, value: Any) -> str:
+    """Return the override that sets a key."""
+    return f"{key}={literal(value)}"
+
+
+def literal(value: Any) -> str:
+    """Return a text, number, truth value, None, or list of such, in the syntax of an override."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(literal, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, str):
+        return value if UNQUOTED.fullmatch(value) and value.lower() not in NO_TEXTS else quoted(value)
+    return repr(value)
 
 
 def word_key(word: str) -> str:

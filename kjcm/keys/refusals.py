@@ -32,12 +32,13 @@ NO_CHOICE = "Config group override"  # so begins the ValueError that Hydra raise
 FULL_KEY = re.compile(r"^ *full_key: (\S+)$", re.MULTILINE)
 
 
-def composed_training(
-    words: Sequence[str], change: Callable[[DictConfig], None] = lambda cfg: None
+def checked_config(
+    command: str, words: Sequence[str], change: Callable[[DictConfig], None] = lambda cfg: None
 ) -> tuple[DictConfig, DictConfig]:
-    """Return the config of `kjcm train` with some overrides, with and without Hydra's own node; Hydra is running.
+    """Return a command's config with some overrides, with and without Hydra's own node; Hydra is running.
 
     Args:
+        command: its name.
         words: the overrides.
         change: changes the config before it is checked.
 
@@ -45,14 +46,14 @@ def composed_training(
         ConfigError: the overrides make no valid config.
     """
     try:
-        whole = compose("train", [opened(word, "train") for word in words], return_hydra_config=True)
+        whole = compose(command, [opened(word, command) for word in words], return_hydra_config=True)
         cfg = without_hydra(whole)
         change(cfg)
         check(cfg)
     except Exception as error:
         if not is_from_hydra(error):
             raise
-        raise ConfigError(said(error, "train", words)) from None
+        raise ConfigError(said(error, command, words)) from None
     return whole, cfg
 
 

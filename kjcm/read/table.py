@@ -118,15 +118,24 @@ def first_rows(path: Path, options: ReadOptions) -> list[list[Any]]:
 
 
 def table_columns(
-    path: str, columns: pd.Index, wanted: Mapping[str, str | None], options: ReadOptions, remedy: str
+    path: str, columns: pd.Index, wanted: Mapping[str, str | None], options: ReadOptions | None, remedy: str
 ) -> dict[str, str]:
     """Return role -> column name in a survey file (see `meant_columns`).
+
+    Args:
+        path: the file, or what a table in memory is called.
+        columns: all columns.
+        wanted: role -> column; None: none.
+        options: how the file is opened; None for a table in memory.
+        remedy: for the message.
 
     Raises:
         KjcmError: a column is missing; the message names the row that looks like the header.
     """
 
     def hint() -> str:
+        if options is None:
+            return ""
         rows, names = first_rows(require_file(path), options), [str(name) for name in columns]
         used = next((number for number, row in enumerate(rows, 1) if [str(cell) for cell in row] == names), 0)
         found = header_hint(rows, used, options)

@@ -216,7 +216,12 @@ def finished_run(run: str) -> Path:
         raise KjcmError(f"run={run}: not a finished run (no DONE). Start the same `kjcm train` again to finish it.")
     if not (path / "model").is_dir():
         raise KjcmError(f"run={run}: holds no model: a baseline is measured, not kept. Give a run of `kjcm train`.")
-    for file in (path / "model").rglob("*"):
+    require_regular_files(path / "model")
+    return path
+
+
+def require_regular_files(folder: Path) -> None:
+    """Raise KjcmError if a file of a model folder is a pipe, a device or too large."""
+    for file in folder.rglob("*"):
         if not file.is_dir():
             require_regular(file, MOST_MODEL)
-    return path

@@ -18,12 +18,13 @@ from kjcm.analysis.content import Column, Table, Value
 from kjcm.analysis.formats import as_csv
 from kjcm.errors import KjcmError
 from kjcm.files import write_json, write_text
+from kjcm.keys.overrides import literal
 from kjcm.reporting.build import write_content
 from kjcm.reporting.page import Header, Section, page
 from kjcm.tune.figures import history, importance, value_of
 from kjcm.tune.samplers import SAME, SURPLUS
 from kjcm.tune.search import REASON, RUN, is_left
-from kjcm.tune.space import literal, values_of
+from kjcm.tune.space import values_of
 from kjcm.tune.trial_config import train_command
 
 PAGE = "report.html"

@@ -1,7 +1,6 @@
 """Search spaces: config keys and their possible values."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from optuna.trial import FrozenTrial, Trial
 
 from kjcm.errors import ConfigError, some
 from kjcm.keys.identity import WHERE_AND_HOW
-from kjcm.keys.overrides import quoted
+from kjcm.keys.overrides import literal
 
 EXAMPLE = "tune=none '+space.optim.lr={low: 1e-5, high: 1e-3, log: true}' '+space.data.batch_size=[32,64]'"
 OF_A_RANGE = ("low", "high", "log", "step")
@@ -19,7 +18,6 @@ MOST_STEPS = 10**9  # in a range of fractions
 ROWS = ("data", "cutoff", "classification", "preset", "experiment")
 BARRED = (*ROWS, "evaluate", *WHERE_AND_HOW)
 FREE = ("data.batch_size", "seed", "model.lr")  # exceptions to BARRED
-PLAIN, NO_TEXTS = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*"), ("null", "true", "false", "nan", "inf")  # to Hydra
 Value = str | int | float | bool | None
 
 
@@ -134,17 +132,3 @@ def values_of(trial: Trial | FrozenTrial) -> dict[str, Value]:
     """Return a trial's key -> value, sorted by key; values from a range of fractions have four digits."""
     drawn = {key for key, one in trial.distributions.items() if isinstance(one, FloatDistribution)}
     return {key: float(f"{value:.4g}") if key in drawn else value for key, value in sorted(trial.params.items())}
-
-
-def override(key: str, value: Value) -> str:
-    """Return the override that sets a key."""
-    return f"{key}={literal(value)}"
-
-
-def literal(value: Value) -> str:
-    """Return a value in the syntax of an override."""
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, str):
-        return value if PLAIN.fullmatch(value) and value.lower() not in NO_TEXTS else quoted(value)
-    return repr(value)

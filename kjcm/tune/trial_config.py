@@ -10,12 +10,12 @@ from optuna.distributions import BaseDistribution
 from kjcm.errors import ConfigError, some
 from kjcm.keys.commands import TrainConfig, TuneConfig
 from kjcm.keys.composition import known_keys, no_such_key, typed
-from kjcm.keys.overrides import group_names, is_open, quoted, word_key
-from kjcm.keys.refusals import composed_training
+from kjcm.keys.overrides import group_names, is_open, override, quoted, word_key
+from kjcm.keys.refusals import checked_config
 from kjcm.run_folder.folder import default_path, identity_of
 from kjcm.shell import command_line
 from kjcm.training.parts import require_one_device, require_parts
-from kjcm.tune.space import Value, ends, override
+from kjcm.tune.space import Value, ends
 
 OWN = {"tune", "sweep"} | {field.name for field in fields(TuneConfig)} - {field.name for field in fields(TrainConfig)}
 CHOSEN = ("name", "run_dir", "evaluate", "svm_check", "overwrite")  # keys that the search sets for each trial
@@ -75,7 +75,7 @@ def compose_trial(words: Sequence[str], study: str) -> TrialConfig:
         ConfigError: the overrides make no valid config.
     """
     own = ["evaluate=false", "svm_check=0", f"name={quoted(study)}"]
-    whole, cfg = composed_training([*words, *own])
+    whole, cfg = checked_config("train", [*words, *own])
     config = typed(cfg, TrainConfig)
     return TrialConfig(whole, cfg, default_path(config.runs, config.name, identity_of(asdict(config))))
 

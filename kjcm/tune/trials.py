@@ -23,6 +23,7 @@ from kjcm.engine.device import require_device
 from kjcm.engine.signals import signals
 from kjcm.errors import ConfigError, KjcmError, counted, some
 from kjcm.keys.commands import TrainConfig, TuneConfig
+from kjcm.keys.overrides import override
 from kjcm.metrics import METRICS, metric_of
 from kjcm.run_folder.contents import run_measured
 from kjcm.run_folder.failures import failure_of
@@ -33,7 +34,7 @@ from kjcm.training.run import folder_of
 from kjcm.tune.results import StudyReport, best_of, conclude, value_text, write_all, write_results
 from kjcm.tune.samplers import AGAIN, SAME, pruner_of, sampler_of
 from kjcm.tune.search import REASON, RUN, TAKEN, Search, open_study, storage_errors, storage_of
-from kjcm.tune.space import combinations, distributions_of, ends, override, values_of
+from kjcm.tune.space import combinations, distributions_of, ends, values_of
 from kjcm.tune.trial_config import TrialConfig, base_overrides, compose_trial, require_searchable, trial_overrides
 from kjcm.tune.workers import worker
 

@@ -38,17 +38,17 @@ def test_batches_hold_every_text_once_and_no_more_tokens_than_the_budget() -> No
 
 
 def test_codes_come_in_the_order_of_the_texts_and_do_not_depend_on_batches(finished: Path) -> None:
-    alone = Coder(finished, 1, "cpu", "32-true")
+    alone = Coder(finished / "model", 1, "cpu", "32-true")
     one_by_one = np.concatenate([alone.code([text]) for text in TEXTS])
     assert one_by_one.shape == (len(TEXTS), len(alone.settings.classes)) and one_by_one.sum(axis=1) == pytest.approx(1)
     for size in (None, 1, 1000):
-        coded = Coder(finished, size, "cpu", "32-true").code(TEXTS)
+        coded = Coder(finished / "model", size, "cpu", "32-true").code(TEXTS)
         np.testing.assert_allclose(coded, one_by_one, atol=1e-6)
     assert alone.code([]).shape == (0, one_by_one.shape[1])
 
 
 def test_a_text_is_coded_once(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    coder, met = Coder(finished, None, "cpu", "32-true"), []
+    coder, met = Coder(finished / "model", None, "cpu", "32-true"), []
     ready = coder.ready
     monkeypatch.setattr(coder, "ready", lambda texts: (met.extend(texts), ready(texts))[1])
     coded = coder.code(TEXTS)
@@ -57,7 +57,7 @@ def test_a_text_is_coded_once(finished: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_temperature_divides_the_logits(finished: Path) -> None:
-    plain, warm = (Coder(finished, None, "cpu", "32-true", at).code(TEXTS) for at in (1.0, 2.0))
+    plain, warm = (Coder(finished / "model", None, "cpu", "32-true", at).code(TEXTS) for at in (1.0, 2.0))
     np.testing.assert_allclose(warm, np.sqrt(plain) / np.sqrt(plain).sum(axis=1, keepdims=True), atol=1e-6)
 
 
@@ -66,7 +66,7 @@ def test_probabilities_near_one_are_told_apart_as_by_what_sets_the_thresholds(
 ) -> None:
     import torch
 
-    coder = Coder(finished, None, "cpu", "32-true")
+    coder = Coder(finished / "model", None, "cpu", "32-true")
     logits = np.array([[20, 0, 1], [19, 0, 1]], np.float32)
     monkeypatch.setattr(coder.forward, "logits", lambda batches: iter([torch.from_numpy(logits)]))
     found = coder.probabilities(Ready([np.array([1, 0])], [None]))
@@ -77,7 +77,7 @@ def test_probabilities_near_one_are_told_apart_as_by_what_sets_the_thresholds(
 def test_packed_and_padded_batches_give_the_same(finished: Path) -> None:
     import torch
 
-    coder = Coder(finished, None, "cpu", "32-true")
+    coder = Coder(finished / "model", None, "cpu", "32-true")
     padded = coder.code(TEXTS)
     assert "attention_mask" in coder.ready(TEXTS).batches[0]
     model, *_ = load_model(finished / "model")
@@ -87,7 +87,7 @@ def test_packed_and_padded_batches_give_the_same(finished: Path) -> None:
 
 
 def test_bfloat16_is_near_float32(finished: Path) -> None:
-    half, whole = (Coder(finished, None, "cpu", precision).code(TEXTS) for precision in ("bf16", "32-true"))
+    half, whole = (Coder(finished / "model", None, "cpu", precision).code(TEXTS) for precision in ("bf16", "32-true"))
     assert np.abs(half - whole).max(axis=1).mean() < 0.02
     assert half.dtype == np.float64 and (half != whole).any()
 
@@ -106,8 +106,8 @@ def test_it_is_compiled_once_for_batches_of_all_sizes_and_codes_the_same(
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     torch.compiler.reset()  # what other tests have compiled counts
-    coder = Coder(finished, 3, "cpu", "32-true", compiled=True)
-    expected = Coder(finished, 3, "cpu", "32-true").code(TEXTS)
+    coder = Coder(finished / "model", 3, "cpu", "32-true", compiled=True)
+    expected = Coder(finished / "model", 3, "cpu", "32-true").code(TEXTS)
     if packed:  # as on a GPU
         model, *_ = load_model(finished / "model")
         coder.forward = Torch(model, 1, torch.device("cpu"), half=False, packed=True, compiled=True)
@@ -128,10 +128,10 @@ def test_what_cannot_be_compiled_is_said(finished: Path, monkeypatch: pytest.Mon
         raise InternalTorchDynamoError("Failed to find C compiler.")
 
     with pytest.raises(ConfigError, match="precision=int8 runs in ONNX Runtime"):
-        Coder(finished, None, "cpu", "int8", compiled=True)
+        Coder(finished / "model", None, "cpu", "int8", compiled=True)
     monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
     with pytest.raises(KjcmError, match=r"compile=true: .*C compiler"):
-        Coder(finished, None, "cpu", "32-true", compiled=True).code(TEXTS)
+        Coder(finished / "model", None, "cpu", "32-true", compiled=True).code(TEXTS)
 
 
 @pytest.mark.gpu
@@ -142,9 +142,9 @@ def test_a_card_codes_as_the_processor_does(finished: Path, precision: str, most
 
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    expected = Coder(finished, None, "cpu", "32-true").code(TEXTS)
+    expected = Coder(finished / "model", None, "cpu", "32-true").code(TEXTS)
     for size in (None, 1):
-        found = Coder(finished, size, "gpu", precision, compiled=compiled).code(TEXTS)
+        found = Coder(finished / "model", size, "gpu", precision, compiled=compiled).code(TEXTS)
         assert np.abs(found - expected).max(axis=1).mean() < most
 
 
@@ -213,7 +213,7 @@ def test_no_more_than_one_item_is_made_ahead_and_closing_ends_the_thread() -> No
 def test_transformers_own_pipeline_cuts_long_texts_where_coding_does(finished: Path) -> None:
     from transformers import AutoTokenizer, pipeline
 
-    coder, folder = Coder(finished, None, "cpu", "32-true"), str(finished / "model")
+    coder, folder = Coder(finished / "model", None, "cpu", "32-true"), str(finished / "model")
     assert AutoTokenizer.from_pretrained(folder).model_max_length == coder.settings.max_length
     texts = [TEXTS[0], *(f"{text} " * 200 + "택시 운전" for text in TEXTS[1:4])]
     found = pipeline("text-classification", folder, device="cpu")(texts, truncation=True)

@@ -63,7 +63,11 @@ def test_the_documented_snippet_needs_no_torch_and_gives_the_same(
     names: dict[str, object] = {}
     exec(snippet.replace(place[1], str(exported / "onnx")), names)  # our own documentation
     coder = Coder(
-        exported.parent, None, "cpu", "32-true", read_json(exported / "onnx" / "calibration.json")["temperature"]
+        exported.parent / "model",
+        None,
+        "cpu",
+        "32-true",
+        read_json(exported / "onnx" / "calibration.json")["temperature"],
     )
     texts = names["texts"]
     assert isinstance(texts, list) and len(texts) > 1

@@ -34,8 +34,8 @@ def texts(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]
 
 
 def test_int8_agrees_with_float32(run: Path, texts: list[str]) -> None:
-    whole = Coder(run, None, "cpu", "32-true").code(texts)
-    coded = Coder(run, None, "cpu", "int8").code(texts)
+    whole = Coder(run / "model", None, "cpu", "32-true").code(texts)
+    coded = Coder(run / "model", None, "cpu", "int8").code(texts)
     assert coded.shape == whole.shape and len(coded) == len(texts)
     assert (coded.argmax(axis=1) == whole.argmax(axis=1)).mean() > 0.9
     assert np.abs(coded.max(axis=1) - whole.max(axis=1)).mean() < 0.02
@@ -43,19 +43,19 @@ def test_int8_agrees_with_float32(run: Path, texts: list[str]) -> None:
 
 
 def test_it_is_made_once_and_again_when_it_or_the_model_is_another(run: Path) -> None:
-    Coder(run, None, "cpu", "int8")
+    Coder(run / "model", None, "cpu", "int8")
     file, note = run / "onnx" / "int8.onnx", run / "onnx" / "int8.json"
     made = file.stat().st_mtime_ns
-    Coder(run, None, "cpu", "int8")
+    Coder(run / "model", None, "cpu", "int8")
     assert file.stat().st_mtime_ns == made
     good = file.read_bytes()
     file.write_bytes(good[:1000])  # damaged
-    Coder(run, None, "cpu", "int8").code(["택시 운전"])
+    Coder(run / "model", None, "cpu", "int8").code(["택시 운전"])
     assert len(file.read_bytes()) == len(good)
     for damage in ("{", json.dumps({**read_json(note), "model": "of another"})):
         made = file.stat().st_mtime_ns
         note.write_text(damage)
-        Coder(run, None, "cpu", "int8")
+        Coder(run / "model", None, "cpu", "int8")
         assert file.stat().st_mtime_ns != made and read_json(note)["model"] != "of another"
     assert sorted(path.name for path in file.parent.iterdir()) == ["int8.json", "int8.onnx"]
 
@@ -68,7 +68,7 @@ def test_the_package_that_is_missing_is_named(run: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("kjcm.coding.onnx.version", nothing)
     with pytest.raises(ConfigError, match=r"kjcm\[onnx\]"):
-        Coder(run, None, "cpu", "int8")
+        Coder(run / "model", None, "cpu", "int8")
 
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
@@ -92,7 +92,7 @@ def test_other_encoders_become_int8(tmp_path: Path, kind: str, pooling: str) -> 
     generator = np.random.default_rng(0)
     lengths = np.array([30, 2, 17, 5, 5])
     tokens = Tokens(generator.integers(2, 50, lengths.sum()).astype(np.int32), np.append(0, np.cumsum(lengths)))
-    int8 = Int8(tmp_path, model, pad=1)
+    int8 = Int8(tmp_path / "model", model, pad=1)
     for rows in token_batches(lengths, 60):
         batch = int8.batch(tokens, rows)
         with torch.inference_mode():

@@ -307,7 +307,7 @@ def test_levels_above_have_the_sums_of_their_codes(finished: Path, rows: pd.Data
     assert coded.columns.tolist() == [*plain.columns, *names]
     pd.testing.assert_frame_equal(coded[plain.columns], plain)
     settings = load_settings(finished / "model")
-    chances = Coder(finished, accelerator="cpu", precision="32-true").code(rows["task"].tolist())
+    chances = Coder(finished / "model", accelerator="cpu", precision="32-true").code(rows["task"].tolist())
     for level in (1, 2):
         groups = pd.Series([above[level - 1] for above in settings.ancestors])
         sums = pd.DataFrame(chances, columns=settings.classes).T.groupby(groups.to_numpy()).sum().T

@@ -174,8 +174,8 @@ def test_a_row_whose_code_only_its_own_fold_has_counts_as_an_error_in_triage(her
 def test_an_ensembles_files_are_hashed_once_for_coding(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[Path] = []
     monkeypatch.setattr("kjcm.ensemble.files.require_intact", lambda folder, settings: hashed.append(folder))
-    assert device_of(run, "cpu", "bf16", compiled=False) == ("bf16", False) and not hashed
-    assert EnsembleCoder(run, None, "cpu", "bf16", 1.0, compiled=False).precision == "bf16"
+    assert device_of(run / "model", "cpu", "bf16", compiled=False) == ("bf16", False) and not hashed
+    assert EnsembleCoder(run / "model", None, "cpu", "bf16", 1.0, compiled=False).precision == "bf16"
     assert hashed == [run / "model"]
 
 

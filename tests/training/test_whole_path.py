@@ -222,7 +222,7 @@ def test_predict_leaves_numbers_and_odd_cells_as_they_are(finished: Path, here: 
 def test_probabilities_of_all_classes_sum_to_one(finished: Path) -> None:
     from kjcm.coding.coder import Coder
 
-    prob = Coder(finished, batch_size=2).code(["은행(에서) 예금 상담", "택시 운전", "x"])
+    prob = Coder(finished / "model", batch_size=2).code(["은행(에서) 예금 상담", "택시 운전", "x"])
     assert prob.shape == (3, 142)
     assert np.allclose(prob.sum(axis=1), 1, atol=1e-5)
 

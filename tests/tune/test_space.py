@@ -6,7 +6,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from kjcm.errors import ConfigError
-from kjcm.tune.space import combinations, distributions_of, ends, override, points
+from kjcm.keys.overrides import override
+from kjcm.tune.space import combinations, distributions_of, ends, points
 
 
 def test_keys_may_stand_one_within_another_or_dotted() -> None:

@@ -1,0 +1,174 @@
+"""Code a table chunk by chunk: find the rows that can be coded, code each different text once, and add the columns."""
+
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kjcm.coding.coder import ahead
+from kjcm.coding.decisions import MOST_KNOWN, Coded, Decider, Known
+from kjcm.coding.ensemble import AnyCoder
+from kjcm.coding.linear import Explainer, Near
+from kjcm.coding.rows import Reading, covariates_in, manages_of, own_columns
+from kjcm.survey.texts import texts_of
+
+
+class Store(Protocol):
+    """Coded chunks that outlive their process."""
+
+    def read(self, number: int, rows: int) -> Coded | None:
+        """Return a chunk's coded rows, None if they are missing or damaged."""
+
+    def write(self, number: int, coded: Coded) -> None:
+        """Store a chunk's coded rows."""
+
+
+@dataclass(frozen=True)
+class CodedChunk:
+    """Coded rows of a table.
+
+    Attributes:
+        frame: the rows as read, with the added columns.
+        decision: [rows], places in DECISIONS.
+        stored: the rows were coded by an earlier process.
+    """
+
+    frame: pd.DataFrame
+    decision: NDArray[np.int8]
+    stored: bool
+
+
+def coded_chunks(
+    frames: Iterable[pd.DataFrame], reading: Reading, coder: AnyCoder, decider: Decider, store: Store | None = None
+) -> Generator[CodedChunk, None, None]:
+    """Yield a table's rows with their codes.
+
+    Args:
+        frames: the table in chunks.
+        reading: how its rows are read.
+        coder: the model.
+        decider: makes the columns.
+        store: has the chunks that are coded already, and gets the others; None: no chunk is stored.
+
+    Raises:
+        KjcmError: a column is missing, or the store is another process's.
+    """
+    # one thread reads and another tokenises (mostly outside Python) while this thread codes
+    chunks = ahead(_with_batches(ahead(_chunks(reading, frames, store)), coder, decider.explainer))
+    with closing(chunks):
+        for chunk, ready, near in chunks:
+            coded = _coded(chunk, ready, near, coder, decider, store)
+            added = decider.frame(coded, chunk.reasons)
+            frame = pd.concat([chunk.frame.reset_index(drop=True), added], axis=1)
+            yield CodedChunk(frame, coded.decision, chunk.stored is not None)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Rows of the input.
+
+    Attributes:
+        frame: the rows as read.
+        reasons: [rows], why a row is invalid, else ''.
+        manages: [new texts], whether their authors say that they manage.
+        known: the texts met so far.
+        numbers: [valid rows], their numbers in `known`.
+        new: [new texts], places among the valid rows.
+        texts: [new texts] as the coder takes them; empty if an earlier process coded the chunk.
+        stored: the rows coded by an earlier process.
+        number: of the chunk.
+    """
+
+    frame: pd.DataFrame
+    reasons: list[str]
+    manages: NDArray[np.bool_]
+    known: Known
+    numbers: NDArray[np.int64]
+    new: NDArray[np.int64]
+    texts: list[Any]
+    stored: Coded | None
+    number: int
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What people answered, of each row of a frame.
+
+    Attributes:
+        inputs: [rows], as the coder takes them.
+        manages: [rows], whether their authors say that they manage.
+        reasons: [rows], why a row cannot be coded, else ''.
+    """
+
+    inputs: list[Any]
+    manages: NDArray[np.bool_]
+    reasons: list[str]
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Return which rows can be coded: [rows]."""
+        return np.array([not reason for reason in self.reasons], dtype=bool)
+
+
+def answers_in(frame: pd.DataFrame, reading: Reading) -> Answers:
+    """Return the answers of a frame's rows.
+
+    Raises:
+        KjcmError: a column is missing.
+    """
+    columns = own_columns(frame, reading)
+    texts = texts_of(frame, columns, reading.source, reading.labels, reading.wording)
+    manages, unclear = manages_of(frame, texts, columns, reading)
+    covariates, wrong = covariates_in(frame, columns, reading)
+    reasons = [next(filter(None, found), "") for found in zip(texts.reasons, unclear, wrong, strict=True)]
+    inputs: list[Any] = texts.sentences
+    if reading.by_field:
+        inputs = [(*answer, *more) for answer, more in zip(texts.answers, covariates, strict=True)]
+    return Answers(inputs, manages, reasons)
+
+
+def _chunks(reading: Reading, frames: Iterable[pd.DataFrame], store: Store | None) -> Generator[_Chunk, None, None]:
+    """Yield the input in chunks.
+
+    Raises:
+        KjcmError: a column is missing.
+    """
+    known = Known()
+    for number, frame in enumerate(frames):
+        answers = answers_in(frame, reading)
+        valid = answers.valid
+        if len(known) > MOST_KNOWN:
+            known = Known()
+        those, manages = [answers.inputs[row] for row in np.flatnonzero(valid).tolist()], answers.manages[valid]
+        numbers, new = known.meet(those, manages)
+        stored = store.read(number, len(frame)) if store else None
+        to_code = [] if stored else [those[row] for row in new]
+        yield _Chunk(frame, answers.reasons, manages[new], known, numbers, new, to_code, stored, number)
+
+
+def _with_batches(
+    chunks: Generator[_Chunk, None, None], coder: AnyCoder, explainer: Explainer | None
+) -> Generator[tuple[_Chunk, Any, Near | None], None, None]:
+    """Yield each chunk with the batches of its new texts and their explanation."""
+    with closing(chunks):
+        for chunk in chunks:
+            yield chunk, coder.ready(chunk.texts), explainer.near(chunk.texts) if explainer else None
+
+
+def _coded(
+    chunk: _Chunk, ready: Any, near: Near | None, coder: AnyCoder, decider: Decider, store: Store | None
+) -> Coded:
+    """Code a chunk's new texts, store its coded rows, and return them."""
+    invalid = np.array([bool(reason) for reason in chunk.reasons], dtype=bool)
+    if chunk.stored:
+        chunk.known.add(chunk.stored.take(np.flatnonzero(~invalid)[chunk.new]))
+        return chunk.stored
+    chunk.known.add(decider.coded(coder.probabilities(ready), chunk.manages, near))
+    whole = chunk.known.take(chunk.numbers).with_invalid(invalid)
+    if store:
+        store.write(chunk.number, whole)
+    return whole
