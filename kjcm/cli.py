@@ -10,11 +10,12 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from kjcm import __version__
-from kjcm.errors import ConfigError, Interrupted, of_the_system
+from kjcm.errors import ConfigError, Interrupted, KjcmError, of_the_system
 from kjcm.streams import use_hangul, use_outlets
 
 if TYPE_CHECKING:
     from kjcm.keys.unread import Unread
+    from kjcm.sweeps.sweep import Sweep
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,6 @@ def _chosen(arguments: list[str]) -> Command:
 def _as_training(arguments: list[str]) -> list[str]:
     """Return the arguments of `kjcm ensemble` as those of `kjcm train`; print what is wrong with a member, and exit."""
     from kjcm.ensemble.command import as_training
-    from kjcm.errors import KjcmError
     from kjcm.run_folder.failures import tell
 
     try:
@@ -182,6 +182,31 @@ def _as_training(arguments: list[str]) -> list[str]:
 
 def run_command(command: Command, arguments: list[str], debug: bool = False) -> int:
     """Run `command` through Hydra and return the exit code; its errors have been shown."""
+    try:
+        return hydra_run(command, arguments, debug=debug)
+    except KjcmError as error:
+        print(f"{command}: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+
+
+def hydra_run(
+    command: Command,
+    arguments: list[str],
+    ended: "Callable[[Sweep], object]" = lambda sweep: None,
+    *,
+    debug: bool = False,
+) -> int:
+    """Run `command` through Hydra and return the exit code; errors of its function have been shown.
+
+    Args:
+        command: the command.
+        arguments: its overrides and options.
+        ended: is given a multirun that has ended.
+        debug: whether errors show their traceback.
+
+    Raises:
+        KjcmError: the overrides make no config, or Hydra cannot write its folder.
+    """
     from unittest.mock import patch
 
     import hydra
@@ -240,25 +265,23 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
             sys.argv = [before[0], *words]
             run = through_hydra(partial(kept, work))
             if command.name in SWEPT and multirun:
-                codes.append(_sweep(run, command.name, command.target, debug))
+                codes.append(_sweep(run, command.name, command.target, ended, debug))
             else:
                 run()
-    except ConfigError as error:
-        print(f"{command}: {error}", file=sys.stderr, flush=True)
-        codes.append(error.exit_code)
+    except KjcmError:
+        raise
     except Exception as error:  # Hydra has no exception of its own for each override that makes no config
         if debug or not (isinstance(error, OSError) or is_from_hydra(error)):
             raise
-        refused = isinstance(error, OSError) and not isinstance(error, HydraException)  # as Hydra's own folder
-        message = of_the_system(error) if refused else said(error, config, arguments)  # type: ignore[arg-type]
-        print(f"{command}: {message}", file=sys.stderr, flush=True)
-        codes.append(1 if refused else 2)
+        if isinstance(error, OSError) and not isinstance(error, HydraException):  # as Hydra's own folder
+            raise of_the_system(error) from None
+        raise ConfigError(said(error, config, arguments)) from None
     finally:
         sys.argv = before
     return max(codes)
 
 
-def _sweep(run: Callable[[], Any], command: str, target: str, debug: bool) -> int:
+def _sweep(run: Callable[[], Any], command: str, target: str, ended: "Callable[[Sweep], object]", debug: bool) -> int:
     """Run a multirun, end it with its table, however it ends, and return the exit code."""
     from kjcm.sweeps.sweep import sweeping
 
@@ -267,6 +290,7 @@ def _sweep(run: Callable[[], Any], command: str, target: str, debug: bool) -> in
             run()
         finally:
             code = sweep.end()
+    ended(sweep)
     return code
 
 

@@ -41,8 +41,8 @@ def report(cfg: DictConfig) -> None:
     build_report(typed(cfg, ReportConfig), list(HydraConfig.get().overrides.task))
 
 
-def build_report(config: ReportConfig, words: Sequence[str]) -> None:
-    """Read the runs, build the report, and log what it contains.
+def build_report(config: ReportConfig, words: Sequence[str]) -> Path:
+    """Read the runs, build the report, log what it contains, and return its page.
 
     Args:
         config: the keys of `kjcm report`.
@@ -57,6 +57,7 @@ def build_report(config: ReportConfig, words: Sequence[str]) -> None:
     judged = _judged(config.review, out)
     whole = build(study, out, own, config.only, judged, _command(words, judged))
     _show(study, whole, out)
+    return out / PAGE
 
 
 def _command(words: Sequence[str], judged: Path | None) -> str:

@@ -112,7 +112,7 @@ class SweptJob:
         outside = one_of_several()
         if this_process() != self.home and not outside and wanted and self.gpus == "auto":
             take_gpus(wanted)
-        if _has_processes(config) and not outside:
+        if has_processes(config) and not outside:
             return self._as_a_command(config, folder)
         module, function = self.target.split(":")
         getattr(importlib.import_module(module), function)(cfg)
@@ -158,7 +158,7 @@ def this_process() -> str:
     return f"{machine()} {os.getpid()}"
 
 
-def _has_processes(config: RunConfig) -> bool:
+def has_processes(config: RunConfig) -> bool:
     """Tell whether a training starts processes of its own."""
     if not isinstance(config, TrainConfig):
         return False

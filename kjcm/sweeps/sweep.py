@@ -23,7 +23,7 @@ from kjcm.keys.training import SweepConfig
 from kjcm.keys.unread import require_read_by_some, unread_overrides
 from kjcm.run_folder.failures import failure_of
 from kjcm.run_folder.listing import column_of, frame_of, ordered, validated
-from kjcm.run_folder.states import state_of
+from kjcm.run_folder.states import Entry, state_of
 from kjcm.run_folder.terminal import show
 from kjcm.sweeps.composer import Composer
 from kjcm.sweeps.job import SweptJob, this_process
@@ -92,6 +92,11 @@ class Sweep:
         return LedgerLauncher(self, inner, Composer(hydra_context, config))
 
     @property
+    def entries(self) -> list[Entry]:
+        """Return what has become of the jobs; a run that several jobs have counts once."""
+        return [job.entry for job in self.jobs if job.state != "repeated"]
+
+    @property
     def _retries(self) -> bool:
         return bool(self._node.retry == "failed")
 
@@ -146,7 +151,7 @@ class Sweep:
         if not self.jobs:
             return 0
         self._speak()
-        entries = [job.entry for job in self.jobs if job.state != "repeated"]
+        entries = self.entries
         frame = frame_of(entries)
         sort = None
         try:

@@ -1,0 +1,156 @@
+"""`kjcm.config`, `train`, `sweep`, `runs` and `report`: what the commands do, without Hydra's main function."""
+
+import copy
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pandas as pd
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch import Callback
+from omegaconf import OmegaConf, open_dict
+
+import kjcm
+from kjcm.errors import ConfigError, KjcmError
+from kjcm.keys.composition import without_hydra
+from tests.conftest import ROOT, SMALL, command
+
+FAST = (*SMALL, "svm_check=0", "logger=[]", "trainer.accelerator=cpu")
+LINEAR = ("model=linear", "data.scale=0.02", "data.level=1", "logger=[]")
+
+
+def test_import_loads_neither_torch_nor_hydra() -> None:
+    code = (
+        "import sys, kjcm; assert not {'torch', 'hydra', 'pandas'} & set(sys.modules); kjcm.config; "
+        "assert 'torch' not in sys.modules; assert 'load' in dir(kjcm)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    with pytest.raises(AttributeError, match="sweeep"):
+        kjcm.sweeep  # noqa: B018
+
+
+def test_a_config_is_the_commands(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+    words = ["experiment=k_jcm", "model.lr=1e-3", "name=가 나"]
+    cfg = kjcm.config("train", words)
+    assert cfg.hydra.overrides.task == words
+    assert command("train", "--cfg", "job", *words) == 0
+    shown = OmegaConf.create(capsys.readouterr().out)
+    assert OmegaConf.to_container(without_hydra(cfg)) == OmegaConf.to_container(shown)
+
+
+def test_an_edited_config_makes_the_run_of_its_overrides(here: Path) -> None:
+    given = kjcm.config("train", [*FAST, "runs=a"])
+    cfg = copy.deepcopy(given)
+    cfg.seed, cfg.model.lr, cfg.name = 3, 2e-3, "한글 이름"
+    cfg.trainer.flags = {"gradient_clip_val": 1.0}
+    cfg.data.columns.manages = None
+    run = kjcm.train(cfg)
+    words = ["seed=3", "model.lr=0.002", "name=한글 이름", "trainer.flags.gradient_clip_val=1.0"]
+    assert command("train", *FAST, *words, "runs=b") == 0
+    assert run.path.name == next(Path("b/한글 이름").iterdir()).name and run.config["optim"]["lr"] == 2e-3
+    recorded = OmegaConf.load(run.path / "hydra" / "overrides.yaml")
+    assert "seed=3" in recorded and "model.lr=0.002" in recorded
+    cfg.model.name = "x"
+    assert kjcm.train(cfg).path == run.path  # the model's name is not part of the hash: finished already
+    assert given.seed != 3
+
+
+def test_an_edit_that_no_override_expresses_is_refused(here: Path) -> None:
+    cfg = kjcm.config("train", FAST)
+    with open_dict(cfg):
+        cfg.epochs = 3
+    with pytest.raises(ConfigError, match="epochs"):
+        kjcm.train(cfg)
+    with pytest.raises(ConfigError, match=r"kjcm\.config"):
+        kjcm.train(OmegaConf.create({"model": {"lr": 1}}))
+    for words in ("experiment=k_jcm", ["-m", "seed=1,2"], ["model.lrx=1"], ["sweep.dry_run=true"], ["model.lr=-1"]):
+        with pytest.raises(ConfigError):
+            kjcm.train(words)
+    with pytest.raises(ConfigError, match="trian"):
+        kjcm.config("trian")
+    assert not list(here.iterdir())
+
+
+class Counting(Callback):
+    epochs = 0
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        self.epochs += 1
+
+
+def test_train_returns_a_run_and_calls_callbacks(here: Path) -> None:
+    counting = Counting()
+    run = kjcm.train([*FAST, "data.validation=0.2"], callbacks=[counting])
+    assert counting.epochs == 2 and (run.path / "DONE").exists()
+    assert run.metrics["accuracy"] == run.report["metrics"]["accuracy"] and "validation_loss" in run.metrics
+    assert len(run.predictions) == run.report["rows"]["test"] if "rows" in run.report else len(run.predictions) > 0
+    assert kjcm.train([*FAST, "data.validation=0.2"], callbacks=[counting]) == run and counting.epochs == 2
+    assert run.load(accelerator="cpu").code(["택시 운전"])["decision"].tolist() != ["invalid"]
+    with pytest.raises(ConfigError, match="callbacks"):
+        kjcm.train(LINEAR, callbacks=[counting])
+    with pytest.raises(ConfigError, match="kjcm train"):
+        kjcm.train([*FAST, "trainer.devices=2"])
+
+
+def test_a_program_keeps_its_own_hydra_and_logging(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "app.yaml").write_text("a: 1")
+    handlers, level = logging.root.handlers[:], logging.root.level
+    with hydra.initialize_config_dir(str(tmp_path / "own"), version_base="1.3"):
+        mine, node = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+        run = kjcm.train(LINEAR)
+        frame = kjcm.sweep([*LINEAR, "model.C=1,2"])
+        assert GlobalHydra.instance().hydra is mine and HydraConfig.instance().cfg is node
+        assert hydra.compose("app").a == 1
+    assert logging.root.handlers == handlers and logging.root.level == level
+    assert run.path.exists() and frame["state"].tolist() == ["finished", "finished"]
+
+
+def test_a_sweep_returns_every_job(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = kjcm.sweep([*LINEAR, "model.C=1,2", "hydra.sweep.dir=swept"])
+    assert frame["state"].tolist() == ["finished"] * 2 and frame["accuracy"].between(0, 1).all()
+    assert frame["model.C"].tolist() == [1, 2] and (here / "swept" / "jobs.csv").exists()
+    failed = kjcm.sweep(["data=table", "data.path=none.csv,other.csv", "data.columns.code=c"])
+    assert failed["state"].tolist() == ["failed"] * 2 and failed["reason"].str.contains("none|other").all()
+    majority = kjcm.sweep(["kind=majority", "data.scale=0.02", "seed=0,1"], command="baseline")
+    assert len(majority) == 2
+    for words in (["model.lrx=1"], ["run_dir=x", "seed=0,1"], ["--cfg", "job"]):
+        with pytest.raises(ConfigError):
+            kjcm.sweep(words)
+    with pytest.raises(ConfigError, match="predict"):
+        kjcm.sweep(["a=1"], command="predict")
+
+
+def test_runs_are_a_table_of_config_and_metrics(here: Path) -> None:
+    kjcm.sweep([*LINEAR, "model.C=1,2"])
+    kjcm.train([*FAST, "name=encoder"])
+    found = kjcm.runs("runs")
+    assert found["state"].tolist() == ["finished"] * 3 and set(found["name"]) == {"custom", "encoder"}
+    linear = found[found["name"] == "custom"]
+    assert sorted(linear["model.C"]) == [1, 2] and linear["model.shape.dim"].isna().all()
+    assert {"accuracy", "f1_weighted"} <= set(found.attrs["metrics"]) and found["accuracy"].dtype == float
+    assert found.loc[found["name"] == "encoder", "model.shape.dim"].tolist() == [32]
+    with pytest.raises(KjcmError, match="none"):
+        kjcm.runs("none")
+
+
+@pytest.mark.usefixtures("unrendered")
+def test_a_report_returns_its_page(here: Path) -> None:
+    assert command("train", "experiment=k_jcm", *FAST) == 0
+    page = kjcm.report(["runs=runs", "out=page", "replicates=0", "only=[table_3]"])
+    assert page.is_file() and page.parent == Path("page")
+    cfg = kjcm.config("report", ["runs=runs", "replicates=0", "only=[table_3]"])
+    cfg.out = "other"
+    assert kjcm.report(cfg).is_file()
+    with pytest.raises(KjcmError):
+        kjcm.report(["runs=none"])
+
+
+def test_runs_without_any_are_an_empty_table(here: Path) -> None:
+    (here / "runs").mkdir()
+    assert isinstance(kjcm.runs(), pd.DataFrame) and kjcm.runs().empty
