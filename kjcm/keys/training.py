@@ -304,3 +304,10 @@ class SweepConfig:
     sort: str | None = key(
         "With `-m`: metric or key that sorts the last table; null: validation F1, else the order of the jobs."
     )
+    stop_after: int | None = key(
+        "With `-m`: failed jobs after which no further job begins; null: all begin.", least=1, most=10**6
+    )
+    on_failure: str | None = key(
+        "With `-m`: command or web address that gets each failed job as JSON ([sweeps.md](sweeps.md#hooks))."
+    )
+    on_end: str | None = key("With `-m`: command or web address that gets the last table as JSON, likewise.")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 
@@ -24,10 +24,11 @@ from kjcm.keys.unread import SWEEP
 from kjcm.run_folder.failures import Failure, read_failure, tell
 from kjcm.run_folder.folder import RunFolder
 from kjcm.run_folder.lease import Busy, is_held, machine
-from kjcm.run_folder.states import state_of
+from kjcm.run_folder.states import entry_of, state_of
 from kjcm.screen import prefixed
 from kjcm.streams import use_outlets
 from kjcm.sweeps.gpus import take_gpus
+from kjcm.sweeps.hooks import HOOKS, Failures
 from kjcm.training.run import folder_of
 from kjcm.training.trainer import without_sweep
 
@@ -47,7 +48,7 @@ class SweptJob:
         gpus: auto, or all: a launcher's process sees all GPUs.
         home: the process that has the sweep, as `this_process` names it.
         place: the folder that it works in.
-        stop: a file that is there once the sweep is to end.
+        failures: of the sweep.
         debug: whether errors show their traceback.
         names: Hydra's number of a job -> what the job is called, and the overrides that tell it from others.
     """
@@ -58,7 +59,7 @@ class SweptJob:
     gpus: str
     home: str
     place: Path
-    stop: Path
+    failures: Failures
     debug: bool
     names: Mapping[int, str]
 
@@ -72,11 +73,22 @@ class SweptJob:
         name = self.names[HydraConfig.get().job.num]
         if at_home:
             log.info("%s", name)
-            return self._ended(cfg, at_home)
+            return self._told(cfg, at_home)
         number, _, apart = name.partition(": ")
         with prefixed(f"[{number}] "):
             log.info("%s", apart or "started")
-            return self._ended(cfg, at_home)
+            return self._told(cfg, at_home)
+
+    def _told(self, cfg: DictConfig, at_home: bool) -> Failure | None:
+        """Run the job, and tell of its failure at once."""
+        for hook in HOOKS:
+            cfg.sweep[hook] = None
+        failure = self._ended(cfg, at_home)
+        if failure and failure.kind != INTERRUPTED:
+            config, hydra = typed(cfg, RunConfig), HydraConfig.get()
+            entry = entry_of(folder_of(config).path, asdict(config), list(hydra.overrides.task))
+            self.failures.add(hydra.job.num + 1, entry, failure)
+        return failure
 
     def _ended(self, cfg: DictConfig, at_home: bool) -> Failure | None:
         try:
@@ -95,7 +107,10 @@ class SweptJob:
                 gc.collect()  # cycles would keep a training's memory on the device
 
     def _run(self, cfg: DictConfig) -> Failure | None:
-        if self.stop.exists():
+        if self.failures.stopped():
+            log.info("not started: %s failed jobs (sweep.stop_after)", self.failures.stop_after)
+            return None
+        if self.failures.stop.exists():
             raise Interrupted(SIGTERM)
         config = typed(cfg, RunConfig)
         folder = folder_of(config)

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -23,8 +22,10 @@ from kjcm.run_folder.failures import Failure
 from kjcm.run_folder.folder import LAUNCH
 from kjcm.run_folder.lease import is_held
 from kjcm.run_folder.states import state_of
+from kjcm.sweeps.hooks import Failures
 from kjcm.sweeps.job import INTERRUPTED
 from kjcm.sweeps.plan import Job
+from kjcm.training.trainer import without_sweep
 
 log = logging.getLogger("kjcm")
 
@@ -37,13 +38,13 @@ class Launch:
         inner: the launcher.
         names: Hydra's number of a job -> the job's name, for its log; each launch adds its jobs.
         total: number of jobs in the sweep.
-        stop: file that tells later jobs not to start.
+        failures: of the sweep.
     """
 
     inner: Launcher
     names: dict[int, str]
     total: int
-    stop: Path
+    failures: Failures
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Run jobs to their end.
@@ -73,7 +74,8 @@ class Launch:
             for job in under_way:
                 error = None if asked else self._broken([job])
                 if error and not asked and _left([job]):
-                    _keep(job, _killed(error))
+                    _keep(job, failure := _killed(error))
+                    self.failures.add(job.number, job.entry, failure)
             jobs = [job for job in left if job not in under_way]
 
     def _broken(self, jobs: Sequence[Job]) -> Exception | None:
@@ -82,7 +84,7 @@ class Launch:
         first = jobs[0].number - 1  # Hydra counts from 0
         self.names.update(enumerate(names, first))
         try:
-            with _every_job_awaited():
+            with _every_job_awaited(self.inner):
                 returns = self.inner.launch([job.words for job in jobs], first)
         except Exception as error:  # a worker of joblib's was killed
             return error
@@ -108,7 +110,7 @@ class Launch:
             if asked and number == signal.SIGINT:
                 raise KeyboardInterrupt
             asked.append(number)
-            write_text(self.stop, "")
+            write_text(self.failures.stop, "")
             for child in multiprocessing.active_children() if number != signal.SIGINT else ():  # Ctrl-C goes to all
                 with suppress(OSError):
                     os.kill(cast(int, child.pid), number)
@@ -121,17 +123,17 @@ def _keep(job: Job, failure: Failure) -> None:
     """Keep why a job failed, in its folder where that does not say so already and can be written."""
     assert job.folder is not None and job.config is not None
     job.failure = failure
-    job.folder.keep_failure(asdict(job.config), job.words, failure)
+    job.folder.keep_failure(asdict(job.config), without_sweep(job.words), failure)
 
 
 @contextmanager
-def _every_job_awaited() -> Iterator[None]:
+def _every_job_awaited(inner: Launcher) -> Iterator[None]:
     """Have submitit's launcher wait for every job: at the first that died it would leave the others queued or at work."""
-    try:
-        from submitit.core.core import Job as Submitted
-    except ImportError:  # submitit is an extra
+    if "submitit" not in type(inner).__module__:  # its import closes the handlers of the process's log
         yield
         return
+    from submitit.core.core import Job as Submitted
+
     results = Submitted.results
 
     def outcome(job: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from kjcm.errors import ConfigError, KjcmError, counted
+from kjcm.errors import ConfigError, KjcmError, counted, of_the_system
 from kjcm.files import atomic, without_formulas
 from kjcm.keys.checks import check, require_known
 from kjcm.keys.commands import RunConfig
@@ -26,6 +26,7 @@ from kjcm.run_folder.listing import column_of, frame_of, ordered, validated
 from kjcm.run_folder.states import Entry, state_of
 from kjcm.run_folder.terminal import show
 from kjcm.sweeps.composer import Composer
+from kjcm.sweeps.hooks import HOOKS, Failures, call, end_body, job_record
 from kjcm.sweeps.job import SweptJob, this_process
 from kjcm.sweeps.launch import Launch
 from kjcm.sweeps.plan import Job, say, tell_apart
@@ -33,7 +34,6 @@ from kjcm.training.checkpoints import tidy_up
 from kjcm.training.run import folder_of
 
 ORDER = ("resumable", "new", "failed", "pruned", "finished", "running")  # what others work on comes last
-STOP = "stop"  # the file that tells jobs not yet begun that the sweep is to end
 
 log = logging.getLogger("kjcm")
 
@@ -73,18 +73,20 @@ class Sweep:
         try:
             require_known(config.hydra, "hydra.", beside="hydra.env")
             self._folder.mkdir(parents=True, exist_ok=True)
-        except (ConfigError, OSError) as error:  # Hydra would show its traceback
-            failure = failure_of(error)
-            print(f"kjcm {self._command}: {failure.reason}", file=sys.stderr)
-            sys.exit(failure.exit_code)
+        except OSError as error:
+            raise of_the_system(error) from None
+        node = self._node
+        self._failures = Failures(self._command, self._folder, node.stop_after, node.on_failure)
+        if not node.dry_run:
+            self._failures.forget()
         job = SweptJob(
             self._command,
             self._target,
             self._retries,
-            self._node.gpus,
+            node.gpus,
             this_process(),
             Path.cwd(),
-            self._folder / STOP,
+            self._failures,
             self._debug,
             self._names,
         )
@@ -94,7 +96,11 @@ class Sweep:
     @property
     def entries(self) -> list[Entry]:
         """Return what has become of the jobs; a run that several jobs have counts once."""
-        return [job.entry for job in self.jobs if job.state != "repeated"]
+        return [job.entry for job in self._once]
+
+    @property
+    def _once(self) -> list[Job]:
+        return [job for job in self.jobs if job.state != "repeated"]
 
     @property
     def _retries(self) -> bool:
@@ -124,6 +130,8 @@ class Sweep:
             cfg = compose(words)
             check(cfg)
             unread = unread_overrides(self._command, cfg, words)
+            for hook in HOOKS:
+                cfg.sweep[hook] = None
             config = typed(cfg, RunConfig)
             folder = folder_of(config)
         except Exception as error:
@@ -137,7 +145,7 @@ class Sweep:
 
     def launch(self, inner: Launcher, jobs: Sequence[Job]) -> None:
         """Run jobs; see `Launch.run`."""
-        Launch(inner, self._names, len(self.jobs), self._folder / STOP).run(jobs)
+        Launch(inner, self._names, len(self.jobs), self._failures).run(jobs)
 
     def end(self) -> int:
         """Show what became of all jobs, write it as jobs.csv into the sweep's folder, and return the exit code."""
@@ -159,14 +167,19 @@ class Sweep:
             frame = ordered(frame, sort)
         except ConfigError as error:
             log.warning("%s", error)
-        counts = Counter(entry.state for entry in entries)
+        counts: Counter[str] = Counter(entry.state for entry in entries)
         states = ", ".join(f"{count} {state}" for state, count in counts.items())
         show(frame, f"{counted(len(entries), 'job')}: {states}", [sort] if sort and sort in frame else [])
         with suppress(KjcmError, OSError), atomic(self._folder / "jobs.csv") as file:
             without_formulas(frame).to_csv(file, index=False, encoding="utf-8-sig")
             log.info("the table as CSV: %s", self._folder / "jobs.csv")
         codes = [job.failure.exit_code for job in self.jobs if job.failure] + [2 for _ in invalid]
-        return max([*codes, int(any(state not in ("finished", "running") for state in counts))])
+        code = max([*codes, int(any(state not in ("finished", "running") for state in counts))])
+        records = [
+            job_record(number, entry) for number, entry in zip((job.number for job in self._once), entries, strict=True)
+        ]
+        call("sweep.on_end", self._node.on_end, end_body(self._command, self._folder, code, counts, records))
+        return code
 
 
 class LedgerLauncher(Launcher):

@@ -42,11 +42,13 @@ from kjcm.survey.inputs import with_absolute_inputs
 from kjcm.survey.rows import Rows
 from kjcm.tracking.upload import upload_results
 from kjcm.training.checkpoints import tidy_up
+from kjcm.training.trainer import without_sweep
 from kjcm.triage.logits import save_scored
 
 log = logging.getLogger("kjcm")
 record = logging.getLogger("kjcm.record")  # only for train.log; the screen has a table
 record.propagate = False
+record.setLevel(logging.INFO)
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -141,7 +143,7 @@ def _write_settings(path: Path, cfg: DictConfig, config: dict[str, Any]) -> None
     write_text(path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
     hydra = HydraConfig.get()
     write_text(path / "hydra" / "config.yaml", OmegaConf.to_yaml(cfg))
-    write_text(path / "hydra" / "overrides.yaml", OmegaConf.to_yaml(hydra.overrides.task))
+    write_text(path / "hydra" / "overrides.yaml", OmegaConf.to_yaml(without_sweep(hydra.overrides.task)))
     write_text(path / "hydra" / "choices.yaml", OmegaConf.to_yaml(hydra.runtime.choices))
 
 
@@ -153,7 +155,8 @@ def _log_file(path: Path) -> Iterator[None]:
     for logger in (log, record):
         logger.addHandler(handler)
     try:
-        yield
+        with _informed():
+            yield
     except KjcmError as error:
         # Only train.log needs the error here: the command line prints it on the screen.
         handler.handle(logging.makeLogRecord({"msg": str(error), "levelno": logging.ERROR}))
@@ -162,6 +165,30 @@ def _log_file(path: Path) -> Iterator[None]:
         for logger in (log, record):
             logger.removeHandler(handler)
         handler.close()
+
+
+@contextmanager
+def _informed() -> Iterator[None]:
+    """Let the logger pass on what train.log needs, while the program's own handlers get no more than before."""
+    level, shown = log.level, log.getEffectiveLevel()
+    if shown <= logging.INFO:
+        yield
+        return
+
+    class Passing(logging.Handler):
+        def emit(self, message: logging.LogRecord) -> None:
+            logging.getLogger().handle(message)
+
+    passing = Passing(shown)
+    log.propagate = False
+    log.addHandler(passing)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(passing)
+        log.propagate = True
 
 
 def write_predictions(path: Path, rows: Rows, outcome: Outcome) -> None:
