@@ -66,6 +66,9 @@ COMMANDS = {
         Command("runs", "kjcm.run_folder.runs:runs",
                 "what became of all runs: a table, filtered, over seeds, as CSV",
                 "kjcm runs group=seed sort=f1_weighted"),
+        Command("diff", "kjcm.comparison.diff:diff",
+                "compare finished runs: config, metrics with tests, changed codes",
+                "kjcm diff RUN_DIR OTHER_RUN_DIR out=out/diff"),
         Command("baseline", "kjcm.training.baseline:baseline",
                 "measure the largest groups or a linear SVM on the same rows",
                 "kjcm baseline kind=svm"),
@@ -135,6 +138,10 @@ def main(argv: list[str] | None = None, command: Command | None = None) -> None:
         command, arguments = _chosen(arguments), arguments[1:]
         if command.name == "ensemble":
             command, arguments = COMMANDS["train"], _as_training(arguments)
+        elif command.name == "diff":
+            from kjcm.keys.overrides import with_list
+
+            arguments = with_list("compare", arguments)
     debug = "--debug" in arguments
     try:
         code = run_command(command, [word for word in arguments if word != "--debug"], debug)
@@ -185,6 +192,8 @@ def run_command(command: Command, arguments: list[str], debug: bool = False) -> 
     try:
         return hydra_run(command, arguments, debug=debug)
     except KjcmError as error:
+        if debug and not isinstance(error, ConfigError):
+            raise
         print(f"{command}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
 
@@ -201,7 +210,7 @@ def hydra_run(
     Args:
         command: the command.
         arguments: its overrides and options.
-        ended: is given a multirun that has ended.
+        ended: called with the finished multirun.
         debug: whether errors show their traceback.
 
     Raises:

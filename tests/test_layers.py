@@ -9,8 +9,8 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "kjcm"
 ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "linear", "run_folder", "ensemble",
-         "analysis", "plot", "tracking", "training", "pretraining", "sweeps", "reporting", "coding", "review",
-         "tune", "api")  # fmt: skip
+         "analysis", "plot", "tracking", "training", "pretraining", "sweeps", "reporting",
+         "comparison", "coding", "review", "tune", "api")  # fmt: skip
 FLOOR = {
     "confusion",
     "errors",
@@ -24,7 +24,7 @@ FLOOR = {
     "screen",
     "keys",
 }  # known to all
-SEE_A_HYDRA_CONFIG = {"api/composing.py", "api/experiments.py", "parts.py",
+SEE_A_HYDRA_CONFIG = {"api/composing.py", "parts.py", "comparison/diff.py",
                       "cli.py", "doctor.py",
                       "keys/composition.py", "keys/checks.py",
                       "keys/overrides.py", "keys/reference.py", "keys/refusals.py", "keys/unread.py",

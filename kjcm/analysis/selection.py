@@ -100,13 +100,18 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Listed]]:
             others.append(Listed(path, path.parent.name, "not finished (no DONE)"))
             continue
         try:
-            found.append(_read_run(path))
+            found.append(read_run(path))
         except KjcmError as error:
             others.append(Listed(path, path.parent.name, f"damaged: {error}"))
     return found, others
 
 
-def _read_run(path: Path) -> Run:
+def read_run(path: Path) -> Run:
+    """Return a finished run.
+
+    Raises:
+        KjcmError: a file of it is missing or damaged.
+    """
     identity = run_identity(path)
     return Run(
         path,

@@ -189,6 +189,20 @@ class RunsConfig:
 
 
 @dataclass
+class DiffConfig:
+    """Compare finished runs: config, metrics with tests, groups, and rows whose code changed ([compare.md](compare.md))."""
+
+    compare: list[str] = key(
+        "Run folders, folders that contain runs, or folders of sweeps. `kjcm diff A B` means `compare=[A,B]`."
+    )
+    out: str | None = key("Folder to write the page, its tables and the changed rows to.", path=True)
+    texts: bool = key("`true`: write the texts of the changed rows; the twin's are always written.")
+    replicates: int = key("Bootstrap resamples of the test rows; 0: no intervals.", least=0, most=10**6)
+    bootstrap_seed: int = seed_key("Seed of the resamples.")
+    overwrite: bool = key("`true`: replace the comparison in `out`.")
+
+
+@dataclass
 class ReproduceConfig(TrainConfig, Reporting):
     """Train the missing ones of the paper's models, then build the report ([report.md](report.md)).
 
@@ -265,6 +279,7 @@ COMMANDS: dict[str, type] = {
     "doctor": DoctorConfig,
     "report": ReportConfig,
     "runs": RunsConfig,
+    "diff": DiffConfig,
     "reproduce": ReproduceConfig,
     "tune": TuneConfig,
     "pretrain": PretrainConfig,

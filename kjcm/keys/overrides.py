@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
@@ -35,22 +35,40 @@ FILE_NAME = re.compile(r"[^'\"{}]+\.(csv|tsv|txt|xlsx|parquet|z?sav|dta|sqlite)"
 
 def quoted(text: str) -> str:
     """Return text as the value of an override, whatever its characters."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    # Hydra takes backslashes for themselves, except before a quote
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
 
 
 def override(key: str, value: Any) -> str:
-    """Return the override that sets a key."""
-    return f"{key}={literal(value)}"
+    """Return the override that sets a key.
+
+    Raises:
+        ConfigError: the value cannot be written as an override.
+    """
+    try:
+        return f"{key}={literal(value)}"
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
 
 
 def literal(value: Any) -> str:
-    """Return a text, number, truth value, None, or list of such, in the syntax of an override."""
+    """Return a text, path, number, truth value, None, or list of such, in the syntax of an override.
+
+    Raises:
+        ConfigError: the value has another type.
+    """
     if isinstance(value, list | tuple):
         return f"[{','.join(map(literal, value))}]"
+    if hasattr(value, "item") and not hasattr(value, "__len__"):
+        value = value.item()  # NumPy's number
+    if isinstance(value, PurePath):
+        value = str(value)
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, str):
         return value if UNQUOTED.fullmatch(value) and value.lower() not in NO_TEXTS else quoted(value)
+    if not isinstance(value, int | float):
+        raise ConfigError(f"{type(value).__name__}: give a text, a number, true, false, None, or a list of such.")
     return repr(value)
 
 
@@ -80,6 +98,17 @@ def for_hydra(config: str, arguments: Sequence[str], *, swept: bool) -> list[str
     _require_form(config, arguments)
     words = [word if is_flag(word) else _readable(opened(word, config), swept=swept) for word in arguments]
     return sorted(words, key=is_flag)  # argparse wants the overrides together
+
+
+def with_list(key: str, arguments: Sequence[str]) -> list[str]:
+    """Return a command's arguments with those that are neither overrides nor options as one override, a list: `KEY=[...]`."""
+    parser = get_args_parser()
+    takes_value = {option for one in parser._actions if one.nargs is None for option in one.option_strings}
+    before = ["", *arguments][: len(arguments)]
+    pairs = zip(arguments, before, strict=True)
+    own = [word for word, last in pairs if is_flag(word) and not word.startswith("-") and last not in takes_value]
+    others = [word for word in arguments if word not in own]
+    return [*([override(key, own)] if own else []), *others]
 
 
 def words_of_shown(words: Sequence[str]) -> list[str] | None:

@@ -86,13 +86,13 @@ def read_study(config: ReportConfig) -> Study:
         listed=(*listed, *others),
         classification=load_classification(anchor.config["classification"]["name"]),
         folder=runs_folder,
-        texts=_texts(chosen.get(MAIN, (anchor,))[0], config.texts),
+        texts=rows_with_texts(chosen.get(MAIN, (anchor,))[0], config.texts),
         replicates=config.replicates,
         bootstrap_seed=config.bootstrap_seed,
     )
 
 
-def _texts(run: Run, wanted: bool) -> pd.DataFrame | None:
+def rows_with_texts(run: Run, wanted: bool) -> pd.DataFrame | None:
     """Return the cohort's rows with their texts, read again from the run's data; None if texts must not be shown.
 
     Raises:

@@ -1,0 +1,1 @@
+"""`kjcm diff`: finished runs side by side, with tests where their rows are the same."""

@@ -1,0 +1,125 @@
+"""What is compared: finished runs of one setting, which differ only in their seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from string import ascii_uppercase
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kjcm.analysis.scores import Answers
+from kjcm.analysis.selection import Run, read_run
+from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.files import existing
+from kjcm.run_folder.states import run_paths, same_but_seeds
+
+JOBS = "jobs.csv"  # a sweep's table
+MOST = len(ascii_uppercase)
+
+
+@dataclass(frozen=True)
+class Side:
+    """Finished runs of one setting.
+
+    Attributes:
+        label: 'A', 'B', ... in the order of comparison.
+        runs: by seed.
+    """
+
+    label: str
+    runs: tuple[Run, ...]
+
+    @property
+    def first(self) -> Run:
+        """Return the run with the lowest seed."""
+        return self.runs[0]
+
+    @cached_property
+    def answers(self) -> tuple[Answers, ...]:
+        """Return each run's answers to its test rows; () if a run has no test rows."""
+        return tuple(run.answers for run in self.runs) if all(run.report.get("n_test") for run in self.runs) else ()
+
+
+@dataclass(frozen=True)
+class Common:
+    """The test rows that two sides have in common.
+
+    Attributes:
+        first: the first side's answers to them, one entry per run.
+        second: the second side's.
+        only: test rows of only one side, or of only some of its runs.
+        other_codes: rows left out because their true codes differ.
+    """
+
+    first: tuple[Answers, ...]
+    second: tuple[Answers, ...]
+    only: int
+    other_codes: int
+
+    def __len__(self) -> int:
+        return len(self.first[0]) if self.first else 0
+
+
+def common_rows(one: Side, other: Side) -> Common:
+    """Return the test rows that all runs of two sides have, with the same true codes, in the order of the first run."""
+    runs = [*one.answers, *other.answers]
+    if not (one.answers and other.answers):
+        return Common((), (), 0, 0)
+    known = [pd.Series(run.truth, index=run.ids) for run in runs]
+    everywhere = np.logical_and.reduce([np.isin(known[0].index, truth.index) for truth in known])
+    shared = known[0].index[everywhere]
+    same = np.logical_and.reduce([(truth[shared] == known[0][shared]).to_numpy() for truth in known])
+    ids: NDArray[np.object_] = shared[same].to_numpy(object)
+    found = [run.on(ids) for run in runs] if len(ids) else []
+    every = set().union(*(truth.index for truth in known))
+    count = len(one.answers) if len(ids) else 0
+    return Common(tuple(found[:count]), tuple(found[count:]), len(every) - len(shared), int((~same).sum()))
+
+
+def sides_of(places: Sequence[str]) -> list[Side]:
+    """Return the sides in the order of the places.
+
+    Args:
+        places: run folders; folders with runs in them, up to two folders deep; folders of sweeps, with a jobs.csv.
+
+    Raises:
+        ConfigError: there are fewer than two sides, or too many.
+        KjcmError: a place has no finished run, or a run is damaged.
+    """
+    paths = list(dict.fromkeys(path for place in places for path in _runs_at(place)))
+    grouped: dict[str, list[Run]] = {}
+    for run in map(read_run, paths):
+        grouped.setdefault(same_but_seeds(run.path, run.config), []).append(run)
+    if not 2 <= len(grouped) <= MOST:
+        few = "Runs that differ only in their seeds are one side. " if len(grouped) < 2 else ""
+        raise ConfigError(
+            f"{some(places)}: {len(grouped)} settings of finished runs, where 2 to {MOST} can be compared. {few}Name "
+            "the runs or sweeps to compare."
+        )
+    by_seed = (tuple(sorted(runs, key=lambda run: run.seed)) for runs in grouped.values())
+    return [Side(label, runs) for label, runs in zip(ascii_uppercase, by_seed, strict=False)]
+
+
+def _runs_at(place: str) -> list[Path]:
+    """Return the finished runs of a place."""
+    folder = existing(place)
+    if (folder / "identity.json").is_file():
+        if not (folder / "DONE").is_file():
+            raise KjcmError(f"{place}: not a finished run (no DONE). Start the same `kjcm train` again to finish it.")
+        return [folder]
+    found = _jobs(folder) if (folder / JOBS).is_file() else run_paths(folder)
+    done = [path for path in found if (path / "DONE").is_file()]
+    if not done:
+        raise KjcmError(f"{place}: no finished run in it. Name run folders, or folders that contain runs.")
+    return done
+
+
+def _jobs(folder: Path) -> list[Path]:
+    """Return the run folders of a sweep's table, whose paths are relative to the folder where the sweep was started."""
+    column = pd.read_csv(folder / JOBS, dtype=str, keep_default_na=False).get("folder")
+    if column is None:
+        raise KjcmError(f"{folder / JOBS}: no column folder, so it is not a sweep's table. Name the run folders.")
+    return [Path(path) for path in column if path]
