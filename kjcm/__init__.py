@@ -16,6 +16,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("kjcm.errors")
     if name not in __all__:
         raise AttributeError(f"module 'kjcm' has no attribute {name!r}")
     home = {"config": "composing", "load": "coder"}.get(name, "experiments")

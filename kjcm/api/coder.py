@@ -1,5 +1,7 @@
 """Code texts and tables in memory with a finished run's model, as `kjcm predict` codes files."""
 
+import logging
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,15 +10,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.api.composing import composed, words_of
-from kjcm.coding.chunks import answers_in, coded_chunks
-from kjcm.coding.decisions import Decider, Known
+from kjcm.api.composing import composed, overrides_for
+from kjcm.coding.chunks import coded_chunks, probability_chunks
+from kjcm.coding.decisions import Decider
 from kjcm.coding.ensemble import coder_of, require_explainer
 from kjcm.coding.predict import columns_of
 from kjcm.coding.rows import Reading, needs_seen_levels, reads_answers, require_readable, require_seen_levels
 from kjcm.coding.run_rules import basis_of, warn
 from kjcm.engine.device import require_device
-from kjcm.errors import ConfigError, KjcmError
+from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import existing
 from kjcm.keys.checks import check_values
 from kjcm.keys.coding import PredictConfig
@@ -27,9 +29,11 @@ from kjcm.triage.rules import Options
 
 TEXT = "text"  # column of a list of texts
 
+log = logging.getLogger("kjcm")
+
 
 def load(
-    place: str | Path,
+    run: str | Path,
     *,
     triage: Mapping[str, Any] | None = None,
     columns: Mapping[str, str | None] | None = None,
@@ -44,7 +48,7 @@ def load(
     The arguments have the names, values and meaning of `kjcm predict`'s keys (docs/config.md).
 
     Args:
-        place: a run folder, or its folder `model` wherever it is.
+        run: a run folder, or a copy of its folder `model`.
         triage: rules of the decisions, as {"target_error": 0.05, "managers": "words"}.
         columns: role -> column of the tables to code, as {"task": "what I do", "workplace": None}.
         unseen_levels: 'error' or 'missing'.
@@ -61,10 +65,16 @@ def load(
         "triage": triage or {}, "columns": columns or {}, "unseen_levels": unseen_levels, "accelerator": accelerator,
         "precision": precision, "batch_size": batch_size, "compile": compile,
     }  # fmt: skip
-    paths = {"run": str(place), "input": TEXT, "output": TEXT}  # that `kjcm predict` needs
-    config = typed(composed("predict", words_of({**paths, **keys}))[1], PredictConfig)
+    usual = {"unseen_levels": "error", "accelerator": "auto", "precision": "auto", "batch_size": None, "compile": False}
+    given = {key: value for key, value in keys.items() if value != usual.get(key, {})}
+    required = {"run": str(run), "input": TEXT, "output": TEXT}  # the paths of input and output are not used
+    with composed("predict", overrides_for({**required, **given})) as cfg:
+        config = typed(cfg, PredictConfig)
     require_device("accelerator", config.accelerator)
-    return OccupationCoder(_model_folder(str(place)), config)
+    coder = OccupationCoder(_model_folder(str(run)), config)
+    if coder.synthetic:
+        log.info("the model was trained on SYNTHETIC data: its codes are for trying kjcm out, not for use")
+    return coder
 
 
 def _model_folder(place: str) -> Path:
@@ -86,12 +96,14 @@ class OccupationCoder:
         classes: the codes, in the order of `probabilities`.
         titles: code -> title, of the classes and of the groups above them.
         promises: what the decisions promise, as in `triage` of `kjcm predict`'s OUTPUT.json.
-        precision: in which the model computes.
+        precision: the model's precision.
+        synthetic: whether the model was trained on the synthetic twin.
     """
 
     def __init__(self, folder: Path, config: PredictConfig) -> None:
         self._config, self._settings = config, load_settings(folder)
         self.classes, self.titles = self._settings.classes, dict(self._settings.titles)
+        self.synthetic = self._settings.synthetic
         self._columns = columns_of(self._settings, config)
         basis = basis_of(Options(**vars(config.triage)), folder, self._settings)
         self._triage = basis.triage()
@@ -122,12 +134,17 @@ class OccupationCoder:
             ConfigError: an argument is not allowed, or the model does not have it.
             KjcmError: the table lacks a column, or has one of those that would be added.
         """
-        check_values(PredictConfig, {"top_k": top_k, "levels": list(levels)})
+        levels = [_whole("levels", level) for level in levels]
+        check_values(PredictConfig, {"top_k": (top_k := _whole("top_k", top_k)), "levels": levels})
+        if len(set(levels)) < len(levels):
+            raise ConfigError(f"levels={levels}: name each level once.")
         explainer = require_explainer(self._coder) if explain else None
         decider = Decider(self._settings, self._triage, top_k, explainer, levels)
-        frame, reading = self._table(texts, list(decider.added.labels))
+        table, frame, reading = self._table(texts, list(decider.added.labels))
         chunks = coded_chunks(self._frames(frame), reading, self._coder, decider)
-        return pd.concat([chunk.frame for chunk in chunks]).set_axis(frame.index)
+        coded = pd.concat([chunk.frame for chunk in chunks]).set_axis(frame.index)
+        coded.columns = pd.Index([*table.columns, *coded.columns[len(table.columns) :]])
+        return coded
 
     def probabilities(self, texts: "pd.DataFrame | Iterable[str]") -> NDArray[np.float64]:
         """Return the probability of every class: [rows, classes]; nan for rows that cannot be coded.
@@ -140,42 +157,51 @@ class OccupationCoder:
         Raises:
             KjcmError: the table lacks a column.
         """
-        frame, reading = self._table(texts, ())
+        _, frame, reading = self._table(texts, ())
         found = np.full((len(frame), len(self.classes)), np.nan)
-        known, parts, numbers, valid = Known(), [], [], []
-        for chunk in self._frames(frame):
-            answers = answers_in(chunk, reading)
-            rows, manages = np.flatnonzero(answers.valid), answers.manages[answers.valid]
-            number, new = known.meet([answers.inputs[row] for row in rows], manages)
-            ready: Any = self._coder.ready([answers.inputs[row] for row in rows[new]])
-            parts.append(self._triage.gated(self._coder.probabilities(ready), manages[new]))
-            numbers.append(number)
-            valid.append(answers.valid)
-        found[np.concatenate(valid)] = np.concatenate(parts)[np.concatenate(numbers)]
+        done = 0
+        for valid, probability in probability_chunks(self._frames(frame), reading, self._coder, self._triage.gated):
+            found[done + np.flatnonzero(valid)] = probability
+            done += len(valid)
         return found
 
-    def _table(self, texts: "pd.DataFrame | Iterable[str]", added: Sequence[str]) -> tuple[pd.DataFrame, Reading]:
-        """Return texts as a table, and how it is read."""
+    def _table(
+        self, texts: "pd.DataFrame | Iterable[str]", added: Sequence[str]
+    ) -> tuple[pd.DataFrame, pd.DataFrame, Reading]:
+        """Return texts as a table, the same with texts as column names, and how it is read."""
         columns = self._columns
-        if isinstance(texts, str):
-            raise ConfigError("texts: give a list of texts, or a DataFrame.")
+        if isinstance(texts, str | bytes | Mapping):
+            raise ConfigError(f"texts: {type(texts).__name__}. Give a list of texts, or a DataFrame.")
         if not isinstance(texts, pd.DataFrame):
             if self._config.triage.managers == "column":
                 raise ConfigError("triage.managers=column: a list has no columns. Give a DataFrame.")
-            texts, columns = pd.DataFrame({TEXT: pd.Series(list(texts), dtype=object)}), {"task": TEXT}
+            index = texts.index if isinstance(texts, pd.Series) else None
+            texts, columns = pd.DataFrame({TEXT: pd.Series(list(texts), index, dtype=object)}), {"task": TEXT}
         settings = self._settings
         reading = Reading(
             "the table", columns, self._config.triage.managers, settings.manager_words, added, NO_LABELS, None,
             settings.wording, settings.covariates, reads_answers(settings), self._config.unseen_levels,
         )  # fmt: skip
-        if texts.columns.has_duplicates:
-            raise KjcmError("the table: two columns have the same name. Rename one.")
-        require_readable(texts, reading)
+        names = pd.Index([str(name) for name in texts.columns])
+        if twice := sorted({*names[names.duplicated()]}):
+            raise KjcmError(f"the table: {some(twice)}: two columns have this name. Rename one.")
+        frame = texts.set_axis(names, axis=1)
+        require_readable(frame, reading)
         if needs_seen_levels(reading):
-            require_seen_levels(texts, reading)
-        return texts, reading
+            require_seen_levels(frame, reading)
+        return texts, frame, reading
 
     def _frames(self, frame: pd.DataFrame) -> Iterable[pd.DataFrame]:
         """Yield a table's chunks, at least one."""
-        rows = self._config.chunk_rows  # of kjcm predict: which texts share a batch changes the last bits
+        rows = (
+            self._config.chunk_rows
+        )  # as `kjcm predict`: the texts of a batch change the last bits of its probabilities
         return (frame.iloc[begin : begin + rows] for begin in range(0, max(len(frame), 1), rows))
+
+
+def _whole(key: str, value: Any) -> int:
+    """Return a whole number; raise ConfigError for other values."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ConfigError(f"{key}={value!r}: give whole numbers.") from None

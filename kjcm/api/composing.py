@@ -1,5 +1,7 @@
 """Compose configs outside Hydra's main function, and write edited ones as overrides."""
 
+import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -7,122 +9,172 @@ from typing import Any
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobRuntime
+from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kjcm.cli import COMMANDS
+from kjcm.cli import COMMANDS, SWEPT
 from kjcm.errors import ConfigError, some
 from kjcm.keys.composition import register, without_hydra
-from kjcm.keys.overrides import config_folder, for_hydra, is_flag, override
+from kjcm.keys.overrides import config_folder, for_hydra, is_flag, override, word_key
 from kjcm.keys.refusals import checked_config
+from kjcm.keys.unread import require_keys, require_single
 
-WORDS = "hydra.overrides.task"  # of a config: the overrides that it was composed from
+COMMAND, OVERRIDES = "hydra.job.config_name", "hydra.overrides.task"  # entries of a config that `config` returned
+OF_A_PROGRAM = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)  # Hydra's singletons that a program may use itself
 
 Configured = DictConfig | Sequence[str]  # what `config` returned, or the overrides of a command
+
+_lock = threading.RLock()  # Hydra has one state a process
 
 
 def config(command: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Return the config that a command would run with, checked as the command checks it.
 
-    It may be edited before it is given to `train` or `report`. Its entry `hydra.overrides.task` lists the overrides.
+    It may be edited before it is given to `train` or `report`. Its entry `hydra` has the command and the overrides.
 
     Args:
         command: a command's name, as 'train'.
-        overrides: as on the command line, without its quotes: ["experiment=k_jcm", "model.lr=1e-4"].
+        overrides: as on the command line, without quotes for the shell: ["experiment=k_jcm", "model.lr=1e-4"].
 
     Raises:
-        ConfigError: no such command or key, or a value is not allowed.
+        ConfigError: there is no such command or key, a value is not allowed, or the command does not read an override.
     """
     if command not in COMMANDS or command == "ensemble":
         known = ", ".join(name for name in COMMANDS if name != "ensemble")
         raise ConfigError(f"config: there is no command {command!r}. The commands are {known}.")
-    words = require_overrides(overrides)
-    _, cfg = composed(command, words)
-    with open_dict(cfg):
-        OmegaConf.update(cfg, WORDS, words, force_add=True)
-    return cfg
+    given = require_overrides(overrides)
+    with composed(command, given) as cfg, open_dict(cfg):
+        OmegaConf.update(cfg, COMMAND, command, force_add=True)
+        OmegaConf.update(cfg, OVERRIDES, given, force_add=True)
+        return cfg
 
 
-def require_overrides(words: Sequence[str]) -> list[str]:
+def require_overrides(given: Sequence[str]) -> list[str]:
     """Return overrides as a list.
 
     Raises:
-        ConfigError: they are one text, or there is an option of the command line among them.
+        ConfigError: they are no list of texts, or an option of the command line is among them.
     """
-    if isinstance(words, str):
-        raise ConfigError(f"{words!r}: give the overrides as a list, one text for each.")
-    if flags := [word for word in words if is_flag(word)]:
-        raise ConfigError(f"{some(flags)}: give overrides as KEY=VALUE, and no options of the command line.")
-    return list(words)
-
-
-def composed(command: str, words: Sequence[str]) -> tuple[DictConfig, DictConfig]:
-    """Return the config of overrides as they are typed, with and without Hydra's own node.
-
-    Raises:
-        ConfigError: they make no valid config.
-    """
-    with hydra_running():
-        return checked_config(command, for_hydra(command, words, swept=False))
+    if (
+        isinstance(given, str | Mapping)
+        or not isinstance(given, Sequence)
+        or not all(isinstance(one, str) for one in given)
+    ):
+        raise ConfigError(
+            f"overrides: {type(given).__name__}. Give a list of texts, one for each override, as ['seed=1']."
+        )
+    if options := [one for one in given if is_flag(one)]:
+        raise ConfigError(f"{some(options)}: give overrides as KEY=VALUE, and no options of the command line.")
+    return list(given)
 
 
 @contextmanager
-def hydra_running() -> Iterator[None]:
-    """Have Hydra compose kjcm's configs while the context lasts, whatever else a program uses Hydra for."""
-    register()
-    running, node = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
-    GlobalHydra.instance().hydra = None
-    try:
+def composed(command: str, overrides: Sequence[str]) -> Iterator[DictConfig]:
+    """Yield a command's config, and let Hydra compose further ones while the context lasts, as within the command.
+
+    Raises:
+        ConfigError: the overrides make no config that the command accepts.
+    """
+    with hydra_apart():
+        register()
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            whole, cfg = checked_config(command, for_hydra(command, overrides, swept=False))
+            HydraConfig.instance().set_config(whole)  # a run folder records this node
+            require_keys(command, cfg)
+            if command in SWEPT:
+                require_single()
+            yield cfg
+
+
+@contextmanager
+def hydra_apart() -> Iterator[None]:
+    """Give kjcm a Hydra of its own while the context lasts, whatever else a program uses Hydra for; one thread at a time."""
+    with _lock:
+        instances = Singleton._instances
+        before: dict[type, Any] = {kind: instances.pop(kind) for kind in OF_A_PROGRAM if kind in instances}
+        try:
             yield
-    finally:
-        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = running, node
+        finally:
+            for kind in OF_A_PROGRAM:
+                instances.pop(kind, None)
+            instances.update(before)
 
 
 def overrides_of(command: str, configured: Configured) -> list[str]:
     """Return the overrides that compose a config, edited or not.
 
     Raises:
-        ConfigError: overrides cannot express an edit, or `config` did not make the config.
+        ConfigError: overrides cannot express an edit, or `config` did not make the config for this command.
     """
     if not isinstance(configured, DictConfig):
         return require_overrides(configured)
-    words = OmegaConf.select(configured, WORDS)
-    if words is None:
-        raise ConfigError(f"the config lacks its entry {WORDS}. Give one that kjcm.config({command!r}, ...) returned.")
-    wanted = _leaves(without_hydra(configured))
-    before = _leaves(composed(command, words)[1])
-    edits = {key: value for key, value in wanted.items() if key not in before or before[key] != value}
+    if OmegaConf.select(configured, COMMAND) != command:
+        raise ConfigError(f"the config is not of {command!r}. Give one that kjcm.config({command!r}, ...) returned.")
+    given = list(OmegaConf.select(configured, OVERRIDES))
+    wanted, before = _leaves(without_hydra(configured)), _composed_leaves(command, given)
+    edits = {key: value for key, value in wanted.items() if key not in before or not _same(before[key], value)}
     gone = [key for key in before if not any(f"{other}.".startswith(f"{key}.") for other in wanted)]
-    whole = [*words, *words_of(edits), *(f"~{key}" for key in gone)]
-    found = _leaves(composed(command, whole)[1]) if len(whole) > len(words) else before
-    if other := sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key)):
+    if not edits and not gone:
+        return given
+    kept = [one for one in given if word_key(one) not in edits and word_key(one) not in gone]
+    whole = [*kept, *overrides_for(edits), *(f"~{key}" for key in gone)]
+    found = _composed_leaves(command, whole)
+    keys = sorted({*wanted, *found})
+    if other := [key for key in keys if key not in found or key not in wanted or not _same(wanted[key], found[key])]:
         raise ConfigError(
             f"{some(other)}: cannot be changed in a composed config. Give kjcm.config an override instead, as {other[0]}=VALUE."
         )
     return whole
 
 
-def words_of(values: Mapping[str, Any], lead: str = "") -> list[str]:
-    """Return the overrides that set keys, those of mappings too."""
+def overrides_for(values: Mapping[str, Any], lead: str = "") -> list[str]:
+    """Return the overrides that set keys, those of mappings too.
+
+    Raises:
+        ConfigError: a value cannot be written as an override.
+    """
     found = []
     for key, value in values.items():
-        if isinstance(value, Mapping):
-            found += words_of(value, f"{lead}{key}.")
+        if isinstance(value, Mapping) and value and all(map(_is_plain, value)):
+            found += overrides_for(value, f"{lead}{key}.")
         else:
             found.append(override(f"{lead}{key}", value))
     return found
 
 
+def _composed_leaves(command: str, overrides: Sequence[str]) -> dict[str, Any]:
+    with composed(command, overrides) as cfg:
+        return _leaves(cfg)
+
+
 def _leaves(cfg: DictConfig) -> dict[str, Any]:
-    """Return dotted key -> value of a config, references not resolved; empty mappings are values."""
+    """Return dotted key -> value of a config, references not resolved; empty mappings and mappings with odd keys are values."""
     found: dict[str, Any] = {}
 
     def add(node: Mapping[str, Any], lead: str) -> None:
         for key, value in node.items():
-            if isinstance(value, Mapping) and value:
+            if isinstance(value, Mapping) and value and all(map(_is_plain, value)):
                 add(value, f"{lead}{key}.")
             else:
                 found[f"{lead}{key}"] = value
 
     add(OmegaConf.to_container(cfg), "")  # type: ignore[arg-type]
     return found
+
+
+def _is_plain(key: object) -> bool:
+    """Return whether a mapping's key can be part of a dotted key."""
+    return isinstance(key, str) and bool(key) and not set(key) & set(".[]=~+ ")
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two values are equal and of one type: 1, 1.0 and True are different, and nan is nan."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return list(map(repr, one)) == list(map(repr, other)) and all(map(_same, one.values(), other.values()))
+    return bool(one == other) or (isinstance(one, float) and math.isnan(one) and math.isnan(other))

@@ -1,6 +1,7 @@
 """Train, sweep, list and report from Python."""
 
-import logging
+import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,21 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 
-from kjcm.api.composing import Configured, composed, hydra_running, overrides_of, require_overrides
+from kjcm.api.composing import Configured, composed, hydra_apart, overrides_of, require_overrides
 from kjcm.cli import COMMANDS, SWEPT, hydra_run
-from kjcm.errors import ConfigError, KjcmError
+from kjcm.errors import ConfigError, Interrupted, KjcmError
 from kjcm.files import existing
 from kjcm.keys.commands import ReportConfig, TrainConfig
 from kjcm.keys.composition import typed
-from kjcm.keys.refusals import checked_config
 from kjcm.keys.training import EncoderConfig
-from kjcm.keys.unread import require_keys, require_single
-from kjcm.run_folder.contents import run_config, run_measured
+from kjcm.run_folder.contents import run_config, run_measured, run_predictions
 from kjcm.run_folder.listing import NOT_A_SETTING, frame_of
-from kjcm.run_folder.states import entry_of, leaves, metrics_of, run_paths
+from kjcm.run_folder.states import Entry, entry_of, leaves, metrics_of, run_paths
 from kjcm.shell import command_line
 from kjcm.sweeps.job import has_processes
 from kjcm.training.run import folder_of
@@ -31,13 +28,16 @@ if TYPE_CHECKING:
     from kjcm.api.coder import OccupationCoder
     from kjcm.sweeps.sweep import Sweep
 
+# Hydra's settings of logs would close the handlers of the program's log
+NO_LOGS = ("hydra.job_logging.root=null", "hydra.hydra_logging.root=null")
+
 
 @dataclass(frozen=True)
 class Run:
     """A finished run.
 
     Attributes:
-        path: its folder.
+        path: its folder, absolute.
     """
 
     path: Path
@@ -59,8 +59,14 @@ class Run:
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """Return the test rows with their codes and the model's (predictions.parquet)."""
-        return pd.read_parquet(self.path / "predictions.parquet")
+        """Return the test rows with their codes and the model's (predictions.parquet).
+
+        Raises:
+            KjcmError: the run has no test rows, or the file is damaged.
+        """
+        if not (self.path / "predictions.parquet").is_file():
+            raise KjcmError(f"{self.path}: no predictions.parquet: the run has no test rows (evaluate=false).")
+        return run_predictions(self.path)
 
     def load(self, **keys: Any) -> "OccupationCoder":
         """Return its model, ready to code texts; arguments as in `kjcm.load`."""
@@ -70,9 +76,9 @@ class Run:
 
 
 def train(config: Configured, callbacks: Sequence[Any] = ()) -> Run:
-    """Train and evaluate a model in this process, as `kjcm train` does, and return its run; a finished run is not trained again.
+    """Train and evaluate a model in this process and return its run. A finished run is not trained again.
 
-    Progress is logged by the logger `kjcm`: logging.basicConfig(level="INFO") shows it.
+    The logger `kjcm` logs the progress: logging.basicConfig(level="INFO") shows it.
 
     Args:
         config: what `kjcm.config("train", ...)` returned, edited or not, or the overrides.
@@ -81,73 +87,97 @@ def train(config: Configured, callbacks: Sequence[Any] = ()) -> Run:
     Raises:
         ConfigError: the config is not allowed, or needs several processes.
         KjcmError: the data, the system or the run folder is unusable.
+        KeyboardInterrupt: Ctrl-C; what was done is saved, and the same call goes on.
     """
-    from kjcm.training.train import train as trained
-
-    words = overrides_of("train", config)
-    with hydra_running():
-        whole, cfg = checked_config("train", words)
-        HydraConfig.instance().set_config(whole)  # the run folder records this node
-        require_keys("train", cfg)
-        require_single()
+    overrides = overrides_of("train", config)
+    with composed("train", overrides) as cfg, _ctrl_c():
         own = typed(cfg, TrainConfig)
         if has_processes(own):
             raise ConfigError(
                 "kjcm.train trains in this process, so on one device. Set trainer.devices=1, or start "
-                f"{command_line(['kjcm', 'train', *words])}"
+                f"{command_line(['kjcm', 'train', *overrides])}"
             )
         if callbacks and not isinstance(own.model, EncoderConfig):
             raise ConfigError("callbacks: Lightning's are of encoders, and this model is none. Leave them out.")
-        trained(cfg, callbacks)
-        return Run(folder_of(own).path)
+        run = Run(folder_of(own).path.resolve())
+        from kjcm.training.train import train as trained
+
+        with _torch_restored():
+            trained(cfg, callbacks)
+        return run
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[None]:
+    """Raise KeyboardInterrupt after Ctrl-C, as programs expect."""
+    try:
+        yield
+    except Interrupted as interrupted:
+        if interrupted.signal == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        raise
+
+
+@contextmanager
+def _torch_restored() -> Iterator[None]:
+    """Restore what a training changes in torch and in Python's warnings: random state, deterministic algorithms, filters."""
+    import torch
+
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    fills, benchmark = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark  # type: ignore[attr-defined]
+    gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    try:
+        with torch.random.fork_rng(devices=gpus), warnings.catch_warnings():
+            yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=only_warns)
+        torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark = benchmark
 
 
 def sweep(overrides: Sequence[str], command: str = "train") -> pd.DataFrame:
-    """Run `kjcm COMMAND -m OVERRIDES` and return its table: one row per job, failed ones too, with state, metrics and folder.
+    """Run `kjcm COMMAND -m OVERRIDES` and return its table: state, metrics and folder of each job, also of failed ones.
+
+    A run that several jobs have is one row. Jobs in other processes log only into their run folders.
 
     Args:
-        overrides: as on the command line, without its quotes: ["seed=0,1,2", "model=tiny,linear"].
+        overrides: as on the command line, without quotes for the shell: ["seed=0,1,2", "model=tiny,linear"].
         command: 'train' or 'baseline'.
 
     Raises:
         ConfigError: no job can be composed, or the sweep is not allowed.
+        KeyboardInterrupt: Ctrl-C; what was done is saved, and the same call goes on.
     """
     if command not in SWEPT:
         raise ConfigError(f"sweep: {command!r} has no sweeps. Give {' or '.join(SWEPT)}.")
+    given = require_overrides(overrides)
     ended: list[Sweep] = []
-    with _as_before():
-        hydra_run(COMMANDS[command], [*require_overrides(overrides), "-m"], ended.append)
-    return frame_of(ended[0].entries)
-
-
-@contextmanager
-def _as_before() -> Iterator[None]:
-    """Let Hydra's main function run, and restore what it changes in this process."""
-    running, node = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
-    handlers, level = logging.root.handlers[:], logging.root.level
-    GlobalHydra.instance().hydra = None
-    try:
-        yield
-    except SystemExit as end:
-        raise KjcmError("the sweep did not begin; the message above says why.") from end
-    finally:
-        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = running, node
-        logging.root.handlers[:] = handlers
-        logging.root.setLevel(level)
+    with hydra_apart(), _ctrl_c():
+        hydra_run(COMMANDS[command], [*given, *NO_LOGS, "-m"], ended.append)
+    return _inferred(ended[0].entries)
 
 
 def runs(folder: str | Path = "runs") -> pd.DataFrame:
-    """Return all runs in a folder and up to two folders deep: one row each with state, config, metrics, seconds and folder.
+    """Return a table of all runs in a folder and up to two folders deep: state, config, metrics, seconds and folder.
 
-    A config key is a column, as `model.lr`; keys that a run does not have are None. `attrs["metrics"]` names the columns of
-    metrics, those of validation rows with the prefix `validation_`.
+    A config key is a column, as `model.lr`; it is missing (NaN or None) for runs without this key. `attrs["metrics"]` names
+    the columns of metrics, those of validation rows with the prefix `validation_`.
 
     Raises:
         KjcmError: no such folder.
     """
     entries = [entry_of(path) for path in run_paths(existing(str(folder)))]
     keys = dict.fromkeys(key for entry in entries for key, _ in leaves(entry.config) if key not in NOT_A_SETTING)
-    return frame_of(entries, [*keys]).infer_objects()
+    return _inferred(entries, [*keys])
+
+
+def _inferred(entries: Sequence[Entry], more: Sequence[str] = ()) -> pd.DataFrame:
+    """Return a table of runs whose columns have their own types."""
+    frame = frame_of(entries, more)
+    found = frame.infer_objects()
+    found.attrs = frame.attrs
+    return found
 
 
 def report(config: Configured) -> Path:
@@ -162,5 +192,6 @@ def report(config: Configured) -> Path:
     """
     from kjcm.reporting.report import build_report
 
-    words = overrides_of("report", config)
-    return build_report(typed(composed("report", words)[1], ReportConfig), words)
+    overrides = overrides_of("report", config)
+    with composed("report", overrides) as cfg:
+        return build_report(typed(cfg, ReportConfig), overrides)

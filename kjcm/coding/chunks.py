@@ -1,6 +1,6 @@
 """Code a table chunk by chunk: find the rows that can be coded, code each different text once, and add the columns."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,6 +15,9 @@ from kjcm.coding.ensemble import AnyCoder
 from kjcm.coding.linear import Explainer, Near
 from kjcm.coding.rows import Reading, covariates_in, manages_of, own_columns
 from kjcm.survey.texts import texts_of
+from kjcm.triage.calibration import Probabilities
+
+Gate = Callable[[Probabilities, NDArray[np.bool_]], Probabilities]  # probabilities [rows, classes], managers [rows]
 
 
 class Store(Protocol):
@@ -67,6 +70,27 @@ def coded_chunks(
             yield CodedChunk(frame, coded.decision, chunk.stored is not None)
 
 
+def probability_chunks(
+    frames: Iterable[pd.DataFrame], reading: Reading, coder: AnyCoder, gate: Gate
+) -> Generator[tuple[NDArray[np.bool_], Probabilities], None, None]:
+    """Yield which rows of each chunk can be coded [rows], and their probabilities [valid rows, classes].
+
+    Args:
+        frames: as in `coded_chunks`, whose batches are the same.
+        reading: likewise.
+        coder: likewise.
+        gate: see `kjcm.triage.rules.Triage.gated`.
+    """
+    known: Known | None = None
+    parts: list[Probabilities] = []
+    with closing(ahead(_with_batches(ahead(_chunks(reading, frames, None)), coder, None))) as chunks:
+        for chunk, ready, _ in chunks:
+            if chunk.known is not known:
+                known, parts = chunk.known, []
+            parts = [np.concatenate([*parts, gate(coder.probabilities(ready), chunk.manages)])]
+            yield np.array([not reason for reason in chunk.reasons], dtype=bool), parts[0][chunk.numbers]
+
+
 @dataclass(frozen=True)
 class _Chunk:
     """Rows of the input.
@@ -94,43 +118,6 @@ class _Chunk:
     number: int
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What people answered, of each row of a frame.
-
-    Attributes:
-        inputs: [rows], as the coder takes them.
-        manages: [rows], whether their authors say that they manage.
-        reasons: [rows], why a row cannot be coded, else ''.
-    """
-
-    inputs: list[Any]
-    manages: NDArray[np.bool_]
-    reasons: list[str]
-
-    @property
-    def valid(self) -> NDArray[np.bool_]:
-        """Return which rows can be coded: [rows]."""
-        return np.array([not reason for reason in self.reasons], dtype=bool)
-
-
-def answers_in(frame: pd.DataFrame, reading: Reading) -> Answers:
-    """Return the answers of a frame's rows.
-
-    Raises:
-        KjcmError: a column is missing.
-    """
-    columns = own_columns(frame, reading)
-    texts = texts_of(frame, columns, reading.source, reading.labels, reading.wording)
-    manages, unclear = manages_of(frame, texts, columns, reading)
-    covariates, wrong = covariates_in(frame, columns, reading)
-    reasons = [next(filter(None, found), "") for found in zip(texts.reasons, unclear, wrong, strict=True)]
-    inputs: list[Any] = texts.sentences
-    if reading.by_field:
-        inputs = [(*answer, *more) for answer, more in zip(texts.answers, covariates, strict=True)]
-    return Answers(inputs, manages, reasons)
-
-
 def _chunks(reading: Reading, frames: Iterable[pd.DataFrame], store: Store | None) -> Generator[_Chunk, None, None]:
     """Yield the input in chunks.
 
@@ -139,15 +126,22 @@ def _chunks(reading: Reading, frames: Iterable[pd.DataFrame], store: Store | Non
     """
     known = Known()
     for number, frame in enumerate(frames):
-        answers = answers_in(frame, reading)
-        valid = answers.valid
+        columns = own_columns(frame, reading)
+        texts = texts_of(frame, columns, reading.source, reading.labels, reading.wording)
+        manages, unclear = manages_of(frame, texts, columns, reading)
+        covariates, wrong = covariates_in(frame, columns, reading)
+        reasons = [next(filter(None, found), "") for found in zip(texts.reasons, unclear, wrong, strict=True)]
+        valid = np.array([not reason for reason in reasons], dtype=bool)
         if len(known) > MOST_KNOWN:
             known = Known()
-        those, manages = [answers.inputs[row] for row in np.flatnonzero(valid).tolist()], answers.manages[valid]
-        numbers, new = known.meet(those, manages)
+        inputs: Sequence[Any] = texts.sentences
+        if reading.by_field:
+            inputs = [(*answer, *more) for answer, more in zip(texts.answers, covariates, strict=True)]
+        those = [inputs[row] for row in np.flatnonzero(valid).tolist()]
+        numbers, new = known.meet(those, manages[valid])
         stored = store.read(number, len(frame)) if store else None
         to_code = [] if stored else [those[row] for row in new]
-        yield _Chunk(frame, answers.reasons, manages[new], known, numbers, new, to_code, stored, number)
+        yield _Chunk(frame, reasons, manages[valid][new], known, numbers, new, to_code, stored, number)
 
 
 def _with_batches(

@@ -110,16 +110,35 @@ def test_columns_may_have_other_names(calibrated: Path, table: pd.DataFrame) -> 
     assert own["code_1"].tolist()[:3] == kjcm.load(calibrated, accelerator="cpu").code(TASKS)["code_1"].tolist()[:3]
 
 
+def test_a_series_keeps_its_index_and_numbers_may_name_columns(calibrated: Path, table: pd.DataFrame) -> None:
+    coder = kjcm.load(calibrated, accelerator="cpu")
+    series = table["task"].iloc[2:6]
+    assert coder.code(series).index.equals(series.index)
+    numbered = kjcm.load(calibrated, columns={"workplace": None, "position": None, "task": "3"}, accelerator="cpu")
+    coded = numbered.code(table.set_axis(range(4), axis=1))
+    assert coded.columns[:4].tolist() == [0, 1, 2, 3]
+    assert coded["code_1"].fillna("").tolist() == coder.code(table["task"])["code_1"].fillna("").tolist()
+
+
+def test_rules_may_be_numpys(calibrated: Path) -> None:
+    found = kjcm.load(calibrated, accelerator="cpu", triage={"target_error": np.float64(0.4)})
+    assert found.promises["target_error"] == 0.4 and found.synthetic
+
+
 def test_what_cannot_be_coded_is_refused(calibrated: Path, tmp_path: Path, table: pd.DataFrame) -> None:
     coder = kjcm.load(calibrated, accelerator="cpu")
     for wrong, said in (
         (lambda: coder.code("택시 운전"), "list"),
+        (lambda: coder.code({"a": "택시 운전"}), "dict"),
+        (lambda: coder.code(table, top_k=2.5), "whole"),  # type: ignore[arg-type]
+        (lambda: coder.code(table, levels=[1, 1]), "once"),
+        (lambda: kjcm.load(calibrated, triage={"threshold": 0.5, "target_error": 0.1}), "threshold"),
         (lambda: coder.code(table, top_k=11), "top_k=11"),
         (lambda: coder.code(table, levels=[5]), "levels"),
         (lambda: coder.code(table, explain=True), "explain"),
         (lambda: coder.code(table.drop(columns="task")), "task"),
         (lambda: coder.code(coder.code(table)), "code_1"),
-        (lambda: coder.code(pd.concat([table, table[["n"]]], axis=1)), "same name"),
+        (lambda: coder.code(pd.concat([table, table[["n"]]], axis=1)), "this name"),
         (lambda: coder.code(table.assign(task=pd.Timestamp("2026-01-01"))), "task"),
         (lambda: kjcm.load(tmp_path), "DONE"),
         (lambda: kjcm.load(tmp_path / "none"), "no such folder"),

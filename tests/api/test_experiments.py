@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 import hydra
 import pandas as pd
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.version import VersionBase
 from lightning.pytorch import Callback
 from omegaconf import OmegaConf, open_dict
 
 import kjcm
+from kjcm.api.composing import composed, overrides_of
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.keys.composition import without_hydra
 from tests.conftest import ROOT, SMALL, command
@@ -88,7 +92,7 @@ def test_train_returns_a_run_and_calls_callbacks(here: Path) -> None:
     run = kjcm.train([*FAST, "data.validation=0.2"], callbacks=[counting])
     assert counting.epochs == 2 and (run.path / "DONE").exists()
     assert run.metrics["accuracy"] == run.report["metrics"]["accuracy"] and "validation_loss" in run.metrics
-    assert len(run.predictions) == run.report["rows"]["test"] if "rows" in run.report else len(run.predictions) > 0
+    assert len(run.predictions) == run.report["n_test"] > 0 and run.path.is_absolute()
     assert kjcm.train([*FAST, "data.validation=0.2"], callbacks=[counting]) == run and counting.epochs == 2
     assert run.load(accelerator="cpu").code(["택시 운전"])["decision"].tolist() != ["invalid"]
     with pytest.raises(ConfigError, match="callbacks"):
@@ -97,17 +101,86 @@ def test_train_returns_a_run_and_calls_callbacks(here: Path) -> None:
         kjcm.train([*FAST, "trainer.devices=2"])
 
 
+def test_overrides_are_written_as_on_the_command_line(here: Path) -> None:
+    words = [*FAST, "name=한글", "cutoff=10"]
+    assert (
+        kjcm.train(words).path.parent.name == "한글"
+        and kjcm.train(kjcm.config("train", words)).config["data"]["cutoff"]
+    )
+    with pytest.raises(ConfigError, match="fold"):
+        kjcm.config("train", ["data.fold=1"])
+    with pytest.raises(ConfigError, match="report"):
+        kjcm.report(kjcm.config("train", FAST))
+    with pytest.raises(ConfigError, match="dict"):
+        kjcm.train({"seed": 1})  # type: ignore[arg-type]
+    with pytest.raises(kjcm.errors.KjcmError, match="test rows"):
+        _ = kjcm.train([*FAST, "evaluate=false"]).predictions
+
+
+TEXTS = ("1e5", "0123", "a,b", "it's", 'say "x"', "{a}", r"a\b", "c:\\", r"\'", "$", "null", "한글 [1]")
+
+
+@pytest.mark.parametrize("value", [1.0, [1, "2"], *TEXTS])
+def test_an_edit_keeps_its_type(value: object) -> None:
+    cfg = kjcm.config("train", ["trainer.flags.limit_train_batches=1"])
+    cfg.trainer.flags.limit_train_batches = value
+    with composed("train", overrides_of("train", cfg)) as found:
+        same = found.trainer.flags.limit_train_batches
+    assert same == value and type(same) is type(cfg.trainer.flags.limit_train_batches)
+
+
+def test_an_edit_replaces_the_override_of_its_key() -> None:
+    cfg = kjcm.config("train", ["seed=3", "model.lr=0.1"])
+    cfg.seed = 4
+    assert overrides_of("train", cfg) == ["model.lr=0.1", "seed=4"]
+    cfg.trainer.flags = {"a.b": 1}
+    with pytest.raises(ConfigError, match=r"trainer\.flags"):
+        overrides_of("train", cfg)
+
+
+def test_the_log_of_a_run_is_whole_and_a_program_hears_what_it_wants(
+    here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="kjcm")
+    run = kjcm.train(FAST)
+    text = (run.path / "train.log").read_text(encoding="utf-8")
+    assert "epoch 2/2" in text and "test rows: accuracy" in text
+    assert not [record for record in caplog.records if record.name == "kjcm" and record.levelno < logging.WARNING]
+    assert logging.getLogger("kjcm").propagate
+
+
+def test_ctrl_c_is_a_keyboard_interrupt(here: Path) -> None:
+    class Stops(Callback):
+        def on_train_epoch_end(self, *_: Any) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        kjcm.train(FAST, callbacks=[Stops()])
+    assert kjcm.runs()["state"].tolist() == ["resumable"]
+    assert kjcm.train(FAST).report["epochs"] == 2
+
+
 def test_a_program_keeps_its_own_hydra_and_logging(here: Path, tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "app.yaml").write_text("a: 1")
+    torch.use_deterministic_algorithms(False)
+    numbers = torch.get_rng_state()
+    mine_too = logging.FileHandler("own.log", mode="w", encoding="utf-8")
+    logging.getLogger("own").addHandler(mine_too)
     handlers, level = logging.root.handlers[:], logging.root.level
     with hydra.initialize_config_dir(str(tmp_path / "own"), version_base="1.3"):
         mine, node = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+        version = VersionBase.instance().getbase()
         run = kjcm.train(LINEAR)
+        kjcm.train(FAST)
         frame = kjcm.sweep([*LINEAR, "model.C=1,2"])
         assert GlobalHydra.instance().hydra is mine and HydraConfig.instance().cfg is node
-        assert hydra.compose("app").a == 1
+        assert hydra.compose("app").a == 1 and VersionBase.instance().getbase() == version
     assert logging.root.handlers == handlers and logging.root.level == level
+    logging.getLogger("own").warning("still open")
+    mine_too.close()
+    assert "still open" in Path("own.log").read_text()
+    assert not torch.are_deterministic_algorithms_enabled() and torch.equal(torch.get_rng_state(), numbers)
     assert run.path.exists() and frame["state"].tolist() == ["finished", "finished"]
 
 
