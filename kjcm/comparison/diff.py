@@ -16,6 +16,7 @@ from kjcm.errors import KjcmError
 from kjcm.files import new_folder, without_formulas, write_text
 from kjcm.keys.commands import DiffConfig
 from kjcm.keys.composition import typed
+from kjcm.keys.overrides import override
 from kjcm.reporting.build import write_content
 from kjcm.reporting.page import Header, Section, page
 from kjcm.reporting.report import rows_with_texts
@@ -90,8 +91,9 @@ def _write(
     labels = ", ".join(f"{side.label}: {side.first.name}" for side in sides)
     files = ", ".join(f"{name}.csv" for name in changed)
     facts = [("Runs", labels), *([("Changed rows", files)] if files else [])]
-    command = command_line(["kjcm", "diff", *config.compare, *(["texts=true"] if config.texts else [])])
-    lead = ("A setting is the runs that differ only in their seeds. Each setting is compared with the first.",)
+    how = [override(key, getattr(config, key)) for key in ("texts", "replicates", "bootstrap_seed")]
+    command = command_line(["kjcm", "diff", *config.compare, *how])
+    lead = ("Each setting is compared with the first, A.",)
     text = page(Header("Comparison of runs", lead, facts, command, paper=False), synthetic, sections)
     texts = _texts(sides[0].first, wanted=config.texts)
     with new_folder(out) as part:

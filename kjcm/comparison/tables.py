@@ -47,7 +47,10 @@ def side_table(sides: Sequence[Side]) -> Table:
         Column(""), Column("name"), Column("runs", "count"), Column("first run"), Column("training rows", "count"),
         Column("test rows", "count"), Column("classes", "count"), Column("cohort"), Column("split"), Column("class list"),
     )  # fmt: skip
-    notes = ("Sides with the same hash have the same cohort, split or class list.",)
+    notes = (
+        "A setting is its runs with different seeds.",
+        "Settings with the same hash have the same cohort, split or class list.",
+    )
     return Table("sides", "What is compared", columns, tuple(rows), notes)
 
 
@@ -79,7 +82,7 @@ def metric_table(sides: Sequence[Side]) -> Table:
         else:
             rows.append((side.label, None, *(None for _ in SUMMARY)))
     columns = (Column(""), Column("test rows", "count"), *map(metric_column, SUMMARY))
-    notes = ("Each side on its own test rows; mean ± SD over its runs.",)
+    notes = ("Each setting on its own test rows; mean ± SD over its runs.",)
     return Table("metrics", "Metrics", columns, tuple(rows), notes)
 
 
@@ -96,7 +99,11 @@ def paired_table(one: Side, other: Side, common: Common, bootstrap: Bootstrap) -
     )  # fmt: skip
     key = f"test_{one.label}_{other.label}"
     if not len(common):
-        why = f"{NO_ROWS}, so nothing can be tested." if one.answers and other.answers else "a side has no test rows."
+        why = (
+            f"{NO_ROWS}, so nothing can be tested."
+            if one.answers and other.answers
+            else "one of them has no test rows."
+        )
         return Table(key, title, columns, (), (f"{one.label} and {other.label}: {why}",))
     clusters = common.first[0].clusters if same_clusters(common.first[0], common.second[0]) else None
     resamples = Resamples(len(common), clusters, bootstrap.replicates, bootstrap.seed)
@@ -111,9 +118,9 @@ def paired_table(one: Side, other: Side, common: Common, bootstrap: Bootstrap) -
         p = accuracy.p if name == "accuracy" else bootstrap_p(own)
         difference = Estimate(means[1][name] - means[0][name], None, low, high)
         rows.append((metric_column(name).name, means[0][name], means[1][name], difference, p))
-    notes = [f"{len(common):,} test rows that both sides have, with the same true codes."]
+    notes = [f"{len(common):,} test rows that both have, with the same true codes."]
     if common.only:
-        notes.append(f"Left out: {common.only:,} test rows that only one side, or not every run, has.")
+        notes.append(f"Left out: {common.only:,} test rows that not every run has.")
     if common.other_codes:
         notes.append(f"Left out: {common.other_codes:,} rows whose true codes differ.")
     notes.append(
