@@ -13,6 +13,7 @@ from kjcm.coding.coder import ahead
 from kjcm.coding.decisions import MOST_KNOWN, Coded, Decider, Known
 from kjcm.coding.ensemble import AnyCoder
 from kjcm.coding.linear import Explainer, Near
+from kjcm.coding.parts import Shard
 from kjcm.coding.rows import Reading, covariates_in, manages_of, own_columns
 from kjcm.survey.texts import texts_of
 from kjcm.triage.calibration import Probabilities
@@ -21,13 +22,13 @@ Gate = Callable[[Probabilities, NDArray[np.bool_]], Probabilities]  # probabilit
 
 
 class Store(Protocol):
-    """Coded chunks that outlive their process."""
+    """Coded chunks that outlive their process: of each chunk the texts that no chunk before it has."""
 
-    def read(self, number: int, rows: int) -> Coded | None:
-        """Return a chunk's coded rows, None if they are missing or damaged."""
+    def read(self, number: int, texts: int) -> Coded | None:
+        """Return how a chunk's new texts were coded, None if this is missing or damaged."""
 
     def write(self, number: int, coded: Coded) -> None:
-        """Store a chunk's coded rows."""
+        """Store how a chunk's new texts were coded."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,26 @@ def coded_chunks(
     chunks = ahead(_with_batches(ahead(_chunks(reading, frames, store)), coder, decider.explainer))
     with closing(chunks):
         for chunk, ready, near in chunks:
-            coded = _coded(chunk, ready, near, coder, decider, store)
+            chunk.known.add(_new(chunk, ready, near, coder, decider, store))
+            invalid = np.array([bool(reason) for reason in chunk.reasons], dtype=bool)
+            coded = chunk.known.take(chunk.numbers).with_invalid(invalid)
             added = decider.frame(coded, chunk.reasons)
             frame = pd.concat([chunk.frame.reset_index(drop=True), added], axis=1)
             yield CodedChunk(frame, coded.decision, chunk.stored is not None)
+
+
+def code_shard(
+    frames: Iterable[pd.DataFrame], reading: Reading, coder: AnyCoder, decider: Decider, store: Store, shard: Shard
+) -> Generator[tuple[int, bool], None, None]:
+    """Code the new texts of a shard's chunks; yield each of these chunks' rows, and whether an earlier process coded them.
+
+    The other chunks are read, because they tell which texts of the shard's chunks are new.
+    """
+    found = ahead(_chunks(reading, frames, store, shard.has))
+    with closing(ahead(_with_batches(found, coder, decider.explainer))) as chunks:
+        for chunk, ready, near in chunks:
+            _new(chunk, ready, near, coder, decider, store)
+            yield len(chunk.frame), chunk.stored is not None
 
 
 def probability_chunks(
@@ -103,7 +120,7 @@ class _Chunk:
         numbers: [valid rows], their numbers in `known`.
         new: [new texts], places among the valid rows.
         texts: [new texts] as the coder takes them; empty if an earlier process coded the chunk.
-        stored: the rows coded by an earlier process.
+        stored: how an earlier process coded the new texts.
         number: of the chunk.
     """
 
@@ -118,8 +135,13 @@ class _Chunk:
     number: int
 
 
-def _chunks(reading: Reading, frames: Iterable[pd.DataFrame], store: Store | None) -> Generator[_Chunk, None, None]:
-    """Yield the input in chunks.
+def _chunks(
+    reading: Reading,
+    frames: Iterable[pd.DataFrame],
+    store: Store | None,
+    wanted: Callable[[int], bool] = lambda _: True,
+) -> Generator[_Chunk, None, None]:
+    """Yield the wanted chunks of the input.
 
     Raises:
         KjcmError: a column is missing.
@@ -139,7 +161,9 @@ def _chunks(reading: Reading, frames: Iterable[pd.DataFrame], store: Store | Non
             inputs = [(*answer, *more) for answer, more in zip(texts.answers, covariates, strict=True)]
         those = [inputs[row] for row in np.flatnonzero(valid).tolist()]
         numbers, new = known.meet(those, manages[valid])
-        stored = store.read(number, len(frame)) if store else None
+        if not wanted(number):
+            continue
+        stored = store.read(number, len(new)) if store else None
         to_code = [] if stored else [those[row] for row in new]
         yield _Chunk(frame, reasons, manages[valid][new], known, numbers, new, to_code, stored, number)
 
@@ -153,16 +177,11 @@ def _with_batches(
             yield chunk, coder.ready(chunk.texts), explainer.near(chunk.texts) if explainer else None
 
 
-def _coded(
-    chunk: _Chunk, ready: Any, near: Near | None, coder: AnyCoder, decider: Decider, store: Store | None
-) -> Coded:
-    """Code a chunk's new texts, store its coded rows, and return them."""
-    invalid = np.array([bool(reason) for reason in chunk.reasons], dtype=bool)
+def _new(chunk: _Chunk, ready: Any, near: Near | None, coder: AnyCoder, decider: Decider, store: Store | None) -> Coded:
+    """Return how a chunk's new texts are coded; store it unless it is stored."""
     if chunk.stored:
-        chunk.known.add(chunk.stored.take(np.flatnonzero(~invalid)[chunk.new]))
         return chunk.stored
-    chunk.known.add(decider.coded(coder.probabilities(ready), chunk.manages, near))
-    whole = chunk.known.take(chunk.numbers).with_invalid(invalid)
+    coded = decider.coded(coder.probabilities(ready), chunk.manages, near)
     if store:
-        store.write(chunk.number, whole)
-    return whole
+        store.write(chunk.number, coded)
+    return coded

@@ -4,6 +4,8 @@ A lease gives the folder to one process at a time. If a process loses the folder
 chunk, and before it moves the output to its final path.
 """
 
+import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from kjcm.coding.decisions import Coded
-from kjcm.errors import ConfigError, DiskError, KjcmError
+from kjcm.errors import ConfigError, DiskError, KjcmError, some
 from kjcm.files import atomic, digest, write_json
 from kjcm.records import read_json
 from kjcm.run_folder.lease import Lease, leased
@@ -57,6 +59,27 @@ class Parts:
         """Return the path of the note before it is moved to its final path."""
         return self.folder / "note.json"
 
+    def is_of(self, what: Mapping[str, Any]) -> bool:
+        """Return whether the folder's chunks depend on exactly this."""
+        with suppress(KjcmError):  # no record, or a damaged one
+            return bool(read_json(self.made_by) == what)
+        return False
+
+    def take_from(self, other: "Parts") -> None:
+        """Take over the coded chunks of another folder, which keeps them."""
+        for file in other.folder.glob("[0-9]*.npz"):
+            own = self.folder / file.name
+            own.unlink(missing_ok=True)
+            try:
+                os.link(file, own)
+            except OSError:  # the file system has no hard links
+                with atomic(own) as temporary:
+                    shutil.copyfile(file, temporary)
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder)
+
     def require_held(self) -> None:
         """Raise KjcmError if the folder was removed, or another process took it over."""
         if not self.made_by.is_file():
@@ -87,17 +110,17 @@ class Parts:
             return file.is_file() and bool(digest(file) == read_json(self.about)["output_sha256"])
         return False
 
-    def read(self, number: int, rows: int) -> Coded | None:
-        """Return a chunk's coded rows, None if they are missing or damaged."""
+    def read(self, number: int, texts: int) -> Coded | None:
+        """Return how a chunk's new texts were coded, None if this is missing or damaged."""
         file = self._part(number)
         if file.is_file():
             with suppress(Exception), np.load(file, allow_pickle=False) as stored:
                 found = Coded(**{field.name: stored[field.name] for field in fields(Coded)})
-                return found if all(len(value) == rows for value in vars(found).values()) else None
+                return found if all(len(value) == texts for value in vars(found).values()) else None
         return None
 
     def write(self, number: int, coded: Coded) -> None:
-        """Store a chunk's coded rows.
+        """Store how a chunk's new texts were coded.
 
         Raises:
             KjcmError: the folder is not this process's any more.
@@ -137,6 +160,95 @@ class Parts:
         return record
 
 
+@dataclass(frozen=True)
+class Shard:
+    """A part of a file's chunks, which one of several processes codes.
+
+    Attributes:
+        number: from 1.
+        count: number of the shards.
+    """
+
+    number: int
+    count: int
+
+    def has(self, chunk: int) -> bool:
+        """Return whether the shard has the chunk of this number, from 0."""
+        return chunk % self.count == self.number - 1
+
+    def parts(self, target: Path) -> Parts:
+        """Return the shard's folder, next to the output."""
+        return Parts(target.with_name(f"{target.name}.shard-{self.number}-of-{self.count}"))
+
+
+def shard_from(text: str) -> Shard:
+    """Return the shard that a text as 3/16 names.
+
+    Raises:
+        ConfigError: there is no such shard.
+    """
+    found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", text)
+    if not found or int(found[1]) > int(found[2]):
+        raise ConfigError(f"shard={text}: give the number of the part and how many there are, as 3/16.")
+    return Shard(int(found[1]), int(found[2]))
+
+
+@contextmanager
+def shard_parts(target: Path, shard: Shard, what: Mapping[str, Any], overwrite: bool) -> Iterator[Parts]:
+    """Yield a shard's folder, for this process only. It stays; after an interruption the same command resumes.
+
+    Raises:
+        KjcmError: the folder has a shard of another input or with other keys, or another process works on it.
+    """
+    parts = shard.parts(target)
+    mine = parts.is_of(what)
+    if parts.made_by.is_file() and not (mine or overwrite):
+        raise KjcmError(
+            f"{parts.folder} contains a shard of another input or with other keys. Choose another output, or add "
+            "overwrite=true to drop it."
+        )
+    with _taken(parts, what, fresh=not mine) as held:
+        yield held
+
+
+def shards_of(target: Path, count: int) -> list[Parts]:
+    """Return the folders of all shards of an output.
+
+    Raises:
+        KjcmError: a shard is not done, or was made with another input or other keys than the first.
+    """
+    shards = [Shard(number, count).parts(target) for number in range(1, count + 1)]
+    if undone := [number for number, parts in enumerate(shards, 1) if not parts.about.is_file()]:
+        raise KjcmError(
+            f"merge={count}: shard {some(undone)} of {count} is not done ({shards[undone[0] - 1].folder} lacks note.json). Run "
+            f"the same command with shard={undone[0]}/{count} instead of merge={count}."
+        )
+    first = read_json(shards[0].made_by)
+    if other := [number for number, parts in enumerate(shards, 1) if not parts.is_of(first)]:
+        raise KjcmError(
+            f"merge={count}: shard {some(other)} has another input or other keys than shard 1. Run it again."
+        )
+    return shards
+
+
+@contextmanager
+def _taken(parts: Parts, what: Mapping[str, Any], *, fresh: bool) -> Iterator[Parts]:
+    """Yield the folder with a lease on it; `fresh`: without what an earlier coding left."""
+    try:
+        parts.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"{parts.target.parent}: cannot be written ({error.strerror}).") from None
+    with leased(parts.folder) as lease:
+        if fresh:
+            for pattern in ("*.npz", "output.*", "note.json"):
+                for file in parts.folder.glob(pattern):
+                    file.unlink(missing_ok=True)
+            write_json(parts.made_by, what)
+        for file in parts.folder.glob(".*.*.*"):  # unfinished files of killed processes
+            file.unlink(missing_ok=True)
+        yield Parts(parts.target, lease)
+
+
 @contextmanager
 def parts_of(target: Path, what: Mapping[str, Any], overwrite: bool) -> Iterator[Parts]:
     """Yield the folder of the chunks coded so far, for this process only.
@@ -150,19 +262,7 @@ def parts_of(target: Path, what: Mapping[str, Any], overwrite: bool) -> Iterator
     """
     parts = Parts(target)
     mine = _require_free(parts, what, overwrite)
-    try:
-        parts.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DiskError(f"{target.parent}: cannot be written ({error.strerror}).") from None
-    with leased(parts.folder) as lease:
-        if not mine:
-            for pattern in ("*.npz", "output.*", "note.json"):
-                for file in parts.folder.glob(pattern):
-                    file.unlink(missing_ok=True)
-            write_json(parts.made_by, what)
-        for file in parts.folder.glob(".*.*.*"):  # unfinished files of killed processes
-            file.unlink(missing_ok=True)
-        held = Parts(target, lease)
+    with _taken(parts, what, fresh=not mine) as held:
         try:
             yield held
         except BaseException as error:
@@ -179,9 +279,7 @@ def _require_free(parts: Parts, what: Mapping[str, Any], overwrite: bool) -> boo
     for path in (parts.target, parts.note):
         if path.is_dir():
             raise ConfigError(f"output={parts.target}: {path} is a folder. Name a file.")
-    mine = False
-    with suppress(KjcmError):  # none, or a damaged one
-        mine = read_json(parts.made_by) == what
+    mine = parts.is_of(what)
     there = [path for path in (parts.target, parts.note) if path.exists()]
     if there and not (overwrite or (mine and parts.is_placed())):
         raise KjcmError(f"{there[0]} exists. Choose another output, or add overwrite=true.")

@@ -7,9 +7,9 @@ resumes: it reads the input again and codes only the missing chunks.
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,24 +18,25 @@ import numpy as np
 from omegaconf import DictConfig
 
 from kjcm import __version__
-from kjcm.coding.chunks import coded_chunks
+from kjcm.coding.chunks import code_shard, coded_chunks
 from kjcm.coding.decisions import Decider
-from kjcm.coding.ensemble import coder_of, device_of, require_explainer
-from kjcm.coding.parts import Parts, parts_of
+from kjcm.coding.ensemble import AnyCoder, coder_of, device_of, require_explainer
+from kjcm.coding.parts import Parts, Shard, parts_of, shard_from, shard_parts, shards_of
 from kjcm.coding.rows import Reading, needs_seen_levels, reads_answers, require_readable, require_seen_levels
 from kjcm.coding.run_rules import basis_of, say, warn
 from kjcm.engine.device import require_device
-from kjcm.errors import ConfigError
-from kjcm.files import digest, require_file
+from kjcm.errors import ConfigError, KjcmError
+from kjcm.files import digest, require_file, write_json
 from kjcm.keys.coding import PredictConfig
 from kjcm.keys.composition import typed
 from kjcm.read.labelled import value_labels
-from kjcm.read.options import read_options
+from kjcm.read.options import PLAIN, read_options
 from kjcm.read.table import read_chunks
+from kjcm.records import read_json
 from kjcm.run_folder.model_folder import Settings, finished_run, load_settings
 from kjcm.survey.covariates import roles_of
 from kjcm.triage.rules import DECISIONS, VERSION, Options
-from kjcm.write.table import OUTPUTS, open_input, writer
+from kjcm.write.table import OUTPUTS, Input, open_input, writer
 
 # keys that coded rows depend on
 KEYS = (
@@ -64,12 +65,28 @@ def predict(cfg: DictConfig) -> None:
     settings = load_settings(run / "model")
     columns = columns_of(settings, config)
     what = _what(run, source, config, columns)
+    coding = partial(_coding, config, run, source, settings, columns)
+    if config.shard:
+        if config.merge:
+            raise ConfigError("shard and merge: code the shards first, then merge them. Give one of the two.")
+        return _code_shard(coding, target, shard_from(config.shard), what, overwrite=config.overwrite)
+    shards = shards_of(target, config.merge) if config.merge else []
+    if shards:  # a machine without a GPU may merge what GPUs have coded
+        what |= {name: read_json(shards[0].made_by)[name] for name in ("precision", "accelerator")}
+        if not shards[0].is_of(what):
+            raise KjcmError(
+                f"merge={config.merge}: the shards have another input or other keys. Use the shards' command."
+            )
     with parts_of(target, what, config.overwrite) as parts:
+        for shard in shards:
+            parts.take_from(shard)
         if not parts.is_complete():  # else killed before output and note were in place
-            record = _code(config, run, source, settings, columns, parts)
-            record["seconds_with_loading"] = round(time.perf_counter() - began, 3)
+            record = _code(coding(), parts)
+            record |= {"precision": what["precision"], "seconds_with_loading": round(time.perf_counter() - began, 3)}
             parts.finish({"run": str(run), **record, "made_by": what})
         record = parts.place()
+    for shard in shards:
+        shard.remove()
     _say(record, target)
 
 
@@ -100,15 +117,41 @@ def _what(run: Path, source: Path, config: PredictConfig, columns: Mapping[str, 
     }
 
 
-def _code(
-    config: PredictConfig,
-    run: Path,
-    source: Path,
-    settings: Settings,
-    columns: Mapping[str, str | None],
-    parts: Parts,
-) -> dict[str, Any]:
-    """Write the coded file and return its record."""
+@dataclass(frozen=True)
+class _Coding:
+    """What codes the rows of a file.
+
+    Attributes:
+        config: the keys.
+        reading: how the rows are read.
+        coder: the model.
+        decider: makes the columns.
+        outlook: the promises of the decisions.
+        settings: of the model.
+    """
+
+    config: PredictConfig
+    reading: Reading
+    coder: AnyCoder
+    decider: Decider
+    outlook: dict[str, Any]
+    settings: Settings
+
+    @property
+    def source(self) -> Path:
+        return Path(self.reading.source)
+
+    def input(self, target: Path) -> Input:
+        """Open the file; raise KjcmError if it is not usable, or the target cannot store its rows."""
+        check = partial(require_readable, reading=self.reading)
+        options = self.reading.options or PLAIN
+        return open_input(self.source, target, self.reading.added, self.config.chunk_rows, options, check)
+
+
+def _coding(
+    config: PredictConfig, run: Path, source: Path, settings: Settings, columns: Mapping[str, str | None]
+) -> _Coding:
+    """Load the model and its rules, and check the file's covariates before any row is coded."""
     options = read_options(config, "", [source], {**columns, **roles_of(settings.covariates.kinds)})
     labels = value_labels(source, options)
     basis = basis_of(Options(**vars(config.triage)), run / "model", settings)
@@ -119,24 +162,26 @@ def _code(
     coder = coder_of(run / "model", *how, compiled=config.compile)
     explainer = require_explainer(coder) if config.explain else None
     decider = Decider(settings, triage, config.top_k, explainer, config.levels)
-    begin, resumed = time.perf_counter(), 0
-    counts = np.zeros(len(DECISIONS), np.int64)
-    added = decider.added
-    managers = config.triage.managers
     reading = Reading(
-        str(source), columns, managers, settings.manager_words, list(added.labels), labels, options, settings.wording,
-        settings.covariates, reads_answers(settings), config.unseen_levels,
+        str(source), columns, config.triage.managers, settings.manager_words, list(decider.added.labels), labels, options,
+        settings.wording, settings.covariates, reads_answers(settings), config.unseen_levels,
     )  # fmt: skip
-    if needs_seen_levels(reading):  # in the whole file, before any row is coded
+    if needs_seen_levels(reading):
         for frame in read_chunks(source, config.chunk_rows, options):
             require_seen_levels(frame, reading)
-    check = partial(require_readable, reading=reading)
-    given = open_input(source, parts.target, reading.added, config.chunk_rows, options, check)
+    return _Coding(config, reading, coder, decider, outlook, settings)
+
+
+def _code(coding: _Coding, parts: Parts) -> dict[str, Any]:
+    """Write the coded file and return its record."""
+    begin, resumed = time.perf_counter(), 0
+    counts = np.zeros(len(DECISIONS), np.int64)
+    given, decider, formulas = coding.input(parts.target), coding.decider, coding.config.formulas
     with (
         closing(Progress(given.rows)) as progress,
-        closing(coded_chunks(given.chunks, reading, coder, decider, parts)) as chunks,
+        closing(coded_chunks(given.chunks, coding.reading, coding.coder, decider, parts)) as chunks,
         parts.output() as file,
-        writer(file, source, added, config.formulas, options) as out,
+        writer(file, coding.source, decider.added, formulas, coding.reading.options or PLAIN) as out,
     ):
         for chunk in chunks:
             out.write(chunk.frame)
@@ -144,16 +189,35 @@ def _code(
             counts += np.bincount(chunk.decision, minlength=len(DECISIONS))
             progress.add(len(chunk.frame), coded=not chunk.stored)
     return {
-        "classes_hash": settings.classes_hash,
-        "synthetic": settings.synthetic,
+        "classes_hash": coding.settings.classes_hash,
+        "synthetic": coding.settings.synthetic,
         "rows": progress.done,
         "rows_resumed": resumed,
         "decisions": {name: int(count) for name, count in zip(DECISIONS, counts, strict=True)},
         "top_k": decider.top_k,
-        "precision": coder.precision,
         "seconds": round(time.perf_counter() - begin, 3),
-        "triage": outlook,
+        "triage": coding.outlook,
     }
+
+
+def _code_shard(
+    coding: Callable[[], _Coding], target: Path, shard: Shard, what: Mapping[str, Any], *, overwrite: bool
+) -> None:
+    """Code the chunks of a shard, which wait next to the output for the merge."""
+    with shard_parts(target, shard, what, overwrite) as parts:
+        if not parts.about.is_file():
+            made = coding()
+            given = made.input(target)
+            found = code_shard(given.chunks, made.reading, made.coder, made.decider, parts, shard)
+            with closing(Progress(given.rows // shard.count)) as progress, closing(found) as chunks:
+                for rows, stored in chunks:
+                    progress.add(rows, coded=not stored)
+            write_json(parts.about, {"rows": progress.done})
+        rows = read_json(parts.about, {"rows": int})["rows"]
+    log.info(
+        "shard %d of %d: %s rows coded. When all shards are done, run the same command with merge=%d.",
+        shard.number, shard.count, f"{rows:,}", shard.count,
+    )  # fmt: skip
 
 
 def _say(record: Mapping[str, Any], target: Path) -> None:

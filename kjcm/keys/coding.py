@@ -105,6 +105,8 @@ class PredictConfig(FileOptions):
         "Columns of CSV and TSV whose formulas get a `'`: the added ones, all, or none ([coding.md](coding.md#formulas)).",
         choices=("own", "all", "keep"),
     )
+    shard: str | None = key("Part of the chunks to code without writing the output, as `3/16` ([scale.md](scale.md)).")
+    merge: int | None = key("Number of the shards to make the output of, all done.", least=1, most=999999)
     overwrite: bool = key("`true`: replace the output.")
 
 
