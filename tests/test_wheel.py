@@ -19,7 +19,7 @@ def test_the_installed_wheel_trains_from_another_directory(tmp_path: Path) -> No
     )  # fmt: skip
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    data = {"conf/train.yaml", "experiments/paper.yaml", "ksco/ksco7.tsv", "report/page.html.j2", "plot/fonts/kjcm-hangul.ttf",
+    data = {"conf/train.yaml", "experiments/paper.yaml", "ksco/ksco7.tsv", "reporting/page.html.j2", "plot/fonts/kjcm-hangul.ttf",
             "plot/fonts/OFL.txt"}  # fmt: skip
     assert {f"kjcm/{name}" for name in data} <= names
     assert not [name for name in names if name.startswith(("tests/", "runs/", "benchmarks/")) or name.endswith(".pyc")]
