@@ -4,10 +4,9 @@ A lease gives the folder to one process at a time. If a process loses the folder
 chunk, and before it moves the output to its final path.
 """
 
-import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -59,22 +58,15 @@ class Parts:
         """Return the path of the note before it is moved to its final path."""
         return self.folder / "note.json"
 
+    def is_written(self) -> bool:
+        """Return whether the output or its note is at its final path."""
+        return self.target.exists() or self.note.exists()
+
     def is_of(self, what: Mapping[str, Any]) -> bool:
         """Return whether the folder's chunks depend on exactly this."""
         with suppress(KjcmError):  # no record, or a damaged one
             return bool(read_json(self.made_by) == what)
         return False
-
-    def take_from(self, other: "Parts") -> None:
-        """Take over the coded chunks of another folder, which keeps them."""
-        for file in other.folder.glob("[0-9]*.npz"):
-            own = self.folder / file.name
-            own.unlink(missing_ok=True)
-            try:
-                os.link(file, own)
-            except OSError:  # the file system has no hard links
-                with atomic(own) as temporary:
-                    shutil.copyfile(file, temporary)
 
     def remove(self) -> None:
         """Remove the folder."""
@@ -202,6 +194,8 @@ def shard_parts(target: Path, shard: Shard, what: Mapping[str, Any], overwrite: 
     """
     parts = shard.parts(target)
     mine = parts.is_of(what)
+    if Parts(target).is_written() and not overwrite:
+        raise KjcmError(f"{target} exists. Choose another output, or add overwrite=true.")
     if parts.made_by.is_file() and not (mine or overwrite):
         raise KjcmError(
             f"{parts.folder} contains a shard of another input or with other keys. Choose another output, or add "
@@ -209,6 +203,36 @@ def shard_parts(target: Path, shard: Shard, what: Mapping[str, Any], overwrite: 
         )
     with _taken(parts, what, fresh=not mine) as held:
         yield held
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The coded chunks of all shards, as a store from which an output is written.
+
+    Attributes:
+        shards: their folders, in order.
+    """
+
+    shards: Sequence[Parts]
+
+    def read(self, number: int, texts: int) -> Coded:
+        """Return how a chunk's new texts were coded.
+
+        Raises:
+            DiskError: this is missing or damaged; the shard is not done any more.
+        """
+        place = number % len(self.shards)
+        found = self.shards[place].read(number, texts)
+        if found is None:
+            self.shards[place].about.unlink(missing_ok=True)
+            raise DiskError(
+                f"{self.shards[place].folder}: chunk {number} is missing or damaged. Run shard={place + 1}/{len(self.shards)} "
+                "again, which codes it."
+            )
+        return found
+
+    def write(self, number: int, coded: Coded) -> None:
+        """Nothing: every chunk is stored."""
 
 
 def shards_of(target: Path, count: int) -> list[Parts]:
@@ -233,7 +257,10 @@ def shards_of(target: Path, count: int) -> list[Parts]:
 
 @contextmanager
 def _taken(parts: Parts, what: Mapping[str, Any], *, fresh: bool) -> Iterator[Parts]:
-    """Yield the folder with a lease on it; `fresh`: without what an earlier coding left."""
+    """Yield the folder with a lease on it; `fresh`: without what an earlier coding left.
+
+    After an error that needs another input or other keys, or if nothing is coded, the folder is removed.
+    """
     try:
         parts.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -246,7 +273,15 @@ def _taken(parts: Parts, what: Mapping[str, Any], *, fresh: bool) -> Iterator[Pa
             write_json(parts.made_by, what)
         for file in parts.folder.glob(".*.*.*"):  # unfinished files of killed processes
             file.unlink(missing_ok=True)
-        yield Parts(parts.target, lease)
+        held = Parts(parts.target, lease)
+        try:
+            yield held
+        except BaseException as error:
+            hopeless = isinstance(error, KjcmError) and not isinstance(error, DiskError)
+            kept = parts.about.is_file() or any(parts.folder.glob("[0-9]*.npz"))
+            if held.is_held() and (hopeless or not kept):
+                shutil.rmtree(parts.folder)
+            raise
 
 
 @contextmanager
@@ -263,14 +298,7 @@ def parts_of(target: Path, what: Mapping[str, Any], overwrite: bool) -> Iterator
     parts = Parts(target)
     mine = _require_free(parts, what, overwrite)
     with _taken(parts, what, fresh=not mine) as held:
-        try:
-            yield held
-        except BaseException as error:
-            hopeless = isinstance(error, KjcmError) and not isinstance(error, DiskError)
-            kept = parts.about.is_file() or any(parts.folder.glob("[0-9]*.npz"))
-            if held.is_held() and (hopeless or not kept):
-                shutil.rmtree(parts.folder)
-            raise
+        yield held
     shutil.rmtree(parts.folder)
 
 

@@ -18,10 +18,10 @@ import numpy as np
 from omegaconf import DictConfig
 
 from kjcm import __version__
-from kjcm.coding.chunks import code_shard, coded_chunks
+from kjcm.coding.chunks import Store, code_shard, coded_chunks
 from kjcm.coding.decisions import Decider
 from kjcm.coding.ensemble import AnyCoder, coder_of, device_of, require_explainer
-from kjcm.coding.parts import Parts, Shard, parts_of, shard_from, shard_parts, shards_of
+from kjcm.coding.parts import Merged, Parts, Shard, parts_of, shard_from, shard_parts, shards_of
 from kjcm.coding.rows import Reading, needs_seen_levels, reads_answers, require_readable, require_seen_levels
 from kjcm.coding.run_rules import basis_of, say, warn
 from kjcm.engine.device import require_device
@@ -70,6 +70,8 @@ def predict(cfg: DictConfig) -> None:
         if config.merge:
             raise ConfigError("shard and merge: code the shards first, then merge them. Give one of the two.")
         return _code_shard(coding, target, shard_from(config.shard), what, overwrite=config.overwrite)
+    if config.merge and Parts(target).is_written() and not config.overwrite:
+        raise KjcmError(f"{target} exists. Choose another output, or add overwrite=true.")
     shards = shards_of(target, config.merge) if config.merge else []
     if shards:  # a machine without a GPU may merge what GPUs have coded
         what |= {name: read_json(shards[0].made_by)[name] for name in ("precision", "accelerator")}
@@ -78,10 +80,8 @@ def predict(cfg: DictConfig) -> None:
                 f"merge={config.merge}: the shards have another input or other keys. Use the shards' command."
             )
     with parts_of(target, what, config.overwrite) as parts:
-        for shard in shards:
-            parts.take_from(shard)
         if not parts.is_complete():  # else killed before output and note were in place
-            record = _code(coding(), parts)
+            record = _code(coding(), parts, Merged(shards) if shards else parts)
             record |= {"precision": what["precision"], "seconds_with_loading": round(time.perf_counter() - began, 3)}
             parts.finish({"run": str(run), **record, "made_by": what})
         record = parts.place()
@@ -172,14 +172,14 @@ def _coding(
     return _Coding(config, reading, coder, decider, outlook, settings)
 
 
-def _code(coding: _Coding, parts: Parts) -> dict[str, Any]:
-    """Write the coded file and return its record."""
+def _code(coding: _Coding, parts: Parts, store: Store) -> dict[str, Any]:
+    """Write the coded file and return its record; the store has the chunks."""
     begin, resumed = time.perf_counter(), 0
     counts = np.zeros(len(DECISIONS), np.int64)
     given, decider, formulas = coding.input(parts.target), coding.decider, coding.config.formulas
     with (
         closing(Progress(given.rows)) as progress,
-        closing(coded_chunks(given.chunks, coding.reading, coding.coder, decider, parts)) as chunks,
+        closing(coded_chunks(given.chunks, coding.reading, coding.coder, decider, store)) as chunks,
         parts.output() as file,
         writer(file, coding.source, decider.added, formulas, coding.reading.options or PLAIN) as out,
     ):
@@ -212,6 +212,7 @@ def _code_shard(
             with closing(Progress(given.rows // shard.count)) as progress, closing(found) as chunks:
                 for rows, stored in chunks:
                     progress.add(rows, coded=not stored)
+            parts.require_held()
             write_json(parts.about, {"rows": progress.done})
         rows = read_json(parts.about, {"rows": int})["rows"]
     log.info(

@@ -12,7 +12,7 @@ from kjcm.analysis.formats import WORDS, show
 from kjcm.analysis.selection import Run
 from kjcm.comparison.sides import Side, sides_of
 from kjcm.comparison.tables import Bootstrap, config_table, metric_table, pair_tables, side_table
-from kjcm.errors import KjcmError
+from kjcm.errors import KjcmError, some
 from kjcm.files import new_folder, without_formulas, write_text
 from kjcm.keys.commands import DiffConfig
 from kjcm.keys.composition import typed
@@ -72,8 +72,11 @@ def _require_free(out: Path, overwrite: bool) -> None:
     """Raise KjcmError unless `out` is empty, or has a comparison that may be replaced."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    if not (out / PAGE).is_file():
-        raise KjcmError(f"out={out}: exists and is no comparison of runs. Choose another folder.")
+    own = [out / PAGE, out / "tables", *out.glob("rows_?_?.csv"), *out.glob("tables/*.*")]
+    if other := sorted({*out.iterdir(), *out.glob("tables/*")} - set(own)) if out.is_dir() else [out]:
+        raise KjcmError(
+            f"out={out}: contains {some([str(one) for one in other])}, which is no comparison's. Choose another folder."
+        )
     if not overwrite:
         raise KjcmError(f"out={out}: exists. Add overwrite=true to replace it.")
 

@@ -63,13 +63,26 @@ class Common:
         return len(self.first[0]) if self.first else 0
 
 
+def tested_data(run: Run) -> tuple[str, ...]:
+    """Return what tells the data that a run's test rows come from: equal ids in other data are other people."""
+    test = run.inputs.get("data.test_path")
+    if test:
+        return (test,)
+    files = (run.inputs.get(f"data.{name}", "") for name in ("path", "wave5", "wave6"))
+    twin = (str(run.config["data"].get(name)) for name in ("scale", "twin_seed"))
+    return (run.source, *files, *twin)
+
+
 def common_rows(one: Side, other: Side) -> Common:
-    """Return the test rows that all runs of two sides have, with the same true codes, in the order of the first run."""
+    """Return the test rows that all runs of two sides have, with the same true codes, in the order of the first run.
+
+    There are none if the sides' test rows come from other data.
+    """
     runs = [*one.answers, *other.answers]
-    if not (one.answers and other.answers):
+    if not (one.answers and other.answers) or len({tested_data(run) for run in (*one.runs, *other.runs)}) > 1:
         return Common((), (), 0, 0)
     known = [pd.Series(run.truth, index=run.ids) for run in runs]
-    everywhere = np.logical_and.reduce([np.isin(known[0].index, truth.index) for truth in known])
+    everywhere = np.logical_and.reduce([known[0].index.isin(truth.index) for truth in known])
     shared = known[0].index[everywhere]
     same = np.logical_and.reduce([(truth[shared] == known[0][shared]).to_numpy() for truth in known])
     ids: NDArray[np.object_] = shared[same].to_numpy(object)
@@ -89,9 +102,10 @@ def sides_of(places: Sequence[str]) -> list[Side]:
         ConfigError: there are fewer than two sides, or too many.
         KjcmError: a place has no finished run, or a run is damaged.
     """
-    paths = list(dict.fromkeys(path for place in places for path in _runs_at(place)))
+    paths = dict.fromkeys(path.resolve() for place in places for path in _runs_at(place))
+    runs = {run.hashes["run"]: run for run in map(read_run, reversed(paths))}  # a run under two names counts once
     grouped: dict[str, list[Run]] = {}
-    for run in map(read_run, paths):
+    for run in reversed(runs.values()):
         grouped.setdefault(same_but_seeds(run.path, run.config), []).append(run)
     if not 2 <= len(grouped) <= MOST:
         few = "Runs that differ only in their seeds are one side. " if len(grouped) < 2 else ""

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from kjcm.analysis.content import Column, Estimate, Table, Value, metric_column
 from kjcm.analysis.scores import Answers, metrics, per_group, predicted_right
-from kjcm.analysis.statistics import Resamples, bootstrap_p, compare, interval, resampled, same_clusters
+from kjcm.analysis.statistics import Resamples, bootstrap_p, compare, interval, resampled
 from kjcm.comparison.sides import Common, Side, common_rows
 from kjcm.metrics import SUMMARY
 
 ABSENT = object()
-NO_ROWS = "no common test rows"
+NO_ROWS = "no common test rows, or test rows of other data"
 HASH = 12  # shown characters of a hash
 FIXED, BROKEN, OTHER = "fixed", "broken", "both wrong"  # what a changed code is
 
@@ -105,7 +105,8 @@ def paired_table(one: Side, other: Side, common: Common, bootstrap: Bootstrap) -
             else "one of them has no test rows."
         )
         return Table(key, title, columns, (), (f"{one.label} and {other.label}: {why}",))
-    clusters = common.first[0].clusters if same_clusters(common.first[0], common.second[0]) else None
+    known = [answers.clusters for answers in (common.first[0], common.second[0]) if answers.clusters is not None]
+    clusters = known[0] if known else None
     resamples = Resamples(len(common), clusters, bootstrap.replicates, bootstrap.seed)
     means = [_means(answers) for answers in (common.first, common.second)]
     drawn = resampled(common.second, SUMMARY, resamples) - resampled(common.first, SUMMARY, resamples)
@@ -123,10 +124,12 @@ def paired_table(one: Side, other: Side, common: Common, bootstrap: Bootstrap) -
         notes.append(f"Left out: {common.only:,} test rows that not every run has.")
     if common.other_codes:
         notes.append(f"Left out: {common.other_codes:,} rows whose true codes differ.")
-    notes.append(
-        f"Intervals: 95 %, {bootstrap.replicates:,} resamples of the rows. p of accuracy: {accuracy.test}; of the others: "
-        "paired bootstrap; not corrected for the number of tests."
-    )
+    if bootstrap.replicates:
+        units = "rows" if clusters is None else "clusters"
+        notes.append(
+            f"Intervals: 95 %, {bootstrap.replicates:,} resamples of the {units}. p of accuracy: {accuracy.test}; of the others: "
+            "paired bootstrap; not corrected for the number of tests."
+        )
     return Table(key, title, columns, tuple(rows), tuple(notes))
 
 

@@ -4,25 +4,25 @@ import json
 import logging
 import math
 import os
+import re
 import shlex
 import shutil
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from kjcm import __version__
-from kjcm.errors import first_line
 from kjcm.files import write_text
 from kjcm.run_folder.failures import Failure
 from kjcm.run_folder.states import Entry
 
 SECONDS = 30.0  # that a hook may take
-ADDRESSES = ("http", "https")
+QUOTED = re.compile(r"('[^']*'|\"[^\"]*\"|‘[^’]*’|“[^”]*”)")
 FAILED = "failed"
 HOOKS = (
     "on_failure",
@@ -44,36 +44,53 @@ def call(key: str, target: str | None, body: Mapping[str, Any]) -> None:
     """
     if not target:
         return
-    text = json.dumps(_plain(body), ensure_ascii=False).encode()
-    is_address = urlsplit(target).scheme in ADDRESSES
+    is_address = target.startswith(("http://", "https://"))
     try:
+        text = json.dumps(_plain(body), ensure_ascii=False).encode()
         wrong = _posted(target, text) if is_address else _run(target, text)
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+    except Exception as error:  # whatever goes wrong with a hook, the sweep goes on
         wrong = (
-            f"timed out after {SECONDS:.0f} s" if isinstance(error, subprocess.TimeoutExpired) else first_line(error)
+            f"timed out after {SECONDS:.0f} s" if isinstance(error, subprocess.TimeoutExpired) else type(error).__name__
         )
+        if isinstance(error, urllib.error.HTTPError):
+            wrong = f"status {error.code}"
     if wrong:
-        log.warning("%s: %s: %s", key, urlsplit(target).netloc.rpartition("@")[2] if is_address else target, wrong)
+        log.warning("%s: %s: %s", key, _shown(target, is_address=is_address), wrong)
+
+
+def _shown(target: str, *, is_address: bool) -> str:
+    """Return an address's host, or a command's program: the rest may be a secret."""
+    if is_address:
+        return target.split("/")[2].rpartition("@")[2]
+    return target.split(maxsplit=1)[0]
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Makes a redirect an error: it would be followed without the body."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow nothing."""
 
 
 def _posted(address: str, text: bytes) -> str:
     """Return what went wrong, or ''."""
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"kjcm/{__version__}"}
-    with urllib.request.urlopen(urllib.request.Request(address, text, headers), timeout=SECONDS):
-        return ""  # urlopen raises for every status that is no success
+    request = urllib.request.Request(address, text, headers)
+    with urllib.request.build_opener(_NoRedirect).open(request, timeout=SECONDS):
+        return ""  # raises for every status that is no success
 
 
 def _run(command: str, text: bytes) -> str:
     """Return what went wrong, or ''."""
     done = subprocess.run(shlex.split(command), input=text, capture_output=True, timeout=SECONDS, check=False)
-    said = done.stderr.decode(errors="replace").strip().splitlines()
-    return f"exit code {done.returncode}{f': {said[-1][:200]}' if said else ''}" if done.returncode else ""
+    return f"exit code {done.returncode}" if done.returncode else ""
 
 
 def job_record(number: int, entry: Entry) -> dict[str, Any]:
-    """Return a job as a hook gets it."""
+    """Return a job as a hook gets it; what the reason quotes is left out, because it may be of an answer."""
     return {
-        "number": number, "name": entry.name, "overrides": dict(entry.given), "state": entry.state, "reason": entry.reason,
+        "number": number, "name": entry.name, "overrides": dict(entry.given), "state": entry.state,
+        "reason": QUOTED.sub("'...'", entry.reason),
         "metrics": dict(entry.metrics), "seconds": entry.seconds, "folder": os.fspath(entry.path),
     }  # fmt: skip
 

@@ -84,7 +84,7 @@ class SweptJob:
         for hook in HOOKS:
             cfg.sweep[hook] = None
         failure = self._ended(cfg, at_home)
-        if failure and failure.kind != INTERRUPTED:
+        if failure and failure.kind != INTERRUPTED and global_rank() == 0:
             config, hydra = typed(cfg, RunConfig), HydraConfig.get()
             entry = entry_of(folder_of(config).path, asdict(config), list(hydra.overrides.task))
             self.failures.add(hydra.job.num + 1, entry, failure)

@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from kjcm.errors import ConfigError, KjcmError, counted, of_the_system
+from kjcm.errors import ConfigError, Interrupted, KjcmError, counted, of_the_system
 from kjcm.files import atomic, without_formulas
 from kjcm.keys.checks import check, require_known
 from kjcm.keys.commands import RunConfig
@@ -175,6 +175,9 @@ class Sweep:
             log.info("the table as CSV: %s", self._folder / "jobs.csv")
         codes = [job.failure.exit_code for job in self.jobs if job.failure] + [2 for _ in invalid]
         code = max([*codes, int(any(state not in ("finished", "running") for state in counts))])
+        raised = sys.exc_info()[1]  # this may run because of a signal
+        if isinstance(raised, Interrupted | KeyboardInterrupt):
+            code = raised.exit_code if isinstance(raised, Interrupted) else 130
         records = [
             job_record(number, entry) for number, entry in zip((job.number for job in self._once), entries, strict=True)
         ]

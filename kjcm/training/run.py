@@ -155,7 +155,7 @@ def _log_file(path: Path) -> Iterator[None]:
     for logger in (log, record):
         logger.addHandler(handler)
     try:
-        with _informed():
+        with _informed(handler):
             yield
     except KjcmError as error:
         # Only train.log needs the error here: the command line prints it on the screen.
@@ -168,7 +168,7 @@ def _log_file(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _informed() -> Iterator[None]:
+def _informed(mine: logging.Handler) -> Iterator[None]:
     """Let the logger pass on what train.log needs, while the program's own handlers get no more than before."""
     level, shown = log.level, log.getEffectiveLevel()
     if shown <= logging.INFO:
@@ -179,16 +179,22 @@ def _informed() -> Iterator[None]:
         def emit(self, message: logging.LogRecord) -> None:
             logging.getLogger().handle(message)
 
-    passing = Passing(shown)
+    passing, propagates = Passing(shown), log.propagate
+    own = [(handler, handler.level) for handler in log.handlers if handler is not mine]
+    if propagates:
+        log.addHandler(passing)
+    for handler, least in own:
+        handler.setLevel(max(least, shown))
     log.propagate = False
-    log.addHandler(passing)
     log.setLevel(logging.INFO)
     try:
         yield
     finally:
         log.setLevel(level)
+        log.propagate = propagates
         log.removeHandler(passing)
-        log.propagate = True
+        for handler, least in own:
+            handler.setLevel(least)
 
 
 def write_predictions(path: Path, rows: Rows, outcome: Outcome) -> None:

@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused(
     assert command(*words, "shard=2/2", "overwrite=true") == 0
     assert command(*words, "merge=2", "top_k=2") == 1
     assert command(*words, "merge=2") == 0
-    assert command(*words, "merge=2") == 1 and command(*words, "shard=1/2") == 0
+    assert command(*words, "merge=2") == 1 and command(*words, "shard=1/2") == 1
 
 
 def test_a_machine_may_merge_what_other_devices_coded(calibrated: Path, rows: pd.DataFrame) -> None:
@@ -129,3 +129,24 @@ def test_a_machine_may_merge_what_other_devices_coded(calibrated: Path, rows: pd
         assert command(*words, f"shard={number}/2", "precision=32-true") == 0
     assert command(*words, "merge=2", "precision=bf16") == 0
     assert read_json(Path("out.csv.json"))["precision"] == "32-true"
+
+
+def test_a_lost_chunk_is_named_and_coded_by_its_shard(
+    calibrated: Path, rows: pd.DataFrame, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = words_for(calibrated, "output=out.csv")
+    assert command(*words, "output=one.csv") == 0
+    for number in (1, 2):
+        assert command(*words, f"shard={number}/2") == 0
+    (here / ".out.csv.shard-2-of-2.parts" / "00000003.npz").write_bytes(b"damaged")
+    assert command(*words, "merge=2") == 1
+    assert "shard=2/2" in capfd.readouterr().err and not Path("out.csv").exists()
+    assert command(*words, "shard=2/2") == 0 and command(*words, "merge=2") == 0
+    assert Path("out.csv").read_bytes() == Path("one.csv").read_bytes()
+
+
+def test_an_error_before_the_first_chunk_leaves_nothing(calibrated: Path, rows: pd.DataFrame, here: Path) -> None:
+    words = words_for(calibrated, "output=out.csv")
+    assert command(*words, "shard=1/2", "columns.task=none") == 1
+    assert [file.name for file in here.iterdir()] == ["in.csv"]
+    assert command(*words, "shard=1/2") == 0

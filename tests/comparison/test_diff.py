@@ -1,6 +1,7 @@
 """`kjcm diff`: what it compares, tests and writes, on runs of a second."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,30 @@ def test_runs_with_other_rows_are_compared_on_the_common_ones(made: Path, here: 
     assert rows[1][1] is None
 
 
+def test_equal_ids_of_other_data_are_other_people(made: Path, here: Path) -> None:
+    frame = pd.DataFrame(
+        {"id": range(60), "workplace": "회사", "position": "대표", "task": "", "code": ["320", "873"] * 30}
+    )
+    for name in ("a", "b"):
+        frame["task"] = [f"{name} {task} {row}" for row, task in enumerate(["예금 상담", "택시 운전"] * 30)]
+        frame.to_csv(f"{name}.csv", index=False)
+        words = ("model=linear", "data=table", f"data.path={name}.csv", "data.cutoff=0", "logger=[]")
+        assert command("train", *words, f"run_dir={name}") == 0
+    assert command("train", *words, "model.C=2", "run_dir=c") == 0
+    assert len(common_rows(*sides_of(["a", "b"]))) == 0 and len(common_rows(*sides_of(["b", "c"]))) > 0
+    one, other = sides_of(["b", "c"])
+    grouped = replace(
+        common_rows(one, other), second=tuple(replace(one, clusters=one.ids) for one in common_rows(one, other).second)
+    )
+    assert "clusters" in paired_table(one, other, grouped, Bootstrap(20, 0)).notes[-1]
+
+
+def test_a_run_counts_once(made: Path, here: Path) -> None:
+    shutil.copytree(made / "one", here / "copy")
+    one, _ = sides_of([str(made / "one"), "copy", str(made / "other")])
+    assert len(one.runs) == 1
+
+
 def test_sweeps_are_grouped_over_seeds(made: Path, here: Path) -> None:
     one, other = sides_of([str(made / "swept-first"), str(made / "second")])
     assert [len(side.runs) for side in (one, other)] == [2, 2] and one.first.seed == 0
@@ -109,6 +134,9 @@ def test_the_page_and_its_files(made: Path, here: Path, capfd: pytest.CaptureFix
     assert rows["text"].notna().all()  # the twin's are invented
     assert command("diff", made / "one", made / "other", "out=out", "replicates=20") == 1
     assert command("diff", made / "one", made / "other", "out=out", "replicates=20", "overwrite=true") == 0
+    (here / "out" / "run").mkdir()
+    assert command("diff", made / "one", made / "other", "out=out", "replicates=20", "overwrite=true") == 1
+    assert (here / "out" / "run").exists()
     (here / "mine").mkdir()
     (here / "mine" / "file").touch()
     assert command("diff", made / "one", made / "other", "out=mine", "overwrite=true", "replicates=0") == 1
@@ -120,7 +148,7 @@ def test_respondents_texts_are_written_only_on_request(here: Path) -> None:
     frame = pd.DataFrame(
         {"id": range(90), "workplace": "", "position": "대표", "task": tasks, "code": ["320", "873", "611"] * 30}
     )
-    frame.loc[::7, "code"] = "320"
+    frame["code"] = np.random.default_rng(0).choice(["320", "873", "611"], 90)
     frame.to_csv("rows.csv", index=False)
     words = ("model=linear", "data=table", "data.path=rows.csv", "data.cutoff=0", "logger=[]")
     for name, ngrams in (("a", "[1,2]"), ("b", "[5,6]")):
@@ -128,7 +156,8 @@ def test_respondents_texts_are_written_only_on_request(here: Path) -> None:
     assert command("diff", "a", "b", "out=out", "replicates=0") == 0
     assert command("diff", "a", "b", "out=texts", "replicates=0", "texts=true") == 0
     assert not [file for file in Path("out").rglob("*") if file.is_file() and "호" in file.read_text(encoding="utf-8")]
-    assert pd.read_csv("texts/rows_A_B.csv")["text"].str.contains("호").all()
+    texts = pd.read_csv("texts/rows_A_B.csv")["text"]
+    assert len(texts) > 0 and texts.str.contains("호").all()
 
 
 def test_what_cannot_be_compared_is_named(made: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
