@@ -28,7 +28,7 @@ class Command:
         purpose: what it does, in a few words.
         example: a command line.
         program: what is typed before `name`.
-        unread: keys of its config that it does not read, beside those that kjcm.keys.unread lists.
+        unread: keys of its config that it does not read, in addition to those that kjcm.keys.unread lists.
     """
 
     name: str

@@ -37,15 +37,15 @@ def load(
     *,
     triage: Mapping[str, Any] | None = None,
     columns: Mapping[str, str | None] | None = None,
-    unseen_levels: str = "error",
-    accelerator: str = "auto",
-    precision: str = "auto",
+    unseen_levels: str | None = None,
+    accelerator: str | None = None,
+    precision: str | None = None,
     batch_size: int | None = None,
     compile: bool = False,
 ) -> "OccupationCoder":
     """Return a finished run's model, ready to code texts.
 
-    The arguments have the names, values and meaning of `kjcm predict`'s keys (docs/config.md).
+    The arguments have the names, values and meaning of `kjcm predict`'s keys (docs/config.md); None means its default.
 
     Args:
         run: a run folder, or a copy of its folder `model`.
@@ -54,7 +54,7 @@ def load(
         unseen_levels: 'error' or 'missing'.
         accelerator: 'auto', 'cpu' or 'gpu'.
         precision: 'auto', '32-true', 'bf16' or 'int8'.
-        batch_size: texts of full length whose tokens fill a batch; None: the device's default.
+        batch_size: texts of full length whose tokens fill a batch.
         compile: use torch.compile.
 
     Raises:
@@ -62,11 +62,10 @@ def load(
         KjcmError: there is no finished run, or a file of it is damaged.
     """
     keys = {
-        "triage": triage or {}, "columns": columns or {}, "unseen_levels": unseen_levels, "accelerator": accelerator,
-        "precision": precision, "batch_size": batch_size, "compile": compile,
+        "triage": triage or None, "columns": columns or None, "unseen_levels": unseen_levels, "accelerator": accelerator,
+        "precision": precision, "batch_size": batch_size, "compile": compile or None,
     }  # fmt: skip
-    usual = {"unseen_levels": "error", "accelerator": "auto", "precision": "auto", "batch_size": None, "compile": False}
-    given = {key: value for key, value in keys.items() if value != usual.get(key, {})}
+    given = {key: value for key, value in keys.items() if value is not None}
     required = {"run": str(run), "input": TEXT, "output": TEXT}  # the paths of input and output are not used
     with composed("predict", overrides_for({**required, **given})) as cfg:
         config = typed(cfg, PredictConfig)
@@ -193,9 +192,7 @@ class OccupationCoder:
 
     def _frames(self, frame: pd.DataFrame) -> Iterable[pd.DataFrame]:
         """Yield a table's chunks, at least one."""
-        rows = (
-            self._config.chunk_rows
-        )  # as `kjcm predict`: the texts of a batch change the last bits of its probabilities
+        rows = self._config.chunk_rows  # as `kjcm predict`: the texts of a batch change its last bits
         return (frame.iloc[begin : begin + rows] for begin in range(0, max(len(frame), 1), rows))
 
 

@@ -125,7 +125,8 @@ def _torch_restored() -> Iterator[None]:
 
     deterministic = torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    fills, benchmark = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark  # type: ignore[attr-defined]
+    fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    benchmark = torch.backends.cudnn.benchmark
     gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     try:
         with torch.random.fork_rng(devices=gpus), warnings.catch_warnings():
@@ -139,7 +140,7 @@ def _torch_restored() -> Iterator[None]:
 def sweep(overrides: Sequence[str], command: str = "train") -> pd.DataFrame:
     """Run `kjcm COMMAND -m OVERRIDES` and return its table: state, metrics and folder of each job, also of failed ones.
 
-    A run that several jobs have is one row. Jobs in other processes log only into their run folders.
+    A run that belongs to several jobs is listed once. Jobs in other processes log only into their run folders.
 
     Args:
         overrides: as on the command line, without quotes for the shell: ["seed=0,1,2", "model=tiny,linear"].

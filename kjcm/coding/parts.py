@@ -58,9 +58,10 @@ class Parts:
         """Return the path of the note before it is moved to its final path."""
         return self.folder / "note.json"
 
-    def is_written(self) -> bool:
-        """Return whether the output or its note is at its final path."""
-        return self.target.exists() or self.note.exists()
+    def require_unwritten(self) -> None:
+        """Raise KjcmError if the output or its note is at its final path."""
+        if there := [path for path in (self.target, self.note) if path.exists()]:
+            raise KjcmError(f"{there[0]} exists. Choose another output, or add overwrite=true.")
 
     def is_of(self, what: Mapping[str, Any]) -> bool:
         """Return whether the folder's chunks depend on exactly this."""
@@ -194,8 +195,8 @@ def shard_parts(target: Path, shard: Shard, what: Mapping[str, Any], overwrite: 
     """
     parts = shard.parts(target)
     mine = parts.is_of(what)
-    if Parts(target).is_written() and not overwrite:
-        raise KjcmError(f"{target} exists. Choose another output, or add overwrite=true.")
+    if not overwrite:
+        Parts(target).require_unwritten()
     if parts.made_by.is_file() and not (mine or overwrite):
         raise KjcmError(
             f"{parts.folder} contains a shard of another input or with other keys. Choose another output, or add "
@@ -308,9 +309,8 @@ def _require_free(parts: Parts, what: Mapping[str, Any], overwrite: bool) -> boo
         if path.is_dir():
             raise ConfigError(f"output={parts.target}: {path} is a folder. Name a file.")
     mine = parts.is_of(what)
-    there = [path for path in (parts.target, parts.note) if path.exists()]
-    if there and not (overwrite or (mine and parts.is_placed())):
-        raise KjcmError(f"{there[0]} exists. Choose another output, or add overwrite=true.")
+    if not (overwrite or (mine and parts.is_placed())):
+        parts.require_unwritten()
     if parts.made_by.is_file() and not (overwrite or mine):
         raise KjcmError(
             f"{parts.folder} contains an unfinished coding of another input or with other keys. Resume that coding, choose "

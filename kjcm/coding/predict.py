@@ -70,8 +70,8 @@ def predict(cfg: DictConfig) -> None:
         if config.merge:
             raise ConfigError("shard and merge: code the shards first, then merge them. Give one of the two.")
         return _code_shard(coding, target, shard_from(config.shard), what, overwrite=config.overwrite)
-    if config.merge and Parts(target).is_written() and not config.overwrite:
-        raise KjcmError(f"{target} exists. Choose another output, or add overwrite=true.")
+    if config.merge and not config.overwrite:
+        Parts(target).require_unwritten()
     shards = shards_of(target, config.merge) if config.merge else []
     if shards:  # a machine without a GPU may merge what GPUs have coded
         what |= {name: read_json(shards[0].made_by)[name] for name in ("precision", "accelerator")}
@@ -119,7 +119,7 @@ def _what(run: Path, source: Path, config: PredictConfig, columns: Mapping[str, 
 
 @dataclass(frozen=True)
 class _Coding:
-    """What codes the rows of a file.
+    """The model, the rules and the input of a coding.
 
     Attributes:
         config: the keys.

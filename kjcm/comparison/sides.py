@@ -1,4 +1,4 @@
-"""What is compared: finished runs of one setting, which differ only in their seeds."""
+"""The sides of a comparison: each has the finished runs of one setting, which differ only in their seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,7 +108,7 @@ def sides_of(places: Sequence[str]) -> list[Side]:
     for run in reversed(runs.values()):
         grouped.setdefault(same_but_seeds(run.path, run.config), []).append(run)
     if not 2 <= len(grouped) <= MOST:
-        few = "Runs that differ only in their seeds are one side. " if len(grouped) < 2 else ""
+        few = "Runs that differ only in their seeds are one setting. " if len(grouped) < 2 else ""
         raise ConfigError(
             f"{some(places)}: {len(grouped)} settings of finished runs, where 2 to {MOST} can be compared. {few}Name "
             "the runs or sweeps to compare."

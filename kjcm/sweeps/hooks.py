@@ -22,7 +22,8 @@ from kjcm.run_folder.failures import Failure
 from kjcm.run_folder.states import Entry
 
 SECONDS = 30.0  # that a hook may take
-QUOTED = re.compile(r"('[^']*'|\"[^\"]*\"|‘[^’]*’|“[^”]*”)")
+# from the first quotation mark to the last: an apostrophe before them must not shift the pairs
+QUOTED = re.compile(r"['\"‘“].*['\"’”]", re.DOTALL)
 FAILED = "failed"
 HOOKS = (
     "on_failure",

@@ -117,7 +117,8 @@ def test_sweeps_are_grouped_over_seeds(made: Path, here: Path) -> None:
     assert [len(side.runs) for side in (one, other)] == [2, 2] and one.first.seed == 0
     estimate = metric_table([one, other]).rows[0][2]
     values = [metrics(answers)["accuracy"] for answers in one.answers]
-    assert estimate.mean == pytest.approx(np.mean(values)) and estimate.sd == pytest.approx(np.std(values, ddof=1))  # type: ignore[union-attr]
+    assert estimate.mean == pytest.approx(np.mean(values))  # type: ignore[union-attr]
+    assert estimate.sd == pytest.approx(np.std(values, ddof=1))  # type: ignore[union-attr]
     assert command("diff", made / "swept-first", made / "swept-second", "replicates=20") == 0
 
 

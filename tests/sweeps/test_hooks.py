@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import pandas as pd
 import pytest
 
+from kjcm.run_folder.states import Entry
 from kjcm.sweeps import hooks
 from tests.conftest import command
 
@@ -134,6 +135,15 @@ def test_answers_in_a_reason_are_left_out(table: Path, writes: str) -> None:
     assert command(*swapped, f"sweep.on_failure='{writes}'", f"sweep.on_end='{writes}'") == 1
     text = Path("heard.jsonl").read_text(encoding="utf-8")
     assert len(heard()) == 3 and "task" in text and not any(answer in text for answer in ("예금", "택시", "벼농사"))
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["rows.csv: the file's codes: '예금 상담', '택시'. Use its code column.", "levels \"it's 예금\", '택시' in 성별"],
+)
+def test_an_apostrophe_shows_no_answer(reason: str) -> None:
+    told = hooks.job_record(1, Entry(Path("run"), "failed", reason))["reason"]
+    assert "예금" not in told and "택시" not in told and told[:6] == reason[:6]
 
 
 def test_a_redirect_is_a_failure(
