@@ -49,7 +49,7 @@ FROM = (
     "lightning.pytorch.callbacks.",
 )  # fmt: skip
 # keys of data that choose rows
-SAME = ("split_seed", "train_fraction", "validation", "group_similar", "inner_folds", "cutoff")
+SAME = ("split_seed", "train_fraction", "validation", "group_similar", "stratify", "inner_folds", "cutoff")
 NAME = re.compile(r"\d+-\w[\w.-]*")
 
 

@@ -79,6 +79,9 @@ class DataConfig:
         "Keep texts whose character n-grams have a cosine above this on one side of every split; null: do not.",
         above=0, below=1, legacy=None,
     )  # fmt: skip
+    stratify: bool = key(
+        "`true`: every side and fold of the split has nearly the same share of each group.", legacy=False
+    )
     train_fraction: float = key("Share of the training rows to use (K-JCM-half: 0.5).", above=0, most=1)
     validation: float = key(
         "Share of the used training rows to hold out for early stopping, tuning and triage.", least=0, below=1

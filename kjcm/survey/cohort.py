@@ -101,6 +101,7 @@ def build_cohort(
     fold: int = 0,
     inner_folds: int | None = None,
     inner_fold: int = 0,
+    stratify: bool = False,
 ) -> Cohort:
     """Convert, exclude, split and count the rows of `source`.
 
@@ -121,7 +122,9 @@ def build_cohort(
         if not rows["given"].all():
             rows.loc[~rows["given"], "similar"] = similar_groups(rows[~rows["given"]], group_similar)
     inner = (inner_folds, inner_fold)
-    drawn, use = draw_split(rows, split_seed, train_share, train_fraction, validation, folds, fold, *inner)
+    drawn, use = draw_split(
+        rows, split_seed, train_share, train_fraction, validation, folds, fold, *inner, stratify=stratify
+    )
     sizes = rows["code"][~rows["given"]].value_counts()
     small = sizes[sizes <= cutoff].index
     below = rows["code"].isin(small) & ~rows["given"]

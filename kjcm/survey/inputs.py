@@ -89,6 +89,7 @@ def cohort_of(data: DataConfig, classification: Classification, source: Source |
         fold=data.fold or 0,
         inner_folds=data.inner_folds,
         inner_fold=data.inner_fold or 0,
+        stratify=data.stratify,
     )
 
 

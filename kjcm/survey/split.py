@@ -48,6 +48,32 @@ def first_half(rows: pd.DataFrame, seed: int) -> NDArray[np.bool_]:
     return ranks < boundary(ranks, np.ones(len(rows), bool), round_half_up(len(rows) / 2))
 
 
+def stratified_ranks(ranks: NDArray[np.int64], codes: pd.Series, seed: int) -> NDArray[np.int64]:
+    """Return other ranks of the same units, such that each part of the order has nearly the same share of each group.
+
+    The units of a group keep their order. Each stands at the share of the group's rows before it; the whole group is
+    moved by a part of one unit, so that groups with few rows differ in their places.
+
+    Args:
+        ranks: [rows], see `ranks_of`.
+        codes: [rows]; a unit counts in the group of most of its rows.
+        seed: data.split_seed.
+    """
+    counts = pd.DataFrame({"rank": ranks, "code": codes.to_numpy(object)}).value_counts(sort=False).rename("rows")
+    by_size = counts.reset_index().sort_values(["rows", "code"], ascending=[False, True], kind="stable")
+    units = by_size.groupby("rank").agg({"code": "first", "rows": "sum"})
+    moved = {code: _share_of_hash(f"{seed}\t{code}") for code in units["code"].unique()}
+    rows = units.groupby("code")["rows"]
+    before = rows.cumsum() - units["rows"] + units["code"].map(moved) * units["rows"]
+    order = (before / rows.transform("sum")).sort_values(kind="stable").index
+    return np.asarray(pd.Series(range(len(order)), index=order)[ranks], np.int64)
+
+
+def _share_of_hash(text: str) -> float:
+    """Return a number from 0 to below 1 that depends on the text only."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
+
+
 def draw_split(
     rows: pd.DataFrame,
     seed: int,
@@ -58,6 +84,8 @@ def draw_split(
     fold: int = 0,
     inner_folds: int | None = None,
     inner_fold: int = 0,
+    *,
+    stratify: bool = False,
 ) -> tuple[pd.Series, pd.Series]:
     """Return each row's drawn side (train, test) and its use (train, validation, unused, test).
 
@@ -75,10 +103,14 @@ def draw_split(
         inner_folds: number of folds of the used training rows that `validation` leaves. The validation rows are then those
             of one fold, and the rows that `validation` holds out are unused.
         inner_fold: the fold of the validation rows, from 0.
+        stratify: whether each side and fold gets nearly the same share of each group.
     """
     units = units_of(rows)
     ranks = ranks_of(units, seed)
     drawn = ~rows["given"].to_numpy(bool)
+    if stratify:
+        ranks = ranks.copy()
+        ranks[drawn] = stratified_ranks(ranks[drawn], rows["code"][drawn], seed)
     sizes = rows["code"].map(rows["code"][drawn].value_counts()).fillna(0).to_numpy()
     large = drawn & (sizes > SPLIT_OVER)
     if not large.any():

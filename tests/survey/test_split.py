@@ -126,3 +126,43 @@ def test_clustered_rows_all_train_where_the_test_rows_are_given() -> None:
     rows = rows_of({"a": 30, "b": 5}).assign(cluster=[f"district {n}" for n in range(35)])
     for seed in range(20):  # in some orders a row of b, a small group, comes last
         assert set(uses(rows, seed, share=1.0)) == {"train"}
+
+
+def test_stratified_folds_have_each_group_in_proportion() -> None:
+    rows = rows_of({**SIZES, "g": 5, "h": 1, "i": 1, "j": 1})
+    folds = [draw_split(rows, 0, 0.7, 1.0, 0.0, 5, fold, stratify=True)[1] == "test" for fold in range(5)]
+    assert (np.sum(folds, axis=0) == 1).all()
+    for code, size in rows["code"].value_counts().items():
+        counts = [int((fold & (rows["code"] == code)).sum()) for fold in folds]
+        assert min(counts) >= size // 5 - 1 and max(counts) <= -(-size // 5) + 1
+    shares = [fold[rows["code"] == "a"].sum() for fold in folds]
+    assert max(shares) - min(shares) <= 2
+
+
+def test_stratified_split_depends_on_neither_row_order_nor_small_groups() -> None:
+    rows = rows_of(SIZES)
+    use = draw_split(rows, 3, 0.7, 0.5, 0.2, stratify=True)[1]
+    shuffled = rows.sample(frac=1, random_state=1)
+    assert draw_split(shuffled, 3, 0.7, 0.5, 0.2, stratify=True)[1].sort_index().equals(use)
+    large = rows["code"].isin(["a", "b", "c"])
+    assert draw_split(rows[large], 3, 0.7, 0.5, 0.2, stratify=True)[1].equals(use[large])
+    counts = use.groupby(rows["code"]).value_counts()
+    for used, share in {"train": 0.28, "validation": 0.07, "unused": 0.35, "test": 0.3}.items():
+        assert counts["a"][used] == pytest.approx(60 * share, abs=1.5)
+
+
+def test_stratified_units_stay_whole_and_count_in_the_group_of_most_rows() -> None:
+    rows = rows_of({"a": 600, "b": 400})
+    rows["cluster"] = [f"district {n // 7}" for n in range(1000)]  # one district has rows of both groups
+    side = draw_split(rows, 0, 0.7, 1.0, 0.0, stratify=True)[0]
+    assert (side.groupby(rows["cluster"]).nunique() == 1).all()
+    for code in ("a", "b"):
+        assert (side[rows["code"] == code] == "train").mean() == pytest.approx(0.7, abs=0.02)
+
+
+def test_given_test_rows_do_not_move_a_stratified_row() -> None:
+    rows = rows_of(SIZES)
+    more = pd.concat([rows, rows.assign(id=rows["id"] + "-test", given=True)], ignore_index=True)
+    use = draw_split(more, 0, 1.0, 1.0, 0.3, stratify=True)[1]
+    assert (use[130:] == "test").all()
+    assert use[:130].equals(draw_split(rows, 0, 1.0, 1.0, 0.3, stratify=True)[1])
