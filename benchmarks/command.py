@@ -8,6 +8,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from kjcm import cli
+from kjcm.commands import Command
 from kjcm.keys import commands, composition
 from kjcm.keys.key import MISSING, key
 from kjcm.keys.overrides import config_folder
@@ -72,7 +73,7 @@ NODES = {"benchmarks.train": TrainConfig, "benchmarks.predict": PredictConfig, "
 COMMANDS = {
     command.name: command
     for command in (
-        cli.Command("benchmarks.train", "benchmarks.train:measure",
+        Command("benchmarks.train", "benchmarks.train:measure",
                     "time training next to Hugging Face's Trainer and a plain Lightning loop",
                     "python -m benchmarks.train out=out/bench/train", "python -m", (
                         Unread(("name", "run_dir", "evaluate", "svm_check", "sweep", "logger", "schedule", "callbacks",
@@ -80,10 +81,10 @@ COMMANDS = {
                         Unread(("trainer.max_epochs", "trainer.save_every", "trainer.keep_checkpoints",
                                 "trainer.progress")),
                     )),
-        cli.Command("benchmarks.predict", "benchmarks.predict:measure",
+        Command("benchmarks.predict", "benchmarks.predict:measure",
                     "time coding next to Hugging Face's pipeline",
                     "python -m benchmarks.predict run=RUN_DIR input=FILE", "python -m"),
-        cli.Command("benchmarks.prepare", "benchmarks.prepare:measure",
+        Command("benchmarks.prepare", "benchmarks.prepare:measure",
                     "time survey file to tokens, with an empty cache and with a filled one",
                     "python -m benchmarks.prepare data.scale=1", "python -m", (
                         Unread(("data.batch_size", "data.manager_words", "model.name", "model.shape", "model.pooling",

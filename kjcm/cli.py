@@ -3,100 +3,19 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from kjcm import __version__
+from kjcm.commands import COMMANDS, SWEPT, Command
 from kjcm.errors import ConfigError, Interrupted, KjcmError, of_the_system
 from kjcm.streams import use_hangul, use_outlets
 
 if TYPE_CHECKING:
-    from kjcm.keys.unread import Unread
     from kjcm.sweeps.sweep import Sweep
 
-
-@dataclass(frozen=True)
-class Command:
-    """A command and the function that it runs.
-
-    Attributes:
-        name: that of its config; also its first argument, if it is one of kjcm's own.
-        target: module and function.
-        purpose: what it does, in a few words.
-        example: a command line.
-        program: what is typed before `name`.
-        unread: keys of its config that it does not read, in addition to those that kjcm.keys.unread lists.
-    """
-
-    name: str
-    target: str
-    purpose: str
-    example: str
-    program: str = "kjcm"
-    unread: "tuple[Unread, ...]" = ()
-
-    def __str__(self) -> str:
-        return f"{self.program} {self.name}"
-
-
-COMMANDS = {
-    command.name: command
-    for command in (
-        Command("reproduce", "kjcm.reporting.reproduce:reproduce",
-                "train what is missing of the paper's models, and report",
-                "kjcm reproduce out=out/report"),
-        Command("report", "kjcm.reporting.report:report",
-                "finished runs to the paper's tables, figures and one page",
-                "kjcm report runs=runs out=out/report"),
-        Command("train", "kjcm.training.train:train",
-                "train and evaluate a model; -m sweeps",
-                "kjcm train experiment=k_jcm"),
-        Command("pretrain", "kjcm.pretraining.pretrain:pretrain",
-                "an encoder on texts without codes, as a start for train",
-                "kjcm pretrain data=table data.path=FILE data.columns.code=null"),
-        Command("tune", "kjcm.tune.tune:tune",
-                "search for hyperparameters on validation rows",
-                "kjcm tune experiment=k_jcm trials=50"),
-        Command("ensemble", "kjcm.training.train:train",
-                "train several models and combine them; means `kjcm train model=ensemble`",
-                "kjcm ensemble members=[best_offline,RUN_DIR]"),
-        Command("runs", "kjcm.run_folder.runs:runs",
-                "what became of all runs: a table, filtered, over seeds, as CSV",
-                "kjcm runs group=seed sort=f1_weighted"),
-        Command("diff", "kjcm.comparison.diff:diff",
-                "compare finished runs: config, metrics with tests, changed codes",
-                "kjcm diff RUN_DIR OTHER_RUN_DIR out=out/diff"),
-        Command("baseline", "kjcm.training.baseline:baseline",
-                "measure the largest groups or a linear SVM on the same rows",
-                "kjcm baseline kind=svm"),
-        Command("evaluate", "kjcm.training.evaluate:evaluate",
-                "a finished run on its own or on other test rows",
-                "kjcm evaluate run=RUN_DIR data=table data.test_path=FILE data.columns.code=ksco7"),
-        Command("triage", "kjcm.coding.triage:triage",
-                "what a run accepts under each target error, before anything is coded",
-                "kjcm triage run=RUN_DIR"),
-        Command("predict", "kjcm.coding.predict:predict",
-                "code a file with a finished run",
-                "kjcm predict run=RUN_DIR input=FILE output=FILE top_k=5"),
-        Command("review", "kjcm.review.review:review",
-                "decide the undecided rows of a coded file in your browser",
-                "kjcm review run=RUN_DIR input=CODED_FILE"),
-        Command("export", "kjcm.coding.export:export",
-                "a finished run's model as ONNX, checked on real rows",
-                "kjcm export run=RUN_DIR format=onnx-int8"),
-        Command("prepare", "kjcm.training.prepare:prepare",
-                "the cohort alone, with its flow counts",
-                "kjcm prepare data=kwcs data.wave5=FILE data.wave6=FILE data.crosswalk=FILE out=DIR"),
-        Command("doctor", "kjcm.doctor:doctor",
-                "what will work on this machine",
-                "kjcm doctor"),
-    )
-}  # fmt: skip
-
-SWEPT = ("train", "baseline")  # commands whose multiruns have a ledger: each job fills a run folder
 MULTIRUN = {"-m", "--multirun", "hydra.mode=MULTIRUN"}  # what makes a command one
 HELP = """kjcm {version}: free text to occupation codes
 

@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from benchmarks import command as benchmarks
-from kjcm.cli import COMMANDS
+from kjcm.commands import COMMANDS
 from kjcm.ensemble.command import as_training
 from kjcm.errors import ConfigError
 from kjcm.keys.checks import check, require_known

@@ -14,7 +14,7 @@ from hydra.core.utils import JobRuntime
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kjcm.cli import COMMANDS, SWEPT
+from kjcm.commands import COMMANDS, SWEPT
 from kjcm.errors import ConfigError, some
 from kjcm.keys.composition import register, without_hydra
 from kjcm.keys.overrides import config_folder, for_hydra, is_flag, override, word_key

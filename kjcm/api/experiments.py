@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kjcm.api.composing import Configured, composed, hydra_apart, overrides_of, require_overrides
-from kjcm.cli import COMMANDS, SWEPT, hydra_run
+from kjcm.cli import hydra_run
+from kjcm.commands import COMMANDS, SWEPT
 from kjcm.errors import ConfigError, Interrupted, KjcmError
 from kjcm.files import existing
 from kjcm.keys.commands import ReportConfig, TrainConfig
