@@ -8,7 +8,7 @@ from kjcm.commands import COMMANDS
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "kjcm"
-ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "linear", "run_folder", "ensemble",
+ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "linear", "run_folder", "hub", "ensemble",
          "analysis", "plot", "tracking", "training", "pretraining", "sweeps", "reporting",
          "comparison", "coding", "review", "tune", "api")  # fmt: skip
 FLOOR = {
@@ -17,6 +17,7 @@ FLOOR = {
     "markdown",
     "parts",
     "files",
+    "hub_cache",
     "metrics",
     "records",
     "shell",
@@ -33,7 +34,7 @@ SEE_A_HYDRA_CONFIG = {"api/composing.py", "parts.py", "comparison/diff.py",
                       "training/evaluate.py", "training/prepare.py", "pretraining/pretrain.py", "sweeps/sweep.py",
                       "sweeps/launch.py", "sweeps/job.py", "sweeps/composer.py",
                       "run_folder/runs.py", "reporting/report.py", "reporting/reproduce.py",
-                      "coding/predict.py", "coding/triage.py", "coding/export.py", "review/review.py",
+                      "coding/predict.py", "coding/triage.py", "coding/export.py", "hub/push.py", "review/review.py",
                       "tune/tune.py", "tune/trial_config.py", "tune/trials.py"}  # fmt: skip
 HEAVY = {"torch", "lightning", "transformers", "torchmetrics", "wandb"}
 MODULES = 12  # most modules of a room

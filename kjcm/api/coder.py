@@ -19,11 +19,11 @@ from kjcm.coding.rows import Reading, needs_seen_levels, reads_answers, require_
 from kjcm.coding.run_rules import basis_of, warn
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError, some
-from kjcm.files import existing
+from kjcm.hub.models import model_folder
 from kjcm.keys.checks import check_values
 from kjcm.keys.coding import PredictConfig
 from kjcm.keys.composition import typed
-from kjcm.run_folder.model_folder import finished_run, load_settings, require_regular_files
+from kjcm.run_folder.model_folder import load_settings
 from kjcm.survey.texts import NO_LABELS
 from kjcm.triage.rules import Options
 
@@ -48,7 +48,8 @@ def load(
     The arguments have the names, values and meaning of `kjcm predict`'s keys (docs/config.md); None means its default.
 
     Args:
-        run: a run folder, or a copy of its folder `model`.
+        run: a run folder, or a copy of its folder `model`. A text that names no folder may be a model of the Hugging Face
+            hub, as "org/name" or "org/name@revision".
         triage: rules of the decisions, as {"target_error": 0.05, "managers": "words"}.
         columns: role -> column of the tables to code, as {"task": "what I do", "workplace": None}.
         unseen_levels: 'error' or 'missing'.
@@ -59,7 +60,7 @@ def load(
 
     Raises:
         ConfigError: an argument is not allowed, or the model or the device does not have it.
-        KjcmError: there is no finished run, or a file of it is damaged.
+        KjcmError: there is no finished run, a file of it is damaged, or the hub does not give it.
     """
     keys = {
         "triage": triage or None, "columns": columns or None, "unseen_levels": unseen_levels, "accelerator": accelerator,
@@ -70,18 +71,10 @@ def load(
     with composed("predict", overrides_for({**required, **given})) as cfg:
         config = typed(cfg, PredictConfig)
     require_device("accelerator", config.accelerator)
-    coder = OccupationCoder(_model_folder(str(run)), config)
+    coder = OccupationCoder(model_folder(run), config)
     if coder.synthetic:
         log.info("the model was trained on SYNTHETIC data: its codes are for trying kjcm out, not for use")
     return coder
-
-
-def _model_folder(place: str) -> Path:
-    path = existing(place)
-    if not (path / "kjcm.json").is_file():
-        return finished_run(place) / "model"
-    require_regular_files(path)
-    return path
 
 
 class OccupationCoder:

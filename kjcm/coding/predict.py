@@ -27,13 +27,14 @@ from kjcm.coding.run_rules import basis_of, say, warn
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import digest, require_file, write_json
+from kjcm.hub.models import model_folder
 from kjcm.keys.coding import PredictConfig
 from kjcm.keys.composition import typed
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import PLAIN, read_options
 from kjcm.read.table import read_chunks
 from kjcm.records import read_json
-from kjcm.run_folder.model_folder import Settings, finished_run, load_settings
+from kjcm.run_folder.model_folder import Settings, load_settings
 from kjcm.survey.covariates import roles_of
 from kjcm.triage.rules import DECISIONS, VERSION, Options
 from kjcm.write.table import OUTPUTS, Input, open_input, writer
@@ -58,14 +59,14 @@ def predict(cfg: DictConfig) -> None:
     began = time.perf_counter()
     config = typed(cfg, PredictConfig)
     require_device("accelerator", config.accelerator)
-    run, target = finished_run(config.run), Path(config.output).expanduser()
+    folder, target = model_folder(config.run), Path(config.output).expanduser()
     if target.suffix.lower() not in OUTPUTS:
         raise ConfigError(f"output={target}: write one of {', '.join(OUTPUTS)}.")
     source = require_file(config.input, "input file")
-    settings = load_settings(run / "model")
+    settings = load_settings(folder)
     columns = columns_of(settings, config)
-    what = _what(run, source, config, columns)
-    coding = partial(_coding, config, run, source, settings, columns)
+    what = _what(folder, source, config, columns)
+    coding = partial(_coding, config, folder, source, settings, columns)
     if config.shard:
         if config.merge:
             raise ConfigError("shard and merge: code the shards first, then merge them. Give one of the two.")
@@ -83,7 +84,7 @@ def predict(cfg: DictConfig) -> None:
         if not parts.is_complete():  # else killed before output and note were in place
             record = _code(coding(), parts, Merged(shards) if shards else parts)
             record |= {"precision": what["precision"], "seconds_with_loading": round(time.perf_counter() - began, 3)}
-            parts.finish({"run": str(run), **record, "made_by": what})
+            parts.finish({"run": config.run, **record, "made_by": what})
         record = parts.place()
     for shard in shards:
         shard.remove()
@@ -102,14 +103,14 @@ def columns_of(settings: Settings, config: PredictConfig) -> dict[str, str | Non
     return found
 
 
-def _what(run: Path, source: Path, config: PredictConfig, columns: Mapping[str, str | None]) -> dict[str, Any]:
+def _what(folder: Path, source: Path, config: PredictConfig, columns: Mapping[str, str | None]) -> dict[str, Any]:
     """Return what coded rows depend on; stored chunks are reused only if all of it matches."""
-    precision, gpu = device_of(run / "model", config.accelerator, config.precision, compiled=config.compile)
+    precision, gpu = device_of(folder, config.accelerator, config.precision, compiled=config.compile)
     return {
         "kjcm": __version__,
         "rules": VERSION,
         "input": digest(source),
-        "model": digest(run / "model"),
+        "model": digest(folder),
         "columns": dict(columns),
         "precision": precision,
         "accelerator": "gpu" if gpu else "cpu",
@@ -149,17 +150,17 @@ class _Coding:
 
 
 def _coding(
-    config: PredictConfig, run: Path, source: Path, settings: Settings, columns: Mapping[str, str | None]
+    config: PredictConfig, folder: Path, source: Path, settings: Settings, columns: Mapping[str, str | None]
 ) -> _Coding:
     """Load the model and its rules, and check the file's covariates before any row is coded."""
     options = read_options(config, "", [source], {**columns, **roles_of(settings.covariates.kinds)})
     labels = value_labels(source, options)
-    basis = basis_of(Options(**vars(config.triage)), run / "model", settings)
+    basis = basis_of(Options(**vars(config.triage)), folder, settings)
     triage = basis.triage()
     outlook = basis.outlook(triage)
     warn(outlook)
     how = (config.batch_size, config.accelerator, config.precision, triage.temperature)
-    coder = coder_of(run / "model", *how, compiled=config.compile)
+    coder = coder_of(folder, *how, compiled=config.compile)
     explainer = require_explainer(coder) if config.explain else None
     decider = Decider(settings, triage, config.top_k, explainer, config.levels)
     reading = Reading(

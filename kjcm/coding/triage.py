@@ -9,9 +9,10 @@ from omegaconf import DictConfig
 from kjcm.coding.run_rules import Basis, basis_of, warn_of_rows
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic
+from kjcm.hub.models import model_folder
 from kjcm.keys.coding import TriageConfig
 from kjcm.keys.composition import typed
-from kjcm.run_folder.model_folder import finished_run, load_settings
+from kjcm.run_folder.model_folder import load_settings
 from kjcm.triage.logits import Scored
 from kjcm.triage.outlook import by_target
 from kjcm.triage.rules import Options
@@ -34,12 +35,11 @@ def triage(cfg: DictConfig) -> None:
     out = Path(config.out).expanduser() if config.out else None
     if out and out.suffix.lower() != ".csv":
         raise ConfigError(f"out={config.out}: the table is written as CSV; name a file that ends in .csv.")
-    run = finished_run(config.run)
-    folder = run / "model"
+    folder = model_folder(config.run)
     basis = basis_of(Options(target_error=None, **vars(config.triage)), folder, load_settings(folder))
     if basis.held is None:
         raise KjcmError(
-            f"{run}: trained without validation rows, so its errors are unknown. Train it with data.validation=0.3."
+            f"run={config.run}: trained without validation rows, so its errors are unknown. Train it with data.validation=0.3."
         )
     warn_of_rows({"validation_rows": len(basis.held.labels), **basis.about})
     frame = pd.DataFrame(by_target(basis.options, basis.tree, basis.held, basis.temperature, config.targets))

@@ -1,10 +1,11 @@
-"""The keys of triage, coding, review and export."""
+"""The keys of triage, coding, review, export and upload."""
 
 from dataclasses import dataclass, field
 
 from kjcm.keys.key import key
 from kjcm.keys.survey import FileOptions
 
+MODEL = "Finished run's folder, its folder `model`, or a model of the hub: ORG/NAME or ORG/NAME@REVISION ([hub.md](hub.md))."
 UNSEEN = "Level of a [covariate](data.md#covariates) that no training row has: an error, or a missing value."
 
 
@@ -56,7 +57,7 @@ class TriageConfig:
     Nothing is coded, and the model is not loaded ([triage.md](triage.md)).
     """
 
-    run: str = key("Run folder; the run must be finished (DONE).", path=True)
+    run: str = key(MODEL, path=True)
     targets: list[float] = key("Target errors to compare.", above=0, most=0.99)
     triage: TriageRules = field(default_factory=TriageRules)
     out: str | None = key("CSV file to write the table to.", path=True)
@@ -72,7 +73,7 @@ class PredictConfig(FileOptions):
     and what the decisions promise. After an interruption the same command resumes.
     """
 
-    run: str = key("Run folder; the run must be finished (DONE).", path=True)
+    run: str = key(MODEL, path=True)
     input: str = key("File to code; CSV, TSV and Parquet are streamed, XLSX, .sav and .dta are read whole.", path=True)
     output: str = key("File to write: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.", path=True)
     columns: CodingColumns = field(default_factory=CodingColumns)
@@ -148,3 +149,20 @@ class ExportConfig(FileOptions):
         "`format=onnx-int8`: weights of 7 bits, which every processor multiplies correctly; null: where this one needs them."
     )
     overwrite: bool = key("`true`: replace the export.")
+
+
+@dataclass
+class PushConfig:
+    """Upload a finished run's model, with its card and calibration, to the Hugging Face hub ([hub.md](hub.md)).
+
+    The token is that of huggingface_hub: `HF_TOKEN`, or the one that `hf auth login` has stored.
+    """
+
+    run: str = key("Run folder; the run must be finished (DONE).", path=True)
+    repo: str = key("Repository, as ORG/NAME; it is made if it does not exist.")
+    revision: str = key("Branch to commit to; it is made if it does not exist.")
+    private: bool = key("`false`: a new repository is public, and an existing one may be.")
+    message: str | None = key("Message of the commit; null: kjcm's version and the run's hash.")
+    share_text: bool = key("`true`: upload a model that contains training texts or a vocabulary of parts of them.")
+    dry_run: bool = key("`true`: only list the files; nothing is sent, and the hub is not asked.")
+    overwrite: bool = key("`true`: commit to a repository that has files but no model of kjcm.")

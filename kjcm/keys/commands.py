@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from kjcm.keys.coding import UNSEEN, ExportConfig, PredictConfig, ReviewConfig, TriageConfig
+from kjcm.keys.coding import UNSEEN, ExportConfig, PredictConfig, PushConfig, ReviewConfig, TriageConfig
 from kjcm.keys.key import MISSING, key, seed_key
 from kjcm.keys.survey import (
     AugmentConfig,
@@ -276,6 +276,7 @@ COMMANDS: dict[str, type] = {
     "triage": TriageConfig,
     "review": ReviewConfig,
     "export": ExportConfig,
+    "push": PushConfig,
     "doctor": DoctorConfig,
     "report": ReportConfig,
     "runs": RunsConfig,

@@ -1,7 +1,6 @@
 """Hugging Face encoders with a classification head: build them."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -16,6 +15,7 @@ from transformers import (
 )
 
 from kjcm.errors import ConfigError, KjcmError, first_line, some
+from kjcm.hub_cache import folder_of
 from kjcm.model.attention import PACKABLE, Layout, use_packed_attention
 from kjcm.model.covariates import add_covariates
 from kjcm.model.encoder_config import config_from
@@ -25,6 +25,9 @@ from kjcm.model.layers import lower_states, upper_states
 from kjcm.records import read_json, require_regular
 
 MOST_WEIGHTS = 64 << 30  # bytes of a file in a pretrained folder
+SAFE_FILES = ("config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
+# Pickles, of which transformers unpickles only tensors (weights_only); fetched from the hub if it has no SAFE_FILES.
+BIN_FILES = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
 
 
 class MeanPooled(nn.Module):
@@ -248,16 +251,18 @@ def _from_pretrained(name: str, pooling: str, classes: int) -> MeanPooled | Firs
 
 def _loaded(name: str, kind: Any, labels: Mapping[str, int]) -> tuple[Any, PretrainedConfig]:
     """Return a transformers model of a class with the weights of a folder or the hub, and its configuration."""
-    options = {"trust_remote_code": False, "dtype": torch.float32}
+    options = {"trust_remote_code": False, "local_files_only": True, "weights_only": True, "dtype": torch.float32}
     try:
-        folder = Path(name).expanduser()
-        for file in folder.iterdir() if folder.is_dir() else ():
+        folder = folder_of(name, SAFE_FILES)
+        if not any(folder.glob("model*.safetensors")):
+            folder = folder_of(name, (*SAFE_FILES, *BIN_FILES))
+        for file in folder.iterdir():
             if not file.is_dir():
                 require_regular(file, MOST_WEIGHTS)
-        record = read_json(folder / "config.json", {}) if folder.is_dir() else PretrainedConfig.get_config_dict(name)[0]
+        record = read_json(folder / "config.json", {})
         others = {key: value for key, value in record.items() if key not in ("id2label", "label2id")}
         config = config_from(others, **labels)
-        model, found = kind.from_pretrained(name, config=config, output_loading_info=True, **options)
+        model, found = kind.from_pretrained(str(folder), config=config, output_loading_info=True, **options)
         body = [key for key in model.state_dict() if kind is AutoModel or key.startswith(f"{model.base_model_prefix}.")]
         if 2 * len(set(found["missing_keys"]) & set(body)) > len(
             body

@@ -93,7 +93,7 @@ def origin_of(pretrained: str | None) -> tuple[str | None, str]:
     """
     if pretrained is None:
         return None, "random start"
-    return (None, "weights of a folder") if Path(pretrained).exists() else (pretrained, pretrained)
+    return (None, "weights of a folder") if Path(pretrained).exists() else (pretrained.partition("@")[0], pretrained)
 
 
 def _majors(path: Path, classification: Classification) -> list[dict[str, Any]]:

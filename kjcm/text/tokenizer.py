@@ -11,6 +11,7 @@ import numpy as np
 
 from kjcm.errors import ConfigError, KjcmError, first_line
 from kjcm.files import cached, key_of, write_json
+from kjcm.hub_cache import fetched, folder_of
 from kjcm.records import read_bytes, read_json
 from kjcm.text.unigram import Unigram, fast_tokenizer, read_unigram
 
@@ -30,6 +31,7 @@ BESIDE = (  # files of a tokenizer that transformers may read beside tokenizer.j
     "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "spm.model",
     "sentencepiece.bpe.model",
 )  # fmt: skip
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "config.json", *BESIDE)
 KOBERT_HUB = ("monologg/distilkobert", ("tokenizer_78b3253a26.model", "vocab.txt"))
 TRAINING: dict[str, Any] = {  # KoBERT's five special pieces at ids 0 to 4; one thread, so that the pieces are always the same
     "model_type": "unigram", "hard_vocab_limit": False, "character_coverage": 0.9999, "num_threads": 1,
@@ -96,7 +98,7 @@ def load_tokenizer(path: str | Path, remedy: str = OWN) -> "PreTrainedTokenizerF
     """Load a fast tokenizer from a folder or the hub; no code of the folder is run.
 
     Args:
-        path: folder or hub name.
+        path: folder or hub name, see `kjcm.hub_cache`.
         remedy: what to do if there is none.
 
     Raises:
@@ -105,15 +107,13 @@ def load_tokenizer(path: str | Path, remedy: str = OWN) -> "PreTrainedTokenizerF
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
-        folder = Path(path).expanduser()
+        folder = folder_of(path, TOKENIZER_FILES)
         if os.path.lexists(folder / "tokenizer.json"):
             with TemporaryDirectory(prefix="kjcm-tokenizer-") as plain:
                 _copy_plain(folder, Path(plain))
                 tokenizer = AutoTokenizer.from_pretrained(plain, trust_remote_code=False, local_files_only=True)
         else:
-            tokenizer = AutoTokenizer.from_pretrained(
-                str(path), trust_remote_code=False, local_files_only=folder.is_dir()
-            )
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except BaseException as error:
         # transformers raises OSError, ValueError, KeyError, ... for what is missing or broken, tokenizers its panics
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
@@ -156,18 +156,15 @@ def kobert_file(path: str | None) -> Path:
         if file is None:
             raise KjcmError(f"{found}: holds neither of {', '.join(KOBERT_FILES)}. Set tokenizer.path to such a file.")
         return file
-    from huggingface_hub import hf_hub_download
-
     repository, names = KOBERT_HUB
     try:
-        files = [Path(hf_hub_download(repository, name)) for name in names]  # they land side by side
-    except Exception as error:  # offline, not found, no permission: one remedy for all
+        return fetched(repository, names, needed=names) / names[0]
+    except KjcmError as error:
         raise KjcmError(
-            f"KoBERT's tokenizer could not be fetched from the hub ({repository}: {first_line(error)}). Give "
+            f"KoBERT's tokenizer could not be fetched from the hub ({repository}: {error}). Give "
             "tokenizer.path=FILE (spiece.model, or tokenizer_78b3253a26.model with vocab.txt next to it), or use "
             "model=tiny, which trains its own tokenizer."
         ) from None
-    return files[0]
 
 
 def train_unigram(texts: Sequence[str], vocab_size: int) -> Unigram:

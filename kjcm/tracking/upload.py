@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kjcm.keys.identity import BY_VIEWS
+from kjcm.hub.texts import has_text_parts
 from kjcm.run_folder.contents import run_predictions
 from kjcm.survey.rows import Rows
 
@@ -117,12 +117,7 @@ def _model_of(config: Mapping[str, Any], path: Path, report: Mapping[str, Any]) 
     """Return the model folder as an artifact, without a tokenizer trained on answers unless texts are shared."""
     import wandb
 
-    node = config["tokenizer"]
-    local = node["kind"] == "huggingface" and Path(node["path"] or config["model"].get("pretrained") or "").is_dir()
-    # a local tokenizer may come from an earlier run, which trained it on answers
-    # a vocabulary of views is parts of answers; most ensembles have a member with one
-    learnt = node["kind"] == "trained" or local or report["kind"] in (*BY_VIEWS, "ensemble")
-    private = learnt and not config["logger"]["wandb"]["share_text"]
+    private = has_text_parts(config, report["kind"]) and not config["logger"]["wandb"]["share_text"]
     about = {"run": report["hashes"]["run"], "cohort": report["hashes"]["cohort"], "synthetic": report["synthetic"]}
     name = artifact_name(config["name"])
     artifact = wandb.Artifact(name, "model", metadata={**about, **summary_of(report), "tokenizer": not private})
