@@ -1,5 +1,6 @@
 """Fetch files of the Hugging Face hub into its cache, and say in plain words why that failed."""
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ def fetched(name: str, patterns: Sequence[str], needed: Sequence[str] = ()) -> P
     """
     from huggingface_hub import snapshot_download
 
+    hide_requests()
     repository, _, revision = name.partition("@")
     try:
         folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
@@ -57,6 +59,12 @@ def folder_of(name: str | Path, patterns: Sequence[str]) -> Path:
     return fetched(str(name), patterns)
 
 
+def hide_requests() -> None:
+    """Hide the line that the hub's library logs for each request."""
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 def reason(error: BaseException) -> str:
     """Return why the hub's library failed, in a line without a full stop."""
     for kind in type(error).__mro__:
@@ -67,4 +75,4 @@ def reason(error: BaseException) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         return f"the hub refuses access ({status}): set HF_TOKEN to a token that may do this"
-    return f"the hub answered {status}" if status else f"the connection failed ({first_line(error)}); try again"
+    return f"the hub answered {status}" if status else f"the transfer failed: {first_line(error)}; try again"

@@ -45,14 +45,11 @@ def model_folder(run: str | Path) -> Path:
 
 def _from_hub(name: str) -> Path:
     try:
-        commit = fetched(name, ["kjcm.json"], ["kjcm.json"]).name  # before gigabytes of another model
+        commit = fetched(name, ["kjcm.json"], ["kjcm.json"]).name  # before gigabytes of a model that is not kjcm's
         pinned = f"{name.partition('@')[0]}@{commit}"
         fetched(pinned, PATTERNS)
         folder = fetched(pinned, [CARD], [CARD])  # last: without the hub, a cached card marks a complete copy
     except KjcmError as error:
-        raise KjcmError(
-            f"run={name}: no such folder, and no model of the hub ({error}). Give a run's folder, or ORG/NAME of a model that "
-            "`kjcm push` uploaded."
-        ) from None
+        raise KjcmError(f"run={name}: no such folder here, and no model on the hub: {error}.") from None
     require_regular_files(folder)
     return folder

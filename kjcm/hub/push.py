@@ -12,7 +12,7 @@ from kjcm import __version__
 from kjcm.errors import ConfigError, KjcmError, counted
 from kjcm.hub.models import is_model_file
 from kjcm.hub.texts import has_text_parts, kept_texts
-from kjcm.hub_cache import OWNED, reason
+from kjcm.hub_cache import OWNED, hide_requests, reason
 from kjcm.keys.coding import PushConfig
 from kjcm.keys.composition import typed
 from kjcm.records import damaged, read_bytes
@@ -100,6 +100,7 @@ def _send(config: PushConfig, files: Mapping[str, Path], message: str) -> None:
     """Upload the files as one commit, which also removes the files of the model that was there."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
+    hide_requests()
     api = HfApi(library_name="kjcm", library_version=__version__)
     there = _target(api, config)
     old = _names(there)
@@ -116,7 +117,7 @@ def _send(config: PushConfig, files: Mapping[str, Path], message: str) -> None:
     for name in stale:
         log.info("%14s  %s", "removed", name)
     log.info("sent to %s (%s)", made.commit_url, "private" if there.private else "public")
-    log.info('load it with kjcm.load("%s@%s")', config.repo, made.oid[:12])
+    log.info('load it with kjcm.load("%s@%s")', config.repo, made.oid)
 
 
 def _target(api: "HfApi", config: PushConfig) -> "ModelInfo":
