@@ -18,6 +18,8 @@ REASONS = {  # class of huggingface_hub.errors -> words
     "IncompleteSnapshotError": "the hub cannot be reached, and its cache has no complete copy",
 }
 
+WRAPPERS = ("LocalEntryNotFoundError", "RuntimeError")  # errors of the hub's library whose cause says more
+
 
 def fetched(name: str, patterns: Sequence[str], needed: Sequence[str] = ()) -> Path:
     """Return a folder of the hub's cache with a repository's files, all of one commit; fetch those that are missing.
@@ -70,9 +72,11 @@ def reason(error: BaseException) -> str:
     for kind in type(error).__mro__:
         if kind.__name__ in REASONS:
             return REASONS[kind.__name__]
-    if type(error).__name__ == "LocalEntryNotFoundError" and error.__cause__:
+    if type(error).__name__ in WRAPPERS and error.__cause__:
         return reason(error.__cause__)
     status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is None:
+        return f"the transfer failed: {first_line(error)}; try again"
     if status in (401, 403):
         return f"the hub refuses access ({status}): set HF_TOKEN to a token that may do this"
-    return f"the hub answered {status}" if status else f"the transfer failed: {first_line(error)}; try again"
+    return f"the hub answered {status} ({getattr(error, 'server_message', None) or 'no message'})"

@@ -11,13 +11,11 @@ from kjcm.run_folder.held_out import CALIBRATION, HELD
 from kjcm.run_folder.model_card import CARD
 from kjcm.run_folder.model_folder import FILES, finished_run, require_regular_files
 
-OF_A_MODEL = ["kjcm.json", CALIBRATION, HELD, *FILES["encoder"], *FILES["linear"], *FILES["nearest"]]
-OF_A_MODEL += [f"{ENCODER}/{name}" for name in FILES["encoder"]]
-PATTERNS = [
-    *OF_A_MODEL,
-    "ensemble.json",
-    *(f"members/*/model/{name}" for name in OF_A_MODEL),
-]  # files of a model on the hub
+OF_A_MODEL = [
+    "kjcm.json", CALIBRATION, HELD, *FILES["encoder"], *FILES["linear"], *FILES["nearest"],
+    *(f"{ENCODER}/{name}" for name in FILES["encoder"]),
+]  # fmt: skip
+PATTERNS = [*OF_A_MODEL, "ensemble.json", *(f"members/*/model/{name}" for name in OF_A_MODEL)]  # of files on the hub
 
 
 def is_model_file(name: str) -> bool:

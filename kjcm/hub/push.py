@@ -16,7 +16,7 @@ from kjcm.hub_cache import OWNED, hide_requests, reason
 from kjcm.keys.coding import PushConfig
 from kjcm.keys.composition import typed
 from kjcm.records import damaged, read_bytes
-from kjcm.run_folder.contents import run_config, run_identity
+from kjcm.run_folder.contents import run_identity
 from kjcm.run_folder.held_out import CALIBRATION, HELD
 from kjcm.run_folder.model_card import CARD
 from kjcm.run_folder.model_folder import Settings, finished_run, load_settings, require_intact
@@ -88,7 +88,7 @@ def _require_label(card: Path, settings: Settings) -> None:
 def _require_no_texts(run: Path, settings: Settings) -> None:
     """Raise KjcmError if the model contains training texts, or parts of them."""
     kept = kept_texts(run / "model")
-    if kept or has_text_parts(run_config(run), settings.kind):
+    if kept or has_text_parts(run, settings.kind):
         what = f"{counted(kept, 'training text')} unchanged" if kept else "a vocabulary of parts of its training texts"
         raise KjcmError(
             f"run={run}: the model contains {what}, so it is not uploaded. If respondents agreed to that, or the texts are "

@@ -1,25 +1,24 @@
 """Which parts of respondents' texts the files of a model contain."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from kjcm.keys.identity import BY_VIEWS
 from kjcm.records import read_json
+from kjcm.run_folder.contents import run_config, run_identity
 
 
-def has_text_parts(config: Mapping[str, Any], kind: str) -> bool:
-    """Return whether a model's vocabulary consists of parts of its training texts.
+def has_text_parts(run: Path, kind: str) -> bool:
+    """Return whether the vocabulary of a run's model consists of parts of its training texts.
 
     Args:
-        config: the run's config.
+        run: the run folder.
         kind: of the model.
     """
-    node = config["tokenizer"]
+    tokenizer = run_config(run)["tokenizer"]["kind"]
     # a local tokenizer may come from an earlier run, which trained it on answers
-    local = node["kind"] == "huggingface" and Path(node["path"] or config["model"].get("pretrained") or "").is_dir()
+    local = tokenizer == "huggingface" and {"tokenizer.path", "model.pretrained"} & run_identity(run)["inputs"].keys()
     # a vocabulary of views is parts of answers; most ensembles have a member with one
-    return node["kind"] == "trained" or local or kind in (*BY_VIEWS, "ensemble")
+    return tokenizer == "trained" or bool(local) or kind in (*BY_VIEWS, "ensemble")
 
 
 def kept_texts(folder: Path) -> int:

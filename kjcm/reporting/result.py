@@ -19,7 +19,7 @@ from kjcm.reporting.page import Header
 from kjcm.reporting.paper import Printed
 from kjcm.reporting.tables import UNCERTAINTY, Content
 
-HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # a model name on the Hugging Face hub
+HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+(@\S+)?")  # a model name on the Hugging Face hub
 PAPERS = "monologg/distilkobert"  # the paper's encoder
 PAPERS_MODEL = "pretrained DistilKoBERT of 3 layers × 768"
 BASELINES = {"majority": "the most frequent groups for every row", "svm": "character TF-IDF and a linear SVM"}

@@ -117,7 +117,7 @@ def _model_of(config: Mapping[str, Any], path: Path, report: Mapping[str, Any]) 
     """Return the model folder as an artifact, without a tokenizer trained on answers unless texts are shared."""
     import wandb
 
-    private = has_text_parts(config, report["kind"]) and not config["logger"]["wandb"]["share_text"]
+    private = has_text_parts(path, report["kind"]) and not config["logger"]["wandb"]["share_text"]
     about = {"run": report["hashes"]["run"], "cohort": report["hashes"]["cohort"], "synthetic": report["synthetic"]}
     name = artifact_name(config["name"])
     artifact = wandb.Artifact(name, "model", metadata={**about, **summary_of(report), "tokenizer": not private})

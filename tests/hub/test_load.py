@@ -65,7 +65,7 @@ def test_a_revision_is_a_branch_or_a_commit(calibrated: Path, hub: Hub, here: Pa
 def test_a_folder_precedes_the_hub(calibrated: Path, hub: Hub, here: Path) -> None:
     shutil.copytree(calibrated / "model", REPO)
     assert model_folder(REPO) == Path(REPO)
-    for run in (Path("me/other"), "runs/me/other", "other", "~/x", "me/..", "me/ㄱ", str(here / "other")):
+    for run in (Path("me/other"), "runs/me/other", "other", "~/x", "me/ㄱ", str(here / "other")):
         with pytest.raises(KjcmError, match="no such folder"):
             kjcm.load(run)
     assert hub.asked == []

@@ -58,7 +58,8 @@ def test_the_model_its_card_and_calibration_are_sent(
     assert "synthetic" in metadata_load(tmp_path / "card.md")["tags"]
     out, errors = capfd.readouterr()
     commit = made.branches["main"][-1]
-    assert f"{hub.address}/{REPO}/commit/{commit}" in out and f"{sum(map(len, sent.values())) - 20:,}"[:5] in out
+    size = sum(len(sent[name]) for name in MODEL)
+    assert f"{hub.address}/{REPO}/commit/{commit}" in out and f"{size:,} bytes" in out
     assert hub.token not in out + errors and "HTTP" not in out + errors
     assert hub.tokens["hub"] >= {hub.token} and hub.tokens["cdn"] == {None}
     assert push(calibrated) == 0
@@ -175,15 +176,22 @@ def test_a_vocabulary_of_answers_is_sent_on_request_only(
     config = run / "config.yaml"
     text = config.read_text(encoding="utf-8")
     assert "kind: trained" in text
-    config.write_text(text.replace("kind: trained", "kind: kobert"), encoding="utf-8")  # not made of answers
-    assert push(run) == 0
+    config.write_text(text.replace("kind: trained", "kind: huggingface"), encoding="utf-8")
+    assert push(run) == 0  # a tokenizer of the hub
+    identity = run / "identity.json"
+    record = json.loads(identity.read_text(encoding="utf-8"))
+    record["inputs"]["tokenizer.path"] = "0" * 64  # of a folder that may be gone
+    identity.write_text(json.dumps(record), encoding="utf-8")
+    assert push(run) == 1
 
 
 @pytest.mark.slow
-def test_a_process_of_its_own_finds_hub_and_token_in_its_environment(calibrated: Path, hub: Hub, kjcm: Run) -> None:
+def test_a_process_of_its_own_finds_hub_and_token_in_its_environment(
+    calibrated: Path, hub: Hub, kjcm: Run, tmp_path: Path
+) -> None:
     env = {
         "HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": hub.token,
-        "HF_HOME": str(Path("hf").resolve()),
+        "HF_HOME": str(tmp_path / "hf"),
     }  # fmt: skip
     done = kjcm("push", f"run={calibrated}", f"repo={REPO}", env=env, fresh=True)
     assert hub.repositories[REPO].branches["main"][-1] in done.stdout and hub.token not in done.stdout + done.stderr
