@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from pkgutil import resolve_name
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None, command: Command | None = None) -> None:
         use_outlets()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if command is None:
-        command, arguments = _chosen(arguments), arguments[1:]
+        command, arguments = _chosen(arguments)
         if command.name == "ensemble":
             command, arguments = COMMANDS["train"], _as_training(arguments)
         elif command.name == "diff":
@@ -75,13 +75,20 @@ def main(argv: list[str] | None = None, command: Command | None = None) -> None:
         sys.exit(code)
 
 
-def _chosen(arguments: list[str]) -> Command:
-    """Return the command that the first argument names; print the help or the version, or what is wrong, and exit."""
+def _chosen(arguments: list[str]) -> tuple[Command, list[str]]:
+    """Return the command that the first words name, and the other arguments; print help, version or error, and exit."""
     name = arguments[0] if arguments else "help"
     if name in COMMANDS:
-        return COMMANDS[name]
-    if name in ("-h", "--help", "help"):
-        print(_help())
+        return COMMANDS[name], arguments[1:]
+    if group := {key: one for key, one in COMMANDS.items() if key.startswith(f"{name} ")}:
+        name = " ".join(arguments[:2])
+        if name in group:
+            return group[name], arguments[2:]
+        if len(arguments) == 1 or arguments[1] in HELP_FLAGS:
+            print(_help(group))
+            sys.exit(0)
+    if name in (*HELP_FLAGS, "help"):
+        print(_help(COMMANDS))
         sys.exit(0)
     if name == "--version":
         print(__version__)
@@ -89,8 +96,9 @@ def _chosen(arguments: list[str]) -> Command:
     if name == "bench":
         hint = "The benchmarks are not in the package: run `python -m benchmarks.train` (or predict, prepare) in a checkout."
     else:
-        near = get_close_matches(name, COMMANDS, n=1)
-        hint = f"Do you mean `kjcm {near[0]}`?" if near else f"The commands are {', '.join(COMMANDS)}."
+        known = group or COMMANDS
+        near = get_close_matches(name, known, n=1)
+        hint = f"Do you mean `kjcm {near[0]}`?" if near else f"The commands are {', '.join(known)}."
     print(f"kjcm: no command {name!r}. {hint}", file=sys.stderr)
     sys.exit(2)
 
@@ -153,7 +161,7 @@ def hydra_run(
     codes, multirun, asks_for_help = [0], bool(MULTIRUN & set(arguments)), bool(HELP_FLAGS & set(arguments))
 
     def work(cfg: DictConfig) -> Any:
-        require_keys(command.name, cfg, command.unread)
+        require_keys(command.config, cfg, command.unread)
         check(cfg)
         if command.name in SWEPT and not multirun:
             require_single()
@@ -171,7 +179,7 @@ def hydra_run(
             codes.append(tell(str(command), error).exit_code)
             return None
 
-    config = command.name
+    config = command.config
     before = sys.argv
     try:
         if multirun and not asks_for_help:
@@ -187,7 +195,7 @@ def hydra_run(
             # --cfg prints a config and runs no job that could check it
             if (shown := words_of_shown(words)) is not None:
                 sys.argv = [before[0], *shown]
-                through_hydra(partial(kept, lambda cfg: require_keys(command.name, cfg, command.unread)))()
+                through_hydra(partial(kept, lambda cfg: require_keys(command.config, cfg, command.unread)))()
                 if any(codes):
                     return max(codes)
             sys.argv = [before[0], *words]
@@ -245,10 +253,10 @@ def _load(target: str) -> Callable[[Any], Any]:
     return loaded
 
 
-def _help() -> str:
-    width = max(map(len, COMMANDS))
+def _help(commands: Mapping[str, Command]) -> str:
+    width = max(map(len, commands))
     return HELP.format(
         version=__version__,
-        commands="\n".join(f"  {name:<{width}}  {command.purpose}" for name, command in COMMANDS.items()),
-        examples="\n".join(f"  {command.example}" for command in COMMANDS.values()),
+        commands="\n".join(f"  {name:<{width}}  {command.purpose}" for name, command in commands.items()),
+        examples="\n".join(f"  {command.example}" for command in commands.values()),
     )

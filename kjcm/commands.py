@@ -12,7 +12,7 @@ class Command:
     """A command and the function that it runs.
 
     Attributes:
-        name: that of its config; also its first argument, if it is one of kjcm's own.
+        name: what is typed after `program`: one word, or two for a command of a group.
         target: module and function.
         purpose: what it does, in a few words.
         example: a command line.
@@ -29,6 +29,11 @@ class Command:
 
     def __str__(self) -> str:
         return f"{self.program} {self.name}"
+
+    @property
+    def config(self) -> str:
+        """Name of its config in conf/."""
+        return self.name.replace(" ", "_")
 
 
 COMMANDS = {
@@ -82,6 +87,15 @@ COMMANDS = {
         Command("prepare", "kjcm.training.prepare:prepare",
                 "the cohort alone, with its flow counts",
                 "kjcm prepare data=kwcs data.wave5=FILE data.wave6=FILE data.crosswalk=FILE out=DIR"),
+        Command("wandb workspace", "kjcm.wandb_project.workspace:workspace",
+                "save kjcm's panels as a workspace of a W&B project",
+                "kjcm wandb workspace project=kjcm"),
+        Command("wandb report", "kjcm.wandb_project.report:report",
+                "save a W&B Report of a sweep",
+                "kjcm wandb report sweep=SWEEP_DIR"),
+        Command("wandb sync", "kjcm.wandb_project.sync:sync",
+                "send the offline W&B runs of all run folders, each once",
+                "kjcm wandb sync runs=runs"),
         Command("doctor", "kjcm.doctor:doctor",
                 "what will work on this machine",
                 "kjcm doctor"),

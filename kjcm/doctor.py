@@ -135,8 +135,8 @@ def _differences(model: Any, texts: Any, name: str) -> int:
 def _wandb() -> Finding:
     mode = wandb_mode(None)
     remarks = {
-        "offline": "runs are kept in the run folder; `wandb sync` sends them later, `wandb login` makes it online",
-        "online": "logger=wandb sends what docs/tracking.md lists; texts of answers only with logger.wandb.share_text=true",
+        "offline": "runs are kept in the run folder; `kjcm wandb sync` sends them later, `wandb login` makes it online",
+        "online": "logger=wandb sends what docs/wandb.md lists; texts of answers only with logger.wandb.share_text=true",
     }
     return mode, remarks.get(mode, "as WANDB_MODE says")
 

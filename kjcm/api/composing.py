@@ -77,12 +77,13 @@ def composed(command: str, overrides: Sequence[str]) -> Iterator[DictConfig]:
     Raises:
         ConfigError: the overrides make no config that the command accepts.
     """
+    name = COMMANDS[command].config
     with hydra_apart():
         register()
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            whole, cfg = checked_config(command, for_hydra(command, overrides, swept=False))
+            whole, cfg = checked_config(name, for_hydra(name, overrides, swept=False))
             HydraConfig.instance().set_config(whole)  # a run folder records this node
-            require_keys(command, cfg)
+            require_keys(name, cfg)
             if command in SWEPT:
                 require_single()
             yield cfg

@@ -93,13 +93,29 @@ def common_rows(one: Side, other: Side) -> Common:
 
 
 def sides_of(places: Sequence[str]) -> list[Side]:
-    """Return the sides in the order of the places.
+    """Return the sides in the order of the places; see `settings_of`.
+
+    Raises:
+        ConfigError: there are fewer than two sides, or too many.
+        KjcmError: a place has no finished run, or a run is damaged.
+    """
+    settings = settings_of(places)
+    if not 2 <= len(settings) <= MOST:
+        few = "Runs that differ only in their seeds are one setting. " if len(settings) < 2 else ""
+        raise ConfigError(
+            f"{some(places)}: {len(settings)} settings of finished runs, where 2 to {MOST} can be compared. {few}Name "
+            "the runs or sweeps to compare."
+        )
+    return [Side(label, runs) for label, runs in zip(ascii_uppercase, settings, strict=False)]
+
+
+def settings_of(places: Sequence[str]) -> list[tuple[Run, ...]]:
+    """Return the finished runs of each setting, by seed: runs of one setting differ only in their seeds.
 
     Args:
         places: run folders; folders with runs in them, up to two folders deep; folders of sweeps, with a jobs.csv.
 
     Raises:
-        ConfigError: there are fewer than two sides, or too many.
         KjcmError: a place has no finished run, or a run is damaged.
     """
     paths = dict.fromkeys(path.resolve() for place in places for path in _runs_at(place))
@@ -107,14 +123,7 @@ def sides_of(places: Sequence[str]) -> list[Side]:
     grouped: dict[str, list[Run]] = {}
     for run in reversed(runs.values()):
         grouped.setdefault(same_but_seeds(run.path, run.config), []).append(run)
-    if not 2 <= len(grouped) <= MOST:
-        few = "Runs that differ only in their seeds are one setting. " if len(grouped) < 2 else ""
-        raise ConfigError(
-            f"{some(places)}: {len(grouped)} settings of finished runs, where 2 to {MOST} can be compared. {few}Name "
-            "the runs or sweeps to compare."
-        )
-    by_seed = (tuple(sorted(runs, key=lambda run: run.seed)) for runs in grouped.values())
-    return [Side(label, runs) for label, runs in zip(ascii_uppercase, by_seed, strict=False)]
+    return [tuple(sorted(found, key=lambda run: run.seed)) for found in grouped.values()]
 
 
 def _runs_at(place: str) -> list[Path]:

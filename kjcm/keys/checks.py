@@ -190,15 +190,8 @@ def _check_logger(name: str, node: Any) -> None:
 
 def _require_names_for_wandb(node: DictConfig, name: str) -> None:
     """Raise ConfigError if W&B would refuse a name at the first step of a training, or its server at the upload."""
-    entity, group = node.entity, node.group
-    if not 0 < len(node.project.strip()) <= 128 or set("/\\#?%:") & set(node.project):
-        raise ConfigError(
-            f"logger.wandb.project={node.project}: use 1 to 128 characters, none of them / \\ # ? % or :."
-        )
-    if entity is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", entity):
-        raise ConfigError(
-            f"logger.wandb.entity={entity}: use the name of a W&B user or team: letters, digits, - and _."
-        )
+    require_wandb_project("logger.wandb.", node.project, node.entity)
+    group = node.group
     if group is not None and not 0 < len(group.strip()) <= 128:
         raise ConfigError(f"logger.wandb.group={group}: use 1 to 128 characters, or null.")
     if wrong := [tag for tag in node.tags if tag is None or not 0 < len(tag.strip()) <= 64]:
@@ -207,3 +200,11 @@ def _require_names_for_wandb(node: DictConfig, name: str) -> None:
         )
     if len(name) > 115:  # W&B's name of the run has a hyphen and 12 characters more
         raise ConfigError(f"name={name[:40]}...: with logger=wandb it has at most 115 characters.")
+
+
+def require_wandb_project(lead: str, project: str | None, entity: str | None) -> None:
+    """Raise ConfigError if W&B would refuse the name of a project or of its owner; `lead` stands before the keys' names."""
+    if project is not None and (not 0 < len(project.strip()) <= 128 or set("/\\#?%:") & set(project)):
+        raise ConfigError(f"{lead}project={project}: use 1 to 128 characters, none of them / \\ # ? % or :.")
+    if entity is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", entity):
+        raise ConfigError(f"{lead}entity={entity}: use the name of a W&B user or team: letters, digits, - and _.")

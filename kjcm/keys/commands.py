@@ -3,7 +3,17 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from kjcm.keys.coding import UNSEEN, ExportConfig, PredictConfig, PushConfig, ReviewConfig, TriageConfig
+from kjcm.keys.coding import (
+    UNSEEN,
+    ExportConfig,
+    PredictConfig,
+    PushConfig,
+    ReviewConfig,
+    TriageConfig,
+    WandbReportConfig,
+    WandbSyncConfig,
+    WandbWorkspaceConfig,
+)
 from kjcm.keys.key import MISSING, key, seed_key
 from kjcm.keys.survey import (
     AugmentConfig,
@@ -284,6 +294,9 @@ COMMANDS: dict[str, type] = {
     "reproduce": ReproduceConfig,
     "tune": TuneConfig,
     "pretrain": PretrainConfig,
+    "wandb_workspace": WandbWorkspaceConfig,
+    "wandb_report": WandbReportConfig,
+    "wandb_sync": WandbSyncConfig,
 }
 LOGGERS: dict[str, type] = {
     "csv": LogFilesConfig, "tensorboard": LogFilesConfig, "mlflow": MlflowConfig, "trackio": TrackioConfig,

@@ -75,7 +75,7 @@ def command_section(program: str, name: str, kind: type) -> str:
     known = {key for base in inherited.values() for key, _, _ in keys_of(base, without=tuple(GROUPS))}
     keys = {key: (hint, one) for key, hint, one in keys_of(kind, without=tuple(GROUPS)) if key not in known}
     groups = ", ".join(f"`{group}`" for group in group_names(name)) or "none"
-    lines = [f"### `{program} {name}`", "", getdoc(kind) or "", "", fill(f"Groups: {groups}.", WIDTH)]
+    lines = [f"### `{program} {name.replace('_', ' ')}`", "", getdoc(kind) or "", "", fill(f"Groups: {groups}.", WIDTH)]
     if inherited:
         lines.append(f"It has every key of {', '.join(f'`kjcm {other}`' for other in inherited)}, and:")
     return "\n".join([*lines, "", HEAD, *_rows(keys, _defaults(name)), ""])

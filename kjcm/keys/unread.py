@@ -159,6 +159,8 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
         Unread(("prune_after",), _is_not("pruner", "median"), " without pruner=median"),
         Unread(("prune_from",), _is("pruner", "none"), " with pruner=none"),
     ),
+    "wandb_workspace": (Unread(("out",), _is("dry_run", False), " without dry_run=true"),),
+    "wandb_report": (Unread(("out",), _is("dry_run", False), " without dry_run=true"),),
 }  # fmt: skip
 
 
@@ -228,7 +230,9 @@ def require_none_unread(command: str, unread: Mapping[str, str]) -> None:
     """Raise ConfigError if there are overrides, each with its reason, whose keys the command does not read."""
     if unread:
         shown = "; ".join(f"{word[:CUT]!r}{why}" for word, why in [*unread.items()][:SHOWN])
-        raise ConfigError(f"{command} does not read {shown}. Remove {'it' if len(unread) == 1 else 'them'}.")
+        raise ConfigError(
+            f"{command.replace('_', ' ')} does not read {shown}. Remove {'it' if len(unread) == 1 else 'them'}."
+        )
 
 
 def require_read_by_some(command: str, jobs: Mapping[Sequence[str], Mapping[str, str]]) -> None:

@@ -196,10 +196,10 @@ def _wandb_run(node: Mapping[str, Any], described: Description) -> Any:
 def wandb_mode(mode: str | None) -> str:
     """Return the W&B mode: `mode`, else WANDB_MODE, else online; without an API key, offline in place of online."""
     mode = mode or os.environ.get("WANDB_MODE") or "online"
-    return "offline" if mode == "online" and not _has_key() else mode
+    return "offline" if mode == "online" and not has_key() else mode
 
 
-def _has_key() -> bool:
+def has_key() -> bool:
     """Return whether W&B finds an API key, so that it does not ask for a key."""
     if os.environ.get("WANDB_API_KEY"):
         return True

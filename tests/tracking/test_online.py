@@ -9,7 +9,7 @@ import pytest
 
 from kjcm.training import fit
 from tests.conftest import SMALL, command
-from tests.tracking.wandb_server import Server
+from tests.tracking.wandb_server import Server, serving
 
 WORDS = ("train", *SMALL, "trainer.max_epochs=1", "logger=wandb", "data.validation=0.1", "run_dir=run")
 Out = pytest.CaptureFixture[str]
@@ -17,17 +17,8 @@ Out = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def server(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    import wandb
-
-    found = Server()
-    found.start()
-    monkeypatch.delenv("WANDB_MODE")
-    monkeypatch.setenv("WANDB_BASE_URL", found.address)
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    wandb.teardown()  # what an earlier test made W&B believe of its server
-    yield found
-    found.stop()
-    wandb.teardown()
+    with serving(monkeypatch) as found:
+        yield found
 
 
 def before_measuring(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:

@@ -1,11 +1,15 @@
-"""A stand-in for W&B's server on the loopback: runs, their points and files, and one sweep with its agents."""
+"""A stand-in for W&B's server on the loopback: runs, their points and files, saved views, and one sweep with its agents."""
 
 import http.server
 import json
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
 
 PROJECT = {"id": "project", "name": "kjcm", "entity": {"id": "entity", "name": "me"}}
 VIEWER = {"id": "user", "entity": "me", "username": "me", "email": "", "flags": "{}", "teams": {"edges": []}}
@@ -17,7 +21,10 @@ class Server:
 
     Attributes:
         trials: keys and values of the trials that an agent is given, one after the other.
-        status: HTTP status of every answer.
+        status: HTTP status of every answer, or of those whose path `fails` matches.
+        fails: pattern of the paths that get `status`.
+        projects: names of the projects of the entity `me`.
+        views: saved views as sent, each with its id.
         runs: id -> what the run said when it began (its latest upsertBucket).
         points: id -> points of its history, as sent.
         exits: id -> exit code.
@@ -28,6 +35,9 @@ class Server:
 
     trials: list[dict[str, Any]] = field(default_factory=list)
     status: int = 200
+    fails: str = ""
+    projects: list[str] = field(default_factory=lambda: ["kjcm"])
+    views: list[dict[str, Any]] = field(default_factory=list)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     points: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     exits: dict[str, int] = field(default_factory=dict)
@@ -42,8 +52,10 @@ class Server:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                data = json.dumps(server.answer(self.path, body)).encode()
-                self.send_response(server.status)
+                status = server.status if re.search(server.fails, self.path) else 200
+                denied = {"errors": [{"message": "permission denied"}]}
+                data = json.dumps(denied if status != 200 else server.answer(self.path, body)).encode()
+                self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
@@ -65,8 +77,6 @@ class Server:
         self._http.server_close()
 
     def answer(self, path: str, body: bytes) -> dict[str, Any]:
-        if self.status != 200:
-            return {"errors": [{"message": "permission denied"}]}
         if path == "/graphql":
             asked = json.loads(body)
             name = re.match(r"\s*\w+\s+(\w+)", asked["query"])
@@ -76,14 +86,49 @@ class Server:
             return {"data": answer(asked.get("variables") or {}) if answer else {}}
         if stream := re.fullmatch(r"/files/me/kjcm/(\w+)/file_stream", path):
             told = json.loads(body)
-            lines = told.get("files", {}).get("wandb-history.jsonl", {}).get("content", [])
-            self.points.setdefault(stream[1], []).extend(map(json.loads, lines))
+            history = told.get("files", {}).get("wandb-history.jsonl", {"offset": 0, "content": []})
+            lines = [json.loads(line) for line in history["content"]]
+            self.points.setdefault(stream[1], [])[history["offset"] : history["offset"] + len(lines)] = lines
             if told.get("complete"):
                 self.exits[stream[1]] = told["exitcode"]
         return {}
 
     def _Viewer(self, _: Any) -> Any:
         return {"viewer": VIEWER}
+
+    def _GetDefaultEntity(self, _: Any) -> Any:
+        return {"viewer": VIEWER}
+
+    def _ServerFeaturesQuery(self, _: Any) -> Any:
+        return {"serverInfo": {"features": []}}
+
+    def _GetProjects(self, _: Any) -> Any:
+        nodes = [{"__typename": "Project", "id": name, "name": name, "entityName": "me", "createdAt": "2026-01-01T00:00:00",
+                  "isBenchmark": False, "user": None} for name in self.projects]  # fmt: skip
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        return {"models": {"pageInfo": page, "edges": [{"node": node} for node in nodes]}}
+
+    def _ProjectViews(self, asked: Any) -> Any:
+        """Answer with one view per page."""
+        if asked["entity"] != "me" or asked["project"] not in self.projects:
+            return {"project": None}
+        own = [view for view in self.views if view["type"] == asked["type"] and view["projectName"] == asked["project"]]
+        at = int(asked["after"] or 0)
+        edges = [{"node": {key: view[key] for key in ("id", "name", "displayName")}} for view in own[at : at + 1]]
+        page = {"endCursor": str(at + 1), "hasNextPage": at + 1 < len(own)}
+        return {"project": {"allViews": {"edges": edges, "pageInfo": page}}}
+
+    def _upsertView(self, asked: Any) -> Any:
+        known = {view["id"]: view for view in self.views}
+        view = known.get(asked.get("id"))
+        if view is None:
+            self.views.append(view := {"id": f"view{len(self.views)}"})
+        view.update({key: value for key, value in asked.items() if key != "id"})
+        project = {"id": view["projectName"], "name": view["projectName"], "entityName": view["entityName"]}
+        answer = {**view, "project": project, "updatedAt": "2026-01-01T00:00:00"}
+        return {"upsertView": {"view": answer, "inserted": view["id"] not in known}}
+
+    _UpsertView2 = _upsertView
 
     def _RunResumeStatus(self, asked: Any) -> Any:
         if asked["name"] not in self.runs:
@@ -143,3 +188,19 @@ class Server:
             else:
                 commands = [{"type": "exit"}]
         return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(commands)}}
+
+
+@contextmanager
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Yield a server to which W&B in this process sends, with a key that it accepts."""
+    import wandb
+
+    found = Server()
+    found.start()
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_BASE_URL", found.address)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    wandb.teardown()  # what an earlier test made W&B believe of its server
+    yield found
+    found.stop()
+    wandb.teardown()
