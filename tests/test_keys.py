@@ -46,7 +46,7 @@ UNREAD = [
     ("review", "run=r input=i export=o port=80"), ("review", "run=r input=i overwrite=true"),
     ("export", "run=r agreement=.5"), ("export", "run=r format=onnx-int8 tolerance=1"), ("reproduce", "sweep.sort=accuracy"),
     ("tune", "sweep.sort=accuracy"), ("tune", "sampler=random startup=3"), ("benchmarks.train", "trainer.max_epochs=3"),
-    ("benchmarks.train", "logger=none"), ("benchmarks.prepare", "model.pooling=mean"),
+    ("wandb_workspace", "out=a.json"), ("wandb_report", "sweep=runs out=a.json"), ("benchmarks.train", "logger=none"), ("benchmarks.prepare", "model.pooling=mean"),
 ]  # fmt: skip
 
 
@@ -216,6 +216,8 @@ def test_no_command_of_the_gpu_script_sets_a_key_that_goes_unread(here: Path) ->
 def require_heeded(words: list[str]) -> None:
     """Raise ConfigError if a command, `kjcm` left out, sets a key that is unknown or that it does not read."""
     name, *rest = ["train", *as_training(words[1:])] if words[0] == "ensemble" else words
+    if name == "wandb":
+        name, rest = f"wandb_{rest[0]}", rest[1:]
     cfg, overrides = composed(name, rest)
     require_known(cfg)
     require_read(name, cfg, overrides, own_unread(name))

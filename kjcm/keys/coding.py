@@ -212,5 +212,5 @@ class WandbSyncConfig:
     runs: str = key("Folder of all runs, or one run folder.", path=True)
     entity: str | None = key("W&B user or team to send to; null: as at the training.")
     project: str | None = key("W&B project to send to; null: as at the training.")
-    retries: int = key("Times that W&B repeats a failed request; the waits between them double.", least=0, most=1000)
+    retries: int = key("Times that W&B repeats a failed request; the waits between them double.", least=1, most=1000)
     dry_run: bool = key("`true`: only list what would be sent.")

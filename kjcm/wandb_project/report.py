@@ -114,9 +114,8 @@ def _overrides(shown: Sequence[Setting], metric: str | None) -> str:
     """Return the overrides of the first settings; each as code, which Markdown shows verbatim."""
     parts = ["## Best settings" if metric else "## Settings"]
     for number, setting in enumerate(shown, 1):
-        words = [f"{key}={value}" for key, value in setting.overrides.items()]
-        lines = "\n".join(f"    {line}" for line in ([command_line(words)] if words else ["(no overrides)"]))
-        parts.append(f"{number}: {escaped(setting.first.name)}\n\n{lines}")
+        line = command_line(f"{key}={value}" for key, value in setting.overrides.items()) or "(no overrides)"
+        parts.append(f"{number}: {escaped(setting.first.name)}\n\n    {line}")
     return "\n\n".join(parts)
 
 

@@ -26,6 +26,7 @@ from kjcm.wandb_project.folders import is_sent, offline_files, run_folder, sendi
 TOGETHER = 20  # runs of one `wandb sync`, which sends five at a time
 REQUESTS = ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")  # kinds of requests, as W&B's settings name them
 HARMLESS = "featurechecker:"  # the server lacks an optional feature
+BRIEF = 300  # most characters of a reason
 QUERY = re.compile(r"\?\S+")  # of an address; it may have a signature
 
 log = logging.getLogger("kjcm")
@@ -47,19 +48,19 @@ def sync(cfg: DictConfig) -> None:
     files = offline_files(folder)
     if not files:
         raise KjcmError(f"runs={config.runs}: no offline W&B run in it. logger.wandb.mode=offline makes some.")
+    if config.dry_run:
+        waiting, skipped = _waiting(files)
+        for file in waiting:
+            log.info("would send %s", file.parent)
+        log.info("%d to send%s", len(waiting), skipped)
+        return
     with _alone(folder):
-        skipped = {file: why for file in files if (why := _skipped(file))}
-        waiting = [file for file in files if file not in skipped]
-        if config.dry_run:
-            for file in waiting:
-                log.info("would send %s", file.parent)
-            log.info("%d to send%s", len(waiting), _counts(skipped.values()))
-            return
+        waiting, skipped = _waiting(files)
         failed: dict[Path, str] = {}
         if waiting:
             connect()
             failed = _send_all(waiting, config)
-    log.info("%d sent, %d not sent%s", len(waiting) - len(failed), len(failed), _counts(skipped.values()))
+    log.info("%d sent, %d not sent%s", len(waiting) - len(failed), len(failed), skipped)
     if failed:
         reasons = "; ".join(f"{file.parent}: {why}" for file, why in [*failed.items()][:SHOWN])
         raise KjcmError(
@@ -79,16 +80,18 @@ def _alone(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _skipped(file: Path) -> str:
-    """Return why an offline run is left alone, '' if it is to be sent."""
-    if is_sent(file):
-        return "sent before"
-    return "still running" if state_of(run_folder(file))[0] == "running" else ""
-
-
-def _counts(reasons: Sequence[str]) -> str:
-    found = ", ".join(f"{count} {why}" for why, count in Counter(reasons).items())
-    return f"; skipped: {found}" if found else ""
+def _waiting(files: Sequence[Path]) -> tuple[list[Path], str]:
+    """Return the offline runs to send, and how many are skipped for which reason, as the end of a line."""
+    waiting, skipped = [], Counter[str]()
+    for file in files:
+        if is_sent(file):
+            skipped["sent before"] += 1
+        elif state_of(run_folder(file))[0] == "running":
+            skipped["still running"] += 1
+        else:
+            waiting.append(file)
+    found = ", ".join(f"{count} {why}" for why, count in skipped.items())
+    return waiting, f"; skipped: {found}" if found else ""
 
 
 def _send_all(files: Sequence[Path], config: WandbSyncConfig) -> dict[Path, str]:
@@ -127,6 +130,7 @@ def _send(files: Sequence[Path], config: WandbSyncConfig) -> dict[Path, str]:
         synced(file).unlink(missing_ok=True)
     with TemporaryDirectory() as folder:
         surroundings = {**os.environ, "WANDB_DIR": folder, "WANDB_MODE": "online"}
+        # W&B reads 0 as its own limit, which is hours
         surroundings |= {f"WANDB_X_{kind}_RETRY_MAX": str(config.retries) for kind in REQUESTS}
         command = [sys.executable, "-m", "wandb", "sync", *options, *map(str, files)]
         done = subprocess.run(
@@ -165,4 +169,4 @@ def _printed_error(printed: str, file: Path) -> str:
 
 
 def _brief(text: str) -> str:
-    return QUERY.sub("", text.strip().partition("\n")[0])[:200]
+    return QUERY.sub("", "; ".join(text.strip().splitlines()))[:BRIEF]

@@ -24,6 +24,8 @@ from kjcm.wandb_project.specification import write_specification
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
+NAME = 128  # most characters of a view's name
+
 log = logging.getLogger("kjcm")
 
 
@@ -62,6 +64,8 @@ def _workspace(project: str, name: str) -> "Workspace":
     """Return the workspace as wandb-workspaces has it, without its entity."""
     import wandb_workspaces.workspaces as ws
 
+    if not 0 < len(name.strip()) <= NAME:
+        raise ConfigError(f"name={name[:40]}: a view's name has 1 to {NAME} characters.")
     try:
         return ws.Workspace(entity="", project=project, name=name, sections=sections(), runset_settings=run_table())
     except ValueError:  # of pydantic: only the name is free

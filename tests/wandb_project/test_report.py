@@ -102,7 +102,7 @@ def test_runs_without_wandb_have_tables_alone(finished: Path, here: Path, capfd:
 def test_a_report_is_sent_once_and_replaced_on_request(server: Server, swept: Path, capfd: Out) -> None:
     words = ("wandb", "report", f"sweep={swept}/sweep")
     assert command(*words) == 0
-    (view,) = server.views
+    (view,) = map(dict, server.views)
     assert (view["type"], view["displayName"], view["entityName"]) == ("runs", "Sweep sweep", "me")
     spec = specified(swept, "entity=me")
     assert without_ids(json.loads(view["spec"])) == without_ids(spec["spec"])

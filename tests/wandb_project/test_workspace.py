@@ -55,7 +55,6 @@ def test_the_panels_are_those_of_the_docs(here: Path) -> None:
     columns = [own_key(one) for one in runs["runFeed"]["columnOrder"] if one != "run:displayName"]
     names = {"run:state": "State", "tags:__ALL__": "Tags"}
     found = [["Runs", "table", "run table", "", [names.get(one, one) for one in columns]]]
-    titled = [found[0]]
     for part in section["panelBankConfig"]["sections"]:
         for panel in part["panels"]:
             config, kind = panel["config"], VIEWS[panel["viewType"]]
@@ -67,7 +66,7 @@ def test_the_panels_are_those_of_the_docs(here: Path) -> None:
     ]
     assert [[own if own is not None else docs for own, docs in zip(one, other, strict=True)]
             for one, other in zip(found, told, strict=True)] == told  # fmt: skip
-    assert titled and runs["grouping"] == [{"section": "run", "name": "group"}]
+    assert runs["grouping"] == [{"section": "run", "name": "group"}]
     assert runs["sort"]["keys"] == [{"key": {"section": "summary", "name": "val_f1_weighted"}, "ascending": False}]
 
 
@@ -119,6 +118,7 @@ def test_a_view_is_replaced_only_on_request(server: Server, capfd: Out) -> None:
         (("project=a/b",), 2, "project=a/b"),
         (("entity=a/b",), 2, "entity=a/b"),
         (("name=☺",), 2, "name=☺"),
+        (("name=''",), 2, "name="),
         (("out=a.json",), 2, "dry_run=true"),
     ],
 )
