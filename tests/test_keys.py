@@ -46,7 +46,8 @@ UNREAD = [
     ("review", "run=r input=i export=o port=80"), ("review", "run=r input=i overwrite=true"),
     ("export", "run=r agreement=.5"), ("export", "run=r format=onnx-int8 tolerance=1"), ("reproduce", "sweep.sort=accuracy"),
     ("tune", "sweep.sort=accuracy"), ("tune", "sampler=random startup=3"), ("benchmarks.train", "trainer.max_epochs=3"),
-    ("wandb_workspace", "out=a.json"), ("wandb_report", "sweep=runs out=a.json"), ("benchmarks.train", "logger=none"), ("benchmarks.prepare", "model.pooling=mean"),
+    ("wandb_workspace", "out=a.json"), ("wandb_report", "sweep=runs out=a.json"),
+    ("benchmarks.train", "logger=none"), ("benchmarks.prepare", "model.pooling=mean"),
 ]  # fmt: skip
 
 
