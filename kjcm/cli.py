@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kjcm.sweeps.sweep import Sweep
 
 MULTIRUN = {"-m", "--multirun", "hydra.mode=MULTIRUN"}  # what makes a command one
+LISTED = {"diff": "compare", "audit": "folds"}  # command -> key that takes its words without a key
 HELP = """kjcm {version}: free text to occupation codes
 
 usage: kjcm COMMAND [KEY=VALUE ...] [-m] [--cfg job] [--debug]
@@ -57,10 +58,10 @@ def main(argv: list[str] | None = None, command: Command | None = None) -> None:
         command, arguments = _chosen(arguments)
         if command.name == "ensemble":
             command, arguments = COMMANDS["train"], _as_training(arguments)
-        elif command.name == "diff":
+        elif command.name in LISTED:
             from kjcm.keys.overrides import with_list
 
-            arguments = with_list("compare", arguments)
+            arguments = with_list(LISTED[command.name], arguments)
     debug = "--debug" in arguments
     try:
         code = run_command(command, [word for word in arguments if word != "--debug"], debug)

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "kjcm"
 ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "linear", "run_folder", "hub", "ensemble",
          "analysis", "plot", "tracking", "training", "pretraining", "sweeps", "reporting",
-         "comparison", "wandb_project", "coding", "review", "tune", "api")  # fmt: skip
+         "comparison", "audit", "wandb_project", "coding", "review", "tune", "api")  # fmt: skip
 FLOOR = {
     "confusion",
     "errors",
@@ -25,7 +25,7 @@ FLOOR = {
     "screen",
     "keys",
 }  # known to all
-SEE_A_HYDRA_CONFIG = {"api/composing.py", "parts.py", "comparison/diff.py",
+SEE_A_HYDRA_CONFIG = {"api/composing.py", "parts.py", "comparison/diff.py", "audit/audit.py",
                       "cli.py", "doctor.py",
                       "keys/composition.py", "keys/checks.py",
                       "keys/overrides.py", "keys/reference.py", "keys/refusals.py", "keys/unread.py",

@@ -118,7 +118,7 @@ def settings_of(places: Sequence[str]) -> list[tuple[Run, ...]]:
     Raises:
         KjcmError: a place has no finished run, or a run is damaged.
     """
-    paths = dict.fromkeys(path.resolve() for place in places for path in _runs_at(place))
+    paths = dict.fromkeys(path.resolve() for place in places for path in runs_at(place))
     runs = {run.hashes["run"]: run for run in map(read_run, reversed(paths))}  # a run under two names counts once
     grouped: dict[str, list[Run]] = {}
     for run in reversed(runs.values()):
@@ -126,8 +126,12 @@ def settings_of(places: Sequence[str]) -> list[tuple[Run, ...]]:
     return [tuple(sorted(found, key=lambda run: run.seed)) for found in grouped.values()]
 
 
-def _runs_at(place: str) -> list[Path]:
-    """Return the finished runs of a place."""
+def runs_at(place: str) -> list[Path]:
+    """Return the finished runs of a place: a run folder, a folder with runs in it, or the folder of a sweep.
+
+    Raises:
+        KjcmError: the place has no finished run.
+    """
     folder = existing(place)
     if (folder / "identity.json").is_file():
         if not (folder / "DONE").is_file():

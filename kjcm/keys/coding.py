@@ -115,8 +115,8 @@ class PredictConfig(FileOptions):
 class ReviewConfig:
     """Review the undecided rows of a coded file in a browser, or export the file with the decisions ([review.md](review.md))."""
 
-    run: str = key("Run folder that coded the file.", path=True)
-    input: str = key("File that `kjcm predict` wrote.", path=True)
+    run: str = key("Run folder that coded the file; after an audit, the one that it printed.", path=True)
+    input: str = key("File that `kjcm predict` or `kjcm audit` wrote.", path=True)
     db: str | None = key("SQLite file of the decisions; null: INPUT.review.sqlite.", path=True)
     export: str | None = key(
         "File to write with the decisions instead of serving the page: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.",

@@ -155,6 +155,40 @@ class EvaluateConfig:
 
 
 @dataclass
+class AuditConfig:
+    """Find labels that are probably wrong, from the out-of-fold probabilities of a cross-validation ([audit.md](audit.md)).
+
+    Each row's probabilities are those of the run that tests it. `output` needs `pip install 'kjcm[audit]'`.
+    """
+
+    runs: str | None = key(
+        "Folder of the folds' runs: those in it, and up to two folders deep. They differ only in `data.fold`.",
+        path=True,
+    )
+    folds: list[str] = key("Run folders, instead of `runs`. `kjcm audit A B` means `folds=[A,B]`.")
+    output: str | None = key(
+        "File for `kjcm review` to write: the rows with suspected labels. Same kinds as in `kjcm predict`.", path=True
+    )
+    out_of_fold: str | None = key(
+        "Parquet file to write: every row with its out-of-fold codes and the probability of each class.", path=True
+    )
+    most: int | None = key("Greatest number of rows of `output`, the most suspicious first; null: all.", least=1)
+    rule: str = key(
+        "Which labels are suspected: `filter_by` of cleanlab's find_label_issues.",
+        choices=("prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given"),
+    )
+    score: str = key(
+        "Label quality, which sorts the rows: probability of the given code, or its margin to the likeliest other code.",
+        choices=("self_confidence", "normalized_margin"),
+    )
+    incomplete: bool = key("`true`: audit also if folds have no run; their rows are counted and left out.")
+    preset: PresetConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    batch_size: int = key("Texts that an encoder scores at a time.", least=1, most=10**6)
+    overwrite: bool = key("`true`: replace the files.")
+
+
+@dataclass
 class Reporting:
     """What `report` and `reproduce` have in common."""
 
@@ -291,6 +325,7 @@ COMMANDS: dict[str, type] = {
     "report": ReportConfig,
     "runs": RunsConfig,
     "diff": DiffConfig,
+    "audit": AuditConfig,
     "reproduce": ReproduceConfig,
     "tune": TuneConfig,
     "pretrain": PretrainConfig,

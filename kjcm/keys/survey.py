@@ -99,7 +99,7 @@ class DataConfig:
     )  # fmt: skip
     manager_words: list[str] = key("Words in position or task that mark a manager, for `triage.managers=words`.")
     reviewed: str | None = key(
-        "File of `kjcm review`: its rows join the training rows ([review.md](review.md#training-on-reviewed-rows)).",
+        "File of `kjcm review`: its rows join or correct the training rows ([review.md](review.md#training-on-reviewed-rows)).",
         identity="input",
     )
 

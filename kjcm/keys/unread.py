@@ -133,6 +133,10 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
         Unread(("data.inner_folds", "data.inner_fold")),
         Unread(tuple(f"trainer.{name}" for name in ("max_epochs", "num_workers", "save_every", "keep_checkpoints", "flags"))),
     ),
+    "audit": (
+        Unread(("most", "rule", "score"), _is("output", None), " without output=FILE"),
+        Unread(tuple(f"trainer.{name}" for name in ("max_epochs", "num_workers", "save_every", "keep_checkpoints", "flags"))),
+    ),
     "predict": (
         Unread(("columns.manages",), _is_not("triage.managers", "column"), " without triage.managers=column"),
         Unread(("triage.threshold",), _is_not("triage.target_error", None), " where triage.target_error sets the threshold"),

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from kjcm.errors import ConfigError, some
+from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import require_file
 from kjcm.ksco.classification import Classification
 from kjcm.parts import TARGET, build
@@ -16,9 +17,12 @@ from kjcm.read.labelled import value_labels
 from kjcm.read.table import read_table
 from kjcm.survey.cohort import Cohort, to_level
 from kjcm.survey.covariates import LEAD, cells_of, roles_of
+from kjcm.survey.responses import ids_in
 from kjcm.survey.texts import EMPTY, TEXT_COLUMNS, texts_of
 
 CODE = "reviewed_code"  # column of a reviewed file
+ID = "id"  # its column of ids if the data have none
+NEW_CODES = ["id", "code", "finer"]  # of survey rows that a reviewer has decided
 
 
 def augmentation(
@@ -85,6 +89,21 @@ def _rows_of(node: Mapping[str, Any], classification: Classification, classes: S
     return frame
 
 
+@dataclass(frozen=True)
+class Reviewed:
+    """The rows of a reviewed file.
+
+    Attributes:
+        rows: training rows to add: text, fields, code, finer and covariates.
+        codes: id, code and finer of the cohort's training rows that a reviewer has decided; each id once.
+        left: reason -> number of the other rows.
+    """
+
+    rows: pd.DataFrame
+    codes: pd.DataFrame
+    left: Mapping[str, int]
+
+
 def reviewed_rows(
     path: str,
     columns: Mapping[str, str | None],
@@ -92,29 +111,32 @@ def reviewed_rows(
     classification: Classification,
     wording: str | None,
     covariates: Mapping[str, str],
-) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return text, fields, code, finer and covariates of the reviewed training rows, and the number of others by reason.
+) -> Reviewed:
+    """Return the reviewed rows: new training rows, and new codes of the cohort's own training rows.
 
-    A code without training rows in the cohort is learnt if its rows pass the cutoff: its reviewed rows plus the cohort's
-    own rows outside the test. The text of a validation or test row is never learnt.
+    A reviewed row is one of the cohort's if id and text are the same. A code without training rows in the cohort is learnt
+    if its rows pass the cutoff: its reviewed rows plus the cohort's own rows outside the test. The text of a validation or
+    test row is never learnt from another row.
 
     Args:
         path: the file that `kjcm review` exported, with the text columns and reviewed_code.
-        columns: role -> column.
+        columns: role -> column; the file may lack the ids' column.
         cohort: the cohort that the reviewed rows join.
         classification: the reviewed codes' classification.
         wording: data.wording.
         covariates: name -> kind; the file may lack their columns.
 
     Raises:
-        KjcmError: the file or a column is missing.
+        KjcmError: the file or a column is missing, or a training row has several reviewed codes.
     """
     table = read_table(path)
     wanted = {role: columns.get(role) for role in TEXT_COLUMNS}
     remedy = "Use a file that `kjcm review` exported, with the names of data.columns."
     spelt = set(map(tidy, map(str, table.columns)))
     there = {name: kind for name, kind in covariates.items() if tidy(name) in spelt}
-    roles = {**wanted, CODE: CODE, **roles_of(there)}
+    id_name = columns.get("id") or ID
+    ids = {ID: id_name} if tidy(id_name) in spelt else {}
+    roles = {**wanted, **ids, CODE: CODE, **roles_of(there)}
     mapped = meant_columns(table.columns, roles, f"data.reviewed={path}", remedy)
     texts = texts_of(table, mapped, path, value_labels(require_file(path)), wording)
     frame = pd.DataFrame({"text": texts.sentences, **texts.fields, "raw": code_texts(table[mapped[CODE]])})
@@ -122,14 +144,44 @@ def reviewed_rows(
     reasons = [
         {EMPTY: "empty text"}.get(reason, reason) or other for reason, other in zip(texts.reasons, wrong, strict=True)
     ]
-    frame = frame.assign(**cells, reason=reasons)[frame["raw"] != ""]
+    frame = frame.assign(**cells, reason=reasons, id=ids_in(table[mapped[ID]]) if ids else "")[frame["raw"] != ""]
     to_level(frame, classification, cohort.level)
+    sides = dict(zip(zip(cohort.rows["id"], cohort.rows["text"], strict=True), cohort.rows["side"], strict=True))
+    side = pd.Series([sides.get(key, "") for key in zip(frame["id"], frame["text"], strict=True)], frame.index, str)
     held = cohort.rows["text"][cohort.rows["side"].isin(["validation", "test"])]
-    frame.loc[(frame["reason"] == "") & frame["text"].isin(held), "reason"] = "text of a test or validation row"
+    own = side == "train"
+    frame.loc[(frame["reason"] == "") & ~own & frame["text"].isin(held), "reason"] = "text of a test or validation row"
+    frame.loc[(frame["reason"] == "") & (side == "unused"), "reason"] = "row that the split leaves unused"
     new = frame["code"][(frame["reason"] == "") & ~frame["code"].isin(cohort.classes)]
     sizes = pd.concat([new, cohort.rows["code"][cohort.rows["side"] != "test"]]).value_counts()
     cutoff = cohort.flow["cutoff"]
     frame.loc[new.index[new.map(sizes) <= cutoff], "reason"] = f"group of {cutoff} rows or fewer"
     left = Counter(frame["reason"][frame["reason"] != ""])
+    fine = frame["reason"] == ""
     wanted_columns = ["text", *TEXT_COLUMNS, "code", "finer", *cells]
-    return frame.loc[frame["reason"] == "", wanted_columns].reset_index(drop=True), dict(left)
+    codes = frame.loc[fine & own, NEW_CODES].drop_duplicates()
+    if len(twice := codes["id"][codes["id"].duplicated()]):
+        raise KjcmError(f"data.reviewed={path}: ids {some(twice.unique())} have several reviewed codes. Keep one each.")
+    return Reviewed(
+        frame.loc[fine & ~own, wanted_columns].reset_index(drop=True), codes.reset_index(drop=True), dict(left)
+    )
+
+
+def with_codes(cohort: Cohort, codes: pd.DataFrame) -> tuple[Cohort, int]:
+    """Return a cohort with other codes for some training rows, and the number of rows whose code at its level changes.
+
+    Args:
+        cohort: the cohort.
+        codes: id, code and finer; a finer code of '' keeps the row's own if the code stays.
+    """
+    if codes.empty:
+        return cohort, 0
+    own = cohort.rows
+    given, finer = (own["id"].map(dict(zip(codes["id"], codes[name], strict=True))) for name in ("code", "finer"))
+    changed = given.notna() & (given != own["code"])
+    rows = own.assign(
+        code=own["code"].where(~changed, given),
+        finer=own["finer"].where(~changed & (finer.isna() | (finer == "")), finer),
+    )
+    classes = tuple(sorted(rows["code"][rows["side"] == "train"].unique()))
+    return replace(cohort, rows=rows, classes=classes), int(changed.sum())

@@ -231,8 +231,7 @@ def _ids(survey: Survey, column: str | None, frame: pd.DataFrame) -> list[str]:
     """
     lead = f"{survey.wave}-" if survey.wave else ""
     if column is not None:
-        texts = [tidy(without_decimals(text)) for text in code_texts(survey.table[column])]
-        return [f"{lead}{text}" if text else "" for text in texts]
+        return [f"{lead}{text}" if text else "" for text in ids_in(survey.table[column])]
     contents = frame["text"] + "\t" + frame["code"]
     seen = contents.groupby(contents).cumcount()
     side = "test-" if survey.test else ""
@@ -240,6 +239,11 @@ def _ids(survey: Survey, column: str | None, frame: pd.DataFrame) -> list[str]:
         f"{lead}{side}{hashlib.sha256(text.encode()).hexdigest()[:16]}-{count}"
         for text, count in zip(contents, seen, strict=True)
     ]
+
+
+def ids_in(column: pd.Series) -> list[str]:
+    """Return a column's ids: whole numbers without decimals, and texts without surrounding blanks."""
+    return [tidy(without_decimals(text)) for text in code_texts(column)]
 
 
 def _strange(table: pd.DataFrame) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.keys.commands import SurveyConfig
 from kjcm.keys.survey import DataConfig
 from kjcm.ksco.classification import Classification, load_classification, prefixes_of
-from kjcm.survey.augment import augmentation, position_rows, reviewed_rows
+from kjcm.survey.augment import NEW_CODES, Reviewed, augmentation, position_rows, reviewed_rows, with_codes
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.covariates import LEAD, Covariates, kinds_of
 from kjcm.survey.inputs import cached_cohort
@@ -35,7 +35,9 @@ class Rows:
             row's unit. Rows of augmentation have a row_weight; other rows have NaN, which means 1. Survey rows have the role
             of each covariate, reviewed rows those that their file has.
         n_augmented: rows of augmentation among them, positions included.
-        n_reviewed: reviewed rows among them.
+        n_reviewed: reviewed rows among them that are not survey rows.
+        n_decided: survey rows among them that a reviewer has decided.
+        n_changed: survey rows among them whose code a reviewer has changed.
         reviewed_left: reason -> reviewed rows that were left out.
         labels: side -> [rows], class index of each row; codes that are not classes have numbers beyond the last class.
         unseen: side -> codes that are not classes.
@@ -47,6 +49,8 @@ class Rows:
     sides: Mapping[str, pd.DataFrame]
     n_augmented: int
     n_reviewed: int
+    n_decided: int
+    n_changed: int
     reviewed_left: Mapping[str, int]
     labels: Mapping[str, NDArray[np.int64]]
     unseen: Mapping[str, list[str]]
@@ -99,13 +103,14 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
     """
     classification = load_classification(**vars(config.classification))
     cohort = cached_cohort(config.data, classification, cache)
-    reviewed, left = _reviewed(config.data, cohort, classification)
-    learnt = {*cohort.classes, *reviewed["code"]}
+    reviewed = _reviewed(config.data, cohort, classification)
+    cohort, n_changed = with_codes(cohort, reviewed.codes)
+    learnt = {*cohort.classes, *reviewed.rows["code"]}
     cohort = replace(cohort, classes=tuple(sorted(learnt)))
     cohort.require_trainable()
     if config.data.classes == "all":
         cohort = replace(cohort, classes=tuple(sorted({*learnt, *_all_classes(classification, cohort.level)})))
-    train = pd.concat([_learnt(cohort), reviewed], ignore_index=True)
+    train = pd.concat([_learnt(cohort), reviewed.rows], ignore_index=True)
     node = config.augment
     more = augmentation(
         classification, cohort.classes, titles=node.titles, descriptions=node.descriptions, rows=node.rows,
@@ -128,8 +133,10 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
         classification,
         sides,
         len(more),
-        len(reviewed),
-        left,
+        len(reviewed.rows),
+        len(reviewed.codes),
+        n_changed,
+        reviewed.left,
         labels={side: labels for side, (labels, _) in found.items()},
         unseen={side: codes for side, (_, codes) in found.items()},
         covariates=Covariates.of(kinds_of(config.data.columns.covariates), sides["train"]),
@@ -162,12 +169,13 @@ def _learnt(cohort: Cohort) -> pd.DataFrame:
     return rows[["text", *TEXT_COLUMNS, "code", "finer", *covariates]].assign(unit=units_of(rows))
 
 
-def _reviewed(
-    data: DataConfig, cohort: Cohort, classification: Classification
-) -> tuple[pd.DataFrame, Mapping[str, int]]:
-    """Return the reviewed training rows, and reason -> number of rows left out."""
+def _reviewed(data: DataConfig, cohort: Cohort, classification: Classification) -> Reviewed:
+    """Return the rows of data.reviewed."""
     if data.reviewed is None:
-        return pd.DataFrame({"text": [], "code": []}, dtype=object), {}
+        rows, codes = (
+            pd.DataFrame({name: [] for name in names}, dtype=object) for names in (("text", "code"), NEW_CODES)
+        )
+        return Reviewed(rows, codes, {})
     columns = data.columns
     kinds = kinds_of(columns.covariates)
     return reviewed_rows(data.reviewed, columns.roles, cohort, classification, data.wording, kinds)

@@ -121,6 +121,11 @@ def _log_rows(config: RunConfig, rows: Rows) -> None:
         log.info(line)
     if rows.n_augmented:
         log.info("  + %s rows of augmentation from %s", f"{rows.n_augmented:,}", rows.classification.name)
+    if rows.n_decided:
+        log.info(
+            "  reviewers decided %s of the training rows, and changed the code of %s",
+            f"{rows.n_decided:,}", f"{rows.n_changed:,}",
+        )  # fmt: skip
     if rows.n_reviewed or rows.reviewed_left:
         new = sorted(set(rows.learnt) - set(rows.cohort.side("train")["code"]))
         log.info("  + %s reviewed rows%s", f"{rows.n_reviewed:,}", f" (new groups: {some(new)})" if new else "")
@@ -285,6 +290,7 @@ def report_record(
         "n_validation": len(cohort.side("validation")),
         "n_augmented": rows.n_augmented,
         "n_reviewed": rows.n_reviewed,
+        "n_reviewed_changed": rows.n_changed,
         "n_reviewed_left": dict(rows.reviewed_left),
         "n_classes": len(cohort.classes),
         "hashes": {
