@@ -127,29 +127,24 @@ def confusion_tables(setting: Setting) -> list[Table]:
     matrix = major_confusion(rows, named)
     tables = []
     if len(matrix) <= MAJORS:
-        lines = [
+        lines: list[tuple[Value, ...]] = [
             (f"{code} {_title(named, code)}".strip(), *map(int, line))
             for code, line in zip(matrix.index, matrix.to_numpy(), strict=True)
         ]
         columns = (Column("true \\ predicted"), *(Column(str(code), "count") for code in matrix.columns))
         tables.append(Table("confusion", "Confusion of major groups", columns, tuple(lines), (note,)))
     pairs = confused_pairs(rows, named, PAIRS)
-    lines = [
-        (
-            one.code,
-            _title(named, one.code),
-            one.predicted,
-            _title(named, one.predicted),
-            int(one.rows),
-            float(one.share),
+    errors: list[tuple[Value, ...]] = [
+        (code, _title(named, code), predicted, _title(named, predicted), rows, share)
+        for code, predicted, rows, share in zip(
+            *(pairs[name].tolist() for name in ("code", "predicted", "rows", "share")), strict=True
         )
-        for one in pairs.itertuples()
     ]
     columns = (
         Column("code"), Column("title"), Column("predicted"), Column("title of predicted"), Column("rows", "count"),
         Column("of the code's rows", "percent"),
     )  # fmt: skip
-    tables.append(Table("pairs", "Commonest errors", columns, tuple(lines), (note,)))
+    tables.append(Table("pairs", "Commonest errors", columns, tuple(errors), (note,)))
     return tables
 
 
