@@ -69,7 +69,27 @@ class PrepareConfig(commands.SurveyConfig):
     overwrite: bool = key("`true`: replace the benchmark in `out`.")
 
 
-NODES = {"benchmarks.train": TrainConfig, "benchmarks.predict": PredictConfig, "benchmarks.prepare": PrepareConfig}
+@dataclass
+class ServeConfig:
+    """Time `kjcm serve` under many clients, with and without batching, and one request at a time."""
+
+    run: str = key("Folder of a finished run.", path=True)
+    input: str = key("File whose rows are sent, with the columns of the run's data.", path=True)
+    requests: int = key("Requests of a measurement, each with one row.", least=1, most=10**6)
+    clients: int = key("Clients that send requests at the same time.", least=2, most=1000)
+    batch_rows: int = key("`batching.rows` of the side with batching.", least=1, most=10**6)
+    wait_ms: float = key("`batching.wait_ms` of the side with batching.", least=0, most=10**4)
+    accelerator: str = key("Device.", choices=("auto", "cpu", "gpu"))
+    precision: str = key("Precision, as for `kjcm serve`.", choices=("auto", *PRECISIONS))
+    repeats: int = key("Measurements of each side.", least=1, most=1000)
+    out: str = key("Folder to write.", path=True)
+    overwrite: bool = key("`true`: replace the benchmark in `out`.")
+
+
+NODES = {
+    "benchmarks.train": TrainConfig, "benchmarks.predict": PredictConfig, "benchmarks.serve": ServeConfig,
+    "benchmarks.prepare": PrepareConfig,
+}  # fmt: skip
 COMMANDS = {
     command.name: command
     for command in (
@@ -84,6 +104,9 @@ COMMANDS = {
         Command("benchmarks.predict", "benchmarks.predict:measure",
                     "time coding next to Hugging Face's pipeline",
                     "python -m benchmarks.predict run=RUN_DIR input=FILE", "python -m"),
+        Command("benchmarks.serve", "benchmarks.serve:measure",
+                    "time the service under many clients next to one request at a time",
+                    "python -m benchmarks.serve run=RUN_DIR input=FILE", "python -m"),
         Command("benchmarks.prepare", "benchmarks.prepare:measure",
                     "time survey file to tokens, with an empty cache and with a filled one",
                     "python -m benchmarks.prepare data.scale=1", "python -m", (

@@ -13,7 +13,7 @@ from kjcm import __version__
 from kjcm.errors import KjcmError
 from kjcm.files import write_json
 
-PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "accelerate", "onnxruntime")
+PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "accelerate", "onnxruntime", "fastapi", "uvicorn")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Benchmark:
     """A finished benchmark.
 
     Attributes:
-        name: 'train', 'predict' or 'prepare'.
+        name: 'train', 'predict', 'serve' or 'prepare'.
         compared: what is timed, on how many rows, in a sentence.
         synthetic: whether the rows are the synthetic twin's.
         config: the resolved config.

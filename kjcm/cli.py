@@ -95,7 +95,7 @@ def _chosen(arguments: list[str]) -> tuple[Command, list[str]]:
         print(__version__)
         sys.exit(0)
     if name == "bench":
-        hint = "The benchmarks are not in the package: run `python -m benchmarks.train` (or predict, prepare) in a checkout."
+        hint = "The benchmarks are not in the package: in a checkout, run `python -m benchmarks.train` or predict, serve, prepare."
     else:
         known = group or COMMANDS
         near = get_close_matches(name, known, n=1)

@@ -24,6 +24,7 @@ from kjcm.keys.checks import check_values
 from kjcm.keys.coding import PredictConfig
 from kjcm.keys.composition import typed
 from kjcm.run_folder.model_folder import load_settings
+from kjcm.survey.covariates import roles_of
 from kjcm.survey.texts import NO_LABELS
 from kjcm.triage.rules import Options
 
@@ -87,6 +88,7 @@ class OccupationCoder:
     Attributes:
         classes: the codes, in the order of `probabilities`.
         titles: code -> title, of the classes and of the groups above them.
+        columns: role -> column of the tables to code; a covariate's role is `covariates.NAME`.
         promises: what the decisions promise, as in `triage` of `kjcm predict`'s OUTPUT.json.
         precision: the model's precision.
         synthetic: whether the model was trained on the synthetic twin.
@@ -97,6 +99,8 @@ class OccupationCoder:
         self.classes, self.titles = self._settings.classes, dict(self._settings.titles)
         self.synthetic = self._settings.synthetic
         self._columns = columns_of(self._settings, config)
+        read = {role: name for role, name in self._columns.items() if name}
+        self.columns = read | roles_of(self._settings.covariates.kinds)
         basis = basis_of(Options(**vars(config.triage)), folder, self._settings)
         self._triage = basis.triage()
         self.promises = basis.outlook(self._triage)

@@ -118,6 +118,12 @@ OF_ANY = (
     Unread(("model.shape",), _is_not("model.pretrained", None), ": model.pretrained has a shape of its own"),
 )
 OF_THE_PAGE = ("who", "language", "host", "port", "token", "open_browser", "decisions")
+OF_RULES = (
+    Unread(("columns.manages",), _is_not("triage.managers", "column"), " without triage.managers=column"),
+    Unread(
+        ("triage.threshold",), _is_not("triage.target_error", None), " where triage.target_error sets the threshold"
+    ),
+)
 WITH_SWEEPS = ("sweep.dry_run", "sweep.gpus", "sweep.sort")
 OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     "prepare": (Unread(("name", "data.batch_size", "data.manager_words", "data.reviewed")),),
@@ -138,10 +144,10 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
         Unread(tuple(f"trainer.{name}" for name in ("max_epochs", "num_workers", "save_every", "keep_checkpoints", "flags"))),
     ),
     "predict": (
-        Unread(("columns.manages",), _is_not("triage.managers", "column"), " without triage.managers=column"),
-        Unread(("triage.threshold",), _is_not("triage.target_error", None), " where triage.target_error sets the threshold"),
+        *OF_RULES,
         Unread(("formulas",), _writes_no_text, " where output is no .csv or .tsv file"),
     ),
+    "serve": OF_RULES,
     "review": (
         Unread(OF_THE_PAGE, _is_not("export", None), " with export=FILE"),
         Unread(("overwrite",), _is("export", None), " without export=FILE"),

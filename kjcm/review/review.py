@@ -4,7 +4,6 @@ import getpass
 import logging
 import re
 import secrets
-import signal
 import threading
 import time
 import webbrowser
@@ -89,7 +88,7 @@ def _serve(config: ReviewConfig, coded: Path, db: Path, named: Classification, l
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise ConfigError("kjcm review needs FastAPI and uvicorn: pip install 'kjcm[review]'.")
     from kjcm.review.app import Review, make_app
-    from kjcm.review.server import listening, server_of
+    from kjcm.review.server import listening, run, server_of
 
     host, port = config.host.lower(), config.port
     if host in ("0.0.0.0", "::"):
@@ -101,20 +100,12 @@ def _serve(config: ReviewConfig, coded: Path, db: Path, named: Classification, l
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/" + (f"?token={token}" if token else "")
     if token:
         log.warning("anyone on the network who has this address can read the answers; the connection is not encrypted")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # uvicorn raises them again after it has stopped
-    try:
-        line = listening(host, port)
-    except OSError as error:
-        raise KjcmError(
-            f"{host}:{port}: the server cannot listen here ({error.strerror}). Check host, or choose another port=NUMBER."
-        ) from None
+    line = listening(host, port)
     server = server_of(app, host, port)
     log.info("review: %s (Ctrl-C ends it; each decision is saved at once in %s)", address, db)
     if config.open_browser:
         threading.Thread(target=_open_when_it_listens, args=(server, address), daemon=True).start()
-    with line:
-        server.run([line])
+    run(server, line)
 
 
 def _who(given: str | None) -> str:

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import signal
 import socket
 from typing import Any
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from kjcm.errors import KjcmError
 
 PATIENCE = 10.0  # seconds for a request to arrive
 MOST_HEADERS = 16384  # bytes of a request before its body
@@ -18,25 +21,47 @@ def listening(host: str, port: int) -> socket.socket:
     """Return a socket that listens on a host's first address.
 
     Raises:
-        OSError: the host is unknown, or the port is taken.
+        KjcmError: the host is unknown, or the port is taken.
     """
-    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    return socket.create_server(address[:2], family=family, backlog=512)
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=512)
+    except OSError as error:
+        raise KjcmError(
+            f"{host}:{port}: the server cannot listen here ({error.strerror}). Check host, or choose another port=NUMBER."
+        ) from None
 
 
-def server_of(app: Any, host: str, port: int) -> uvicorn.Server:
-    """Return the server of an ASGI app, without a log of requests."""
+def run(server: uvicorn.Server, line: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM; requests that have begun are answered first."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # uvicorn raises them again after it has stopped
+    with line:
+        server.run([line])
+
+
+def server_of(app: Any, host: str, port: int, kind: "type[Connection] | None" = None, **options: Any) -> uvicorn.Server:
+    """Return the server of an ASGI app, without a log of requests.
+
+    Args:
+        app: the app.
+        host: where it listens.
+        port: likewise.
+        kind: of its connections; None: `Connection`.
+        options: further ones of uvicorn.
+    """
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
-        http=Connection,
+        http=kind or Connection,
         ws="none",
         lifespan="off",
         log_level="error",
         access_log=False,
         server_header=False,
         h11_max_incomplete_event_size=MOST_HEADERS,
+        **options,
     )
     return uvicorn.Server(config)
 
@@ -44,6 +69,7 @@ def server_of(app: Any, host: str, port: int) -> uvicorn.Server:
 class Connection(H11Protocol):
     """A connection that answers in JSON, even if a request is malformed or late."""
 
+    most_waiting = WAITING
     _late: asyncio.TimerHandle | None = None
     _since = 0.0
 
@@ -52,7 +78,7 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self._watch()
         waiting = [one for one in self.connections if isinstance(one, Connection) and one._waits()]
-        if len(waiting) > WAITING:
+        if len(waiting) > self.most_waiting:
             min(waiting, key=lambda one: one._since)._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
