@@ -95,7 +95,7 @@ def _chosen(arguments: list[str]) -> tuple[Command, list[str]]:
         print(__version__)
         sys.exit(0)
     if name == "bench":
-        hint = "The benchmarks are not in the package: in a checkout, run `python -m benchmarks.train` or predict, serve, prepare."
+        hint = "The benchmarks are only in a checkout: run `python -m benchmarks.train` (or predict, serve, prepare) there."
     else:
         known = group or COMMANDS
         near = get_close_matches(name, known, n=1)

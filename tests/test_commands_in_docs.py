@@ -15,6 +15,7 @@ PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("experim
 LITTLE = {
     "benchmarks.train": (*FEW_STEPS, "steps=2", "warmup=1"),
     "benchmarks.predict": ("rows=20",),
+    "benchmarks.serve": ("requests=20", "clients=4"),
     "benchmarks.prepare": FEW_STEPS[:1],
 }
 # a sweep as the page has it is only listed; this much of it is run

@@ -105,7 +105,8 @@ class Batcher(Generic[Row, Answer]):
                 begin = self._requests[0].since + self._wait
                 while self._rows < self._most and not self._closed and (left := begin - time.monotonic()) > 0:
                     self._changed.wait(left)
-            batch, rows = [], 0
+            batch: list[_Request[Row, Answer]] = []
+            rows = 0
             while self._requests and (not batch or rows + len(self._requests[0].rows) <= self._most):
                 batch.append(self._requests.popleft())
                 rows += len(batch[-1].rows)

@@ -16,15 +16,14 @@ class Metrics:
     """
 
     def __init__(self, waiting: Callable[[], float]) -> None:
-        self._registry = CollectorRegistry()
-        kept = {"registry": self._registry}
-        self._requests = Counter("kjcm_requests", "Requests by status of the answer.", ["status"], **kept)
-        self._rows = Counter("kjcm_rows", "Coded rows by decision.", ["decision"], **kept)
-        self._seconds = Histogram("kjcm_code_seconds", "Seconds of a POST /code.", buckets=SECONDS, **kept)
-        self._batch_rows = Histogram("kjcm_batch_rows", "Rows of a batch.", buckets=ROWS, **kept)
-        self._batch_seconds = Histogram("kjcm_batch_seconds", "Seconds of a batch.", buckets=SECONDS, **kept)
-        Gauge("kjcm_waiting_rows", "Rows that wait for the model.", **kept).set_function(waiting)
-        ProcessCollector(registry=self._registry)
+        self._registry = own = CollectorRegistry()
+        self._requests = Counter("kjcm_requests", "Requests by status of the answer.", ["status"], registry=own)
+        self._rows = Counter("kjcm_rows", "Coded rows by decision.", ["decision"], registry=own)
+        self._seconds = Histogram("kjcm_code_seconds", "Seconds of a POST /code.", buckets=SECONDS, registry=own)
+        self._batch_rows = Histogram("kjcm_batch_rows", "Rows of a batch.", buckets=ROWS, registry=own)
+        self._batch_seconds = Histogram("kjcm_batch_seconds", "Seconds of a batch.", buckets=SECONDS, registry=own)
+        Gauge("kjcm_waiting_rows", "Rows that wait for the model.", registry=own).set_function(waiting)
+        ProcessCollector(registry=own)
 
     def answered(self, status: int) -> None:
         """Count a request."""

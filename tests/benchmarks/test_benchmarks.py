@@ -1,4 +1,4 @@
-"""The three benchmarks end to end: what they compare is the same work. Times are not judged."""
+"""The benchmarks end to end: what they compare is the same work. Times are not judged."""
 
 import json
 import os
@@ -175,6 +175,30 @@ def test_pipeline_and_coder_give_the_same_codes(finished: Path, here: Path, capf
     assert {each["rows"] for side in record["sides"].values() for each in side["measurements"]} == {150}
     assert command(*words, f"run={finished}") == 1
     assert "overwrite=true" in capfd.readouterr().err
+
+
+def test_the_service_gives_every_client_the_same_codes(
+    calibrated: Path, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("fastapi")
+    pytest.importorskip("prometheus_client")
+    assert command("prepare", "data.scale=0.02", "out=cohort") == 0
+    words = ("benchmarks.serve", "input=cohort/twin/wave6.csv", "requests=24", "clients=4", "repeats=2", "out=bench")
+    assert command(*words, f"run={calibrated}", "precision=32-true", "accelerator=cpu") == 0
+    record = found(here / "bench")
+    assert list(record["sides"]) == ["4 clients", "4 clients, unbatched", "one at a time"]
+    assert [one["name"] for one in record["comparisons"]] == [
+        "4 clients / one at a time", "4 clients / 4 clients, unbatched",
+    ]  # fmt: skip
+    for one in record["comparisons"]:
+        assert one["agreement"]["equal_codes"] == one["agreement"]["equal_decisions"] == 1.0
+        assert one["agreement"]["probability_difference"] < 1e-5
+    assert {each["rows"] for side in record["sides"].values() for each in side["measurements"]} == {24}
+    assert command(*words, f"run={calibrated}") == 1
+    assert "overwrite=true" in capfd.readouterr().err
+    (here / "in.csv").write_text("job\n요리\n", encoding="utf-8")
+    assert command("benchmarks.serve", f"run={calibrated}", "input=in.csv", "out=other") == 1
+    assert "'workplace'" in capfd.readouterr().err
 
 
 def test_predict_says_what_it_cannot_use(finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:

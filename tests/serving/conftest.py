@@ -15,12 +15,6 @@ import pytest
 
 from kjcm.keys.coding import Batching, Limits
 
-pytest.importorskip("fastapi")
-pytest.importorskip("prometheus_client")
-from kjcm.review.server import listening, server_of
-from kjcm.serving.app import Service, make_app
-from kjcm.serving.connection import ClientConnection
-
 LIMITS = Limits(rows=10, characters=20, bytes=2000, waiting=20, seconds=20)
 
 
@@ -60,7 +54,9 @@ class Served:
         return self.client.post("/code", json=body, headers=headers)
 
 
-def service_of(coder: Any, **changes: Any) -> Service:
+def service_of(coder: Any, **changes: Any) -> Any:
+    from kjcm.serving.app import Service
+
     made = Service(coder, {"model": "x"}, 3, Batching(rows=8, wait_ms=0), LIMITS, None, ("127.0.0.1", "localhost"))
     return replace(made, **changes)
 
@@ -72,7 +68,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(service: Service) -> Iterator[Served]:
+def serving(service: Any) -> Iterator[Served]:
+    from kjcm.review.server import listening, server_of
+    from kjcm.serving.app import make_app
+    from kjcm.serving.connection import ClientConnection
+
     app, batcher = make_app(service)
     port = free_port()
     running = server_of(app, "127.0.0.1", port, ClientConnection)

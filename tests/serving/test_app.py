@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+pytest.importorskip("fastapi")
+pytest.importorskip("prometheus_client")
 import kjcm
 from kjcm.keys.coding import Batching
 from kjcm.serving.schemas import Answer

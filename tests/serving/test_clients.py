@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("fastapi")
+pytest.importorskip("prometheus_client")
 from kjcm.keys.coding import Batching, Limits
 from tests.serving.conftest import Echo, Served, service_of, serving
 

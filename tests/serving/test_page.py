@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("fastapi")
+pytest.importorskip("prometheus_client")
 from tests.review.test_page import CHROMIUM, FLAGS
 from tests.serving.conftest import Echo, service_of, serving
 

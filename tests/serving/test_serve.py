@@ -21,6 +21,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+pytest.importorskip("fastapi")
+pytest.importorskip("prometheus_client")
 import kjcm
 from tests.conftest import ROOT, command
 from tests.forking import Forked
@@ -153,7 +155,7 @@ def test_the_examples_of_the_page_work(calibrated: Path, capsys: pytest.CaptureF
     """The page's first command for curl, and its Python, against a service on another port."""
     page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
     coder = kjcm.load(calibrated, accelerator="cpu")
-    found = dict(re.findall(r"^```(bash|json)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[1::-1])
+    found = dict(reversed(re.findall(r"^```(bash|json)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)))
     with serving(service_of(coder, limits=replace(LIMITS, characters=100))) as served:
         blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
         names: dict[str, Any] = {}
