@@ -126,7 +126,8 @@ def make_app(service: Service) -> tuple[Guard, Batcher[dict[str, Any], dict[str,
             raise HTTPException(503, "Too many rows wait. Try again later.", RETRY) from None
         left = asyncio.ensure_future(_disconnected(request))
         try:
-            await asyncio.wait({coming, left}, timeout=limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {coming, left}
+            await asyncio.wait(either, timeout=limits.seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             left.cancel()
             coming.cancel()  # its rows are not coded any more, unless it is done

@@ -59,7 +59,7 @@ def asked_model(columns: dict[str, str], most_rows: int, most_characters: int, t
     row = create_model("Row", __config__=only, __doc__="A person's answers; fields may be missing.", **cells)
     fields: dict[str, Any] = {
         "texts": (
-            Annotated[list[text], Field(min_length=1, max_length=most_rows)] | None,  # type: ignore[valid-type]
+            Annotated[list[text], Field(min_length=1, max_length=most_rows)] | None,
             Field(None, description="Each text is read as the task of a row without other answers."),
         ),
         "rows": (

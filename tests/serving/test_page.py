@@ -51,5 +51,5 @@ def test_a_person_tries_the_service(browser: Any, echo: Echo, tmp_path: Path) ->
         page.wait_for_selector("#decision .invalid")
         page.fill("input[name='하는 일']", "가" * 21)
         page.keyboard.press("Enter")
-        page.wait_for_function("document.getElementById('message').textContent.includes('20')")
+        page.get_by_role("alert").filter(has_text="20").wait_for()
         assert not [text for text in wrong if "422" not in text]

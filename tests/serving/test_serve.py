@@ -44,7 +44,7 @@ def server(run: Path, port: int, *words: object, **env: str) -> Iterator["subpro
         yield child
     finally:
         child.kill()
-        child.communicate()
+        child.wait(WAIT)
 
 
 def wait_until(done: Callable[[], bool]) -> None:
