@@ -1,7 +1,5 @@
 """The keys of triage, coding, serving, review, export and upload, and of the commands for a W&B project."""
 
-"""The keys of triage, coding, serving, review and export."""
-
 from dataclasses import dataclass, field
 
 from kjcm.keys.key import key
