@@ -45,6 +45,14 @@ METRICS = {
         *(Metric(f"top_{k}_accuracy", f"Top-{k}", "percent") for k in TOP),
     )
 }
+# Metrics of a finished model, which `kjcm tune` measures by coding the validation rows.
+MEASURED = {
+    metric.name: metric
+    for metric in (
+        Metric("f1_tail", "F1 of the rare groups", "share"),
+        Metric("seconds_per_1000_rows", "seconds per 1,000 rows", "value", lower_is_better=True),
+    )
+}
 REPORTED = ("accuracy", "precision_weighted", "recall_weighted", "f1_weighted", "f1_macro")  # columns of the report
 SUMMARY = (*REPORTED, "top_5_accuracy")  # of a run
 
@@ -52,7 +60,7 @@ SUMMARY = (*REPORTED, "top_5_accuracy")  # of a run
 def metric_of(name: str) -> Metric:
     """Return the record of a metric; one that is not in METRICS is shown by its name, and as a loss or error if named so."""
     lower = any(word in name.lower() for word in ("loss", "error"))
-    return METRICS.get(name) or Metric(name, name.replace("_", " "), "value", lower)
+    return METRICS.get(name) or MEASURED.get(name) or Metric(name, name.replace("_", " "), "value", lower)
 
 
 def shown(names: Collection[str], known: Collection[str] = SUMMARY) -> list[Metric]:

@@ -11,7 +11,7 @@ from kjcm.run_folder.listing import frame_of, ordered, over_seeds
 from kjcm.run_folder.results import result_lines
 from kjcm.run_folder.states import Entry
 from kjcm.run_folder.terminal import show
-from kjcm.tune.trials import direction_of
+from kjcm.tune.goals import direction_of
 
 OWN = {"matthews_corr": 0.25, "hinge_loss": 1.5}
 ENTRIES = [

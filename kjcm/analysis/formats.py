@@ -1,4 +1,4 @@
-"""Formats: tables as CSV, Markdown and LaTeX, and values as text."""
+"""Formats: tables as CSV, Markdown, LaTeX and on the screen, and values as text."""
 
 import csv
 import io
@@ -20,6 +20,7 @@ LEAST = 0.3  # minimum share of a line for long texts
 PREAMBLE = (
     r"% Preamble: \usepackage{booktabs,longtable,array,graphicx,pdflscape}; for Hangul kotex, or XeLaTeX with a font."
 )
+ON_SCREEN = 12  # most rows of a table on the screen
 LONG_TEXT = 30  # wider LaTeX columns break their lines
 
 LATEX = {
@@ -195,3 +196,24 @@ def _latex(text: str) -> str:
 
 def _comment(text: str) -> str:
     return "% " + " ".join(text.splitlines())
+
+
+def print_table(table: Table, more: str = "") -> None:
+    """Print a table's first rows and its notes; `more` says where the other rows are."""
+    from rich.console import Console
+    from rich.table import Table as Printed
+
+    printed = Printed(title=table.title, title_justify="left", pad_edge=False)
+    for column in table.columns:
+        printed.add_column(column.name, justify="left" if column.kind in WORDS else "right", overflow="fold")
+    for row in table.rows[:ON_SCREEN]:
+        printed.add_row(*(show(value, column.kind) for value, column in zip(row, table.columns, strict=True)))
+    console = Console(markup=False, highlight=False)
+    if table.rows:
+        console.print(printed)
+    else:
+        console.print(f"{table.title}: none" if not table.notes else table.title)
+    left = len(table.rows) - ON_SCREEN
+    for note in (*([f"{left:,} more rows: {more}"] if left > 0 else []), *table.notes):
+        console.print(note)
+    console.print()

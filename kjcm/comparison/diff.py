@@ -8,7 +8,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from kjcm.analysis.content import Table
-from kjcm.analysis.formats import WORDS, show
+from kjcm.analysis.formats import print_table
 from kjcm.analysis.selection import Run
 from kjcm.comparison.sides import Side, sides_of
 from kjcm.comparison.tables import Bootstrap, config_table, metric_table, pair_tables, side_table
@@ -23,7 +23,6 @@ from kjcm.reporting.report import rows_with_texts
 from kjcm.shell import command_line
 
 PAGE = "diff.html"
-ON_SCREEN = 12  # rows of a table
 SYNTHETIC = "Runs on the SYNTHETIC twin: their figures say nothing about real answers."
 
 log = logging.getLogger("kjcm")
@@ -60,7 +59,7 @@ def diff(cfg: DictConfig) -> None:
     for section in sections:
         for content in section.content:
             assert isinstance(content, Table)
-            _print(content)
+            print_table(content, "set out=FOLDER.")
     if synthetic:
         log.info(SYNTHETIC)
     if out:
@@ -113,24 +112,3 @@ def _texts(run: Run, *, wanted: bool) -> pd.DataFrame | None:
     """Return id and text of a run's rows; None if texts must not be shown."""
     rows = rows_with_texts(run, wanted)
     return None if rows is None else rows[["id", "text"]].astype({"id": str})
-
-
-def _print(table: Table) -> None:
-    """Print a table's first rows and its notes."""
-    from rich.console import Console
-    from rich.table import Table as Printed
-
-    printed = Printed(title=table.title, title_justify="left", pad_edge=False)
-    for column in table.columns:
-        printed.add_column(column.name, justify="left" if column.kind in WORDS else "right", overflow="fold")
-    for row in table.rows[:ON_SCREEN]:
-        printed.add_row(*(show(value, column.kind) for value, column in zip(row, table.columns, strict=True)))
-    console = Console(markup=False, highlight=False)
-    if table.rows:
-        console.print(printed)
-    else:
-        console.print(f"{table.title}: none" if not table.notes else table.title)
-    more = len(table.rows) - ON_SCREEN
-    for note in (*([f"{more:,} more rows: set out=FOLDER."] if more > 0 else []), *table.notes):
-        console.print(note)
-    console.print()

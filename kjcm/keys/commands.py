@@ -9,6 +9,7 @@ from kjcm.keys.coding import (
     PredictConfig,
     PushConfig,
     ReviewConfig,
+    SearchConfig,
     ServeConfig,
     TriageConfig,
     WandbReportConfig,
@@ -262,34 +263,12 @@ class ReproduceConfig(TrainConfig, Reporting):
 
 
 @dataclass
-class TuneConfig(TrainConfig):
+class TuneConfig(TrainConfig, SearchConfig):
     """Search for hyperparameters with Optuna; each trial is an ordinary run, judged by validation rows ([tune.md](tune.md)).
 
     It sets `name`, `run_dir`, `evaluate`, `svm_check` and `overwrite` of each trial.
     Of `sweep` it reads only `sweep.retry`. Install it with `pip install 'kjcm[tune]'`.
     """
-
-    space: dict[str, Any] = key(
-        "Config keys and their values: a list, or `low` and `high` with `log` or `step`; the `tune` group sets it."
-    )
-    trials: int = key(
-        "Trials in all, over all processes; with `sampler=grid` at most the combinations.", least=1, most=10**6
-    )
-    hours: float | None = key(
-        "Hours after which this process begins no trial; the same command resumes.", above=0, most=10**5
-    )
-    sampler: str = key("Optuna's sampler.", choices=("tpe", "random", "grid"))
-    sampler_seed: int = seed_key("Seed of the sampler.")
-    startup: int = key("`tpe`: random trials before the first modelled one.", least=0, most=10**6)
-    pruner: str = key("Optuna's pruner, which ends trials early.", choices=("median", "hyperband", "asha", "none"))
-    prune_after: int = key("`median`: finished trials before the first is ended early.", least=0, most=10**6)
-    prune_from: int = key("Epochs of every trial.", least=1, most=10**6)
-    metric: str = key("Metric of the validation rows: `loss`, `accuracy`, `f1_weighted`, ..., or one of `metrics`.")
-    direction: str | None = key("Direction of the search; null: the metric's.", choices=("maximize", "minimize"))
-    study: str | None = key("Study and its folder in `runs`; null: `tune-` and twelve characters of the study's hash.")
-    storage: str | None = key(
-        "Journal file or database URL for all processes; null: journal.log in the study's folder.", path=True
-    )
 
 
 @dataclass

@@ -82,6 +82,22 @@ def _writes_no_text(cfg: DictConfig) -> bool:
     return Path(OmegaConf.select(cfg, "output") or ".csv").suffix.lower() not in (".csv", ".tsv")
 
 
+def _waits_for_none(cfg: DictConfig) -> bool:
+    return cfg.pruner == "none" or bool(cfg.pruner != "median" and cfg.seeds_per_trial == 1)
+
+
+def _has_objectives(cfg: DictConfig) -> bool:
+    return bool(cfg.objectives)
+
+
+def _prunes_two(cfg: DictConfig) -> bool:
+    return bool(cfg.objectives and cfg.pruner != "none")
+
+
+def _judges_not_by(metric: str) -> Callable[[DictConfig], bool]:
+    return lambda cfg: metric not in (*(cfg.objectives or [cfg.metric]), *(cfg.constraints or ()))
+
+
 # keys of a training that an ensemble's members have; the ensemble sets the keys of its device
 OF_MEMBERS = (
     *(node for node in NOT_READ["ensemble"] if node != "trainer"),
@@ -166,8 +182,14 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     "tune": (
         Unread(WITH_SWEEPS),
         Unread(("startup",), _is_not("sampler", "tpe"), " without sampler=tpe"),
-        Unread(("prune_after",), _is_not("pruner", "median"), " without pruner=median"),
-        Unread(("prune_from",), _is("pruner", "none"), " with pruner=none"),
+        Unread(("prune_after",), _waits_for_none, " without pruner=median or several seeds_per_trial"),
+        Unread(("prune_from", "prune_seeds"), _is("pruner", "none"), " with pruner=none"),
+        Unread(("metric", "direction"), _has_objectives, ": objectives names the metrics"),
+        Unread(("pruner", "prune_after", "prune_from", "prune_seeds"), _prunes_two, ": Optuna prunes for one metric only"),
+        Unread(("over_seeds", "prune_seeds"), _is("seeds_per_trial", 1), " with seeds_per_trial=1"),
+        Unread(("standard_errors",), _is("over_seeds", "mean"), " without over_seeds=bound"),
+        Unread(("tail_share",), _judges_not_by("f1_tail"), " without f1_tail"),
+        Unread(("speed",), _judges_not_by("seconds_per_1000_rows"), " without seconds_per_1000_rows"),
     ),
     "wandb_workspace": (Unread(("out",), _is("dry_run", False), " without dry_run=true"),),
     "wandb_report": (Unread(("out",), _is("dry_run", False), " without dry_run=true"),),

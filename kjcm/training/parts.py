@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from kjcm.errors import ConfigError, some
 from kjcm.keys.commands import TrainConfig
 from kjcm.keys.training import TokenizerConfig, TrainerConfig
-from kjcm.metrics import METRICS
+from kjcm.metrics import MEASURED, METRICS
 from kjcm.parts import build, require_arguments, target_of
 from kjcm.survey.rows import Rows
 from kjcm.text.tokenizer import holds_kobert
@@ -49,7 +49,7 @@ def require_parts(config: TrainConfig) -> None:
     for name, node in config.metrics.items():
         require_arguments(f"metrics.{name}", node, ("num_classes",))
         build(f"metrics.{name}", node, num_classes=2)
-    if taken := [name for name in config.metrics if name in METRICS]:
+    if taken := [name for name in config.metrics if name in (*METRICS, *MEASURED)]:
         raise ConfigError(f"metrics.{taken[0]}: kjcm has a metric of this name. Choose another.")
     for name, node in config.callbacks.items():
         require_arguments(f"callbacks.{name}", node)

@@ -1,34 +1,31 @@
-"""Write a study's results: study.json, trials.csv, and a page with its history and the importance of its keys."""
+"""Write a study's results, study.json and tables of its trials and their seeds, and log its best trials."""
 
 import logging
-import math
-import warnings
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna import Study
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from kjcm import __version__
 from kjcm.analysis.content import Column, Table, Value
-from kjcm.analysis.formats import as_csv
-from kjcm.errors import KjcmError
+from kjcm.analysis.formats import as_csv, print_table
+from kjcm.errors import KjcmError, counted, some
 from kjcm.files import write_json, write_text
 from kjcm.keys.overrides import literal
-from kjcm.reporting.build import write_content
-from kjcm.reporting.page import Header, Section, page
-from kjcm.tune.figures import history, importance, value_of
+from kjcm.metrics import metric_of
+from kjcm.tune.goals import Goals, Seed, mean_of
 from kjcm.tune.samplers import SAME, SURPLUS
-from kjcm.tune.search import REASON, RUN, is_left
+from kjcm.tune.search import REASON, RUN, SEEDS, is_left
 from kjcm.tune.space import values_of
 from kjcm.tune.trial_config import train_command
 
 PAGE = "report.html"
-LEAST = 4  # completed trials needed to compute importances
 NAMES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}  # others: running
 
 log = logging.getLogger("kjcm")
@@ -47,6 +44,8 @@ class StudyReport:
         base: overrides that all trials share.
         synthetic: whether the data are the synthetic twin.
         how: metric, direction, sampler, pruner and their settings.
+        goals: what judges the trials.
+        epochs: largest number of epochs of a trial.
     """
 
     study: Study
@@ -57,6 +56,8 @@ class StudyReport:
     base: tuple[str, ...]
     synthetic: bool
     how: Mapping[str, Any]
+    goals: Goals
+    epochs: int
 
 
 def trials_of(study: Study) -> list[FrozenTrial]:
@@ -69,20 +70,48 @@ def trials_of(study: Study) -> list[FrozenTrial]:
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """Return the state of a trial: complete, pruned, failed, left (restarted as another trial), or running."""
+    """Return a trial's state: complete, infeasible (it misses a constraint), pruned, failed, left, or running.
+
+    `left` means that its process ended and another trial repeats it.
+    """
+    if trial.state == TrialState.COMPLETE and not is_feasible(trial):
+        return "infeasible"
     return "left" if is_left(trial) else NAMES.get(trial.state, "running")
 
 
-def best_trial(study: Study) -> FrozenTrial | None:
-    """Return the best completed trial, None without one."""
-    done = any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False))
-    return study.best_trial if done else None
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Return whether a completed trial meets all constraints."""
+    return all(excess <= 0 for excess in trial.constraints.values())
+
+
+def best_trials(study: Study) -> list[FrozenTrial]:
+    """Return the best trial that meets the constraints; of a Pareto search the front, the first objective's best on top."""
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not any(map(is_feasible, done)):
+        return []
+    if len(study.directions) == 1:
+        return [study.best_trial]
+    sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
+    return sorted(study.best_trials, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
 def best_of(study: Study) -> str:
-    """Return the best value and its trial as text for the log."""
-    best = best_trial(study)
-    return "none yet" if best is None else f"{value_text(best.value)} (trial {best.number})"
+    """Return the best value and its trial as text for the log; of a Pareto search the size of the front."""
+    best = best_trials(study)
+    if len(study.directions) > 1:
+        return f"{counted(len(best), 'trial')} on the front"
+    return f"{value_text(best[0].value)} (trial {best[0].number})" if best else "none yet"
+
+
+def value_of(trial: FrozenTrial) -> float | None:
+    """Return a completed trial's value, or the last value that any other trial reported."""
+    return trial.value if trial.state == TrialState.COMPLETE else trial.intermediate_values.get(trial.last_step or 0)
+
+
+def seeds_of(trial: FrozenTrial) -> Sequence[Seed]:
+    """Return the finished trainings of a trial; trials of earlier versions have none."""
+    found: Sequence[Seed] = trial.user_attrs.get(SEEDS, ())
+    return found
 
 
 def value_text(value: float | None) -> str:
@@ -91,35 +120,57 @@ def value_text(value: float | None) -> str:
 
 
 def conclude(about: StudyReport) -> None:
-    """Log the best trial, and the command that trains and evaluates with its values.
+    """Log the best trials, and the command that trains and evaluates with their values.
 
     Raises:
-        KjcmError: no trial is complete, and none is running.
+        KjcmError: no trial is complete and meets the constraints, and none is running.
     """
-    counts, best = counts_of(about.study), best_trial(about.study)
-    log.info("%s; report in %s", _said(counts), about.folder / PAGE)
-    if best is None:
+    counts, best = counts_of(about), best_trials(about.study)
+    log.info("%s; report in %s", said(counts), about.folder / PAGE)
+    if (
+        len(
+            devices := {
+                seed["device"] for trial in trials_of(about.study) for seed in seeds_of(trial) if "device" in seed
+            }
+        )
+        > 1
+    ):
+        log.warning("the coding speed was measured on %s: do not compare these trials' speeds", some(sorted(devices)))
+    if not best:
         if counts.get("running"):
             return
+        if counts.get("infeasible"):
+            raise KjcmError(
+                f"No trial of {about.folder} meets {some(list(map(str, about.goals.constraints)))}; trials.csv lists the "
+                "values. Set a larger trials=, or other constraints with another study=NAME."
+            )
         raise KjcmError(
             f"No trial of {about.folder} was completed; trials.csv lists the reasons. Remove the causes, then run the same "
             "command with sweep.retry=failed."
         )
-    log.info(
-        "best: trial %d, %s %s (%s)", best.number, about.how["metric"], value_text(best.value), _run_of(about, best)
-    )
-    log.info(
-        "to train with its values and evaluate on the test rows:\n  %s", train_command(about.base, values_of(best))
-    )
+    if about.goals.is_pareto:
+        print_table(front_table(about), f"{PAGE} shows them.")
+    else:
+        metric, value = about.goals.metrics[0], value_text(best[0].value)
+        log.info("best: trial %d, %s %s (%s)", best[0].number, metric, value, _run_of(about, best[0]))
+    what = f"the values of trial {best[0].number}" if about.goals.is_pareto else "its values"
+    log.info("to train with %s and evaluate on the test rows:\n  %s", what, command_of(about, best[0]))
 
 
-def counts_of(study: Study) -> dict[str, int]:
+def command_of(about: StudyReport, trial: FrozenTrial) -> str:
+    """Return the command that trains with a trial's values and seeds, and evaluates on the test rows."""
+    return train_command(about.base, values_of(trial), about.goals.seeds if about.goals.many_seeds else ())
+
+
+def counts_of(about: StudyReport) -> dict[str, int]:
     """Return state -> number of trials."""
-    states = [state_of(trial) for trial in trials_of(study)]
-    return {state: states.count(state) for state in ("complete", "pruned", "failed", "left", "running")}
+    states = [state_of(trial) for trial in trials_of(about.study)]
+    constrained = ("infeasible",) if about.goals.constraints else ()
+    return {state: states.count(state) for state in ("complete", *constrained, "pruned", "failed", "left", "running")}
 
 
-def _said(counts: Mapping[str, int]) -> str:
+def said(counts: Mapping[str, int]) -> str:
+    """Return the counts as text."""
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no trials"
 
 
@@ -128,25 +179,27 @@ def _run_of(about: StudyReport, trial: FrozenTrial) -> str:
     return str(about.folder / name) if name else ""
 
 
-def write_results(about: StudyReport, importance: Mapping[str, float] | None = None) -> None:
-    """Write study.json and trials.csv.
+def write_results(about: StudyReport, importance: Mapping[str, Any] | None = None) -> None:
+    """Write study.json, trials.csv, and with several seeds a trial seeds.csv.
 
     Write again while trials change, so that the last of several parallel processes writes all trials.
 
     Args:
         about: the study.
-        importance: see `importance_of`; None while the search runs, because the computation is slow.
+        importance: of each key; None while the search runs, because the computation is slow.
     """
     seen = None
     while seen != (now := [trial.state for trial in about.study.get_trials(deepcopy=False)]):
         seen = now
         write_json(about.folder / "study.json", record_of(about, importance))
-        write_text(about.folder / "trials.csv", "\ufeff" + as_csv(table_of(about)))
+        tables = [table_of(about), *([seeds_table(about)] if about.goals.many_seeds else [])]
+        for table in tables:
+            write_text(about.folder / f"{table.key}.csv", "\ufeff" + as_csv(table))
 
 
-def record_of(about: StudyReport, importance: Mapping[str, float] | None = None) -> dict[str, Any]:
+def record_of(about: StudyReport, importance: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the content of study.json."""
-    best = best_trial(about.study)
+    best = [_record(about, trial) for trial in best_trials(about.study)]
     every = about.study.get_trials(deepcopy=False)
     return {
         "study": about.study.study_name,
@@ -155,102 +208,100 @@ def record_of(about: StudyReport, importance: Mapping[str, float] | None = None)
         **about.how,
         "searched": list(about.keys),
         "wanted": about.wanted,
-        "trials": {**counts_of(about.study), "same": sum(SAME in trial.user_attrs for trial in every)},
-        "best": None
-        if best is None
-        else {
-            "trial": best.number,
-            about.how["metric"]: best.value,
-            "values": values_of(best),
-            "run": _run_of(about, best),
-            "command": train_command(about.base, values_of(best)),
-        },
+        "trials": {**counts_of(about), "same": sum(SAME in trial.user_attrs for trial in every)},
+        **({"front": best} if about.goals.is_pareto else {"best": best[0] if best else None}),
         "importance": importance,
         "versions": {"kjcm": __version__, "optuna": optuna.__version__},
     }
 
 
-def importance_of(study: Study) -> dict[str, float] | None:
-    """Return key -> share of the metric's variance that the key explains (fANOVA), largest first.
-
-    Return None with fewer than `LEAST` completed trials, or if all have the same metric.
-    """
-    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(done) < LEAST or len({trial.value for trial in done}) < 2:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
-    return {key: float(share) for key, share in found.items()} if all(map(math.isfinite, found.values())) else None
+def _record(about: StudyReport, trial: FrozenTrial) -> dict[str, Any]:
+    """Return what study.json says of one of the best trials."""
+    return {
+        "trial": trial.number,
+        **dict(zip(about.goals.metrics, trial.values, strict=True)),
+        "values": values_of(trial),
+        "run": _run_of(about, trial),
+        "command": command_of(about, trial),
+        **({"seeds": list(seeds)} if (seeds := seeds_of(trial)) else {}),
+    }
 
 
 def table_of(about: StudyReport) -> Table:
-    """Return all trials as a table: completed trials first, the best on top."""
-    sign = -1 if about.how["direction"] == "maximize" else 1
+    """Return all trials as a table: the best trials first, then other completed trials by the first objective."""
+    goals, best = about.goals, [trial.number for trial in best_trials(about.study)]
+    sign = -1 if goals.directions[0] == "maximize" else 1
 
-    def place(trial: FrozenTrial) -> tuple[bool, float, int]:
+    def place(trial: FrozenTrial) -> tuple[bool, bool, bool, float, int]:
         done = trial.state == TrialState.COMPLETE
-        return not done, sign * (trial.value or 0.0) if done else 0.0, trial.number
+        value = sign * trial.values[0] if done else 0.0
+        on_front = goals.is_pareto and trial.number in best
+        return not done, done and not is_feasible(trial), not on_front, value, trial.number
 
     def row(trial: FrozenTrial) -> tuple[Value, ...]:
-        known = values_of(trial)
+        known, seeds = values_of(trial), seeds_of(trial)
         values = (literal(known[key]) if key in known else None for key in about.keys)
         seconds = trial.duration.total_seconds() if trial.duration else None
         run, reason = trial.user_attrs.get(RUN, ""), trial.user_attrs.get(REASON, "")
-        return (trial.number, state_of(trial), value_of(trial), trial.last_step, *values, seconds, run, reason)
+        front = ("yes" if trial.number in best else "",) if goals.is_pareto else ()
+        found = _objectives(about, trial)
+        spread = (len(seeds), _spread(seeds, goals.metrics[0])) if goals.many_seeds else ()
+        limits = (mean_of(seeds, name) if len(seeds) == len(goals.seeds) else None for name in _only_limits(goals))
+        epochs = max((step for step in trial.intermediate_values if step <= about.epochs), default=None)
+        return (trial.number, state_of(trial), *front, *found, *spread, *limits, epochs, *values, seconds, run, reason)
 
-    metric = Column(about.how["metric"], "value")
-    heads = (Column("trial", "count"), Column("state"), metric, Column("epochs", "count"), *map(Column, about.keys))
+    heads = [Column("trial", "count"), Column("state"), *([Column("front")] if goals.is_pareto else [])]
+    heads += [Column(metric, "value") for metric in goals.metrics]
+    heads += [Column("seeds", "count"), Column(f"{goals.metrics[0]}_sd", "value")] if goals.many_seeds else []
+    heads += [Column(name, "value") for name in _only_limits(goals)]
+    heads += [Column("epochs", "count"), *map(Column, about.keys)]
     return Table(
         key="trials",
         title="Trials, the best first",
         columns=(*heads, Column("seconds", "number"), Column("run"), Column("reason")),
         rows=tuple(map(row, sorted(trials_of(about.study), key=place))),
-        notes=("The metric of an incomplete trial is the metric after its last epoch.",),
+        notes=("The metric of an incomplete trial is the last metric that the trial reported.",),
     )
 
 
-def write_all(about: StudyReport) -> None:
-    """Write the results, and the study's page with its figures and tables, into the study's folder."""
-    for package in ("fontTools", "matplotlib"):
-        logging.getLogger(package).setLevel(logging.WARNING)
-    shares = importance_of(about.study)
-    write_results(about, shares)
-    sections = [*_of_the_best(about, shares), Section("trials", "Trials", "", [table_of(about)])]
-    title = f"Search for hyperparameters: {about.study.study_name}"
-    text = page(Header(title, _lead(about), paper=False), about.synthetic, sections)
-    for section in sections:
-        for content in section.content:
-            write_content(about.folder, content)
-    write_text(about.folder / PAGE, text)
+def _objectives(about: StudyReport, trial: FrozenTrial) -> Sequence[float | None]:
+    """Return a trial's value of each objective."""
+    if not about.goals.is_pareto:
+        return [value_of(trial)]
+    return trial.values if trial.state == TrialState.COMPLETE else [None] * len(about.goals.metrics)
 
 
-def _of_the_best(about: StudyReport, shares: Mapping[str, float] | None) -> list[Section]:
-    """Return the sections that need a completed trial."""
-    best, metric = best_trial(about.study), about.how["metric"]
-    if best is None:
-        return []
-    figures = [history(about.study, metric, about.synthetic)]
-    figures += [importance(shares, metric, about.synthetic)] if shares else []
-    command = train_command(about.base, values_of(best))
-    return [
-        Section("best", "The best trial", "", [_values(about, best)], command),
-        Section("search", "The search", "", figures),
-    ]
+def _only_limits(goals: Goals) -> list[str]:
+    """Return the metrics that only constraints name."""
+    return [name for name in goals.names if name not in goals.metrics]
 
 
-def _values(about: StudyReport, best: FrozenTrial) -> Table:
-    """Return the values of the best trial."""
-    rows = tuple((key, literal(value)) for key, value in values_of(best).items())
-    title = f"Trial {best.number}: {about.how['metric']} {value_text(best.value)} of the validation rows"
-    return Table("best", title, (Column("key"), Column("value")), rows)
+def _spread(seeds: Sequence[Seed], metric: str) -> float | None:
+    """Return the standard deviation (n - 1) over seeds."""
+    return statistics.stdev(seed[metric] for seed in seeds) if len(seeds) > 1 else None
 
 
-def _lead(about: StudyReport) -> list[str]:
-    how = about.how
-    return [
-        f"Trials: {_said(counts_of(about.study))}, of {about.wanted} wanted; sampler {how['sampler']}, seed "
-        f"{how['sampler_seed']}; pruner {how['pruner']}.",
-        f"Judged by {how['metric']} of the validation rows ({how['direction']}d). No test row was read. The best of many "
-        "trials looks better on the validation rows than on new rows.",
-    ]
+def seeds_table(about: StudyReport) -> Table:
+    """Return the finished trainings of all trials as a table: one row per trial and seed."""
+    found = [(trial.number, seed) for trial in trials_of(about.study) for seed in seeds_of(trial)]
+    measured = tuple(Column(name, "value") for name in about.goals.names)
+    heads = (*about.goals.names, "run", *(["device"] if any("device" in seed for _, seed in found) else []))
+    return Table(
+        key="seeds",
+        title="Trainings of each trial",
+        columns=(Column("trial", "count"), Column("seed", "count"), *measured, *map(Column, heads[len(measured) :])),
+        rows=tuple((number, seed["seed"], *(seed.get(head) for head in heads)) for number, seed in found),
+    )
+
+
+def front_table(about: StudyReport) -> Table:
+    """Return the Pareto front as a table, the first objective's best on top."""
+    rows = tuple(
+        (trial.number, *trial.values, *(literal(values_of(trial).get(key)) for key in about.keys))
+        for trial in best_trials(about.study)
+    )
+    heads = [Column(metric, "value") for metric in about.goals.metrics]
+    labels = " and ".join(metric_of(metric).label for metric in about.goals.metrics)
+    return Table(
+        "front", f"Pareto front of {labels}", (Column("trial", "count"), *heads, *map(Column, about.keys)), rows
+    )

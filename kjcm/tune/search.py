@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,8 @@ from kjcm.tune.journal_lock import JournalLock
 from kjcm.tune.samplers import AGAIN, SAME, SURPLUS, is_new, rank
 from kjcm.tune.workers import is_gone
 
-DEFINITION, WORKER, REASON, RUN = "definition", "worker", "reason", "run"  # attributes of a study and its trials
+# attributes of a study and its trials
+DEFINITION, WORKER, REASON, RUN, SEEDS = "definition", "worker", "reason", "run", "seeds"
 ENTRY = b'{"op_code":'  # start of every line of Optuna's journal
 NAMELESS = 10.0  # seconds after which a trial without its worker's name counts as left
 TAKEN = "another process took over trial %d, because this process stopped sending heartbeats"
@@ -123,7 +124,7 @@ def open_study(
     storage: BaseStorage,
     name: str,
     definition: str,
-    direction: StudyDirection,
+    directions: Sequence[StudyDirection],
     sampler: optuna.samplers.BaseSampler,
     pruner: optuna.pruners.BasePruner,
 ) -> Study:
@@ -134,10 +135,10 @@ def open_study(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        storage=storage, study_name=name, direction=direction, sampler=sampler, pruner=pruner, load_if_exists=True
+        storage=storage, study_name=name, directions=directions, sampler=sampler, pruner=pruner, load_if_exists=True
     )
     theirs = study.user_attrs.get(DEFINITION)
-    if theirs is None and (study.get_trials(deepcopy=False) or study.directions != [direction]):
+    if theirs is None and (study.get_trials(deepcopy=False) or study.directions != list(directions)):
         theirs = study.user_attrs.get(DEFINITION)  # another process may have just created it
         if theirs is None:
             raise ConfigError(
@@ -148,7 +149,7 @@ def open_study(
         study.set_user_attr(DEFINITION, definition)
     elif theirs != definition:
         raise ConfigError(
-            f"study={name} is of another config, search space, sampler, pruner, metric or input (hash {theirs[:12]}, here "
+            f"study={name} is of another config, search space, sampler, pruner, goal or input (hash {theirs[:12]}, here "
             f"{definition[:12]}). Choose another study=NAME, or null for a new name."
         )
     return study

@@ -58,14 +58,28 @@ def base_overrides(config: TuneConfig, words: Sequence[str]) -> list[str]:
     return [*rest, validation]
 
 
-def trial_overrides(base: Sequence[str], values: Mapping[str, Value]) -> list[str]:
-    """Return the overrides of a trial, its values sorted by key: a group comes before the keys within the group."""
-    return [*base, *(override(key, value) for key, value in sorted(values.items()))]
+def trial_overrides(base: Sequence[str], values: Mapping[str, Value], seed: int | None = None) -> list[str]:
+    """Return the overrides of a trial, its values sorted by key: a group comes before the keys within the group.
+
+    Args:
+        base: the overrides that all trials share.
+        values: the trial's key -> value.
+        seed: the seed of one of the trial's trainings; None leaves the seed to the base.
+    """
+    words = [*base, *(override(key, value) for key, value in sorted(values.items()))]
+    return words if seed is None else [*_without_seed(words), override("seed", seed)]
 
 
-def train_command(base: Sequence[str], values: Mapping[str, Value]) -> str:
-    """Return the command that trains with a trial's values and evaluates on the test rows."""
-    return command_line(["kjcm", "train", *trial_overrides(base, values)])
+def train_command(base: Sequence[str], values: Mapping[str, Value], seeds: Sequence[int] = ()) -> str:
+    """Return the command that trains with a trial's values, and all its seeds, and evaluates on the test rows."""
+    words = trial_overrides(base, values)
+    if not seeds:
+        return command_line(["kjcm", "train", *words])
+    return command_line(["kjcm", "train", "-m", *_without_seed(words), f"seed={','.join(map(str, seeds))}"])
+
+
+def _without_seed(words: Sequence[str]) -> list[str]:
+    return [word for word in words if word_key(word) != "seed"]
 
 
 def compose_trial(words: Sequence[str], study: str) -> TrialConfig:

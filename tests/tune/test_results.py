@@ -13,19 +13,21 @@ from optuna.trial import TrialState, create_trial
 from kjcm.analysis.formats import as_csv
 from kjcm.errors import KjcmError
 from kjcm.files import write_json
-from kjcm.tune.figures import history, importance
-from kjcm.tune.results import StudyReport, best_of, conclude, importance_of, record_of, table_of
+from kjcm.tune.goals import Goals
+from kjcm.tune.measures import value_of_run
+from kjcm.tune.page import history, importance, importance_of
+from kjcm.tune.results import StudyReport, best_of, conclude, record_of, table_of
 from kjcm.tune.samplers import AGAIN, SAME, SURPLUS
 from kjcm.tune.search import REASON, RUN
 from kjcm.tune.space import distributions_of
-from kjcm.tune.trials import _value
 
 SPACE = distributions_of({"optim.lr": {"low": 1e-5, "high": 1.0, "log": True}, "seed": [0, 1]})
 
 
 def about(study: Study, folder: Path, direction: str = "maximize") -> StudyReport:
     how = {"metric": "accuracy", "direction": direction, "sampler": "tpe", "sampler_seed": 0, "pruner": "median"}
-    return StudyReport(study, folder, "0" * 64, 9, tuple(SPACE), ("experiment=k_jcm",), True, how)
+    goals = Goals(("accuracy",), (direction,))
+    return StudyReport(study, folder, "0" * 64, 9, tuple(SPACE), ("experiment=k_jcm",), True, how, goals, 8)
 
 
 def add(study: Study, state: TrialState, value: float | None = None, rate: float = 0.01, **attrs: object) -> None:
@@ -123,6 +125,6 @@ def test_pictures_show_every_trial_and_share(study: Study) -> None:
 
 def test_a_metric_that_is_no_number_is_a_failure(tmp_path: Path) -> None:
     write_json(tmp_path / "report.json", {"validation": {"accuracy": 0.5}})
-    assert _value(tmp_path, "accuracy") == 0.5
+    assert value_of_run(tmp_path, "accuracy") == 0.5
     with pytest.raises(KjcmError, match="loss of the validation rows is no number"):
-        _value(tmp_path, "loss")
+        value_of_run(tmp_path, "loss")

@@ -50,7 +50,7 @@ with worker(folder / "workers") as own:
 def opened(folder: Path, own: str, storage: str | None = None, trials: int = 4, few: bool = False) -> Search:
     space = FEW if few else SPACE
     sampler = sampler_of("random", 0, 0, space)
-    study = open_study(storage_of(storage, folder), "s", "0" * 64, MAXIMIZE, sampler, pruner_of("none", 2, 1, 1))
+    study = open_study(storage_of(storage, folder), "s", "0" * 64, [MAXIMIZE], sampler, pruner_of("none", 2, 1, 1))
     return Search(study, space, trials, folder / "workers", own)
 
 
@@ -173,7 +173,7 @@ def test_no_values_are_tried_twice_and_a_space_without_new_ones_ends_the_search(
 def test_a_study_of_another_definition_is_refused(tmp_path: Path) -> None:
     study = opened(tmp_path, "").study
     with pytest.raises(ConfigError, match="study=s is of another config"):
-        open_study(study._storage, "s", "1" * 64, MAXIMIZE, study.sampler, study.pruner)
+        open_study(study._storage, "s", "1" * 64, [MAXIMIZE], study.sampler, study.pruner)
 
 
 def test_a_study_that_something_else_has_begun_is_refused(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_study_that_something_else_has_begun_is_refused(tmp_path: Path) -> Non
     create_study(storage=storage, study_name="t", direction="minimize")
     for name in ("s", "t"):
         with pytest.raises(ConfigError, match=f"study={name}: the storage holds .* did not begin"):
-            open_study(storage, name, "0" * 64, MAXIMIZE, theirs.sampler, theirs.pruner)
+            open_study(storage, name, "0" * 64, [MAXIMIZE], theirs.sampler, theirs.pruner)
     assert DEFINITION not in theirs.user_attrs
 
 
