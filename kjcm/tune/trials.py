@@ -276,8 +276,8 @@ class Part:
         missing = goals.shortfall([seed[metric] for seed in done], others, best)
         if missing is not None and missing > goals.margin:
             raise Pruned(
-                f"ended after {len(done)} of {len(goals.seeds)} seeds: {metric} {value_text(mean_of(done, metric))} misses "
-                f"the best trial by {missing:.1f} standard errors"
+                f"ended after {len(done)} of {len(goals.seeds)} seeds by prune_seeds={goals.margin:g}: {metric} "
+                f"{value_text(mean_of(done, metric))}, the best trial {value_text(best)}"
             )
 
     def _fail(self, trial: Trial, error: Exception, made: TrialConfig | None) -> None:
