@@ -123,8 +123,9 @@ def front(about: StudyReport) -> Figure:
             if trials:
                 points = [trial.values[::-1] for trial in trials]
                 axes.plot(*zip(*points, strict=True), mark, color=colour, markersize=5, label=label)
-        axes.plot(*zip(*(trial.values[::-1] for trial in best), strict=True), color=ORANGE, linewidth=0.8)
-        axes.set(xlabel=f"{metric_of(across).label} of the validation rows", ylabel=metric_of(up).label)
+        # a step, because no trial is between two trials of the front
+        axes.step(*zip(*(trial.values[::-1] for trial in best), strict=True), where="post", color=ORANGE, linewidth=0.8)
+        axes.set(xlabel=metric_of(across).label, ylabel=metric_of(up).label)
         axes.margins(0.08, 0.1)
         axes.grid()
         figure.legend(loc="outside upper right", ncols=3)

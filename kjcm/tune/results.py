@@ -98,9 +98,11 @@ def best_trials(study: Study) -> list[FrozenTrial]:
 def best_of(study: Study) -> str:
     """Return the best value and its trial as text for the log; of a Pareto search the size of the front."""
     best = best_trials(study)
+    if not best:
+        return "none yet"
     if len(study.directions) > 1:
         return f"{counted(len(best), 'trial')} on the front"
-    return f"{value_text(best[0].value)} (trial {best[0].number})" if best else "none yet"
+    return f"{value_text(best[0].value)} (trial {best[0].number})"
 
 
 def value_of(trial: FrozenTrial) -> float | None:

@@ -50,15 +50,24 @@ def storage_of(storage: str | None, folder: Path) -> BaseStorage:
             except SQLAlchemyError as error:  # another process may be creating the tables
                 last: Exception = error
                 time.sleep(wait)
-            except Exception as error:  # an unknown kind of URL, a missing driver
+            except ImportError:
+                raise KjcmError(
+                    f"storage={_scheme(storage)}: its Python driver is not installed. For PostgreSQL pip install "
+                    "'kjcm[postgresql]' and write postgresql+psycopg://USER@HOST/DATABASE."
+                ) from None
+            except Exception as error:  # an unknown kind of URL
                 last = error
                 break
-        # the URL may contain a password
-        raise KjcmError(f"storage={storage.partition('://')[0]}://...: cannot be opened ({first_line(last)}).")
+        raise KjcmError(f"storage={_scheme(storage)}: cannot be opened ({first_line(last)}).")
     file = (Path(storage).expanduser() if storage else folder / "journal.log").resolve()
     _require_journal(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(_Journal(file))
+
+
+def _scheme(url: str) -> str:
+    """Return the start of a database URL; the rest may contain a password."""
+    return f"{url.partition('://')[0]}://..."
 
 
 def _require_journal(file: Path) -> None:
@@ -83,7 +92,7 @@ def storage_errors(storage: str | None) -> Iterator[None]:
         yield
     except (StorageInternalError, SQLAlchemyError, json.JSONDecodeError, UnicodeDecodeError) as error:
         # not the error's message: it may contain a password or values
-        shown = f"{storage.partition('://')[0]}://..." if storage and "://" in storage else storage
+        shown = _scheme(storage) if storage and "://" in storage else storage
         raise KjcmError(
             f"storage={shown or 'null'}: damaged, read-only or unreachable ({type(error).__name__}). Repair the storage "
             "and repeat the command."

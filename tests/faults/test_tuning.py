@@ -38,15 +38,16 @@ def in_a_trial(study: Path, several: list["subprocess.Popen[str]"]) -> int:
     raise AssertionError("no process began a trial in 120 s")
 
 
-@pytest.mark.parametrize("storage", ["null", "sqlite:///study.db"])
-def test_killed_again_and_again_it_ends_as_an_undisturbed_study(storage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("storage", "seeds"), [("null", 1), ("sqlite:///study.db", 1), ("null", 2)])
+def test_killed_again_and_again_it_ends_as_an_undisturbed_study(storage: str, seeds: int, tmp_path: Path) -> None:
     """Run two processes at a time; kill one within a trial, then one at any moment of its life, and start another."""
     (tmp_path / "whole").mkdir()
     (tmp_path / "cut").mkdir()
-    whole = started(tmp_path / "whole", *STUDY)
+    wanted = (*STUDY, f"seeds_per_trial={seeds}")
+    whole = started(tmp_path / "whole", *wanted)
     assert whole.wait(300) == 0, whole.communicate()
     chance = random.Random(storage)
-    words = (*STUDY, f"storage={storage}")
+    words = (*wanted, f"storage={storage}")
     at_work = [started(tmp_path / "cut", *words) for _ in range(2)]
     killed = 0
     while killed < KILLS:
@@ -72,9 +73,9 @@ def test_killed_again_and_again_it_ends_as_an_undisturbed_study(storage: str, tm
     for name in ("whole", "cut"):
         folder = tmp_path / name / "runs" / "s"
         rows = [row for row in rows_in(folder) if row["state"] != "left"]
-        assert len(run_folders(folder)) == len(rows) == 6
+        assert len(rows) == 6 and len(run_folders(folder)) == 6 * seeds
         assert not list((folder / "workers").iterdir()) or name == "cut"
-        weights = {row["run"]: (folder / row["run"] / "model" / "model.safetensors").read_bytes() for row in rows}
+        weights = {run: (folder / run / "model" / "model.safetensors").read_bytes() for run in run_folders(folder)}
         outcomes.append((sorted(tuple(row[key] for key in kept) for row in rows), weights))
     assert outcomes[0] == outcomes[1]
     assert summary(tmp_path / "cut" / "runs" / "s")["trials"]["left"] > 0

@@ -242,3 +242,10 @@ def test_a_database_that_cannot_be_opened_is_told_without_its_password(
     with pytest.raises(KjcmError, match="cannot be opened") as caught:
         storage_of(url, tmp_path)
     assert "secret" not in str(caught.value)
+
+
+def test_a_missing_driver_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(KjcmError, match=r"kjcm\[postgresql\]") as caught:
+        storage_of("postgresql+psycopg://user:secret@host/base", tmp_path)
+    assert "secret" not in str(caught.value)
