@@ -79,7 +79,7 @@ class Meter:
 
     def _f1_tail(self, run: Path) -> float:
         """Return the F1 of the rare groups, weighted by their validation rows."""
-        coder, _ = self._coder(run)
+        coder = coder_of(run / "model", None, "auto", "auto", 1.0, compiled=False)
         classes = coder.settings.classes
         truth, unseen = indices_of(self.rows["code"].tolist(), classes)
         first = coder.probabilities(_ready(coder, self.rows)).argmax(axis=1)
@@ -89,24 +89,19 @@ class Meter:
 
     def _seconds(self, run: Path) -> dict[str, Any]:
         """Return the median seconds to tokenise and code 1,000 validation rows, and on what they were measured."""
-        rows = self.rows.iloc[: self.speed.rows]
+        rows, folder, how = self.rows.iloc[: self.speed.rows], run / "model", self.speed
+        _, gpu = device_of(folder, how.accelerator, how.precision, compiled=False)
+        device = device_name(torch.device("cuda" if gpu else "cpu"))
         with FileLock(self.folder / f"speed-{platform.node()}.lock"):
-            coder, device = self._coder(run)
+            coder = coder_of(folder, None, how.accelerator, how.precision, 1.0, compiled=False)
             coder.probabilities(_ready(coder, rows.iloc[:WARM_UP]))
             seconds = []
-            for _ in range(self.speed.repeats):
+            for _ in range(how.repeats):
                 begin = time.perf_counter()
                 coder.probabilities(_ready(coder, rows))
                 seconds.append(time.perf_counter() - begin)
         shown = f"{device}, {coder.precision}, {torch.get_num_threads()} threads, {platform.node()}"
         return {"seconds_per_1000_rows": 1000 * statistics.median(seconds) / len(rows), "device": shown}
-
-    def _coder(self, run: Path) -> tuple[AnyCoder, str]:
-        """Return a finished run's model, ready to code, and the name of its device."""
-        accelerator, precision = self.speed.accelerator, self.speed.precision
-        _, gpu = device_of(run / "model", accelerator, precision, compiled=False)
-        device = device_name(torch.device("cuda" if gpu else "cpu"))
-        return coder_of(run / "model", None, accelerator, precision, 1.0, compiled=False), device
 
 
 def _ready(coder: AnyCoder, rows: pd.DataFrame) -> Any:

@@ -45,7 +45,7 @@ def test_killed_again_and_again_it_ends_as_an_undisturbed_study(storage: str, se
     (tmp_path / "cut").mkdir()
     wanted = (*STUDY, f"seeds_per_trial={seeds}")
     whole = started(tmp_path / "whole", *wanted)
-    assert whole.wait(300) == 0, whole.communicate()
+    assert whole.wait(300 * seeds) == 0, whole.communicate()
     chance = random.Random(storage)
     words = (*wanted, f"storage={storage}")
     at_work = [started(tmp_path / "cut", *words) for _ in range(2)]
@@ -64,7 +64,7 @@ def test_killed_again_and_again_it_ends_as_an_undisturbed_study(storage: str, se
             break
         at_work.append(started(tmp_path / "cut", *words))
     for child in at_work:
-        said = child.communicate(timeout=300)
+        said = child.communicate(timeout=300 * seeds)
         assert child.returncode == 0, said
     last = started(tmp_path / "cut", *words)
     assert last.wait(300) == 0, last.communicate()
