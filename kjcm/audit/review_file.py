@@ -84,7 +84,7 @@ def write_review_file(
     ranks = _ranks(found)
     labels = {f"code_{k}": f"Code, rank {k}" for k in ranks} | {f"title_{k}": f"Title of code_{k}" for k in ranks}
     labels |= {f"prob_{k}": f"Probability of code_{k}" for k in ranks}
-    added = Added({**ABOUT, **labels, **DECIDED}, ["label_quality", *(f"prob_{k}" for k in ranks)])
+    added = Added({**ABOUT, **labels, **DECIDED}, [f"prob_{k}" for k in ranks])
     with atomic(note, overwrite) as record, atomic(target, overwrite) as temporary:
         with writer(temporary, added=added) as out:
             out.write(frame)

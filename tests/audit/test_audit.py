@@ -174,11 +174,11 @@ def test_reviewed_rows_of_other_people_are_added(audited: Path, here: Path) -> N
     words = (*words_of(audited), "data.fold=0", "data.reviewed=reviewed.csv")
     found = rows_with(*words)
     assert (found.n_reviewed, found.n_decided, found.n_changed) == (2, 2, 0)
+    few = rows_with(*words, "data.train_fraction=0.1")
+    assert few.reviewed_left == {"row that the split leaves unused": 4} and few.n_reviewed == 2
     pd.concat([same, same.assign(reviewed_code="6"), same.assign(reviewed_code="7")]).to_csv(
         "reviewed.csv", index=False
     )
-    half = rows_with(*words, "data.train_fraction=0.1")
-    assert half.reviewed_left == {"row that the split leaves unused": 4} and half.n_reviewed == 2
     with pytest.raises(KjcmError, match="several reviewed codes"):
         rows_with(*words)
 
