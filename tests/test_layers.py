@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "kjcm"
 ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "linear", "run_folder", "hub", "ensemble",
          "analysis", "plot", "tracking", "training", "pretraining", "sweeps", "reporting",
-         "comparison", "audit", "wandb_project", "coding", "review", "tune", "api", "serving")  # fmt: skip
+         "comparison", "audit", "wandb_project", "coding", "web", "review", "tune", "api", "serving")  # fmt: skip
 FLOOR = {
     "confusion",
     "errors",

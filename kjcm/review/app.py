@@ -1,7 +1,6 @@
 """The review's server: the page and its requests, by default only for this machine."""
 
 import hmac
-import re
 import shutil
 import tempfile
 import time
@@ -20,10 +19,10 @@ from starlette.background import BackgroundTask
 
 from kjcm.errors import KjcmError, of_the_system
 from kjcm.ksco.classification import Classification
-from kjcm.review import LOOPBACK
 from kjcm.review.files import export
 from kjcm.review.names import LONGEST, reviewer
 from kjcm.review.store import Store
+from kjcm.web.checks import HOST, LOOPBACK, body_refusal
 
 PAGE = {
     "": ("index.html", "text/html"),
@@ -31,9 +30,7 @@ PAGE = {
     "page.js": ("page.js", "text/javascript"),
 }
 MOST_BYTES = 4096  # of a request's body
-LENGTH = 10  # digits of a Content-Length that are read
 MOST_PORT = 65535
-HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[\w.-]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
 LAST = 2**63 - 1  # largest row number in SQLite
 CLAIM = 600.0  # seconds for which one reviewer's row is not shown to others
 HEADERS = {
@@ -265,11 +262,4 @@ def _refused_body(request: Request, host: str) -> tuple[int, str] | None:
     """Return the error for a change that is not from the page, or whose body is not small JSON."""
     if request.headers.get("origin", "").lower() != f"{request.scope['scheme']}://{host}":
         return 403, "Only the page of this server may change anything."
-    length = request.headers.get("content-length", "")
-    if not (length.isascii() and length.isdigit()):
-        return 411, "Send a Content-Length."
-    if len(length) > LENGTH or int(length) > MOST_BYTES:
-        return 413, f"The body is longer than {MOST_BYTES} bytes."
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        return 415, "Send application/json."
-    return None
+    return body_refusal(request.headers, MOST_BYTES)

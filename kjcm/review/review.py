@@ -20,13 +20,13 @@ from kjcm.files import require_file
 from kjcm.keys.coding import ReviewConfig
 from kjcm.keys.composition import typed
 from kjcm.ksco.classification import Classification, load_classification
-from kjcm.review import LOOPBACK
 from kjcm.review.files import export, opened
 from kjcm.review.names import reviewer
 from kjcm.review.store import Store
 from kjcm.run_folder.contents import recorded_data, run_config
 from kjcm.run_folder.model_folder import Settings, finished_run, load_settings
 from kjcm.triage.rules import DECISIONS
+from kjcm.web.checks import LOOPBACK
 
 log = logging.getLogger("kjcm")
 
@@ -88,7 +88,7 @@ def _serve(config: ReviewConfig, coded: Path, db: Path, named: Classification, l
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise ConfigError("kjcm review needs FastAPI and uvicorn: pip install 'kjcm[review]'.")
     from kjcm.review.app import Review, make_app
-    from kjcm.review.server import listening, run, server_of
+    from kjcm.web.server import listening, run, server_of
 
     host, port = config.host.lower(), config.port
     if host in ("0.0.0.0", "::"):

@@ -1,6 +1,6 @@
 """The service's connections."""
 
-from kjcm.review.server import Connection
+from kjcm.web.server import Connection
 
 
 class ClientConnection(Connection):

@@ -7,9 +7,9 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
-from kjcm.review.app import HOST, LENGTH
 from kjcm.run_folder.failures import tell
 from kjcm.serving.metrics import Metrics
+from kjcm.web.checks import HOST, body_refusal
 
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -64,17 +64,8 @@ class Guard:
             # the comparison takes the same time whichever character differs
             if not hmac.compare_digest(given.strip().encode(), self.token.encode()) or kind.lower() != "bearer":
                 return refusal(401, "Send the header Authorization: Bearer TOKEN.", {"WWW-Authenticate": "Bearer"})
-        return self._refused_body(headers) if method == "POST" else None
-
-    def _refused_body(self, headers: Headers) -> JSONResponse | None:
-        length = headers.get("content-length", "")
-        if not (length.isascii() and length.isdigit()):
-            return refusal(411, "Send a Content-Length.")
-        if len(length) > LENGTH or int(length) > self.most_bytes:
-            return refusal(413, f"The body has more than {self.most_bytes} bytes. Send fewer rows.")
-        if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-            return refusal(415, "Send application/json.")
-        return None
+        refused = body_refusal(headers, self.most_bytes) if method == "POST" else None
+        return refusal(*refused) if refused else None
 
 
 def refusal(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -15,8 +15,8 @@ from kjcm.errors import ConfigError
 from kjcm.files import digest
 from kjcm.keys.coding import ServeConfig
 from kjcm.keys.composition import typed
-from kjcm.review import LOOPBACK
 from kjcm.run_folder.model_folder import finished_run
+from kjcm.web.checks import LOOPBACK
 
 TOKEN = "KJCM_TOKEN"  # environment variable
 NEEDED = ("fastapi", "uvicorn", "prometheus_client")
@@ -39,9 +39,9 @@ def serve(cfg: DictConfig) -> None:
     require_device("accelerator", config.accelerator)
     host, port, token = config.host.lower(), config.port, _token(config)
     folder = finished_run(config.run) / "model"
-    from kjcm.review.server import listening, run, server_of
     from kjcm.serving.app import Service, make_app
     from kjcm.serving.connection import ClientConnection
+    from kjcm.web.server import listening, run, server_of
 
     listening(host, port).close()  # a taken port shows before the model is loaded
     coder = _coder(folder, config)

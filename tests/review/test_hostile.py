@@ -11,11 +11,11 @@ import pytest
 
 pytest.importorskip("fastapi")
 from kjcm.ksco.classification import Classification
-from kjcm.review import server
 from kjcm.review.app import Review, make_app
 from kjcm.review.files import opened
 from kjcm.review.store import Store
 from kjcm.run_folder.model_folder import load_settings
+from kjcm.web import server
 
 GOOD = '{"code": "111", "who": "kim", "seen": null}'
 

@@ -69,9 +69,9 @@ def free_port() -> int:
 
 @contextmanager
 def serving(service: Any) -> Iterator[Served]:
-    from kjcm.review.server import listening, server_of
     from kjcm.serving.app import make_app
     from kjcm.serving.connection import ClientConnection
+    from kjcm.web.server import listening, server_of
 
     app, batcher = make_app(service)
     port = free_port()
