@@ -9,11 +9,13 @@ from omegaconf import OmegaConf
 
 from kjcm import cli
 from kjcm.commands import Command
-from kjcm.keys import commands, composition
+from kjcm.keys import composition
+from kjcm.keys.commands import train
 from kjcm.keys.key import MISSING, key
+from kjcm.keys.models import EncoderConfig, TokenizerConfig
 from kjcm.keys.overrides import config_folder
 from kjcm.keys.reference import command_section
-from kjcm.keys.training import EncoderConfig, PresetConfig, TokenizerConfig
+from kjcm.keys.training import PresetConfig
 from kjcm.keys.unread import Unread
 
 ALTERNATIVES = ("trainer", "trainer_bf16", "trainer_compiled", "lightning")
@@ -21,7 +23,7 @@ PRECISIONS = ("32-true", "bf16", "int8")  # the first is the reference of every 
 
 
 @dataclass
-class TrainConfig(commands.TrainConfig):
+class TrainConfig(train.TrainConfig):
     """Time kjcm's training, Hugging Face's Trainer and a plain Lightning loop.
 
     The learning rate is constant and nothing is logged. Trainer needs `pip install accelerate`.
@@ -58,7 +60,7 @@ class PredictConfig:
 
 
 @dataclass
-class PrepareConfig(commands.SurveyConfig):
+class PrepareConfig(train.SurveyConfig):
     """Time the way from survey file to tokens, with an empty cache and with a filled one."""
 
     tokenizer: TokenizerConfig = MISSING

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from kjcm.keys.commands import COMMANDS, GROUPS, lead_of
+from kjcm.keys.commands.index import COMMANDS, GROUPS, lead_of
 from kjcm.keys.key import keys_of, own_keys
 from kjcm.keys.reference import reference
 from tests.conftest import ROOT

@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from kjcm.keys.checks import check
-from kjcm.keys.commands import TrainConfig
+from kjcm.keys.commands.train import TrainConfig
 from kjcm.keys.composition import register, typed
 from kjcm.training.run import folder_of
 from tests.conftest import ROOT

@@ -15,9 +15,10 @@ from kjcm.cli import hydra_run
 from kjcm.commands import COMMANDS, SWEPT
 from kjcm.errors import ConfigError, Interrupted, KjcmError
 from kjcm.files import existing
-from kjcm.keys.commands import ReportConfig, TrainConfig
+from kjcm.keys.commands.reports import ReportConfig
+from kjcm.keys.commands.train import TrainConfig
 from kjcm.keys.composition import typed
-from kjcm.keys.training import EncoderConfig
+from kjcm.keys.models import EncoderConfig
 from kjcm.run_folder.contents import run_config, run_measured, run_predictions
 from kjcm.run_folder.listing import NOT_A_SETTING, frame_of
 from kjcm.run_folder.states import Entry, entry_of, leaves, metrics_of, run_paths

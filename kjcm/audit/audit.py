@@ -14,7 +14,7 @@ from kjcm.audit.suspects import Suspects, pairs_of, require_cleanlab, suspects_o
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import write_parquet
-from kjcm.keys.commands import AuditConfig
+from kjcm.keys.commands.reports import AuditConfig
 from kjcm.keys.composition import typed
 from kjcm.ksco.classification import Classification
 from kjcm.shell import command_line

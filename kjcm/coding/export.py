@@ -16,7 +16,7 @@ from kjcm.coding.rows import first_texts
 from kjcm.ensemble.files import load_ensemble
 from kjcm.errors import KjcmError
 from kjcm.files import digest, require_file, write_json
-from kjcm.keys.coding import ExportConfig
+from kjcm.keys.commands.sharing import ExportConfig
 from kjcm.keys.composition import typed
 from kjcm.ksco.classification import load_classification
 from kjcm.read.options import read_options

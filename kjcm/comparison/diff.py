@@ -14,7 +14,7 @@ from kjcm.comparison.sides import Side, sides_of
 from kjcm.comparison.tables import Bootstrap, config_table, metric_table, pair_tables, side_table
 from kjcm.errors import KjcmError, some
 from kjcm.files import new_folder, without_formulas, write_text
-from kjcm.keys.commands import DiffConfig
+from kjcm.keys.commands.reports import DiffConfig
 from kjcm.keys.composition import typed
 from kjcm.keys.overrides import override
 from kjcm.reporting.build import write_content

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kjcm.engine.device import device_count, global_rank, on_gpu
 from kjcm.errors import ConfigError
-from kjcm.keys.commands import TrainConfig
+from kjcm.keys.commands.train import TrainConfig
 from kjcm.keys.training import TrainerConfig
 from kjcm.parts import target_of
 

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from kjcm.keys.composition import register
 from kjcm.keys.key import own_keys
+from kjcm.keys.models import EnsembleConfig, ModelConfig
 from kjcm.keys.overrides import composed_config, for_hydra, is_flag, quoted, word_key
-from kjcm.keys.training import EnsembleConfig, ModelConfig
 from kjcm.run_folder.contents import recorded_data, run_config
 from kjcm.run_folder.folder import run_of
 from kjcm.run_folder.states import leaves

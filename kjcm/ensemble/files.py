@@ -10,7 +10,7 @@ from kjcm.ensemble.combination import Combination
 from kjcm.ensemble.members import NAME
 from kjcm.files import write_json
 from kjcm.keys.key import own_keys
-from kjcm.keys.training import EnsembleConfig
+from kjcm.keys.models import EnsembleConfig
 from kjcm.records import damaged, read_json
 from kjcm.run_folder.model_folder import Settings, load_settings, require_intact
 

@@ -14,14 +14,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kjcm.errors import CUT, ConfigError, KjcmError
 from kjcm.keys.checks import check
-from kjcm.keys.commands import GROUPS, TrainConfig
+from kjcm.keys.commands.index import GROUPS
+from kjcm.keys.commands.train import TrainConfig
 from kjcm.keys.composition import typed
 from kjcm.keys.identity import LEGACY
 from kjcm.keys.key import MISSING, own_keys
+from kjcm.keys.models import EncoderConfig, EnsembleConfig
 from kjcm.keys.overrides import for_hydra, word_key
 from kjcm.keys.refusals import checked_config
 from kjcm.keys.survey import AugmentConfig, DataConfig
-from kjcm.keys.training import EncoderConfig, EnsembleConfig, TrainerConfig
+from kjcm.keys.training import TrainerConfig
 from kjcm.keys.unread import require_read
 from kjcm.parts import TARGET, target_of
 from kjcm.records import damaged

@@ -13,7 +13,7 @@ from kjcm.errors import ConfigError, KjcmError, counted
 from kjcm.hub.models import is_model_file
 from kjcm.hub.texts import has_text_parts, kept_texts
 from kjcm.hub_cache import OWNED, hide_requests, reason
-from kjcm.keys.coding import PushConfig
+from kjcm.keys.commands.sharing import PushConfig
 from kjcm.keys.composition import typed
 from kjcm.records import damaged, read_bytes
 from kjcm.run_folder.contents import run_identity

@@ -10,7 +10,7 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kjcm.errors import ConfigError, first_line, some
-from kjcm.keys.commands import LOGGERS
+from kjcm.keys.commands.index import LOGGERS
 from kjcm.keys.composition import known_keys, no_such_key, no_such_keys, typed_nodes, unknown_keys
 from kjcm.keys.identity import BY_VIEWS, PATHS
 from kjcm.keys.key import list_types, own_keys

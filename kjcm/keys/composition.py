@@ -11,7 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kjcm.errors import SHOWN, some
-from kjcm.keys.commands import COMMANDS, GROUPS, lead_of
+from kjcm.keys.commands.index import COMMANDS, GROUPS, lead_of
 from kjcm.keys.training import WandbConfig
 
 Keys = TypeVar("Keys")

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from kjcm.keys.commands import COMMANDS, GROUPS, BaselineConfig, PretrainConfig, TrainConfig, lead_of
+from kjcm.keys.commands.index import COMMANDS, GROUPS, lead_of
+from kjcm.keys.commands.train import BaselineConfig, PretrainConfig, TrainConfig
 from kjcm.keys.key import MISSING, Key, keys_of, own_keys
 
 

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.errors import ConfigError, some
-from kjcm.keys.commands import LOGGERS
+from kjcm.keys.commands.index import LOGGERS
 from kjcm.keys.composition import MOVED, known_keys, no_such_key
 from kjcm.keys.identity import INPUTS, PATHS
 from kjcm.shell import quote

@@ -20,7 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from kjcm.errors import ConfigError
 from kjcm.keys.checks import require_known
-from kjcm.keys.commands import COMMANDS, ENTRIES, GROUPS, TrainConfig, lead_of
+from kjcm.keys.commands.index import COMMANDS, ENTRIES, GROUPS, lead_of
+from kjcm.keys.commands.train import TrainConfig
 from kjcm.keys.composition import register, typed_nodes
 from kjcm.keys.key import Key, keys_of, own_keys, type_name
 from kjcm.keys.overrides import config_folder, group_names

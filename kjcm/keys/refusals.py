@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kjcm.errors import ConfigError, first_line, some
 from kjcm.keys.checks import check
-from kjcm.keys.commands import GROUPS
+from kjcm.keys.commands.index import GROUPS
 from kjcm.keys.composition import no_such_key, no_such_keys, unknown_keys, without_hydra
 from kjcm.keys.overrides import (
     NO_SUCH_CHOICE,

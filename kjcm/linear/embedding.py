@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kjcm.engine.device import has_bf16, quiet
 from kjcm.errors import KjcmError
 from kjcm.files import atomic, key_of
-from kjcm.keys.training import ViewsConfig
+from kjcm.keys.models import ViewsConfig
 from kjcm.text.tokens import Tokens, pipeline_of, tokenize
 
 if TYPE_CHECKING:

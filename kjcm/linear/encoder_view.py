@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kjcm.errors import ConfigError
-from kjcm.keys.training import ViewConfig
+from kjcm.keys.models import ViewConfig
 from kjcm.linear.embedding import Embedder
 
 SHRINK = 0.3  # share of the mean variance that whitening adds to the variance of each direction

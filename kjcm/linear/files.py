@@ -10,7 +10,7 @@ import numpy as np
 from kjcm.errors import ConfigError
 from kjcm.files import write_json
 from kjcm.keys.checks import check_values
-from kjcm.keys.training import ViewConfig
+from kjcm.keys.models import ViewConfig
 from kjcm.linear import ENCODER
 from kjcm.linear.embedding import Embedder
 from kjcm.linear.encoder_view import EncoderView

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.keys.training import LinearConfig, ViewConfig, ViewsConfig
+from kjcm.keys.models import LinearConfig, ViewConfig, ViewsConfig
 from kjcm.linear.embedding import Embedder
 from kjcm.linear.encoder_view import EncoderView
 from kjcm.linear.views import COVARIATES, CovariatesView, View, input_of

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.keys.training import NearestConfig, ViewConfig
+from kjcm.keys.models import NearestConfig, ViewConfig
 from kjcm.linear.embedding import Embedder
 from kjcm.linear.logit import fit_logit
 from kjcm.linear.model import AnyView, Labels, made_views

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.keys.training import ViewConfig
+from kjcm.keys.models import ViewConfig
 from kjcm.survey.covariates import Covariates
 
 COVARIATES = "data.columns.covariates"  # name of their view; no name in a config has a dot

@@ -17,8 +17,8 @@ from kjcm.engine.device import global_rank, quiet, require_device
 from kjcm.engine.signals import Signals
 from kjcm.errors import ConfigError
 from kjcm.files import new_folder, write_json
-from kjcm.keys.commands import PretrainConfig
-from kjcm.keys.training import EncoderConfig
+from kjcm.keys.commands.train import PretrainConfig
+from kjcm.keys.models import EncoderConfig
 from kjcm.pretraining.texts import Texts, texts_to_learn
 from kjcm.run_folder.folder import RunFolder
 from kjcm.shell import command_line

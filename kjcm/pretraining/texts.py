@@ -9,7 +9,7 @@ import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import existing
-from kjcm.keys.commands import PretrainConfig
+from kjcm.keys.commands.train import PretrainConfig
 from kjcm.ksco.classification import load_classification
 from kjcm.read.cells import tidy
 from kjcm.read.table import table_columns

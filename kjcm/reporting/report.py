@@ -13,7 +13,7 @@ from kjcm.analysis.models import load_models, path_word
 from kjcm.analysis.selection import Run, choose_anchor, find_runs, select, study_hash
 from kjcm.analysis.study import MAIN, Study
 from kjcm.errors import KjcmError, counted, first_line
-from kjcm.keys.commands import ReportConfig
+from kjcm.keys.commands.reports import ReportConfig
 from kjcm.keys.composition import typed
 from kjcm.keys.overrides import word_key
 from kjcm.ksco.classification import load_classification

@@ -13,7 +13,8 @@ from kjcm.analysis.selection import study_hash
 from kjcm.engine.device import global_rank
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.keys.checks import check
-from kjcm.keys.commands import ReportConfig, Reporting, ReproduceConfig, RunConfig, TrainConfig
+from kjcm.keys.commands.reports import ReportConfig, Reporting, ReproduceConfig
+from kjcm.keys.commands.train import RunConfig, TrainConfig
 from kjcm.keys.composition import typed, without_hydra
 from kjcm.keys.overrides import quoted, word_key
 from kjcm.reporting.build import require_free

@@ -12,7 +12,7 @@ from kjcm.analysis.selection import Run
 from kjcm.analysis.study import MAIN, Study
 from kjcm.errors import counted
 from kjcm.keys.identity import BY_VIEWS
-from kjcm.keys.training import ViewConfig
+from kjcm.keys.models import ViewConfig
 from kjcm.plot.curves import draw_intervals
 from kjcm.reporting.further import paired
 from kjcm.reporting.page import Header

@@ -10,7 +10,8 @@ import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.keys.checks import check_values
-from kjcm.keys.commands import GROUPS, BaselineConfig, TrainConfig
+from kjcm.keys.commands.index import GROUPS
+from kjcm.keys.commands.train import BaselineConfig, TrainConfig
 from kjcm.keys.identity import INPUTS, LEGACY
 from kjcm.keys.key import recorded
 from kjcm.keys.survey import ClassificationConfig, DataConfig

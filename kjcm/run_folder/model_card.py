@@ -12,8 +12,8 @@ from jinja2 import Environment
 
 from kjcm.confusion import counts, precision_recall_f1
 from kjcm.files import write_text
-from kjcm.keys.commands import TrainConfig
-from kjcm.keys.training import EncoderConfig, LinearConfig, ViewsConfig
+from kjcm.keys.commands.train import TrainConfig
+from kjcm.keys.models import EncoderConfig, LinearConfig, ViewsConfig
 from kjcm.ksco.classification import Classification
 from kjcm.markdown import escaped
 from kjcm.metrics import shown

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from kjcm.errors import ConfigError, KjcmError, counted
 from kjcm.files import atomic, without_formulas
-from kjcm.keys.commands import RunsConfig
+from kjcm.keys.commands.reports import RunsConfig
 from kjcm.keys.composition import typed
 from kjcm.run_folder.listing import chosen, column_of, frame_of, key_of, ordered, over_seeds
 from kjcm.run_folder.states import entry_of, leaves, run_paths

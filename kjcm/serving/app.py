@@ -20,7 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from kjcm import __version__
 from kjcm.errors import SHOWN, KjcmError
-from kjcm.keys.coding import Batching, Limits
+from kjcm.keys.commands.serving import Batching, Limits
 from kjcm.run_folder.failures import tell
 from kjcm.serving.batching import Batcher, Full
 from kjcm.serving.guard import Guard, refusal

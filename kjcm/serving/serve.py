@@ -13,7 +13,7 @@ from kjcm.api.coder import OccupationCoder, load
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError
 from kjcm.files import digest
-from kjcm.keys.coding import ServeConfig
+from kjcm.keys.commands.serving import ServeConfig
 from kjcm.keys.composition import typed
 from kjcm.run_folder.model_folder import finished_run
 from kjcm.web.checks import LOOPBACK

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kjcm.errors import ConfigError, KjcmError, some
-from kjcm.keys.commands import SurveyConfig
+from kjcm.keys.commands.train import SurveyConfig
 from kjcm.keys.survey import DataConfig
 from kjcm.ksco.classification import Classification, load_classification, prefixes_of
 from kjcm.survey.augment import NEW_CODES, Reviewed, augmentation, position_rows, reviewed_rows, with_codes

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from kjcm.engine.device import device_count, global_rank, one_of_several
 from kjcm.engine.signals import handled
 from kjcm.errors import Interrupted
-from kjcm.keys.commands import RunConfig, TrainConfig
+from kjcm.keys.commands.train import RunConfig, TrainConfig
 from kjcm.keys.composition import register, typed
 from kjcm.keys.unread import SWEEP
 from kjcm.run_folder.failures import Failure, read_failure, tell

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from kjcm.errors import counted
-from kjcm.keys.commands import RunConfig
+from kjcm.keys.commands.train import RunConfig
 from kjcm.run_folder.failures import FAILURE, Failure
 from kjcm.run_folder.folder import RunFolder
 from kjcm.run_folder.lease import holder_of

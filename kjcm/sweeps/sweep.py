@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from kjcm.errors import ConfigError, Interrupted, KjcmError, counted, of_the_system
 from kjcm.files import atomic, without_formulas
 from kjcm.keys.checks import check, require_known
-from kjcm.keys.commands import RunConfig
+from kjcm.keys.commands.train import RunConfig
 from kjcm.keys.composition import typed
 from kjcm.keys.training import SweepConfig
 from kjcm.keys.unread import require_read_by_some, unread_overrides

@@ -14,7 +14,7 @@ import yaml
 
 from kjcm.engine.device import global_rank
 from kjcm.errors import Interrupted, KjcmError
-from kjcm.keys.commands import LOGGERS
+from kjcm.keys.commands.index import LOGGERS
 from kjcm.parts import build, require_arguments
 from kjcm.records import damaged, read_bytes
 from kjcm.run_folder.folder import RunFolder

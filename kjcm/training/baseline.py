@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.engine.device import device_name
-from kjcm.keys.commands import BaselineConfig, TrainConfig
+from kjcm.keys.commands.train import BaselineConfig, TrainConfig
 from kjcm.keys.overrides import config_folder
 from kjcm.linear.model import fit_and_warn
 from kjcm.metrics import SHOWN_CODES

@@ -10,7 +10,7 @@ from typing import Any
 
 from kjcm.errors import KjcmError, first_line
 from kjcm.files import digest
-from kjcm.keys.commands import RunConfig, TrainConfig
+from kjcm.keys.commands.train import RunConfig, TrainConfig
 
 KEPT = 2  # checkpoints, in case the newest gets damaged
 UNFINISHED = ".saving"

@@ -21,8 +21,9 @@ from kjcm.ensemble.combination import Combination, Scores, fit_combination, log_
 from kjcm.ensemble.files import load_ensemble, write_ensemble
 from kjcm.ensemble.members import KEY, Member, augmentation_of, members_of, require_same
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.keys.commands import TrainConfig
-from kjcm.keys.training import EnsembleConfig, TrainerConfig, ViewsConfig
+from kjcm.keys.commands.train import TrainConfig
+from kjcm.keys.models import EnsembleConfig, ViewsConfig
+from kjcm.keys.training import TrainerConfig
 from kjcm.linear.embedding import pretrained_embedder
 from kjcm.run_folder.contents import run_cohort, run_measured
 from kjcm.run_folder.folder import RunFolder

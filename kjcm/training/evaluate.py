@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import UNFINISHED, digest, filling, write_json, write_parquet
-from kjcm.keys.commands import EvaluateConfig
+from kjcm.keys.commands.train import EvaluateConfig
 from kjcm.keys.composition import typed
 from kjcm.keys.survey import DataConfig
 from kjcm.ksco.classification import Classification, load_classification

@@ -17,7 +17,7 @@ from kjcm.engine.device import device_name, global_rank
 from kjcm.engine.signals import Signals
 from kjcm.errors import ConfigError, Interrupted, KjcmError, first_line
 from kjcm.files import write_json
-from kjcm.keys.commands import TrainConfig
+from kjcm.keys.commands.train import TrainConfig
 from kjcm.keys.training import TrainerConfig
 from kjcm.records import read_json
 from kjcm.run_folder.folder import RunFolder

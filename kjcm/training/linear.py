@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
-from kjcm.keys.commands import TrainConfig
-from kjcm.keys.training import LinearConfig, NearestConfig, ViewConfig, ViewsConfig
+from kjcm.keys.commands.train import TrainConfig
+from kjcm.keys.models import LinearConfig, NearestConfig, ViewConfig, ViewsConfig
 from kjcm.linear.embedding import Embedder, pretrained_embedder
 from kjcm.linear.files import write_linear, write_nearest
 from kjcm.linear.model import Labels, LinearModel, fit_linear

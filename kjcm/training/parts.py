@@ -6,8 +6,9 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, cast
 
 from kjcm.errors import ConfigError, some
-from kjcm.keys.commands import TrainConfig
-from kjcm.keys.training import TokenizerConfig, TrainerConfig
+from kjcm.keys.commands.train import TrainConfig
+from kjcm.keys.models import TokenizerConfig
+from kjcm.keys.training import TrainerConfig
 from kjcm.metrics import MEASURED, METRICS
 from kjcm.parts import build, require_arguments, target_of
 from kjcm.survey.rows import Rows

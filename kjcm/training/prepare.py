@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from kjcm.errors import KjcmError, some
 from kjcm.files import UNFINISHED, atomic, filling, without_formula, without_formulas, write_json, write_parquet
-from kjcm.keys.commands import PrepareConfig
+from kjcm.keys.commands.train import PrepareConfig
 from kjcm.keys.composition import typed
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.run_folder.results import cohort_record, flow_lines

@@ -19,9 +19,9 @@ from kjcm.engine.device import global_rank
 from kjcm.engine.signals import Signals, signals
 from kjcm.errors import KjcmError, some
 from kjcm.files import write_json, write_parquet, write_text
-from kjcm.keys.commands import RunConfig, TrainConfig
+from kjcm.keys.commands.train import RunConfig, TrainConfig
 from kjcm.keys.composition import typed
-from kjcm.keys.training import EncoderConfig, ViewsConfig
+from kjcm.keys.models import EncoderConfig, ViewsConfig
 from kjcm.run_folder.failures import failure_of, write_failure
 from kjcm.run_folder.folder import RunFolder, default_path, identity_of
 from kjcm.run_folder.held_out import OUT_OF_FOLD, TEST, calibrate, scored

@@ -17,8 +17,8 @@ from omegaconf import DictConfig
 from kjcm.engine.choice import choose_engine
 from kjcm.engine.device import global_rank, quiet, require_device
 from kjcm.errors import ConfigError
-from kjcm.keys.commands import TrainConfig
-from kjcm.keys.training import EncoderConfig, EnsembleConfig, TokenizerConfig, ViewsConfig
+from kjcm.keys.commands.train import TrainConfig
+from kjcm.keys.models import EncoderConfig, EnsembleConfig, TokenizerConfig, ViewsConfig
 from kjcm.keys.unread import SWEEP
 from kjcm.run_folder.folder import RunFolder
 from kjcm.run_folder.model_folder import save_model

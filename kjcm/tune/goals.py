@@ -12,8 +12,8 @@ import numpy as np
 from optuna.distributions import BaseDistribution, distribution_to_json
 
 from kjcm.errors import ConfigError, some
-from kjcm.keys.coding import SpeedConfig
-from kjcm.keys.commands import TrainConfig, TuneConfig
+from kjcm.keys.commands.search import SpeedConfig, TuneConfig
+from kjcm.keys.commands.train import TrainConfig
 from kjcm.keys.key import own_keys
 from kjcm.keys.overrides import literal
 from kjcm.metrics import MEASURED, METRICS, metric_of

@@ -21,7 +21,7 @@ from kjcm.coding.rows import reads_answers
 from kjcm.confusion import counts, precision_recall_f1
 from kjcm.engine.device import device_name
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.keys.coding import SpeedConfig
+from kjcm.keys.commands.search import SpeedConfig
 from kjcm.metrics import MEASURED
 from kjcm.run_folder.contents import run_measured
 from kjcm.survey.covariates import roles_of

@@ -8,7 +8,8 @@ from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution
 
 from kjcm.errors import ConfigError, some
-from kjcm.keys.commands import TrainConfig, TuneConfig
+from kjcm.keys.commands.search import TuneConfig
+from kjcm.keys.commands.train import TrainConfig
 from kjcm.keys.composition import known_keys, no_such_key, typed
 from kjcm.keys.overrides import group_names, is_open, override, quoted, word_key
 from kjcm.keys.refusals import checked_config

@@ -19,7 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 from kjcm.engine.device import require_device
 from kjcm.engine.signals import signals
 from kjcm.errors import ConfigError, KjcmError, counted, some
-from kjcm.keys.commands import TrainConfig, TuneConfig
+from kjcm.keys.commands.search import TuneConfig
+from kjcm.keys.commands.train import TrainConfig
 from kjcm.keys.overrides import override
 from kjcm.metrics import MEASURED
 from kjcm.run_folder.failures import failure_of

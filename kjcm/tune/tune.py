@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from kjcm.engine.device import one_of_several
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.keys.commands import TuneConfig
+from kjcm.keys.commands.search import TuneConfig
 from kjcm.keys.composition import typed
 
 

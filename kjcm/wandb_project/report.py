@@ -13,7 +13,7 @@ from kjcm.analysis.content import Table
 from kjcm.analysis.formats import as_markdown
 from kjcm.errors import ConfigError, counted
 from kjcm.keys.checks import require_wandb_project
-from kjcm.keys.coding import WandbReportConfig
+from kjcm.keys.commands.wandb_project import WandbReportConfig
 from kjcm.keys.composition import typed
 from kjcm.markdown import escaped
 from kjcm.shell import command_line

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from kjcm.errors import SHOWN, KjcmError, counted
 from kjcm.keys.checks import require_wandb_project
-from kjcm.keys.coding import WandbSyncConfig
+from kjcm.keys.commands.wandb_project import WandbSyncConfig
 from kjcm.keys.composition import typed
 from kjcm.run_folder.states import state_of
 from kjcm.wandb_project.connection import connect

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from kjcm.errors import ConfigError
 from kjcm.keys.checks import require_wandb_project
-from kjcm.keys.coding import WandbWorkspaceConfig
+from kjcm.keys.commands.wandb_project import WandbWorkspaceConfig
 from kjcm.keys.composition import typed
 from kjcm.wandb_project.connection import (
     WORKSPACE,

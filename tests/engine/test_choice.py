@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from kjcm.engine.choice import Engine, choose_engine
 from kjcm.errors import ConfigError
-from kjcm.keys.commands import TrainConfig
+from kjcm.keys.commands.train import TrainConfig
 from kjcm.keys.training import EngineConfig, ParamGroupsConfig, TrainerConfig
 from kjcm.model.encoder import FirstToken
 

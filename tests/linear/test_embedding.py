@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.keys.training import LinearConfig, ViewConfig
+from kjcm.keys.models import LinearConfig, ViewConfig
 from kjcm.linear.embedding import Embedder, pretrained_embedder
 from kjcm.linear.encoder_view import EncoderView
 

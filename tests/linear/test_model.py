@@ -8,7 +8,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
-from kjcm.keys.training import LinearConfig, ViewConfig
+from kjcm.keys.models import LinearConfig, ViewConfig
 from kjcm.linear import model
 from kjcm.linear.model import fit_linear
 from kjcm.linear.views import View

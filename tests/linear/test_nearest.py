@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from kjcm.keys.training import NearestConfig, ViewConfig
+from kjcm.keys.models import NearestConfig, ViewConfig
 from kjcm.linear.nearest import FLOOR, OF_A_VIEW, SHARPNESS, NearestModel, fit_nearest, is_sparse
 from kjcm.survey.texts import TEXT_COLUMNS
 

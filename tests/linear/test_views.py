@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.keys.training import ViewConfig
+from kjcm.keys.models import ViewConfig
 from kjcm.linear import views
 from kjcm.linear.views import View, installed, morphemes, of_field
 

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from kjcm.files import write_json, write_parquet
-from kjcm.keys.commands import BaselineConfig, SurveyConfig, TrainConfig
+from kjcm.keys.commands.train import BaselineConfig, SurveyConfig, TrainConfig
 from kjcm.keys.composition import register, without_hydra
 from kjcm.keys.overrides import config_folder
 from kjcm.ksco.classification import load_classification

@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 
 from kjcm.analysis.experiments import folder
 from kjcm.errors import KjcmError
-from kjcm.keys.commands import ReportConfig
+from kjcm.keys.commands.reports import ReportConfig
 from kjcm.reporting.paper import load_paper
 from kjcm.reporting.report import read_study
 from kjcm.reporting.result import header

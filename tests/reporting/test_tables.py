@@ -13,7 +13,7 @@ from scipy.stats.mstats import mquantiles
 
 from kjcm.analysis.content import Estimate
 from kjcm.analysis.formats import show
-from kjcm.keys.commands import ReportConfig
+from kjcm.keys.commands.reports import ReportConfig
 from kjcm.reporting.ours import figures_of
 from kjcm.reporting.report import read_study
 from tests.conftest import ROOT

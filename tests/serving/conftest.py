@@ -13,7 +13,7 @@ import httpx
 import pandas as pd
 import pytest
 
-from kjcm.keys.coding import Batching, Limits
+from kjcm.keys.commands.serving import Batching, Limits
 
 LIMITS = Limits(rows=10, characters=20, bytes=2000, waiting=20, seconds=20)
 

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 import kjcm
-from kjcm.keys.coding import Batching
+from kjcm.keys.commands.serving import Batching
 from kjcm.serving.schemas import Answer
 from tests.serving.conftest import LIMITS, Echo, Served, service_of, serving
 

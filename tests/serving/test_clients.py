@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
-from kjcm.keys.coding import Batching, Limits
+from kjcm.keys.commands.serving import Batching, Limits
 from tests.serving.conftest import Echo, Served, service_of, serving
 
 REQUESTS, CLIENTS = 10_000, 64

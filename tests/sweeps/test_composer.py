@@ -14,7 +14,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm.keys.checks import check
-from kjcm.keys.commands import RunConfig
+from kjcm.keys.commands.train import RunConfig
 from kjcm.keys.composition import register, typed, without_hydra
 from kjcm.run_folder.folder import identity_of
 from kjcm.sweeps.composer import Composer

@@ -14,7 +14,7 @@ import pytest
 from omegaconf import DictConfig
 
 from kjcm.errors import Interrupted
-from kjcm.keys.commands import BaselineConfig
+from kjcm.keys.commands.train import BaselineConfig
 from kjcm.run_folder.failures import FAILURE, failure_of, read_failure
 from kjcm.run_folder.lease import leased
 from kjcm.run_folder.states import state_of

@@ -11,7 +11,7 @@ import pytest
 from optuna.study import StudyDirection
 
 from kjcm.errors import ConfigError
-from kjcm.keys.commands import TuneConfig
+from kjcm.keys.commands.search import TuneConfig
 from kjcm.tune.goals import Constraint, Goals, definition_of, goals_of, require_free_seeds, settings_of
 from kjcm.tune.results import best_trials, state_of
 from kjcm.tune.space import distributions_of

@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution
 from sklearn.metrics import f1_score
 
 from kjcm.coding.ensemble import coder_of
-from kjcm.keys.coding import SpeedConfig
+from kjcm.keys.commands.search import SpeedConfig
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.tune.goals import Constraint, Goals
 from kjcm.tune.measures import Meter, _ready, tail_of

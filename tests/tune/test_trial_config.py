@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kjcm.keys.commands import TuneConfig
+from kjcm.keys.commands.search import TuneConfig
 from kjcm.keys.composition import register, typed
 from kjcm.tune.space import distributions_of, ends
 from kjcm.tune.trial_config import base_overrides, compose_trial, require_searchable, train_command, trial_overrides

@@ -1,0 +1,68 @@
+"""All keys, by command and group."""
+
+from kjcm.keys.coding import PredictConfig, TriageConfig
+from kjcm.keys.commands.reports import AuditConfig, DiffConfig, ReportConfig, ReproduceConfig, RunsConfig
+from kjcm.keys.commands.search import TuneConfig
+from kjcm.keys.commands.serving import ServeConfig
+from kjcm.keys.commands.sharing import DoctorConfig, ExportConfig, PushConfig, ReviewConfig
+from kjcm.keys.commands.train import BaselineConfig, EvaluateConfig, PrepareConfig, PretrainConfig, TrainConfig
+from kjcm.keys.commands.wandb_project import WandbReportConfig, WandbSyncConfig, WandbWorkspaceConfig
+from kjcm.keys.models import EncoderConfig, EnsembleConfig, LinearConfig, NearestConfig, TokenizerConfig
+from kjcm.keys.survey import AugmentConfig, ClassificationConfig, KwcsConfig, SyntheticConfig, TableConfig
+from kjcm.keys.training import (
+    EngineConfig,
+    LogFilesConfig,
+    MlflowConfig,
+    PresetConfig,
+    TrackioConfig,
+    TrainerConfig,
+    WandbConfig,
+)
+
+COMMANDS: dict[str, type] = {
+    "prepare": PrepareConfig,
+    "train": TrainConfig,
+    "baseline": BaselineConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "serve": ServeConfig,
+    "triage": TriageConfig,
+    "review": ReviewConfig,
+    "export": ExportConfig,
+    "push": PushConfig,
+    "doctor": DoctorConfig,
+    "report": ReportConfig,
+    "runs": RunsConfig,
+    "diff": DiffConfig,
+    "audit": AuditConfig,
+    "reproduce": ReproduceConfig,
+    "tune": TuneConfig,
+    "pretrain": PretrainConfig,
+    "wandb_workspace": WandbWorkspaceConfig,
+    "wandb_report": WandbReportConfig,
+    "wandb_sync": WandbSyncConfig,
+}
+
+LOGGERS: dict[str, type] = {
+    "csv": LogFilesConfig, "tensorboard": LogFilesConfig, "mlflow": MlflowConfig, "trackio": TrackioConfig,
+    "wandb": WandbConfig,
+}  # fmt: skip
+
+GROUPS: dict[str, dict[str, type]] = {
+    "data": {"synthetic": SyntheticConfig, "kwcs": KwcsConfig, "table": TableConfig},
+    "augment": {"any": AugmentConfig},
+    "classification": {"any": ClassificationConfig},
+    "tokenizer": {"any": TokenizerConfig},
+    "model": {"any": EncoderConfig, "linear": LinearConfig, "nearest": NearestConfig, "ensemble": EnsembleConfig},
+    "engine": {"any": EngineConfig},
+    "trainer": {"any": TrainerConfig},
+    "logger": LOGGERS,
+    "preset": {"any": PresetConfig},
+}
+
+ENTRIES = ("logger",)  # groups whose files each add an entry, named as the file, to one mapping
+
+
+def lead_of(group: str, choice: str) -> str:
+    """Return what stands before the keys that a group's choice has."""
+    return f"{group}.{choice}." if group in ENTRIES else f"{group}."

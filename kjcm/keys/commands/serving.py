@@ -1,0 +1,51 @@
+"""The keys of `kjcm serve`."""
+
+from dataclasses import dataclass, field
+
+from kjcm.keys.coding import UNSEEN, CodingColumns, TargetRules
+from kjcm.keys.key import key
+
+
+@dataclass
+class Batching:
+    """How `kjcm serve` codes the rows of several requests together."""
+
+    rows: int = key("Most rows of a batch. A request with more rows is a batch of its own.", least=1, most=10**6)
+    wait_ms: float = key("Milliseconds that a request waits for others to share its batch.", least=0, most=10**4)
+
+
+@dataclass
+class Limits:
+    """What `kjcm serve` accepts ([serving.md](serving.md#limits))."""
+
+    rows: int = key("Most rows of a request, else 422.", least=1, most=10**6)
+    characters: int = key("Most characters of a text, else 422.", least=1, most=10**6)
+    bytes: int = key("Most bytes of a request's body, else 413.", least=1000, most=10**9)
+    waiting: int = key("Most rows that wait for the model. Further requests get 503.", least=1, most=10**8)
+    seconds: float = key("Most seconds until a request has its answer, else 504.", above=0, most=3600)
+
+
+@dataclass
+class ServeConfig:
+    """Serve a finished run's model over HTTP: send texts, get codes and decisions ([serving.md](serving.md)).
+
+    Install it with `pip install 'kjcm[serve]'`.
+    """
+
+    run: str = key("Run folder; the run must be finished (DONE).", path=True)
+    columns: CodingColumns = field(default_factory=CodingColumns)
+    unseen_levels: str = key(UNSEEN, choices=("error", "missing"))
+    triage: TargetRules = field(default_factory=TargetRules)
+    top_k: int = key("Most codes of a row, or all classes of the run if it has fewer.", least=1, most=10)
+    batch_size: int | None = key(
+        "Texts of full length whose tokens fill a batch, as for `kjcm predict`.", least=1, most=10**6
+    )
+    accelerator: str = key("Accelerator.", choices=("auto", "cpu", "gpu"))
+    precision: str = key("Precision, as for `kjcm predict`.", choices=("auto", "32-true", "bf16", "int8"))
+    compile: bool = key("Compile the model with torch.compile, in half a minute; not int8.")
+    host: str = key("Address of the server; any but loopback needs a token.")
+    port: int = key("Port of the server.", least=1, most=65535)
+    token: str | None = key("Bearer token that requests need; null: the environment variable KJCM_TOKEN, or none.")
+    without_token: bool = key("`true`: listen on any address without a token.")
+    batching: Batching = field(default_factory=Batching)
+    limits: Limits = field(default_factory=Limits)
