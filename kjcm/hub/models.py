@@ -30,10 +30,16 @@ def model_folder(run: str | Path) -> Path:
         run: a finished run's folder, a copy of its folder `model`, or, as text, ORG/NAME or ORG/NAME@REVISION of the hub.
 
     Raises:
-        KjcmError: there is none.
+        KjcmError: there is none; also for ORG/NAME without a revision if ORG is a folder here, because that is more often
+            a mistyped path than a model of the hub.
     """
     path = existing(run)
     if isinstance(run, str) and not path.exists() and OWNED.fullmatch(run.partition("@")[0]):
+        if "@" not in run and (parent := existing(run).parent).is_dir():
+            raise KjcmError(
+                f"run={run}: no such folder in {parent}. Give the folder that `kjcm train` printed, or {run}@main for a model of "
+                "the hub."
+            )
         return _from_hub(run)
     if not (path / "kjcm.json").is_file():
         return finished_run(str(run)) / "model"

@@ -71,6 +71,30 @@ def test_a_folder_precedes_the_hub(calibrated: Path, hub: Hub, here: Path) -> No
     assert hub.asked == []
 
 
+def test_a_typing_error_in_a_path_does_not_ask_the_hub(
+    calibrated: Path, hub: Hub, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.publish(REPO, calibrated / "model")
+    Path(REPO).parent.mkdir()
+    words = {"predict": ("input=in.csv", "output=out.csv"), "triage": ()}
+    for name, more in words.items():
+        assert command(name, f"run={REPO}", *more) == 1
+        said = capsys.readouterr().err
+        assert f"run={REPO}: no such folder in me." in said and f"{REPO}@main" in said
+    assert hub.asked == []
+    assert model_folder(f"{REPO}@main").name == hub.repositories[REPO].branches["main"][-1]
+
+
+def test_int8_writes_nothing_into_the_hubs_cache(calibrated: Path, hub: Hub, here: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    hub.publish(REPO, calibrated / "model")
+    model_folder(REPO)
+    before = cached_files(here / "cache")
+    assert kjcm.load(REPO, accelerator="cpu", precision="int8").code(TASKS)["code_1"].notna().all()
+    assert cached_files(here / "cache") == before
+
+
 @pytest.mark.parametrize("name", ["kjcm.json", "model.safetensors", "triage.safetensors", "README.md"])
 @pytest.mark.parametrize("fault", ["drop", "half", 401, 404])
 def test_a_failed_download_leaves_no_half_file(
