@@ -1,4 +1,4 @@
-"""Run a model in ONNX Runtime on a CPU, with int8 linear layers; the file is built at first use, in the run folder."""
+"""Run a model in ONNX Runtime on a CPU, with int8 linear layers; a run folder keeps the file that its first use builds."""
 
 import logging
 import platform
@@ -46,13 +46,13 @@ class Int8:
         import torch
 
         self.pad = pad
-        file = int8_file(folder, model)
-        import onnxruntime
+        with int8_file(folder, model) as file:
+            import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # a batch is too small to divide: each thread has its own
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = 1  # a batch is too small to divide: each thread has its own
+            options.log_severity_level = 3
+            self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         self.threads = ThreadPoolExecutor(torch.get_num_threads())  # OMP_NUM_THREADS counts here too
 
     def batch(self, tokens: Tokens, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
@@ -69,8 +69,24 @@ class Int8:
             yield torch.from_numpy(found)
 
 
-def int8_file(folder: Path, model: "MeanPooled | FirstToken") -> Path:
-    """Return onnx/int8.onnx next to a model folder, the model in int8; build it unless an intact file of it exists."""
+@contextmanager
+def int8_file(folder: Path, model: "MeanPooled | FirstToken") -> Iterator[Path]:
+    """Yield a file of the model in int8: onnx/int8.onnx of its run folder, or, of a model without one, a temporary file.
+
+    Nothing is written next to other model folders: they may be in the hub's cache, or next to further models.
+    """
+    if (folder.parent / "identity.json").is_file():
+        yield _kept_file(folder, model)
+        return
+    versions("precision=int8")
+    with tempfile.TemporaryDirectory(prefix="kjcm-int8-") as temporary:
+        file = Path(temporary) / "int8.onnx"
+        make_onnx(model, file, int8=True, narrow=saturates())
+        yield file
+
+
+def _kept_file(folder: Path, model: "MeanPooled | FirstToken") -> Path:
+    """Return onnx/int8.onnx of a run folder; build it unless an intact file of it exists."""
     file, note = (folder.parent / "onnx" / name for name in ("int8.onnx", "int8.json"))
     made_of = {
         "model": digest(folder),

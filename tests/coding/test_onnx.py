@@ -42,6 +42,14 @@ def test_int8_agrees_with_float32(run: Path, texts: list[str]) -> None:
     assert not np.array_equal(coded, whole)
 
 
+def test_nothing_is_written_next_to_a_copy_of_a_model_folder(run: Path, texts: list[str], tmp_path: Path) -> None:
+    shutil.copytree(run / "model", tmp_path / "models" / "copy")
+    before = sorted(tmp_path.rglob("*"))
+    coded = Coder(tmp_path / "models" / "copy", None, "cpu", "int8").code(texts[:20])
+    assert np.array_equal(coded, Coder(run / "model", None, "cpu", "int8").code(texts[:20]))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_it_is_made_once_and_again_when_it_or_the_model_is_another(run: Path) -> None:
     Coder(run / "model", None, "cpu", "int8")
     file, note = run / "onnx" / "int8.onnx", run / "onnx" / "int8.json"
