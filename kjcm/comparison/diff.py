@@ -23,6 +23,8 @@ from kjcm.reporting.report import rows_with_texts
 from kjcm.shell import command_line
 
 PAGE = "diff.html"
+TABLES = ("sides", "config", "metrics", "test_?_?", "groups_?_?", "changes_?_?")
+KINDS = ("csv", "md", "tex")  # of a table's files
 SYNTHETIC = "Runs on the SYNTHETIC twin: their figures say nothing about real answers."
 
 log = logging.getLogger("kjcm")
@@ -71,7 +73,8 @@ def _require_free(out: Path, overwrite: bool) -> None:
     """Raise KjcmError unless `out` is empty, or has a comparison that may be replaced."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    own = [out / PAGE, out / "tables", *out.glob("rows_?_?.csv"), *out.glob("tables/*.*")]
+    own = [out / PAGE, out / "tables", *out.glob("rows_?_?.csv")]
+    own += [file for name in TABLES for kind in KINDS for file in out.glob(f"tables/{name}.{kind}")]
     if other := sorted({*out.iterdir(), *out.glob("tables/*")} - set(own)) if out.is_dir() else [out]:
         raise KjcmError(
             f"out={out}: contains {some([str(one) for one in other])}, which is no comparison's. Choose another folder."

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kjcm.analysis.scores import Answers
 from kjcm.analysis.selection import Run, read_run
-from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.errors import ConfigError, KjcmError, counted, some
 from kjcm.files import existing
 from kjcm.run_folder.states import run_paths, same_but_seeds
 
@@ -103,7 +103,7 @@ def sides_of(places: Sequence[str]) -> list[Side]:
     if not 2 <= len(settings) <= MOST:
         few = "Runs that differ only in their seeds are one setting. " if len(settings) < 2 else ""
         raise ConfigError(
-            f"{some(places)}: {len(settings)} settings of finished runs, where 2 to {MOST} can be compared. {few}Name "
+            f"{some(places)}: {counted(len(settings), 'setting')} of finished runs, where 2 to {MOST} can be compared. {few}Name "
             "the runs or sweeps to compare."
         )
     return [Side(label, runs) for label, runs in zip(ascii_uppercase, settings, strict=False)]
@@ -146,7 +146,10 @@ def runs_at(place: str) -> list[Path]:
 
 def _jobs(folder: Path) -> list[Path]:
     """Return the run folders of a sweep's table, whose paths are relative to the folder where the sweep was started."""
-    column = pd.read_csv(folder / JOBS, dtype=str, keep_default_na=False).get("folder")
+    try:
+        column = pd.read_csv(folder / JOBS, dtype=str, keep_default_na=False).get("folder")
+    except ValueError:  # empty, not UTF-8, or no table
+        column = None
     if column is None:
         raise KjcmError(f"{folder / JOBS}: no column folder, so it is not a sweep's table. Name the run folders.")
     return [Path(path) for path in column if path]

@@ -138,6 +138,10 @@ def test_the_page_and_its_files(made: Path, here: Path, capfd: pytest.CaptureFix
     (here / "out" / "run").mkdir()
     assert command("diff", made / "one", made / "other", "out=out", "replicates=20", "overwrite=true") == 1
     assert (here / "out" / "run").exists()
+    (here / "out" / "run").rmdir()
+    (here / "out" / "tables" / "notes.csv").touch()
+    assert command("diff", made / "one", made / "other", "out=out", "replicates=20", "overwrite=true") == 1
+    assert (here / "out" / "tables" / "notes.csv").exists()
     (here / "mine").mkdir()
     (here / "mine" / "file").touch()
     assert command("diff", made / "one", made / "other", "out=mine", "overwrite=true", "replicates=0") == 1
@@ -164,11 +168,14 @@ def test_respondents_texts_are_written_only_on_request(here: Path) -> None:
 def test_what_cannot_be_compared_is_named(made: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(made / "one", here / "unfinished")
     (here / "unfinished" / "DONE").unlink()
+    (here / "swept").mkdir()
+    (here / "swept" / "jobs.csv").touch()
     for places, error, said in (
         (["none", str(made / "one")], KjcmError, "none"),
-        ([str(made / "one")], ConfigError, "1 settings"),
-        ([str(made / "one"), str(made / "one")], ConfigError, "1 settings"),
+        ([str(made / "one")], ConfigError, "1 setting of"),
+        ([str(made / "one"), str(made / "one")], ConfigError, "1 setting of"),
         (["unfinished", str(made / "one")], KjcmError, "DONE"),
+        (["swept", str(made / "one")], KjcmError, r"jobs\.csv: no column folder"),
     ):
         with pytest.raises(error, match=said):
             sides_of(places)
