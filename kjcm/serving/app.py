@@ -100,18 +100,14 @@ def make_app(service: Service) -> tuple[Guard, Batcher[dict[str, Any], dict[str,
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        # pydantic repeats the input, and its location has the names of unknown fields
+        # pydantic's errors also have the input, and the names of unknown fields
         said = [
-            {
-                "type": one["type"],
-                "loc": [part if isinstance(part, int) or part in known else "?" for part in one["loc"]],
-                "msg": one["msg"],
-            }
+            f"{'.'.join(str(part) for part in one['loc'] if isinstance(part, int) or part in known)}: {one['msg']}"
             for one in error.errors()[:SHOWN]
         ]
-        return JSONResponse({"detail": said}, 422)
+        return refusal(422, "; ".join(said))
 
-    refusals = (401, 411, 413, 415, 500, 503, 504)
+    refusals = (401, 403, 408, 411, 413, 415, 422, 500, 503, 504)
 
     @app.post("/code", dependencies=secured, responses={
         200: {"model": Answer}, **{status: {"model": Refusal} for status in refusals},

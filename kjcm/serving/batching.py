@@ -122,9 +122,10 @@ class Batcher(Generic[Row, Answer]):
             answers = list(self._work(rows))
             if len(answers) != len(rows):
                 raise ValueError(f"{len(answers)} answers for {len(rows)} rows")
-        except Exception as error:
+        except BaseException as error:  # tokenizers' panics are no Exception; none may end the thread
             if len(batch) == 1:
-                batch[0].answers.set_exception(error)
+                own = error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
+                batch[0].answers.set_exception(own)
             else:
                 for request in batch:
                     self._answer([request])

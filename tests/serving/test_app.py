@@ -110,6 +110,16 @@ def test_a_body_that_is_no_json_is_refused(body: bytes, served: Served, logged: 
     assert found.status_code in (400, 422) and SECRET[:3] not in found.text + logged()
 
 
+def test_a_refusal_names_row_and_field(served: Served) -> None:
+    for body, said in (
+        ({"rows": [{"하는 일": "용접"}, {"하는 일": "가" * 21}]}, "body.rows.1.하는 일: String should have at most 20"),
+        ({"rows": [{SECRET: "x"}]}, "body.rows.0: Extra inputs"),
+        ({"texts": ["용접"], "top_k": 9}, "body.top_k: Input should be less than or equal to 3"),
+        ({"texts": []}, "body.texts: List should have at least 1"),
+    ):
+        assert served.code(body).json()["detail"].startswith(said)
+
+
 def test_sizes_and_kinds_of_bodies_are_limited(served: Served) -> None:
     json_kind = {"Content-Type": "application/json"}
     assert served.code({"texts": ["가" * 20] * 10}).status_code == 200
@@ -154,7 +164,10 @@ def test_the_document_describes_the_request(served: Served) -> None:
         and schemas["Row"]["additionalProperties"] is False
     )
     assert set(schemas["Asked"]["properties"]) == {"texts", "rows", "top_k"}
-    assert {"200", "401", "413", "422", "503", "504"} <= set(document["paths"]["/code"]["post"]["responses"])
+    answers = document["paths"]["/code"]["post"]["responses"]
+    assert {"200", "401", "413", "422", "503", "504"} <= set(answers)
+    schema = answers["422"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    assert schemas[schema]["properties"]["detail"]["type"] == "string"
     about = served.client.get("/model").json()
     assert about["fields"] == {"workplace": "일터", "task": "하는 일", "covariates.age": "age"} and about["top_k"] == 3
 

@@ -87,6 +87,22 @@ def test_an_error_is_of_one_request_alone() -> None:
     batcher.close()
 
 
+def test_a_panic_does_not_end_the_thread() -> None:
+    class PanicException(BaseException):
+        """As tokenizers' Rust code raises it."""
+
+    def work(rows: list[int]) -> list[int]:
+        if -1 in rows:
+            raise PanicException("a text")
+        return rows
+
+    batcher = Batcher(work, rows=10, wait=0, waiting=100)
+    with pytest.raises(RuntimeError, match=r"^PanicException$"):
+        batcher.submit([-1]).result(20)
+    assert batcher.submit([1]).result(20) == [1]
+    batcher.close()
+
+
 def test_a_wrong_number_of_answers_is_an_error() -> None:
     batcher: Batcher[int, int] = Batcher(lambda rows: rows[1:], rows=10, wait=0, waiting=100)
     with pytest.raises(ValueError, match="0 answers"):
