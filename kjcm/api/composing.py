@@ -57,14 +57,12 @@ def require_overrides(given: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: they are no list of texts, or an option of the command line is among them.
     """
-    if (
-        isinstance(given, str | Mapping)
-        or not isinstance(given, Sequence)
-        or not all(isinstance(one, str) for one in given)
-    ):
+    if isinstance(given, str | Mapping) or not isinstance(given, Sequence):
         raise ConfigError(
             f"overrides: {type(given).__name__}. Give a list of texts, one for each override, as ['seed=1']."
         )
+    if wrong := [number for number, one in enumerate(given) if not isinstance(one, str)]:
+        raise ConfigError(f"overrides[{wrong[0]}]: {type(given[wrong[0]]).__name__}. Give a text, as 'seed=1'.")
     if options := [one for one in given if is_flag(one)]:
         raise ConfigError(f"{some(options)}: give overrides as KEY=VALUE, and no options of the command line.")
     return list(given)

@@ -75,6 +75,8 @@ def test_an_edit_that_no_override_expresses_is_refused(here: Path) -> None:
     for words in ("experiment=k_jcm", ["-m", "seed=1,2"], ["model.lrx=1"], ["sweep.dry_run=true"], ["model.lr=-1"]):
         with pytest.raises(ConfigError):
             kjcm.train(words)
+    with pytest.raises(ConfigError, match=r"overrides\[1\]: int"):
+        kjcm.train(["seed=1", 2])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="trian"):
         kjcm.config("trian")
     assert not list(here.iterdir())
