@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from kjcm.analysis.content import Column, Estimate, Kind, Table, Value
+from kjcm.errors import counted
 from kjcm.markdown import escaped
 
 WORDS: tuple[Kind, ...] = ("text", "code")  # columns aligned to the left
@@ -203,17 +204,16 @@ def print_table(table: Table, more: str = "") -> None:
     from rich.console import Console
     from rich.table import Table as Printed
 
-    printed = Printed(title=table.title, title_justify="left", pad_edge=False)
+    printed = Printed(pad_edge=False)
     for column in table.columns:
         printed.add_column(column.name, justify="left" if column.kind in WORDS else "right", overflow="fold")
     for row in table.rows[:ON_SCREEN]:
         printed.add_row(*(show(value, column.kind) for value, column in zip(row, table.columns, strict=True)))
     console = Console(markup=False, highlight=False)
+    console.print(table.title if table.rows or table.notes else f"{table.title}: none")
     if table.rows:
         console.print(printed)
-    else:
-        console.print(f"{table.title}: none" if not table.notes else table.title)
     left = len(table.rows) - ON_SCREEN
-    for note in (*([f"{left:,} more rows: {more}"] if left > 0 else []), *table.notes):
+    for note in (*([f"{counted(left, 'more row')}: {more}"] if left > 0 else []), *table.notes):
         console.print(note)
     console.print()

@@ -61,7 +61,7 @@ def diff(cfg: DictConfig) -> None:
     for section in sections:
         for content in section.content:
             assert isinstance(content, Table)
-            print_table(content, "set out=FOLDER.")
+            print_table(content, f"see {out / 'tables'}." if out else "set out=FOLDER.")
     if synthetic:
         log.info(SYNTHETIC)
     if out:
@@ -93,7 +93,7 @@ def _write(
     synthetic: bool,
 ) -> None:
     """Write the page, its tables, and the changed rows as CSV, whole or not at all."""
-    labels = ", ".join(f"{side.label}: {side.first.name}" for side in sides)
+    labels = ", ".join(f"{side.label}: {side.first.name} ({side.first.path.name})" for side in sides)
     files = ", ".join(f"{name}.csv" for name in changed)
     facts = [("Runs", labels), *([("Changed rows", files)] if files else [])]
     how = [override(key, getattr(config, key)) for key in ("texts", "replicates", "bootstrap_seed")]

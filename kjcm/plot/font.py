@@ -2,6 +2,7 @@
 
 import base64
 import io
+import logging
 from collections.abc import Iterable
 from importlib.resources import files
 
@@ -20,6 +21,7 @@ def embedded(characters: Iterable[str]) -> str:
     """
     from fontTools import subset
 
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every table of a font
     options = subset.Options(
         flavor="woff",
         layout_features=[],

@@ -48,8 +48,7 @@ def build_report(config: ReportConfig, words: Sequence[str]) -> Path:
         config: the keys of `kjcm report`.
         words: overrides of a command, of which those of a report's keys count.
     """
-    for package in ("fontTools", "matplotlib"):
-        logging.getLogger(package).setLevel(logging.WARNING)  # they log every table of a font
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it logs every font
     study = read_study(config)
     out = Path(config.out)
     own = study_hash(study.anchor.config, study.anchor.inputs)

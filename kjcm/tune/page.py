@@ -164,8 +164,7 @@ def importance(shares: Mapping[str, float], metric: str, synthetic: bool, key: s
 
 def write_all(about: StudyReport) -> None:
     """Write the results, and the study's page with its figures and tables, into the study's folder."""
-    for package in ("fontTools", "matplotlib"):
-        logging.getLogger(package).setLevel(logging.WARNING)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
     shares = [importance_of(about.study, place) for place in range(len(about.goals.metrics))]
     by_metric = dict(zip(about.goals.metrics, shares, strict=True))
     write_results(about, by_metric if about.goals.is_pareto else shares[0])
