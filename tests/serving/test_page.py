@@ -42,6 +42,7 @@ def test_a_person_tries_the_service(browser: Any, echo: Echo, tmp_path: Path) ->
         page.wait_for_selector("#codes li")
         assert page.locator("#codes li").count() == 3 and page.locator("#codes b").count() == 0
         assert "<b>용접</b>" in page.inner_text("#codes") and "수락" in page.inner_text("#decision")
+        assert page.inner_text("#legend") == "파란 테두리: 후보. 막대: 확률."
         page.click("#language")
         assert "accept" in page.inner_text("#decision") and page.get_attribute("html", "lang") == "en"
         assert page.input_value("input[name='하는 일']") == "<b>용접</b>"
@@ -49,6 +50,7 @@ def test_a_person_tries_the_service(browser: Any, echo: Echo, tmp_path: Path) ->
         page.fill("input[name='하는 일']", "")
         page.keyboard.press("Enter")
         page.wait_for_selector("#decision .invalid")
+        assert page.inner_text("#legend") == ""
         page.fill("input[name='하는 일']", "가" * 21)
         page.keyboard.press("Enter")
         page.get_by_role("alert").filter(has_text="20").wait_for()
