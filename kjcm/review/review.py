@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from kjcm.errors import CUT, ConfigError, KjcmError
 from kjcm.files import require_file
-from kjcm.keys.commands.sharing import ReviewConfig
+from kjcm.keys.commands.serving import ReviewConfig
 from kjcm.keys.composition import typed
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.review.files import export, opened

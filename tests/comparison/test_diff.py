@@ -125,7 +125,7 @@ def test_sweeps_are_grouped_over_seeds(made: Path, here: Path) -> None:
 def test_the_page_and_its_files(made: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert command("diff", made / "one", made / "other", "out=out", "replicates=20") == 0
     out = capfd.readouterr().out
-    assert "model.C" in out and "SYNTHETIC" in out and "more rows: see out/tables" in out
+    assert "model.C" in out and "SYNTHETIC" in out and ": see out/tables." in out
     assert not any(word in out for word in ("glyf", "fontTools", "pruned"))
     page = (here / "out" / "diff.html").read_text(encoding="utf-8")
     assert "model.C" in page and "SYNTHETIC" in page.upper() and "관리자" in page

@@ -1,10 +1,11 @@
 """All keys, by command and group."""
 
 from kjcm.keys.coding import PredictConfig, TriageConfig
+from kjcm.keys.commands.doctor import DoctorConfig
 from kjcm.keys.commands.reports import AuditConfig, DiffConfig, ReportConfig, ReproduceConfig, RunsConfig
 from kjcm.keys.commands.search import TuneConfig
-from kjcm.keys.commands.serving import ServeConfig
-from kjcm.keys.commands.sharing import DoctorConfig, ExportConfig, PushConfig, ReviewConfig
+from kjcm.keys.commands.serving import ReviewConfig, ServeConfig
+from kjcm.keys.commands.sharing import ExportConfig, PushConfig
 from kjcm.keys.commands.train import BaselineConfig, EvaluateConfig, PrepareConfig, PretrainConfig, TrainConfig
 from kjcm.keys.commands.wandb_project import WandbReportConfig, WandbSyncConfig, WandbWorkspaceConfig
 from kjcm.keys.models import EncoderConfig, EnsembleConfig, LinearConfig, NearestConfig, TokenizerConfig

@@ -1,4 +1,4 @@
-"""The keys of `kjcm serve`."""
+"""The keys of the commands that start a server: `kjcm serve` and `kjcm review`."""
 
 from dataclasses import dataclass, field
 
@@ -49,3 +49,26 @@ class ServeConfig:
     without_token: bool = key("`true`: listen on any address without a token.")
     batching: Batching = field(default_factory=Batching)
     limits: Limits = field(default_factory=Limits)
+
+
+@dataclass
+class ReviewConfig:
+    """Review the undecided rows of a coded file in a browser, or export the file with the decisions ([review.md](review.md))."""
+
+    run: str = key("Run folder that coded the file; after an audit, the one that it printed.", path=True)
+    input: str = key("File that `kjcm predict` or `kjcm audit` wrote.", path=True)
+    db: str | None = key("SQLite file of the decisions; null: INPUT.review.sqlite.", path=True)
+    export: str | None = key(
+        "File to write with the decisions instead of serving the page: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.",
+        path=True,
+    )
+    decisions: list[str] = key("Decisions of the model that a reviewer checks; also `accept`, `invalid`.")
+    who: str | None = key(
+        "Reviewer's name, 1 to 64 printable characters, the first none of `= + - @`; null: the login name."
+    )
+    language: str = key("First language of the page.", choices=("ko", "en"))
+    host: str = key("Address of the server; any but loopback needs a token.")
+    port: int = key("Port of the server.", least=1, most=65535)
+    token: str | None = key("Token for another host; null: kjcm makes and prints one.")
+    open_browser: bool = key("`true`: open the page.")
+    overwrite: bool = key("`true`: replace the export.")

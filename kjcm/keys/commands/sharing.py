@@ -1,32 +1,9 @@
-"""The keys of review, export and upload, and of `kjcm doctor`."""
+"""The keys of `kjcm export` and `kjcm push`."""
 
 from dataclasses import dataclass
 
 from kjcm.keys.key import key
 from kjcm.keys.survey import FileOptions
-
-
-@dataclass
-class ReviewConfig:
-    """Review the undecided rows of a coded file in a browser, or export the file with the decisions ([review.md](review.md))."""
-
-    run: str = key("Run folder that coded the file; after an audit, the one that it printed.", path=True)
-    input: str = key("File that `kjcm predict` or `kjcm audit` wrote.", path=True)
-    db: str | None = key("SQLite file of the decisions; null: INPUT.review.sqlite.", path=True)
-    export: str | None = key(
-        "File to write with the decisions instead of serving the page: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.",
-        path=True,
-    )
-    decisions: list[str] = key("Decisions of the model that a reviewer checks; also `accept`, `invalid`.")
-    who: str | None = key(
-        "Reviewer's name, 1 to 64 printable characters, the first none of `= + - @`; null: the login name."
-    )
-    language: str = key("First language of the page.", choices=("ko", "en"))
-    host: str = key("Address of the server; any but loopback needs a token.")
-    port: int = key("Port of the server.", least=1, most=65535)
-    token: str | None = key("Token for another host; null: kjcm makes and prints one.")
-    open_browser: bool = key("`true`: open the page.")
-    overwrite: bool = key("`true`: replace the export.")
 
 
 @dataclass
@@ -61,13 +38,3 @@ class PushConfig:
     share_text: bool = key("`true`: upload a model that contains training texts or a vocabulary of parts of them.")
     dry_run: bool = key("`true`: only list the files; nothing is sent, and the hub is not asked.")
     overwrite: bool = key("`true`: commit to a repository that has files but no model of kjcm.")
-
-
-@dataclass
-class DoctorConfig:
-    """Report what will work on this machine: device, bf16, hub, tokenizers, W&B mode, versions."""
-
-    tokenizer_path: str | None = key(
-        "KoBERT's SentencePiece file, or its folder, to check; null: the hub's.", path=True
-    )
-    hub: bool = key("`false`: do not try to reach the hub.")
