@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kjcm.files import digest
 from kjcm.keys.identity import INPUTS, LEGACY, WHERE_AND_HOW
 from kjcm.run_folder.folder import RESULTS_VERSION, identity_of
 from tests.conftest import config_of
@@ -65,3 +66,9 @@ def test_only_a_random_start_warms_up_and_decays(words: str, schedule: str, rate
     assert config.schedule["_target_"] == f"kjcm.engine.schedules.{schedule}"
     assert (config.schedule["warmup"] > 0) is (schedule == "Linear")
     assert config.optim["_target_"] == "torch.optim.Adam" and config.optim["lr"] == rate
+
+
+def test_a_run_with_reviewed_rows_is_not_the_one_of_before_they_corrected_codes(here: Path) -> None:
+    (here / "reviewed.csv").write_text("id,reviewed_code\n1,111\n")
+    config = asdict(config_of("train", "data.reviewed=reviewed.csv"))
+    assert identity_of(config).inputs == {"data.reviewed": f"{digest(here / 'reviewed.csv')}+corrects codes"}
