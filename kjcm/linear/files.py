@@ -26,13 +26,15 @@ VIEWS = {  # linear.json; `covariates` is the weight of their view
     "views": {str: {"of": str, "field": str, "ngrams": [int], "weight": float, "terms": [str]}},
     "covariates?": float,
 }
+LINEAR = {**VIEWS, "saturation?": float, "temperature?": float}  # models of before have neither
 NEAREST = {**VIEWS, "neighbours": Count, "titles": [str], "texts": ([str], None)}  # nearest.json
 CSR = ("data", "indices", "indptr")  # arrays of a sparse matrix
 
 
 def write_linear(model: LinearModel, folder: Path) -> None:
     """Write linear.json, linear.safetensors and the encoder's files."""
-    _write(folder / "linear", model.views, {}, {"weights": model.weights, "bias": model.bias})
+    about = {"saturation": model.saturation, "temperature": model.temperature}
+    _write(folder / "linear", model.views, about, {"weights": model.weights, "bias": model.bias})
 
 
 def write_nearest(model: NearestModel, folder: Path) -> None:
@@ -77,13 +79,16 @@ def read_linear(
     Raises:
         KjcmError: a file is damaged, or of a model with other classes.
     """
-    file = folder / "linear.safetensors"
-    arrays = _arrays(file, "weights", "bias")
-    views = _views(folder / "linear.json", read_json(folder / "linear.json", VIEWS), arrays, embedder, covariates)
+    file, about = folder / "linear.safetensors", folder / "linear.json"
+    arrays, record = _arrays(file, "weights", "bias"), read_json(about, LINEAR)
+    views = _views(about, record, arrays, embedder, covariates)
     size = sum(view.size for view in views.values())
     if arrays["weights"].shape != (size, classes) or arrays["bias"].shape != (classes,):
         raise damaged(file, "the weights do not fit the terms and classes")
-    return LinearModel(views, arrays["weights"], arrays["bias"])
+    saturation, temperature = record.get("saturation", 0.0), record.get("temperature", 1.0)
+    if not 0 <= saturation < np.inf or not 0 < temperature < np.inf:
+        raise damaged(about, f"saturation is {saturation}, temperature {temperature}")
+    return LinearModel(views, arrays["weights"], arrays["bias"], saturation, temperature)
 
 
 def read_nearest(

@@ -21,6 +21,7 @@ Matrix = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 CHUNK = 1024  # rows scored at a time
+MIDDLE = -0.5  # margin at which a saturated score bends
 
 log = logging.getLogger("kjcm")
 
@@ -32,10 +33,20 @@ class LinearModel:
         views: name -> view.
         weights: [columns of all views, classes], float32.
         bias: [classes], float32.
+        saturation: see `saturated`.
+        temperature: divides the scores.
     """
 
-    def __init__(self, views: Mapping[str, AnyView], weights: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        views: Mapping[str, AnyView],
+        weights: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        saturation: float = 0.0,
+        temperature: float = 1.0,
+    ) -> None:
         self.views, self.weights, self.bias = views, weights, bias
+        self.saturation, self.temperature = saturation, temperature
 
     @property
     def parameters(self) -> int:
@@ -51,8 +62,19 @@ class LinearModel:
         for begin in range(0, len(frame), CHUNK):
             part = frame.iloc[begin : begin + CHUNK]
             rows = stacked({name: view.rows(input_of(part, view)) for name, view in self.views.items()}, self.views)
-            found.append(np.asarray(rows.astype(np.float32) @ self.weights + self.bias, np.float32))
+            margins = np.asarray(rows.astype(np.float32) @ self.weights + self.bias)
+            found.append((saturated(margins, self.saturation) / self.temperature).astype(np.float32))
         return np.concatenate(found)
+
+
+def saturated(margins: NDArray[Any], slope: float) -> NDArray[np.float64]:
+    """Return log sigmoid(slope * (margin - MIDDLE)), the log-probability of Platt (1999); with slope 0 the margins.
+
+    An SVM's margin beyond 1 costs nothing in training, so its size says little. In the softmax of the margins
+    themselves it says much, and the probabilities are too high.
+    """
+    wide = margins.astype(np.float64)
+    return -np.logaddexp(0, -slope * (wide - MIDDLE)) if slope else wide
 
 
 def stacked(parts: Mapping[str, Any], views: Mapping[str, AnyView]) -> Any:
@@ -96,9 +118,10 @@ def fit_linear(
     fit = _solver(config, seed)
     each = np.ones(len(labels), np.float32) if row_weights is None else row_weights
     weights, bias = _levels(config, rows, labels, each, parents, fit)
-    scale = _temperature(config, rows, labels, each, parents, folds, fit)
+    slope = config.saturation if config.classifier == "svm" else 0.0
+    temperature = _temperature(config, rows, labels, each, parents, folds, fit, slope)
     read = {name: view.as_read() for name, view in made.items()}
-    return LinearModel(read, (weights / scale).astype(np.float32), (bias / scale).astype(np.float32))
+    return LinearModel(read, weights.astype(np.float32), bias.astype(np.float32), slope, temperature)
 
 
 def made_views(
@@ -149,6 +172,7 @@ def _temperature(
     parents: Sequence[Labels],
     folds: Labels,
     fit: Solver,
+    slope: float,
 ) -> float:
     """Return the temperature of the scores, fitted on rows that the scored model has not learnt from."""
     scores, truth = [], []
@@ -159,7 +183,7 @@ def _temperature(
         if not asked.any():
             continue
         weights, bias = _levels(config, rows[~held], labels[~held], each[~held], parents, fit)
-        scores.append(np.asarray(rows[asked] @ weights + bias))
+        scores.append(saturated(np.asarray(rows[asked] @ weights + bias), slope))
         truth.append(labels[asked])
     if not truth:
         return 1.0

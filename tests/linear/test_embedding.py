@@ -23,7 +23,7 @@ VIEW = ViewConfig("encoder", "text", [], 1.0)
 
 def embedder(run: Path, cache: Path | None = None, **more: Any) -> Embedder:
     config = LinearConfig(
-        "linear", "linear", {"text": VIEW}, 1.0, str(run / "model"), "query: ", 64, "svm", 1.0, 0.0, [], 2
+        "linear", "linear", {"text": VIEW}, 1.0, str(run / "model"), "query: ", 64, "svm", 1.0, 0.0, [], 4.0, 2
     )
     return pretrained_embedder(cast(LinearConfig, replaced(config, more)), str(cache) if cache else None)
 

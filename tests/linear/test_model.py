@@ -10,11 +10,11 @@ from sklearn.linear_model import LogisticRegression
 
 from kjcm.keys.models import LinearConfig, ViewConfig
 from kjcm.linear import model
-from kjcm.linear.model import fit_linear
+from kjcm.linear.model import LinearModel, fit_linear, saturated
 from kjcm.linear.views import View
 
 VIEWS = {"text": ViewConfig("word", "text", [1, 1], 1.0)}
-CONFIG = LinearConfig("linear", "linear", VIEWS, 1.0, None, "", 128, "svm", 1.0, 0.0, [], 2)
+CONFIG = LinearConfig("linear", "linear", VIEWS, 1.0, None, "", 128, "svm", 1.0, 0.0, [], 4.0, 2)
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 0, 1], [0, 1, 0, 2]])
@@ -36,6 +36,30 @@ def test_folds_that_leave_nothing_to_learn_from_set_no_temperature(folds: list[i
         for parts in (folds, [-1] * 4)
     )
     assert (one.logits(frame) == none.logits(frame)).all() and one.logits(frame).argmax(axis=1).tolist() == [0, 1, 0, 1]
+
+
+def test_saturated_scores_are_log_probabilities_and_keep_the_order() -> None:
+    margins = np.array([-3.0, -1.2, -0.5, 0.0, 1.5, 4.0], np.float32)
+    assert saturated(margins, 4.0) == pytest.approx(np.log(1 / (1 + np.exp(-4 * (margins.astype(float) + 0.5)))))
+    assert (np.diff(saturated(margins, 4.0)) > 0).all() and (saturated(margins, 0.0) == margins).all()
+
+
+@pytest.mark.parametrize("classifier", ["svm", "logistic"])
+def test_only_the_scores_of_an_svm_are_saturated(classifier: str) -> None:
+    frame, labels = pd.DataFrame({"text": ["은행", "병원", "은행 창구", "병원 환자"]}), np.array([0, 1, 0, 1])
+    own, plain = (
+        fit_linear(config, VIEWS, frame, labels, [np.arange(2)], np.full(4, -1), 0).logits(frame)
+        for config in (replace(CONFIG, classifier=classifier), replace(CONFIG, classifier=classifier, saturation=0.0))
+    )
+    assert own == pytest.approx(saturated(plain, 4.0) if classifier == "svm" else plain, abs=1e-6)
+
+
+def test_the_temperature_divides_the_scores() -> None:
+    views = {"text": View(VIEWS["text"])}
+    weights = views["text"].fit(["은행", "병원"]).toarray().T.astype(np.float32)
+    frame = pd.DataFrame({"text": ["은행", "병원"]})
+    hot, cold = (LinearModel(views, weights, np.zeros(2, np.float32), 4.0, one).logits(frame) for one in (2.0, 1.0))
+    assert 2 * hot == pytest.approx(cold)
 
 
 def test_a_row_of_weight_two_counts_as_two_rows() -> None:
