@@ -32,6 +32,7 @@ class Section:
         claim: the paper's claim.
         content: tables and figures, in order.
         command: command that builds the section; '' if the whole page has one command.
+        lines: output of a command, shown verbatim.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Section:
     claim: str
     content: Sequence[Table | Figure]
     command: str = ""
+    lines: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from kjcm.coding.ensemble import AnyCoder, coder_of, device_of
 from kjcm.coding.rows import reads_answers
 from kjcm.confusion import counts, precision_recall_f1
 from kjcm.engine.device import device_name
-from kjcm.errors import ConfigError, KjcmError
+from kjcm.errors import ConfigError, KjcmError, counted
 from kjcm.keys.commands.search import SpeedConfig
 from kjcm.metrics import MEASURED
 from kjcm.run_folder.contents import run_measured
@@ -100,7 +100,7 @@ class Meter:
                 begin = time.perf_counter()
                 coder.probabilities(_ready(coder, rows))
                 seconds.append(time.perf_counter() - begin)
-        shown = f"{device}, {coder.precision}, {torch.get_num_threads()} threads, {platform.node()}"
+        shown = f"{device}, {coder.precision}, {counted(torch.get_num_threads(), 'thread')}, {platform.node()}"
         return {"seconds_per_1000_rows": 1000 * statistics.median(seconds) / len(rows), "device": shown}
 
 

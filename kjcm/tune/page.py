@@ -1,21 +1,24 @@
-"""The study's page: each trial's metric, the Pareto front, the importance of each key, and tables."""
+"""A study's page and last lines: best trials, each trial's metric, the Pareto front, the importance of each key."""
 
+import itertools
 import logging
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 from optuna import Study
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from kjcm.analysis.content import Column, Figure, Table
+from kjcm.analysis.formats import print_table
+from kjcm.errors import KjcmError
 from kjcm.files import write_text
-from kjcm.keys.overrides import literal
 from kjcm.metrics import metric_of
 from kjcm.plot.style import BLUE, GREY, INK, ORANGE, canvas, name_points, picture
 from kjcm.reporting.build import write_content
@@ -23,23 +26,28 @@ from kjcm.reporting.page import Header, Section, page
 from kjcm.tune.results import (
     PAGE,
     StudyReport,
+    best_table,
     best_trials,
     command_of,
     counts_of,
-    front_table,
+    counts_text,
     is_feasible,
-    said,
+    run_of,
+    seeds_of,
     seeds_table,
     state_of,
     table_of,
+    trials_of,
     value_of,
     value_text,
     write_results,
 )
-from kjcm.tune.space import values_of
 
 LEAST = 4  # completed trials needed to compute importances
 NAMED = 12  # trials of the front that the picture names
+STEPS = 60  # points of each line between two trials of the front, which the names keep clear of
+
+log = logging.getLogger("kjcm")
 
 
 def importance_of(study: Study, objective: int = 0) -> dict[str, float] | None:
@@ -100,7 +108,8 @@ def history(study: Study, metric: str, synthetic: bool) -> Figure:
     data = Table(
         "history", "History", (Column("trial", "count"), Column(metric, "value"), Column("state")), tuple(rows)
     )
-    alt = f"{metric} of {len(done)} completed and {len(pruned)} pruned trials; the best is {so_far[-1][1]:.4f}."
+    counts = f"{len(done)} completed, {len(pruned)} pruned and {len(infeasible)} infeasible trials"
+    alt = f"{metric} of {counts}; the best is {so_far[-1][1]:.4f}."
     return Figure("history", f"{metric} of each trial, in the order in which they started", draw, alt, data)
 
 
@@ -123,14 +132,15 @@ def front(about: StudyReport) -> Figure:
             if trials:
                 points = [trial.values[::-1] for trial in trials]
                 axes.plot(*zip(*points, strict=True), mark, color=colour, markersize=5, label=label)
-        # a step, because no trial is between two trials of the front
-        axes.step(*zip(*(trial.values[::-1] for trial in best), strict=True), where="post", color=ORANGE, linewidth=0.8)
+        line = _staircase([trial.values[::-1] for trial in best], better_left=about.goals.directions[1] == "minimize")
+        axes.plot(*line.T, color=ORANGE, linewidth=0.8)
         axes.set(xlabel=metric_of(across).label, ylabel=metric_of(up).label)
         axes.margins(0.08, 0.1)
         axes.grid()
         figure.legend(loc="outside upper right", ncols=3)
         names = [(place, f"trial {trial.number}") for place, trial in enumerate(best)]
-        name_points(axes, np.array([trial.values[::-1] for trial in (*best, *others, *infeasible)]), names, NAMED)
+        points = np.array([trial.values[::-1] for trial in (*best, *others, *infeasible)])
+        name_points(axes, np.concatenate([points, line]), names, NAMED)
         return figure
 
     heads = (Column("trial", "count"), Column(up, "value"), Column(across, "value"), Column("on the front"))
@@ -138,6 +148,20 @@ def front(about: StudyReport) -> Figure:
     alt = f"{up} against {across} of {len(done)} completed trials, {len(best)} of them on the Pareto front."
     title = f"{metric_of(up).heading} and {metric_of(across).label} of each completed trial"
     return Figure("front", title, draw, alt, Table("front_trials", "Front", heads, rows))
+
+
+def _staircase(points: Sequence[Sequence[float]], *, better_left: bool) -> NDArray[np.float64]:
+    """Return the line around what a front reaches, as close points [points, 2]; no trial reaches beyond its corners.
+
+    Args:
+        points: the front, from left to right.
+        better_left: whether smaller values on the x-axis are better.
+    """
+    corners = [points[0]]
+    for last, point in itertools.pairwise(points):
+        corners += [(point[0], last[1]) if better_left else (last[0], point[1]), point]
+    parts = [np.linspace(one, other, STEPS, endpoint=False) for one, other in itertools.pairwise(corners)]
+    return np.concatenate([*parts, [corners[-1]]])
 
 
 def importance(shares: Mapping[str, float], metric: str, synthetic: bool, key: str = "importance") -> Figure:
@@ -179,28 +203,23 @@ def write_all(about: StudyReport) -> None:
 
 
 def _of_the_best(about: StudyReport, shares: Mapping[str, Mapping[str, float] | None]) -> list[Section]:
-    """Return the sections that need a completed trial which meets the constraints."""
-    best = best_trials(about.study)
-    if not best:
-        return []
+    """Return the sections above the trials: the best trials with the last lines, and the figures."""
+    ends = tuple(filter(None, (*last_lines(about), failure_of_study(about))))
+    if not best_trials(about.study):
+        return [Section("best", "No best trial", "", [], lines=ends)]
     found = {metric: own for metric, own in shares.items() if own}
     if about.goals.is_pareto:
         pictures = [importance(own, name, about.synthetic, f"importance_{name}") for name, own in found.items()]
-        sections = [Section("front", "The Pareto front", "", [front_table(about), front(about)])]
-        return [*sections, *([Section("search", "The search", "", pictures)] if pictures else [])]
-    figures = [history(about.study, about.goals.metrics[0], about.synthetic)]
-    figures += [importance(own, name, about.synthetic) for name, own in found.items()]
-    return [
-        Section("best", "The best trial", "", [_values(about, best[0])], command_of(about, best[0])),
-        Section("search", "The search", "", figures),
-    ]
-
-
-def _values(about: StudyReport, best: FrozenTrial) -> Table:
-    """Return the values of the best trial."""
-    rows = tuple((key, literal(value)) for key, value in values_of(best).items())
-    title = f"Trial {best.number}: {about.goals.metrics[0]} {value_text(best.value)} of the validation rows"
-    return Table("best", title, (Column("key"), Column("value")), rows)
+        heading, key, figures = "The Pareto front", "front", [front(about)]
+    else:
+        pictures = [importance(own, name, about.synthetic) for name, own in found.items()]
+        heading, key, figures = (
+            "The best trials",
+            "best",
+            [history(about.study, about.goals.metrics[0], about.synthetic)],
+        )
+    sections = [Section(key, heading, "", [best_table(about), *figures], lines=ends)]
+    return [*sections, *([Section("importance", "Importance of the keys", "", pictures)] if pictures else [])]
 
 
 def _lead(about: StudyReport) -> list[str]:
@@ -208,7 +227,7 @@ def _lead(about: StudyReport) -> list[str]:
     objectives = zip(goals.metrics, goals.directions, strict=True)
     judged = " and ".join(f"{metric} ({direction}d)" for metric, direction in objectives)
     lead = [
-        f"Trials: {said(counts_of(about))}, of {about.wanted} wanted; sampler {how['sampler']}, seed "
+        f"Trials: {counts_text(counts_of(about))}, of {about.wanted} wanted; sampler {how['sampler']}, seed "
         f"{how['sampler_seed']}; pruner {how['pruner']}.",
         f"Judged by {judged} of the validation rows. No test row was read. The best of many trials looks better on the "
         "validation rows than on new rows.",
@@ -218,4 +237,61 @@ def _lead(about: StudyReport) -> list[str]:
         lead.append(f"A trial's value is the mean over {len(goals.seeds)} seeds{less}.")
     if goals.constraints:
         lead.append(f"Constraints: {', '.join(map(str, goals.constraints))}.")
+    if warning := devices_warning(about):
+        lead.append(warning)
     return lead
+
+
+def conclude(about: StudyReport) -> None:
+    """Log the best trials, and the command that trains and evaluates with their values.
+
+    Raises:
+        KjcmError: no trial is complete and meets the constraints, and none is running.
+    """
+    if about.goals.is_pareto and best_trials(about.study):
+        print_table(best_table(about), f"{PAGE} shows them.")
+    for line in last_lines(about):
+        log.info("%s", line)
+    if warning := devices_warning(about):
+        log.warning("%s", warning)
+    if reason := failure_of_study(about):
+        raise KjcmError(reason)
+
+
+def last_lines(about: StudyReport) -> list[str]:
+    """Return the lines that end the command's output: counts, the best trial, and the command that trains with its values."""
+    lines, best = [f"{counts_text(counts_of(about))}; report in {about.folder / PAGE}"], best_trials(about.study)
+    if not best:
+        return lines
+    number, values = best[0].number, f"the values of trial {best[0].number}"
+    if not about.goals.is_pareto:
+        metric, value, values = about.goals.metrics[0], value_text(best[0].value), "its values"
+        lines.append(f"best: trial {number}, {metric} {value} ({run_of(about, best[0])})")
+    return [*lines, f"to train with {values} and evaluate on the test rows:\n  {command_of(about, best[0])}"]
+
+
+def devices_warning(about: StudyReport) -> str:
+    """Return a warning if the coding speed was measured on several devices, else ''."""
+    devices = {seed["device"] for trial in trials_of(about.study) for seed in seeds_of(trial) if "device" in seed}
+    if len(devices) < 2:
+        return ""
+    return (
+        f"The coding speed was measured on several devices: {'; '.join(sorted(devices))}. Do not compare these speeds."
+    )
+
+
+def failure_of_study(about: StudyReport) -> str:
+    """Return why a study has no best trial; '' if it has one, or a trial is still running."""
+    counts = counts_of(about)
+    if best_trials(about.study) or counts.get("running"):
+        return ""
+    if counts.get("infeasible"):
+        limits = ", ".join(map(str, about.goals.constraints))
+        return (
+            f"No trial of {about.folder} meets the constraints ({limits}); trials.csv lists the values. Set a larger trials=, "
+            "or other constraints with another study=NAME."
+        )
+    return (
+        f"No trial of {about.folder} was completed; trials.csv lists the reasons. Remove the causes, then run the same "
+        "command with sweep.retry=failed."
+    )

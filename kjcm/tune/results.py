@@ -1,6 +1,5 @@
-"""Write a study's results, study.json and tables of its trials and their seeds, and log its best trials."""
+"""Write a study's results: study.json, and tables of its trials and their trainings."""
 
-import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,22 +12,21 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from kjcm import __version__
-from kjcm.analysis.content import Column, Table, Value
-from kjcm.analysis.formats import as_csv, print_table
-from kjcm.errors import KjcmError, counted, some
+from kjcm.analysis.content import Column, Estimate, Table, Value
+from kjcm.analysis.formats import as_csv
+from kjcm.errors import counted
 from kjcm.files import write_json, write_text
 from kjcm.keys.overrides import literal
 from kjcm.metrics import metric_of
-from kjcm.tune.goals import Goals, Seed, mean_of
+from kjcm.tune.goals import Constraint, Goals, Seed, mean_of
 from kjcm.tune.samplers import SAME, SURPLUS
 from kjcm.tune.search import REASON, RUN, SEEDS, is_left
 from kjcm.tune.space import values_of
 from kjcm.tune.trial_config import train_command
 
 PAGE = "report.html"
+BEST = 10  # trials of the table of the best trials
 NAMES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}  # others: running
-
-log = logging.getLogger("kjcm")
 
 
 @dataclass(frozen=True)
@@ -121,44 +119,6 @@ def value_text(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def conclude(about: StudyReport) -> None:
-    """Log the best trials, and the command that trains and evaluates with their values.
-
-    Raises:
-        KjcmError: no trial is complete and meets the constraints, and none is running.
-    """
-    counts, best = counts_of(about), best_trials(about.study)
-    log.info("%s; report in %s", said(counts), about.folder / PAGE)
-    if (
-        len(
-            devices := {
-                seed["device"] for trial in trials_of(about.study) for seed in seeds_of(trial) if "device" in seed
-            }
-        )
-        > 1
-    ):
-        log.warning("the coding speed was measured on %s: do not compare these trials' speeds", some(sorted(devices)))
-    if not best:
-        if counts.get("running"):
-            return
-        if counts.get("infeasible"):
-            raise KjcmError(
-                f"No trial of {about.folder} meets {some(list(map(str, about.goals.constraints)))}; trials.csv lists the "
-                "values. Set a larger trials=, or other constraints with another study=NAME."
-            )
-        raise KjcmError(
-            f"No trial of {about.folder} was completed; trials.csv lists the reasons. Remove the causes, then run the same "
-            "command with sweep.retry=failed."
-        )
-    if about.goals.is_pareto:
-        print_table(front_table(about), f"{PAGE} shows them.")
-    else:
-        metric, value = about.goals.metrics[0], value_text(best[0].value)
-        log.info("best: trial %d, %s %s (%s)", best[0].number, metric, value, _run_of(about, best[0]))
-    what = f"the values of trial {best[0].number}" if about.goals.is_pareto else "its values"
-    log.info("to train with %s and evaluate on the test rows:\n  %s", what, command_of(about, best[0]))
-
-
 def command_of(about: StudyReport, trial: FrozenTrial) -> str:
     """Return the command that trains with a trial's values and seeds, and evaluates on the test rows."""
     return train_command(about.base, values_of(trial), about.goals.seeds if about.goals.many_seeds else ())
@@ -171,12 +131,13 @@ def counts_of(about: StudyReport) -> dict[str, int]:
     return {state: states.count(state) for state in ("complete", *constrained, "pruned", "failed", "left", "running")}
 
 
-def said(counts: Mapping[str, int]) -> str:
+def counts_text(counts: Mapping[str, int]) -> str:
     """Return the counts as text."""
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no trials"
 
 
-def _run_of(about: StudyReport, trial: FrozenTrial) -> str:
+def run_of(about: StudyReport, trial: FrozenTrial) -> str:
+    """Return the path of a trial's first run folder, '' if the trial has none."""
     name = trial.user_attrs.get(RUN)
     return str(about.folder / name) if name else ""
 
@@ -223,22 +184,29 @@ def _record(about: StudyReport, trial: FrozenTrial) -> dict[str, Any]:
         "trial": trial.number,
         **dict(zip(about.goals.metrics, trial.values, strict=True)),
         "values": values_of(trial),
-        "run": _run_of(about, trial),
+        "run": run_of(about, trial),
         "command": command_of(about, trial),
         **({"seeds": list(seeds)} if (seeds := seeds_of(trial)) else {}),
     }
 
 
-def table_of(about: StudyReport) -> Table:
-    """Return all trials as a table: the best trials first, then other completed trials by the first objective."""
+def _ranked(about: StudyReport) -> list[FrozenTrial]:
+    """Return all trials: completed trials by the first objective, the front on top, infeasible trials last; then others."""
     goals, best = about.goals, [trial.number for trial in best_trials(about.study)]
     sign = -1 if goals.directions[0] == "maximize" else 1
 
-    def place(trial: FrozenTrial) -> tuple[bool, bool, bool, float, int]:
+    def rank(trial: FrozenTrial) -> tuple[bool, bool, bool, float, int]:
         done = trial.state == TrialState.COMPLETE
         value = sign * trial.values[0] if done else 0.0
         on_front = goals.is_pareto and trial.number in best
         return not done, done and not is_feasible(trial), not on_front, value, trial.number
+
+    return sorted(trials_of(about.study), key=rank)
+
+
+def table_of(about: StudyReport) -> Table:
+    """Return all trials as a table, the best first."""
+    goals, best = about.goals, [trial.number for trial in best_trials(about.study)]
 
     def row(trial: FrozenTrial) -> tuple[Value, ...]:
         known, seeds = values_of(trial), seeds_of(trial)
@@ -261,7 +229,7 @@ def table_of(about: StudyReport) -> Table:
         key="trials",
         title="Trials, the best first",
         columns=(*heads, Column("seconds", "number"), Column("run"), Column("reason")),
-        rows=tuple(map(row, sorted(trials_of(about.study), key=place))),
+        rows=tuple(map(row, _ranked(about))),
         notes=("The metric of an incomplete trial is the last metric that the trial reported.",),
     )
 
@@ -284,26 +252,56 @@ def _spread(seeds: Sequence[Seed], metric: str) -> float | None:
 
 
 def seeds_table(about: StudyReport) -> Table:
-    """Return the finished trainings of all trials as a table: one row per trial and seed."""
-    found = [(trial.number, seed) for trial in trials_of(about.study) for seed in seeds_of(trial)]
+    """Return the finished trainings of all trials as a table, each once: a trial that repeats another has its trainings."""
+    found = {seed["run"]: (trial.number, seed) for trial in trials_of(about.study) for seed in seeds_of(trial)}
+    has_device = any("device" in seed for _, seed in found.values())
+    heads = (*about.goals.names, "run", *(["device"] if has_device else []))
     measured = tuple(Column(name, "value") for name in about.goals.names)
-    heads = (*about.goals.names, "run", *(["device"] if any("device" in seed for _, seed in found) else []))
+    rows = sorted((number, seed["seed"], *(seed.get(head) for head in heads)) for number, seed in found.values())
     return Table(
         key="seeds",
         title="Trainings of each trial",
         columns=(Column("trial", "count"), Column("seed", "count"), *measured, *map(Column, heads[len(measured) :])),
-        rows=tuple((number, seed["seed"], *(seed.get(head) for head in heads)) for number, seed in found),
+        rows=tuple(rows),
     )
 
 
-def front_table(about: StudyReport) -> Table:
-    """Return the Pareto front as a table, the first objective's best on top."""
+def best_table(about: StudyReport) -> Table:
+    """Return the best completed trials as a table, or the whole Pareto front: objectives, constraints and values."""
+    goals = about.goals
+    done = [trial for trial in _ranked(about) if trial.state == TrialState.COMPLETE]
+    shown = best_trials(about.study) if goals.is_pareto else done[:BEST]
+    heads = [head for metric in goals.metrics for head in _objective_heads(metric, goals)]
+    limits = [Column(str(one), "figure") for one in goals.constraints]
     rows = tuple(
-        (trial.number, *trial.values, *(literal(values_of(trial).get(key)) for key in about.keys))
-        for trial in best_trials(about.study)
+        (
+            trial.number,
+            *(cell for place in range(len(goals.metrics)) for cell in _objective_cells(trial, place, goals)),
+            *(_limit_text(trial, one) for one in goals.constraints),
+            *(literal(values_of(trial).get(key)) for key in about.keys),
+        )
+        for trial in shown
     )
-    heads = [Column(metric, "value") for metric in about.goals.metrics]
-    labels = " and ".join(metric_of(metric).label for metric in about.goals.metrics)
-    return Table(
-        "front", f"Pareto front of {labels}", (Column("trial", "count"), *heads, *map(Column, about.keys)), rows
-    )
+    notes = [f"± is the SD (n - 1) over the {len(goals.seeds)} seeds of a trial."] if goals.many_seeds else []
+    notes += ["Trials that miss a constraint come last."] if any(not is_feasible(trial) for trial in shown) else []
+    labels = " and ".join(metric_of(metric).label for metric in goals.metrics)
+    key, title = ("front", f"Pareto front of {labels}") if goals.is_pareto else ("best", f"Best trials by {labels}")
+    return Table(key, title, (Column("trial", "count"), *heads, *limits, *map(Column, about.keys)), rows, tuple(notes))
+
+
+def _objective_heads(metric: str, goals: Goals) -> list[Column]:
+    return [Column(metric, "value"), *([Column(f"{metric}, bound", "value")] if goals.errors else [])]
+
+
+def _objective_cells(trial: FrozenTrial, place: int, goals: Goals) -> list[Value]:
+    """Return a completed trial's mean and SD over seeds, and its bound if the bound counts; without seeds the value."""
+    seeds, metric = seeds_of(trial), goals.metrics[place]
+    if not (goals.many_seeds and seeds):
+        return [trial.values[place]]
+    return [Estimate(mean_of(seeds, metric), _spread(seeds, metric)), *([trial.values[place]] if goals.errors else [])]
+
+
+def _limit_text(trial: FrozenTrial, limit: Constraint) -> str:
+    """Return a completed trial's metric that a constraint limits, and whether the trial meets the constraint."""
+    verdict = "met" if trial.constraints[str(limit)] <= 0 else "missed"
+    return f"{value_text(mean_of(seeds_of(trial), limit.metric))}, {verdict}"

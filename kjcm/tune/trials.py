@@ -29,8 +29,8 @@ from kjcm.survey.rows import rows_of
 from kjcm.training.run import folder_of
 from kjcm.tune.goals import Goals, Seed, definition_of, goals_of, mean_of, require_free_seeds, settings_of
 from kjcm.tune.measures import EachEpoch, Meter, tail_of
-from kjcm.tune.page import write_all
-from kjcm.tune.results import StudyReport, best_of, best_trials, conclude, seeds_of, value_text, write_results
+from kjcm.tune.page import conclude, write_all
+from kjcm.tune.results import StudyReport, best_of, best_trials, seeds_of, value_text, write_results
 from kjcm.tune.samplers import AGAIN, SAME, pruner_of, sampler_of
 from kjcm.tune.search import REASON, RUN, SEEDS, TAKEN, Search, open_study, storage_errors, storage_of
 from kjcm.tune.space import combinations, distributions_of, ends, values_of

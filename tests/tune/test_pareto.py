@@ -1,6 +1,7 @@
 """A Pareto search and a search with constraints, whole; and the measures of a finished model by themselves."""
 
 import csv
+import html
 import json
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from kjcm.keys.commands.search import SpeedConfig
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.tune.goals import Constraint, Goals
 from kjcm.tune.measures import Meter, _ready, tail_of
-from kjcm.tune.page import front
-from kjcm.tune.results import StudyReport, front_table
+from kjcm.tune.page import _staircase, front
+from kjcm.tune.results import StudyReport, best_table
+from kjcm.tune.search import SEEDS
 from tests.conftest import LEARNS, command, config_of
 from tests.tune.test_tune import rows_in, search, summary
 
@@ -98,10 +100,12 @@ def test_a_study_none_of_whose_trials_meets_the_constraints_is_a_failure(
     more = ("study=s", "metric=f1_tail", "constraints={seconds_per_1000_rows: '<=1e-9'}", "speed.repeats=1")
     assert command("tune", *words, *more) == 1
     said = capfd.readouterr()
-    assert "meets 'seconds_per_1000_rows <= 1e-09'" in said.err and "pruner=median is off" in said.out
+    assert "meets the constraints (seconds_per_1000_rows <= 1e-09)" in said.err and "pruner=median is off" in said.out
     (row,) = rows_in(here / "runs" / "s")
     assert row["state"] == "infeasible" and 0 < float(row["f1_tail"]) <= 1 and row["epochs"] == ""
     assert summary(here / "runs" / "s")["best"] is None
+    shown = html.unescape((here / "runs" / "s" / "report.html").read_text(encoding="utf-8"))
+    assert "No best trial" in shown and "meets the constraints (seconds_per_1000_rows <= 1e-09)" in shown
 
 
 def test_the_picture_of_a_front_shows_all_completed_trials(tmp_path: Path) -> None:
@@ -109,6 +113,7 @@ def test_the_picture_of_a_front_shows_all_completed_trials(tmp_path: Path) -> No
     for values, excess in (((0.5, 2.0), 0), ((0.6, 4.0), 0), ((0.4, 3.0), 0), ((0.9, 1.0), 1)):
         trial = study.ask({"model": CategoricalDistribution(["가", "나"])})
         trial.set_constraint("loss <= 1", excess)
+        trial.set_user_attr(SEEDS, [{"seed": 0, "run": "a", "loss": 1.0 + excess}])
         study.tell(trial, values)
     goals = Goals(("accuracy", "seconds_per_1000_rows"), ("maximize", "minimize"), (Constraint("loss", "<=", 1.0),))
     about = StudyReport(study, tmp_path, "0" * 64, 4, ("model",), (), True, {}, goals, 2)
@@ -116,5 +121,18 @@ def test_the_picture_of_a_front_shows_all_completed_trials(tmp_path: Path) -> No
     assert picture.data.rows == ((0, 0.5, 2.0, "yes"), (1, 0.6, 4.0, "yes"), (2, 0.4, 3.0, ""), (3, 0.9, 1.0, ""))
     others, infeasible, best, line = picture.draw().axes[0].lines
     assert others.get_xydata().tolist() == [[3, 0.4]] and infeasible.get_xydata().tolist() == [[1, 0.9]]
-    assert best.get_xydata().tolist() == line.get_xydata().tolist() == [[2, 0.5], [4, 0.6]]
-    assert [row[:3] for row in front_table(about).rows] == [(1, 0.6, 4.0), (0, 0.5, 2.0)]
+    assert best.get_xydata().tolist() == [[2, 0.5], [4, 0.6]]
+    assert line.get_xydata().tolist() == _staircase([(2, 0.5), (4, 0.6)], better_left=True).tolist()
+    assert [row[:4] for row in best_table(about).rows] == [(1, 0.6, 4.0, "1.0000, met"), (0, 0.5, 2.0, "1.0000, met")]
+
+
+@pytest.mark.parametrize(
+    ("ends", "better_left", "corner"),
+    [([(2, 0.5), (4, 0.6)], True, [4, 0.5]), ([(2, 0.6), (4, 0.5)], False, [2, 0.5])],
+)
+def test_the_line_of_a_front_has_its_corners_where_no_trial_is_better(
+    ends: list[tuple[float, float]], better_left: bool, corner: list[float]
+) -> None:
+    line = _staircase(ends, better_left=better_left).tolist()
+    assert line[0] == list(ends[0]) and line[-1] == list(ends[1]) and corner in line
+    assert all(x == corner[0] or y == corner[1] for x, y in line)

@@ -1,7 +1,9 @@
 """What a study leaves: rows and their order, counts, importance, and pictures that say what they show."""
 
 import csv
+import html
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -10,15 +12,16 @@ from matplotlib.figure import Figure as Canvas
 from optuna import Study
 from optuna.trial import TrialState, create_trial
 
+from kjcm.analysis.content import Estimate
 from kjcm.analysis.formats import as_csv
 from kjcm.errors import KjcmError
 from kjcm.files import write_json
-from kjcm.tune.goals import Goals
+from kjcm.tune.goals import Constraint, Goals
 from kjcm.tune.measures import value_of_run
-from kjcm.tune.page import history, importance, importance_of
-from kjcm.tune.results import StudyReport, best_of, conclude, record_of, table_of
+from kjcm.tune.page import conclude, devices_warning, history, importance, importance_of, last_lines, write_all
+from kjcm.tune.results import StudyReport, best_of, best_table, record_of, seeds_table, table_of
 from kjcm.tune.samplers import AGAIN, SAME, SURPLUS
-from kjcm.tune.search import REASON, RUN
+from kjcm.tune.search import REASON, RUN, SEEDS
 from kjcm.tune.space import distributions_of
 
 SPACE = distributions_of({"optim.lr": {"low": 1e-5, "high": 1.0, "log": True}, "seed": [0, 1]})
@@ -77,6 +80,60 @@ def test_the_record_counts_and_names_the_best(study: Study, tmp_path: Path) -> N
         "command": "kjcm train experiment=k_jcm optim.lr=0.1 seed=1",
     }  # fmt: skip
     assert best_of(study) == "0.5000 (trial 4)"
+
+
+def test_each_training_is_listed_once_for_the_trial_that_has_it_last(tmp_path: Path) -> None:
+    """Trial 1 was left after its second of three trainings; trial 2 repeats it and has these two and its own."""
+    seeds = [{"seed": seed, "run": f"run{seed}", "accuracy": 0.1 * seed} for seed in (1, 2, 3)]
+    made = optuna.create_study(direction="maximize")
+    add(made, TrialState.COMPLETE, 0.3, 0.1, **{SEEDS: [{"seed": 1, "run": "other", "accuracy": 0.3}]})
+    add(made, TrialState.FAIL, None, **{SEEDS: seeds[:2]})
+    left = seeds_table(about(made, tmp_path)).rows
+    assert [(row[0], row[1], row[-1]) for row in left] == [(0, 1, "other"), (1, 1, "run1"), (1, 2, "run2")]
+    add(made, TrialState.COMPLETE, 0.2, **{AGAIN: 1, SEEDS: seeds})
+    whole = seeds_table(about(made, tmp_path)).rows
+    assert whole == ((0, 1, 0.3, "other"), *((2, seed, 0.1 * seed, f"run{seed}") for seed in (1, 2, 3)))
+
+
+@pytest.fixture
+def limited(tmp_path: Path) -> StudyReport:
+    """A study of two seeds a trial, whose best value misses the constraint."""
+    made = optuna.create_study(direction="maximize")
+    for values, macro in (((0.5, 0.7), 0.3), ((0.8, 0.9), 0.1)):
+        trial = made.ask(dict(SPACE))
+        trial.set_constraint("f1_macro >= 0.2", 0.2 - macro)
+        parts = [{"seed": seed, "run": f"{trial.number}{seed}", "accuracy": value, "f1_macro": macro, "device": f"CPU {value}"}
+                 for seed, value in enumerate(values)]  # fmt: skip
+        trial.set_user_attr(SEEDS, parts)
+        trial.set_user_attr(RUN, parts[0]["run"])
+        made.tell(trial, sum(values) / 2)
+    add(made, TrialState.PRUNED, 0.99)
+    goals = Goals(("accuracy",), ("maximize",), (Constraint("f1_macro", ">=", 0.2),), seeds=(0, 1))
+    return replace(about(made, tmp_path), goals=goals)
+
+
+def test_the_best_trials_have_spread_and_constraints(limited: StudyReport) -> None:
+    table = best_table(limited)
+    assert [column.name for column in table.columns] == ["trial", "accuracy", "f1_macro >= 0.2", *SPACE]
+    (number, accuracy, limit, *_), (other, better, missed, *_) = table.rows
+    assert (number, limit, other, missed) == (0, "0.3000, met", 1, "0.1000, missed")
+    assert isinstance(accuracy, Estimate) and isinstance(better, Estimate)
+    assert (accuracy.mean, accuracy.sd) == pytest.approx((0.6, 0.2 / 2**0.5)) and better.mean == pytest.approx(0.85)
+    bound = best_table(replace(limited, goals=replace(limited.goals, errors=1.0)))
+    assert bound.columns[2].name == "accuracy, bound" and bound.rows[0][2] == pytest.approx(0.6)  # the trial's value
+
+
+@pytest.mark.usefixtures("unrendered")
+def test_the_page_ends_like_the_command(limited: StudyReport, caplog: pytest.LogCaptureFixture) -> None:
+    write_all(limited)
+    with caplog.at_level("INFO"):
+        conclude(limited)
+    logged = [record.getMessage() for record in caplog.records]
+    shown = html.unescape((limited.folder / "report.html").read_text(encoding="utf-8"))
+    assert logged[-1] == devices_warning(limited) and "CPU 0.5; CPU 0.7; CPU 0.8; CPU 0.9" in logged[-1]
+    assert logged[:-1] == last_lines(limited) and "\n".join(last_lines(limited)) in shown and logged[-1] in shown
+    assert logged[1] == f"best: trial 0, accuracy 0.6000 ({limited.folder / '00'})"
+    assert "0.1000, missed" in shown
 
 
 def test_without_a_completed_trial(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def test_a_stopped_study_goes_on_with_the_seeds_that_are_missing(
         assert float(row["loss"]) == pytest.approx(statistics.mean(values))
         assert float(row["loss_sd"]) == pytest.approx(statistics.stdev(values))
         assert row["epochs"] == "1"
+    assert sorted(one["run"] for one in trainings_in(study)) == sorted(run_folders(study))  # each once
     best = summary(study)["best"]
     assert best["command"].startswith("kjcm train -m ") and best["command"].endswith(" seed=3,4")
     assert [one["seed"] for one in best["seeds"]] == [3, 4]
