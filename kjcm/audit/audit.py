@@ -1,6 +1,7 @@
 """`kjcm audit`: labels that are probably wrong, as a file for `kjcm review`, and out-of-fold predictions as Parquet."""
 
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from kjcm.audit.review_file import review_frame, write_review_file
 from kjcm.audit.suspects import Suspects, pairs_of, require_cleanlab, suspects_of
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.files import write_parquet
+from kjcm.files import atomic, write_parquet
 from kjcm.keys.commands.reports import AuditConfig
 from kjcm.keys.composition import typed
 from kjcm.ksco.classification import Classification
@@ -47,14 +48,19 @@ def audit(cfg: DictConfig) -> None:
         require_cleanlab()
     folds = folds_of(config.folds or [str(config.runs)], incomplete=config.incomplete)
     found = out_of_fold(folds, config.trainer, config.batch_size)
-    if predictions:
-        write_parquet(predictions, found.frame, "synthetic" if found.synthetic else "")
-        log.info("%s rows with out-of-fold predictions: %s", f"{len(found.rows):,}", predictions)
     if output:
         suspects = suspects_of(found, config.rule, config.score)
-        frame = review_frame(found, suspects, config.most)
-        write_review_file(output, frame, found, _about(config, folds, found, suspects), overwrite=config.overwrite)
-        _show(found, suspects, len(frame))
+        frame, about = review_frame(found, suspects, config.most), _about(config, folds, found, suspects)
+    with ExitStack() as files:  # no file gets its name before all are written
+        if predictions:
+            file = files.enter_context(atomic(predictions, config.overwrite))
+            write_parquet(file, found.frame, "synthetic" if found.synthetic else "")
+        if output:
+            write_review_file(output, frame, found, about, overwrite=config.overwrite)
+    if predictions:
+        log.info("%s rows with out-of-fold predictions: %s", f"{len(found.rows):,}", predictions)
+    if output:
+        _show(found, suspects)
         command = command_line(["kjcm", "review", f"run={found.run}", f"input={output}"])
         log.info("%s rows to review: %s\n%s", f"{len(frame):,}", output, command)
     if found.left:
@@ -64,7 +70,12 @@ def audit(cfg: DictConfig) -> None:
 
 
 def _require_free(output: Path | None, predictions: Path | None, overwrite: bool) -> None:
-    """Raise KjcmError unless the files can be written and at least one is named."""
+    """Check the files to write.
+
+    Raises:
+        ConfigError: no file is named, a file has another ending, or both are the same file.
+        KjcmError: a file exists and `overwrite` is false.
+    """
     if not (output or predictions):
         raise ConfigError("Name a file to write: output=FILE for kjcm review, or out_of_fold=FILE.parquet.")
     if output and output.suffix.lower() not in OUTPUTS:
@@ -104,7 +115,7 @@ def _about(config: AuditConfig, folds: Folds, found: OutOfFold, suspects: Suspec
     }
 
 
-def _show(found: OutOfFold, suspects: Suspects, written: int) -> None:
+def _show(found: OutOfFold, suspects: Suspects) -> None:
     """Print the counts and the most frequent pairs of codes."""
     from rich.console import Console
     from rich.table import Table

@@ -58,8 +58,8 @@ def folds_of(places: Sequence[str], *, incomplete: bool) -> Folds:
         fold = run.config["data"].get("fold") or 0
         if fold in found:
             raise ConfigError(
-                f"fold {fold} has several runs: {some([found[fold].path, run.path])}, with the seeds {found[fold].seed} and "
-                f"{run.seed}. Name one run of each fold: kjcm audit RUN_DIR RUN_DIR ..."
+                f"fold {fold} has several runs: {found[fold].path} (seed {found[fold].seed}) and {run.path} (seed {run.seed}). "
+                "Name one run of each fold: kjcm audit RUN_DIR RUN_DIR ..."
             )
         finished_run(str(run.path))
         found[fold] = run

@@ -210,8 +210,9 @@ def test_only_runs_of_one_cross_validation_are_audited(
     runs = [f"{audited}/runs/{fold}" for fold in range(FOLDS)]
     with pytest.raises(ConfigError, match=r"model\.C"):
         folds_of([runs[0], "C", runs[2]], incomplete=False)
-    with pytest.raises(ConfigError, match="fold 0 has several runs"):
+    with pytest.raises(ConfigError, match="fold 0 has several runs") as error:
         folds_of([*runs, "seed"], incomplete=False)
+    assert f"{runs[0]} (seed 0)" in str(error.value) and f"{here / 'seed'} (seed 7)" in str(error.value)  # whole paths
     with pytest.raises(ConfigError, match=r"data\.folds"):
         folds_of(["one"], incomplete=False)
     shutil.copytree(runs[0], "copy")
@@ -243,9 +244,26 @@ def test_changed_data_and_names_that_clash_are_errors(audited: Path, here: Path)
     )
     for fold in range(2):
         assert command("train", *words, f"data.fold={fold}", f"run_dir=runs/{fold}") == 0
-    assert command("audit", "runs=runs", "output=out.csv") == 2 and not (here / "out.csv").exists()
+    before = set(here.iterdir())
+    assert command("audit", "runs=runs", "output=out.csv", "out_of_fold=out.parquet") == 2
+    assert set(here.iterdir()) == before  # neither file, though out.parquet could be written
     rows.assign(task=rows["task"].str.replace(" ", ", ")).to_csv("data.csv", index=False)
     assert command("audit", "runs=runs", "out_of_fold=out.parquet") == 1 and not (here / "out.parquet").exists()
+
+
+def test_a_review_file_that_cannot_be_written_leaves_no_other_file(
+    audited: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (here / "file").write_text("")
+    words = ("audit", f"runs={audited}/runs", "out_of_fold=out.parquet")
+    assert command(*words, "output=file/out.csv") == 1 and "file: cannot be written" in capfd.readouterr().err
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kjcm.audit.review_file.write_json", full)
+    assert command(*words, "output=out.csv") == 1 and "No space left" in capfd.readouterr().err
+    assert [path.name for path in here.iterdir()] == ["file"]
 
 
 def test_no_answer_is_on_the_screen(audited: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
