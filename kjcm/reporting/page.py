@@ -31,15 +31,13 @@ class Section:
         heading: heading, also in the list of contents.
         claim: the paper's claim.
         content: tables and figures, in order.
-        command: command that builds the section; '' if the whole page has one command.
-        lines: output of a command, shown verbatim.
+        lines: a command's output, shown verbatim.
     """
 
     key: str
     heading: str
     claim: str
     content: Sequence[Table | Figure]
-    command: str = ""
     lines: Sequence[str] = ()
 
 

@@ -139,8 +139,8 @@ def front(about: StudyReport) -> Figure:
         axes.grid()
         figure.legend(loc="outside upper right", ncols=3)
         names = [(place, f"trial {trial.number}") for place, trial in enumerate(best)]
-        points = np.array([trial.values[::-1] for trial in (*best, *others, *infeasible)])
-        name_points(axes, np.concatenate([points, line]), names, NAMED)
+        dots = np.array([trial.values[::-1] for trial in (*best, *others, *infeasible)])
+        name_points(axes, np.concatenate([dots, line]), names, NAMED)
         return figure
 
     heads = (Column("trial", "count"), Column(up, "value"), Column(across, "value"), Column("on the front"))

@@ -58,7 +58,13 @@ def figure() -> Figure:
 def sections() -> list[Section]:
     return [
         Section("verdicts-section", "Verdicts", "", [VERDICTS]),
-        Section("scores", f"Scores {HOSTILE}", f"The paper says {HOSTILE}.", [TABLE, figure()], "kjcm train seed=<0>"),
+        Section(
+            "scores",
+            f"Scores {HOSTILE}",
+            f"The paper says {HOSTILE}.",
+            [TABLE, figure()],
+            [f"a line {HOSTILE}", "  한글"],
+        ),
         Section("not_run", "Not run", "", [ABSENT]),
     ]
 
@@ -125,7 +131,7 @@ def test_texts_are_never_taken_for_html() -> None:
     read = Reader(html())
     assert not read.all("script")
     assert [attributes["src"][:26] for attributes in read.all("img")] == ["data:image/svg+xml;base64,"]
-    for tag, count in (("p", 3), ("h2", 1), ("th", 1)):
+    for tag, count in (("p", 3), ("h2", 1), ("th", 1), ("pre", 1)):
         assert sum(HOSTILE in text for text in read.texts(tag)) == count, tag
     assert f"Scores {HOSTILE}" in read.texts("a")
     assert read.all("img")[0]["alt"] == 'Accuracy of "two" <models>'
@@ -161,6 +167,10 @@ def test_every_row_of_every_table_is_there() -> None:
     assert "Mean over seeds." in read.texts("p", class_="note")
 
 
+def test_lines_of_a_command_are_verbatim() -> None:
+    assert Reader(html()).texts("pre") == [f"a line {HOSTILE}\n  한글"]
+
+
 def test_verdicts_are_marked_in_their_column_only() -> None:
     read = Reader(html())
     assert read.texts("span", class_="chip") == ["match", "off", "not comparable"]
@@ -175,7 +185,7 @@ def test_missing_runs_have_no_row_but_a_link_to_the_one_list_of_them() -> None:
     read = Reader(html())
     assert not read.texts("td", class_="absent") and NOT_RUN not in read.texts("td")
     assert "Not run: 1 model." in read.texts("p", class_="note")
-    assert read.texts("code") == ["kjcm report 'only=[<b>]'", "kjcm train seed=<0>", "kjcm train name='<b>'"]
+    assert read.texts("code") == ["kjcm report 'only=[<b>]'", "kjcm train name='<b>'"]
 
 
 def test_a_folded_table_is_in_a_details_element() -> None:
@@ -261,7 +271,7 @@ def test_the_embedded_typeface_has_every_character_that_the_whole_one_has() -> N
     have, whole = set(map(chr, font.getBestCmap())), set(map(chr, TTFont(font_path()).getBestCmap()))
     shown = set("".join(Reader(text).texts("body")))
     assert font.flavor == "woff" and len(have) < 200
-    assert {character for character in have if "가" <= character <= "힣"} == set("원예및조경종사자")
+    assert {character for character in have if "가" <= character <= "힣"} == set("원예및조경종사자한글")
     assert "뷁" in shown and "뷁" not in whole  # beyond KS X 1001: the reader's own typefaces show it
     assert (shown & whole) - {"\n"} <= have
     assert font["head"].modified == TTFont(font_path())["head"].modified  # no time of making
