@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 PROJECT = {"id": "project", "name": "kjcm", "entity": {"id": "entity", "name": "me"}}
+PATIENCE = 300  # seconds that W&B's own process may take to start and to reach the server
 VIEWER = {"id": "user", "entity": "me", "username": "me", "email": "", "flags": "{}", "teams": {"edges": []}}
 
 
@@ -66,8 +67,11 @@ class Server:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
+        class Listening(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128  # of the default 5 a busy machine drops connections
+
+        self._http = Listening(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self._http.server_port}"
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
 
@@ -192,7 +196,10 @@ class Server:
 
 @contextmanager
 def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """Yield a server to which W&B in this process sends, with a key that it accepts."""
+    """Yield a server to which W&B in this process sends, with a key that it accepts.
+
+    W&B's own process may take long to start on a busy machine, first of all in the first test; the run would be offline.
+    """
     import wandb
 
     found = Server()
@@ -200,6 +207,8 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("WANDB_BASE_URL", found.address)
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_X_SERVICE_WAIT", str(PATIENCE))
+    monkeypatch.setattr("kjcm.tracking.wandb_run.CONNECT", PATIENCE)
     wandb.teardown()  # what an earlier test made W&B believe of its server
     yield found
     found.stop()

@@ -16,7 +16,6 @@ LINEAR = ("model=linear", "data.scale=0.03", "data.level=1", "model.above=[]", "
 @pytest.fixture
 def server(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.delenv("WANDB_ENTITY", raising=False)
-    monkeypatch.setattr("kjcm.wandb_project.connection.SECONDS", 2)
     with serving(monkeypatch) as found:
         yield found
 

@@ -129,7 +129,10 @@ def test_a_wrong_name_is_refused(server: Server, words: tuple[str, ...], code: i
 
 
 @pytest.mark.parametrize("status", [401, 500])
-def test_a_server_that_refuses_is_named(server: Server, status: int, capfd: Out) -> None:
+def test_a_server_that_refuses_is_named(
+    server: Server, status: int, capfd: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kjcm.wandb_project.connection.SECONDS", 2)  # W&B repeats the request as long
     server.status = status
     assert command("wandb", "workspace") == 1
     error = capfd.readouterr().err
