@@ -114,7 +114,7 @@ def _overrides(shown: Sequence[Setting], metric: str | None) -> str:
     """Return the overrides of the first settings; each as code, which Markdown shows verbatim."""
     parts = ["## Best settings" if metric else "## Settings"]
     for number, setting in enumerate(shown, 1):
-        line = command_line(f"{key}={value}" for key, value in setting.overrides.items()) or "(no overrides)"
+        line = command_line(map(setting.shown, setting.overrides)) or "(no overrides)"
         parts.append(f"{number}: {escaped(setting.first.name)}\n\n    {line}")
     return "\n\n".join(parts)
 

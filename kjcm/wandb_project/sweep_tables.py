@@ -1,5 +1,6 @@
 """The tables of a report of a sweep: settings with means over seeds, overrides, and confusions; no text of an answer."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +13,7 @@ from kjcm.analysis.content import Column, Estimate, Table, Value
 from kjcm.analysis.findings import confused_pairs, major_confusion
 from kjcm.analysis.selection import Run
 from kjcm.comparison.sides import settings_of
-from kjcm.errors import ConfigError
+from kjcm.errors import ConfigError, counted
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.metrics import SUMMARY
 from kjcm.run_folder.contents import recorded_data, run_predictions
@@ -22,6 +23,10 @@ from kjcm.run_folder.states import given_by, metrics_of
 MOST = 100  # settings of a table
 PAIRS = 20  # lines of the commonest errors
 MAJORS = 30  # most groups of a confusion matrix; a classification without major groups has more
+# an absolute path in an override's value; no relative path, no address like https://...
+PATH = re.compile(
+    r"""(?:^|(?<=[=,:\[{('"])|(?<=[,:] ))(?!(?<=:)//)(?:(?:file:|~[\w.-]*)?/|[A-Za-z]:[/\\])[^,\[\]{}'"]+"""
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,15 @@ class Setting:
     def overrides(self) -> dict[str, str]:
         """Key -> value of the overrides, without seeds and without where and how the runs happened."""
         return {key: value for key, value in given_by(self.first.words).items() if not key.startswith("seed")}
+
+    def shown(self, key: str) -> str:
+        """Return an override as the report shows it, without this machine's folders."""
+        return f"{key}={without_folders(self.overrides[key])}"
+
+
+def without_folders(text: str) -> str:
+    """Return a text with only the last name of each absolute path."""
+    return PATH.sub(lambda path: re.split(r"[/\\]", path[0].rstrip("/\\"))[-1], text)
 
 
 def _estimate(values: Sequence[float]) -> Estimate:
@@ -96,8 +110,8 @@ def setting_table(settings: Sequence[Setting], metric: str | None) -> Table:
         Column("", "count"), Column("name"), Column("overrides that differ"), Column("runs", "count"), *map(_column, names),
     )  # fmt: skip
     notes = ["Mean ± SD (n - 1) over the runs of a setting, which differ only in their seeds."]
-    if more := len(settings) - MOST:
-        notes += [f"{more:,} more settings."] if more > 0 else []
+    if (more := len(settings) - MOST) > 0:
+        notes.append(f"{counted(more, 'more setting')}.")
     how = (
         f"Sorted by {_column(metric).name}, best first." if metric else "Not ranked: the runs have no validation rows."
     )
@@ -112,7 +126,7 @@ def _column(metric: str) -> Column:
 def _differing(setting: Setting, settings: Sequence[Setting]) -> str:
     own = setting.overrides
     return ", ".join(
-        f"{key}={value}" for key, value in own.items() if any(one.overrides.get(key) != value for one in settings)
+        setting.shown(key) for key, value in own.items() if any(one.overrides.get(key) != value for one in settings)
     )
 
 
@@ -135,8 +149,8 @@ def confusion_tables(setting: Setting) -> list[Table]:
         tables.append(Table("confusion", "Confusion of major groups", columns, tuple(lines), (note,)))
     pairs = confused_pairs(rows, named, PAIRS)
     errors: list[tuple[Value, ...]] = [
-        (code, _title(named, code), predicted, _title(named, predicted), rows, share)
-        for code, predicted, rows, share in zip(
+        (code, _title(named, code), predicted, _title(named, predicted), count, share)
+        for code, predicted, count, share in zip(
             *(pairs[name].tolist() for name in ("code", "predicted", "rows", "share")), strict=True
         )
     ]

@@ -1,6 +1,7 @@
 """`kjcm wandb report`: figures of the run folders, links to the runs, and no text of an answer."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 from kjcm.wandb_project.folders import run_id
-from kjcm.wandb_project.sweep_tables import confusion_tables, ranked, setting_table
+from kjcm.wandb_project.sweep_tables import confusion_tables, ranked, setting_table, without_folders
 from tests.conftest import command
 from tests.tracking.wandb_server import Server
 from tests.wandb_project.test_workspace import without_ids
@@ -90,6 +91,52 @@ def test_no_answer_is_in_the_report(swept: Path, here: Path) -> None:
     assert rows is not None
     sent = json.dumps(specified(swept, "entity=me"), ensure_ascii=False)
     assert not [text for text in set(rows["text"]) if text in sent]
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("/home/me/응답 자료/answers.csv", "answers.csv"),
+        ("'/home/me/a b.csv'", "'a b.csv'"),
+        ("[/home/me/a.csv,/srv/b/c.csv]", "[a.csv,c.csv]"),
+        ("{path:/home/me/a.csv,share: ~/runs/one/}", "{path:a.csv,share: one}"),
+        (r"C:\Users\me\a.csv", "a.csv"),
+        ("file:///home/me/model", "model"),
+        ("~me/model", "model"),
+    ],
+)
+def test_an_absolute_path_is_cut_to_its_last_name(given: str, sent: str) -> None:
+    assert without_folders(given) == sent
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "data/a.csv",
+        "../a/b.csv",
+        "monologg/distilkobert",
+        "https://host/a/b",
+        "0.1",
+        "1/3",
+        "/",
+        r"\d+/\w",
+        "${runs}/a/b",
+    ],
+)
+def test_all_else_is_sent_unchanged(value: str) -> None:
+    assert without_folders(value) == value
+
+
+def test_no_folder_of_this_machine_is_in_the_report(swept: Path, here: Path) -> None:
+    for number, entry in enumerate(sorted(swept.glob("runs/*/*/DONE"))):
+        run = here / "runs" / str(number)
+        shutil.copytree(entry.parent, run, symlinks=True)
+        with (run / "hydra" / "overrides.yaml").open("a", encoding="utf-8") as words:
+            words.write(f"- data.path={swept}/secret/answers{number}.csv\n")
+    assert command("wandb", "report", f"sweep={here}/runs", "dry_run=true", "out=spec.json", "entity=me") == 0
+    sent = (here / "spec.json").read_text(encoding="utf-8")
+    assert "data.path=answers0.csv" in sent
+    assert not [text for text in (str(swept), str(here), "secret") if text in sent]
 
 
 def test_runs_without_wandb_have_tables_alone(finished: Path, here: Path, capfd: Out) -> None:
