@@ -56,15 +56,18 @@ def report(cfg: DictConfig) -> None:
         raise ConfigError(f"name={title[:40]}: a report's title has 1 to {TITLE} characters.")
     require_workspaces("kjcm wandb report")
     settings, metric = ranked(config.sweep, config.metric)
+    ids = {run.path: found for setting in settings for run in setting.runs if (found := run_id(run.path))}
+    if not ids and not (config.dry_run and config.out is None):  # the screen then has JSON alone, for a pipe
+        log.info("none of the runs was logged with logger=wandb: the report has neither links nor panels")
     if config.dry_run:
         entity = given_entity(config.entity)
-        spec = _report(config, title, entity, settings, metric)._to_model().spec
+        spec = _report(config, title, entity, settings, metric, ids)._to_model().spec
         write_specification(config.out, config.overwrite, entity=entity, project=config.project, name=title, spec=spec)
         return
     api = connect()
     entity = entity_of(api, config.entity)
     view = view_named(api, entity, config.project, REPORT, title, overwrite=config.overwrite)
-    found = _report(config, title, entity, settings, metric)
+    found = _report(config, title, entity, settings, metric, ids)
     if view:
         found.id = view["id"]  # save() then replaces this report
     with errors_named():
@@ -73,15 +76,26 @@ def report(cfg: DictConfig) -> None:
 
 
 def _report(
-    config: WandbReportConfig, title: str, entity: str | None, settings: Sequence[Setting], metric: str | None
+    config: WandbReportConfig,
+    title: str,
+    entity: str | None,
+    settings: Sequence[Setting],
+    metric: str | None,
+    ids: Mapping[Path, str],
 ) -> "Report":
-    """Return the report as wandb-workspaces has it; without an entity it has no links."""
+    """Return the report as wandb-workspaces has it; without an entity it has no links.
+
+    Args:
+        config: the resolved config of the command.
+        title: title of the report.
+        entity: user or team.
+        settings: of the sweep, the best first.
+        metric: ranks the settings; None: they are not ranked.
+        ids: run folder -> W&B id, of the runs that were logged with W&B.
+    """
     import wandb_workspaces.reports.v2 as wr
 
     shown = settings[: config.best]
-    ids = {run.path: found for setting in settings for run in setting.runs if (found := run_id(run.path))}
-    if not ids:
-        log.info("none of the runs was logged with logger=wandb: the report has neither links nor panels")
     tables = [setting_table(settings, metric), *confusion_tables(settings[0])]
     texts = [_facts(settings), *map(_section, tables[:1]), _overrides(shown, metric), *map(_section, tables[1:])]
     if ids and entity:

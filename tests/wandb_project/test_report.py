@@ -144,6 +144,8 @@ def test_runs_without_wandb_have_tables_alone(finished: Path, here: Path, capfd:
     assert "neither links nor panels" in capfd.readouterr().out
     spec = json.loads(Path("spec.json").read_text(encoding="utf-8"))
     assert spec["name"] == "보고" and "Not ranked" in texts(spec) and not blocks(spec, "panel-grid")
+    assert command("wandb", "report", f"sweep={finished}", "dry_run=true") == 0
+    assert texts(json.loads(capfd.readouterr().out)) == texts(spec)  # for a pipe, nothing but JSON
 
 
 def test_a_report_is_sent_once_and_replaced_on_request(server: Server, swept: Path, capfd: Out) -> None:
