@@ -50,7 +50,7 @@ def load(
 
     Args:
         run: a run folder, or a copy of its folder `model`. A text that names no folder may be a model of the Hugging Face
-            hub, as "org/name" or "org/name@revision"; if there is a folder "org" here, only the latter.
+            hub, as "org/name" or "org/name@revision"; with a folder "org" here, only a name with a revision.
         triage: rules of the decisions, as {"target_error": 0.05, "managers": "words"}.
         columns: role -> column of the tables to code, as {"task": "what I do", "workplace": None}.
         unseen_levels: 'error' or 'missing'.

@@ -1,4 +1,4 @@
-"""Run a model in ONNX Runtime on a CPU, with int8 linear layers; a run folder keeps the file that its first use builds."""
+"""Run a model in ONNX Runtime on a CPU, with int8 linear layers; a run folder stores the int8 file."""
 
 import logging
 import platform

@@ -35,10 +35,10 @@ def model_folder(run: str | Path) -> Path:
     """
     path = existing(run)
     if isinstance(run, str) and not path.exists() and OWNED.fullmatch(run.partition("@")[0]):
-        if "@" not in run and (parent := existing(run).parent).is_dir():
+        if "@" not in run and path.parent.is_dir():
             raise KjcmError(
-                f"run={run}: no such folder in {parent}. Give the folder that `kjcm train` printed, or {run}@main for a model of "
-                "the hub."
+                f"run={run}: no such folder in {path.parent}. Give the folder that `kjcm train` printed, or {run}@main for "
+                "the hub's model."
             )
         return _from_hub(run)
     if not (path / "kjcm.json").is_file():

@@ -113,7 +113,7 @@ class LinearConfig(ViewsConfig):
     )  # fmt: skip
     saturation: float = key(
         "`svm`: slope s of the scores log sigmoid(s * (margin + 0.5)), which level off at large margins; 0: the margins.",
-        least=0, most=100, legacy=0.0,
+        least=0, most=100,
     )  # fmt: skip
     calibration_folds: int = key(
         "Folds of the training rows that set the temperature of the probabilities; 0 or 1: none.", least=0, most=100

@@ -1,4 +1,4 @@
-"""The keys of a training but for its model: optimiser, engine, trainer, loggers, seeds, sweep."""
+"""The keys of a training, except those of its model: optimiser, engine, trainer, loggers, seeds, sweep."""
 
 from dataclasses import dataclass
 from typing import Any

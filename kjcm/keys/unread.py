@@ -128,6 +128,7 @@ OF_ANY = (
     Unread(tuple(f"model.{name}" for name in OF_EMBEDDINGS), _embeds_nothing, " without a view of encoder"),
     Unread(("model.unseen",), _has_no_titles, " without titles (augment=titles)"),
     Unread(("model.covariates",), _has_no_covariates, " without data.columns.covariates"),
+    Unread(("model.saturation",), _is("model.classifier", "logistic"), " with model.classifier=logistic"),
     Unread(("model.prior",), _is("model.combine", "average"), " with model.combine=average"),
     Unread(OF_MEMBERS, _is("model.kind", "ensemble"), " with model=ensemble. Set it in a member's overrides"),
     Unread(("svm_check",), _is("model.kind", "ensemble"), " with model=ensemble"),

@@ -26,7 +26,7 @@ VIEWS = {  # linear.json; `covariates` is the weight of their view
     "views": {str: {"of": str, "field": str, "ngrams": [int], "weight": float, "terms": [str]}},
     "covariates?": float,
 }
-LINEAR = {**VIEWS, "saturation?": float, "temperature?": float}  # models of before have neither
+LINEAR = {**VIEWS, "saturation?": float, "temperature?": float}  # older models have neither
 NEAREST = {**VIEWS, "neighbours": Count, "titles": [str], "texts": ([str], None)}  # nearest.json
 CSR = ("data", "indices", "indptr")  # arrays of a sparse matrix
 

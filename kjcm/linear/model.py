@@ -21,7 +21,7 @@ Matrix = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 CHUNK = 1024  # rows scored at a time
-MIDDLE = -0.5  # margin at which a saturated score bends
+MIDDLE = -0.5  # margin at which the sigmoid is 1/2
 
 log = logging.getLogger("kjcm")
 
@@ -70,8 +70,8 @@ class LinearModel:
 def saturated(margins: NDArray[Any], slope: float) -> NDArray[np.float64]:
     """Return log sigmoid(slope * (margin - MIDDLE)), the log-probability of Platt (1999); with slope 0 the margins.
 
-    An SVM's margin beyond 1 costs nothing in training, so its size says little. In the softmax of the margins
-    themselves it says much, and the probabilities are too high.
+    Training ignores how far a margin exceeds 1, but the softmax of margins does not: its probabilities then fit the error
+    rate badly.
     """
     wide = margins.astype(np.float64)
     return -np.logaddexp(0, -slope * (wide - MIDDLE)) if slope else wide

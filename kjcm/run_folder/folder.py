@@ -26,7 +26,7 @@ from kjcm.run_folder.lease import LEASE, FinishedMeanwhile, Lease, leased
 from kjcm.survey.inputs import input_digests
 
 # Changes when the same config and inputs would give other results than before.
-RESULTS_VERSION = 7
+RESULTS_VERSION = 8
 
 LAUNCH = "KJCM_LAUNCH"  # environment variable: the sweep to which a job belongs
 

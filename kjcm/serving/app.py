@@ -100,7 +100,7 @@ def make_app(service: Service) -> tuple[Guard, Batcher[dict[str, Any], dict[str,
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        # pydantic's errors also have the input, and the names of unknown fields
+        # only known names and row numbers: pydantic's errors also contain the input and unknown names
         said = [
             f"{'.'.join(str(part) for part in one['loc'] if isinstance(part, int) or part in known)}: {one['msg']}"
             for one in error.errors()[:SHOWN]

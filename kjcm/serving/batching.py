@@ -122,10 +122,11 @@ class Batcher(Generic[Row, Answer]):
             answers = list(self._work(rows))
             if len(answers) != len(rows):
                 raise ValueError(f"{len(answers)} answers for {len(rows)} rows")
-        except BaseException as error:  # tokenizers' panics are no Exception; none may end the thread
+        except BaseException as error:  # a panic in tokenizers is no Exception, and must not end this thread
             if len(batch) == 1:
-                own = error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
-                batch[0].answers.set_exception(own)
+                # not the panic's own message, which may contain a text
+                panic = RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
+                batch[0].answers.set_exception(error if isinstance(error, Exception) else panic)
             else:
                 for request in batch:
                     self._answer([request])

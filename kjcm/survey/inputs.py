@@ -40,9 +40,6 @@ NOT_OF_THE_ROWS = (
     "reviewed",
 )  # keys of the data node that a cohort does not depend on
 
-# A run that used its file in another way than kjcm does now is another run. (Once, reviewed rows only added rows.)
-USES = {"data.reviewed": "+corrects codes"}
-
 
 def source_of(data: DataConfig, classification: Classification) -> Source:
     """Return the raw tables that a data node names.
@@ -128,7 +125,7 @@ def _cohort_key(data: DataConfig, classification: Classification) -> str:
 
 def input_digests(config: Mapping[str, Any]) -> dict[str, str]:
     """Return key -> SHA-256 of every input file or folder that a config names and that exists."""
-    return {key: _digest(path) + USES.get(key, "") for key, path in input_files(config).items()}
+    return {key: _digest(path) for key, path in input_files(config).items()}
 
 
 def _digest(path: Path) -> str:

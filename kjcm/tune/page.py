@@ -210,14 +210,12 @@ def _of_the_best(about: StudyReport, shares: Mapping[str, Mapping[str, float] | 
     found = {metric: own for metric, own in shares.items() if own}
     if about.goals.is_pareto:
         pictures = [importance(own, name, about.synthetic, f"importance_{name}") for name, own in found.items()]
-        heading, key, figures = "The Pareto front", "front", [front(about)]
+        heading, key = "The Pareto front", "front"
+        figures = [front(about)]
     else:
         pictures = [importance(own, name, about.synthetic) for name, own in found.items()]
-        heading, key, figures = (
-            "The best trials",
-            "best",
-            [history(about.study, about.goals.metrics[0], about.synthetic)],
-        )
+        heading, key = "The best trials", "best"
+        figures = [history(about.study, about.goals.metrics[0], about.synthetic)]
     sections = [Section(key, heading, "", [best_table(about), *figures], lines=ends)]
     return [*sections, *([Section("importance", "Importance of the keys", "", pictures)] if pictures else [])]
 

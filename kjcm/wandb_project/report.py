@@ -57,7 +57,8 @@ def report(cfg: DictConfig) -> None:
     require_workspaces("kjcm wandb report")
     settings, metric = ranked(config.sweep, config.metric)
     ids = {run.path: found for setting in settings for run in setting.runs if (found := run_id(run.path))}
-    if not ids and not (config.dry_run and config.out is None):  # the screen then has JSON alone, for a pipe
+    # with dry_run and no out, the output is only JSON, so that it can be piped
+    if not ids and not (config.dry_run and config.out is None):
         log.info("none of the runs was logged with logger=wandb: the report has neither links nor panels")
     if config.dry_run:
         entity = given_entity(config.entity)

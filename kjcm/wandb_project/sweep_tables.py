@@ -25,7 +25,8 @@ PAIRS = 20  # lines of the commonest errors
 MAJORS = 30  # most groups of a confusion matrix; a classification without major groups has more
 # an absolute path in an override's value; no relative path, no address like https://...
 PATH = re.compile(
-    r"""(?:^|(?<=[=,:\[{('"])|(?<=[,:] ))(?!(?<=:)//)(?:(?:file:|~[\w.-]*)?/|[A-Za-z]:[/\\])[^,\[\]{}'"]+"""
+    r"""(?:^|(?<=[=,:\[{('"])|(?<=[,:] ))(?!(?<=:)//)(?:(?:file:|~[\w.-]*)?/|[A-Za-z]:[/\\])"""
+    r"""(?:(?! [+~]*[\w./@-]+=)[^,\[\]{}'"])+"""  # up to the next override
 )
 
 

@@ -198,7 +198,7 @@ class Server:
 def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Yield a server to which W&B in this process sends, with a key that it accepts.
 
-    W&B's own process may take long to start on a busy machine, first of all in the first test; the run would be offline.
+    W&B's own process may start slowly on a busy machine. Without a longer wait the run would be offline.
     """
     import wandb
 

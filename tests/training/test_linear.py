@@ -212,7 +212,9 @@ def test_wrong_values_are_named(line: str, words: str, here: Path, capsys: pytes
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["terms", "weights", "nan", "view", "key", "ngrams", "cut"])
+@pytest.mark.parametrize(
+    "damage", ["terms", "weights", "nan", "view", "key", "ngrams", "saturation", "temperature", "cut"]
+)
 def test_a_damaged_model_is_refused(run: Path, tmp_path: Path, damage: str) -> None:
     from safetensors.numpy import load_file, save_file
 
@@ -231,6 +233,8 @@ def test_a_damaged_model_is_refused(run: Path, tmp_path: Path, damage: str) -> N
         record["views"]["text"]["stop_words"] = "korean"
     elif damage == "ngrams":
         record["views"]["text"]["ngrams"] = [1]
+    elif damage in ("saturation", "temperature"):
+        record[damage] = {"saturation": -1.0, "temperature": 0.0}[damage]
     (folder / "linear.json").write_text(json.dumps(record))
     save_file(arrays, folder / "linear.safetensors")
     if damage == "cut":

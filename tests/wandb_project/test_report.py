@@ -99,6 +99,10 @@ def test_no_answer_is_in_the_report(swept: Path, here: Path) -> None:
         ("/home/me/응답 자료/answers.csv", "answers.csv"),
         ("'/home/me/a b.csv'", "'a b.csv'"),
         ("[/home/me/a.csv,/srv/b/c.csv]", "[a.csv,c.csv]"),
+        (
+            "'model=e5 model.pretrained=/home/me/e5 tokenizer.path=/home/me/tok.model'",
+            "'model=e5 model.pretrained=e5 tokenizer.path=tok.model'",
+        ),
         ("{path:/home/me/a.csv,share: ~/runs/one/}", "{path:a.csv,share: one}"),
         (r"C:\Users\me\a.csv", "a.csv"),
         ("file:///home/me/model", "model"),

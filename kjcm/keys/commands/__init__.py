@@ -1,1 +1,1 @@
-"""The config keys of each command."""
+"""The config keys of the commands; those of predict and triage are in kjcm.keys.coding."""
