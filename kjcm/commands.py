@@ -72,7 +72,7 @@ COMMANDS = {
         Command("triage", "kjcm.coding.triage:triage",
                 "what a run accepts under each target error, before anything is coded",
                 "kjcm triage run=RUN_DIR"),
-        Command("predict", "kjcm.coding.predict:predict",
+        Command("predict", "kjcm.prediction.predict:predict",
                 "code a file with a finished run",
                 "kjcm predict run=RUN_DIR input=FILE output=FILE top_k=5"),
         Command("serve", "kjcm.serving.serve:serve",

@@ -17,6 +17,10 @@ class DiskError(KjcmError):
     """The system refused access to a file: no permission, a full disk, no such folder."""
 
 
+class WorkerError(KjcmError):
+    """A cluster, or a process on it, failed. The same command resumes."""
+
+
 class ConfigError(KjcmError):
     """A wrong value or combination of values in the config (exit code 2)."""
 

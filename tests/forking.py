@@ -27,7 +27,7 @@ from joblib.externals.loky.backend import fork_exec as loky
 
 HEAVY = (
     "lightning.pytorch", "transformers", "torchmetrics", "sklearn.svm", "pandas", "pyarrow.parquet", "optuna", "kjcm.cli",
-    "kjcm.training.train", "kjcm.training.baseline", "kjcm.coding.predict", "kjcm.tune.tune", "kjcm.sweeps.sweep",
+    "kjcm.training.train", "kjcm.training.baseline", "kjcm.prediction.predict", "kjcm.tune.tune", "kjcm.sweeps.sweep",
     "hydra.main", "kjcm.keys.checks", "kjcm.keys.reference", "kjcm.keys.overrides",
 )  # fmt: skip
 

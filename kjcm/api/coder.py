@@ -14,7 +14,6 @@ from kjcm.api.composing import composed, overrides_for
 from kjcm.coding.chunks import coded_chunks, probability_chunks
 from kjcm.coding.decisions import Decider
 from kjcm.coding.ensemble import coder_of, require_explainer
-from kjcm.coding.predict import columns_of
 from kjcm.coding.rows import Reading, needs_seen_levels, reads_answers, require_readable, require_seen_levels
 from kjcm.coding.run_rules import basis_of, warn
 from kjcm.engine.device import require_device
@@ -23,6 +22,7 @@ from kjcm.hub.models import model_folder
 from kjcm.keys.checks import check_values
 from kjcm.keys.coding import PredictConfig
 from kjcm.keys.composition import typed
+from kjcm.prediction.job import columns_of
 from kjcm.run_folder.model_folder import load_settings
 from kjcm.survey.covariates import roles_of
 from kjcm.survey.texts import NO_LABELS

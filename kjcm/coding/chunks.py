@@ -87,6 +87,21 @@ def code_shard(
             yield len(chunk.frame), chunk.stored is not None
 
 
+def new_texts(
+    frames: Iterable[pd.DataFrame], reading: Reading
+) -> Generator[tuple[int, list[Any], NDArray[np.bool_]], None, None]:
+    """Yield each chunk's number of rows, its texts that no chunk before has, and whether their authors say that they manage."""
+    with closing(_chunks(reading, frames, None)) as chunks:
+        for chunk in chunks:
+            yield len(chunk.frame), chunk.texts, chunk.manages
+
+
+def coded_texts(texts: list[Any], manages: NDArray[np.bool_], coder: AnyCoder, decider: Decider) -> Coded:
+    """Return how a chunk's new texts are coded; arguments as `new_texts` yields them."""
+    near = decider.explainer.near(texts) if decider.explainer else None
+    return decider.coded(coder.probabilities(coder.ready(texts)), manages, near)
+
+
 def probability_chunks(
     frames: Iterable[pd.DataFrame], reading: Reading, coder: AnyCoder, gate: Gate
 ) -> Generator[tuple[NDArray[np.bool_], Probabilities], None, None]:

@@ -9,16 +9,32 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kjcm.coding.decisions import Coded
-from kjcm.errors import ConfigError, DiskError, KjcmError, some
+from kjcm.errors import ConfigError, DiskError, KjcmError, WorkerError, some
 from kjcm.files import atomic, digest, write_json
 from kjcm.records import read_json
 from kjcm.run_folder.lease import Lease, leased
+
+
+def to_npz(coded: Coded) -> bytes:
+    """Return coded texts as bytes."""
+    stream = BytesIO()
+    np.savez(stream, **vars(coded))
+    return stream.getvalue()
+
+
+def from_npz(file: Path | BytesIO, texts: int) -> Coded | None:
+    """Return coded texts, None if they are damaged or have another number."""
+    with suppress(Exception), np.load(file, allow_pickle=False) as stored:
+        found = Coded(**{field.name: stored[field.name] for field in fields(Coded)})
+        return found if all(len(value) == texts for value in vars(found).values()) else None
+    return None
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,11 @@ class Parts:
     def about(self) -> Path:
         """Return the path of the note before it is moved to its final path."""
         return self.folder / "note.json"
+
+    @property
+    def ray(self) -> Path:
+        """Return the path of the folder in which Ray stores coded chunks."""
+        return self.folder / "ray"
 
     def require_unwritten(self) -> None:
         """Raise KjcmError if the output or its note is at its final path."""
@@ -106,11 +127,7 @@ class Parts:
     def read(self, number: int, texts: int) -> Coded | None:
         """Return how a chunk's new texts were coded, None if this is missing or damaged."""
         file = self._part(number)
-        if file.is_file():
-            with suppress(Exception), np.load(file, allow_pickle=False) as stored:
-                found = Coded(**{field.name: stored[field.name] for field in fields(Coded)})
-                return found if all(len(value) == texts for value in vars(found).values()) else None
-        return None
+        return from_npz(file, texts) if file.is_file() else None
 
     def write(self, number: int, coded: Coded) -> None:
         """Store how a chunk's new texts were coded.
@@ -120,7 +137,7 @@ class Parts:
         """
         self.require_held()
         with atomic(self._part(number)) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **vars(coded))
+            stream.write(to_npz(coded))
 
     def _part(self, number: int) -> Path:
         return self.folder / f"{number:08}.npz"
@@ -271,6 +288,7 @@ def _taken(parts: Parts, what: Mapping[str, Any], *, fresh: bool) -> Iterator[Pa
             for pattern in ("*.npz", "output.*", "note.json"):
                 for file in parts.folder.glob(pattern):
                     file.unlink(missing_ok=True)
+            shutil.rmtree(parts.ray, ignore_errors=True)
             write_json(parts.made_by, what)
         for file in parts.folder.glob(".*.*.*"):  # unfinished files of killed processes
             file.unlink(missing_ok=True)
@@ -278,8 +296,9 @@ def _taken(parts: Parts, what: Mapping[str, Any], *, fresh: bool) -> Iterator[Pa
         try:
             yield held
         except BaseException as error:
-            hopeless = isinstance(error, KjcmError) and not isinstance(error, DiskError)
-            kept = parts.about.is_file() or any(parts.folder.glob("[0-9]*.npz"))
+            hopeless = isinstance(error, KjcmError) and not isinstance(error, DiskError | WorkerError)
+            stored = (*parts.folder.glob("[0-9]*.npz"), *parts.ray.glob("checkpoint/*.parquet"))
+            kept = parts.about.is_file() or any(stored)
             if held.is_held() and (hopeless or not kept):
                 shutil.rmtree(parts.folder)
             raise

@@ -66,6 +66,15 @@ class TriageConfig:
 
 
 @dataclass
+class RayConfig:
+    """The Ray cluster of `engine=ray` ([scale.md](scale.md#ray))."""
+
+    address: str = key("Cluster: `local`: Ray starts on this machine; `auto`: the one that runs here; else HOST:PORT.")
+    workers: int = key("Processes that code, each with its own model.", least=1, most=10**4)
+    cpus: int = key("Cores of a worker. With `accelerator=gpu` each worker also has a GPU.", least=1, most=1024)
+
+
+@dataclass
 class PredictConfig(FileOptions):
     """Code a file with a finished run ([coding.md](coding.md)).
 
@@ -107,6 +116,11 @@ class PredictConfig(FileOptions):
         "Columns of CSV and TSV whose formulas get a `'`: the added ones, all, or none ([coding.md](coding.md#formulas)).",
         choices=("own", "all", "keep"),
     )
+    engine: str = key(
+        "`local`: this process codes; `ray`: workers on Ray, with `pip install 'kjcm[ray]'` ([scale.md](scale.md#ray)).",
+        choices=("local", "ray"),
+    )
+    ray: RayConfig = field(default_factory=RayConfig)
     shard: str | None = key("Part of the chunks to code without writing the output, as `3/16` ([scale.md](scale.md)).")
     merge: int | None = key("Number of the shards to make the output of, all done.", least=1, most=999999)
     overwrite: bool = key("`true`: replace the output.")

@@ -12,9 +12,9 @@ import pyreadstat
 import pytest
 
 from kjcm.coding.coder import Coder, Ready
-from kjcm.coding.predict import Progress
 from kjcm.errors import DiskError
 from kjcm.files import digest
+from kjcm.prediction.progress import Progress
 from kjcm.records import read_json
 from tests.conftest import command
 
@@ -151,9 +151,9 @@ def test_an_output_that_was_replaced_is_not_said_to_be_coded(
 def test_progress_says_the_total_and_the_time_left(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("kjcm.coding.predict.EVERY", 0.0)
+    monkeypatch.setattr("kjcm.prediction.progress.EVERY", 0.0)
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr("kjcm.coding.predict.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("kjcm.prediction.progress.time", SimpleNamespace(monotonic=lambda: clock.now))
     with caplog.at_level(logging.INFO, "kjcm"):
         progress = Progress(40)
         progress.add(10, coded=False)

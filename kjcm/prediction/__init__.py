@@ -1,0 +1,1 @@
+"""Code whole files: in one process, in shards, or on Ray."""

@@ -1,0 +1,96 @@
+"""The model, the rules and the input of `kjcm predict`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kjcm.coding.decisions import Decider
+from kjcm.coding.ensemble import AnyCoder, coder_of, require_explainer
+from kjcm.coding.rows import Reading, needs_seen_levels, reads_answers, require_readable, require_seen_levels
+from kjcm.coding.run_rules import basis_of, warn
+from kjcm.errors import ConfigError
+from kjcm.keys.coding import PredictConfig
+from kjcm.read.labelled import value_labels
+from kjcm.read.options import PLAIN, read_options
+from kjcm.read.table import read_chunks
+from kjcm.run_folder.model_folder import Settings
+from kjcm.survey.covariates import roles_of
+from kjcm.triage.rules import Options, Triage
+from kjcm.write.table import Input, open_input
+
+
+def columns_of(settings: Settings, config: PredictConfig) -> dict[str, str | None]:
+    """Return role -> column, with the run's own name for '@run'; manages only if the rule needs it."""
+    found = {
+        role: settings.columns.get(role) if name == "@run" else name for role, name in vars(config.columns).items()
+    }
+    if config.triage.managers != "column":
+        found["manages"] = None
+    elif found["manages"] is None:
+        raise ConfigError("triage.managers=column needs columns.manages=NAME, a column of yes and no.")
+    return found
+
+
+@dataclass(frozen=True)
+class Job:
+    """The model, the rules and the input of a coding.
+
+    Attributes:
+        config: the keys.
+        reading: how the rows are read.
+        coder: the model.
+        decider: makes the columns.
+        outlook: the promises of the decisions.
+        settings: of the model.
+        folder: of the model.
+    """
+
+    config: PredictConfig
+    reading: Reading
+    coder: AnyCoder
+    decider: Decider
+    outlook: dict[str, Any]
+    settings: Settings
+    folder: Path
+
+    @property
+    def source(self) -> Path:
+        """Return the path of the input."""
+        return Path(self.reading.source)
+
+    def input(self, target: Path) -> Input:
+        """Open the file; raise KjcmError if it is not usable, or the target cannot store its rows."""
+        check = partial(require_readable, reading=self.reading)
+        options = self.reading.options or PLAIN
+        return open_input(self.source, target, self.reading.added, self.config.chunk_rows, options, check)
+
+
+def model_of(config: PredictConfig, folder: Path, settings: Settings, triage: Triage) -> tuple[AnyCoder, Decider]:
+    """Load a model, and return it with what makes the columns."""
+    how = (config.batch_size, config.accelerator, config.precision, triage.temperature)
+    coder = coder_of(folder, *how, compiled=config.compile)
+    explainer = require_explainer(coder) if config.explain else None
+    return coder, Decider(settings, triage, config.top_k, explainer, config.levels)
+
+
+def job_of(
+    config: PredictConfig, folder: Path, source: Path, settings: Settings, columns: Mapping[str, str | None]
+) -> Job:
+    """Load the model and its rules, and check the file's covariates before any row is coded."""
+    options = read_options(config, "", [source], {**columns, **roles_of(settings.covariates.kinds)})
+    labels = value_labels(source, options)
+    basis = basis_of(Options(**vars(config.triage)), folder, settings)
+    triage = basis.triage()
+    outlook = basis.outlook(triage)
+    warn(outlook)
+    coder, decider = model_of(config, folder, settings, triage)
+    reading = Reading(
+        str(source), columns, config.triage.managers, settings.manager_words, list(decider.added.labels), labels, options,
+        settings.wording, settings.covariates, reads_answers(settings), config.unseen_levels,
+    )  # fmt: skip
+    if needs_seen_levels(reading):
+        for frame in read_chunks(source, config.chunk_rows, options):
+            require_seen_levels(frame, reading)
+    return Job(config, reading, coder, decider, outlook, settings, folder)
