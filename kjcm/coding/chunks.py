@@ -99,7 +99,8 @@ def new_texts(
 def coded_texts(texts: list[Any], manages: NDArray[np.bool_], coder: AnyCoder, decider: Decider) -> Coded:
     """Return how a chunk's new texts are coded; arguments as `new_texts` yields them."""
     near = decider.explainer.near(texts) if decider.explainer else None
-    return decider.coded(coder.probabilities(coder.ready(texts)), manages, near)
+    ready: Any = coder.ready(texts)
+    return decider.coded(coder.probabilities(ready), manages, near)
 
 
 def probability_chunks(

@@ -67,8 +67,12 @@ class TriageConfig:
 
 @dataclass
 class RayConfig:
-    """The Ray cluster of `engine=ray` ([scale.md](scale.md#ray))."""
+    """Where the chunks are coded ([scale.md](scale.md#ray))."""
 
+    engine: str = key(
+        "`local`: by this process; `ray`: by workers on Ray, with `pip install 'kjcm[ray]'`. In short: `engine=ray`.",
+        choices=("local", "ray"),
+    )
     address: str = key("Cluster: `local`: Ray starts on this machine; `auto`: the one that runs here; else HOST:PORT.")
     workers: int = key("Processes that code, each with its own model.", least=1, most=10**4)
     cpus: int = key("Cores of a worker. With `accelerator=gpu` each worker also has a GPU.", least=1, most=1024)
@@ -115,10 +119,6 @@ class PredictConfig(FileOptions):
     formulas: str = key(
         "Columns of CSV and TSV whose formulas get a `'`: the added ones, all, or none ([coding.md](coding.md#formulas)).",
         choices=("own", "all", "keep"),
-    )
-    engine: str = key(
-        "`local`: this process codes; `ray`: workers on Ray, with `pip install 'kjcm[ray]'` ([scale.md](scale.md#ray)).",
-        choices=("local", "ray"),
     )
     ray: RayConfig = field(default_factory=RayConfig)
     shard: str | None = key("Part of the chunks to code without writing the output, as `3/16` ([scale.md](scale.md)).")

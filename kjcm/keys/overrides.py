@@ -198,6 +198,8 @@ def opened(word: str, config: str) -> str:
     """
     if (key := word_key(word)) in MOVED:
         raise ConfigError(no_such_key(key, ()))
+    if config == "predict" and word.startswith("engine="):  # Hydra would take the group of the trainings' engines
+        return f"ray.{word}"
     if (view := VIEW.fullmatch(word)) and not is_sweep(word):
         return f"++model.views={{{view[1]}: {view[2]}}}"
     is_nested_size = key.startswith("model.shape.") and key.count(".") > 2  # sizes are single values

@@ -37,11 +37,12 @@ from kjcm.prediction.job import Job, model_of
 from kjcm.prediction.progress import Progress
 from kjcm.read.options import PLAIN
 from kjcm.read.table import read_chunks
+from kjcm.run_folder.model_folder import Settings
+from kjcm.triage.rules import Triage
 
 ID = "chunk"  # the column of the chunks' numbers
 SECONDS = 5.0  # for an answer of the cluster, and between two looks at what is coded
 STARTS = 3  # Ray gives its own processes 30 seconds, too few on a busy machine
-DEATHS = 3  # deaths of workers over the same chunk
 
 log = logging.getLogger("kjcm")
 
@@ -111,7 +112,8 @@ def code_on_ray(job: Job, config: PredictConfig, parts: Parts) -> RayChunks:
             coding.result()
         except Exception as error:
             raise _own(error) from None
-    files, rows_resumed = {}, 0
+    files: dict[int, Path] = {}
+    rows_resumed = 0
     for file in folder.glob("rows/*.parquet"):
         with suppress(pa.ArrowException, OSError):  # damaged: its chunk will be missing
             for row in pq.read_table(file, columns=[ID, "rows"]).to_pylist():
@@ -143,12 +145,11 @@ def _code(job: Job, config: PredictConfig, folder: Path) -> None:
         compute=ray.data.ActorPoolStrategy(size=config.ray.workers),
         num_cpus=config.ray.cpus,
         num_gpus=1 if config.accelerator == "gpu" else None,
-        max_task_retries=DEATHS,
     )
-    coded.write_parquet(str(folder / "rows"), mode=ray.data.SaveMode.APPEND, ray_remote_args={"num_cpus": 0})
+    coded.write_parquet(str(folder / "rows"), ray_remote_args={"num_cpus": 0})
 
 
-class _Chunks(ray.data.Datasource):
+class _Chunks(ray.data.Datasource):  # type: ignore[misc]
     """The input: a row for each chunk with its number, its number of rows, and its new texts.
 
     Args:
@@ -185,12 +186,12 @@ class _Worker:
         triage: the rules.
     """
 
-    def __init__(self, config: PredictConfig, folder: Path, *rules: Any) -> None:
+    def __init__(self, config: PredictConfig, folder: Path, settings: Settings, triage: Triage) -> None:
         self.failure = ""  # raised with the first chunk, for Ray shows errors of a start only as text
         try:
             if not folder.is_dir():
                 raise DiskError(f"there is no folder {folder}. Use a shared disk.")
-            self.coder, self.decider = model_of(config, folder, *rules)
+            self.coder, self.decider = model_of(config, folder, settings, triage)
         except KjcmError as error:
             self.failure = str(error)
 
@@ -200,7 +201,8 @@ class _Worker:
             raise WorkerError(f"A worker on {_host()} cannot start: {self.failure}")
         (texts,) = chunk["texts"].to_pylist()
         try:
-            coded = coded_texts(*pickle.loads(texts), self.coder, self.decider)
+            new, manages = pickle.loads(texts)
+            coded = coded_texts(new, manages, self.coder, self.decider)
         except Exception as error:  # its message may have texts
             raise WorkerError(
                 f"A worker on {_host()} failed ({type(error).__name__}). The same command resumes; engine=local shows more."

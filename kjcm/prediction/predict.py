@@ -55,7 +55,7 @@ def predict(cfg: DictConfig) -> None:
     """
     began = time.perf_counter()
     config = typed(cfg, PredictConfig)
-    ray = _ray(config) if config.engine == "ray" else None
+    ray = _ray(config) if config.ray.engine == "ray" else None
     if ray and config.accelerator == "auto":
         config = replace(config, accelerator="cpu")
     if not ray:
@@ -128,7 +128,7 @@ def _what(folder: Path, source: Path, config: PredictConfig, columns: Mapping[st
         "model": digest(folder),
         "columns": dict(columns),
         "precision": precision,
-        "accelerator": "gpu" if gpu or (config.engine, config.accelerator) == ("ray", "gpu") else "cpu",
+        "accelerator": "gpu" if gpu or (config.ray.engine, config.accelerator) == ("ray", "gpu") else "cpu",
         **{key: value for key, value in asdict(config).items() if key in KEYS},
     }
 
