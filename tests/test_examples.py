@@ -77,6 +77,14 @@ def test_skypilot_task_is_valid() -> None:
     assert all(one.use_spot for one in task.resources) and [*task.storage_mounts] == ["/results"]
 
 
+def test_ray_cluster_is_valid() -> None:
+    util = pytest.importorskip("ray.autoscaler._private.util", reason="Ray is not installed: pip install 'kjcm[ray]'")
+    cluster = yaml.safe_load((EXAMPLES / "ray" / "cluster.yaml").read_text())
+    util.validate_config(util.prepare_config(cluster))
+    with pytest.raises(Exception, match="head_start_ray_command"):
+        util.validate_config({**cluster, "head_start_ray_command": []})
+
+
 def test_kubernetes_jobs_code_as_one_process(surroundings: dict[str, str]) -> None:
     code, merge = (yaml.safe_load((EXAMPLES / "kubernetes" / f"{name}.yaml").read_text()) for name in ("code", "merge"))
     for index in ("1", "0"):
