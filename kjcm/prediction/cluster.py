@@ -72,13 +72,19 @@ class RayChunks:
             found = from_npz(BytesIO(next(row["coded"] for row in rows if row[ID] == number)), texts)
             if found is not None:
                 return found
-        for file in _checkpoint(self.folder):
-            if number in pq.read_table(file)[ID].to_pylist():
-                file.unlink()
+        damaged = [self.files[number]] if number in self.files else []
+        for file in [*damaged, *(file for file in _checkpoint(self.folder) if number in _numbers(file))]:
+            file.unlink(missing_ok=True)
         raise DiskError(f"{self.folder}: chunk {number} is missing or damaged. Run the same command again to code it.")
 
     def write(self, number: int, coded: Coded) -> None:
         """Nothing: every chunk is stored."""
+
+
+def require_address(address: str) -> None:
+    """Raise ConfigError if ray.address has another form than it may have."""
+    if not re.fullmatch(r"local|auto|[^\s/:]+:\d{1,5}", address):
+        raise ConfigError(f"ray.address={address}: give local, auto, or the address of a cluster's head as HOST:6379.")
 
 
 def code_on_ray(job: Job, config: PredictConfig, parts: Parts) -> RayChunks:
@@ -90,7 +96,6 @@ def code_on_ray(job: Job, config: PredictConfig, parts: Parts) -> RayChunks:
         parts: the coding's folder.
 
     Raises:
-        ConfigError: ray.address is not an address.
         KjcmError: the input is not usable, Ray does not start or answer, or a worker fails.
     """
     folder = parts.ray
@@ -101,7 +106,7 @@ def code_on_ray(job: Job, config: PredictConfig, parts: Parts) -> RayChunks:
         ThreadPoolExecutor(1, "ray") as thread,
         _cluster(config.ray, gpu=config.accelerator == "gpu"),
     ):
-        before = {number for file in _checkpoint(folder) for number in pq.read_table(file)[ID].to_pylist()}
+        before = {number for file in _checkpoint(folder) for number in _numbers(file)}
         progress.add(min(len(before) * config.chunk_rows, given.rows), coded=False)
         coding = thread.submit(_code, job, config, folder)
         while not wait([coding], SECONDS).done:
@@ -117,7 +122,7 @@ def code_on_ray(job: Job, config: PredictConfig, parts: Parts) -> RayChunks:
     for file in folder.glob("rows/*.parquet"):
         with suppress(pa.ArrowException, OSError):  # damaged: its chunk will be missing
             for row in pq.read_table(file, columns=[ID, "rows"]).to_pylist():
-                rows_resumed += row["rows"] if row[ID] in before - files.keys() else 0
+                rows_resumed += row["rows"] if row[ID] in before and row[ID] not in files else 0
                 files[row[ID]] = file
     return RayChunks(folder, files, rows_resumed)
 
@@ -125,6 +130,15 @@ def code_on_ray(job: Job, config: PredictConfig, parts: Parts) -> RayChunks:
 def _checkpoint(folder: Path) -> list[Path]:
     """Return the files of Ray's checkpoint, without those whose chunks may not be stored."""
     return [file for file in folder.glob("checkpoint/*.parquet") if ".pending." not in file.name]
+
+
+def _numbers(file: Path) -> list[int]:
+    """Return the numbers of a file of Ray's checkpoint; remove a damaged file, on which Ray would fail."""
+    try:
+        return list(pq.read_table(file)[ID].to_pylist())
+    except (pa.ArrowException, KeyError):
+        file.unlink()
+        return []
 
 
 def _code(job: Job, config: PredictConfig, folder: Path) -> None:
@@ -226,7 +240,8 @@ def _cluster(config: RayConfig, *, gpu: bool) -> Iterator[None]:
             cores = config.workers * config.cpus + 1
             _start(num_cpus=cores, num_gpus=None if gpu else 0, include_dashboard=False, **quiet)
         else:
-            _require_answer(config.address)
+            if config.address != "auto":
+                _require_answer(config.address)
             ray.init(address=config.address, **quiet)
     except KjcmError:
         raise
@@ -255,14 +270,10 @@ def _start(**options: Any) -> None:
 
 
 def _require_answer(address: str) -> None:
-    """Raise an error unless something answers at an address, which Ray would wait for."""
-    if address == "auto":
-        return
-    found = re.fullmatch(r"([^\s/:]+):(\d{1,5})", address)
-    if not found:
-        raise ConfigError(f"ray.address={address}: give local, auto, or the address of a cluster's head as HOST:6379.")
+    """Raise an error if nothing answers at an address; Ray would wait for long."""
+    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((found[1], int(found[2])), SECONDS).close()
+        socket.create_connection((host, int(port)), SECONDS).close()
     except (OSError, OverflowError) as error:
         raise WorkerError(
             f"ray.address={address}: nothing answers there ({first_line(error)}). Check the address and `ray status`."
@@ -271,7 +282,7 @@ def _require_answer(address: str) -> None:
 
 def _warn_of_resources(config: RayConfig, gpu: bool) -> None:
     """Log whether the cluster is too small for all workers."""
-    needed = {"CPU": config.workers * config.cpus + 1, "GPU": config.workers if gpu else 0}
+    needed = {"CPU": config.workers * config.cpus, "GPU": config.workers if gpu else 0}
     there = ray.cluster_resources()
     for name, count in needed.items():
         if there.get(name, 0) < count:

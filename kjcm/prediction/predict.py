@@ -103,18 +103,19 @@ def _ray(config: PredictConfig) -> "Callable[[Job, PredictConfig, Parts], RayChu
     """Return the function that codes on Ray.
 
     Raises:
-        ConfigError: Ray is not installed, or does not go with other keys.
+        ConfigError: Ray is not installed, its address has no valid form, or another key does not fit.
     """
     if config.shard or config.merge:
         raise ConfigError("engine=ray: Ray distributes the chunks itself. Leave shard and merge out.")
     if config.accelerator == "gpu" and config.precision == "auto":
         raise ConfigError("engine=ray accelerator=gpu: only the workers have GPUs. Set precision=bf16 or 32-true.")
     try:
-        from kjcm.prediction.cluster import code_on_ray
+        from kjcm.prediction.cluster import code_on_ray, require_address
     except ModuleNotFoundError as error:
         if not str(error.name).startswith("ray"):
             raise
         raise ConfigError("engine=ray needs Ray: pip install 'kjcm[ray]'.") from None
+    require_address(config.ray.address)
     return code_on_ray
 
 
