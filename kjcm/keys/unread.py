@@ -163,6 +163,7 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     "predict": (
         *OF_RULES,
         Unread(("formulas",), _writes_no_text, " where output is no .csv or .tsv file"),
+        Unread(("ray.address", "ray.workers", "ray.cpus"), _is("ray.engine", "local"), " without engine=ray"),
     ),
     "serve": OF_RULES,
     "review": (

@@ -26,11 +26,16 @@ def ray_folder() -> Iterator[Path]:
     """Ray's folder, with a short name, which its sockets need; all of Ray's processes have to end."""
     folder = Path(tempfile.mkdtemp(prefix="ray"))
     yield folder
+    await_end(folder)
+    shutil.rmtree(folder)
+
+
+def await_end(folder: Path) -> None:
+    """Wait until no process uses Ray's folder."""
     end = time.monotonic() + SECONDS
     while left := processes_of(folder):
         assert time.monotonic() < end, left
         time.sleep(0.5)
-    shutil.rmtree(folder)
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -46,7 +51,13 @@ def processes_of(folder: Path) -> list[str]:
 
 
 def program(folder: Path, *words: str) -> "subprocess.Popen[str]":
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TMPDIR": str(folder), "KILLED": str(folder / "killed")}
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "RAY_TMPDIR": str(folder),
+        "RAY_worker_niceness": "0",
+        "KILLED": str(folder / "killed"),
+    }
     return subprocess.Popen(
         [sys.executable, "-m", *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -84,23 +95,29 @@ def test_after_a_kill_of_the_driver_the_same_command_resumes(
     here: Path,
     ray_folder: Path,
 ) -> None:
+    from kjcm.prediction.cluster import _checkpoint, _numbers
+    from tests.prediction.dying import CHUNK
+
     words = words_for(finished)
     assert command(*words, "output=one.parquet") == 0
     words = (*words, "output=out.parquet", "engine=ray")
     process = program(ray_folder, "tests.prediction.dying", "Waits", *words)
-    checkpoint, end = here / ".out.parquet.parts" / "ray" / "checkpoint", time.monotonic() + SECONDS
-    while len([file for file in checkpoint.glob("*.parquet") if ".pending." not in file.name]) < 4:
+    stored, end = here / ".out.parquet.parts" / "ray", time.monotonic() + SECONDS
+    while not _checkpoint(stored):
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.2)
     process.kill()
     process.communicate()
+    await_end(ray_folder)
+    chunks = sum(len(_numbers(file)) for file in _checkpoint(stored))
     assert not Path("out.parquet").exists()
     again = program(ray_folder, "kjcm", *words)
     said, _ = again.communicate(timeout=SECONDS)
     assert again.returncode == 0, said
     assert Path("out.parquet").read_bytes() == Path("one.parquet").read_bytes()
     record = read_json(Path("out.parquet.json"))
-    assert record["rows"] == 60 and record["rows_resumed"] == 28
+    assert record["rows"] == 60 and record["rows_resumed"] == 7 * chunks
+    assert 1 <= chunks <= CHUNK
 
 
 def test_what_does_not_fit_is_refused(
@@ -112,6 +129,7 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     words = words_for(finished, "output=out.csv")
     assert command(*words, "engine=fast") == 2 and "ray.engine=fast" in capfd.readouterr().err
+    assert command(*words, "ray.workers=4") == 2 and "engine=ray" in capfd.readouterr().err
     assert command(*words, "engine=ray", "shard=1/2") == 2 and "shard" in capfd.readouterr().err
     assert command(*words, "engine=ray", "merge=2") == 2
     assert command(*words, "engine=ray", "accelerator=gpu") == 2 and "precision=bf16" in capfd.readouterr().err
