@@ -147,6 +147,7 @@ def _code(job: Job, config: PredictConfig, folder: Path) -> None:
     context.target_max_block_size = 1  # a block is a row, so a worker takes one chunk at a time
     context.enable_progress_bars = context.print_on_execution_start = False
     context.execution_options.preserve_order = True
+    context.use_datasource_v2 = False  # it starts 32 processes to read the checkpoint's files
     folder = folder.absolute()
     context.checkpoint_config = CheckpointConfig(ID, str(folder / "checkpoint"), delete_checkpoint_on_success=False)
     # Reading and storing need little time: without a core of their own they never wait for one that the workers have.
