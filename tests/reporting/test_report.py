@@ -190,7 +190,7 @@ def test_the_command_of_a_page_makes_the_same_page(
     rows.to_csv(out / "disagreements.csv", index=False)
     assert command(*own, f"out='{out}'", *words) == 0
     shown = html.unescape((out / "report.html").read_text(encoding="utf-8"))
-    (said,) = re.findall(r'class="made"><code>(.*?)</code>', shown)
+    (said,) = re.findall(r"Made by</dt><dd><code>(.*?)</code>", shown)
     kjcm, *again = shlex.split(said)
     assert kjcm == "kjcm" and study.runs == tmp_path / "runs"
     assert command(*again, "out=again") == 0

@@ -82,7 +82,8 @@ def test_best_offline_reads_morphemes_and_codes_with_them(here: Path) -> None:
 
 
 def test_its_scores_are_scikit_learns(here: Path, rows: pd.DataFrame) -> None:
-    flat = ("model.above=[]", "model.balance=0", "model.calibration_folds=0", "~model.views.position", "run_dir=run")
+    flat = ("model.above=[]", "model.balance=0", "model.calibration_folds=0", "model.saturation=0", "~model.views.position",
+            "run_dir=run")  # fmt: skip
     assert command("train", *TWIN, *flat, "logger=[]") == 0
     side = {name: rows[rows["side"] == name] for name in ("train", "test")}
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True)
@@ -96,7 +97,7 @@ def test_the_groups_above_add_their_scores(run: Path, rows: pd.DataFrame, here: 
     test = rows[rows["side"] == "test"]
     found = {}
     for name, above in (("none", "[]"), ("two", "[0.5,0.25]"), ("zero", "[0,0]")):
-        words = (f"model.above={above}", "model.calibration_folds=0", f"run_dir={name}")
+        words = (f"model.above={above}", "model.calibration_folds=0", "model.saturation=0", f"run_dir={name}")
         assert command("train", *TWIN, *words, "logger=[]", f"cache={run.parent}/cache") == 0
         found[name] = load_linear(Path(name) / "model")[0].logits(test)
     assert (found["zero"] == found["none"]).all()
