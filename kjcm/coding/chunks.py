@@ -98,8 +98,7 @@ def new_texts(
 
 def coded_texts(texts: list[Any], manages: NDArray[np.bool_], coder: AnyCoder, decider: Decider) -> Coded:
     """Return how a chunk's new texts are coded; arguments as `new_texts` yields them."""
-    near = decider.explainer.near(texts) if decider.explainer else None
-    ready: Any = coder.ready(texts)
+    ready, near = _ready(texts, coder, decider.explainer)
     return decider.coded(coder.probabilities(ready), manages, near)
 
 
@@ -190,7 +189,12 @@ def _with_batches(
     """Yield each chunk with the batches of its new texts and their explanation."""
     with closing(chunks):
         for chunk in chunks:
-            yield chunk, coder.ready(chunk.texts), explainer.near(chunk.texts) if explainer else None
+            yield chunk, *_ready(chunk.texts, coder, explainer)
+
+
+def _ready(texts: list[Any], coder: AnyCoder, explainer: Explainer | None) -> tuple[Any, Near | None]:
+    """Return the batches of texts, and their explanation."""
+    return coder.ready(texts), explainer.near(texts) if explainer else None
 
 
 def _new(chunk: _Chunk, ready: Any, near: Near | None, coder: AnyCoder, decider: Decider, store: Store | None) -> Coded:

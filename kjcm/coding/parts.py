@@ -76,8 +76,11 @@ class Parts:
 
     @property
     def ray(self) -> Path:
-        """Return the path of the folder in which Ray stores coded chunks."""
-        return self.folder / "ray"
+        """Return the path of the folder in which Ray stores the chunks of this input and these keys.
+
+        Ray's workers have no lease. A cluster that outlives its command may add chunks, but only to its own folder.
+        """
+        return self.folder / f"ray-{digest(self.made_by)[:16]}"
 
     def require_unwritten(self) -> None:
         """Raise KjcmError if the output or its note is at its final path."""
@@ -288,7 +291,8 @@ def _taken(parts: Parts, what: Mapping[str, Any], *, fresh: bool) -> Iterator[Pa
             for pattern in ("*.npz", "output.*", "note.json"):
                 for file in parts.folder.glob(pattern):
                     file.unlink(missing_ok=True)
-            shutil.rmtree(parts.ray, ignore_errors=True)
+            for folder in parts.folder.glob("ray-*"):
+                shutil.rmtree(folder, ignore_errors=True)
             write_json(parts.made_by, what)
         for file in parts.folder.glob(".*.*.*"):  # unfinished files of killed processes
             file.unlink(missing_ok=True)
@@ -297,7 +301,7 @@ def _taken(parts: Parts, what: Mapping[str, Any], *, fresh: bool) -> Iterator[Pa
             yield held
         except BaseException as error:
             hopeless = isinstance(error, KjcmError) and not isinstance(error, DiskError | WorkerError)
-            stored = (*parts.folder.glob("[0-9]*.npz"), *parts.ray.glob("checkpoint/*.parquet"))
+            stored = (*parts.folder.glob("[0-9]*.npz"), *parts.folder.glob("ray-*/checkpoint/*.parquet"))
             kept = parts.about.is_file() or any(stored)
             if held.is_held() and (hopeless or not kept):
                 shutil.rmtree(parts.folder)

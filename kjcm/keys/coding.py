@@ -70,10 +70,12 @@ class RayConfig:
     """Where the chunks are coded ([scale.md](scale.md#ray))."""
 
     engine: str = key(
-        "`local`: by this process; `ray`: by workers on Ray, with `pip install 'kjcm[ray]'`. In short: `engine=ray`.",
+        "`local`: by this process; `ray`: by workers on Ray, with `pip install 'kjcm[ray]'`. Short form: `engine=ray`.",
         choices=("local", "ray"),
     )
-    address: str = key("Cluster: `local`: Ray starts on this machine; `auto`: the one that runs here; else HOST:PORT.")
+    address: str = key(
+        "`local`: start Ray on this machine; `auto`: use this machine's cluster; HOST:PORT: the cluster with this head."
+    )
     workers: int = key("Processes that code, each with its own model.", least=1, most=10**4)
     cpus: int = key("Cores of a worker. With `accelerator=gpu` each worker also has a GPU.", least=1, most=1024)
 

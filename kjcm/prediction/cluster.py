@@ -41,8 +41,11 @@ from kjcm.run_folder.model_folder import Settings
 from kjcm.triage.rules import Triage
 
 ID = "chunk"  # the column of the chunks' numbers
-SECONDS = 5.0  # for an answer of the cluster, and between two looks at what is coded
-STARTS = 3  # Ray gives its own processes 30 seconds, too few on a busy machine
+CODED = "coded"  # this file says that all chunks are stored
+ANSWER = 5.0  # seconds that a cluster has to answer
+LOOK = 5.0  # seconds between two looks at the checkpoint
+STARTS = 3  # attempts to start Ray, whose processes have 30 seconds, too few on a busy machine
+RETRIES = 10  # of a chunk: one that kills every worker must end the command
 
 log = logging.getLogger("kjcm")
 
@@ -65,14 +68,14 @@ class RayChunks:
         """Return how a chunk's new texts were coded.
 
         Raises:
-            DiskError: this is missing or damaged. Ray's checkpoint drops the chunk.
+            DiskError: this is missing or damaged. The chunk is removed, so that Ray codes it again.
         """
         with suppress(Exception):
             rows = pq.read_table(self.files[number]).to_pylist()
             found = from_npz(BytesIO(next(row["coded"] for row in rows if row[ID] == number)), texts)
             if found is not None:
                 return found
-        damaged = [self.files[number]] if number in self.files else []
+        damaged = [self.folder / CODED, *([self.files[number]] if number in self.files else [])]
         for file in [*damaged, *(file for file in _checkpoint(self.folder) if number in _numbers(file))]:
             file.unlink(missing_ok=True)
         raise DiskError(f"{self.folder}: chunk {number} is missing or damaged. Run the same command again to code it.")
@@ -99,32 +102,63 @@ def code_on_ray(job: Job, config: PredictConfig, parts: Parts) -> RayChunks:
         KjcmError: the input is not usable, Ray does not start or answer, or a worker fails.
     """
     folder = parts.ray
+    before = _resumed(folder)
+    coded = folder / CODED
+    if not coded.is_file():
+        _run(job, config, parts, len(before))
+        parts.require_held()
+        folder.mkdir(exist_ok=True)
+        coded.touch()  # if the command is killed while it writes the output, the next one does not start Ray
+    stored = _stored(folder)
+    log.info("All chunks are coded. Writing %s.", parts.target)
+    rows_resumed = sum(rows for number, (_, rows) in stored.items() if number in before)
+    return RayChunks(folder, {number: file for number, (file, _) in stored.items()}, rows_resumed)
+
+
+def _run(job: Job, config: PredictConfig, parts: Parts, resumed: int) -> None:
+    """Start Ray or connect to it, code the chunks, and show the progress; `resumed`: the number of stored chunks."""
     given = job.input(parts.target)
+    rows = given.rows
     next(given.chunks, None)  # checks the columns
+    del given  # closes the input
     with (
-        closing(Progress(given.rows)) as progress,
+        closing(Progress(rows)) as progress,
         ThreadPoolExecutor(1, "ray") as thread,
         _cluster(config.ray, gpu=config.accelerator == "gpu"),
     ):
-        before = {number for file in _checkpoint(folder) for number in _numbers(file)}
-        progress.add(min(len(before) * config.chunk_rows, given.rows), coded=False)
-        coding = thread.submit(_code, job, config, folder)
-        while not wait([coding], SECONDS).done:
+        progress.add(min(resumed * config.chunk_rows, rows), coded=False)
+        coding = thread.submit(_code, job, config, parts.ray)
+        while not wait([coding], LOOK).done:
             parts.require_held()
-            done = min(len(_checkpoint(folder)) * config.chunk_rows, given.rows)
+            done = min(len(_checkpoint(parts.ray)) * config.chunk_rows, rows)
             progress.add(max(0, done - progress.done), coded=True)
         try:
             coding.result()
         except Exception as error:
-            raise _own(error) from None
-    files: dict[int, Path] = {}
-    rows_resumed = 0
+            raise kjcm_error(error) from None
+
+
+def _resumed(folder: Path) -> set[int]:
+    """Return the numbers of the chunks that Ray will skip; drop missing chunks from its checkpoint."""
+    stored, skipped = _stored(folder), set()
+    for file in _checkpoint(folder):
+        numbers = set(_numbers(file))
+        if numbers <= stored.keys():
+            skipped |= numbers
+        else:
+            file.unlink(missing_ok=True)
+            (folder / CODED).unlink(missing_ok=True)
+    return skipped
+
+
+def _stored(folder: Path) -> dict[int, tuple[Path, int]]:
+    """Return number of a stored chunk -> its file and its number of rows."""
+    found = {}
     for file in folder.glob("rows/*.parquet"):
-        with suppress(pa.ArrowException, OSError):  # damaged: its chunk will be missing
+        with suppress(pa.ArrowException, OSError):  # a damaged file: its chunks are missing
             for row in pq.read_table(file, columns=[ID, "rows"]).to_pylist():
-                rows_resumed += row["rows"] if row[ID] in before and row[ID] not in files else 0
-                files[row[ID]] = file
-    return RayChunks(folder, files, rows_resumed)
+                found[row[ID]] = file, row["rows"]
+    return found
 
 
 def _checkpoint(folder: Path) -> list[Path]:
@@ -146,7 +180,6 @@ def _code(job: Job, config: PredictConfig, folder: Path) -> None:
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = 1  # a block is a row, so a worker takes one chunk at a time
     context.enable_progress_bars = context.print_on_execution_start = False
-    context.execution_options.preserve_order = True
     context.use_datasource_v2 = False  # it starts 32 processes to read the checkpoint's files
     folder = folder.absolute()
     context.checkpoint_config = CheckpointConfig(ID, str(folder / "checkpoint"), delete_checkpoint_on_success=False)
@@ -160,6 +193,7 @@ def _code(job: Job, config: PredictConfig, folder: Path) -> None:
         compute=ray.data.ActorPoolStrategy(size=config.ray.workers),
         num_cpus=config.ray.cpus,
         num_gpus=1 if config.accelerator == "gpu" else None,
+        max_task_retries=RETRIES,
     )
     coded.write_parquet(str(folder / "rows"), ray_remote_args={"num_cpus": 0})
 
@@ -202,7 +236,7 @@ class _Worker:
     """
 
     def __init__(self, config: PredictConfig, folder: Path, settings: Settings, triage: Triage) -> None:
-        self.failure = ""  # raised with the first chunk, for Ray shows errors of a start only as text
+        self.failure = ""  # raised with the first chunk, because Ray turns an error in __init__ into text
         try:
             if not folder.is_dir():
                 raise DiskError(f"there is no folder {folder}. Use a shared disk.")
@@ -220,7 +254,8 @@ class _Worker:
             coded = coded_texts(new, manages, self.coder, self.decider)
         except Exception as error:  # its message may have texts
             raise WorkerError(
-                f"A worker on {_host()} failed ({type(error).__name__}). The same command resumes; engine=local shows more."
+                f"A worker on {_host()} failed ({type(error).__name__}). Run the same command again to resume. To see the "
+                "whole error, use engine=local."
             ) from None
         return chunk.drop_columns("texts").append_column("coded", pa.array([to_npz(coded)]))
 
@@ -249,10 +284,11 @@ def _cluster(config: RayConfig, *, gpu: bool) -> Iterator[None]:
     except Exception as error:
         ray.shutdown()
         raise WorkerError(
-            f"ray.address={config.address}: no Ray cluster can be used ({type(error).__name__}: {first_line(error)})."
+            f"ray.address={config.address}: Ray did not start or connect ({type(error).__name__}: {first_line(error)}). "
+            "Check the address and `ray status`."
         ) from None
     try:
-        _warn_of_resources(config, gpu)
+        _require_room(config, gpu=gpu)
         yield
     finally:
         ray.shutdown()
@@ -274,30 +310,47 @@ def _require_answer(address: str) -> None:
     """Raise an error if nothing answers at an address; Ray would wait for long."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), SECONDS).close()
+        socket.create_connection((host, int(port)), ANSWER).close()
     except (OSError, OverflowError) as error:
         raise WorkerError(
             f"ray.address={address}: nothing answers there ({first_line(error)}). Check the address and `ray status`."
         ) from None
 
 
-def _warn_of_resources(config: RayConfig, gpu: bool) -> None:
-    """Log whether the cluster is too small for all workers."""
-    needed = {"CPU": config.workers * config.cpus, "GPU": config.workers if gpu else 0}
-    there = ray.cluster_resources()
-    for name, count in needed.items():
-        if there.get(name, 0) < count:
+def _require_room(config: RayConfig, *, gpu: bool) -> None:
+    """Compare the number of workers with those that fit on the machines there are.
+
+    Raises:
+        WorkerError: this machine has too few GPUs, and no other machine will come.
+    """
+    needed = {"CPU": config.cpus} | ({"GPU": 1} if gpu else {})
+    machines = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
+    room = sum(int(min(machine.get(name, 0) // count for name, count in needed.items())) for machine in machines)
+    if config.address == "local":
+        if room < config.workers:
+            raise WorkerError(
+                f"ray.workers={config.workers}: each worker needs a GPU, and this machine has {room}. Set ray.workers to the "
+                "number of GPUs, or use accelerator=cpu."
+            )
+        if config.workers * config.cpus > (cores := os.cpu_count() or 1):
             log.warning(
-                "The Ray cluster has %g %s, and ray.workers=%d needs %d: the other workers wait for new machines.",
-                there.get(name, 0), name, config.workers, count,
+                "ray.workers=%d with ray.cpus=%d need more than this machine's %d cores, so they slow each other down.",
+                config.workers, config.cpus, cores,
             )  # fmt: skip
+    elif room < config.workers:
+        log.warning(
+            "ray.workers=%d: the Ray cluster's machines have room for %d with ray.cpus=%d%s. The others wait for new machines.",
+            config.workers, room, config.cpus, " and a GPU each" if gpu else "",
+        )  # fmt: skip
 
 
-def _own(error: BaseException) -> KjcmError:
+def kjcm_error(error: BaseException) -> KjcmError:
     """Return kjcm's error that is the cause of Ray's error, or one that names the kind of Ray's."""
     cause: BaseException | None = error
     while cause is not None:
         if not isinstance(cause, ray.exceptions.RayError) and isinstance(cause, KjcmError):
             return cause
         cause = getattr(cause, "cause", None) or cause.__cause__ or cause.__context__
-    return WorkerError(f"Ray failed ({type(error).__name__}). The same command resumes. Ray's logs say more.")
+    return WorkerError(
+        f"Ray failed ({type(error).__name__}). Run the same command again to resume. If it fails again, use engine=local."
+    )

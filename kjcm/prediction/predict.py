@@ -55,10 +55,10 @@ def predict(cfg: DictConfig) -> None:
     """
     began = time.perf_counter()
     config = typed(cfg, PredictConfig)
-    ray = _ray(config) if config.ray.engine == "ray" else None
-    if ray and config.accelerator == "auto":
+    code_on_ray = ray_coding(config) if config.ray.engine == "ray" else None
+    if code_on_ray and config.accelerator == "auto":
         config = replace(config, accelerator="cpu")
-    if not ray:
+    if not code_on_ray or config.ray.address == "local":
         require_device("accelerator", config.accelerator)
     folder, target = model_folder(config.run), Path(config.output).expanduser()
     if target.suffix.lower() not in OUTPUTS:
@@ -67,10 +67,10 @@ def predict(cfg: DictConfig) -> None:
     settings = load_settings(folder)
     columns = columns_of(settings, config)
     what = _what(folder, source, config, columns)
-    config = replace(config, precision=what["precision"]) if ray else config
+    config = replace(config, precision=what["precision"]) if code_on_ray else config
     # the process that starts Ray codes nothing, and may have no GPU
-    own = replace(config, accelerator="cpu", compile=False) if ray else config
-    coding = partial(job_of, own, folder, source, settings, columns)
+    driver_config = replace(config, accelerator="cpu", compile=False) if code_on_ray else config
+    coding = partial(job_of, driver_config, folder, source, settings, columns)
     if config.shard:
         if config.merge:
             raise ConfigError("shard and merge: code the shards first, then merge them. Give one of the two.")
@@ -87,7 +87,7 @@ def predict(cfg: DictConfig) -> None:
     with parts_of(target, what, config.overwrite) as parts:
         if not parts.is_complete():  # else killed before output and note were in place
             job, begin = coding(), time.perf_counter()
-            coded = ray(job, config, parts) if ray else None
+            coded = code_on_ray(job, config, parts) if code_on_ray else None
             record = _code(job, parts, coded or (Merged(shards) if shards else parts))
             record |= {"rows_resumed": coded.rows_resumed} if coded else {}
             record |= {"seconds": round(time.perf_counter() - begin, 3), "precision": what["precision"]}
@@ -99,7 +99,7 @@ def predict(cfg: DictConfig) -> None:
     _say(record, target)
 
 
-def _ray(config: PredictConfig) -> "Callable[[Job, PredictConfig, Parts], RayChunks]":
+def ray_coding(config: PredictConfig) -> "Callable[[Job, PredictConfig, Parts], RayChunks]":
     """Return the function that codes on Ray.
 
     Raises:

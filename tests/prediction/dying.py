@@ -23,8 +23,17 @@ class Dies(cluster._Worker):
         return super().__call__(chunk)
 
 
+class DiesAlways(cluster._Worker):
+    """A worker; every one that gets the chunk is killed."""
+
+    def __call__(self, chunk: Any) -> Any:
+        if chunk[cluster.ID][0].as_py() == CHUNK:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(chunk)
+
+
 class Waits(cluster._Worker):
-    """A worker that codes only the chunks before."""
+    """A worker that codes only the chunks before CHUNK."""
 
     def __call__(self, chunk: Any) -> Any:
         while chunk[cluster.ID][0].as_py() >= CHUNK:
@@ -36,5 +45,6 @@ if __name__ == "__main__":
     from kjcm.cli import main
     from tests.prediction import dying  # the workers import the classes by this name
 
+    cluster.RETRIES = 1  # each takes seconds
     cluster._Worker = getattr(dying, sys.argv[1])  # type: ignore[misc]
     main(sys.argv[2:])
