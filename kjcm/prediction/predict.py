@@ -58,7 +58,7 @@ def predict(cfg: DictConfig) -> None:
     code_on_ray = ray_coding(config) if config.ray.engine == "ray" else None
     if code_on_ray and config.accelerator == "auto":
         config = replace(config, accelerator="cpu")
-    if not code_on_ray or config.ray.address == "local":
+    if not code_on_ray or config.ray.address == "local":  # else only the cluster's machines need GPUs
         require_device("accelerator", config.accelerator)
     folder, target = model_folder(config.run), Path(config.output).expanduser()
     if target.suffix.lower() not in OUTPUTS:
