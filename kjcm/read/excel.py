@@ -61,6 +61,40 @@ def worksheet_titles(path: Path) -> list[str]:
         return [one.title for one in sheet.parent.worksheets]
 
 
+def excel_grids(path: Path, options: ReadOptions = PLAIN) -> list[tuple[str, list[list[Any]]]]:
+    """Return title and cells of each visible worksheet, or of the named one; each cell of a merged range has its value.
+
+    Raises:
+        KjcmError: the named worksheet is missing, or a formula has no stored value.
+    """
+    found = []
+    with _worksheets(path, options) as sheets:
+        for sheet in sheets:
+            rows = list(_rows(sheet))
+            if _has_formulas(sheet):
+                with _worksheet(path, replace(options, sheet=sheet.title), values=False) as formulas:
+                    _require_values(path, sheet, formulas)
+            _fill_merged(rows, sheet)
+            found.append((str(sheet.title), rows))
+    return found
+
+
+def _fill_merged(rows: list[list[Any]], sheet: Any) -> None:
+    """Give all cells of a merged range the value of its first cell, the only one that is stored."""
+    from openpyxl.utils import range_boundaries
+
+    with sheet.parent._archive.open(sheet._worksheet_path) as stream:
+        ranges = re.findall(rb"""[<:]mergeCell\s[^>]*?ref=["']([A-Z0-9:]+)["']""", stream.read())
+    width = max(map(len, rows), default=0)
+    for one in ranges:
+        left, top, right, bottom = range_boundaries(one.decode())
+        for row in rows[top - 1 : bottom]:
+            value = rows[top - 1][left - 1] if len(rows[top - 1]) >= left else None
+            end = min(right, width)
+            row += [None] * (end - len(row))
+            row[left - 1 : end] = [value] * (end - left + 1)
+
+
 def _has_formulas(sheet: Any) -> bool:
     """Return whether a worksheet's XML has a formula, without parsing it."""
     with sheet.parent._archive.open(sheet._worksheet_path) as stream:
@@ -87,6 +121,16 @@ def sheet_title(path: Path, options: ReadOptions) -> str:
 @contextmanager
 def _worksheet(path: Path, options: ReadOptions, *, values: bool = True) -> Iterator[Any]:
     """Open the named worksheet, or the first visible one with cells; with formulas or their values."""
+    with _worksheets(path, options, values=values) as sheets:
+        found = [sheet for sheet in sheets if len(sheets) == 1 or any(map(_filled, _rows(sheet)))]
+        if not found:
+            raise KjcmError(f"{path}: no worksheet has cells.")
+        yield found[0]
+
+
+@contextmanager
+def _worksheets(path: Path, options: ReadOptions, *, values: bool = True) -> Iterator[list[Any]]:
+    """Open the visible worksheets, or the named one alone; with formulas or their values."""
     from openpyxl.reader.excel import ExcelReader
 
     class Reader(ExcelReader):  # type: ignore[misc]
@@ -104,16 +148,13 @@ def _worksheet(path: Path, options: ReadOptions, *, values: bool = True) -> Iter
         for sheet in sheets:
             sheet.reset_dimensions()  # the file's own figures may be wrong
         titles = [sheet.title for sheet in sheets]
-        if options.sheet is not None:
-            found = [sheet for sheet in sheets if tidy(sheet.title) == tidy(options.sheet)]
-            if not found:
-                raise KjcmError(f"{path}: has no worksheet {options.sheet!r}; it has {some(titles)}.")
-        else:
-            shown = [sheet for sheet in sheets if sheet.sheet_state == "visible"]
-            found = [sheet for sheet in shown if len(shown) == 1 or any(map(_filled, _rows(sheet)))]
-            if not found:
-                raise KjcmError(f"{path}: no worksheet has cells.")
-        yield found[0]
+        if options.sheet is None:
+            yield [sheet for sheet in sheets if sheet.sheet_state == "visible"]
+            return
+        found = [sheet for sheet in sheets if tidy(sheet.title) == tidy(options.sheet)]
+        if not found:
+            raise KjcmError(f"{path}: has no worksheet {options.sheet!r}; it has {some(titles)}.")
+        yield found[:1]
 
 
 def _require_reasonable(path: Path) -> None:

@@ -9,11 +9,11 @@ import pandas as pd
 from kjcm.errors import KjcmError, first_line, some
 from kjcm.files import require_file
 from kjcm.read.columns import header_hint, meant_columns
-from kjcm.read.excel import first_excel_rows, read_excel, worksheet_titles
+from kjcm.read.excel import excel_grids, first_excel_rows, read_excel, worksheet_titles
 from kjcm.read.labelled import SUFFIXES, read_whole
 from kjcm.read.options import PLAIN, ReadOptions
 from kjcm.read.parquet import parquet_chunks
-from kjcm.read.text import SEPARATORS, first_text_rows, text_chunks
+from kjcm.read.text import SEPARATORS, first_text_rows, text_chunks, text_rows
 
 STREAMED = (*SEPARATORS, ".parquet")
 WHOLE: Mapping[str, Callable[[Path, ReadOptions], pd.DataFrame]] = {
@@ -115,6 +115,27 @@ def first_rows(path: Path, options: ReadOptions) -> list[list[Any]]:
     if suffix in SEPARATORS:
         return [list(row) for row in first_text_rows(path, options)]
     return first_excel_rows(path, options) if suffix == ".xlsx" else []
+
+
+def read_grids(path: str | Path, options: ReadOptions = PLAIN) -> list[tuple[str, list[list[Any]]]]:
+    """Return title and cells of an XLSX file's visible worksheets (or of the named one), or of a CSV or TSV file ('').
+
+    Raises:
+        KjcmError: the file is missing or unreadable, or has another kind.
+    """
+    path = require_file(path)
+    suffix = path.suffix.lower()
+    _require_kind(path, suffix)
+    if suffix in SEPARATORS:
+        return [("", [list(row) for row in text_rows(path, options)])]
+    if suffix != ".xlsx":
+        raise KjcmError(f"{path}: is no workbook. Give an .xlsx, .csv or .tsv file.")
+    try:
+        return excel_grids(path, options)
+    except (KjcmError, MemoryError):
+        raise
+    except Exception as error:  # openpyxl has many exceptions; all mean a damaged file
+        raise KjcmError(f"{path}: not a readable XLSX file ({type(error).__name__}: {first_line(error)}).") from None
 
 
 def table_columns(

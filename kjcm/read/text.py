@@ -106,6 +106,19 @@ def first_text_rows(path: Path, options: ReadOptions) -> list[list[str]]:
     return []
 
 
+def text_rows(path: Path, options: ReadOptions = PLAIN) -> list[list[str]]:
+    """Return all cells of a CSV or TSV file; rows may differ in length.
+
+    Raises:
+        KjcmError: the file is not well formed.
+    """
+    with path.open(encoding=encoding_of(path, options), newline="") as stream:
+        try:
+            return list(_reader(path, stream))
+        except csv.Error as error:
+            raise KjcmError(f"{path}: not a well-formed {path.suffix[1:].upper()} file ({error}).") from None
+
+
 def _reader(path: Path, stream: Iterable[str]) -> Any:
     csv.field_size_limit(LONGEST)
     return csv.reader(stream, delimiter=SEPARATORS[path.suffix.lower()], strict=True)
