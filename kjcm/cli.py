@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MULTIRUN = {"-m", "--multirun", "hydra.mode=MULTIRUN"}  # what makes a command one
 LISTED = {"diff": "compare", "audit": "folds"}  # command -> key that takes its words without a key
+GIVEN = {"classification import": "input"}  # command -> key that takes its first word without a key
 HELP = """kjcm {version}: free text to occupation codes
 
 usage: kjcm COMMAND [KEY=VALUE ...] [-m] [--cfg job] [--debug]
@@ -62,6 +63,10 @@ def main(argv: list[str] | None = None, command: Command | None = None) -> None:
             from kjcm.keys.overrides import with_list
 
             arguments = with_list(LISTED[command.name], arguments)
+        elif command.name in GIVEN:
+            from kjcm.keys.overrides import with_first
+
+            arguments = with_first(GIVEN[command.name], arguments)
     debug = "--debug" in arguments
     try:
         code = run_command(command, [word for word in arguments if word != "--debug"], debug)

@@ -34,6 +34,8 @@ def check(cfg: DictConfig) -> None:
         check_values(kind, node, lead)
     _require_a_name(OmegaConf.select(cfg, "name"))
     _check_folds(cfg)
+    if OmegaConf.select(cfg, "classification.name") == "ksco8" and not OmegaConf.select(cfg, "classification.path"):
+        raise ConfigError("classification=ksco8 needs classification.path=FILE: kjcm classification import makes it.")
     _check_training(cfg)
     _check_lists(cfg)
     for name, node in (OmegaConf.select(cfg, "logger") or {}).items():

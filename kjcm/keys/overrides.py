@@ -102,13 +102,24 @@ def for_hydra(config: str, arguments: Sequence[str], *, swept: bool) -> list[str
 
 def with_list(key: str, arguments: Sequence[str]) -> list[str]:
     """Return a command's arguments with those that are neither overrides nor options as one override, a list: `KEY=[...]`."""
+    own, others = _plain_words(arguments)
+    return [*([override(key, own)] if own else []), *others]
+
+
+def with_first(key: str, arguments: Sequence[str]) -> list[str]:
+    """Return a command's arguments with the first that is neither an override nor an option as an override: `KEY=...`."""
+    own, others = _plain_words(arguments)
+    return [*(override(key, word) for word in own[:1]), *own[1:], *others]
+
+
+def _plain_words(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the arguments that are neither overrides nor options, and the others."""
     parser = get_args_parser()
     takes_value = {option for one in parser._actions if one.nargs is None for option in one.option_strings}
     before = ["", *arguments][: len(arguments)]
     pairs = zip(arguments, before, strict=True)
     own = [word for word, last in pairs if is_flag(word) and not word.startswith("-") and last not in takes_value]
-    others = [word for word in arguments if word not in own]
-    return [*([override(key, own)] if own else []), *others]
+    return own, [word for word in arguments if word not in own]
 
 
 def words_of_shown(words: Sequence[str]) -> list[str] | None:

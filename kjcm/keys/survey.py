@@ -175,8 +175,8 @@ class PretrainingConfig:
 class ClassificationConfig:
     """The classification of the codes."""
 
-    name: str = key("Name of the classification; the group sets it.", choices=("ksco7", "from_data"))
+    name: str = key("Name of the classification; the group sets it.", choices=("ksco7", "ksco8", "from_data"))
     path: str | None = key(
-        "TSV, CSV or XLSX file of code, title and optionally level, parent, description: adds titles and descriptions.",
+        "TSV, CSV or XLSX file of code, title and optionally level, parent, description; `classification=ksco8` needs it.",
         identity="input",
     )

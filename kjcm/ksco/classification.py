@@ -1,4 +1,4 @@
-"""KSCO-7 as a frozen object, and a class for any other classification that uses codes verbatim.
+"""KSCO-7 as a frozen object, KSCO-8 from a file, and a class for any other classification that uses codes verbatim.
 
 Only this module knows how a KSCO code is built.
 """
@@ -17,6 +17,7 @@ from kjcm.read.cells import code_texts, tidy, without_decimals
 from kjcm.read.table import read_table
 
 MANAGERS = "1"  # the major group of managers in KSCO
+KSCO8 = "KSCO-8"  # the name in reports of the classification whose codes come from a file
 UNIT_GROUPS = 4  # the finest level of the package's own KSCO-7
 EMPTY: Mapping[str, str] = MappingProxyType({})
 
@@ -117,7 +118,7 @@ class Classification:
 
 @dataclass(frozen=True)
 class Ksco(Classification):
-    """The 7th Korean Standard Classification of Occupations, which accepts only its own codes."""
+    """A Korean Standard Classification of Occupations (the 7th or the 8th), which accepts only its own codes."""
 
     def require_zeros(self, codes: Iterable[str], level: int | None, place: str) -> None:
         """Accept codes of any length: no code of KSCO begins with a zero."""
@@ -172,16 +173,20 @@ def spellings(text: str) -> tuple[str, ...]:
 
 
 def load_classification(name: str, path: str | Path | None = None) -> Classification:
-    """Return the classification `name` ('ksco7' or 'from_data'), with the titles and descriptions of `path` added.
+    """Return the classification `name` ('ksco7', 'ksco8' or 'from_data'), with the titles and descriptions of `path` added.
+
+    KSCO-8 has no codes but those of `path`. Without a path it is a classification that uses codes verbatim.
 
     Raises:
         ConfigError: unknown name, or a KSCO file with codes that KSCO-7 does not have.
-        KjcmError: the file cannot be read.
+        KjcmError: the file cannot be read, or is no KSCO file.
     """
     if name == "from_data":
         return read_classification(path) if path else Classification("from_data")
+    if name == "ksco8":
+        return _read_ksco(KSCO8, path) if path else Classification(KSCO8)
     if name != "ksco7":
-        raise ConfigError(f"classification.name={name!r} is not known: use 'ksco7' or 'from_data'.")
+        raise ConfigError(f"classification.name={name!r} is not known: use 'ksco7', 'ksco8' or 'from_data'.")
     ksco = _embedded()
     if path is None:
         return ksco
@@ -209,8 +214,28 @@ def load_classification(name: str, path: str | Path | None = None) -> Classifica
     )
 
 
+def _read_ksco(name: str, path: str | Path) -> Ksco:
+    """Read a whole KSCO from a file.
+
+    Raises:
+        KjcmError: the file cannot be read, or a code's level is not its length, or its parent not the code without its
+            last character.
+    """
+    given = read_classification(path)
+    wrong = [
+        code for code, parent in given.parents.items()
+        if given.levels[code] != len(code) or parent != (code[:-1] or None) or (parent and parent not in given.levels)
+    ]  # fmt: skip
+    if wrong or not given.levels:
+        raise KjcmError(
+            f"{path}, column 'code': {some(sorted(wrong))} are no codes of {name}, whose levels are 1 to 5 characters, each "
+            "with its group above. Make the file with `kjcm classification import`."
+        )
+    return Ksco(name, given.titles, given.english, given.descriptions, given.parents, given.levels)
+
+
 def read_classification(path: str | Path, above: Iterable[str] = ()) -> Classification:
-    """Read a table of code, title (or title_ko) and, if present, level, parent, description (TSV, CSV or XLSX).
+    """Read a table of code, title (or title_ko) and, if present, title_en, level, parent, description (TSV, CSV or XLSX).
 
     A missing level is the code's length; a missing parent is the longest other code, of the file or of `above`, that the
     code begins with.
@@ -252,6 +277,7 @@ def read_classification(path: str | Path, above: Iterable[str] = ()) -> Classifi
     return Classification(
         Path(path).stem,
         titles=MappingProxyType({code: text for code, text in column(title).items() if text}),
+        english=MappingProxyType({code: text for code, text in column("title_en").items() if text}),
         descriptions=MappingProxyType({code: text for code, text in column("description").items() if text}),
         parents=MappingProxyType(parents),
         levels=MappingProxyType(levels),

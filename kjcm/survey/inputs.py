@@ -15,7 +15,7 @@ from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import cached, digest, existing, key_of
 from kjcm.keys.identity import INPUTS
 from kjcm.keys.survey import DataConfig, KwcsConfig, SyntheticConfig, TableConfig
-from kjcm.ksco.classification import Classification
+from kjcm.ksco.classification import KSCO8, Classification
 from kjcm.read.options import read_options
 from kjcm.survey.cohort import Cohort, build_cohort
 from kjcm.survey.covariates import kinds_of, roles_of
@@ -54,6 +54,12 @@ def source_of(data: DataConfig, classification: Classification) -> Source:
 def _tables(data: DataConfig, classification: Classification, covariates: Mapping[str, str]) -> Source:
     columns = data.columns.roles
     wanted = {**columns, **roles_of(covariates)}
+    if isinstance(data, SyntheticConfig | KwcsConfig) and classification.name == KSCO8:
+        # many codes are the same in both and mean other groups, so no check of the codes would find this
+        raise ConfigError(
+            f"data={data.source} is coded in KSCO-6 and KSCO-7: use classification=ksco7 with it. Rows coded in KSCO-8 are "
+            "read with data=table."
+        )
     if isinstance(data, SyntheticConfig):
         return synthetic_source(data.scale, data.twin_seed, columns, classification, [*covariates])
     if isinstance(data, TableConfig):

@@ -200,7 +200,7 @@ def test_refuses_unusable_tables(tmp_path: Path, text: str, shown: str) -> None:
 
 
 def test_unknown_name_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'isco'.*'ksco7' or 'from_data'"):
+    with pytest.raises(ConfigError, match=r"'isco'.*'ksco7', 'ksco8' or 'from_data'"):
         load_classification("isco")
 
 

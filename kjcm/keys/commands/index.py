@@ -2,6 +2,7 @@
 
 from kjcm.keys.coding import PredictConfig, TriageConfig
 from kjcm.keys.commands.doctor import DoctorConfig
+from kjcm.keys.commands.recoding import ClassificationImportConfig
 from kjcm.keys.commands.reports import AuditConfig, DiffConfig, ReportConfig, ReproduceConfig, RunsConfig
 from kjcm.keys.commands.search import TuneConfig
 from kjcm.keys.commands.serving import ReviewConfig, ServeConfig
@@ -21,6 +22,7 @@ from kjcm.keys.training import (
 )
 
 COMMANDS: dict[str, type] = {
+    "classification_import": ClassificationImportConfig,
     "prepare": PrepareConfig,
     "train": TrainConfig,
     "baseline": BaselineConfig,

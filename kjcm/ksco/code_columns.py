@@ -1,0 +1,175 @@
+"""Find the columns of codes in the cells of a worksheet, by their content."""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from kjcm.read.cells import code_text, tidy
+
+CODE = re.compile(r"[A-Z]|[A-Za-z]?\d{1,6}|\d{2}-\d{4}(?:\.\d{2})?")  # the last are codes of the US SOC
+CODE_AND_TITLE = re.compile(r"([A-Z]?\d{1,6}|[A-Z])[.:)]?\s+([^\W\d_].*)")
+MARKS = "*†‡#"  # which tables append to a code
+MOSTLY, NEARLY_ALL = 0.8, 0.99  # shares of cells
+
+
+@dataclass(frozen=True)
+class CodeColumn:
+    """A column of codes.
+
+    Attributes:
+        place: of the column, from 0.
+        codes: [rows], '' for none.
+        titles: [rows], the title that follows the code in the same cell, '' for none.
+        name: what the cells above the first code say.
+        numbers: [rows], whether the cell is a number, which may have lost leading zeros.
+        restored: number of codes that got back leading zeros.
+    """
+
+    place: int
+    codes: tuple[str, ...]
+    titles: tuple[str, ...]
+    name: str
+    numbers: tuple[bool, ...]
+    restored: int = 0
+
+    @cached_property
+    def distinct(self) -> frozenset[str]:
+        """Return the codes."""
+        return frozenset(filter(None, self.codes))
+
+    @cached_property
+    def width(self) -> int:
+        """Return the most digits of a code without letters."""
+        return max((len(code) for code in self.distinct if code.isdigit()), default=0)
+
+    @cached_property
+    def short(self) -> frozenset[str]:
+        """Return the numbers with fewer digits than others; none if any code begins with a zero."""
+        if any(code.startswith("0") and code != "0" for code in self.distinct):
+            return frozenset()
+        cells = zip(self.codes, self.numbers, strict=True)
+        return frozenset(code for code, number in cells if number and code.isdigit() and len(code) < self.width)
+
+    @cached_property
+    def carried(self) -> tuple[str, ...]:
+        """Return each row's code, or the last one above it: [rows]."""
+        last, found = "", []
+        for code in self.codes:
+            last = code or last
+            found.append(last)
+        return tuple(found)
+
+    @property
+    def label(self) -> str:
+        """Return the column's letter and name, for messages."""
+        return f"{letter(self.place)} {self.name!r}" if self.name else letter(self.place)
+
+
+def letter(place: int) -> str:
+    """Return a column's letter in a spreadsheet."""
+    from openpyxl.utils import get_column_letter
+
+    return str(get_column_letter(place + 1))
+
+
+def code_cell(value: Any) -> tuple[str, str] | None:
+    """Return the code in a cell, and the title after it ('' for none); None if the cell has something else."""
+    text = tidy(code_text(value))
+    plain = unicodedata.normalize("NFKC", text)
+    compact = plain.replace(" ", "").rstrip(MARKS)
+    if CODE.fullmatch(compact):
+        return compact.upper(), ""
+    both = CODE_AND_TITLE.fullmatch(plain)
+    return (both[1], text[-len(both[2]) :]) if both else None
+
+
+def code_chains(rows: Sequence[Sequence[Any]], *, typed: bool) -> list[list[CodeColumn]]:
+    """Return the columns of codes of a worksheet, those of the levels of one classification together, the finest last.
+
+    Args:
+        rows: the cells.
+        typed: whether a cell's type tells numbers from texts, as in a workbook; only numbers can have lost zeros.
+    """
+    chains: list[list[CodeColumn]] = []
+    columns = list(_columns(rows, typed))
+    for column in columns:
+        if chains and _is_above(chains[-1][-1], column):
+            chains[-1].append(column)
+        else:
+            chains.append([column])
+    chains = [chain for chain in chains if any(len(code) > 1 for code in chain[-1].distinct) or len(columns) == 1]
+    # a column that is one of several levels has codes of one length
+    return [
+        [
+            _with_zeros(column) if column.short and (len(chain) > 1 or _lost_zeros(column)) else column
+            for column in chain
+        ]
+        for chain in chains
+    ]
+
+
+def _columns(rows: Sequence[Sequence[Any]], typed: bool) -> Iterator[CodeColumn]:
+    for place in range(max(map(len, rows), default=0)):
+        cells = [row[place] if place < len(row) else None for row in rows]
+        first = next((number for number, cell in enumerate(cells) if code_cell(cell)), None)
+        if first is None:
+            continue
+        filled = [tidy(code_text(cell)) for cell in cells[first:] if tidy(code_text(cell))]
+        found = [code_cell(cell) or ("", "") for cell in cells]
+        codes, titles = tuple(code for code, _ in found), tuple(title for _, title in found)
+        below = sum(any(cell is not None and cell != "" for cell in row) for row in rows[first:])
+        if (
+            sum(map(bool, codes)) >= MOSTLY * len(filled)
+            and len({*codes} - {""}) > 1
+            and not (len(filled) >= MOSTLY * below and _counts(codes))
+        ):
+            names = dict.fromkeys(tidy(code_text(cell)) for cell in cells[:first])
+            numbers = tuple(not typed or isinstance(cell, int | float) for cell in cells)
+            yield CodeColumn(place, codes, titles, " ".join(filter(None, names)), numbers)
+
+
+def _counts(codes: Sequence[str]) -> bool:
+    """Return whether codes only number the rows: 1, 2, 3, ..."""
+    numbers = [code for code in codes if code]
+    return len(numbers) > 2 and numbers == [str(place + 1) for place in range(len(numbers))]
+
+
+def _lost_zeros(column: CodeColumn) -> bool:
+    """Return whether codes of a column without parents of its own codes lost leading zeros as numbers.
+
+    With zeros lost, fewer codes are out of the order of numbers than out of the order of texts; in a list of all levels, or
+    of 1110 11201 1130, it is the other way. Without any order, half of the shorter codes must have no longer code beneath.
+    """
+    numbers = [code for code in column.codes if code.isdigit()]
+    short = column.short
+    childless = {code for code in short if not any(len(c) > len(code) and c.startswith(code) for c in column.distinct)}
+    by_number = sum(int(one) > int(other) for one, other in pairwise(numbers))
+    by_text = sum(one > other for one, other in pairwise(numbers))
+    if by_number == by_text:
+        return 2 * len(childless) >= len(short) and 2 * len(short) <= len(column.distinct)
+    return by_number < by_text and bool(childless)
+
+
+def _with_zeros(column: CodeColumn) -> CodeColumn:
+    """Return a column whose shorter numbers have got back their leading zeros."""
+    width, short = column.width, column.short
+    codes = tuple(code.zfill(width) if code in short else code for code in column.codes)
+    return replace(column, codes=codes, restored=len(short))
+
+
+def _is_above(left: CodeColumn, right: CodeColumn) -> bool:
+    """Return whether the codes of `left` are groups above those of `right`, in whose row they are or carry down to."""
+    pairs = {(one, other) for one, other in zip(left.carried, right.codes, strict=True) if one and other}
+    if not pairs:
+        return False
+    stripped = [(one.lstrip("0"), other.lstrip("0")) for one, other in pairs]
+    nested = sum(len(one) < len(other) and other.startswith(one) for one, other in stripped)
+    if nested >= NEARLY_ALL * len(pairs):
+        return True
+    # KSIC's sections are letters, which its divisions do not begin with
+    letters = len(left.distinct) > 1 and all(code.isalpha() for code in left.distinct)
+    return letters and len(pairs) == len({other for _, other in pairs})

@@ -1,0 +1,314 @@
+"""Read a classification or a correspondence from the workbooks and CSV files that statistics offices publish."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kjcm.errors import KjcmError, counted, some
+from kjcm.ksco.code_columns import CodeColumn, code_cell, code_chains, letter
+from kjcm.read.cells import code_text, tidy
+from kjcm.read.options import ReadOptions
+from kjcm.read.table import read_grids
+
+# words in the headers of columns that describe a code, and of columns that tell what it is not
+DESCRIBES = ("설명", "해설", "정의", "개요", "업무", "직무", "예시", "내용", "descri", "defin", "tasks", "exampl")
+EXCLUDES = ("제외", "exclu", "except", "비고")
+SIZES = {  # groups a level, as the notices count them
+    "KSCO-7": (10, 52, 156, 450, 1231),
+    "KSCO-8": (10, 57, 167, 495, 1270),
+    "KSIC-11": (21, 77, 234, 501, 1205),
+}
+OFTEN = 4  # times that a text occurs in a column without titles
+LONG = 2.5  # a column without a telling header describes codes if its texts are this many times as long as the titles
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A table read from a workbook.
+
+    Attributes:
+        kind: 'classification' or 'correspondence'.
+        table: code, level, title, title_en, parent, description; or from, to, from_title, to_title.
+        found: what was found where, in lines.
+    """
+
+    kind: str
+    table: pd.DataFrame
+    found: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """A worksheet with columns of codes.
+
+    Attributes:
+        path: the file.
+        title: of the worksheet, '' for a text file.
+        rows: the cells.
+        chains: see `code_chains`.
+    """
+
+    path: str
+    title: str
+    rows: Sequence[Sequence[Any]]
+    chains: Sequence[Sequence[CodeColumn]]
+
+    @property
+    def place(self) -> str:
+        """Return file and worksheet, for messages."""
+        return f"{self.path}, worksheet {self.title!r}" if self.title else self.path
+
+    @property
+    def coded(self) -> int:
+        """Return how many rows have a code in each chain."""
+        finest = [chain[-1].codes for chain in self.chains]
+        return sum(all(row) for row in zip(*finest, strict=True)) if len(finest) > 1 else sum(map(bool, finest[0]))
+
+    @property
+    def below_header(self) -> int:
+        """Return the place of the first row with a code."""
+        firsts = [
+            next(row for row, code in enumerate(column.codes) if code) for chain in self.chains for column in chain
+        ]
+        return min(firsts)
+
+    @property
+    def code_places(self) -> set[int]:
+        """Return the places of the columns of codes."""
+        return {column.place for chain in self.chains for column in chain}
+
+    def text(self, row: int, place: int) -> str:
+        """Return a cell's text, '' for a missing one or a code."""
+        cells = self.rows[row]
+        text = tidy(code_text(cells[place])) if place < len(cells) else ""
+        return text if any(map(str.isalpha, text)) and (code_cell(text) or ("", text))[1] else ""
+
+    def name(self, place: int) -> str:
+        """Return what the cells above the first code say of a column."""
+        cells = (row[place] if place < len(row) else None for row in self.rows[: self.below_header])
+        return " ".join(filter(None, dict.fromkeys(tidy(code_text(cell)) for cell in cells)))
+
+
+def read_workbook(path: str | Path, options: ReadOptions, columns: Sequence[str] = ()) -> Imported:
+    """Return the classification or correspondence in a workbook or text file.
+
+    The worksheet with most coded rows is read, unless `options` names one. Codes of one classification, in one column or
+    in a column a level, make a classification. Codes of two make a correspondence, from the left to the right one.
+
+    Args:
+        path: .xlsx, .csv or .tsv.
+        options: the encoding, and the worksheet.
+        columns: headers of the two columns of a correspondence, `from` first; none: as found.
+
+    Raises:
+        KjcmError: no columns of codes, more than two classifications, a code without its parent, or two titles of a code.
+    """
+    sheets = []
+    for title, rows in read_grids(path, options):
+        chains = code_chains(rows, typed=bool(title))
+        if columns:
+            chains = [[column] for column in _named(str(path), title, chains, columns)]
+        if chains:
+            sheets.append(_Sheet(str(path), title, rows, chains))
+    if not sheets:
+        wanted = f"the columns {some(columns)} with codes" if columns else "a column of codes such as 111 or A01"
+        raise KjcmError(
+            f"{path}: no worksheet has {wanted}. Give the file of the classification or the correspondence."
+        )
+    sheet = max(sheets, key=lambda sheet: sheet.coded)
+    others = [other.title for other in sheets if other is not sheet]
+    note = [f"other worksheets with codes: {some(others)}; sheet=NAME reads one of them"] if others else []
+    if len(sheet.chains) > 2:
+        names = ", ".join(chain[-1].label for chain in sheet.chains)
+        raise KjcmError(
+            f"{sheet.place}: codes of {len(sheet.chains)} classifications, in columns {names}. "
+            "Name two of them: columns=[FROM,TO]."
+        )
+    made = _classification(sheet) if len(sheet.chains) == 1 else _correspondence(sheet)
+    where = [f"worksheet {sheet.title!r}"] if sheet.title else []
+    where.append(f"header: {counted(sheet.below_header, 'row')}")
+    return Imported(made.kind, made.table, (", ".join(where), *made.found, *_zeros(sheet), *note))
+
+
+def _named(path: str, title: str, chains: Sequence[Sequence[CodeColumn]], names: Sequence[str]) -> list[CodeColumn]:
+    """Return the columns with these headers, or none if a header is missing."""
+    columns = [column for chain in chains for column in chain]
+    found = []
+    for name in names:
+        exact = [column for column in columns if tidy(column.name) == tidy(name)]
+        near = exact or [column for column in columns if tidy(name) in column.name]
+        if len(near) > 1:
+            place = f"{path}, worksheet {title!r}" if title else path
+            raise KjcmError(f"{place}: several columns have {name!r} in their header: {some(c.name for c in near)}.")
+        found += near
+    return found if len(found) == len(names) else []
+
+
+def _zeros(sheet: _Sheet) -> Iterator[str]:
+    for column in (column for chain in sheet.chains for column in chain):
+        if column.restored:
+            width = max(map(len, column.distinct))
+            yield (
+                f"column {column.label}: {counted(column.restored, 'code')} had lost leading zeros as numbers and now have "
+                f"{width} digits"
+            )
+
+
+def _correspondence(sheet: _Sheet) -> Imported:
+    old, new = (chain[-1] for chain in sheet.chains)
+    pairs: dict[tuple[str, str], tuple[str, str]] = {}
+    twice, lone = 0, Counter[str]()
+    for row, (one, other) in enumerate(zip(old.codes, new.codes, strict=True)):
+        if one and other:
+            twice += (one, other) in pairs
+            pairs.setdefault((one, other), (_title(sheet, row, old), _title(sheet, row, new)))
+        elif one or other:
+            lone[f"without a code in column {(new if one else old).label}"] += 1
+    if not pairs:
+        raise KjcmError(f"{sheet.place}: no row has a code in both columns {old.label} and {new.label}.")
+    table = pd.DataFrame(
+        [(*codes, *titles) for codes, titles in pairs.items()], columns=["from", "to", "from_title", "to_title"]
+    )
+    partners = table.groupby("from").size()
+    found = [
+        f"from: column {old.label}, {counted(len(partners), 'code')}",
+        f"to: column {new.label}, {counted(table['to'].nunique(), 'code')}",
+        f"{counted(len(table), 'pair')} in {counted(len(table) + twice, 'row')}"
+        + (f" ({counted(twice, 'row')} repeat a pair)" if twice else ""),
+        f"{counted(int((partners == 1).sum()), 'code')} with one partner, {(partners > 1).sum():,} with several",
+        *(f"left out: {counted(count, 'row')} {why}" for why, count in lone.items()),
+    ]
+    return Imported("correspondence", table, tuple(found))
+
+
+def _title(sheet: _Sheet, row: int, column: CodeColumn) -> str:
+    """Return the title of a row's code: in its cell, or the first text on its right before the next column of codes."""
+    width = len(sheet.rows[row])
+    end = min((place for place in sheet.code_places if place > column.place), default=width)
+    return column.titles[row] or next(
+        filter(None, (sheet.text(row, place) for place in range(column.place + 1, end))), ""
+    )
+
+
+def _classification(sheet: _Sheet) -> Imported:
+    (chain,) = sheet.chains
+    titles_at, english_at, describing = _text_places(sheet, chain)
+    titles: dict[str, str] = {}
+    english: dict[str, str] = {}
+    described: dict[str, list[str]] = {}
+    sections: dict[str, str] = {}  # code -> the letter above it
+    section, without = "", 0
+    for row in range(sheet.below_header, len(sheet.rows)):
+        own = [column for column in chain if column.codes[row]]
+        without += not own and any(cell not in (None, "") for cell in sheet.rows[row])
+        for column in own:
+            code = column.codes[row]
+            section = code if code.isalpha() else section
+            sections.setdefault(code, section)
+            finest = column is own[-1]
+            title = column.titles[row] or _title_of_level(sheet, row, column, chain, titles_at, finest)
+            if title and titles.setdefault(code, title) != title:
+                raise KjcmError(
+                    f"{sheet.place}, row {row + 1}: code {code} has the titles {some([titles[code], title])}. "
+                    "Correct the file, or name another worksheet: sheet=NAME."
+                )
+            if finest:
+                lines = described.setdefault(code, [])
+                texts = (sheet.text(row, place) for place in describing)
+                lines += [text for text in texts if text and text not in lines]
+                english.setdefault(code, next(filter(None, (sheet.text(row, place) for place in english_at)), ""))
+    codes = sorted(set().union(*(column.distinct for column in chain)))
+    parents = {code: code[:-1] if len(code) > 1 else "" for code in codes}
+    parents |= {code: sections[code] for code in codes if len(code) == 2 and code.isdigit() and sections[code]}
+    table = pd.DataFrame(
+        {
+            "code": codes,
+            "level": [len(code) for code in codes],
+            "title": [titles.get(code, "") for code in codes],
+            "title_en": [english.get(code, "") for code in codes],
+            "parent": [parents[code] for code in codes],
+            "description": ["\n".join(described.get(code, ())) for code in codes],
+        }
+    )
+    _require_tree(sheet, table)
+    sizes = tuple(table.groupby("level").size())
+    known = [name for name, own in SIZES.items() if own[: len(sizes)] == sizes]
+    found = [
+        f"codes: column {', '.join(column.label for column in chain)}",
+        f"titles: {_columns(sheet, titles_at)}" + (f"; English: {_columns(sheet, english_at)}" if english_at else ""),
+        f"descriptions: {_columns(sheet, describing)}, for {counted(int((table['description'] != '').sum()), 'code')}",
+        f"groups a level: {' / '.join(f'{size:,}' for size in sizes)}" + "".join(f", as {name} has" for name in known),
+        *(
+            [f"{counted(int((table['title'] == '').sum()), 'code')} without a title"]
+            if (table["title"] == "").any()
+            else []
+        ),
+        *([f"left out: {counted(without, 'row')} without a code"] if without else []),
+    ]
+    return Imported("classification", table, tuple(found))
+
+
+def _columns(sheet: _Sheet, places: Sequence[int]) -> str:
+    names = [f"{letter(place)} {sheet.name(place)!r}" if sheet.name(place) else letter(place) for place in places]
+    return f"column {', '.join(names)}" if names else "none"
+
+
+def _text_places(sheet: _Sheet, chain: Sequence[CodeColumn]) -> tuple[list[int], list[int], list[int]]:
+    """Return the places of the columns of titles, English titles and descriptions."""
+    rows = range(sheet.below_header, len(sheet.rows))
+    width = max(map(len, sheet.rows))
+    texts = {
+        place: [text for row in rows if (text := sheet.text(row, place))]
+        for place in range(width) if place not in sheet.code_places
+    }  # fmt: skip
+    texts = {place: found for place, found in texts.items() if found}
+    length = {place: sum(map(len, found)) / len(found) for place, found in texts.items()}
+    named = {place: sheet.name(place).lower() for place in texts}
+    left_out = {place for place, name in named.items() if any(word in name for word in EXCLUDES)}
+    english = [
+        place for place, found in texts.items()
+        if place not in left_out and sum(text.isascii() for text in found) > len(found) / 2
+    ]  # fmt: skip
+    if len(english) == len(texts):  # of a classification in English
+        english = []
+    describing = [place for place, name in named.items() if any(word in name for word in DESCRIBES)]
+    # a column that repeats a few texts names levels or changes, except between the levels' codes
+    few = {
+        place for place, found in texts.items()
+        if len(found) >= OFTEN * len({*found}) and not chain[0].place < place < chain[-1].place
+    }  # fmt: skip
+    others = [place for place in texts if place not in (*english, *describing, *left_out, *few)]
+    titles = [place for place in others if place > chain[0].place] or others
+    if not describing and len(titles) > 1:
+        usual = min(length[place] for place in titles)
+        describing = [place for place in titles if length[place] > LONG * usual]
+    describing = [place for place in describing if place not in (*english, *left_out)]
+    return [place for place in titles if place not in describing], english, describing
+
+
+def _title_of_level(
+    sheet: _Sheet, row: int, column: CodeColumn, chain: Sequence[CodeColumn], places: Sequence[int], finest: bool
+) -> str:
+    """Return a code's title: the first text before the next level's column, or behind all of them for the finest code."""
+    end = min((other.place for other in chain if other.place > column.place), default=len(sheet.rows[row]))
+    own = [sheet.text(row, place) for place in places if column.place < place < end]
+    last = [sheet.text(row, place) for place in places if place > chain[-1].place]
+    return next(filter(None, (*own, *(last if finest and not any(own) else ()))), "")
+
+
+def _require_tree(sheet: _Sheet, table: pd.DataFrame) -> None:
+    """Raise KjcmError if a code's parent is not in the table."""
+    known = set(table["code"])
+    orphans = [
+        f"{code} (parent {parent})" for code, parent in zip(table["code"], table["parent"], strict=True)
+        if parent and parent not in known
+    ]  # fmt: skip
+    if orphans:
+        raise KjcmError(
+            f"{sheet.place}: the parents of {counted(len(orphans), 'code')} are missing: {some(orphans)}. Add their rows; "
+            "store codes as text if they begin with zeros."
+        )

@@ -1,0 +1,312 @@
+"""Classifications and correspondences are found in workbooks of the shapes that statistics offices publish."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from kjcm.errors import ConfigError, KjcmError
+from kjcm.ksco.classification import load_classification
+from kjcm.ksco.workbook import read_workbook
+from kjcm.read.options import PLAIN, ReadOptions
+from tests.conftest import Run, command
+from tests.ksco.workbooks import description, number, save, title, tree
+
+
+def listed(path: Path, rows: list[list[Any]]) -> Path:
+    return save(path, {"개요": [["제8차 한국표준직업분류"], ["통계청"]], "분류": rows})
+
+
+def described(code: str) -> list[Any]:
+    return [number(code), f"　{title(code)} ", f"Workers {code}", description(code), "다른 일"]
+
+
+HEADER = ["분류코드", "분류항목명", "영문명", "설명", "제외"]
+
+
+def test_a_list_of_codes_with_descriptions(tmp_path: Path) -> None:
+    rows = [["한국표준직업분류 항목표"], [], HEADER, *map(described, tree()), ["※ 주: 군인은 A"]]
+    found = read_workbook(listed(tmp_path / "a.xlsx", rows), PLAIN)
+    assert found.kind == "classification"
+    table = found.table.set_index("code")
+    assert list(table.index) == tree()
+    assert list(table["level"]) == [len(code) for code in tree()]
+    assert table.loc["A1210", "parent"] == "A121" and table.loc["A", "parent"] == ""
+    assert table["title"].to_dict() == {code: title(code) for code in tree()}
+    assert table.loc["111", "description"] == description("111").strip()
+    assert table.loc["A1", "title_en"] == "Workers A1"
+    assert found.found == (
+        "worksheet '분류', header: 3 rows",
+        "codes: column A '한국표준직업분류 항목표 분류코드'",
+        "titles: column B '분류항목명'; English: column C '영문명'",
+        "descriptions: column D '설명', for 230 codes",
+        "groups a level: 10 / 20 / 40 / 80 / 80",
+        "left out: 1 row without a code",
+    )
+
+
+def test_a_column_a_level_with_merged_cells(tmp_path: Path) -> None:
+    """Each level has a column of codes and one of titles, and a group's cells are merged over its rows."""
+    header = [["대분류", None, "중분류", None, "소분류", None], ["코드", "이름"] * 3]
+    rows, merged = list(header), ["A1:B1", "C1:D1", "E1:F1"]
+    for minor in (code for code in tree() if len(code) == 3):
+        above = [minor[:end] for end in (1, 2, 3)]
+        rows.append([cell for code in above for cell in (number(code), title(code))])
+    for level, step in (("AB", 4), ("CD", 2)):
+        for column in level:
+            for begin in range(3, len(rows), step):
+                merged.append(f"{column}{begin}:{column}{begin + step - 1}")
+    found = read_workbook(save(tmp_path / "a.xlsx", {"항목표": rows}, merged), PLAIN)
+    codes = [code for code in tree() if len(code) <= 3]
+    assert dict(zip(found.table["code"], found.table["title"], strict=True)) == {code: title(code) for code in codes}
+    assert "groups a level: 10 / 20 / 40" in found.found
+
+
+def test_a_staggered_list_and_codes_with_titles_in_one_cell(tmp_path: Path) -> None:
+    codes = [code for code in tree() if len(code) <= 3]
+    staggered = [["대", "중", "소", "항목명"]]
+    for code in codes:
+        cells: list[Any] = [None] * 4
+        cells[len(code) - 1], cells[3] = number(code), title(code)
+        staggered.append(cells)
+    together = [["항목"], *([f"{code}　{title(code)}"] for code in codes)]
+    wanted = {code: title(code) for code in codes}
+    for name, rows in (("a.xlsx", staggered), ("b.xlsx", together)):
+        found = read_workbook(save(tmp_path / name, {"x": rows}), PLAIN)
+        assert dict(zip(found.table["code"], found.table["title"], strict=True)) == wanted
+
+
+def test_a_description_over_several_rows(tmp_path: Path) -> None:
+    codes = [code for code in tree() if len(code) <= 2]
+    rows: list[list[Any]] = [["코드", "항목명", "설명"]]
+    for code in codes:
+        rows += [[code, title(code), "첫째 줄의 설명"], [None, None, "둘째 줄의 설명"]]
+    merged = [f"{column}{row}:{column}{row + 1}" for column in "AB" for row in range(2, len(rows), 2)]
+    found = read_workbook(save(tmp_path / "a.xlsx", {"x": rows}, merged), PLAIN)
+    assert set(found.table["description"]) == {"첫째 줄의 설명\n둘째 줄의 설명"}
+
+
+def test_an_industry_has_letters_above_its_digits(tmp_path: Path) -> None:
+    rows = [
+        ["코드", "항목명"],
+        *([code, f"산업 {'가나다라'[place]}"] for place, code in enumerate(["A", "01", "011", "B"])),
+    ]
+    found = read_workbook(save(tmp_path / "a.xlsx", {"x": rows}), PLAIN)
+    assert dict(zip(found.table["code"], found.table["parent"], strict=True)) == {
+        "01": "A",
+        "011": "01",
+        "A": "",
+        "B": "",
+    }
+
+
+def isco_rows() -> list[list[Any]]:
+    """Return 701 rows of 700 pairs: every unit group with up to three partners, two of which begin with a zero."""
+    units = [f"{major}{rest}" for major in "123456789" for rest in range(110, 170)]
+    partners = [str(number) for number in range(1111, 9999) if "0" not in str(number)][::6]
+    pairs = list(zip(units, partners, strict=False))
+    pairs += [(unit, str(int(partner) + 1)) for unit, partner in pairs[: 698 - len(pairs)]]
+    pairs = [*sorted(pairs), ("A011", "110"), ("A012", "210")]
+    assert len({*pairs}) == 700
+    return [
+        [number(one), "한 한국", int(other), "a title", "*" if place % 9 == 0 else None]
+        for place, (one, other) in enumerate([*pairs, pairs[-1]])
+    ]
+
+
+def test_occupations_and_the_international_ones(tmp_path: Path) -> None:
+    header = ["한국코드", "한국분류", "국제코드", "국제분류", "대분류벗어난 항목"]
+    notes = [["연계표의 구성"], ["4-1. 세분류 연계표", 4]]
+    minors = [
+        ["한국코드", "한국분류", "국제코드", "국제분류"],
+        *([111 + place, "소", 121 + 2 * place, "s"] for place in range(9)),
+    ]
+    path = save(
+        tmp_path / "a.xlsx",
+        {"목차": notes, "3-1. 소분류 연계표": minors, "4-1. (연계표) 세분류 연계표(KSCO-ISCO)": [header, *isco_rows()]},
+    )
+    found = read_workbook(path, PLAIN)
+    assert found.kind == "correspondence"
+    assert len(found.table) == 700
+    assert list(found.table.columns) == ["from", "to", "from_title", "to_title"]
+    last = found.table[found.table["from"] == "A012"].iloc[0]
+    assert tuple(last) == ("A012", "0210", "한 한국", "a title")
+    assert set(map(len, found.table["to"])) == {4}
+    lines = "\n".join(found.found)
+    assert "worksheet '4-1. (연계표) 세분류 연계표(KSCO-ISCO)', header: 1 row" in lines
+    assert "700 pairs in 701 rows (1 row repeat a pair)" in lines
+    assert "column C '국제코드': 2 codes had lost leading zeros as numbers and now have 4 digits" in lines
+    assert "other worksheets with codes: '3-1. 소분류 연계표'" in lines
+    other = read_workbook(path, ReadOptions(sheet="3-1. 소분류 연계표"))
+    assert len(other.table) == 9
+    turned = read_workbook(path, PLAIN, ["국제코드", "한국코드"])
+    assert {*zip(turned.table["to"], turned.table["from"], strict=True)} == {
+        *zip(found.table["from"], found.table["to"], strict=True)
+    }
+
+
+def keco_rows() -> list[list[Any]]:
+    """Return rows of 0-9, 01-99, 011-999 and 0110-9990, as numbers, each with one or two codes of another table."""
+    rows, place = [], 0
+    for major in "0123456789":
+        for unit in ("110", "120", "211", "212"):
+            code = f"{major}{unit}"
+            partners = [str(1110 + 7 * place), str(1111 + 7 * place)][: 1 + place % 2]
+            cells = [cell for end in (1, 2, 3, 4) for cell in (int(code[:end]), f"고용 {'가나다라'[end - 1]}")]
+            rows += [[*cells, int(partner), "직업"] for partner in partners]
+            place += 1
+    return rows
+
+
+def test_employment_codes_that_lost_their_zeros(tmp_path: Path) -> None:
+    header = [
+        ["한국고용직업분류 2025와 한국표준직업분류의 연계"],
+        ["한국고용직업분류", None, None, None, None, None, None, None, "한국표준직업분류", None],
+        ["대분류", None, "중분류", None, "소분류", None, "세분류", None, "코드", "항목명"],
+    ]
+    merged = ["A1:J1", "A2:H2", "I2:J2", "A3:B3", "C3:D3", "E3:F3", "G3:H3"]
+    rows = [*header, *keco_rows(), [None], ["※ 2025년 기준"]]
+    found = read_workbook(save(tmp_path / "a.xlsx", {"통계분류포털 요청": rows}, merged), PLAIN)
+    assert found.kind == "correspondence"
+    codes = sorted({*found.table["from"]})
+    assert codes[:4] == ["0110", "0120", "0211", "0212"] and set(map(len, codes)) == {4} and len(codes) == 40
+    assert len(found.table) == 60
+    assert "20 codes with one partner, 20 with several" in found.found
+    lines = "\n".join(found.found)
+    assert (
+        "header: 3 rows" in lines
+        and "'한국고용직업분류 2025와 한국표준직업분류의 연계 한국고용직업분류 세분류'" in lines
+    )
+    assert "4 codes had lost leading zeros" in lines
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp949"])
+def test_old_and_new_codes_as_csv(tmp_path: Path, encoding: str) -> None:
+    text = "구분류코드,구분류명,신분류코드,신분류명\n"
+    text += "".join(f"{1000 + place},옛 이름,{1000 + place + place // 3},새 이름\n" for place in range(30))
+    text += "1000,옛 이름,1001,새 이름\n1050,폐지,,\n,,1900,신설\n"
+    path = tmp_path / "a.csv"
+    path.write_text(text, encoding=encoding)
+    found = read_workbook(path, PLAIN)
+    assert len(found.table) == 31
+    assert "29 codes with one partner, 1 with several" in found.found
+    assert "left out: 1 row without a code in column C '신분류코드'" in found.found
+    assert "left out: 1 row without a code in column A '구분류코드'" in found.found
+
+
+def test_industries_as_csv_keep_their_zeros(tmp_path: Path) -> None:
+    """Text with zeros is left alone; a CSV file whose zeros a spreadsheet program removed gets them back."""
+    old = [f"{division:02d}{rest}" for division in range(1, 40) for rest in ("110", "121")]
+    new = [f"{division:02d}{rest}" for division in range(1, 40) for rest in ("111", "121")]
+    whole = "\n".join(["ksic10,ksic11", *map(",".join, zip(old, new, strict=True))])
+    lost = "\n".join(["ksic10,ksic11", *(f"{int(one)},{int(other)}" for one, other in zip(old, new, strict=True))])
+    for name, text in (("whole.csv", whole), ("lost.csv", lost)):
+        (tmp_path / name).write_text(text + "\n", encoding="utf-8")
+        table = read_workbook(tmp_path / name, PLAIN).table
+        assert [*zip(table["from"], table["to"], strict=True)] == [*zip(old, new, strict=True)]
+
+
+def test_codes_of_two_lengths_in_the_order_of_text_lost_no_zeros(tmp_path: Path) -> None:
+    old = ["1110", "11201", "11202", "1130", "1140", "11501", "11502"]
+    rows = [["from", "to"], *([int(code), 2000 + place] for place, code in enumerate(old))]
+    found = read_workbook(save(tmp_path / "a.xlsx", {"x": rows}), PLAIN)
+    assert list(found.table["from"]) == old
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            [["코드", "항목명"], ["1", "가"], ["11", "나"], ["121", "다"]],
+            "the parents of 1 code are missing: '121 (parent 12)'",
+        ),
+        ([["코드", "항목명"], ["1", "가"], ["11", "나"], ["11", "다"]], "row 4: code 11 has the titles '나', '다'"),
+        ([["이름", "값"], ["가", "나"]], "no worksheet has a column of codes"),
+        (
+            [["a", "b", "c"], *([f"1{n}10", f"2{n}10", f"3{n}10"] for n in range(9))],
+            "codes of 3 classifications, in columns A 'a', B 'b', C 'c'. Name two of them: columns=[FROM,TO]",
+        ),
+    ],
+)
+def test_a_file_that_is_not_usable(tmp_path: Path, rows: list[list[Any]], said: str) -> None:
+    with pytest.raises(KjcmError) as error:
+        read_workbook(save(tmp_path / "a.xlsx", {"x": rows}), PLAIN)
+    assert said in str(error.value) and str(tmp_path / "a.xlsx") in str(error.value)
+
+
+def test_the_command_writes_what_ksco8_reads(kjcm: Run, tmp_path: Path) -> None:
+    listed(tmp_path / "가 (1).xlsx", [HEADER, *map(described, tree())])
+    done = kjcm("classification", "import", "가 (1).xlsx", "out=ksco8.tsv")
+    assert "groups a level: 10 / 20 / 40 / 80 / 80" in done.stdout
+    assert "classification of 230 rows: ksco8.tsv" in done.stdout
+    made = load_classification("ksco8", tmp_path / "ksco8.tsv")
+    assert (made.name, len(made.codes(5)), made.title("111", "en")) == ("KSCO-8", 80, "Workers 111")
+    assert made.resolve("0111") == "111" and made.resolve("1001") is None and made.resolve("135") is None
+    assert made.at_level("A1210", 3) == "A12" and made.descriptions["111"] == description("111").strip()
+    before = (tmp_path / "ksco8.tsv").read_bytes()
+    assert "ksco8.tsv exists" in kjcm("classification", "import", "가 (1).xlsx", "out=ksco8.tsv", code=1).stderr
+    assert (tmp_path / "ksco8.tsv").read_bytes() == before
+    kjcm("classification", "import", "input=가 (1).xlsx", "out=ksco8.tsv", "overwrite=true")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["out=a.tsv"], "Give input=..."),
+        (["a.xlsx"], "Give out=..."),
+        (["a.xlsx", "b.xlsx", "out=a.tsv"], "'b.xlsx': this is no KEY=VALUE"),
+        (["a.xlsx", "out=a.csv"], "give the name of a .tsv file"),
+        (["a.xlsx", "out=a.tsv", "columns=[a]"], "name two columns"),
+        (["a.xlsx", "out=a.tsv"], "a.xlsx: no such file"),
+        (["a.parquet", "out=a.tsv"], "a.parquet: no such file"),
+    ],
+)
+def test_wrong_commands(words: list[str], said: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command("classification import", *words) in (1, 2)
+    error = capfd.readouterr().err
+    assert said in error and len(error.splitlines()) == 1 and list(here.iterdir()) == []
+
+
+def test_ksco8_is_trained_and_codes(kjcm: Run, tmp_path: Path) -> None:
+    listed(tmp_path / "a.xlsx", [HEADER, *map(described, tree())])
+    kjcm("classification", "import", "a.xlsx", "out=ksco8.tsv")
+    rows = [(f"{title(code)} {n}번 일터", code) for code in tree() if len(code) == 5 for n in range(3)]
+    pd.DataFrame(rows, columns=["task", "code"]).to_csv(tmp_path / "a.csv", index=False)
+    data = [
+        "data=table", "data.path=a.csv", "data.columns.id=null", "data.columns.workplace=null", "data.cutoff=0",
+        "data.columns.position=null", "classification=ksco8", "classification.path=ksco8.tsv",
+    ]  # fmt: skip
+    kjcm("train", *data, "model=linear", "augment=manual", "data.validation=0.1", "run_dir=run")
+    kjcm("predict", "run=run", "input=a.csv", "output=b.csv", "triage.back_off=[2,1]")
+    coded = pd.read_csv(tmp_path / "b.csv", dtype=str)
+    assert set(coded["code_1"]) <= {code for code in tree() if len(code) == 3}
+    assert set(coded["title_1"]) <= set(map(title, tree()))
+
+
+def test_ksco8_needs_its_file(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command("prepare", "data=table", "data.path=a.csv", "classification=ksco8") == 2
+    assert "classification.path" in capfd.readouterr().err
+    assert command("prepare", "data=table", "data.path=a.csv", "classification=ksco8", "classification.path=null") == 2
+    assert "kjcm classification import" in capfd.readouterr().err
+    (here / "a.tsv").write_text("code\ttitle\n1\t가\n121\t나\n", encoding="utf-8")
+    assert command("prepare", "classification=ksco8", "classification.path=a.tsv") == 1
+    assert "'121' are no codes of KSCO-8" in capfd.readouterr().err
+    (here / "a.tsv").write_text("code\ttitle\n1\t가\n12\t나\n", encoding="utf-8")
+    assert command("prepare", "classification=ksco8", "classification.path=a.tsv") == 2
+    assert "use classification=ksco7" in capfd.readouterr().err
+
+
+def test_the_notice_counts_the_groups(tmp_path: Path) -> None:
+    """A list with as many groups a level as KSCO-8 has is said to be like it."""
+    sizes, codes = (10, 57, 167), []
+    majors = "123456789A"
+    subs = [f"{major}{n}" for major in majors for n in range(10)][: sizes[1] * 1]
+    subs = [f"{majors[place % 10]}{place // 10}" for place in range(57)]
+    minors = [f"{subs[place % 57]}{place // 57}" for place in range(167)]
+    codes = sorted([*majors, *subs, *minors])
+    rows = [["코드", "항목명"], *([code, "가나"] for code in codes)]
+    found = read_workbook(save(tmp_path / "a.xlsx", {"x": rows}), PLAIN)
+    assert "groups a level: 10 / 57 / 167, as KSCO-8 has" in found.found
+    with pytest.raises(ConfigError):
+        load_classification("ksco9")
