@@ -15,7 +15,7 @@ from kjcm.ensemble.command import as_training
 from kjcm.errors import ConfigError
 from kjcm.keys.checks import check, require_known
 from kjcm.keys.composition import known_keys, register
-from kjcm.keys.overrides import config_folder, for_hydra, with_list, word_key
+from kjcm.keys.overrides import config_folder, for_hydra, with_first, with_list, word_key
 from kjcm.keys.unread import OF_A_COMMAND, OF_ANY, Unread, require_read
 from tests.conftest import ROOT, SMALL, command
 from tests.test_commands_in_docs import PAGES_WITH_COMMANDS, arguments_of, blocks, gpu_commands
@@ -217,8 +217,8 @@ def test_no_command_of_the_gpu_script_sets_a_key_that_goes_unread(here: Path) ->
 def require_heeded(words: list[str]) -> None:
     """Raise ConfigError if a command, `kjcm` left out, sets a key that is unknown or that it does not read."""
     name, *rest = ["train", *as_training(words[1:])] if words[0] == "ensemble" else words
-    if name == "wandb":
-        name, rest = f"wandb_{rest[0]}", rest[1:]
+    if name in ("wandb", "classification"):
+        name, rest = f"{name}_{rest[0]}", with_first("input", rest[1:])
     elif name == "diff":
         rest = with_list("compare", rest)
     cfg, overrides = composed(name, rest)
