@@ -30,6 +30,7 @@ PART = re.compile(r"[^\s\[\]{}(),:]+(?: +[^\s\[\]{}(),:]+)*")  # what stands bet
 OPEN = ("loss.", "optim.", "schedule.", "callbacks.", "metrics.", "trainer.flags.", "model.shape.")
 VIEW = re.compile(r"\+*model\.views\.([a-z_][\w-]*)=(\{.*\})", re.I | re.A)
 UNQUOTED, NO_TEXTS = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*"), ("null", "true", "false", "nan", "inf")  # to Hydra
+FROM = re.compile(r"^(\+*)from=")
 FILE_NAME = re.compile(r"[^'\"{}]+\.(csv|tsv|txt|xlsx|parquet|z?sav|dta|sqlite)", re.I)
 
 
@@ -95,6 +96,8 @@ def for_hydra(config: str, arguments: Sequence[str], *, swept: bool) -> list[str
     Raises:
         ConfigError: a word is neither an override nor an option.
     """
+    # a field of a dataclass cannot be named `from`
+    arguments = [FROM.sub(r"\1from_=", word) for word in arguments]
     _require_form(config, arguments)
     words = [word if is_flag(word) else _readable(opened(word, config), swept=swept) for word in arguments]
     return sorted(words, key=is_flag)  # argparse wants the overrides together

@@ -165,6 +165,17 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
         Unread(("formulas",), _writes_no_text, " where output is no .csv or .tsv file"),
         Unread(("ray.address", "ray.workers", "ray.cpus"), _is("ray.engine", "local"), " without engine=ray"),
     ),
+    "recode": (
+        Unread(
+            ("columns.workplace", "columns.position", "columns.task", "triage", "accelerator", "precision"),
+            _is("run", None),
+            " without run=RUN_DIR",
+        ),
+        Unread(("triage",), _is("weights", True), " with weights=true"),
+        Unread(
+            ("triage.threshold",), _is_not("triage.target_error", None), " where triage.target_error sets the threshold"
+        ),
+    ),
     "serve": OF_RULES,
     "review": (
         Unread(OF_THE_PAGE, _is_not("export", None), " with export=FILE"),

@@ -2,7 +2,7 @@
 
 from kjcm.keys.coding import PredictConfig, TriageConfig
 from kjcm.keys.commands.doctor import DoctorConfig
-from kjcm.keys.commands.recoding import ClassificationImportConfig
+from kjcm.keys.commands.recoding import ClassificationImportConfig, RecodeConfig
 from kjcm.keys.commands.reports import AuditConfig, DiffConfig, ReportConfig, ReproduceConfig, RunsConfig
 from kjcm.keys.commands.search import TuneConfig
 from kjcm.keys.commands.serving import ReviewConfig, ServeConfig
@@ -28,6 +28,7 @@ COMMANDS: dict[str, type] = {
     "baseline": BaselineConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "recode": RecodeConfig,
     "serve": ServeConfig,
     "triage": TriageConfig,
     "review": ReviewConfig,

@@ -1,8 +1,10 @@
-"""The keys of `kjcm classification import`."""
+"""The keys of `kjcm classification import` and `kjcm recode`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from kjcm.keys.key import key
+from kjcm.keys.survey import FileOptions
 
 
 @dataclass
@@ -21,3 +23,63 @@ class ClassificationImportConfig:
     sheet: str | None = key("Worksheet to read; null: the one with most coded rows.")
     encoding: str | None = key("Encoding of a CSV or TSV file, as `euc-kr`; null: UTF-8, else CP949.")
     overwrite: bool = key("`true`: replace the file.")
+
+
+@dataclass
+class RecodeColumns:
+    """Role -> column of a file to recode; '@run' stands for the run's own column, null for none."""
+
+    code: str = key("Column of the code to convert.")
+    recoded: str | None = key(
+        "Column of the other classification's code, for rows coded both ways; empty elsewhere; null: none."
+    )
+    workplace: str | None = key("Column of the workplace; `@run`: named as in the run's data; null: none.")
+    position: str | None = key("Column of the position, likewise.")
+    task: str | None = key("Column of the task, likewise.")
+
+
+@dataclass
+class RecodeRules:
+    """When the model decides among a correspondence's candidates ([recode.md](recode.md))."""
+
+    target_error: float | None = key(
+        "Share of the accepted rows that may be wrong; needs `columns.recoded`; null: the fixed threshold.",
+        above=0, most=0.99,
+    )  # fmt: skip
+    threshold: float = key(
+        "Without a target: least probability of an accepted code among the candidates.", least=0, most=1
+    )
+    confidence: float = key(
+        "Confidence that `triage.target_error` and `triage.alpha` are kept.", least=0.5, most=0.9999
+    )
+    alpha: float = key("Share of the shown lists that may miss the right code.", above=0, most=0.99)
+    k: int = key("Most codes of a list.", least=1, most=20)
+
+
+@dataclass
+class RecodeConfig(FileOptions):
+    """Convert a file's codes to another classification by a correspondence; every row stays ([recode.md](recode.md)).
+
+    Codes with one partner convert. A run decides among several, else the row is undecided and has all candidates with their
+    weights. The keys `from` and `from_` are the same.
+    """
+
+    input: str = key("File to recode, of any kind that `kjcm predict` reads.", path=True)
+    output: str = key("File to write: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.", path=True)
+    from_: str = key(
+        "Classification of the given codes, as `ksco7`; names that begin with ksco allow KSCO's spellings."
+    )
+    to: str = key("Classification to convert to, as `ksco8`; a run must predict its codes.")
+    correspondence: Any = key(
+        "File with columns from, to and optionally weight, or a list of files to chain, in order."
+    )
+    run: str | None = key(
+        "Finished run of the new classification that decides among candidates; null: none.", path=True
+    )
+    columns: RecodeColumns = field(default_factory=RecodeColumns)
+    level: int | None = key("Characters of the new codes; null: as in the correspondence.", least=1, most=10)
+    weights: bool = key("`true`: rows with several candidates keep all of them with weights instead of one code.")
+    triage: RecodeRules = field(default_factory=RecodeRules)
+    accelerator: str = key("Accelerator.", choices=("auto", "cpu", "gpu"))
+    precision: str = key("Precision of the coding, as in `kjcm predict`.", choices=("auto", "32-true", "bf16", "int8"))
+    overwrite: bool = key("`true`: replace the output.")
