@@ -96,7 +96,7 @@ COMMANDS = {
         Command("prepare", "kjcm.training.prepare:prepare",
                 "the cohort alone, with its flow counts",
                 "kjcm prepare data=kwcs data.wave5=FILE data.wave6=FILE data.crosswalk=FILE out=DIR"),
-        Command("classification import", "kjcm.ksco.importing:import_workbook",
+        Command("classification import", "kjcm.ksco.classification_import:import_workbook",
                 "a statistics office's workbook to the table that kjcm reads",
                 "kjcm classification import FILE out=ksco8.tsv"),
         Command("wandb workspace", "kjcm.wandb_project.workspace:workspace",

@@ -37,7 +37,7 @@ SEE_A_HYDRA_CONFIG = {"api/composing.py", "parts.py", "comparison/diff.py", "aud
                       "run_folder/runs.py", "reporting/report.py", "reporting/reproduce.py",
                       "prediction/predict.py", "coding/triage.py", "coding/export.py", "hub/push.py", "review/review.py",
                       "wandb_project/workspace.py", "wandb_project/report.py", "wandb_project/sync.py",
-                      "serving/serve.py", "ksco/importing.py", "recoding/recode.py",
+                      "serving/serve.py", "ksco/classification_import.py", "recoding/recode.py",
                       "tune/tune.py", "tune/trial_config.py", "tune/trials.py"}  # fmt: skip
 HEAVY = {"torch", "lightning", "transformers", "torchmetrics", "wandb", "ray"}
 MODULES = 12  # most modules of a room

@@ -96,8 +96,8 @@ def for_hydra(config: str, arguments: Sequence[str], *, swept: bool) -> list[str
     Raises:
         ConfigError: a word is neither an override nor an option.
     """
-    # a field of a dataclass cannot be named `from`
-    arguments = [FROM.sub(r"\1from_=", word) for word in arguments]
+    if config == "recode":  # a field of a dataclass cannot be named `from`
+        arguments = [FROM.sub(r"\1from_=", word) for word in arguments]
     _require_form(config, arguments)
     words = [word if is_flag(word) else _readable(opened(word, config), swept=swept) for word in arguments]
     return sorted(words, key=is_flag)  # argparse wants the overrides together

@@ -141,6 +141,7 @@ OF_RULES = (
         ("triage.threshold",), _is_not("triage.target_error", None), " where triage.target_error sets the threshold"
     ),
 )
+OF_RECODE_RULES = tuple(f"triage.{name}" for name in ("target_error", "threshold", "confidence", "alpha", "k"))
 WITH_SWEEPS = ("sweep.dry_run", "sweep.gpus", "sweep.sort")
 OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     "prepare": (Unread(("name", "data.batch_size", "data.manager_words", "data.reviewed")),),
@@ -171,7 +172,8 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
             _is("run", None),
             " without run=RUN_DIR",
         ),
-        Unread(("triage",), _is("weights", True), " with weights=true"),
+        Unread(OF_RECODE_RULES, _is("weights", True), " with weights=true"),
+        Unread(("triage.confidence",), _is("triage.target_error", None), " without triage.target_error"),
         Unread(
             ("triage.threshold",), _is_not("triage.target_error", None), " where triage.target_error sets the threshold"
         ),

@@ -172,6 +172,11 @@ def spellings(text: str) -> tuple[str, ...]:
     return (text, *filter(None, others))
 
 
+def usual_spelling(text: str) -> str:
+    """Return a KSCO code as KSCO writes it, also one that a certain KSCO lacks: 111 for 0111, A01 for 1001."""
+    return spellings(text)[-1]
+
+
 def load_classification(name: str, path: str | Path | None = None) -> Classification:
     """Return the classification `name` ('ksco7', 'ksco8' or 'from_data'), with the titles and descriptions of `path` added.
 

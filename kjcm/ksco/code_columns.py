@@ -141,8 +141,8 @@ def _counts(codes: Sequence[str]) -> bool:
 def _lost_zeros(column: CodeColumn) -> bool:
     """Return whether codes of a column without parents of its own codes lost leading zeros as numbers.
 
-    With zeros lost, fewer codes are out of the order of numbers than out of the order of texts; in a list of all levels, or
-    of 1110 11201 1130, it is the other way. Without any order, half of the shorter codes must have no longer code beneath.
+    kjcm compares two sort orders. A column that lost its zeros is sorted as numbers; a list of several levels is sorted as
+    text. If neither order fits better, at least half of the shorter codes must have no longer code beneath them.
     """
     numbers = [code for code in column.codes if code.isdigit()]
     short = column.short

@@ -6,7 +6,7 @@ from functools import cached_property
 from math import isfinite
 
 from kjcm.errors import KjcmError
-from kjcm.ksco.classification import spellings
+from kjcm.ksco.classification import usual_spelling
 from kjcm.read.cells import code_texts, tidy
 from kjcm.read.columns import meant_columns
 from kjcm.read.table import read_table
@@ -20,23 +20,31 @@ class Correspondence:
 
     Attributes:
         name: its file or files, for messages.
-        pairs: code -> its partners with their weights.
+        pairs: code -> its partners with their weights; {} for a code that lost all partners in a chain.
+        new_codes: codes of the column `to`, in a chain of the last file.
         lost: codes on the way that a later correspondence of a chain does not have.
     """
 
     name: str
     pairs: Mapping[str, Weights]
+    new_codes: frozenset[str] = frozenset()
     lost: tuple[str, ...] = ()
 
-    def partners(self, code: str, level: int | None = None) -> Weights:
-        """Return the partners of a code cut to `level` characters (None: uncut), {} if there are none.
+    def partners(self, code: str, level: int | None = None) -> Weights | None:
+        """Return the partners of a code cut to `level` characters (None: uncut), None if the table lacks the code.
 
-        A code shorter than the table's means all codes that begin with it, each with the same weight. A longer code means
-        its longest beginning in the table, of two characters or more.
+        A shorter code stands for all table codes that begin with it, with equal weights. A longer code is cut until the
+        table has it, to two characters at least.
         """
-        found = self.pairs.get(code) or _mean(self._beneath.get(code, ()))
-        for end in range(len(code) - 1, 1, -1):
-            found = found or self.pairs.get(code[:end], {})
+        beginnings = (code[:end] for end in range(len(code) - 1, 1, -1))
+        if code in self.pairs:
+            found = self.pairs[code]
+        elif code in self._beneath:
+            found = _mean([weights for weights in self._beneath[code] if weights])
+        elif (known := next((short for short in beginnings if short in self.pairs), None)) is not None:
+            found = self.pairs[known]
+        else:
+            return None
         cut: dict[str, float] = {}
         for partner, weight in found.items():
             cut[partner[:level]] = cut.get(partner[:level], 0.0) + weight
@@ -51,22 +59,29 @@ class Correspondence:
                 found.setdefault(code[:end], []).append(weights)
         return found
 
+    @cached_property
+    def without_zeros(self) -> Mapping[str, str]:
+        """Return codes that begin with zeros, as a spreadsheet program stores them: 110 -> 0110."""
+        found = {code.lstrip("0"): code for code in self.pairs if code.startswith("0") and code.isdigit()}
+        return {short: code for short, code in found.items() if short and short not in self.pairs}
+
     def then(self, other: "Correspondence") -> "Correspondence":
         """Return the correspondence from this one's codes to the other one's, by way of the codes between.
 
         A partner that the other correspondence lacks leaves its weight to the others.
         """
-        pairs, lost = {}, set()
+        pairs: dict[str, Weights] = {}
+        lost = set()
         for code, weights in self.pairs.items():
             reached: dict[str, float] = {}
             for between, weight in weights.items():
                 further = other.partners(between)
                 lost |= set() if further else {between}
-                for partner, share in further.items():
+                for partner, share in (further or {}).items():
                     reached[partner] = reached.get(partner, 0.0) + weight * share
-            if reached:
-                pairs[code] = _scaled(reached)
-        return Correspondence(f"{self.name}, {other.name}", pairs, (*self.lost, *other.lost, *sorted(lost)))
+            pairs[code] = _scaled(reached)
+        name = f"{self.name}, {other.name}"
+        return Correspondence(name, pairs, other.new_codes, (*self.lost, *other.lost, *sorted(lost)))
 
 
 def _mean(found: Sequence[Weights]) -> Weights:
@@ -82,16 +97,22 @@ def _scaled(weights: Weights) -> Weights:
     return {code: weight / whole for code, weight in weights.items()}
 
 
-def read_correspondences(paths: Sequence[str]) -> Correspondence:
+def read_correspondences(paths: Sequence[str], *, from_ksco: bool = False, to_ksco: bool = False) -> Correspondence:
     """Return the correspondence of a file, or of files that are chained: A to B, B to C.
+
+    Args:
+        paths: the files.
+        from_ksco: whether the first file's column `from` has codes of KSCO.
+        to_ksco: whether the last file's column `to` has codes of KSCO.
 
     Raises:
         KjcmError: see `read_correspondence`, or no code of a file's is in the next one.
     """
-    found = read_correspondence(paths[0])
-    for path in paths[1:]:
-        following = found.then(read_correspondence(path))
-        if not following.pairs:
+    last = len(paths) - 1
+    found = read_correspondence(paths[0], from_ksco=from_ksco, to_ksco=to_ksco and last == 0)
+    for place, path in enumerate(paths[1:], 1):
+        following = found.then(read_correspondence(path, to_ksco=to_ksco and place == last))
+        if not any(following.pairs.values()):
             raise KjcmError(
                 f"{path}, column 'from': has none of the codes in column 'to' of {found.name}. Give the files in order: "
                 "[A_TO_B,B_TO_C]."
@@ -100,19 +121,25 @@ def read_correspondences(paths: Sequence[str]) -> Correspondence:
     return found
 
 
-def read_correspondence(path: str) -> Correspondence:
+def read_correspondence(path: str, *, from_ksco: bool = False, to_ksco: bool = False) -> Correspondence:
     """Read a table of from, to and, if present, weight: one pair a row; without weights the partners of a code are equal.
+
+    Args:
+        path: the file.
+        from_ksco: whether the column `from` has codes of KSCO, in any of their spellings.
+        to_ksco: whether the column `to` has.
 
     Raises:
         KjcmError: a column is missing, a pair occurs twice, or a weight is not a number above 0.
     """
     table = read_table(path)
     own = meant_columns(table.columns, {"from": "from", "to": "to"}, path, "Make it with `kjcm classification import`.")
-    old, new = ([tidy(code).upper() for code in code_texts(table[own[name]])] for name in ("from", "to"))
+    left = [plain_code(code, ksco=from_ksco) for code in code_texts(table[own["from"]])]
+    right = [plain_code(code, ksco=to_ksco) for code in code_texts(table[own["to"]])]
     has_weights = "weight" in table
     given = code_texts(table["weight"]) if has_weights else [""] * len(table)
     pairs: dict[str, dict[str, float]] = {}
-    for one, other, text in zip(old, new, given, strict=True):
+    for one, other, text in zip(left, right, given, strict=True):
         if not one or not other:
             continue
         weight = _weight(text) if has_weights else 1.0
@@ -123,7 +150,8 @@ def read_correspondence(path: str) -> Correspondence:
         pairs[one][other] = weight
     if not pairs:
         raise KjcmError(f"{path}: no row has both a code 'from' and a code 'to'.")
-    return Correspondence(str(path), {code: _scaled(weights) for code, weights in pairs.items()})
+    new_codes = frozenset(partner for weights in pairs.values() for partner in weights)
+    return Correspondence(str(path), {code: _scaled(weights) for code, weights in pairs.items()}, new_codes)
 
 
 def _weight(text: str) -> float | None:
@@ -134,10 +162,6 @@ def _weight(text: str) -> float | None:
     return weight if isfinite(weight) and weight > 0 else None
 
 
-def candidates_of(correspondence: Correspondence, code: str, level: int | None, *, ksco: bool) -> Weights:
-    """Return the partners of a code as a file has it; ksco: whether it may have one of KSCO's other spellings."""
-    plain = tidy(code).upper()
-    for spelt in filter(None, spellings(plain) if ksco else (plain,)):
-        if found := correspondence.partners(spelt, level):
-            return found
-    return {}
+def plain_code(text: str, *, ksco: bool) -> str:
+    """Return a cell's code without white space, in capitals; `ksco`: in KSCO's usual spelling."""
+    return usual_spelling(text) if ksco else tidy(text).upper()

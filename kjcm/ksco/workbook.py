@@ -33,12 +33,12 @@ class Imported:
     Attributes:
         kind: 'classification' or 'correspondence'.
         table: code, level, title, title_en, parent, description; or from, to, from_title, to_title.
-        found: what was found where, in lines.
+        report: what was found where, in lines.
     """
 
     kind: str
     table: pd.DataFrame
-    found: tuple[str, ...]
+    report: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def read_workbook(path: str | Path, options: ReadOptions, columns: Sequence[str]
     """
     sheets = []
     for title, rows in read_grids(path, options):
-        chains = code_chains(rows, typed=bool(title))
+        chains = code_chains(rows, typed=Path(path).suffix.lower() == ".xlsx")
         if columns:
             chains = [[column] for column in _named(str(path), title, chains, columns)]
         if chains:
@@ -131,7 +131,7 @@ def read_workbook(path: str | Path, options: ReadOptions, columns: Sequence[str]
     made = _classification(sheet) if len(sheet.chains) == 1 else _correspondence(sheet)
     where = [f"worksheet {sheet.title!r}"] if sheet.title else []
     where.append(f"header: {counted(sheet.below_header, 'row')}")
-    return Imported(made.kind, made.table, (", ".join(where), *made.found, *_zeros(sheet), *note))
+    return Imported(made.kind, made.table, (", ".join(where), *made.report, *_zeros(sheet), *note))
 
 
 def _named(path: str, title: str, chains: Sequence[Sequence[CodeColumn]], names: Sequence[str]) -> list[CodeColumn]:
@@ -159,26 +159,26 @@ def _zeros(sheet: _Sheet) -> Iterator[str]:
 
 
 def _correspondence(sheet: _Sheet) -> Imported:
-    old, new = (chain[-1] for chain in sheet.chains)
+    left, right = (chain[-1] for chain in sheet.chains)
     pairs: dict[tuple[str, str], tuple[str, str]] = {}
     twice, lone = 0, Counter[str]()
-    for row, (one, other) in enumerate(zip(old.codes, new.codes, strict=True)):
+    for row, (one, other) in enumerate(zip(left.codes, right.codes, strict=True)):
         if one and other:
             twice += (one, other) in pairs
-            pairs.setdefault((one, other), (_title(sheet, row, old), _title(sheet, row, new)))
+            pairs.setdefault((one, other), (_title(sheet, row, left), _title(sheet, row, right)))
         elif one or other:
-            lone[f"without a code in column {(new if one else old).label}"] += 1
+            lone[f"without a code in column {(right if one else left).label}"] += 1
     if not pairs:
-        raise KjcmError(f"{sheet.place}: no row has a code in both columns {old.label} and {new.label}.")
+        raise KjcmError(f"{sheet.place}: no row has a code in both columns {left.label} and {right.label}.")
     table = pd.DataFrame(
         [(*codes, *titles) for codes, titles in pairs.items()], columns=["from", "to", "from_title", "to_title"]
     )
     partners = table.groupby("from").size()
     found = [
-        f"from: column {old.label}, {counted(len(partners), 'code')}",
-        f"to: column {new.label}, {counted(table['to'].nunique(), 'code')}",
+        f"from: column {left.label}, {counted(len(partners), 'code')}",
+        f"to: column {right.label}, {counted(table['to'].nunique(), 'code')}",
         f"{counted(len(table), 'pair')} in {counted(len(table) + twice, 'row')}"
-        + (f" ({counted(twice, 'row')} repeat a pair)" if twice else ""),
+        + (f" ({counted(twice, 'row repeats', 'rows repeat')} a pair)" if twice else ""),
         f"{counted(int((partners == 1).sum()), 'code')} with one partner, {(partners > 1).sum():,} with several",
         *(f"left out: {counted(count, 'row')} {why}" for why, count in lone.items()),
     ]
@@ -223,7 +223,10 @@ def _classification(sheet: _Sheet) -> Imported:
                 english.setdefault(code, next(filter(None, (sheet.text(row, place) for place in english_at)), ""))
     codes = sorted(set().union(*(column.distinct for column in chain)))
     parents = {code: code[:-1] if len(code) > 1 else "" for code in codes}
-    parents |= {code: sections[code] for code in codes if len(code) == 2 and code.isdigit() and sections[code]}
+    parents |= {  # KSIC's divisions are two digits beneath a letter; KSCO's majors are digits and the letter A
+        code: sections[code] for code in codes
+        if len(code) == 2 and code.isdigit() and sections[code] and code[0] not in parents
+    }  # fmt: skip
     table = pd.DataFrame(
         {
             "code": codes,

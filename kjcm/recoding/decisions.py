@@ -10,6 +10,7 @@ from kjcm.ksco.correspondence import Weights
 from kjcm.triage.thresholds import Tried, fallback, last_passed, points
 
 DECISIONS = ("convert", "given", "accept", "choose", "weights", "undecided")
+ROUNDING = 1e-12  # by which a sum of weights may miss a limit that it reaches
 UNITS = 10**6  # weights are written in millionths, which sum to one
 
 
@@ -21,8 +22,8 @@ class Row:
         code: as the file has it.
         candidates: code of the other classification -> weight; the weights are the model's if it scored the row.
         given: the row's own code of the other classification, '' for none.
-        reason: why the row has no candidates, or why the model did not score it; '' if all is well.
-        scored: whether the model did.
+        reason: why the row is undecided, has no candidates, or was not scored; '' if there is no such reason.
+        scored: whether the model weighs the candidates.
         decision: one of DECISIONS.
         recoded: the code that replaces the row's, '' for none.
         listed: the candidates that a reviewer chooses from.
@@ -52,8 +53,8 @@ class Rules:
     """When a scored row's code is accepted, and when a list is shown.
 
     Attributes:
-        doubt: a row is accepted if all candidates but the likeliest have less weight; None: no row is.
-        alpha: a list is shown if all candidates but the first `k` have at most this weight.
+        doubt: a row is accepted if all candidates but the likeliest together have less weight; None: no row is accepted.
+        alpha: a list is shown if all candidates but the first `k` together have at most this weight.
         k: most candidates of a list.
         tried: tests that set `doubt`.
     """
@@ -63,15 +64,22 @@ class Rules:
     k: int
     tried: Sequence[Tried] = ()
 
+    def accepts(self, row: Row) -> bool:
+        """Return whether the likeliest candidate of a scored row replaces its code."""
+        return self.doubt is not None and row.doubt() < self.doubt
 
-def shares(probability: NDArray[np.float64], classes: Sequence[str], candidates: Weights) -> NDArray[np.float64]:
-    """Return the probability of each candidate, if one of them is right: [rows, candidates].
+    def lists(self, row: Row) -> bool:
+        """Return whether a reviewer chooses from the first `k` candidates of a scored row."""
+        return row.doubt(self.k) <= self.alpha + ROUNDING
 
-    A candidate finer than the model's classes has its part of its class's probability; a coarser one has the sum of its
-    classes. Candidates that are no class keep their weight in the correspondence, and the others share what is left.
+
+def shares_of_classes(classes: Sequence[str], candidates: Weights) -> NDArray[np.float64]:
+    """Return the part of each class's probability that each candidate gets: [classes, candidates].
+
+    A candidate finer than the model's classes has its part of its class, by the weights; a coarser one has all of its classes.
+    A candidate that is no class has nothing.
 
     Args:
-        probability: [rows, classes].
         classes: the model's.
         candidates: code -> weight.
     """
@@ -82,19 +90,34 @@ def shares(probability: NDArray[np.float64], classes: Sequence[str], candidates:
     within: dict[str, float] = {}
     for code, weight in candidates.items():
         within[class_of[code]] = within.get(class_of[code], 0.0) + weight
-    to = np.zeros((len(classes), len(candidates)))
+    found = np.zeros((len(classes), len(candidates)))
     for column, (code, weight) in enumerate(candidates.items()):
         if class_of[code]:
-            to[place[class_of[code]], column] = weight / within[class_of[code]]
+            found[place[class_of[code]], column] = weight / within[class_of[code]]
         else:
-            to[[number for own, number in place.items() if own.startswith(code)], column] = 1
-    prior = np.array(list(candidates.values()))
-    known = to.any(axis=0)
-    scores = probability @ to
-    whole = scores.sum(axis=1, keepdims=True)
-    model = scores / np.where(whole > 0, whole, 1) * prior[known].sum()
-    found: NDArray[np.float64] = np.where(known & (whole > 0), model, prior)
+            found[[number for own, number in place.items() if own.startswith(code)], column] = 1
     return found
+
+
+def weights_by_model(
+    probability: NDArray[np.float64], shares: NDArray[np.float64], candidates: Weights
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the probability of each candidate, if one of them is right: [rows, candidates], and of all together: [rows].
+
+    Candidates that are no class keep their weight in the correspondence, and the others share what is left.
+
+    Args:
+        probability: [rows, classes].
+        shares: [classes, candidates], see `shares_of_classes`.
+        candidates: code -> weight.
+    """
+    prior = np.array(list(candidates.values()))
+    known = shares.any(axis=0)
+    scores = probability @ shares
+    together = scores.sum(axis=1)
+    scale = prior[known].sum() / np.where(together > 0, together, 1)
+    found = np.where(known & (together[:, None] > 0), scores * scale[:, None], prior)
+    return found, together
 
 
 def rules_of(
@@ -111,7 +134,7 @@ def rules_of(
         k: see `Rules`.
     """
     if target is None:
-        return Rules(float(np.nextafter(1 - threshold, 2)), alpha, k)
+        return Rules(1 - threshold + ROUNDING, alpha, k)
     held = tested(rows)
     # of doubts, unlike of probabilities near 1, no two are equal by rounding
     sure = -np.array([row.doubt() for row in held])
@@ -128,10 +151,10 @@ def tested(rows: Sequence[Row]) -> list[Row]:
 
 
 def decide(rows: Sequence[Row], rules: Rules, *, weights: bool) -> None:
-    """Set decision, code and list of rows; `weights`: rows with several candidates keep them all instead."""
+    """Set each row's decision, code, list and reason; `weights`: rows with several candidates keep them all instead."""
     for row in rows:
         if row.given:
-            row.decision, row.recoded = "given", row.given
+            row.decision, row.recoded, row.reason = "given", row.given, ""
         elif len(row.candidates) == 1:
             row.decision, row.recoded = "convert", next(iter(row.candidates))
         elif not row.candidates:
@@ -140,9 +163,9 @@ def decide(rows: Sequence[Row], rules: Rules, *, weights: bool) -> None:
             row.decision = "weights"
         elif not row.scored:
             row.reason = row.reason or "several candidates, and no run"
-        elif rules.doubt is not None and row.doubt() < rules.doubt:
+        elif rules.accepts(row):
             row.decision, row.recoded = "accept", row.ranked[0]
-        elif row.doubt(rules.k) <= rules.alpha:
+        elif rules.lists(row):
             row.decision, row.listed = "choose", row.ranked[: rules.k]
         else:
             row.reason = "too many likely candidates"

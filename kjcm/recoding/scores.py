@@ -1,5 +1,6 @@
 """Score rows with a run's model, and replace the weights of their candidates by the model's probabilities."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -10,14 +11,15 @@ import pandas as pd
 from kjcm.coding.chunks import probability_chunks
 from kjcm.coding.ensemble import coder_of
 from kjcm.coding.rows import Reading, reads_answers, require_readable
-from kjcm.coding.run_rules import basis_of
 from kjcm.read.options import ReadOptions
-from kjcm.recoding.decisions import Row, shares
+from kjcm.recoding.decisions import Row, shares_of_classes, weights_by_model
+from kjcm.run_folder.held_out import calibration_of
 from kjcm.run_folder.model_folder import Settings
 from kjcm.survey.texts import Labels
-from kjcm.triage.rules import Options
 
 CHUNK = 8192  # rows
+
+log = logging.getLogger("kjcm")
 
 
 def score(
@@ -32,8 +34,9 @@ def score(
     options: ReadOptions,
     accelerator: str,
     precision: str,
+    least: float,
 ) -> None:
-    """Set the weights of the candidates of rows, those with several candidates, by the model's probabilities.
+    """Replace the candidates' weights in rows with several candidates by the model's probabilities.
 
     Args:
         rows: the rows.
@@ -46,6 +49,7 @@ def score(
         options: how the file is read.
         accelerator: see `coder_of`.
         precision: likewise.
+        least: rows whose candidates together have less probability keep their weights and are not scored.
 
     Raises:
         KjcmError: a column is missing, or the model cannot be loaded.
@@ -55,8 +59,13 @@ def score(
         reads_answers(settings), "missing",
     )  # fmt: skip
     require_readable(frame, reading)
-    plain = Options(None, 0.8, 0.95, 0.3, 5, (), "none", calibrated=True)
-    temperature = basis_of(plain, folder, settings).temperature
+    calibration = calibration_of(folder)
+    if calibration is None:
+        log.warning(
+            "The run was trained without validation rows: its probabilities are not calibrated. Train it with "
+            "data.validation=0.3."
+        )
+    temperature = float(calibration["temperature"]) if calibration else 1.0
     coder = coder_of(folder, None, accelerator, precision, temperature, compiled=False)
     frames = (frame.iloc[begin : begin + CHUNK] for begin in range(0, len(frame), CHUNK))
     done = 0
@@ -67,20 +76,23 @@ def score(
             those = [row for row, fine in zip(part, valid, strict=True) if fine]
             for row, fine in zip(part, valid, strict=True):
                 row.reason = "" if fine else "no text to decide by"
-            _weigh(those, probability, settings.classes)
+            _weigh(those, probability, settings.classes, least)
 
 
-def _weigh(rows: Sequence[Row], probability: np.ndarray, classes: Sequence[str]) -> None:
-    """Set the weights of rows with these probabilities [rows, classes]; rows of one code have the same candidates."""
+def _weigh(rows: Sequence[Row], probability: np.ndarray, classes: Sequence[str], least: float) -> None:
+    """Weigh the candidates of rows with these probabilities [rows, classes]; rows of one code have the same candidates."""
     of_code: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
         of_code.setdefault(row.code, []).append(number)
     for numbers in of_code.values():
         candidates = rows[numbers[0]].candidates
-        known = {code for code in candidates if any(code.startswith(own) or own.startswith(code) for own in classes)}
-        for number, found in zip(numbers, shares(probability[numbers], classes, candidates).tolist(), strict=True):
+        shares = shares_of_classes(classes, candidates)
+        found, together = weights_by_model(probability[numbers], shares, candidates)
+        for number, weights, mass in zip(numbers, found.tolist(), together.tolist(), strict=True):
             row = rows[number]
-            if not known:
+            if not shares.any():
                 row.reason = "no candidate is a class of the run"
-                continue
-            row.candidates, row.scored = dict(zip(candidates, found, strict=True)), True
+            elif mass < least:
+                row.reason = "the model finds all candidates unlikely"
+            else:
+                row.candidates, row.scored = dict(zip(candidates, weights, strict=True)), True

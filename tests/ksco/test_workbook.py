@@ -36,7 +36,7 @@ def test_a_list_of_codes_with_descriptions(tmp_path: Path) -> None:
     assert table["title"].to_dict() == {code: title(code) for code in tree()}
     assert table.loc["111", "description"] == description("111").strip()
     assert table.loc["A1", "title_en"] == "Workers A1"
-    assert found.found == (
+    assert found.report == (
         "worksheet '분류', header: 3 rows",
         "codes: column A '한국표준직업분류 항목표 분류코드'",
         "titles: column B '분류항목명'; English: column C '영문명'",
@@ -60,7 +60,7 @@ def test_a_column_a_level_with_merged_cells(tmp_path: Path) -> None:
     found = read_workbook(save(tmp_path / "a.xlsx", {"항목표": rows}, merged), PLAIN)
     codes = [code for code in tree() if len(code) <= 3]
     assert dict(zip(found.table["code"], found.table["title"], strict=True)) == {code: title(code) for code in codes}
-    assert "groups a level: 10 / 20 / 40" in found.found
+    assert "groups a level: 10 / 20 / 40" in found.report
 
 
 def test_a_staggered_list_and_codes_with_titles_in_one_cell(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_occupations_and_the_international_ones(tmp_path: Path) -> None:
     last = found.table[found.table["from"] == "A012"].iloc[0]
     assert tuple(last) == ("A012", "0210", "한 한국", "a title")
     assert set(map(len, found.table["to"])) == {4}
-    lines = "\n".join(found.found)
+    lines = "\n".join(found.report)
     assert "worksheet '4-1. (연계표) 세분류 연계표(KSCO-ISCO)', header: 1 row" in lines
     assert "700 pairs in 701 rows (1 row repeat a pair)" in lines
     assert "column C '국제코드': 2 codes had lost leading zeros as numbers and now have 4 digits" in lines
@@ -172,8 +172,8 @@ def test_employment_codes_that_lost_their_zeros(tmp_path: Path) -> None:
     codes = sorted({*found.table["from"]})
     assert codes[:4] == ["0110", "0120", "0211", "0212"] and set(map(len, codes)) == {4} and len(codes) == 40
     assert len(found.table) == 60
-    assert "20 codes with one partner, 20 with several" in found.found
-    lines = "\n".join(found.found)
+    assert "20 codes with one partner, 20 with several" in found.report
+    lines = "\n".join(found.report)
     assert (
         "header: 3 rows" in lines
         and "'한국고용직업분류 2025와 한국표준직업분류의 연계 한국고용직업분류 세분류'" in lines
@@ -190,9 +190,9 @@ def test_old_and_new_codes_as_csv(tmp_path: Path, encoding: str) -> None:
     path.write_text(text, encoding=encoding)
     found = read_workbook(path, PLAIN)
     assert len(found.table) == 31
-    assert "29 codes with one partner, 1 with several" in found.found
-    assert "left out: 1 row without a code in column C '신분류코드'" in found.found
-    assert "left out: 1 row without a code in column A '구분류코드'" in found.found
+    assert "29 codes with one partner, 1 with several" in found.report
+    assert "left out: 1 row without a code in column C '신분류코드'" in found.report
+    assert "left out: 1 row without a code in column A '구분류코드'" in found.report
 
 
 def test_industries_as_csv_keep_their_zeros(tmp_path: Path) -> None:
@@ -307,6 +307,6 @@ def test_the_notice_counts_the_groups(tmp_path: Path) -> None:
     codes = sorted([*majors, *subs, *minors])
     rows = [["코드", "항목명"], *([code, "가나"] for code in codes)]
     found = read_workbook(save(tmp_path / "a.xlsx", {"x": rows}), PLAIN)
-    assert "groups a level: 10 / 57 / 167, as KSCO-8 has" in found.found
+    assert "groups a level: 10 / 57 / 167, as KSCO-8 has" in found.report
     with pytest.raises(ConfigError):
         load_classification("ksco9")

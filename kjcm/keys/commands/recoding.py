@@ -49,19 +49,20 @@ class RecodeRules:
     threshold: float = key(
         "Without a target: least probability of an accepted code among the candidates.", least=0, most=1
     )
-    confidence: float = key(
-        "Confidence that `triage.target_error` and `triage.alpha` are kept.", least=0.5, most=0.9999
-    )
-    alpha: float = key("Share of the shown lists that may miss the right code.", above=0, most=0.99)
+    confidence: float = key("Confidence of the promise for `triage.target_error`.", least=0.5, most=0.9999)
+    alpha: float = key("Show a list if its codes leave out at most this probability; no promise.", above=0, most=0.99)
     k: int = key("Most codes of a list.", least=1, most=20)
+    least_probability: float = key(
+        "Rows stay undecided if the model gives all candidates together less probability.", least=0, most=1
+    )
 
 
 @dataclass
 class RecodeConfig(FileOptions):
     """Convert a file's codes to another classification by a correspondence; every row stays ([recode.md](recode.md)).
 
-    Codes with one partner convert. A run decides among several, else the row is undecided and has all candidates with their
-    weights. The keys `from` and `from_` are the same.
+    If a code has several partners, the run chooses one. Without a run the row stays undecided and lists all candidates with
+    weights. `from` is short for `from_`.
     """
 
     input: str = key("File to recode, of any kind that `kjcm predict` reads.", path=True)

@@ -30,9 +30,9 @@ def import_workbook(cfg: DictConfig) -> None:
         raise ConfigError(f"columns={config.columns}: name two columns, as [FROM,TO], or none.")
     if target.exists() and not config.overwrite:
         raise KjcmError(f"{target} exists. Choose another output, or add overwrite=true.")
-    found = read_workbook(config.input, ReadOptions(config.encoding, config.sheet, keys=""), config.columns)
+    imported = read_workbook(config.input, ReadOptions(config.encoding, config.sheet, keys=""), config.columns)
     with atomic(target, config.overwrite) as temporary:
-        found.table.to_csv(temporary, sep="\t", index=False, encoding="utf-8", lineterminator="\n")
-    for line in found.found:
+        imported.table.to_csv(temporary, sep="\t", index=False, encoding="utf-8", lineterminator="\n")
+    for line in imported.report:
         log.info("%s", line)
-    log.info("%s of %s: %s", found.kind, counted(len(found.table), "row"), target)
+    log.info("%s of %s: %s", imported.kind, counted(len(imported.table), "row"), target)
