@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kjcm.errors import KjcmError
-from kjcm.ksco.correspondence import Correspondence, candidates_of, read_correspondence, read_correspondences
+from kjcm.ksco.correspondence import Correspondence, read_correspondence, read_correspondences
 
 
 def table(path: Path, text: str) -> str:
@@ -19,9 +19,15 @@ def test_partners_of_codes_of_any_length() -> None:
     assert found.partners("111") == {"21": 0.75, "31": 0.25}  # each of its codes counts alike
     assert found.partners("1211") == {"41": 1.0}
     assert found.partners("1112", 1) == {"2": 0.5, "3": 0.5}
-    assert found.partners("9") == {} == found.partners("13")
-    assert candidates_of(found, "01111", None, ksco=True) == {"21": 1.0}
-    assert candidates_of(found, "01111", None, ksco=False) == {}
+    assert found.partners("9") is None is found.partners("13")
+
+
+def test_spellings_of_ksco_in_the_table(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.tsv", "from to\n0111 0211\n1001 1002\n")
+    found = read_correspondence(path, from_ksco=True, to_ksco=True)
+    assert found.pairs == {"111": {"211": 1.0}, "A01": {"A02": 1.0}} and found.new_codes == {"211", "A02"}
+    assert read_correspondence(path).pairs == {"0111": {"0211": 1.0}, "1001": {"1002": 1.0}}
+    assert read_correspondence(path).without_zeros == {"111": "0111"}
 
 
 def test_a_chain_has_weights_that_sum_to_1(tmp_path: Path) -> None:
@@ -29,11 +35,19 @@ def test_a_chain_has_weights_that_sum_to_1(tmp_path: Path) -> None:
     second = table(tmp_path / "b.tsv", "from to\n5 0\n6 0\n6 7\n")
     third = table(tmp_path / "c.tsv", "from to\n0 11-1011\n7 11-1021\n7 11-1031\n")
     found = read_correspondences([first, second])
-    assert found.pairs == {"1": {"0": 0.875, "7": 0.125}, "2": {"0": 0.5, "7": 0.5}, "4": {"0": 0.5, "7": 0.5}}
+    assert found.pairs == {
+        "1": {"0": 0.875, "7": 0.125}, "2": {"0": 0.5, "7": 0.5}, "3": {}, "4": {"0": 0.5, "7": 0.5},
+    }  # fmt: skip
     assert found.lost == ("9",)
     whole = read_correspondences([first, second, third])
     assert whole.pairs["1"] == {"11-1011": 0.875, "11-1021": 0.0625, "11-1031": 0.0625}
-    assert all(sum(weights.values()) == pytest.approx(1, abs=1e-12) for weights in whole.pairs.values())
+    assert all(sum(weights.values()) == pytest.approx(1, abs=1e-12) for weights in whole.pairs.values() if weights)
+    assert whole.pairs["3"] == {} == whole.partners("31") and whole.new_codes == {"11-1011", "11-1021", "11-1031"}
+
+
+def test_a_coarse_code_leaves_out_codes_without_partners() -> None:
+    found = Correspondence("x", {"11": {}, "12": {"3": 1.0}, "21": {}})
+    assert (found.partners("1"), found.partners("2"), found.partners("111")) == ({"3": 1.0}, {}, {})
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from kjcm.write.table import open_input
 from tests.conftest import Run, command
 
 PAIRS = "from\tto\n1111\t1112\n2111\t2211\n2111\t2212\n2121\t2211\n2121\t3110\n"
@@ -38,11 +40,11 @@ def test_without_a_run_ambiguous_rows_keep_their_candidates(kjcm: Run, tmp_path:
     assert made["recode_candidates"].tolist() == ["1112", "2211 2212", "2211 3110", "2211 2212", "", ""]
     assert made["recode_weights"].tolist()[:2] == ["1.000000", "0.500000 0.500000"]
     several = "several candidates, and no run"
-    assert made["recode_reason"].tolist() == ["", several, several, several, "unknown code", "empty code"]
+    assert made["recode_reason"].tolist() == ["", several, several, several, "no code of KSCO-7", "empty code"]
     record = json.loads((tmp_path / "b.csv.json").read_text(encoding="utf-8"))
     assert record["rows"] == 6 and record["decisions"]["undecided"] == 5
-    assert record["reasons"] == {several: 3, "unknown code": 1, "empty code": 1}
-    assert "undecided, unknown code: 1" in done.stdout
+    assert record["reasons"] == {several: 3, "no code of KSCO-7": 1, "empty code": 1}
+    assert "undecided, no code of KSCO-7: 1" in done.stdout
     assert (
         "b.csv exists"
         in kjcm(
@@ -53,6 +55,102 @@ def test_without_a_run_ambiguous_rows_keep_their_candidates(kjcm: Run, tmp_path:
     cut = pd.read_parquet(tmp_path / "c.parquet")
     assert cut["recode_decision"].tolist() == ["convert", "convert", "weights", "convert", "undecided", "undecided"]
     assert cut["recoded"].tolist()[1] == "221"
+
+
+def recoded(kjcm: Run, tmp_path: Path, codes: list[str], pairs: str, *words: str) -> pd.DataFrame:
+    """Recode a file of codes and return the output."""
+    pd.DataFrame({"code": codes}).to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "pairs.tsv").write_text(pairs, encoding="utf-8")
+    kjcm("recode", "input=a.csv", "output=b.csv", "correspondence=pairs.tsv", "overwrite=true", *words)
+    return pd.read_csv(tmp_path / "b.csv", dtype=str, keep_default_na=False)
+
+
+def test_a_code_that_ksco_7_lacks_is_not_converted(kjcm: Run, tmp_path: Path) -> None:
+    """The table has a beginning of 1199, which KSCO-7 does not have."""
+    pairs = "from\tto\n1111\t1112\n11\t19\n"
+    for name in ("ksco7", "KSCO-7"):
+        made = recoded(kjcm, tmp_path, ["1199", "1120", "1111"], pairs, f"from={name}")
+        assert made["recoded"].tolist() == ["", "19", "1112"]
+        assert made["recode_reason"].tolist() == ["no code of KSCO-7", "", ""]
+    assert recoded(kjcm, tmp_path, ["1199"], pairs, "from=keco")["recoded"].tolist() == ["19"]
+
+
+def test_ksco_has_other_spellings_in_both_files(kjcm: Run, tmp_path: Path) -> None:
+    pairs = "from\tto\n0111\t0121\nA01\tA02\n"
+    made = recoded(kjcm, tmp_path, ["111", "0111", "1001", "A01"], pairs)
+    assert made["recoded"].tolist() == ["121", "121", "A02", "A02"]
+
+
+def test_codes_that_lost_their_zeros_are_an_error(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "p.tsv").write_text("from\tto\n0110\t5\n1101\t6\n1102\t6\n", encoding="utf-8")
+    words = ("recode", "input=a.csv", "output=b.csv", "correspondence=p.tsv", "from=keco", "to=ksco8")
+    (here / "a.csv").write_text("code\n110\n1101\n", encoding="utf-8")
+    assert command(*words) == 1
+    said = capfd.readouterr().err
+    assert "a.csv, column 'code': '110' lost leading zeros: the correspondence has '0110'. Store codes as text." in said
+    assert not (here / "b.csv").exists()
+    (here / "a.csv").write_text("code\n0110\n110\n", encoding="utf-8")  # has zeros, so 110 is a group
+    assert command(*words) == 0
+    assert pd.read_csv(here / "b.csv", dtype=str)["recoded"].tolist() == ["5", "6"]
+
+
+@pytest.mark.parametrize("level", ["null", "3"])
+def test_given_codes_must_be_new_codes(level: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    survey(here / "a.csv").assign(new=["", "의사", "22", "2211", "", ""]).to_csv(here / "a.csv", index=False)
+    (here / "p.tsv").write_text(PAIRS, encoding="utf-8")
+    words = ("recode", "input=a.csv", "output=b.csv", "correspondence=p.tsv", "columns.recoded=new", f"level={level}")
+    assert command(*words) == 1
+    said = capfd.readouterr().err
+    assert "a.csv, column 'new': 2 rows without a code of the column 'to' in p.tsv" in said and "의사" not in said
+    assert not (here / "b.csv").exists()
+
+
+def test_a_record_is_not_replaced_unasked(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    survey(here / "a.csv")
+    (here / "p.tsv").write_text(PAIRS, encoding="utf-8")
+    (here / "b.csv.json").write_text("mine", encoding="utf-8")
+    words = ("recode", "input=a.csv", "output=b.csv", "correspondence=p.tsv")
+    assert command(*words) == 1
+    assert "b.csv.json exists" in capfd.readouterr().err and not (here / "b.csv").exists()
+    assert (here / "b.csv.json").read_text(encoding="utf-8") == "mine"
+    assert command(*words, "overwrite=true") == 0
+
+
+def test_a_chain_reports_codes_that_lost_all_partners(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    survey(here / "a.csv")
+    (here / "p.tsv").write_text(PAIRS, encoding="utf-8")
+    (here / "q.tsv").write_text("from\tto\n2211\t25\n2212\t26\n", encoding="utf-8")
+    assert command("recode", "input=a.csv", "output=b.csv", "correspondence=[p.tsv,q.tsv]", "to=isco08") == 0
+    made = pd.read_csv(here / "b.csv", dtype=str, keep_default_na=False)
+    assert made["recode_decision"].tolist()[:3] == ["undecided", "undecided", "convert"]
+    assert made["recode_reason"].tolist()[0] == "no partner in the next correspondence"
+    said = "".join(capfd.readouterr())
+    assert "no partner for 2 codes on the way: '1112', '3110'. Other partners share the weight" in said
+    assert "rows of 1 code without other partners stay undecided" in said
+
+
+def test_a_file_that_changes_meanwhile_is_an_error(
+    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "p.tsv").write_text(PAIRS, encoding="utf-8")
+    for codes in (["1111"] * 7, ["1111"] * 5):
+        frame = survey(here / "a.csv")
+
+        def changed(*given: object, codes: list[str] = codes, **more: object) -> object:
+            pd.DataFrame({"id": 1, "task": "x", "code": codes}).to_csv(here / "a.csv", index=False)
+            return open_input(*given, **more)  # type: ignore[arg-type]
+
+        monkeypatch.setattr("kjcm.recoding.recode.open_input", changed)
+        assert len(frame) == 6
+        assert command("recode", "input=a.csv", "output=b.csv", "correspondence=p.tsv") == 1
+        assert "a.csv: changed while kjcm read it" in capfd.readouterr().err
+        assert sorted(path.name for path in here.iterdir()) == ["a.csv", "p.tsv"]
+
+
+def test_from_is_a_key_of_recode_only(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command("train", "from=3") == 2
+    said = capfd.readouterr().err
+    assert "'from'" in said and "from_" not in said
 
 
 @pytest.fixture
@@ -78,10 +176,40 @@ def test_a_run_decides_among_the_candidates(run: str, kjcm: Run, tmp_path: Path)
     assert made["recoded"].tolist() == ["1112", "2211", "3110", "", "", ""]
     assert made["recode_reason"].tolist()[3] == "no text to decide by"
     assert "no promise" in done.stdout + done.stderr
+    assert "not calibrated" not in done.stdout + done.stderr
     kjcm(*given, "output=c.csv", "weights=true")
     weights = pd.read_csv(tmp_path / "c.csv", dtype=str, keep_default_na=False)
     assert weights["recode_candidates"].tolist()[2] == "3110 2211"
     assert sum(map(float, weights["recode_weights"][2].split())) == pytest.approx(1)
+
+
+def test_unlikely_candidates_decide_nothing(run: str, kjcm: Run, tmp_path: Path) -> None:
+    """The row's text is that of a class which is no candidate; without calibration kjcm warns."""
+    pd.DataFrame({"task": ["회사 경영 총괄"], "code": "2121"}).to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "pairs.tsv").write_text(PAIRS, encoding="utf-8")
+    for name in ("calibration.json", "triage.safetensors"):
+        (tmp_path / "run" / "model" / name).unlink()
+    done = kjcm(
+        "recode", "input=a.csv", "output=b.csv", "correspondence=pairs.tsv", f"run={run}", "columns.position=null",
+        "triage.least_probability=0.6",
+    )  # fmt: skip
+    assert "not calibrated" in done.stdout + done.stderr
+    made = pd.read_csv(tmp_path / "b.csv", dtype=str)
+    assert made["recode_reason"].tolist() == ["the model finds all candidates unlikely"]
+    assert made["recode_weights"].tolist() == ["0.500000 0.500000"]
+
+
+@pytest.mark.parametrize("to", ["KSCO-8", "ksco_8", "ksco8"])
+def test_a_run_of_the_old_classification_is_refused(
+    to: str, here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survey(here / "a.csv")
+    (here / "p.tsv").write_text(PAIRS, encoding="utf-8")
+    monkeypatch.setattr("kjcm.recoding.recode.model_folder", Path)
+    monkeypatch.setattr("kjcm.recoding.recode.load_settings", lambda _: SimpleNamespace(classification="KSCO-7"))
+    words = ("recode", "input=a.csv", "output=b.csv", "correspondence=p.tsv", "run=r", f"to={to}")
+    assert command(*words) == 2
+    assert "its codes are of KSCO-7" in capfd.readouterr().err
 
 
 def test_the_promise_comes_from_rows_coded_both_ways(run: str, kjcm: Run, tmp_path: Path) -> None:
@@ -105,22 +233,24 @@ def test_the_promise_comes_from_rows_coded_both_ways(run: str, kjcm: Run, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "code", "said"),
     [
-        ([], "Give correspondence=..."),
-        (["correspondence=[]"], "correspondence=[]: give a file"),
-        (["correspondence=p.tsv", "triage.k=3"], "triage.k"),
-        (["correspondence=p.tsv", "triage.target_error=0.1"], "triage.target_error"),
-        (["correspondence=p.tsv", "output=b.doc"], "write one of"),
-        (["correspondence=p.tsv", "columns.code=kode"], "has no column 'kode'"),
-        (["correspondence=q.tsv"], "q.tsv: no such file"),
-        (["correspondence=p.tsv", "level=5"], "the correspondence has the shorter codes '1112'"),
+        ([], 2, "Give correspondence=..."),
+        (["correspondence=[]"], 2, "correspondence=[]: give a file"),
+        (["correspondence=p.tsv", "triage.k=3"], 2, "triage.k"),
+        (["correspondence=p.tsv", "triage.target_error=0.1"], 2, "triage.target_error"),
+        (["correspondence=p.tsv", "run=r", "triage.confidence=0.9"], 2, "triage.confidence"),
+        (["correspondence=p.tsv", "run=r", "weights=true", "triage.k=3"], 2, "triage.k"),
+        (["correspondence=p.tsv", "output=b.doc"], 2, "write one of"),
+        (["correspondence=p.tsv", "columns.code=kode"], 1, "has no column 'kode'"),
+        (["correspondence=q.tsv"], 1, "q.tsv: no such file"),
+        (["correspondence=p.tsv", "level=5"], 2, "the correspondence has the shorter codes '1112'"),
     ],
 )
-def test_wrong_commands(words: list[str], said: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_wrong_commands(words: list[str], code: int, said: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     survey(here / "a.csv")
     (here / "p.tsv").write_text(PAIRS, encoding="utf-8")
     output = [] if any(word.startswith("output") for word in words) else ["output=b.csv"]
-    assert command("recode", "input=a.csv", *output, *words) in (1, 2)
+    assert command("recode", "input=a.csv", *output, *words) == code
     assert said in capfd.readouterr().err
     assert sorted(path.name for path in here.iterdir()) == ["a.csv", "p.tsv"]
