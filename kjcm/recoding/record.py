@@ -52,9 +52,9 @@ def log_record(record: Mapping[str, Any], correspondence: Correspondence, target
     if correspondence.lost:
         alone = sum(not partners for partners in correspondence.pairs.values())
         log.warning(
-            "The next correspondence has no partner for %s on the way: %s. Other partners share the weight; rows of %s "
-            "without other partners stay undecided.",
-            counted(len(correspondence.lost), "code"), some(correspondence.lost), counted(alone, "code"),
+            "The next correspondence has no partner for %s on the way: %s. Other partners share the weight%s.",
+            counted(len(correspondence.lost), "code"), some(correspondence.lost),
+            f"; rows of {counted(alone, 'code')} without other partners stay undecided" if alone else "",
         )  # fmt: skip
     shares = [f"{name} {n:,} ({100 * n / max(rows, 1):.0f} %)" for name, n in record["decisions"].items() if n]
     log.info("%s: %s", counted(rows, "row"), ", ".join(shares))

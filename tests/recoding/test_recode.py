@@ -11,7 +11,7 @@ import pytest
 from kjcm.write.table import open_input
 from tests.conftest import Run, command
 
-PAIRS = "from\tto\n1111\t1112\n2111\t2211\n2111\t2212\n2121\t2211\n2121\t3110\n"
+PAIRS = "from\tto\n1110\t1112\n2111\t2211\n2111\t2212\n2121\t2211\n2121\t3110\n"
 TEXTS = {"2211": "소프트웨어 개발", "2212": "웹 화면 설계", "3110": "회계 장부 정리", "1112": "회사 경영 총괄"}
 
 TRIFLES = "가나다라마바사아자차카타파하거너더러머버서어저처커터퍼허"
@@ -22,7 +22,7 @@ def survey(path: Path) -> pd.DataFrame:
         {
             "id": ["a", "b", "c", "d", "e", "f"],
             "task": ["회사 경영 총괄", "소프트웨어 개발", "회계 장부 정리", "-", "웹 화면 설계", "x"],
-            "code": ["1111", "2111", "2121", "2111", "0000", ""],
+            "code": ["1110", "2111", "2121", "2111", "0000", ""],
         }
     )
     frame.to_csv(path, index=False)
@@ -67,9 +67,9 @@ def recoded(kjcm: Run, tmp_path: Path, codes: list[str], pairs: str, *words: str
 
 def test_a_code_that_ksco_7_lacks_is_not_converted(kjcm: Run, tmp_path: Path) -> None:
     """The table has a beginning of 1199, which KSCO-7 does not have."""
-    pairs = "from\tto\n1111\t1112\n11\t19\n"
+    pairs = "from\tto\n1110\t1112\n11\t19\n"
     for name in ("ksco7", "KSCO-7"):
-        made = recoded(kjcm, tmp_path, ["1199", "1120", "1111"], pairs, f"from={name}")
+        made = recoded(kjcm, tmp_path, ["1199", "1120", "1110"], pairs, f"from={name}")
         assert made["recoded"].tolist() == ["", "19", "1112"]
         assert made["recode_reason"].tolist() == ["no code of KSCO-7", "", ""]
     assert recoded(kjcm, tmp_path, ["1199"], pairs, "from=keco")["recoded"].tolist() == ["19"]
@@ -133,7 +133,7 @@ def test_a_file_that_changes_meanwhile_is_an_error(
     here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (here / "p.tsv").write_text(PAIRS, encoding="utf-8")
-    for codes in (["1111"] * 7, ["1111"] * 5):
+    for codes in (["1110"] * 7, ["1110"] * 5):
         frame = survey(here / "a.csv")
 
         def changed(*given: object, codes: list[str] = codes, **more: object) -> object:
@@ -150,7 +150,7 @@ def test_a_file_that_changes_meanwhile_is_an_error(
 def test_from_is_a_key_of_recode_only(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert command("train", "from=3") == 2
     said = capfd.readouterr().err
-    assert "'from'" in said and "from_" not in said
+    assert "no key from." in said
 
 
 @pytest.fixture
