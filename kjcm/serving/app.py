@@ -33,7 +33,7 @@ INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 class Coder(Protocol):
-    """What the service needs of `kjcm.load`'s coder."""
+    """The part of `kjcm.load`'s coder that the service uses."""
 
     columns: dict[str, str]
 

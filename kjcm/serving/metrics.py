@@ -1,4 +1,4 @@
-"""What the service counts, for Prometheus: requests, rows, batches; nothing of their texts."""
+"""Counts of requests, rows and batches for Prometheus, without any text."""
 
 from collections.abc import Callable, Iterable
 

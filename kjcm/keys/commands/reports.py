@@ -10,7 +10,7 @@ from kjcm.keys.training import PresetConfig, TrainerConfig
 
 @dataclass
 class Reporting:
-    """What `report` and `reproduce` have in common."""
+    """Keys that `report` and `reproduce` share."""
 
     out: str = key("Folder to write; a report of the same study in it is replaced.", path=True)
     texts: bool = key(

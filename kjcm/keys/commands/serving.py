@@ -16,7 +16,7 @@ class Batching:
 
 @dataclass
 class Limits:
-    """What `kjcm serve` accepts ([serving.md](serving.md#limits))."""
+    """Limits of the requests to `kjcm serve` ([serving.md](serving.md#limits))."""
 
     rows: int = key("Most rows of a request, else 422.", least=1, most=10**6)
     characters: int = key("Most characters of a text, else 422.", least=1, most=10**6)

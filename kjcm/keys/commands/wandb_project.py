@@ -7,7 +7,7 @@ from kjcm.keys.key import key
 
 @dataclass
 class WandbProjectConfig:
-    """What the commands that save something in a W&B project have in common."""
+    """Keys of the commands that save something in a W&B project."""
 
     entity: str | None = key("W&B user or team; null: WANDB_ENTITY, else the API key's default.")
     project: str = key("W&B project: 1 to 128 characters, none of `/ \\ # ? % :`.")
