@@ -122,10 +122,12 @@ class KwcsConfig(FileOptions, DataConfig):
     wave5: str | None = key("File of wave 5, coded in KSCO-6.", identity="input")
     wave6: str | None = key("File of wave 6, coded in KSCO-7.", identity="input")
     crosswalk: str | None = key(
-        "File with columns ksco6 and ksco7, one pair a row; needed with `data.wave5`.", identity="input"
+        "File with columns ksco6 and ksco7 (or from and to), one pair a row; needed with `data.wave5`.",
+        identity="input",
     )
     resolutions: str | None = key(
-        "File with columns id (of wave 5) and ksco7, for KSCO-6 codes with several partners.", identity="input"
+        "File with columns id (of wave 5) and ksco7, or `kjcm recode`'s output, for KSCO-6 codes with several partners.",
+        identity="input",
     )
     train_wave: int | None = key(
         "Train on all rows of this wave and test on the other; null: split both waves at random.", choices=(5, 6)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
 
+import pandas as pd
+
 from kjcm.errors import KjcmError
 from kjcm.ksco.classification import usual_spelling
 from kjcm.read.cells import code_texts, tidy
@@ -12,6 +14,7 @@ from kjcm.read.columns import meant_columns
 from kjcm.read.table import read_table
 
 Weights = Mapping[str, float]  # code -> weight; the weights sum to 1
+KSCO6_7 = ("ksco6", "ksco7")  # other names of the columns from and to
 
 
 @dataclass(frozen=True)
@@ -122,36 +125,52 @@ def read_correspondences(paths: Sequence[str], *, from_ksco: bool = False, to_ks
 
 
 def read_correspondence(path: str, *, from_ksco: bool = False, to_ksco: bool = False) -> Correspondence:
-    """Read a table of from, to and, if present, weight: one pair a row; without weights the partners of a code are equal.
+    """Read a table of from, to and, if present, weight; see `correspondence_of`."""
+    return correspondence_of(read_table(path), path, from_ksco=from_ksco, to_ksco=to_ksco)
+
+
+def correspondence_of(
+    table: pd.DataFrame, name: str, *, from_ksco: bool = False, to_ksco: bool = False
+) -> Correspondence:
+    """Return a table's pairs, one a row; without weights the partners of a code are equal, and repeated pairs count once.
 
     Args:
-        path: the file.
-        from_ksco: whether the column `from` has codes of KSCO, in any of their spellings.
-        to_ksco: whether the column `to` has.
+        table: has the columns from and to, or ksco6 and ksco7; and weight, if pairs have weights.
+        name: its file, for messages.
+        from_ksco: whether the codes on the left are of KSCO, in any of their spellings.
+        to_ksco: whether those on the right are.
 
     Raises:
-        KjcmError: a column is missing, a pair occurs twice, or a weight is not a number above 0.
+        KjcmError: a column is missing, a pair with a weight occurs twice, or a weight is not a number above 0.
     """
-    table = read_table(path)
-    own = meant_columns(table.columns, {"from": "from", "to": "to"}, path, "Make it with `kjcm classification import`.")
-    left = [plain_code(code, ksco=from_ksco) for code in code_texts(table[own["from"]])]
-    right = [plain_code(code, ksco=to_ksco) for code in code_texts(table[own["to"]])]
+    left, right = headers(table)
+    own = meant_columns(table.columns, {left: left, right: right}, name, "Make it with `kjcm classification import`.")
     has_weights = "weight" in table
-    given = code_texts(table["weight"]) if has_weights else [""] * len(table)
+    cells = zip(
+        (plain_code(code, ksco=from_ksco) for code in code_texts(table[own[left]])),
+        (plain_code(code, ksco=to_ksco) for code in code_texts(table[own[right]])),
+        code_texts(table["weight"]) if has_weights else [""] * len(table),
+        strict=True,
+    )
     pairs: dict[str, dict[str, float]] = {}
-    for one, other, text in zip(left, right, given, strict=True):
+    for one, other, text in cells:
         if not one or not other:
             continue
         weight = _weight(text) if has_weights else 1.0
         if weight is None:
-            raise KjcmError(f"{path}, column 'weight', from {one} to {other}: {text[:20]!r} is no number above 0.")
-        if other in pairs.setdefault(one, {}):
-            raise KjcmError(f"{path}: the pair {one} and {other} occurs more than once. Keep one row per pair.")
+            raise KjcmError(f"{name}, column 'weight', from {one} to {other}: {text[:20]!r} is no number above 0.")
+        if other in pairs.setdefault(one, {}) and has_weights:
+            raise KjcmError(f"{name}: the pair {one} and {other} occurs more than once. Keep one row per pair.")
         pairs[one][other] = weight
     if not pairs:
-        raise KjcmError(f"{path}: no row has both a code 'from' and a code 'to'.")
+        raise KjcmError(f"{name}: no row has both a code {left!r} and a code {right!r}.")
     new_codes = frozenset(partner for weights in pairs.values() for partner in weights)
-    return Correspondence(str(path), {code: _scaled(weights) for code, weights in pairs.items()}, new_codes)
+    return Correspondence(str(name), {code: _scaled(weights) for code, weights in pairs.items()}, new_codes)
+
+
+def headers(table: pd.DataFrame) -> tuple[str, str]:
+    """Return the names of a correspondence's two columns of codes."""
+    return KSCO6_7 if {*KSCO6_7} & {*map(tidy, map(str, table.columns))} else ("from", "to")
 
 
 def _weight(text: str) -> float | None:

@@ -1,85 +1,72 @@
-"""Convert KSCO-6 to KSCO-7: codes with one partner convert, a reviewer resolves the others."""
+"""Convert KSCO-6 to KSCO-7: codes whose partners are in one group convert, a resolution decides the others."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 import pandas as pd
 
 from kjcm.errors import KjcmError, some
-from kjcm.ksco.classification import Classification, spellings
+from kjcm.ksco.classification import Classification, usual_spelling
+from kjcm.ksco.correspondence import Correspondence, correspondence_of, headers
 from kjcm.read.cells import code_texts, tidy, without_decimals
 from kjcm.read.columns import meant_columns
 
 
-@dataclass(frozen=True)
-class Crosswalk:
-    """The KSCO-7 codes that replaced each KSCO-6 code.
-
-    Attributes:
-        pairs: KSCO-6 code -> its KSCO-7 codes, as the table has them.
-    """
-
-    pairs: Mapping[str, tuple[str, ...]]
-
-    def partners(self, ksco6: str, classification: Classification, level: int | None) -> tuple[str, ...]:
-        """Return the codes at `level` that may replace `ksco6`, sorted; empty if the table lacks `ksco6`.
-
-        A code shorter than the table's codes means all codes with that prefix; a longer code means its longest prefix.
-        """
-        for code in filter(None, spellings(ksco6)):
-            found = self.pairs.get(code) or tuple(
-                seven for six, sevens in self.pairs.items() if six.startswith(code) for seven in sevens
-            )
-            shorter = (self.pairs[code[:end]] for end in range(len(code) - 1, 1, -1) if code[:end] in self.pairs)
-            found = found or next(shorter, ())
-            if found:
-                at = {classification.at_level(seven, level) for seven in found}
-                return tuple(sorted(code for code in at if code is not None))
-        return ()
-
-    def partner_below(self, ksco6: str, classification: Classification, level: int | None) -> str:
-        """Return the only code one level below `level` that may replace `ksco6`, '' if there are none or several."""
-        found = () if level is None else self.partners(ksco6, classification, level + 1)
-        return found[0] if len(found) == 1 else ""
-
-
-def crosswalk_of(table: pd.DataFrame, classification: Classification, name: str) -> Crosswalk:
-    """Return the crosswalk of a table of ksco6, ksco7 (one pair per row); `name` is for messages.
+def crosswalk_of(table: pd.DataFrame, classification: Classification, name: str) -> Correspondence:
+    """Return the correspondence of KSCO-6 to a classification; `name` is for messages.
 
     Raises:
-        KjcmError: a column is missing, or the classification lacks a ksco7 code.
+        KjcmError: see `correspondence_of`, or the classification lacks a code.
     """
-    own = meant_columns(table.columns, {"ksco6": "ksco6", "ksco7": "ksco7"}, name)
-    rows = list(zip(code_texts(table[own["ksco6"]]), code_texts(table[own["ksco7"]]), strict=True))
-    six, seven = ([row[place] for row in rows if any(row)] for place in (0, 1))
-    resolved = {code: classification.resolve(code) for code in set(seven)}
-    unknown = [code for code in seven if resolved[code] is None]
-    if unknown or not seven:
-        all_of = "none of its codes is" if len(unknown) == len(seven) else f"{some(dict.fromkeys(unknown))} are not"
-        raise KjcmError(f"{name}, column 'ksco7': {all_of} codes of {classification.name}. Correct the crosswalk.")
-    pairs: dict[str, list[str]] = {}
-    for old, new in zip(six, seven, strict=True):
-        for code in spellings(old):
-            pairs.setdefault(code, []).append(str(resolved[new]))
-    return Crosswalk({old: tuple(dict.fromkeys(news)) for old, news in pairs.items()})
+    given = correspondence_of(table, name, from_ksco=True, to_ksco=True)
+    resolved = {code: classification.resolve(code) for code in sorted(given.new_codes)}
+    if unknown := [code for code, known in resolved.items() if known is None]:
+        all_of = "none of its codes is" if len(unknown) == len(resolved) else f"{some(unknown)} are not"
+        raise KjcmError(
+            f"{name}, column {headers(table)[1]!r}: {all_of} codes of {classification.name}. Correct the crosswalk."
+        )
+    pairs = {
+        six: {str(resolved[seven]): weight for seven, weight in sevens.items()} for six, sevens in given.pairs.items()
+    }
+    return replace(given, pairs=pairs)
+
+
+def partners_at(
+    crosswalk: Correspondence, ksco6: str, classification: Classification, level: int | None
+) -> tuple[str, ...]:
+    """Return the codes at `level` that may replace `ksco6`, sorted; empty if the crosswalk lacks `ksco6`."""
+    found = crosswalk.partners(usual_spelling(ksco6)) if ksco6 else None
+    at = {classification.at_level(seven, level) for seven in found or ()}
+    return tuple(sorted(code for code in at if code is not None))
+
+
+def partner_below(crosswalk: Correspondence, ksco6: str, classification: Classification, level: int | None) -> str:
+    """Return the only code one level below `level` that may replace `ksco6`, '' if there are none or several."""
+    found = () if level is None else partners_at(crosswalk, ksco6, classification, level + 1)
+    return found[0] if len(found) == 1 else ""
 
 
 def resolutions_of(table: pd.DataFrame, classification: Classification, name: str) -> dict[str, str]:
-    """Return id -> KSCO-7 code from a table of id, ksco7; rows with an empty ksco7 are unresolved.
+    """Return id -> KSCO-7 code from a table of id and ksco7, or from `kjcm recode`'s output; rows without a code are left out.
+
+    The code is that in ksco7, or else that in recoded.
 
     Raises:
         KjcmError: a column is missing, an id occurs twice, or the classification lacks a code.
     """
-    own = meant_columns(table.columns, {"id": "id", "ksco7": "ksco7"}, name)
+    own = meant_columns(table.columns, {"id": "id"}, name)
+    roles = [role for role in ("ksco7", "recoded") if role in table] or ["ksco7"]
+    own |= meant_columns(table.columns, dict(zip(roles, roles, strict=True)), name)
     ids = [tidy(without_decimals(row)) for row in code_texts(table[own["id"]])]
+    cells = zip(*(code_texts(table[own[role]]) for role in roles), strict=True)
     found: dict[str, str] = {}
-    for row, seven in zip(ids, code_texts(table[own["ksco7"]]), strict=True):
+    for row, codes in zip(ids, cells, strict=True):
+        role, seven = next(((role, code) for role, code in zip(roles, codes, strict=True) if code), ("", ""))
         if not seven:
             continue
         code = classification.resolve(seven)
         if code is None:
             raise KjcmError(
-                f"{name}, column 'ksco7', id {some([row])}: {some([seven])} is no code of {classification.name}."
+                f"{name}, column {role!r}, id {some([row])}: {some([seven])} is no code of {classification.name}."
             )
         if row in found:
             raise KjcmError(f"{name}, column 'id': {some([row])} occurs more than once. Keep one row per id.")

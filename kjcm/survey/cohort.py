@@ -9,7 +9,7 @@ import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.ksco.classification import Classification
-from kjcm.ksco.crosswalk import crosswalk_of, resolutions_of
+from kjcm.ksco.crosswalk import crosswalk_of, partner_below, partners_at, resolutions_of
 from kjcm.read.cells import tidy
 from kjcm.survey.covariates import roles_of
 from kjcm.survey.responses import Source, Survey, answers_of, has_twin_ids, require_valid
@@ -18,7 +18,7 @@ from kjcm.survey.split import draw_split
 from kjcm.survey.texts import TEXT_COLUMNS
 
 SIDES = ("train", "validation", "unused", "test")
-TO_RESOLVE = ["id", "text", "ksco6", "candidates", "ksco7"]
+TO_RESOLVE = ["id", *TEXT_COLUMNS, "ksco6", "candidates", "ksco7"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Cohort:
             weight, cluster and manages where mapped; `covariates.NAME` of each covariate; and similar (first id of the
             similar texts) where such texts are kept together.
         left: the rows that left: id, wave, text, code (as in the file), reason.
-        to_resolve: the rows of wave 5 that a person must resolve: id, text, ksco6, candidates, ksco7 (empty, to fill in).
+        to_resolve: the rows of wave 5 that a person must resolve: id, answers, ksco6, candidates, ksco7 (empty).
         flow: counts at each step.
         left_groups: code of a group that the cutoff removed -> its rows drawn for training and for the test.
         classes: sorted codes with training rows, which a model trained on this cohort can predict.
@@ -254,7 +254,7 @@ def _from_ksco6(
     unknown = set(resolved) - set(own)
     if unknown:
         raise KjcmError(f"{source.resolutions_name}, column 'id': {some(sorted(unknown))} are not in {survey.name}.")
-    partners = {raw: crosswalk.partners(raw, classification, level) for raw in frame["raw"].unique()}
+    partners = {raw: partners_at(crosswalk, raw, classification, level) for raw in frame["raw"].unique()}
     raw_of = dict(zip(own.tolist(), frame["raw"].tolist(), strict=True))
     _require_candidates(resolved, raw_of, partners, source, classification, level)
     single = {raw: codes[0] for raw, codes in partners.items() if len(codes) == 1}
@@ -263,7 +263,7 @@ def _from_ksco6(
         found if isinstance(found, str) else person if isinstance(person, str) else ""
         for found, person in zip(frame["raw"].map(single), by_person, strict=True)
     ]
-    below = {raw: crosswalk.partner_below(raw, classification, level) for raw in partners}
+    below = {raw: partner_below(crosswalk, raw, classification, level) for raw in partners}
     frame["finer"] = [
         classification.below_level(resolved.get(row, ""), level) or below[raw]
         for row, raw in zip(own, frame["raw"], strict=True)
@@ -276,7 +276,7 @@ def _from_ksco6(
     return pd.DataFrame(
         {
             "id": own[waits],
-            "text": frame["text"][waits],
+            **{role: frame[role][waits] for role in TEXT_COLUMNS},
             "ksco6": frame["raw"][waits],
             "candidates": candidates,
             "ksco7": "",
@@ -297,7 +297,7 @@ def _require_candidates(
         candidates = partners[raw_of[row]]
         if classification.at_level(code, level) not in candidates:
             raise KjcmError(
-                f"{source.resolutions_name}, column 'ksco7', id {some([row])}: {code} at level {level} is not one of "
-                f"{' '.join(candidates)}, the crosswalk's codes for {raw_of[row]}. Correct it, or add the pair to the "
+                f"{source.resolutions_name}, column 'ksco7' or 'recoded', id {some([row])}: {code} at level {level} is not "
+                f"one of {' '.join(candidates)}, the crosswalk's codes for {raw_of[row]}. Correct it, or add the pair to the "
                 "crosswalk."
             )

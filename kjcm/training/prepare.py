@@ -18,6 +18,7 @@ from kjcm.survey.augment import augmentation
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import cohort_of, input_files, source_of
 from kjcm.survey.responses import Source
+from kjcm.survey.texts import TEXT_COLUMNS
 
 FILES = ("cohort.json", "cohort.parquet", "left.csv", "to_resolve.csv", "augmented.csv", "twin")  # what prepare writes
 
@@ -81,9 +82,10 @@ def write_cohort(out: Path, cohort: Cohort, classification: Classification) -> N
     note = "synthetic" if cohort.synthetic else ""
     write_parquet(out / "cohort.parquet", cohort.rows, note)
     write_csv(out / "left.csv", without_formulas(cohort.left))
-    # Only the texts are escaped: the ids are read back with data.resolutions.
+    # Only the answers are escaped: the ids are read back with data.resolutions.
     waiting = cohort.to_resolve
-    write_csv(out / "to_resolve.csv", waiting.assign(text=waiting["text"].map(without_formula)))
+    answers = {role: waiting[role].map(without_formula) for role in TEXT_COLUMNS}
+    write_csv(out / "to_resolve.csv", waiting.assign(**answers))
     write_json(out / "cohort.json", cohort_record(cohort, classification))
 
 

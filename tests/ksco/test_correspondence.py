@@ -56,7 +56,7 @@ def test_a_coarse_code_leaves_out_codes_without_partners() -> None:
         ("from\n1\n", "has no column 'to'"),
         ("from to weight\n1 2 x\n", "column 'weight', from 1 to 2: 'x' is no number above 0"),
         ("from to weight\n1 2 0\n", "is no number above 0"),
-        ("from to\n1 2\n1 2\n", "the pair 1 and 2 occurs more than once"),
+        ("from to weight\n1 2 1\n1 2 3\n", "the pair 1 and 2 occurs more than once"),
         ("from to\n", "no row has both"),
     ],
 )

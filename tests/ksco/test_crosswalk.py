@@ -5,7 +5,8 @@ import pytest
 
 from kjcm.errors import KjcmError
 from kjcm.ksco.classification import Classification
-from kjcm.ksco.crosswalk import Crosswalk, crosswalk_of, resolutions_of
+from kjcm.ksco.correspondence import Correspondence
+from kjcm.ksco.crosswalk import crosswalk_of, partners_at, resolutions_of
 
 PAIRS = [
     ("1110", "1110"),  # stays
@@ -17,7 +18,7 @@ PAIRS = [
 
 
 @pytest.fixture
-def crosswalk(ksco: Classification) -> Crosswalk:
+def crosswalk(ksco: Classification) -> Correspondence:
     return crosswalk_of(pd.DataFrame(PAIRS, columns=["ksco6", "ksco7"]), ksco, "table.csv")
 
 
@@ -43,14 +44,14 @@ def crosswalk(ksco: Classification) -> Crosswalk:
     ],
 )
 def test_partners(
-    crosswalk: Crosswalk, ksco: Classification, ksco6: str, level: int, partners: tuple[str, ...]
+    crosswalk: Correspondence, ksco: Classification, ksco6: str, level: int, partners: tuple[str, ...]
 ) -> None:
-    assert crosswalk.partners(ksco6, ksco, level) == partners
+    assert partners_at(crosswalk, ksco6, ksco, level) == partners
 
 
 def test_numbers_and_repeated_rows_are_one_pair(ksco: Classification) -> None:
     table = pd.DataFrame({"ksco6": [1110.0, 1110, "1110"], "ksco7": ["1110", 1110, 1110.0]}, dtype=object)
-    assert dict(crosswalk_of(table, ksco, "t").pairs) == {"1110": ("1110",)}
+    assert crosswalk_of(table, ksco, "t").pairs == {"1110": {"1110": 1.0}}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_numbers_and_repeated_rows_are_one_pair(ksco: Classification) -> None:
         ({"ksco6": ["1110"], "new": ["1110"]}, "table.csv: has no column 'ksco7'; its columns are 'ksco6', 'new'"),
         ({"ksco6": ["1110", "1"], "ksco7": ["8888", "7777"]}, "table.csv, column 'ksco7': none of its codes is"),
         ({"ksco6": ["1110", "1"], "ksco7": ["1110", "7777"]}, "table.csv, column 'ksco7': '7777' are not"),
-        ({"ksco6": [], "ksco7": []}, "table.csv, column 'ksco7': none of its codes is"),
+        ({"ksco6": [], "ksco7": []}, "table.csv: no row has both a code 'ksco6' and a code 'ksco7'"),
     ],
 )
 def test_refuses_tables_that_lead_nowhere(ksco: Classification, table: dict[str, list[str]], shown: str) -> None:
@@ -70,6 +71,19 @@ def test_refuses_tables_that_lead_nowhere(ksco: Classification, table: dict[str,
 def test_resolutions_leave_out_rows_not_yet_filled_in(ksco: Classification) -> None:
     table = pd.DataFrame({"id": [1, 2.0, "x"], "ksco7": ["0111", None, "1001"]}, dtype=object)
     assert resolutions_of(table, ksco, "r.csv") == {"1": "111", "x": "A01"}
+
+
+def test_resolutions_are_also_what_recode_writes(ksco: Classification) -> None:
+    table = pd.DataFrame({"id": ["1", "2", "3"], "ksco7": ["111", "", ""], "recoded": ["112", "222", ""]})
+    assert resolutions_of(table, ksco, "r.csv") == {"1": "111", "2": "222"}
+    assert resolutions_of(table.drop(columns="ksco7"), ksco, "r.csv") == {"1": "112", "2": "222"}
+
+
+def test_a_crosswalk_may_be_a_correspondence_with_weights(ksco: Classification) -> None:
+    table = pd.DataFrame({"from": ["2239", "2239"], "to": ["2221", "2231"], "weight": [3, 1]})
+    found = crosswalk_of(table, ksco, "t")
+    assert found.pairs == {"2239": {"2221": 0.75, "2231": 0.25}}
+    assert partners_at(found, "2239", ksco, 3) == ("222", "223")
 
 
 @pytest.mark.parametrize(

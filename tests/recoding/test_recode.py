@@ -254,3 +254,24 @@ def test_wrong_commands(words: list[str], code: int, said: str, here: Path, capf
     assert command("recode", "input=a.csv", *output, *words) == code
     assert said in capfd.readouterr().err
     assert sorted(path.name for path in here.iterdir()) == ["a.csv", "p.tsv"]
+
+
+def test_a_run_resolves_the_rows_of_wave_5(here: Path) -> None:
+    """The twin knows the KSCO-7 codes of two thirds of these rows; the others' answers say nothing."""
+    assert command("prepare", "data.scale=0.05", "out=twin") == 0
+    files = [f"data.{name}=twin/twin/{name}.csv" for name in ("wave5", "wave6", "crosswalk")]
+    assert command("prepare", "data=kwcs", *files, "data.cutoff=0", "out=first") == 0
+    assert command("train", "data=kwcs", files[1], "model=linear", "data.cutoff=0", "run_dir=wave6") == 0
+    assert command("recode", "input=first/to_resolve.csv", "output=resolved.csv", "from=ksco6", "to=ksco7", "level=3",
+                   "correspondence=twin/twin/crosswalk.csv", "run=wave6", "columns.code=ksco6") == 0  # fmt: skip
+    truth = pd.read_csv(here / "twin/twin/resolutions.csv", dtype=str).set_index("id")["ksco7"].str[:3]
+    made = pd.read_csv(here / "resolved.csv", dtype=str, keep_default_na=False).set_index("id")
+    known = made.loc[truth.index]
+    first = known["recode_candidates"].str.split().str[0]
+    by_table = known["candidates"].str.split().str[0]
+    assert (by_table == truth).mean() < 0.6 < 0.8 < (first == truth).mean()
+    accepted = known[known["recode_decision"] == "accept"]
+    assert len(accepted) > 0.6 * len(known) and (accepted["recoded"] == truth[accepted.index]).mean() > 0.9
+    assert command("prepare", "data=kwcs", *files, "data.resolutions=resolved.csv", "data.cutoff=0", "out=second") == 0
+    flow = json.loads((here / "second/cohort.json").read_text(encoding="utf-8"))["flow"]
+    assert flow["unresolved"] == (made["recoded"] == "").sum() < len(made) / 2

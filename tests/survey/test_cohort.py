@@ -49,7 +49,7 @@ def test_wave_5_converts_waits_and_is_resolved(ksco: Classification) -> None:
         ["5-1", "5", "111"], ["5-2", "5", "222"], ["6-1", "6", "320"], ["6-2", "6", "630"],
     ]  # fmt: skip
     assert first.to_resolve.to_numpy().tolist() == [
-        [str(n), f"은행(에서) 직원(으로) 일{n - 1}", "2239", "222 223", ""] for n in (3, 4, 5)
+        [str(n), "은행", "직원", f"일{n - 1}", "2239", "222 223", ""] for n in (3, 4, 5)
     ]
     assert first.left[["id", "wave", "code", "reason"]].to_numpy().tolist() == [
         [f"5-{n}", "5", "2239", "unresolved"] for n in (3, 4, 5)
@@ -113,11 +113,11 @@ def test_broken_conversions_are_refused(ksco: Classification) -> None:
     foreign = pd.DataFrame({"id": ["77"], "ksco7": ["111"]})
     assert "resolutions.csv, column 'id': '77' are not in w5.csv" in message(waves(["2239"], foreign))
     slip = pd.DataFrame({"id": ["1"], "ksco7": ["910"]})
-    assert "resolutions.csv, column 'ksco7', id '1': 910 at level 3 is not one of 222 223" in message(
+    assert "resolutions.csv, column 'ksco7' or 'recoded', id '1': 910 at level 3 is not one of 222 223" in message(
         waves(["2239"], slip)
     )
     short = pd.DataFrame({"id": ["1"], "ksco7": ["22"]})
-    assert "column 'ksco7', id '1': 22 at level 3 is not one of 222 223" in message(waves(["2239"], short))
+    assert "'recoded', id '1': 22 at level 3 is not one of 222 223" in message(waves(["2239"], short))
     assert "w5.csv, column 'code': unknown code in 1 of 2 rows: '8888'" in message(waves(["1110", "8888"]))
     source = waves(["1110"])
     assert "give data.crosswalk=FILE" in message(Source(source.surveys, COLUMNS))
