@@ -168,10 +168,14 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     ),
     "recode": (
         Unread(
-            ("columns.workplace", "columns.position", "columns.task", "triage", "accelerator", "precision"),
+            (
+                "columns.workplace", "columns.position", "columns.task", "columns.manages", "triage", "accelerator",
+                "precision",
+            ),
             _is("run", None),
             " without run=RUN_DIR",
         ),
+        Unread(("columns.manages",), _is_not("triage.managers", "column"), " without triage.managers=column"),
         Unread(OF_RECODE_RULES, _is("weights", True), " with weights=true"),
         Unread(("triage.confidence",), _is("triage.target_error", None), " without triage.target_error"),
         Unread(

@@ -1,7 +1,7 @@
 """Correspondences of two classifications: the codes that replace each code, with weights that sum to 1."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from kjcm.errors import KjcmError
 from kjcm.ksco.classification import usual_spelling
-from kjcm.read.cells import code_texts, tidy
+from kjcm.read.cells import code_texts, text_cells, tidy
 from kjcm.read.columns import meant_columns
 from kjcm.read.table import read_table
 
@@ -26,12 +26,14 @@ class Correspondence:
         pairs: code -> its partners with their weights; {} for a code that lost all partners in a chain.
         new_codes: codes of the column `to`, in a chain of the last file.
         lost: codes on the way that a later correspondence of a chain does not have.
+        titles: new code -> title, where the file has titles.
     """
 
     name: str
     pairs: Mapping[str, Weights]
     new_codes: frozenset[str] = frozenset()
     lost: tuple[str, ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def partners(self, code: str, level: int | None = None) -> Weights | None:
         """Return the partners of a code cut to `level` characters (None: uncut), None if the table lacks the code.
@@ -84,7 +86,7 @@ class Correspondence:
                     reached[partner] = reached.get(partner, 0.0) + weight * share
             pairs[code] = _scaled(reached)
         name = f"{self.name}, {other.name}"
-        return Correspondence(name, pairs, other.new_codes, (*self.lost, *other.lost, *sorted(lost)))
+        return Correspondence(name, pairs, other.new_codes, (*self.lost, *other.lost, *sorted(lost)), other.titles)
 
 
 def _mean(found: Sequence[Weights]) -> Weights:
@@ -135,7 +137,7 @@ def correspondence_of(
     """Return a table's pairs, one a row; without weights the partners of a code are equal, and repeated pairs count once.
 
     Args:
-        table: has the columns from and to, or ksco6 and ksco7; and weight, if pairs have weights.
+        table: has the columns from and to, or ksco6 and ksco7; and weight and to_title, if pairs have these.
         name: its file, for messages.
         from_ksco: whether the codes on the left are of KSCO, in any of their spellings.
         to_ksco: whether those on the right are.
@@ -146,14 +148,11 @@ def correspondence_of(
     left, right = headers(table)
     own = meant_columns(table.columns, {left: left, right: right}, name, "Make it with `kjcm classification import`.")
     has_weights = "weight" in table
-    cells = zip(
-        (plain_code(code, ksco=from_ksco) for code in code_texts(table[own[left]])),
-        (plain_code(code, ksco=to_ksco) for code in code_texts(table[own[right]])),
-        code_texts(table["weight"]) if has_weights else [""] * len(table),
-        strict=True,
-    )
+    old = [plain_code(code, ksco=from_ksco) for code in code_texts(table[own[left]])]
+    new = [plain_code(code, ksco=to_ksco) for code in code_texts(table[own[right]])]
+    given = code_texts(table["weight"]) if has_weights else [""] * len(table)
     pairs: dict[str, dict[str, float]] = {}
-    for one, other, text in cells:
+    for one, other, text in zip(old, new, given, strict=True):
         if not one or not other:
             continue
         weight = _weight(text) if has_weights else 1.0
@@ -165,7 +164,10 @@ def correspondence_of(
     if not pairs:
         raise KjcmError(f"{name}: no row has both a code {left!r} and a code {right!r}.")
     new_codes = frozenset(partner for weights in pairs.values() for partner in weights)
-    return Correspondence(str(name), {code: _scaled(weights) for code, weights in pairs.items()}, new_codes)
+    titles = dict(zip(new, text_cells(table["to_title"])[0], strict=True)) if "to_title" in table else {}
+    return Correspondence(
+        str(name), {code: _scaled(weights) for code, weights in pairs.items()}, new_codes, titles=titles
+    )
 
 
 def headers(table: pd.DataFrame) -> tuple[str, str]:

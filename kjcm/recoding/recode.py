@@ -13,7 +13,8 @@ from kjcm.files import atomic, require_file, write_json
 from kjcm.hub.models import model_folder
 from kjcm.keys.commands.recoding import RecodeConfig
 from kjcm.keys.composition import typed
-from kjcm.ksco.correspondence import read_correspondences
+from kjcm.ksco.classification import load_classification
+from kjcm.ksco.correspondence import Correspondence, read_correspondences
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import ReadOptions, read_options
 from kjcm.read.table import read_table, table_columns
@@ -29,6 +30,7 @@ ADDED = Added(
     {
         "recode_decision": "What replaces the code",
         "recoded": "Code of the other classification",
+        "recode_title": "Title of this code",
         "recode_candidates": "Codes of the correspondence, likeliest first",
         "recode_weights": "Their weights",
         "recode_list": "Codes that a reviewer chooses from",
@@ -77,7 +79,8 @@ def recode(cfg: DictConfig) -> None:
         k=triage.k,
     )  # fmt: skip
     decide(rows, rules, weights=config.weights)
-    _write(rows, source, target, options, overwrite=config.overwrite)
+    titles = _titles(correspondence, settings, config.to)
+    _write(rows, titles, source, target, options, overwrite=config.overwrite)
     record = record_of(rows, rules, correspondence, config)
     write_json(record_file, record)
     log_record(record, correspondence, target)
@@ -106,14 +109,22 @@ def _settings(config: RecodeConfig) -> Settings | None:
     return settings
 
 
+def _titles(correspondence: Correspondence, settings: Settings | None, to: str) -> Mapping[str, str]:
+    """Return code -> title: of KSCO-7, else of the run, else of the correspondence."""
+    known = load_classification("ksco7").titles if plain_name(to) == "ksco7" else {}
+    return {**correspondence.titles, **(settings.titles if settings else {}), **known}
+
+
 def _columns(config: RecodeConfig, settings: Settings | None) -> dict[str, str | None]:
     """Return role -> column; without a run no answers are read."""
     found: dict[str, str | None] = {}
     for role, name in vars(config.columns).items():
         if role in ("code", "recoded"):
             found[role] = name
-        elif settings is not None:
+        elif settings is not None and (role != "manages" or config.triage.managers == "column"):
             found[role] = settings.columns.get(role) if name == "@run" else name
+    if settings is not None and config.triage.managers == "column" and found["manages"] is None:
+        raise ConfigError("triage.managers=column needs columns.manages=NAME, a column of yes and no.")
     return found
 
 
@@ -134,12 +145,21 @@ def _score(
     score(
         [rows[place] for place in places], frame.iloc[places].reset_index(drop=True), model_folder(str(config.run)), settings,
         source=source, columns=answers, labels=value_labels(source, options), options=options,
-        accelerator=config.accelerator, precision=config.precision, least=config.triage.least_probability,
+        accelerator=config.accelerator, precision=config.precision, managers=config.triage.managers,
+        least=config.triage.least_probability,
     )  # fmt: skip
 
 
-def _write(rows: Sequence[Row], source: Path, target: Path, options: ReadOptions, *, overwrite: bool) -> None:
-    """Write the file with the rows' new columns.
+def _write(
+    rows: Sequence[Row],
+    titles: Mapping[str, str],
+    source: Path,
+    target: Path,
+    options: ReadOptions,
+    *,
+    overwrite: bool,
+) -> None:
+    """Write the file with the rows' new columns; titles: code -> title.
 
     Raises:
         KjcmError: the file no longer has as many rows.
@@ -156,6 +176,7 @@ def _write(rows: Sequence[Row], source: Path, target: Path, options: ReadOptions
             cells = zip(
                 (row.decision for row in part),
                 (row.recoded for row in part),
+                (titles.get(row.recoded, "") for row in part),
                 map(" ".join, ranked),
                 (
                     written([row.candidates[code] for code in codes]) if codes else ""

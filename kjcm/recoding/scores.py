@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kjcm.coding.chunks import probability_chunks
 from kjcm.coding.ensemble import coder_of
@@ -16,6 +17,9 @@ from kjcm.recoding.decisions import Row, shares_of_classes, weights_by_model
 from kjcm.run_folder.held_out import calibration_of
 from kjcm.run_folder.model_folder import Settings
 from kjcm.survey.texts import Labels
+from kjcm.triage.calibration import Probabilities
+from kjcm.triage.managers import gated, managing_classes
+from kjcm.triage.rules import Tree
 
 CHUNK = 8192  # rows
 
@@ -34,6 +38,7 @@ def score(
     options: ReadOptions,
     accelerator: str,
     precision: str,
+    managers: str,
     least: float,
 ) -> None:
     """Replace the candidates' weights in rows with several candidates by the model's probabilities.
@@ -49,16 +54,24 @@ def score(
         options: how the file is read.
         accelerator: see `coder_of`.
         precision: likewise.
+        managers: triage.managers.
         least: rows whose candidates together have less probability keep their weights and are not scored.
 
     Raises:
+        ConfigError: a rule for managers is set, and the model has no managers.
         KjcmError: a column is missing, or the model cannot be loaded.
     """
     reading = Reading(
-        str(source), columns, "none", settings.manager_words, [], labels, options, settings.wording, settings.covariates,
+        str(source), columns, managers, settings.manager_words, [], labels, options, settings.wording, settings.covariates,
         reads_answers(settings), "missing",
     )  # fmt: skip
     require_readable(frame, reading)
+    majors = Tree(settings.classes, settings.ancestors, settings.n_train).majors
+    managing = managing_classes(majors, managers)
+
+    def gate(probability: Probabilities, manages: NDArray[np.bool_]) -> Probabilities:
+        return probability if managers == "none" else gated(probability, manages, managing)
+
     calibration = calibration_of(folder)
     if calibration is None:
         log.warning(
@@ -69,7 +82,7 @@ def score(
     coder = coder_of(folder, None, accelerator, precision, temperature, compiled=False)
     frames = (frame.iloc[begin : begin + CHUNK] for begin in range(0, len(frame), CHUNK))
     done = 0
-    with closing(probability_chunks(frames, reading, coder, lambda probability, _: probability)) as chunks:
+    with closing(probability_chunks(frames, reading, coder, gate)) as chunks:
         for valid, probability in chunks:
             part = rows[done : done + len(valid)]
             done += len(valid)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kjcm.errors import ConfigError
+from kjcm.ksco.classification import MANAGERS
 from kjcm.read.cells import without_decimals
 from kjcm.triage.calibration import Probabilities
 
@@ -21,6 +23,22 @@ def yes_or_no(cell: str) -> bool | None:
     """Return whether a cell says yes; an empty cell says no, None means neither."""
     text = without_decimals(cell.strip().lower())
     return True if text in YES else False if text in NO else None
+
+
+def managing_classes(majors: Sequence[str], rule: str) -> NDArray[np.bool_]:
+    """Return which classes are managers' codes: [classes].
+
+    Args:
+        majors: [classes], major groups.
+        rule: triage.managers, for messages.
+
+    Raises:
+        ConfigError: a rule for managers is set, and no class is a manager's code.
+    """
+    managing = np.array([major == MANAGERS for major in majors])
+    if rule != "none" and not managing.any():
+        raise ConfigError(f"triage.managers={rule}: the model has no codes of major group {MANAGERS}. Use none.")
+    return managing
 
 
 def gated(probability: Probabilities, manages: NDArray[np.bool_], managers: NDArray[np.bool_]) -> Probabilities:

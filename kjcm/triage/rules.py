@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kjcm.errors import ConfigError
-from kjcm.ksco.classification import MANAGERS
 from kjcm.triage import managers
 from kjcm.triage.calibration import Probabilities, probabilities
 from kjcm.triage.logits import Scored
@@ -120,11 +119,7 @@ class Triage:
 
     def __init__(self, options: Options, tree: Tree, held: Scored | None, temperature: float) -> None:
         self.options, self.tree, self.temperature = options, tree, temperature
-        self.managing = np.array([major == MANAGERS for major in tree.majors])
-        if options.managers != "none" and not self.managing.any():
-            raise ConfigError(
-                f"triage.managers={options.managers}: the model has no codes of major group {MANAGERS}. Use none."
-            )
+        self.managing = managers.managing_classes(tree.majors, options.managers)
         if held is None and options.target_error is not None:
             raise ConfigError(
                 f"triage.target_error={options.target_error}: a promise needs validation rows, and the run has none. Train "

@@ -37,6 +37,7 @@ def test_without_a_run_ambiguous_rows_keep_their_candidates(kjcm: Run, tmp_path:
     pd.testing.assert_frame_equal(made[list(frame)], frame)
     assert made["recode_decision"].tolist() == ["convert", *["undecided"] * 5]
     assert made["recoded"].tolist() == ["1112", *[""] * 5]
+    assert made["recode_title"].tolist() == [""] * 6  # neither a run nor the table has titles
     assert made["recode_candidates"].tolist() == ["1112", "2211 2212", "2211 3110", "2211 2212", "", ""]
     assert made["recode_weights"].tolist()[:2] == ["1.000000", "0.500000 0.500000"]
     several = "several candidates, and no run"
@@ -197,6 +198,43 @@ def test_unlikely_candidates_decide_nothing(run: str, kjcm: Run, tmp_path: Path)
     made = pd.read_csv(tmp_path / "b.csv", dtype=str)
     assert made["recode_reason"].tolist() == ["the model finds all candidates unlikely"]
     assert made["recode_weights"].tolist() == ["0.500000 0.500000"]
+
+
+@pytest.fixture
+def managers_run(kjcm: Run, tmp_path: Path) -> str:
+    """Train a model of KSCO-7 with managers."""
+    rows = [
+        ("직원", f"{text} {n}", code)
+        for code, text in {"1120": "회사 살림", "3121": "회사 장부"}.items()
+        for n in TRIFLES
+    ]
+    pd.DataFrame(rows, columns=["position", "task", "code"]).to_csv(tmp_path / "train.csv", index=False)
+    kjcm(
+        "train", "data=table", "data.path=train.csv", "data.columns.id=null", "data.columns.workplace=null",
+        "data.cutoff=0", "data.level=4", "model=linear", "augment=none", "data.validation=0.2", "run_dir=managers",
+    )  # fmt: skip
+    return "managers"
+
+
+def test_only_people_who_say_so_become_managers(managers_run: str, kjcm: Run, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"task": ["회사 살림"] * 2, "code": "9", "boss": ["예", "아니오"]})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "pairs.tsv").write_text("from\tto\n9\t1120\n9\t3121\n8\t1120\n8\t1311\n", encoding="utf-8")
+    given = (
+        "recode", "input=a.csv", "from=old", "to=ksco7", "correspondence=pairs.tsv", f"run={managers_run}",
+        "columns.position=null", "triage.threshold=0.5",
+    )  # fmt: skip
+    for rule, codes in {"none": ["1120", "1120"], "words": ["3121", "3121"], "column": ["1120", "3121"]}.items():
+        boss = ["columns.manages=boss"] if rule == "column" else []
+        kjcm(*given, f"output={rule}.csv", f"triage.managers={rule}", *boss)
+        made = pd.read_csv(tmp_path / f"{rule}.csv", dtype=str)
+        assert made["recoded"].tolist() == codes
+        titles = {"1120": "기업 고위 임원", "3121": "기획 및 마케팅 사무원"}
+        assert made["recode_title"].tolist() == [titles[code] for code in codes]
+    frame.assign(code="8").to_csv(tmp_path / "a.csv", index=False)  # all candidates are managers
+    kjcm(*given, "output=d.csv", "triage.managers=words")
+    assert pd.read_csv(tmp_path / "d.csv", dtype=str)["recode_reason"][0] == "the model finds all candidates unlikely"
+    assert "columns.manages=NAME" in kjcm(*given, "output=e.csv", "triage.managers=column", code=2).stderr
 
 
 @pytest.mark.parametrize("to", ["KSCO-8", "ksco_8", "ksco8"])

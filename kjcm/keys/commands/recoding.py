@@ -36,6 +36,7 @@ class RecodeColumns:
     workplace: str | None = key("Column of the workplace; `@run`: named as in the run's data; null: none.")
     position: str | None = key("Column of the position, likewise.")
     task: str | None = key("Column of the task, likewise.")
+    manages: str | None = key("Column that says whether a person manages others, for `triage.managers=column`.")
 
 
 @dataclass
@@ -52,6 +53,10 @@ class RecodeRules:
     confidence: float = key("Confidence of the promise for `triage.target_error`.", least=0.5, most=0.9999)
     alpha: float = key("Show a list if its codes leave out at most this probability; no promise.", above=0, most=0.99)
     k: int = key("Most codes of a list.", least=1, most=20)
+    managers: str = key(
+        "Who may be coded into major group 1: everybody, or people whose words or column say that they manage.",
+        choices=("none", "words", "column"),
+    )
     least_probability: float = key(
         "Rows stay undecided if the model gives all candidates together less probability.", least=0, most=1
     )
