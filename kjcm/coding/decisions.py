@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from kjcm.coding.distributions import EVERY
 from kjcm.coding.linear import Explainer, Near
 from kjcm.run_folder.model_folder import Settings
 from kjcm.triage.calibration import Probabilities
@@ -23,7 +24,7 @@ DECIDED = {
     "pick_list": "Codes to choose from",
     "reason": "Why the row cannot be coded",
 }
-MOST_KNOWN = 500_000  # remembered texts; each takes 300 bytes and 2 a character
+MOST_KNOWN = 500_000  # remembered texts; each takes 300 bytes, 2 a character, and 4 a class with all probabilities
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Coded:
         above_prob: [rows, levels], their probabilities.
         near: [rows, examples], the explanation's places (see `Explainer`), or NONE; no columns without an explanation.
         similarity: [rows, examples], their similarities.
+        every: [rows, classes], the probabilities of all classes; no columns unless they are asked for.
     """
 
     top: NDArray[np.int16]
@@ -51,6 +53,7 @@ class Coded:
     above_prob: NDArray[np.float32]
     near: NDArray[np.int32]
     similarity: NDArray[np.float32]
+    every: NDArray[np.float32]
 
     def take(self, rows: NDArray[np.int64]) -> "Coded":
         """Return some rows."""
@@ -127,6 +130,7 @@ class Decider:
         top_k: codes per row; all classes if there are fewer.
         explainer: what explains the codes; None: nothing.
         levels: levels above the classes whose most probable group a row gets, 1 at the top.
+        whole: whether a row gets the probabilities of all classes too.
 
     Raises:
         ConfigError: a level is not above every class.
@@ -139,8 +143,11 @@ class Decider:
         top_k: int,
         explainer: Explainer | None = None,
         levels: Sequence[int] = (),
+        *,
+        whole: bool = False,
     ) -> None:
         self.triage, self.top_k = triage, min(top_k, len(settings.classes))
+        self.every = list(settings.classes) if whole else []
         self.explainer, self.levels = explainer, levels
         self._above = [triage.tree.above(level, "levels") for level in levels]
         codes = [*settings.classes, *triage.parents, *(code for groups, _ in self._above for code in groups)]
@@ -160,8 +167,9 @@ class Decider:
         above |= {f"level_{level}_title": f"Title of level_{level}_code" for level in self.levels}
         above |= {f"level_{level}_prob": f"Probability of level_{level}_code" for level in self.levels}
         more = above | (self.explainer.labels if self.explainer else {})
+        every = {f"{EVERY}{code}": f"Probability of {code}" for code in self.every}
         rounded = [name for name in more if "similarity" in name or name.endswith("_prob")]
-        return Added({**labels, **DECIDED, **more}, [*chances, *rounded])
+        return Added({**labels, **DECIDED, **more, **every}, [*chances, *rounded])
 
     def coded(self, probability: Probabilities, manages: NDArray[np.bool_], near: Near | None = None) -> Coded:
         """Return coded rows; probability: [rows, classes], manages: [rows], near: their explanation."""
@@ -180,6 +188,7 @@ class Decider:
             above_prob=sums,
             near=places,
             similarity=similarity,
+            every=gated[:, : len(self.every)].astype(np.float32),
         )
 
     def _most_probable(self, gated: Probabilities) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
@@ -214,6 +223,7 @@ class Decider:
             *(self._titles.take(column) for column in above),
             *(pa.array(np.where(invalid, np.float32(np.nan), column)) for column in coded.above_prob.T),
             *(self.explainer.columns(coded.near, coded.similarity) if self.explainer else ()),
+            *(pa.array(np.where(invalid, np.float32(np.nan), column)) for column in coded.every.T),
         ]
         table = pa.table(columns, list(self.added.labels))
         return table.to_pandas(types_mapper={pa.string(): pd.StringDtype("pyarrow")}.get)  # type: ignore[no-any-return]

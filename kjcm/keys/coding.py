@@ -104,6 +104,9 @@ class PredictConfig(FileOptions):
         "`true`: add the nearest texts and titles ([nearest.md](nearest.md)); for `model=nearest` and ensembles with one."
     )
     top_k: int = key("Codes of a row, or all classes of the run if it has fewer.", least=1, most=10)
+    all_probabilities: bool = key(
+        "`true`: add the probability of every class ([coding.md](coding.md#all-probabilities)); Parquet only."
+    )
     batch_size: int | None = key(
         "Texts of full length whose tokens fill a batch; null: 256 on a GPU, 16 on a CPU, 4 in int8.",
         least=1,

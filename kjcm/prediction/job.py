@@ -72,7 +72,7 @@ def model_of(config: PredictConfig, folder: Path, settings: Settings, triage: Tr
     how = (config.batch_size, config.accelerator, config.precision, triage.temperature)
     coder = coder_of(folder, *how, compiled=config.compile)
     explainer = require_explainer(coder) if config.explain else None
-    return coder, Decider(settings, triage, config.top_k, explainer, config.levels)
+    return coder, Decider(settings, triage, config.top_k, explainer, config.levels, whole=config.all_probabilities)
 
 
 def job_of(

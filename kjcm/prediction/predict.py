@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # keys that coded rows depend on
 KEYS = (
     "encoding", "sheet", "header_row", "top_k", "chunk_rows", "batch_size", "compile", "formulas", "triage", "levels", "explain",
-    "unseen_levels",
+    "unseen_levels", "all_probabilities",
 )  # fmt: skip
 
 log = logging.getLogger("kjcm")
@@ -63,6 +63,10 @@ def predict(cfg: DictConfig) -> None:
     folder, target = model_folder(config.run), Path(config.output).expanduser()
     if target.suffix.lower() not in OUTPUTS:
         raise ConfigError(f"output={target}: write one of {', '.join(OUTPUTS)}.")
+    if config.all_probabilities and target.suffix.lower() != ".parquet":
+        raise ConfigError(
+            f"all_probabilities=true: {target.suffix} is not written with a column for each class. Use output=FILE.parquet."
+        )
     source = require_file(config.input, "input file")
     settings = load_settings(folder)
     columns = columns_of(settings, config)
@@ -157,6 +161,7 @@ def _code(job: Job, parts: Parts, store: Store) -> dict[str, Any]:
         "rows_resumed": resumed,
         "decisions": {name: int(count) for name, count in zip(DECISIONS, counts, strict=True)},
         "top_k": decider.top_k,
+        **({"classes": decider.every} if decider.every else {}),
         "triage": job.outlook,
     }
 
