@@ -10,8 +10,8 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "kjcm"
 ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "linear", "run_folder", "hub", "ensemble",
          "analysis", "plot", "tracking", "training", "pretraining", "sweeps", "reporting",
-         "comparison", "audit", "wandb_project", "coding", "prediction", "recoding", "web", "review", "tune", "api",
-         "serving")  # fmt: skip
+         "comparison", "audit", "wandb_project", "coding", "prediction", "recoding", "exposure",
+         "tabulation", "web", "review", "tune", "api", "serving")  # fmt: skip
 FLOOR = {
     "confusion",
     "errors",
@@ -38,6 +38,7 @@ SEE_A_HYDRA_CONFIG = {"api/composing.py", "parts.py", "comparison/diff.py", "aud
                       "prediction/predict.py", "coding/triage.py", "coding/export.py", "hub/push.py", "review/review.py",
                       "wandb_project/workspace.py", "wandb_project/report.py", "wandb_project/sync.py",
                       "serving/serve.py", "ksco/classification_import.py", "recoding/recode.py",
+                      "exposure/expose.py", "tabulation/tabulate.py",
                       "tune/tune.py", "tune/trial_config.py", "tune/trials.py"}  # fmt: skip
 HEAVY = {"torch", "lightning", "transformers", "torchmetrics", "wandb", "ray"}
 MODULES = 12  # most modules of a room

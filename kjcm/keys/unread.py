@@ -82,6 +82,14 @@ def _writes_no_text(cfg: DictConfig) -> bool:
     return Path(OmegaConf.select(cfg, "output") or ".csv").suffix.lower() not in (".csv", ".tsv")
 
 
+def _draws_nothing(cfg: DictConfig) -> bool:
+    return bool(not cfg.draws and cfg.compare is None)
+
+
+def _exposes_wide(cfg: DictConfig) -> bool:
+    return bool(cfg.shape == "wide" and cfg.compare is None)
+
+
 def _waits_for_none(cfg: DictConfig) -> bool:
     return cfg.pruner == "none" or bool(cfg.pruner != "median" and cfg.seeds_per_trial == 1)
 
@@ -181,6 +189,12 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
         Unread(
             ("triage.threshold",), _is_not("triage.target_error", None), " where triage.target_error sets the threshold"
         ),
+    ),
+    "expose": (
+        Unread(("columns.compare", "replicates"), _is("compare", None), " without compare=FILE"),
+        Unread(("shape", "draws"), _is_not("compare", None), " with compare=FILE"),
+        Unread(("seed",), _draws_nothing, " without draws or compare"),
+        Unread(("columns.id",), _exposes_wide, " with shape=wide, whose rows keep all columns"),
     ),
     "serve": OF_RULES,
     "review": (

@@ -2,6 +2,7 @@
 
 from kjcm.keys.coding import PredictConfig, TriageConfig
 from kjcm.keys.commands.doctor import DoctorConfig
+from kjcm.keys.commands.exposures import ExposeConfig, TabulateConfig
 from kjcm.keys.commands.recoding import ClassificationImportConfig, RecodeConfig
 from kjcm.keys.commands.reports import AuditConfig, DiffConfig, ReportConfig, ReproduceConfig, RunsConfig
 from kjcm.keys.commands.search import TuneConfig
@@ -29,6 +30,8 @@ COMMANDS: dict[str, type] = {
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
     "recode": RecodeConfig,
+    "expose": ExposeConfig,
+    "tabulate": TabulateConfig,
     "serve": ServeConfig,
     "triage": TriageConfig,
     "review": ReviewConfig,

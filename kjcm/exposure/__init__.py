@@ -1,0 +1,1 @@
+"""Occupational exposures of a coded file, by a job-exposure matrix."""

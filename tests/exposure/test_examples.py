@@ -1,0 +1,64 @@
+"""The example of Rubin's rules, by hand-worked numbers, and the simulation of coverage, with few samples."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import ROOT
+
+FOLDER = ROOT / "examples" / "exposure"
+sys.path.insert(0, str(FOLDER))
+import rubin  # noqa: E402
+import simulation  # noqa: E402
+
+
+def test_hand_worked_rules() -> None:
+    """Within 0.5, between 1, total 0.5 + 4/3; 8/11 of it is lost, so df is 1 / (1/3.78125 + 1/2.30769)."""
+    found = rubin.pooled(np.array([1.0, 2.0, 3.0]), np.full(3, 0.5), 10)
+    assert (found.estimate, found.within, found.between) == (2, 0.5, 1)
+    assert found.total == pytest.approx(11 / 6)
+    assert found.df == pytest.approx(1.433083, abs=1e-5)
+    assert found.high - 2 == pytest.approx(2 - found.low)
+    same = rubin.pooled(np.ones(3), np.full(3, 0.25), 10)  # nothing is lost but by the small sample
+    assert (same.total, same.df) == (0.25, pytest.approx(110 / 13))
+
+
+def test_a_regression_by_hand() -> None:
+    """Points (0, 1), (1, 2), (2, 6): slope 2.5, residuals 0.5, -1, 0.5, variance 1.5 / 2."""
+    estimate, variance = rubin.slope(np.array([0.0, 1.0, 2.0]), np.array([1.0, 2.0, 6.0]))
+    assert (estimate, variance) == (pytest.approx(2.5), pytest.approx(0.75))
+
+
+def test_coverage() -> None:
+    generator = np.random.Generator(np.random.PCG64(2))
+    truth = {"mean": float(simulation.PRIOR @ simulation.LEVEL), "slope": simulation.SLOPE}
+    found = simulation.coverage([simulation.replicate(generator) for _ in range(30)], truth)
+    covered = {key: value[1] for key, value in found.items()}
+    assert covered["mean", "top-1 codes"] < 0.5 < 0.85 < covered["mean", "draws"]
+    assert covered["slope", "top-1 codes"] < 0.5 < 0.8 < covered["slope", "draws given the outcome"]
+    assert covered["slope", "draws"] < 0.1  # they do not know the outcome
+
+
+def test_shares_from_probabilities_are_closer() -> None:
+    generator = np.random.Generator(np.random.PCG64(2))
+    tables = [simulation.shares(generator) for _ in range(30)]
+    top, whole = (np.array([table[name] for table in tables]).mean(axis=0) for name in tables[0])
+    assert whole[0] < 0.75 * top[0] and whole[1] < 0.75 * top[1]
+    assert top[2] < 0.88 < 0.92 < whole[2]
+
+
+def test_the_script_reads_what_expose_writes(tmp_path: Path) -> None:
+    generator = np.random.Generator(np.random.PCG64(1))
+    draws = {f"noise_draw_{number}": generator.integers(0, 3, 50) for number in range(1, 6)}
+    pd.DataFrame({"y": generator.normal(size=50), **draws}).to_csv(tmp_path / "out.csv", index=False)
+    done = subprocess.run(
+        [sys.executable, FOLDER / "rubin.py", tmp_path / "out.csv", "noise", "y"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("50 rows, 5 draws\nmean exposure: ") and "\nslope: " in done.stdout
