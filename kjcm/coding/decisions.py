@@ -131,6 +131,7 @@ class Decider:
         explainer: what explains the codes; None: nothing.
         levels: levels above the classes whose most probable group a row gets, 1 at the top.
         whole: whether a row gets the probabilities of all classes too.
+        prefix: before the names of all columns.
 
     Raises:
         ConfigError: a level is not above every class.
@@ -145,7 +146,9 @@ class Decider:
         levels: Sequence[int] = (),
         *,
         whole: bool = False,
+        prefix: str = "",
     ) -> None:
+        self.prefix = prefix
         self.triage, self.top_k = triage, min(top_k, len(settings.classes))
         self.every = list(settings.classes) if whole else []
         self.explainer, self.levels = explainer, levels
@@ -169,7 +172,11 @@ class Decider:
         more = above | (self.explainer.labels if self.explainer else {})
         every = {f"{EVERY}{code}": f"Probability of {code}" for code in self.every}
         rounded = [name for name in more if "similarity" in name or name.endswith("_prob")]
-        return Added({**labels, **DECIDED, **more, **every}, [*chances, *rounded])
+        labels |= {**DECIDED, **more, **every}
+        return Added(
+            {f"{self.prefix}{name}": label for name, label in labels.items()},
+            [f"{self.prefix}{name}" for name in (*chances, *rounded)],
+        )
 
     def coded(self, probability: Probabilities, manages: NDArray[np.bool_], near: Near | None = None) -> Coded:
         """Return coded rows; probability: [rows, classes], manages: [rows], near: their explanation."""

@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -44,15 +44,22 @@ class Parts:
     Attributes:
         target: the output.
         lease: this process's lease; None before it has one.
+        lead: begins the names of the chunks' files.
     """
 
     target: Path
     lease: Lease | None = None
+    lead: str = ""
 
     @property
     def folder(self) -> Path:
         """Return the path of the folder."""
         return self.target.with_name(f".{self.target.name}.parts")
+
+    @property
+    def second(self) -> "Parts":
+        """Return the same folder as a store of the second run's chunks."""
+        return replace(self, lead="second-")
 
     @property
     def note(self) -> Path:
@@ -143,7 +150,7 @@ class Parts:
             stream.write(to_npz(coded))
 
     def _part(self, number: int) -> Path:
-        return self.folder / f"{number:08}.npz"
+        return self.folder / f"{self.lead}{number:08}.npz"
 
     @contextmanager
     def output(self) -> Iterator[Path]:
@@ -236,6 +243,11 @@ class Merged:
 
     shards: Sequence[Parts]
 
+    @property
+    def second(self) -> "Merged":
+        """Return the same shards as a store of the second run's chunks."""
+        return Merged([shard.second for shard in self.shards])
+
     def read(self, number: int, texts: int) -> Coded:
         """Return how a chunk's new texts were coded.
 
@@ -301,7 +313,7 @@ def _taken(parts: Parts, what: Mapping[str, Any], *, fresh: bool) -> Iterator[Pa
             yield held
         except BaseException as error:
             hopeless = isinstance(error, KjcmError) and not isinstance(error, DiskError | WorkerError)
-            stored = (*parts.folder.glob("[0-9]*.npz"), *parts.folder.glob("ray-*/checkpoint/*.parquet"))
+            stored = (*parts.folder.glob("*.npz"), *parts.folder.glob("ray-*/checkpoint/*.parquet"))
             kept = parts.about.is_file() or any(stored)
             if held.is_held() and (hopeless or not kept):
                 shutil.rmtree(parts.folder)

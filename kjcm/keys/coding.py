@@ -81,6 +81,24 @@ class RayConfig:
 
 
 @dataclass
+class SecondColumns:
+    """Role -> column of a file to code for the second run; '@run' stands for this run's own column, null for none."""
+
+    workplace: str | None = key("Column of the workplace; `@run`: named as in the second run's data; null: none.")
+    position: str | None = key("Column of the position, likewise.")
+    task: str | None = key("Column of the task, likewise.")
+
+
+@dataclass
+class SecondConfig:
+    """A second run that codes the same rows, as industry beside occupation ([coding.md](coding.md#a-second-code))."""
+
+    run: str | None = key("Finished run of another classification; null: none.", path=True)
+    prefix: str = key("Before the names of the columns that the second run adds.")
+    columns: SecondColumns = field(default_factory=SecondColumns)
+
+
+@dataclass
 class PredictConfig(FileOptions):
     """Code a file with a finished run ([coding.md](coding.md)).
 
@@ -93,6 +111,7 @@ class PredictConfig(FileOptions):
     input: str = key("File to code; CSV, TSV and Parquet are streamed, XLSX, .sav and .dta are read whole.", path=True)
     output: str = key("File to write: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.", path=True)
     columns: CodingColumns = field(default_factory=CodingColumns)
+    second: SecondConfig = field(default_factory=SecondConfig)
     unseen_levels: str = key(UNSEEN, choices=("error", "missing"))
     triage: TargetRules = field(default_factory=TargetRules)
     levels: list[int] = key(

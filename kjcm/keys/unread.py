@@ -171,6 +171,7 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     ),
     "predict": (
         *OF_RULES,
+        Unread(("second.prefix", "second.columns"), _is("second.run", None), " without second.run=RUN_DIR"),
         Unread(("formulas",), _writes_no_text, " where output is no .csv or .tsv file"),
         Unread(("ray.address", "ray.workers", "ray.cpus"), _is("ray.engine", "local"), " without engine=ray"),
     ),

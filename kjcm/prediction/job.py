@@ -1,7 +1,7 @@
 """The model, the rules and the input of `kjcm predict`."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from kjcm.coding.ensemble import AnyCoder, coder_of, require_explainer
 from kjcm.coding.rows import Reading, needs_seen_levels, reads_answers, require_readable, require_seen_levels
 from kjcm.coding.run_rules import basis_of, warn
 from kjcm.errors import ConfigError
-from kjcm.keys.coding import PredictConfig
+from kjcm.hub.models import model_folder
+from kjcm.keys.coding import CodingColumns, PredictConfig
 from kjcm.read.labelled import value_labels
 from kjcm.read.options import PLAIN, read_options
 from kjcm.read.table import read_chunks
-from kjcm.run_folder.model_folder import Settings
+from kjcm.run_folder.model_folder import Settings, load_settings
 from kjcm.survey.covariates import roles_of
 from kjcm.triage.rules import Options, Triage
 from kjcm.write.table import Input, open_input
@@ -67,27 +68,97 @@ class Job:
         return open_input(self.source, target, self.reading.added, self.config.chunk_rows, options, check)
 
 
-def model_of(config: PredictConfig, folder: Path, settings: Settings, triage: Triage) -> tuple[AnyCoder, Decider]:
-    """Load a model, and return it with what makes the columns."""
+@dataclass(frozen=True)
+class Model:
+    """A run's model, and how the rows are coded with it.
+
+    Attributes:
+        config: the keys.
+        folder: of the model.
+        settings: of the model.
+        columns: role -> column.
+        prefix: before the names of the columns that are added.
+    """
+
+    config: PredictConfig
+    folder: Path
+    settings: Settings
+    columns: Mapping[str, str | None]
+    prefix: str = ""
+
+
+def models_of(config: PredictConfig) -> list[Model]:
+    """Return the run's model, and that of the second run if there is one.
+
+    Raises:
+        ConfigError: a key does not fit.
+        KjcmError: a run is not finished.
+    """
+    found = []
+    for own, prefix in ((config, ""), (_second(config), config.second.prefix)):
+        if own is not None:
+            folder = model_folder(own.run)
+            settings = load_settings(folder)
+            found.append(Model(own, folder, settings, columns_of(settings, own), prefix))
+    return found
+
+
+def _second(config: PredictConfig) -> PredictConfig | None:
+    """Return the config of the second run's coding, None without one: the same keys, but no managers' rule."""
+    second = config.second
+    if second.run is None:
+        return None
+    if config.ray.engine == "ray":
+        raise ConfigError(
+            "engine=ray codes with one run. Leave second.run out, and use a second command for its columns."
+        )
+    if not second.prefix:
+        raise ConfigError(
+            "second.prefix='': both runs' columns would have the same names. Give a prefix, as industry_."
+        )
+    columns = CodingColumns(**vars(second.columns), manages=None)
+    return replace(config, run=second.run, columns=columns, triage=replace(config.triage, managers="none"))
+
+
+def jobs_of(models: Sequence[Model], source: Path) -> list[Job]:
+    """Load each model with its rules, in the same order."""
+    jobs: list[Job] = []
+    for model in reversed(models):
+        beside = [name for job in jobs for name in job.decider.added.labels]
+        jobs.insert(0, _job_of(model, source, beside))
+    return jobs
+
+
+def model_of(
+    config: PredictConfig, folder: Path, settings: Settings, triage: Triage, prefix: str = ""
+) -> tuple[AnyCoder, Decider]:
+    """Load a model, and return it with what makes the columns; prefix: before the columns' names."""
     how = (config.batch_size, config.accelerator, config.precision, triage.temperature)
     coder = coder_of(folder, *how, compiled=config.compile)
     explainer = require_explainer(coder) if config.explain else None
-    return coder, Decider(settings, triage, config.top_k, explainer, config.levels, whole=config.all_probabilities)
+    return coder, Decider(
+        settings, triage, config.top_k, explainer, config.levels, whole=config.all_probabilities, prefix=prefix
+    )
 
 
-def job_of(
-    config: PredictConfig, folder: Path, source: Path, settings: Settings, columns: Mapping[str, str | None]
-) -> Job:
-    """Load the model and its rules, and check the file's covariates before any row is coded."""
+def _job_of(model: Model, source: Path, beside: Sequence[str]) -> Job:
+    """Load a model and its rules, and check the file's covariates before any row is coded.
+
+    Args:
+        model: the model.
+        source: the file.
+        beside: columns that another run adds.
+    """
+    config, folder, settings, columns = model.config, model.folder, model.settings, model.columns
     options = read_options(config, "", [source], {**columns, **roles_of(settings.covariates.kinds)})
     labels = value_labels(source, options)
     basis = basis_of(Options(**vars(config.triage)), folder, settings)
     triage = basis.triage()
     outlook = basis.outlook(triage)
     warn(outlook)
-    coder, decider = model_of(config, folder, settings, triage)
+    coder, decider = model_of(config, folder, settings, triage, model.prefix)
     reading = Reading(
-        str(source), columns, config.triage.managers, settings.manager_words, list(decider.added.labels), labels, options,
+        str(source), columns, config.triage.managers, settings.manager_words, [*decider.added.labels, *beside], labels, options,
         settings.wording, settings.covariates, reads_answers(settings), config.unseen_levels,
     )  # fmt: skip
     if needs_seen_levels(reading):

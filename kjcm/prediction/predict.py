@@ -6,14 +6,16 @@ resumes: it reads the input again and codes only the missing chunks.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from kjcm import __version__
@@ -24,16 +26,14 @@ from kjcm.coding.run_rules import say
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import digest, require_file, write_json
-from kjcm.hub.models import model_folder
 from kjcm.keys.coding import PredictConfig
 from kjcm.keys.composition import typed
-from kjcm.prediction.job import Job, columns_of, job_of
+from kjcm.prediction.job import Job, Model, jobs_of, models_of
 from kjcm.prediction.progress import Progress
 from kjcm.read.options import PLAIN
 from kjcm.records import read_json
-from kjcm.run_folder.model_folder import load_settings
 from kjcm.triage.rules import DECISIONS, VERSION
-from kjcm.write.table import OUTPUTS, writer
+from kjcm.write.table import OUTPUTS, Added, writer
 
 if TYPE_CHECKING:
     from kjcm.prediction.cluster import RayChunks
@@ -43,6 +43,8 @@ KEYS = (
     "encoding", "sheet", "header_row", "top_k", "chunk_rows", "batch_size", "compile", "formulas", "triage", "levels", "explain",
     "unseen_levels", "all_probabilities",
 )  # fmt: skip
+
+SECOND = "second"  # the record's entry of the second run
 
 log = logging.getLogger("kjcm")
 
@@ -60,7 +62,7 @@ def predict(cfg: DictConfig) -> None:
         config = replace(config, accelerator="cpu")
     if not code_on_ray or config.ray.address == "local":  # else only the cluster's machines need GPUs
         require_device("accelerator", config.accelerator)
-    folder, target = model_folder(config.run), Path(config.output).expanduser()
+    models, target = models_of(config), Path(config.output).expanduser()
     if target.suffix.lower() not in OUTPUTS:
         raise ConfigError(f"output={target}: write one of {', '.join(OUTPUTS)}.")
     if config.all_probabilities and target.suffix.lower() != ".parquet":
@@ -68,13 +70,14 @@ def predict(cfg: DictConfig) -> None:
             f"all_probabilities=true: {target.suffix} is not written with a column for each class. Use output=FILE.parquet."
         )
     source = require_file(config.input, "input file")
-    settings = load_settings(folder)
-    columns = columns_of(settings, config)
-    what = _what(folder, source, config, columns)
-    config = replace(config, precision=what["precision"]) if code_on_ray else config
-    # the process that starts Ray codes nothing, and may have no GPU
-    driver_config = replace(config, accelerator="cpu", compile=False) if code_on_ray else config
-    coding = partial(job_of, driver_config, folder, source, settings, columns)
+    what = _what(models[0], source)
+    if len(models) > 1:
+        what[SECOND] = _what(models[1], source)
+    if code_on_ray:
+        config = replace(config, precision=what["precision"])
+        # the process that starts Ray codes nothing, and may have no GPU
+        models = [replace(models[0], config=replace(config, accelerator="cpu", compile=False))]
+    coding = partial(jobs_of, models, source)
     if config.shard:
         if config.merge:
             raise ConfigError("shard and merge: code the shards first, then merge them. Give one of the two.")
@@ -83,16 +86,19 @@ def predict(cfg: DictConfig) -> None:
         Parts(target).require_unwritten()
     shards = shards_of(target, config.merge) if config.merge else []
     if shards:  # a machine without a GPU may merge what GPUs have coded
-        what |= {name: read_json(shards[0].made_by)[name] for name in ("precision", "accelerator")}
+        made_by = read_json(shards[0].made_by)
+        for own, theirs in ((what, made_by), (what.get(SECOND, {}), made_by.get(SECOND, {}))):
+            own |= {name: theirs[name] for name in ("precision", "accelerator") if name in theirs and own}
         if not shards[0].is_of(what):
             raise KjcmError(
                 f"merge={config.merge}: the shards have another input or other keys. Use the shards' command."
             )
     with parts_of(target, what, config.overwrite) as parts:
         if not parts.is_complete():  # else killed before output and note were in place
-            job, begin = coding(), time.perf_counter()
-            coded = code_on_ray(job, config, parts) if code_on_ray else None
-            record = _code(job, parts, coded or (Merged(shards) if shards else parts))
+            jobs, begin = coding(), time.perf_counter()
+            coded = code_on_ray(jobs[0], config, parts) if code_on_ray else None
+            store = Merged(shards) if shards else parts
+            record = _code(jobs, parts, [coded] if coded else [store, store.second])
             record |= {"rows_resumed": coded.rows_resumed} if coded else {}
             record |= {"seconds": round(time.perf_counter() - begin, 3), "precision": what["precision"]}
             record |= {"seconds_with_loading": round(time.perf_counter() - began, 3)}
@@ -123,61 +129,87 @@ def ray_coding(config: PredictConfig) -> "Callable[[Job, PredictConfig, Parts], 
     return code_on_ray
 
 
-def _what(folder: Path, source: Path, config: PredictConfig, columns: Mapping[str, str | None]) -> dict[str, Any]:
+def _what(model: Model, source: Path) -> dict[str, Any]:
     """Return what coded rows depend on; stored chunks are reused only if all of it matches."""
-    precision, gpu = device_of(folder, config.accelerator, config.precision, compiled=config.compile)
+    config = model.config
+    precision, gpu = device_of(model.folder, config.accelerator, config.precision, compiled=config.compile)
     return {
         "kjcm": __version__,
         "rules": VERSION,
         "input": digest(source),
-        "model": digest(folder),
-        "columns": dict(columns),
+        "model": digest(model.folder),
+        "prefix": model.prefix,
+        "columns": dict(model.columns),
         "precision": precision,
         "accelerator": "gpu" if gpu or (config.ray.engine, config.accelerator) == ("ray", "gpu") else "cpu",
         **{key: value for key, value in asdict(config).items() if key in KEYS},
     }
 
 
-def _code(job: Job, parts: Parts, store: Store) -> dict[str, Any]:
-    """Write the coded file and return its record; the store has the chunks."""
-    resumed = 0
-    counts = np.zeros(len(DECISIONS), np.int64)
-    given, decider, formulas = job.input(parts.target), job.decider, job.config.formulas
-    with (
-        closing(Progress(given.rows)) as progress,
-        closing(coded_chunks(given.chunks, job.reading, job.coder, decider, store)) as chunks,
-        parts.output() as file,
-        writer(file, job.source, decider.added, formulas, job.reading.options or PLAIN) as out,
-    ):
-        for chunk in chunks:
-            out.write(chunk.frame)
-            resumed += len(chunk.frame) if chunk.stored else 0
-            counts += np.bincount(chunk.decision, minlength=len(DECISIONS))
-            progress.add(len(chunk.frame), coded=not chunk.stored)
+def _code(jobs: Sequence[Job], parts: Parts, stores: Sequence[Store]) -> dict[str, Any]:
+    """Write the coded file and return its record; each job has a store of its chunks."""
+    resumed, first = 0, jobs[0]
+    counts = [np.zeros(len(DECISIONS), np.int64) for _ in jobs]
+    added = [job.decider.added for job in jobs]
+    every = Added(
+        {name: label for one in added for name, label in one.labels.items()},
+        [name for one in added for name in one.rounded],
+    )
+    with ExitStack() as stack:
+        given = [job.input(parts.target) for job in jobs]
+        progress = stack.enter_context(closing(Progress(given[0].rows)))
+        streams = [
+            stack.enter_context(closing(coded_chunks(own.chunks, job.reading, job.coder, job.decider, store)))
+            for own, job, store in zip(given, jobs, stores, strict=False)
+        ]
+        file = stack.enter_context(parts.output())
+        options = first.reading.options or PLAIN
+        out = stack.enter_context(writer(file, first.source, every, first.config.formulas, options))
+        for chunks in zip(*streams, strict=True):
+            frames = [chunk.frame[list(one.labels)] for chunk, one in zip(chunks[1:], added[1:], strict=True)]
+            out.write(pd.concat([chunks[0].frame, *frames], axis=1) if frames else chunks[0].frame)
+            stored = all(chunk.stored for chunk in chunks)
+            resumed += len(chunks[0].frame) if stored else 0
+            for own, chunk in zip(counts, chunks, strict=True):
+                own += np.bincount(chunk.decision, minlength=len(DECISIONS))
+            progress.add(len(chunks[0].frame), coded=not stored)
+    records = [_record(job, own) for job, own in zip(jobs, counts, strict=True)]
+    record = {"rows": progress.done, "rows_resumed": resumed, **records[0]}
+    if len(jobs) > 1:
+        record[SECOND] = {"run": jobs[1].config.run, **records[1]}
+    return record
+
+
+def _record(job: Job, counts: NDArray[np.int64]) -> dict[str, Any]:
+    """Return what a run's model decided; counts: of DECISIONS."""
     return {
         "classes_hash": job.settings.classes_hash,
         "synthetic": job.settings.synthetic,
-        "rows": progress.done,
-        "rows_resumed": resumed,
         "decisions": {name: int(count) for name, count in zip(DECISIONS, counts, strict=True)},
-        "top_k": decider.top_k,
-        **({"classes": decider.every} if decider.every else {}),
+        "top_k": job.decider.top_k,
+        **({"classes": job.decider.every} if job.decider.every else {}),
         "triage": job.outlook,
     }
 
 
 def _code_shard(
-    coding: Callable[[], Job], target: Path, shard: Shard, what: Mapping[str, Any], *, overwrite: bool
+    coding: Callable[[], Sequence[Job]], target: Path, shard: Shard, what: Mapping[str, Any], *, overwrite: bool
 ) -> None:
     """Code the chunks of a shard, which wait next to the output for the merge."""
     with shard_parts(target, shard, what, overwrite) as parts:
         if not parts.about.is_file():
-            job = coding()
-            given = job.input(target)
-            found = code_shard(given.chunks, job.reading, job.coder, job.decider, parts, shard)
-            with closing(Progress(given.rows // shard.count)) as progress, closing(found) as chunks:
-                for rows, stored in chunks:
-                    progress.add(rows, coded=not stored)
+            jobs = coding()
+            given = [job.input(target) for job in jobs]
+            with ExitStack() as stack:
+                progress = stack.enter_context(closing(Progress(given[0].rows // shard.count)))
+                streams = [
+                    stack.enter_context(
+                        closing(code_shard(own.chunks, job.reading, job.coder, job.decider, store, shard))
+                    )
+                    for own, job, store in zip(given, jobs, (parts, parts.second), strict=False)
+                ]
+                for chunks in zip(*streams, strict=True):
+                    progress.add(chunks[0][0], coded=not all(stored for _, stored in chunks))
             parts.require_held()
             write_json(parts.about, {"rows": progress.done})
         rows = read_json(parts.about, {"rows": int})["rows"]
@@ -194,6 +226,14 @@ def _say(record: Mapping[str, Any], target: Path) -> None:
     log.info("%s rows coded in %s: %s", f"{rows:,}", spent, target)
     if record["rows_resumed"]:
         log.info("%s of them were coded before", f"{record['rows_resumed']:,}")
+    _say_decisions(record, rows)
+    if second := record.get(SECOND):
+        log.info("second run %s:", second["run"])
+        _say_decisions(second, rows)
+
+
+def _say_decisions(record: Mapping[str, Any], rows: int) -> None:
+    """Log what a run's model decided."""
     shares = [f"{name} {count:,} ({100 * count / rows:.0f} %)" for name, count in record["decisions"].items() if count]
     if shares:
         log.info("decisions: %s", ", ".join(shares))
