@@ -77,7 +77,7 @@ def out_of_fold(folds: Folds, trainer: TrainerConfig, batch_size: int) -> OutOfF
     """
     first = next(iter(folds.runs.values()))
     data, node = recorded_data(first.path, first.config)
-    classification = load_classification(**vars(node))
+    classification = load_classification(node.name, node.path)
     source = source_of(data, classification)
     models = {fold: load_settings(run.path / "model") for fold, run in folds.runs.items()}
     classes = tuple(sorted({code for settings in models.values() for code in settings.classes}))

@@ -113,7 +113,7 @@ def _texts(config: ExportConfig, run: Path) -> list[str]:
     else:
         data, classification = recorded_data(run, run_config(run))
         try:
-            cohort = cohort_of(data, load_classification(**vars(classification)))
+            cohort = cohort_of(data, load_classification(classification.name, classification.path))
         except KjcmError as error:
             raise KjcmError(f"{error} Or set input=FILE to a file of texts to check.") from None
         sides = (cohort.side(side)["text"].tolist() for side in ("test", "validation", "train"))

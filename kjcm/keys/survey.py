@@ -152,6 +152,7 @@ class AugmentConfig:
 
     titles: bool = key("Add the titles of each group and of all codes beneath it.")
     descriptions: bool = key("Add the descriptions that `classification.path` supplies.")
+    index: bool = key("Add the job titles of `classification.index` ([title-index.md](title-index.md)).", legacy=False)
     rows: dict[str, Any] = key("A function that makes further rows: `_target_` and its arguments.", legacy={})
     weight: float = key(
         "Weight of these rows in the training of encoders and linear models; survey rows have 1.",
@@ -182,3 +183,7 @@ class ClassificationConfig:
         "TSV, CSV or XLSX file of code, title and optionally level, parent, description; `classification=ksco8` needs it.",
         identity="input",
     )
+    index: str | None = key(
+        "TSV, CSV or XLSX file of job titles: title, code and optionally source, weight ([title-index.md](title-index.md)).",
+        identity="input", legacy=None,
+    )  # fmt: skip

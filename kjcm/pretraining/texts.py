@@ -76,7 +76,9 @@ def texts_to_learn(config: PretrainConfig) -> Texts:
 
 def _coded(config: PretrainConfig) -> tuple[list[str], set[str], bool]:
     """Return the texts of a cohort's training rows, those of its test and validation rows, and whether some are synthetic."""
-    cohort = cached_cohort(config.data, load_classification(**vars(config.classification)), config.cache)
+    cohort = cached_cohort(
+        config.data, load_classification(config.classification.name, config.classification.path), config.cache
+    )
     held = cohort.rows["side"].isin(["validation", "test"])
     return cohort.side("train")["text"].tolist(), set(cohort.rows["text"][held]), cohort.synthetic
 
@@ -89,7 +91,10 @@ def _uncoded(config: PretrainConfig, left: Counter[str]) -> tuple[list[str], set
     found: dict[bool, list[str]] = {False: [], True: []}
     remedy = f"Set {COLUMN_KEY}{{role}}=NAME, or {COLUMN_KEY}{{role}}=null if there is none."
     wave = getattr(config.data, "train_wave", None)
-    synthetic, source = False, source_of(config.data, load_classification(**vars(config.classification)))
+    synthetic, source = (
+        False,
+        source_of(config.data, load_classification(config.classification.name, config.classification.path)),
+    )
     for survey in source.surveys:
         wanted = {role: getattr(config.data.columns, role) for role in TEXT_COLUMNS}
         own = table_columns(survey.name, survey.table.columns, wanted, survey.options, remedy)

@@ -103,7 +103,7 @@ def rows_with_texts(run: Run, wanted: bool) -> pd.DataFrame | None:
     own = run.report["synthetic"]
     remedy = "The twin has changed: retrain." if own else "Restore them, or leave texts=false."
     try:
-        cohort = cohort_of(data, load_classification(**vars(classification)))
+        cohort = cohort_of(data, load_classification(classification.name, classification.path))
     except KjcmError as error:
         raise KjcmError(f"The report reads the texts of {run.path} again from its data: {first_line(error)}") from None
     if cohort.cohort_hash != run.hashes["cohort"]:

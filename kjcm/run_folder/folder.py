@@ -50,8 +50,8 @@ class Identity:
 def identity_of(config: Mapping[str, Any]) -> Identity:
     """Return the identity of a resolved config.
 
-    An input file counts by its content, not by its path. Keys that a kind of model does not read do not count. Views of
-    morphemes count as other ones where kiwipiepy is not installed.
+    An input file counts by its content, not by its path. Keys that a kind of model does not read do not count, nor does an
+    index of job titles from which no row is learnt. Views of morphemes count as other ones where kiwipiepy is not installed.
     """
     inputs = input_digests(config)
     left: dict[str, Any] = json.loads(json.dumps(config))
@@ -60,6 +60,9 @@ def identity_of(config: Mapping[str, Any]) -> Identity:
     if kind in BY_VIEWS and all(view["of"] != "encoder" for view in left["model"]["views"].values()):
         inputs.pop("model.pretrained", None)
         left["model"] = {name: value for name, value in left["model"].items() if name not in OF_EMBEDDINGS}
+    if kind != "ensemble" and not _value(left, "augment.index"):  # an ensemble's members may learn from it
+        inputs.pop("classification.index", None)
+        left.get("classification", {}).pop("index", None)
     if kind == "ensemble":
         left["model"]["members"] = [_member_identity(member) for member in left["model"]["members"]]
     if kind in (*BY_VIEWS, "ensemble") and re.search(r"\bmorpheme\b", json.dumps(left["model"])) and lacks_kiwi():

@@ -101,7 +101,7 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
     Raises:
         KjcmError: any input is not usable, or there is nothing to train on or to test.
     """
-    classification = load_classification(**vars(config.classification))
+    classification = load_classification(config.classification.name, config.classification.path)
     cohort = cached_cohort(config.data, classification, cache)
     reviewed = _reviewed(config.data, cohort, classification)
     cohort, n_changed = with_codes(cohort, reviewed.codes)

@@ -70,7 +70,7 @@ def evaluate(cfg: DictConfig) -> None:
         show(read_json(out / "metrics.json", SHOWN), out)
         return
     with filling(out):
-        record = _evaluate(config, run, data, load_classification(**vars(classification)), out)
+        record = _evaluate(config, run, data, load_classification(classification.name, classification.path), out)
         record["evaluation"] = name
         write_json(out / "metrics.json", record)
     show(record, out)

@@ -34,7 +34,7 @@ def prepare(cfg: DictConfig) -> None:
     config = typed(cfg, PrepareConfig)
     out = Path(config.out)
     _require_free(out, config)
-    classification = load_classification(**vars(config.classification))
+    classification = load_classification(config.classification.name, config.classification.path)
     source = source_of(config.data, classification)
     cohort = cohort_of(config.data, classification, source)
     node = config.augment
