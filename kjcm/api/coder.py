@@ -26,7 +26,6 @@ from kjcm.prediction.job import columns_of
 from kjcm.run_folder.model_folder import load_settings
 from kjcm.survey.covariates import roles_of
 from kjcm.survey.texts import NO_LABELS
-from kjcm.triage.rules import Options
 
 TEXT = "text"  # column of a list of texts
 
@@ -101,8 +100,8 @@ class OccupationCoder:
         self._columns = columns_of(self._settings, config)
         read = {role: name for role, name in self._columns.items() if name}
         self.columns = read | roles_of(self._settings.covariates.kinds)
-        basis = basis_of(Options(**vars(config.triage)), folder, self._settings)
-        self._triage = basis.triage()
+        basis = basis_of(config.triage, folder, self._settings)
+        self._triage, self._index = basis.triage(), basis.index
         self.promises = basis.outlook(self._triage)
         warn(self.promises)
         how = (config.batch_size, config.accelerator, config.precision, self._triage.temperature)
@@ -135,7 +134,7 @@ class OccupationCoder:
         if len(set(levels)) < len(levels):
             raise ConfigError(f"levels={levels}: name each level once.")
         explainer = require_explainer(self._coder) if explain else None
-        decider = Decider(self._settings, self._triage, top_k, explainer, levels)
+        decider = Decider(self._settings, self._triage, top_k, explainer, levels, self._index)
         table, frame, reading = self._table(texts, list(decider.added.labels))
         chunks = coded_chunks(self._frames(frame), reading, self._coder, decider)
         coded = pd.concat([chunk.frame for chunk in chunks]).set_axis(frame.index)
@@ -176,7 +175,7 @@ class OccupationCoder:
         settings = self._settings
         reading = Reading(
             "the table", columns, self._config.triage.managers, settings.manager_words, added, NO_LABELS, None,
-            settings.wording, settings.covariates, reads_answers(settings), self._config.unseen_levels,
+            settings.wording, settings.covariates, reads_answers(settings), self._config.unseen_levels, self._index,
         )  # fmt: skip
         names = pd.Index([str(name) for name in texts.columns])
         if twice := sorted({*names[names.duplicated()]}):

@@ -14,7 +14,7 @@ from kjcm.coding.decisions import MOST_KNOWN, Coded, Decider, Known
 from kjcm.coding.ensemble import AnyCoder
 from kjcm.coding.linear import Explainer, Near
 from kjcm.coding.parts import Shard
-from kjcm.coding.rows import Reading, covariates_in, manages_of, own_columns
+from kjcm.coding.rows import Reading, covariates_in, manages_of, matches_of, own_columns
 from kjcm.survey.texts import texts_of
 from kjcm.triage.calibration import Probabilities
 
@@ -68,7 +68,8 @@ def coded_chunks(
             chunk.known.add(_new(chunk, ready, near, coder, decider, store))
             invalid = np.array([bool(reason) for reason in chunk.reasons], dtype=bool)
             coded = chunk.known.take(chunk.numbers).with_invalid(invalid)
-            added = decider.frame(coded, chunk.reasons)
+            coded = decider.with_index(coded, chunk.matches)
+            added = decider.frame(coded, chunk.reasons, chunk.matches)
             frame = pd.concat([chunk.frame.reset_index(drop=True), added], axis=1)
             yield CodedChunk(frame, coded.decision, chunk.stored is not None)
 
@@ -137,6 +138,7 @@ class _Chunk:
         texts: [new texts] as the coder takes them; empty if an earlier process coded the chunk.
         stored: how an earlier process coded the new texts.
         number: of the chunk.
+        matches: [rows], the codes of each row's job title in the index; None without one.
     """
 
     frame: pd.DataFrame
@@ -148,6 +150,7 @@ class _Chunk:
     texts: list[Any]
     stored: Coded | None
     number: int
+    matches: list[tuple[str, ...]] | None
 
 
 def _chunks(
@@ -180,7 +183,8 @@ def _chunks(
             continue
         stored = store.read(number, len(new)) if store else None
         to_code = [] if stored else [those[row] for row in new]
-        yield _Chunk(frame, reasons, manages[valid][new], known, numbers, new, to_code, stored, number)
+        matches = matches_of(texts, manages, reasons, reading)
+        yield _Chunk(frame, reasons, manages[valid][new], known, numbers, new, to_code, stored, number, matches)
 
 
 def _with_batches(

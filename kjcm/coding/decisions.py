@@ -1,7 +1,7 @@
 """Turn probabilities into coded rows and output columns, and remember how equal texts were coded."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,8 @@ from kjcm.coding.linear import Explainer, Near
 from kjcm.run_folder.model_folder import Settings
 from kjcm.triage.calibration import Probabilities
 from kjcm.triage.pick_lists import NONE, ranking
-from kjcm.triage.rules import ACCEPT, BACK_OFF, DECISIONS, INVALID, Triage
+from kjcm.triage.rules import ACCEPT, BACK_OFF, CHOOSE, DECISIONS, INDEX, INVALID, SEARCH, Triage
+from kjcm.triage.titles import Matches, TitleIndex
 from kjcm.write.table import Added
 
 DECIDED = {
@@ -24,6 +25,7 @@ DECIDED = {
     "pick_list": "Codes to choose from",
     "reason": "Why the row cannot be coded",
 }
+INDEX_CODES = "index_codes"
 MOST_KNOWN = 500_000  # remembered texts; each takes 300 bytes, 2 a character, and 4 a class with all probabilities
 
 
@@ -130,6 +132,7 @@ class Decider:
         top_k: codes per row; all classes if there are fewer.
         explainer: what explains the codes; None: nothing.
         levels: levels above the classes whose most probable group a row gets, 1 at the top.
+        index: of job titles, whose codes are accepted or suggested; None: none.
         whole: whether a row gets the probabilities of all classes too.
         prefix: before the names of all columns.
 
@@ -144,6 +147,7 @@ class Decider:
         top_k: int,
         explainer: Explainer | None = None,
         levels: Sequence[int] = (),
+        index: TitleIndex | None = None,
         *,
         whole: bool = False,
         prefix: str = "",
@@ -151,11 +155,17 @@ class Decider:
         self.prefix = prefix
         self.triage, self.top_k = triage, min(top_k, len(settings.classes))
         self.every = list(settings.classes) if whole else []
-        self.explainer, self.levels = explainer, levels
+        self.explainer, self.levels, self.index = explainer, levels, index
         self._above = [triage.tree.above(level, "levels") for level in levels]
         codes = [*settings.classes, *triage.parents, *(code for groups, _ in self._above for code in groups)]
+        self._place = {code: place for place, code in enumerate(settings.classes)}
+        if index:
+            further = sorted({code for found in index.codes.values() for code in found} - set(self._place))
+            self._place |= {code: len(codes) + place for place, code in enumerate(further)}
+            codes += further
+        titles = {**(index.titles if index else {}), **settings.titles}
         self._codes = pa.array(codes, pa.string())
-        self._titles = pa.array([settings.titles.get(code, "") for code in codes], pa.string())
+        self._titles = pa.array([titles.get(code, "") for code in codes], pa.string())
         self._classes, self._groups = len(settings.classes), len(settings.classes) + len(triage.parents)
 
     @property
@@ -169,7 +179,8 @@ class Decider:
         above = {f"level_{level}_code": f"Most probable code at level {level}" for level in self.levels}
         above |= {f"level_{level}_title": f"Title of level_{level}_code" for level in self.levels}
         above |= {f"level_{level}_prob": f"Probability of level_{level}_code" for level in self.levels}
-        more = above | (self.explainer.labels if self.explainer else {})
+        more = above | ({INDEX_CODES: "Codes of the job title in the index"} if self.index else {})
+        more |= self.explainer.labels if self.explainer else {}
         every = {f"{EVERY}{code}": f"Probability of {code}" for code in self.every}
         rounded = [name for name in more if "similarity" in name or name.endswith("_prob")]
         labels |= {**DECIDED, **more, **every}
@@ -208,13 +219,47 @@ class Decider:
             first += len(groups)
         return above, sums
 
-    def frame(self, coded: Coded, reasons: Sequence[str]) -> pd.DataFrame:
-        """Return the added columns of rows; reasons: [rows], why a row is invalid, else ''."""
+    def with_index(self, coded: Coded, matches: Matches | None) -> Coded:
+        """Return rows with what the index of job titles changes: decisions and pick lists.
+
+        With triage.index=accept a title's only code is accepted. Other matches, and all with suggest, come first in the
+        pick lists of undecided rows.
+
+        Args:
+            coded: rows as the model codes them.
+            matches: [rows], the codes of each row's job title; None: nothing changes.
+        """
+        if matches is None:
+            return coded
+        count = np.array([len(codes) for codes in matches], np.int64)
+        accepted = (count == 1) & (self.triage.options.index == "accept")
+        suggested = (count > 0) & ~accepted & np.isin(coded.decision, (CHOOSE, SEARCH))
+        most = int(count[suggested].max(initial=0))
+        picks = np.hstack([coded.picks.astype(np.int32), np.full((len(count), most), NONE, np.int32)])
+        picks[accepted] = NONE
+        for row in np.flatnonzero(suggested).tolist():
+            own = [self._place[code] for code in matches[row]]
+            listed = own + [place for place in picks[row].tolist() if place not in (*own, NONE)]
+            picks[row, : len(listed)] = listed
+        decision = np.where(accepted, INDEX, np.where(suggested, CHOOSE, coded.decision)).astype(np.int8)
+        return replace(coded, decision=decision, parent=np.where(accepted, NONE, coded.parent), picks=picks)
+
+    def frame(self, coded: Coded, reasons: Sequence[str], matches: Matches | None = None) -> pd.DataFrame:
+        """Return the added columns of rows.
+
+        Args:
+            coded: the rows.
+            reasons: [rows], why a row is invalid, else ''.
+            matches: [rows], the codes of each row's job title in the index; needed with an index.
+        """
         invalid = coded.decision == INVALID
         top = [pa.array(column, mask=invalid) for column in coded.top.T]
         above = [pa.array(self._groups + column.astype(int), mask=invalid) for column in coded.above.T]
         decided = np.where(coded.decision == ACCEPT, coded.top[:, 0].astype(int), NONE)
         decided = np.where(coded.decision == BACK_OFF, self._classes + coded.parent.astype(int), decided)
+        if matches is not None:
+            for row in np.flatnonzero(coded.decision == INDEX).tolist():
+                decided[row] = self._place[matches[row][0]]
         code = pa.array(decided, mask=decided == NONE)
         picks = [self._codes.take(pa.array(column, mask=column == NONE)).fill_null("") for column in coded.picks.T]
         columns = [
@@ -229,6 +274,7 @@ class Decider:
             *(self._codes.take(column) for column in above),
             *(self._titles.take(column) for column in above),
             *(pa.array(np.where(invalid, np.float32(np.nan), column)) for column in coded.above_prob.T),
+            *([pa.array(list(map(" ".join, matches)), pa.string())] if self.index and matches is not None else ()),
             *(self.explainer.columns(coded.near, coded.similarity) if self.explainer else ()),
             *(pa.array(np.where(invalid, np.float32(np.nan), column)) for column in coded.every.T),
         ]

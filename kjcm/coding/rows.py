@@ -17,6 +17,7 @@ from kjcm.survey.covariates import NO_COVARIATES, Covariates, cells_of, roles_of
 from kjcm.survey.responses import manages_in
 from kjcm.survey.texts import TEXT_COLUMNS, Labels, Texts, require_texts, texts_of
 from kjcm.triage.managers import says_words
+from kjcm.triage.titles import TitleIndex, job_titles
 
 COLUMN_KEY = "columns."
 
@@ -37,6 +38,7 @@ class Reading:
         covariates: the model's.
         by_field: whether the model takes answers, see `reads_answers`.
         unseen: unseen_levels.
+        index: of job titles; None: none.
     """
 
     source: str
@@ -50,6 +52,7 @@ class Reading:
     covariates: Covariates = NO_COVARIATES
     by_field: bool = False
     unseen: str = "error"
+    index: TitleIndex | None = None
 
 
 def manages_of(
@@ -65,6 +68,19 @@ def manages_of(
     answers = manages_in(frame[name], reading.labels)
     reasons = [f"{name}: neither yes nor no" if answer is None else "" for answer in answers]
     return np.array([bool(answer) for answer in answers], dtype=bool), reasons
+
+
+def matches_of(
+    texts: Texts, manages: NDArray[np.bool_], reasons: Sequence[str], reading: Reading
+) -> list[tuple[str, ...]] | None:
+    """Return the codes of each row's job title in the index, () for none and for invalid rows; None without an index.
+
+    With a rule for managers, a title with a manager's code has no match if the person does not say that they manage.
+    """
+    if reading.index is None:
+        return None
+    titles = ["" if reason else title for title, reason in zip(job_titles(*texts.cells), reasons, strict=True)]
+    return reading.index.matches(titles, None if reading.managers == "none" else manages)
 
 
 def require_readable(frame: pd.DataFrame, reading: Reading) -> None:

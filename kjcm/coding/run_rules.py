@@ -6,12 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kjcm.errors import ConfigError
+from kjcm.keys.coding import TriageRules
+from kjcm.ksco.classification import Classification, load_classification
+from kjcm.run_folder.contents import recorded_data, run_config
 from kjcm.run_folder.held_out import calibration_of, held_rows
 from kjcm.run_folder.model_folder import Settings
 from kjcm.triage.logits import Scored
-from kjcm.triage.outlook import outlook
+from kjcm.triage.outlook import error_rate, outlook
 from kjcm.triage.rules import Options, Tree, Triage
+from kjcm.triage.titles import MANAGING, UNMATCHED, WRONG, TitleIndex, load_titles
 
 log = logging.getLogger("kjcm")
 FEW = 40  # held-out rows; with fewer no test has power
@@ -28,6 +35,8 @@ class Basis:
         temperature: divides the logits.
         about: the calibration's entries on these rows: chosen_by_validation, clustered, out_of_fold.
         titles: code -> title.
+        index: of job titles; None: none.
+        matched: what the index would do with the held-out rows (`index_record`); None without an index.
     """
 
     options: Options
@@ -36,6 +45,8 @@ class Basis:
     temperature: float
     about: Mapping[str, bool]
     titles: Mapping[str, str]
+    index: TitleIndex | None = None
+    matched: Mapping[str, Any] | None = None
 
     def triage(self) -> Triage:
         """Return the rules."""
@@ -46,16 +57,21 @@ class Basis:
         record = outlook(triage, self.held)
         for group in (record["expected"] or {}).get("by_major_group", ()):
             group["title"] = self.titles.get(group["code"], "")
-        return {**record, **self.about}
+        return {**record, **self.about, **({"index": self.matched} if self.matched else {})}
 
 
-def basis_of(options: Options, folder: Path, settings: Settings) -> Basis:
+def basis_of(rules: TriageRules, folder: Path, settings: Settings) -> Basis:
     """Return everything that the rules of a model folder are made from.
+
+    With triage.index=accept only the held-out rows that are left for the model set its thresholds, if the training has
+    matched these rows with the same index.
 
     Raises:
         ConfigError: a rule needs what the model does not have.
-        KjcmError: a file of the folder is damaged.
+        KjcmError: a file of the folder or the index is damaged.
     """
+    given = {name: value for name, value in vars(rules).items() if name != "index_file"}
+    options = Options(**{"target_error": None, **given})
     calibration, held = calibration_of(folder), held_rows(folder, settings)
     if held is not None and options.managers == "column" and not settings.columns.get("manages"):
         raise ConfigError(
@@ -65,7 +81,74 @@ def basis_of(options: Options, folder: Path, settings: Settings) -> Basis:
     temperature = float(calibration["temperature"]) if calibration and options.calibrated else 1.0
     about = {name: bool((calibration or {}).get(name)) for name in ("chosen_by_validation", "clustered", "out_of_fold")}
     tree = Tree(settings.classes, settings.ancestors, settings.n_train)
-    return Basis(options, tree, held, temperature, about, settings.titles)
+    path = index_path(rules, folder)
+    if path is None:
+        return Basis(options, tree, held, temperature, about, settings.titles)
+    index = load_titles(path, _classification(settings), settings.level)
+    taken = accepted_by_index(options, held, index) if held is not None else None
+    matched = index_record(options, held, index, taken)
+    held = held.of(~taken) if held is not None and taken is not None else held
+    return Basis(options, tree, held, temperature, about, settings.titles, index, matched)
+
+
+def index_path(rules: TriageRules, folder: Path) -> str | None:
+    """Return the path of the index of job titles, None with triage.index=off.
+
+    Raises:
+        ConfigError: there is no index.
+    """
+    if rules.index == "off":
+        return None
+    run = folder.parent
+    path = rules.index_file
+    if path is None and (run / "config.yaml").is_file():
+        path = recorded_data(run, run_config(run), own=False)[1].index
+    if path is None:
+        raise ConfigError(
+            f"triage.index={rules.index}: the run has no index of job titles. Give one with triage.index_file=FILE."
+        )
+    return path
+
+
+def _classification(settings: Settings) -> Classification:
+    """Return a model's classification: the package's own, or one that takes the index's codes verbatim."""
+    ksco7 = load_classification("ksco7")
+    return ksco7 if settings.classification == ksco7.name else Classification(settings.classification)
+
+
+def accepted_by_index(options: Options, held: Scored, index: TitleIndex) -> NDArray[np.bool_] | None:
+    """Return which held-out rows triage.index=accept accepts: [rows]; None if the training did not match this index."""
+    if options.index != "accept" or held.index is None or held.index_sha != index.sha:
+        return None
+    manages = held.answers if options.managers == "column" else held.words
+    barred = (held.index >= MANAGING) & ~manages if options.managers != "none" else False
+    return np.asarray((held.index != UNMATCHED) & ~barred, bool)
+
+
+def index_record(
+    options: Options, held: Scored | None, index: TitleIndex, taken: NDArray[np.bool_] | None
+) -> dict[str, Any]:
+    """Return which index is used, and the errors of the held-out rows that it accepts.
+
+    Args:
+        options: the keys.
+        held: all held-out rows.
+        index: of job titles.
+        taken: see `accepted_by_index`.
+    """
+    record = {"mode": options.index, "file": index.file, "sha256": index.sha, "titles": len(index.codes)}
+    if held is None or held.index is None or taken is None:
+        return {**record, "measured": False}
+    rows, errors = int(taken.sum()), int((held.index[taken] % MANAGING == WRONG).sum())
+    rate = error_rate("accepted_error", rows, errors, 1 - options.confidence)
+    return {
+        **record,
+        "measured": True,
+        "held_rows": len(taken),
+        "accepted_rows": rows,
+        "accepted_errors": errors,
+        **rate,
+    }
 
 
 def warn(record: Mapping[str, Any]) -> None:
@@ -78,6 +161,12 @@ def warn(record: Mapping[str, Any]) -> None:
             lists["k"],
         )
     warn_of_rows(record)
+    index = record.get("index")
+    if index and index["mode"] == "accept" and rows and not index["measured"]:
+        log.warning(
+            "triage.index=accept: the run's held-out rows were not matched with this index. What is promised is for the model "
+            "without it; the rows that the index leaves may have more errors. Train with classification.index=FILE."
+        )
     if target is not None and record["threshold"] is None:
         log.warning(
             "triage.target_error=%g: no share of the %s held-out rows passed the test, so no row is accepted. `kjcm triage` "
@@ -120,6 +209,8 @@ def warn_of_rows(record: Mapping[str, Any]) -> None:
 
 def say(record: Mapping[str, Any]) -> None:
     """Log the promises, the summary and a table by major group."""
+    if index := record.get("index"):
+        log.info("%s", index_line(index, record["confidence"]))
     rows = f"{record['validation_rows']:,}"
     confidence = f"{100 * record['confidence']:.4g} % confidence"
     if promised := _promises(record):
@@ -136,6 +227,24 @@ def say(record: Mapping[str, Any]) -> None:
     if record["expected"]:
         for line in _groups(record["expected"]["by_major_group"]):
             log.info("%s", line)
+
+
+def index_line(index: Mapping[str, Any], confidence: float) -> str:
+    """Return what the index of job titles does with the held-out rows, as a sentence."""
+    begin = f"index: {index['titles']:,} job titles, triage.index={index['mode']}"
+    if index["mode"] == "suggest":
+        return f"{begin}: their codes come first in the pick lists"
+    if not index["measured"]:
+        return f"{begin}: the error rate of the rows that it accepts is unknown"
+    rows = index["accepted_rows"]
+    found = f"{begin}; it accepts {rows:,} of {index['held_rows']:,} held-out rows"
+    if not rows:
+        return found
+    low, high = (100 * bound for bound in index["accepted_error_interval"])
+    return (
+        f"{found}, {100 * index['accepted_error']:.1f} % of them with a wrong code ({100 * confidence:.4g} % interval "
+        f"{low:.1f} to {high:.1f} %). All other figures are for the other rows."
+    )
 
 
 def _promises(record: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from kjcm.coding.run_rules import Basis, basis_of, warn_of_rows
+from kjcm.coding.run_rules import Basis, basis_of, index_line, warn_of_rows
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic
 from kjcm.hub.models import model_folder
@@ -36,11 +36,13 @@ def triage(cfg: DictConfig) -> None:
     if out and out.suffix.lower() != ".csv":
         raise ConfigError(f"out={config.out}: the table is written as CSV; name a file that ends in .csv.")
     folder = model_folder(config.run)
-    basis = basis_of(Options(target_error=None, **vars(config.triage)), folder, load_settings(folder))
+    basis = basis_of(config.triage, folder, load_settings(folder))
     if basis.held is None:
         raise KjcmError(
             f"run={config.run}: trained without validation rows, so its errors are unknown. Train it with data.validation=0.3."
         )
+    if basis.matched:
+        log.info("%s", index_line(basis.matched, basis.options.confidence))
     warn_of_rows({"validation_rows": len(basis.held.labels), **basis.about})
     frame = pd.DataFrame(by_target(basis.options, basis.tree, basis.held, basis.temperature, config.targets))
     show(frame, basis.options)

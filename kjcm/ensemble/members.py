@@ -255,6 +255,7 @@ def augmentation_of(members: Sequence[Member]) -> AugmentConfig:
     return AugmentConfig(
         titles=any(one.titles for one in own),
         descriptions=any(one.descriptions for one in own),
+        index=any(one.index for one in own),
         rows=next((one.rows for one in own if one.rows), {}),
         weight=1.0,
         positions=max(one.positions for one in own),

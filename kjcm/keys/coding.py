@@ -40,6 +40,13 @@ class TriageRules:
         choices=("none", "words", "column"),
     )
     calibrated: bool = key("`false`: the model's own probabilities, without the run's temperature.")
+    index: str = key(
+        "Job titles that an index has: `accept` their only code, `suggest` it, or `off` ([title-index.md](title-index.md)).",
+        choices=("accept", "suggest", "off"),
+    )
+    index_file: str | None = key(
+        "File of job titles for `triage.index`; null: the run's own `classification.index`.", path=True
+    )
 
 
 @dataclass

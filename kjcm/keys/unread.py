@@ -71,7 +71,7 @@ def _embeds_nothing(cfg: DictConfig) -> bool:
 def _has_no_titles(cfg: DictConfig) -> bool:
     if "augment" in (OmegaConf.select(cfg, "space") or ()):
         return False  # some of the trials have titles
-    return not any(OmegaConf.select(cfg, f"augment.{name}") for name in ("titles", "descriptions", "rows"))
+    return not any(OmegaConf.select(cfg, f"augment.{name}") for name in ("titles", "descriptions", "index", "rows"))
 
 
 def _has_no_covariates(cfg: DictConfig) -> bool:
@@ -142,8 +142,10 @@ OF_ANY = (
     Unread(("svm_check",), _is("model.kind", "ensemble"), " with model=ensemble"),
     Unread(("model.shape",), _is_not("model.pretrained", None), ": model.pretrained has a shape of its own"),
 )
+OF_INDEX = Unread(("triage.index_file",), _is("triage.index", "off"), " without triage.index=accept or suggest")
 OF_THE_PAGE = ("who", "language", "host", "port", "token", "open_browser", "decisions")
 OF_RULES = (
+    OF_INDEX,
     Unread(("columns.manages",), _is_not("triage.managers", "column"), " without triage.managers=column"),
     Unread(
         ("triage.threshold",), _is_not("triage.target_error", None), " where triage.target_error sets the threshold"
@@ -152,7 +154,10 @@ OF_RULES = (
 OF_RECODE_RULES = tuple(f"triage.{name}" for name in ("target_error", "threshold", "confidence", "alpha", "k"))
 WITH_SWEEPS = ("sweep.dry_run", "sweep.gpus", "sweep.sort")
 OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
-    "prepare": (Unread(("name", "data.batch_size", "data.manager_words", "data.reviewed")),),
+    "prepare": (
+        Unread(("classification.index",), _is("augment.index", False), " without augment=index"),
+        Unread(("name", "data.batch_size", "data.manager_words", "data.reviewed")),
+    ),
     "baseline": (
         Unread(("data.batch_size", "data.columns.covariates", "data.manager_words")),
         Unread(("ngrams", "C", "seeds"), _is("kind", "majority"), " with kind=majority"),
@@ -198,6 +203,7 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
         Unread(("columns.id",), _exposes_wide, " with shape=wide, whose rows keep all columns"),
     ),
     "serve": OF_RULES,
+    "triage": (OF_INDEX,),
     "review": (
         Unread(OF_THE_PAGE, _is_not("export", None), " with export=FILE"),
         Unread(("overwrite",), _is("export", None), " without export=FILE"),
@@ -209,7 +215,7 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     "reproduce": (Unread(("sweep",)),),
     "pretrain": (
         Unread(("augment", "callbacks", "engine", "evaluate", "loss", "metrics", "svm_check", "sweep")),
-        Unread(("model.finer_weight", "model.head", "model.pooling")),
+        Unread(("classification.index", "model.finer_weight", "model.head", "model.pooling")),
         Unread(("data.classes", "data.columns.covariates", "data.manager_words", "data.reviewed")),
         Unread(("param_groups.cache_frozen", "param_groups.head_factor")),
     ),

@@ -113,7 +113,4 @@ def codes_by_title(index: Iterable[IndexTitle]) -> Mapping[str, tuple[str, ...]]
     for one in index:
         codes = weights.setdefault(normalise(one.title), {})
         codes[one.code] = codes.get(one.code, 0.0) + one.weight
-    return {
-        title: tuple(sorted(codes, key=lambda code: (-codes[code], code)))  # type: ignore[index]
-        for title, codes in weights.items()
-    }
+    return {title: tuple(sorted(codes, key=lambda code: (-codes[code], code))) for title, codes in weights.items()}

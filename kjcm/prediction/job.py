@@ -18,7 +18,8 @@ from kjcm.read.options import PLAIN, read_options
 from kjcm.read.table import read_chunks
 from kjcm.run_folder.model_folder import Settings, load_settings
 from kjcm.survey.covariates import roles_of
-from kjcm.triage.rules import Options, Triage
+from kjcm.triage.rules import Triage
+from kjcm.triage.titles import TitleIndex
 from kjcm.write.table import Input, open_input
 
 
@@ -104,7 +105,7 @@ def models_of(config: PredictConfig) -> list[Model]:
 
 
 def _second(config: PredictConfig) -> PredictConfig | None:
-    """Return the config of the second run's coding, None without one: the same keys, but no managers' rule."""
+    """Return the config of the second run's coding, None without one: the same keys, but no managers' rule and no index."""
     second = config.second
     if second.run is None:
         return None
@@ -117,7 +118,8 @@ def _second(config: PredictConfig) -> PredictConfig | None:
             "second.prefix='': both runs' columns would have the same names. Give a prefix, as industry_."
         )
     columns = CodingColumns(**vars(second.columns), manages=None)
-    return replace(config, run=second.run, columns=columns, triage=replace(config.triage, managers="none"))
+    triage = replace(config.triage, managers="none", index="off")
+    return replace(config, run=second.run, columns=columns, triage=triage)
 
 
 def jobs_of(models: Sequence[Model], source: Path) -> list[Job]:
@@ -130,15 +132,30 @@ def jobs_of(models: Sequence[Model], source: Path) -> list[Job]:
 
 
 def model_of(
-    config: PredictConfig, folder: Path, settings: Settings, triage: Triage, prefix: str = ""
+    config: PredictConfig,
+    folder: Path,
+    settings: Settings,
+    triage: Triage,
+    index: TitleIndex | None = None,
+    prefix: str = "",
 ) -> tuple[AnyCoder, Decider]:
-    """Load a model, and return it with what makes the columns; prefix: before the columns' names."""
+    """Load a model, and return it with what makes the columns.
+
+    Args:
+        config: the keys.
+        folder: of the model.
+        settings: of the model.
+        triage: the rules.
+        index: of job titles; None: none.
+        prefix: before the columns' names.
+    """
     how = (config.batch_size, config.accelerator, config.precision, triage.temperature)
     coder = coder_of(folder, *how, compiled=config.compile)
     explainer = require_explainer(coder) if config.explain else None
-    return coder, Decider(
-        settings, triage, config.top_k, explainer, config.levels, whole=config.all_probabilities, prefix=prefix
+    decider = Decider(
+        settings, triage, config.top_k, explainer, config.levels, index, whole=config.all_probabilities, prefix=prefix
     )
+    return coder, decider
 
 
 def _job_of(model: Model, source: Path, beside: Sequence[str]) -> Job:
@@ -152,14 +169,14 @@ def _job_of(model: Model, source: Path, beside: Sequence[str]) -> Job:
     config, folder, settings, columns = model.config, model.folder, model.settings, model.columns
     options = read_options(config, "", [source], {**columns, **roles_of(settings.covariates.kinds)})
     labels = value_labels(source, options)
-    basis = basis_of(Options(**vars(config.triage)), folder, settings)
+    basis = basis_of(config.triage, folder, settings)
     triage = basis.triage()
     outlook = basis.outlook(triage)
     warn(outlook)
-    coder, decider = model_of(config, folder, settings, triage, model.prefix)
+    coder, decider = model_of(config, folder, settings, triage, basis.index, model.prefix)
     reading = Reading(
         str(source), columns, config.triage.managers, settings.manager_words, [*decider.added.labels, *beside], labels, options,
-        settings.wording, settings.covariates, reads_answers(settings), config.unseen_levels,
+        settings.wording, settings.covariates, reads_answers(settings), config.unseen_levels, basis.index,
     )  # fmt: skip
     if needs_seen_levels(reading):
         for frame in read_chunks(source, config.chunk_rows, options):

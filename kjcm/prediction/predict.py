@@ -22,7 +22,7 @@ from kjcm import __version__
 from kjcm.coding.chunks import Store, code_shard, coded_chunks
 from kjcm.coding.ensemble import device_of
 from kjcm.coding.parts import Merged, Parts, Shard, parts_of, shard_from, shard_parts, shards_of
-from kjcm.coding.run_rules import say
+from kjcm.coding.run_rules import index_path, say
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import digest, require_file, write_json
@@ -32,7 +32,7 @@ from kjcm.prediction.job import Job, Model, jobs_of, models_of
 from kjcm.prediction.progress import Progress
 from kjcm.read.options import PLAIN
 from kjcm.records import read_json
-from kjcm.triage.rules import DECISIONS, VERSION
+from kjcm.triage.rules import DECISIONS, INDEX, VERSION
 from kjcm.write.table import OUTPUTS, Added, writer
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def _what(model: Model, source: Path) -> dict[str, Any]:
     """Return what coded rows depend on; stored chunks are reused only if all of it matches."""
     config = model.config
     precision, gpu = device_of(model.folder, config.accelerator, config.precision, compiled=config.compile)
+    index = index_path(config.triage, model.folder)
     return {
         "kjcm": __version__,
         "rules": VERSION,
@@ -142,6 +143,7 @@ def _what(model: Model, source: Path) -> dict[str, Any]:
         "columns": dict(model.columns),
         "precision": precision,
         "accelerator": "gpu" if gpu or (config.ray.engine, config.accelerator) == ("ray", "gpu") else "cpu",
+        **({"index": digest(require_file(index, "index of job titles"))} if index else {}),
         **{key: value for key, value in asdict(config).items() if key in KEYS},
     }
 
@@ -185,7 +187,11 @@ def _record(job: Job, counts: NDArray[np.int64]) -> dict[str, Any]:
     return {
         "classes_hash": job.settings.classes_hash,
         "synthetic": job.settings.synthetic,
-        "decisions": {name: int(count) for name, count in zip(DECISIONS, counts, strict=True)},
+        "decisions": {
+            name: int(count)
+            for place, (name, count) in enumerate(zip(DECISIONS, counts, strict=True))
+            if place != INDEX or job.decider.index
+        },
         "top_k": job.decider.top_k,
         **({"classes": job.decider.every} if job.decider.every else {}),
         "triage": job.outlook,

@@ -28,6 +28,9 @@ from kjcm.survey.inputs import input_digests
 # Changes when the same config and inputs would give other results than before.
 RESULTS_VERSION = 8
 
+# keys with which a run depends on an index of job titles; an ensemble's members may learn from it, or score held-out rows
+BY_INDEX = ("augment.index", "data.validation", "data.inner_folds")
+
 LAUNCH = "KJCM_LAUNCH"  # environment variable: the sweep to which a job belongs
 
 Contents = Literal["new", "unfinished", "done", "other"]
@@ -51,7 +54,8 @@ def identity_of(config: Mapping[str, Any]) -> Identity:
     """Return the identity of a resolved config.
 
     An input file counts by its content, not by its path. Keys that a kind of model does not read do not count, nor does an
-    index of job titles from which no row is learnt. Views of morphemes count as other ones where kiwipiepy is not installed.
+    index of job titles that no row is learnt from or matched with. Views of morphemes count as other ones where kiwipiepy
+    is not installed.
     """
     inputs = input_digests(config)
     left: dict[str, Any] = json.loads(json.dumps(config))
@@ -60,7 +64,7 @@ def identity_of(config: Mapping[str, Any]) -> Identity:
     if kind in BY_VIEWS and all(view["of"] != "encoder" for view in left["model"]["views"].values()):
         inputs.pop("model.pretrained", None)
         left["model"] = {name: value for name, value in left["model"].items() if name not in OF_EMBEDDINGS}
-    if kind != "ensemble" and not _value(left, "augment.index"):  # an ensemble's members may learn from it
+    if kind != "ensemble" and not any(_value(left, key) for key in BY_INDEX):
         inputs.pop("classification.index", None)
         left.get("classification", {}).pop("index", None)
     if kind == "ensemble":

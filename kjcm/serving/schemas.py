@@ -21,7 +21,9 @@ class CodedRow(BaseModel):
     """A row's codes and what is done with it, as in the columns that `kjcm predict` writes."""
 
     codes: list[Code] = Field(description="Likeliest first; none for an invalid row.")
-    decision: str = Field(description="accept, back off, choose, search or invalid.")
+    decision: str = Field(
+        description="accept, back off, choose, search, invalid, or index: accepted by the index of job titles."
+    )
     decision_code: str = Field(description="Code that is accepted or backed off to, else empty.")
     decision_title: str
     pick_list: list[str] = Field(description="Codes to choose from.")

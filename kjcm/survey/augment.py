@@ -1,5 +1,6 @@
 """Make further training rows from the classification's titles (the paper's Models 3 and 4) and from reviewed rows."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ import pandas as pd
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import require_file
 from kjcm.ksco.classification import Classification
+from kjcm.ksco.title_index import read_index
 from kjcm.parts import TARGET, build
 from kjcm.read.cells import code_texts, tidy
 from kjcm.read.columns import meant_columns
@@ -23,6 +25,8 @@ from kjcm.survey.texts import EMPTY, TEXT_COLUMNS, texts_of
 CODE = "reviewed_code"  # column of a reviewed file
 ID = "id"  # its column of ids if the data have none
 NEW_CODES = ["id", "code", "finer"]  # of survey rows that a reviewer has decided
+
+log = logging.getLogger("kjcm")
 
 
 def augmentation(
@@ -59,6 +63,44 @@ def augmentation(
     if level is not None:
         made["finer"] = list(found.values())
     return pd.concat([made, _rows_of(rows, classification, classes)], ignore_index=True) if rows else made
+
+
+def index_rows(
+    path: str | None, classification: Classification, classes: Sequence[str], level: int | None
+) -> pd.DataFrame:
+    """Return training rows (text, code, finer, weight) from the titles of `classification.index`, once for equal titles.
+
+    Codes are cut to the level of the classes. A title whose code is coarser, or not among the classes, gets no row; the
+    log has their number.
+
+    Args:
+        path: the index's file.
+        classification: the codes' classification.
+        classes: the codes to learn.
+        level: of the classes.
+
+    Raises:
+        ConfigError: there is no index, or it has no title for the classes.
+        KjcmError: see `kjcm.ksco.title_index.read_index`.
+    """
+    if path is None:
+        raise ConfigError("augment.index: give a file of job titles with classification.index=FILE, or leave it out.")
+    index = read_index(path, classification)
+    made = pd.DataFrame(
+        [(tidy(one.title), one.code, classification.below_level(one.code, level), one.weight) for one in index],
+        columns=["text", "code", "finer", "weight"],
+    )
+    cut = {one.code: classification.at_level(one.code, level) or "" for one in index}
+    classification.require_zeros(cut, level, f"{path}, column 'code'")
+    made["code"] = made["code"].map(cut)
+    used = made[made["code"].isin(classes)]
+    if used.empty:
+        raise ConfigError(f"classification.index={path}: no title has a code of the classes. Check data.level.")
+    if left := len(made) - len(used):
+        log.info("classification.index: %s of %s titles are left out: coarser codes, or no classes", left, len(made))
+    weights = used.groupby(["text", "code"], sort=False)["weight"].sum().reset_index(drop=True)
+    once = used.drop_duplicates(["text", "code"]).reset_index(drop=True)
+    return once.assign(weight=weights)
 
 
 def position_rows(learnt: pd.DataFrame) -> pd.DataFrame:

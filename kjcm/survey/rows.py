@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.keys.commands.train import SurveyConfig
-from kjcm.keys.survey import DataConfig
+from kjcm.keys.survey import AugmentConfig, DataConfig
 from kjcm.ksco.classification import Classification, load_classification, prefixes_of
-from kjcm.survey.augment import NEW_CODES, Reviewed, augmentation, position_rows, reviewed_rows, with_codes
+from kjcm.survey.augment import NEW_CODES, Reviewed, augmentation, index_rows, position_rows, reviewed_rows, with_codes
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.covariates import LEAD, Covariates, kinds_of
 from kjcm.survey.inputs import cached_cohort
@@ -116,6 +116,10 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
         classification, cohort.classes, titles=node.titles, descriptions=node.descriptions, rows=node.rows,
         level=cohort.level,
     ).assign(row_weight=node.weight)  # fmt: skip
+    if node.index:
+        more = _with_index(
+            more, index_rows(config.classification.index, classification, cohort.classes, cohort.level), node
+        )
     _require_learnt(cohort.classes, {*learnt, *more["code"]})
     if node.positions:
         more = pd.concat([more, position_rows(_learnt(cohort)).assign(row_weight=node.positions)], ignore_index=True)
@@ -141,6 +145,12 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
         unseen={side: codes for side, (_, codes) in found.items()},
         covariates=Covariates.of(kinds_of(config.data.columns.covariates), sides["train"]),
     )
+
+
+def _with_index(more: pd.DataFrame, titles: pd.DataFrame, node: AugmentConfig) -> pd.DataFrame:
+    """Return rows of augmentation with those of an index after them; a text that both have keeps the row of the first."""
+    titles = titles.assign(row_weight=node.weight * titles["weight"]).drop(columns="weight")
+    return pd.concat([more, titles], ignore_index=True).drop_duplicates(["text", "code"], ignore_index=True)
 
 
 def _all_classes(classification: Classification, level: int | None) -> tuple[str, ...]:

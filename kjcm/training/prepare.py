@@ -14,7 +14,7 @@ from kjcm.keys.commands.train import PrepareConfig
 from kjcm.keys.composition import typed
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.run_folder.results import cohort_record, flow_lines
-from kjcm.survey.augment import augmentation
+from kjcm.survey.augment import augmentation, index_rows
 from kjcm.survey.cohort import Cohort
 from kjcm.survey.inputs import cohort_of, input_files, source_of
 from kjcm.survey.responses import Source
@@ -41,6 +41,9 @@ def prepare(cfg: DictConfig) -> None:
     more = augmentation(
         classification, cohort.classes, titles=node.titles, descriptions=node.descriptions, rows=node.rows
     )
+    if node.index:
+        titles = index_rows(config.classification.index, classification, cohort.classes, cohort.level)
+        more = pd.concat([more, titles[["text", "code"]]], ignore_index=True).drop_duplicates(ignore_index=True)
     with filling(out):
         (out / "cohort.json").unlink(missing_ok=True)  # written last, as a mark of completeness
         (out / "augmented.csv").unlink(missing_ok=True)

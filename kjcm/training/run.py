@@ -6,11 +6,12 @@ import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -40,10 +41,12 @@ from kjcm.run_folder.results import (
 from kjcm.screen import is_quiet
 from kjcm.survey.inputs import with_absolute_inputs
 from kjcm.survey.rows import Rows
+from kjcm.survey.texts import TEXT_COLUMNS
 from kjcm.tracking.upload import upload_results
 from kjcm.training.checkpoints import tidy_up
 from kjcm.training.trainer import without_sweep
-from kjcm.triage.logits import save_scored
+from kjcm.triage.logits import Scored, save_scored
+from kjcm.triage.titles import job_titles, load_titles
 
 log = logging.getLogger("kjcm")
 record = logging.getLogger("kjcm.record")  # only for train.log; the screen has a table
@@ -257,12 +260,29 @@ def keep_held_rows(
         return
     words = settings.manager_words
     found = scored(rows.sides["validation"], rows.labels["validation"], outcome.validated, words)
+    found = with_index(found, rows.sides["validation"], config, rows)
     if config.data.inner_folds is not None:
         save_scored(path / OUT_OF_FOLD, found, settings.classes_hash)
     calibrate(path / "model", rows.sides["validation"], found, settings, config.data.split_seed, stopped)
     if outcome.predictions:
         tested = scored(rows.sides["test"], rows.labels["test"], outcome.predictions, words)
         save_scored(path / TEST, tested, settings.classes_hash)
+
+
+def with_index(found: Scored, frame: pd.DataFrame, config: TrainConfig, rows: Rows) -> Scored:
+    """Return scored rows with what accepting the codes of their job titles would give, if there is an index of titles.
+
+    Args:
+        found: the rows.
+        frame: the same rows: workplace, position, task and code.
+        config: of the run.
+        rows: of the run.
+    """
+    if config.classification.index is None:
+        return found
+    index = load_titles(config.classification.index, rows.classification, rows.cohort.level)
+    titles = job_titles(*(frame[name].fillna("").tolist() for name in TEXT_COLUMNS))
+    return replace(found, index=index.results(titles, frame["code"].tolist()), index_sha=index.sha)
 
 
 def report_record(

@@ -63,7 +63,7 @@ def expected(triage: Triage, rows: Scored) -> dict[str, Any]:
     accepts = _level(triage.tried, triage.threshold, level)
     parents = _level(triage.tried_parents, triage.parent_threshold, level)
     shows = _level(triage.tried_lists, triage.list_threshold, level)
-    lists = _rate("right_code_on_list", int(listed.sum()), int((listed & hit).sum()), level)
+    lists = error_rate("right_code_on_list", int(listed.sum()), int((listed & hit).sum()), level)
     return {
         **{name: float((found.decision == place).mean()) for place, name in enumerate(DECISIONS[:INVALID])},
         **_errors("accepted", accepted, wrong, level, accepts),
@@ -109,7 +109,7 @@ def by_major_group(
                 "rows": int(own.sum()),
                 **_errors("accepted", accepted, wrong, level, None),
                 "lists": int(listed.sum()),
-                **_rate("right_code_on_list", int(listed.sum()), int((listed & hit).sum()), level),
+                **error_rate("right_code_on_list", int(listed.sum()), int((listed & hit).sum()), level),
             }
         )
     return groups
@@ -125,11 +125,11 @@ def _errors(
 ) -> dict[str, Any]:
     """Return rows, errors, their rate with its interval, and its one-sided bound at level `bound` (None: without one)."""
     rows, errors = int(own.sum()), int((own & wrong).sum())
-    found = {f"{name}_rows": rows, f"{name}_errors": errors, **_rate(f"{name}_error", rows, errors, level)}
+    found = {f"{name}_rows": rows, f"{name}_errors": errors, **error_rate(f"{name}_error", rows, errors, level)}
     return found if bound is None else {**found, f"{name}_error_at_most": _bound(rows, errors, bound)}
 
 
-def _rate(name: str, rows: int, hits: int, level: float) -> dict[str, Any]:
+def error_rate(name: str, rows: int, hits: int, level: float) -> dict[str, Any]:
     """Return hits / rows and its two-sided interval (Clopper and Pearson); None without rows."""
     from scipy.stats import beta
 

@@ -13,8 +13,8 @@ from kjcm.triage.logits import Scored
 from kjcm.triage.pick_lists import LEAST, NONE, Picks, first_codes, on_list
 from kjcm.triage.thresholds import Tried, fallback, last_passed, points
 
-DECISIONS = ("accept", "choose", "search", "back off", "invalid")
-ACCEPT, CHOOSE, SEARCH, BACK_OFF, INVALID = range(len(DECISIONS))
+DECISIONS = ("accept", "choose", "search", "back off", "invalid", "index")
+ACCEPT, CHOOSE, SEARCH, BACK_OFF, INVALID, INDEX = range(len(DECISIONS))
 VERSION = 2  # of the rules: coding resumes only under the same version
 
 
@@ -31,6 +31,7 @@ class Options:
         back_off: levels (digits) of parents to back off to, finest first.
         managers: 'none', 'words' or 'column': who can be coded into major group 1.
         calibrated: divide the logits by the run's temperature.
+        index: 'accept', 'suggest' or 'off': what is done with job titles that an index has.
     """
 
     target_error: float | None
@@ -41,6 +42,7 @@ class Options:
     back_off: Sequence[int]
     managers: str
     calibrated: bool
+    index: str = "off"
 
 
 @dataclass(frozen=True)

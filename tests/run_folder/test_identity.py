@@ -67,3 +67,16 @@ def test_only_a_random_start_warms_up_and_decays(words: str, schedule: str, rate
     assert config.schedule["_target_"] == f"kjcm.engine.schedules.{schedule}"
     assert (config.schedule["warmup"] > 0) is (schedule == "Linear")
     assert config.optim["_target_"] == "torch.optim.Adam" and config.optim["lr"] == rate
+
+
+def test_an_index_counts_only_where_rows_are_learnt_from_it(here: Path) -> None:
+    def hash_of(*words: str) -> str:
+        return identity_of(asdict(config_of("train", *words))).hash
+
+    (here / "a.csv").write_text("title,code\na,111\n")
+    (here / "b.csv").write_text("title,code\nb,111\n")
+    plain, learnt = hash_of(), hash_of("augment=index", "classification.index=a.csv")
+    assert hash_of("classification.index=a.csv") == plain != learnt
+    assert hash_of("augment=index", "classification.index=b.csv") != learnt
+    (here / "c.csv").write_text("title,code\na,111\n")
+    assert hash_of("augment=index", "classification.index=c.csv") == learnt

@@ -109,3 +109,29 @@ def test_rows_of_a_run_have_their_weights() -> None:
     added = weighted.sides["train"][-positions:]
     assert positions == own.sum() and added["unit"].notna().all()
     assert weighted.weights.tolist() == pytest.approx(expected)
+
+
+def test_titles_of_an_index_join_the_training_rows_with_their_weights(tmp_path: Path) -> None:
+    table = answers(code=["1110", "111", "3201", "3201"] * 10)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    index = tmp_path / "index.csv"
+    index.write_text("title,code,weight\n은행원,3201,2\n은행원,320,1\n의원,1110,0.5\n교사,2521,1\n사무원,3,1\n")
+    data = (
+        "data=table",
+        f"data.path={tmp_path / 'a.csv'}",
+        "data.cutoff=0",
+        "data.columns.code=code",
+        "augment.weight=0.5",
+    )
+    words = (*data, "augment=index", f"classification.index={index}")
+    rows = rows_of(config_of("train", *words), test=True, cache=None)
+    added = rows.sides["train"][-rows.n_augmented :]
+    assert added[["text", "code", "row_weight"]].values.tolist() == [["은행원", "320", 1.5], ["의원", "111", 0.25]]
+    assert added["finer"].tolist() == ["3201", "1110"] and len(rows.sides["test"]) == len(rows.cohort.side("test"))
+    every = rows_of(config_of("train", *words, "data.classes=all", "augment.titles=true"), test=False, cache=None)
+    assert ["교사", "252"] in every.sides["train"][["text", "code"]].to_numpy().tolist()
+    with pytest.raises(ConfigError, match=r"classification\.index"):
+        rows_of(config_of("train", *data, "augment=index"), test=False, cache=None)
+    index.write_text("title,code\n교사,2521\n")
+    with pytest.raises(ConfigError, match=r"classification\.index"):
+        rows_of(config_of("train", *words), test=False, cache=None)

@@ -3,11 +3,11 @@ const WORDS = {
   ko: {
     who: "검토자", export: "내보내기 (CSV)", search: "분류 항목 찾기 ( / )", undo: "되돌리기 (u)", back: "이전 (p)", skip: "건너뛰기 (s)",
     workplace: "일하는 곳", position: "직위", task: "하는 일", other: "English", done: "남은 행이 없습니다.", left: "남음",
-    decisions: { choose: "고르기", search: "찾기", "back off": "상위 분류", accept: "수락", invalid: "코딩 불가" },
+    decisions: { choose: "고르기", search: "찾기", "back off": "상위 분류", accept: "수락", invalid: "코딩 불가", index: "색인" },
     why: {
       choose: "모형이 확신하지 못합니다. 파란 테두리의 항목 가운데 맞는 것이 있을 가능성이 높습니다.",
       search: "짧은 목록으로는 부족합니다. 아래 항목이 아니면 찾아보세요.", "back off": "상위 분류만 확실합니다: ",
-      accept: "모형이 받아들인 코드입니다: ", invalid: "모형이 코딩할 수 없는 행입니다." },
+      accept: "모형이 받아들인 코드입니다: ", invalid: "모형이 코딩할 수 없는 행입니다.", index: "직업명 색인의 코드입니다: " },
     chosen: "정함", shown: "개 중 처음 50개", listed: "후보", failed: "저장하지 못했습니다. 서버가 켜져 있는지 확인하세요.", refused: "서버가 거부했습니다: ",
     meanwhile: "그사이 다른 사람이 이 행을 처리했습니다. 다음 행입니다.", nothing: "되돌릴 것이 없습니다.", name: "검토자 이름은 1~64자이고 = + - @ 로 시작하지 않아야 합니다.", none: "찾은 항목이 없습니다.", no_titles: "분류 항목을 불러오지 못했습니다. 페이지를 다시 여세요.",
     other_row: "검색하는 동안 다른 행으로 넘어갔습니다. 이 행의 코드가 맞으면 한 번 더 고르세요.",
@@ -16,11 +16,11 @@ const WORDS = {
   en: {
     who: "Reviewer", export: "Export (CSV)", search: "Search all titles ( / )", undo: "Undo (u)", back: "Previous (p)", skip: "Skip (s)",
     workplace: "Workplace", position: "Position", task: "Task", other: "한국어", done: "No row is left.", left: "left",
-    decisions: { choose: "choose", search: "search", "back off": "back off", accept: "accept", invalid: "invalid" },
+    decisions: { choose: "choose", search: "search", "back off": "back off", accept: "accept", invalid: "invalid", index: "index" },
     why: {
       choose: "The model is not sure. The right code probably has a blue border.",
       search: "A short list may not contain the right code. If no code below fits, search.", "back off": "The model is sure only of the parent: ",
-      accept: "The model's code was accepted: ", invalid: "The model cannot code this row." },
+      accept: "The model's code was accepted: ", invalid: "The model cannot code this row.", index: "The code of the job title in the index: " },
     chosen: "chosen", shown: "found, the first 50 shown", listed: "listed", failed: "Not saved. Check that the server is running.", refused: "The server refused: ",
     meanwhile: "Another reviewer has decided that row. This is the next row.", nothing: "There is nothing to undo.", name: "A reviewer's name has 1 to 64 characters and does not begin with = + - or @.", none: "Nothing found.", no_titles: "The titles could not be loaded. Reload the page.",
     other_row: "The page has moved to another row since you began to search. Choose once more if the code is for this row.",
@@ -98,7 +98,7 @@ function drawItem() {
     if (item.text[role]) list.append(make("dt", words[role]), make("dd", item.text[role]));
   }
   const chosen = item.chosen ? ` · ${words.chosen}: ${item.chosen.code} (${item.chosen.who})` : "";
-  const why = (words.why[item.decision] ?? item.decision) + (["back off", "accept"].includes(item.decision) ? item.given : "");
+  const why = (words.why[item.decision] ?? item.decision) + (["back off", "accept", "index"].includes(item.decision) ? item.given : "");
   answer.append(list, make("p", `#${item.row + 1} · ${why}${chosen}`));
   shownCodes().forEach((code, place) => {
     const listed = item.picks.includes(code.code);
