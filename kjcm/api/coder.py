@@ -91,12 +91,13 @@ class OccupationCoder:
         promises: what the decisions promise, as in `triage` of `kjcm predict`'s OUTPUT.json.
         precision: the model's precision.
         synthetic: whether the model was trained on the synthetic twin.
+        from_titles: whether the model was trained on titles, and on no answers that could validate it.
     """
 
     def __init__(self, folder: Path, config: PredictConfig) -> None:
         self._config, self._settings = config, load_settings(folder)
         self.classes, self.titles = self._settings.classes, dict(self._settings.titles)
-        self.synthetic = self._settings.synthetic
+        self.synthetic, self.from_titles = self._settings.synthetic, self._settings.from_titles
         self._columns = columns_of(self._settings, config)
         read = {role: name for role, name in self._columns.items() if name}
         self.columns = read | roles_of(self._settings.covariates.kinds)

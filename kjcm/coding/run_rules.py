@@ -14,7 +14,7 @@ from kjcm.keys.coding import TriageRules
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.run_folder.contents import recorded_data, run_config
 from kjcm.run_folder.held_out import calibration_of, held_rows
-from kjcm.run_folder.model_folder import Settings
+from kjcm.run_folder.model_folder import UNVALIDATED, Settings
 from kjcm.triage.logits import Scored
 from kjcm.triage.outlook import error_rate, outlook
 from kjcm.triage.rules import Options, Tree, Triage
@@ -80,6 +80,7 @@ def basis_of(rules: TriageRules, folder: Path, settings: Settings) -> Basis:
         )
     temperature = float(calibration["temperature"]) if calibration and options.calibrated else 1.0
     about = {name: bool((calibration or {}).get(name)) for name in ("chosen_by_validation", "clustered", "out_of_fold")}
+    about |= {"from_titles": True} if settings.from_titles else {}
     tree = Tree(settings.classes, settings.ancestors, settings.n_train)
     path = index_path(rules, folder)
     if path is None:
@@ -154,7 +155,11 @@ def index_record(
 def warn(record: Mapping[str, Any]) -> None:
     """Log the limits of the decisions."""
     rows, target, lists = record["validation_rows"], record["target_error"], record["pick_list"]
-    if not rows:
+    if not rows and record.get("from_titles"):
+        log.warning(
+            "%s No threshold has a promise. Review some rows, and train on them with data.reviewed=FILE.", UNVALIDATED
+        )
+    elif not rows:
         log.warning(
             "The run was trained without validation rows: its probabilities are not calibrated, and its pick lists are the "
             "top %d codes, without a promise. Train with data.validation=0.3.",

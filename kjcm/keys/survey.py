@@ -50,7 +50,7 @@ class FileOptions:
 class DataConfig:
     """The survey's rows, and how they become a cohort ([data.md](data.md))."""
 
-    source: str = key("Kind of survey; the group sets it.", choices=("synthetic", "kwcs", "table"))
+    source: str = key("Kind of survey; the group sets it.", choices=("synthetic", "kwcs", "table", "titles"))
     columns: Columns = field(default_factory=Columns)
     level: int | None = key(
         "Digits of the codes to predict; null: whole codes, with `classification=from_data`.", least=1, most=10
@@ -144,6 +144,13 @@ class TableConfig(FileOptions, DataConfig):
         "A function that reads the files instead of kjcm: `_target_` and its arguments ([extending.md](extending.md)).",
         legacy={},
     )
+
+
+@dataclass
+class TitlesConfig(DataConfig):
+    """The titles and descriptions of the classification, and an index of job titles, in place of a survey's rows."""
+
+    index: str | None = key("File of job titles; the group takes `classification.index`.", identity="input")
 
 
 @dataclass

@@ -32,6 +32,7 @@ from kjcm.prediction.job import Job, Model, jobs_of, models_of
 from kjcm.prediction.progress import Progress
 from kjcm.read.options import PLAIN
 from kjcm.records import read_json
+from kjcm.run_folder.model_folder import UNVALIDATED
 from kjcm.triage.rules import DECISIONS, INDEX, VERSION
 from kjcm.write.table import OUTPUTS, Added, writer
 
@@ -187,6 +188,7 @@ def _record(job: Job, counts: NDArray[np.int64]) -> dict[str, Any]:
     return {
         "classes_hash": job.settings.classes_hash,
         "synthetic": job.settings.synthetic,
+        **({"validation": UNVALIDATED} if job.settings.from_titles else {}),
         "decisions": {
             name: int(count)
             for place, (name, count) in enumerate(zip(DECISIONS, counts, strict=True))
@@ -244,5 +246,7 @@ def _say_decisions(record: Mapping[str, Any], rows: int) -> None:
     if shares:
         log.info("decisions: %s", ", ".join(shares))
     say(record["triage"])
+    if "validation" in record:
+        log.info("%s", record["validation"])
     if record["synthetic"]:
         log.info("the model was trained on SYNTHETIC data: its codes are for trying kjcm out, not for use")

@@ -19,6 +19,7 @@ from kjcm.markdown import escaped
 from kjcm.metrics import shown
 from kjcm.run_folder.contents import run_predictions
 from kjcm.run_folder.held_out import calibration_of
+from kjcm.run_folder.model_folder import UNVALIDATED
 from kjcm.run_folder.results import flow_lines
 from kjcm.survey.rows import Rows
 
@@ -49,9 +50,11 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
         "version": version,
         "run": report["hashes"]["run"][:12],
         "flow": flow_lines(rows.cohort),
-        "source": {"synthetic": "the synthetic twin", "kwcs": "Korean Working Conditions Survey"}.get(
-            data.source, "a table"
-        ),
+        "source": {
+            "synthetic": "the synthetic twin",
+            "kwcs": "Korean Working Conditions Survey",
+            "titles": "titles",
+        }.get(data.source, "a table"),
         "cohort": report["hashes"]["cohort"][:12],
         "split": report["hashes"]["split"][:12],
         "cutoff": data.cutoff,
@@ -66,6 +69,7 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
         "summary": shown(report["metrics"]),
         "majors": _majors(path, rows.classification) if report["metrics"] else [],
         "calibration": calibration_of(path / "model"),
+        "unvalidated": UNVALIDATED if data.source == "titles" else "",
         "korean": data.source != "table",  # of any other table the language is not known
         # its own head, which transformers can load
         "transformers": encoder is not None and encoder.pooling == "cls" and not covariates,

@@ -27,11 +27,13 @@ FILES = {  # kind of model -> files
     "nearest": ("nearest.json", "nearest.safetensors"),
     "ensemble": ("ensemble.json", "members"),  # members has each member's model folder
 }
+UNVALIDATED = "The model learnt from titles and is not validated on your answers: its error rate on them is unknown."
 MOST_MODEL = 32 << 30  # bytes of a file in a model folder
 SETTINGS = {  # kjcm.json
     "classes": [str], "classes_hash": str, "titles": {str: str}, "classification": str, "level": (int, None), "pooling": str,
     "prefix": str, "max_length": Count, "columns": {str: (str, None)}, "synthetic": bool, "ancestors": [[str]],
     "n_train": [Count], "manager_words": [str], "files": {str: str}, "wording?": (str, None), "kind?": str,
+    "from_titles?": bool,
     "covariates?": {"levels": {str: [str]}, "scales": {str: [float]}},
 }  # fmt: skip
 
@@ -58,6 +60,7 @@ class Settings:
         wording: data.wording; None for a model that is older than the key.
         kind: one of FILES.
         covariates: how a row's covariates become numbers.
+        from_titles: it has learnt from titles, and was tested on no answers.
     """
 
     classes: tuple[str, ...]
@@ -77,6 +80,7 @@ class Settings:
     wording: str | None = None
     kind: str = "encoder"
     covariates: Covariates = field(default_factory=Covariates)
+    from_titles: bool = False
 
 
 def save_model(
@@ -109,6 +113,8 @@ def save_folder(folder: Path, settings: Settings, write: Callable[[Path], None])
         record = asdict(replace(settings, files=files))
         if not settings.covariates:
             del record["covariates"]
+        if not settings.from_titles:
+            del record["from_titles"]
         write_json(part / "kjcm.json", record)
 
 

@@ -12,6 +12,7 @@ from kjcm.confusion import averages, counts
 from kjcm.errors import counted, some
 from kjcm.ksco.classification import Classification
 from kjcm.metrics import SHOWN_CODES, SUMMARY, shown
+from kjcm.run_folder.model_folder import UNVALIDATED
 from kjcm.survey.cohort import SIDES, Cohort
 
 if TYPE_CHECKING:
@@ -159,6 +160,8 @@ def _remarks(report: Mapping[str, Any]) -> list[str]:
         )
     if report["synthetic"]:
         lines.append(SYNTHETIC_REMARK)
+    if report["data"] == "titles":
+        lines.append(UNVALIDATED)
     return lines
 
 

@@ -105,6 +105,8 @@ def entry_of(path: Path, config: Mapping[str, Any] | None = None, words: Sequenc
     report = read("report.json", run_measured, {}) if done else {}
     if wrong:
         state, reason = "damaged", wrong[0]
+    elif done and report.get("data") == "titles":
+        reason = "not validated on your answers"
     name = str(config.get("name", path.parent.name))
     return Entry(path, state, reason, name, given_by(words), config, metrics_of(report), _seconds(report))
 

@@ -14,13 +14,14 @@ import pandas as pd
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import cached, digest, existing, key_of
 from kjcm.keys.identity import INPUTS
-from kjcm.keys.survey import DataConfig, KwcsConfig, SyntheticConfig, TableConfig
+from kjcm.keys.survey import DataConfig, KwcsConfig, SyntheticConfig, TableConfig, TitlesConfig
 from kjcm.ksco.classification import KSCO8, Classification
 from kjcm.read.options import read_options
 from kjcm.survey.cohort import Cohort, build_cohort
 from kjcm.survey.covariates import kinds_of, roles_of
 from kjcm.survey.responses import Source, kwcs_source, table_source
 from kjcm.survey.store import arrays_of, cohort_from
+from kjcm.survey.titles import titles_source
 from kjcm.survey.twin import synthetic_source
 
 PACKAGE = Path(__file__).parents[1]
@@ -60,6 +61,8 @@ def _tables(data: DataConfig, classification: Classification, covariates: Mappin
             f"data={data.source} is coded in KSCO-6 and KSCO-7: use classification=ksco7 with it. Rows coded in KSCO-8 are "
             "read with data=table."
         )
+    if isinstance(data, TitlesConfig):
+        return titles_source(data, columns, classification)
     if isinstance(data, SyntheticConfig):
         return synthetic_source(data.scale, data.twin_seed, columns, classification, [*covariates])
     if isinstance(data, TableConfig):
@@ -105,7 +108,8 @@ def cached_cohort(data: DataConfig, classification: Classification, cache: str |
     Raises:
         KjcmError: any input is not usable, or it changed while it was read.
     """
-    if cache is None or getattr(data, "reader", None):  # a user's reader may change without a sign
+    # a user's reader may change without a sign, and the key has no titles
+    if cache is None or getattr(data, "reader", None) or isinstance(data, TitlesConfig):
         return cohort_of(data, classification)
     key = _cohort_key(data, classification)
 

@@ -237,6 +237,7 @@ def settings_of(config: TrainConfig, rows: Rows) -> Settings:
         manager_words=tuple(config.data.manager_words),
         wording=config.data.wording,
         covariates=rows.covariates,
+        from_titles=config.data.source == "titles",
         **tokens,
     )
 

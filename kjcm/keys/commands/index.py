@@ -11,7 +11,7 @@ from kjcm.keys.commands.sharing import ExportConfig, PushConfig
 from kjcm.keys.commands.train import BaselineConfig, EvaluateConfig, PrepareConfig, PretrainConfig, TrainConfig
 from kjcm.keys.commands.wandb_project import WandbReportConfig, WandbSyncConfig, WandbWorkspaceConfig
 from kjcm.keys.models import EncoderConfig, EnsembleConfig, LinearConfig, NearestConfig, TokenizerConfig
-from kjcm.keys.survey import AugmentConfig, ClassificationConfig, KwcsConfig, SyntheticConfig, TableConfig
+from kjcm.keys.survey import AugmentConfig, ClassificationConfig, KwcsConfig, SyntheticConfig, TableConfig, TitlesConfig
 from kjcm.keys.training import (
     EngineConfig,
     LogFilesConfig,
@@ -56,7 +56,7 @@ LOGGERS: dict[str, type] = {
 }  # fmt: skip
 
 GROUPS: dict[str, dict[str, type]] = {
-    "data": {"synthetic": SyntheticConfig, "kwcs": KwcsConfig, "table": TableConfig},
+    "data": {"synthetic": SyntheticConfig, "kwcs": KwcsConfig, "table": TableConfig, "titles": TitlesConfig},
     "augment": {"any": AugmentConfig},
     "classification": {"any": ClassificationConfig},
     "tokenizer": {"any": TokenizerConfig},
