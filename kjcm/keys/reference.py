@@ -50,6 +50,7 @@ LINK = re.compile(r"\[[^]]+\]\(([^)#]+)[^)]*\)")
 HEAD = "| Key | Type | Default | Meaning |\n|---|---|---|---|"
 UNTYPED = {
     "cutoff": "The value of `data.cutoff`.",
+    "from": "What a training without coded rows learns from ([title-index.md](title-index.md#without-coded-rows)).",
     "experiment": "The paper's models, and recipes for real text. The command line wins over the experiment.",
     "loss": "What a training minimises: `_target_` and its arguments ([extending.md](extending.md)).",
     "optim": "Any `torch.optim.Optimizer`, as `optim._target_=torch.optim.RAdam`, with its arguments as keys of `optim`.",

@@ -57,7 +57,7 @@ def show(frame: pd.DataFrame, title: str, keep: Sequence[str] = ()) -> None:
             f"no room for {', '.join(left_out)}: a wider terminal, or out=FILE (kjcm runs), shows them", soft_wrap=True
         )
     if "reason" in frame:
-        told = frame[frame["reason"].ne("") & frame["state"].ne("finished")]
+        told = frame[frame["reason"].ne("")]
         lines = (
             ": ".join(filter(None, line)) for line in zip(told["state"], told["folder"], told["reason"], strict=True)
         )

@@ -17,11 +17,11 @@ from kjcm.keys.identity import INPUTS
 from kjcm.keys.survey import DataConfig, KwcsConfig, SyntheticConfig, TableConfig, TitlesConfig
 from kjcm.ksco.classification import KSCO8, Classification
 from kjcm.read.options import read_options
+from kjcm.survey.augment import titles_source
 from kjcm.survey.cohort import Cohort, build_cohort
 from kjcm.survey.covariates import kinds_of, roles_of
 from kjcm.survey.responses import Source, kwcs_source, table_source
 from kjcm.survey.store import arrays_of, cohort_from
-from kjcm.survey.titles import titles_source
 from kjcm.survey.twin import synthetic_source
 
 PACKAGE = Path(__file__).parents[1]

@@ -14,7 +14,10 @@ from kjcm.run_folder.model_folder import load_settings
 from kjcm.triage.titles import MANAGING, RIGHT, UNMATCHED, WRONG, job_titles, load_titles
 from tests.conftest import command
 
-INDEX = "title,code\n용접원 1,7430\n용접원-2,743\n기자 3,2813\n기자4,743\n운전원 5,8731\n운전원 5,2813\n공장장,1413\n사장,111\n살림꾼,1413\n"
+INDEX = (
+    "title,code\n용접원 1,7430\n용접원-2,743\n기자 3,2813\n기자4,743\n운전원 5,8731\n운전원 5,2813\n공장장,1413\n"
+    "사장,111\n살림꾼,1413\n"
+)
 CODES = {"용접원": "7430", "기자": "2813", "운전원": "8731", "대표": "1120"}
 
 
