@@ -19,8 +19,8 @@ from kjcm.run_folder.contents import recorded_data
 from kjcm.run_folder.model_folder import Settings, load_settings
 from kjcm.run_folder.results import prediction_frame
 from kjcm.survey.inputs import cohort_of, source_of
-from kjcm.training.baseline import first_by_score
 from kjcm.training.ensemble import scorer_of
+from kjcm.training.linear import first_by_score
 from kjcm.triage.calibration import probabilities
 
 log = logging.getLogger("kjcm")

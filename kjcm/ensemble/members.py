@@ -195,7 +195,7 @@ def _from_run(path: str, config: TrainConfig) -> Member:
     run = finished_run(path)
     recorded = run_config(run)
     if "model" not in recorded:
-        raise KjcmError(f"{run}: a baseline has no model.")
+        raise KjcmError(f"{run}: a baseline cannot be a member. Name the overrides of a linear model, as model=linear.")
     nodes = {name: recorded[name] for name in OF_A_MEMBER if name in recorded}
     if code := _code_of(nodes):
         raise KjcmError(

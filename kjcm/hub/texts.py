@@ -14,7 +14,7 @@ def has_text_parts(run: Path, kind: str) -> bool:
         run: the run folder.
         kind: of the model.
     """
-    tokenizer = run_config(run)["tokenizer"]["kind"]
+    tokenizer = run_config(run).get("tokenizer", {}).get("kind")  # a baseline has none
     # a local tokenizer may come from an earlier run, which trained it on answers
     local = tokenizer == "huggingface" and {"tokenizer.path", "model.pretrained"} & run_identity(run)["inputs"].keys()
     # a vocabulary of views is parts of answers; most ensembles have a member with one

@@ -12,8 +12,8 @@ from jinja2 import Environment
 
 from kjcm.confusion import counts, precision_recall_f1
 from kjcm.files import write_text
-from kjcm.keys.commands.train import TrainConfig
-from kjcm.keys.models import EncoderConfig, LinearConfig, ViewsConfig
+from kjcm.keys.commands.train import RunConfig, TrainConfig
+from kjcm.keys.models import EncoderConfig, LinearConfig, ModelConfig, ViewsConfig
 from kjcm.ksco.classification import Classification
 from kjcm.markdown import escaped
 from kjcm.metrics import shown
@@ -27,17 +27,20 @@ CARD = "README.md"
 TEMPLATE = "card.md.jinja"
 
 
-def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str, Any], version: str) -> None:
+def write_card(
+    path: Path, config: RunConfig, model: ModelConfig, rows: Rows, report: Mapping[str, Any], version: str
+) -> None:
     """Write the card of a run folder's model.
 
     Args:
         path: the run folder, with predictions and model.
         config: of the run.
+        model: config of the model.
         rows: of the run.
         report: what report.json will hold.
         version: of kjcm.
     """
-    data, model, optim = config.data, config.model, config.optim
+    data = config.data
     encoder = model if isinstance(model, EncoderConfig) else None
     embeds = isinstance(model, ViewsConfig) and model.embeds
     covariates = [name for names in data.columns.covariates.values() for name in names]
@@ -64,7 +67,7 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
         "start": start,
         "embeds": embeds,
         "covariates": covariates,
-        "optim": optim["_target_"].rpartition(".")[2] + (f" at {optim['lr']:g}" if "lr" in optim else ""),
+        "optim": _optimiser(config.optim) if isinstance(config, TrainConfig) else "",
         "batch": data.batch_size,
         "summary": shown(report["metrics"]),
         "majors": _majors(path, rows.classification) if report["metrics"] else [],
@@ -73,7 +76,7 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
         "korean": data.source != "table",  # of any other table the language is not known
         # its own head, which transformers can load
         "transformers": encoder is not None and encoder.pooling == "cls" and not covariates,
-        "learnt": encoder is not None and config.tokenizer.kind == "trained",
+        "learnt": encoder is not None and isinstance(config, TrainConfig) and config.tokenizer.kind == "trained",
         "views": [replace(view, of=report["views"][name]).title for name, view in model.views.items()]
         if isinstance(model, ViewsConfig)
         else [],
@@ -83,6 +86,11 @@ def write_card(path: Path, config: TrainConfig, rows: Rows, report: Mapping[str,
     # the card is Markdown, not HTML: names and titles from a user's files are escaped as each is placed
     environment = Environment(autoescape=False, keep_trailing_newline=True, finalize=_escaped)
     write_text(path / "model" / CARD, environment.from_string(template).render(values))
+
+
+def _optimiser(optim: Mapping[str, Any]) -> str:
+    """Return the optimiser's name and rate."""
+    return str(optim["_target_"]).rpartition(".")[2] + (f" at {optim['lr']:g}" if "lr" in optim else "")
 
 
 def _escaped(value: object) -> object:

@@ -221,7 +221,10 @@ def finished_run(run: str) -> Path:
     if not (path / "DONE").is_file():
         raise KjcmError(f"run={run}: not a finished run (no DONE). Start the same `kjcm train` again to finish it.")
     if not (path / "model").is_dir():
-        raise KjcmError(f"run={run}: holds no model: a baseline is measured, not kept. Give a run of `kjcm train`.")
+        raise KjcmError(
+            f"run={run}: has no model. A baseline of kind=majority keeps none, nor did `kjcm baseline` of older versions. Use "
+            "`kjcm baseline kind=svm`, with overwrite=true for an older run."
+        )
     require_regular_files(path / "model")
     return path
 

@@ -34,8 +34,8 @@ from kjcm.survey.cohort import hash_of
 from kjcm.survey.inputs import cached_cohort
 from kjcm.survey.rows import Rows, rows_of
 from kjcm.tracking.loggers import log_outcome, make_loggers, require_loggers
-from kjcm.training.baseline import PACKAGES, outcome_of
 from kjcm.training.fit import coded_by_encoder
+from kjcm.training.linear import PACKAGES, outcome_of
 from kjcm.training.parts import (
     chooses_weights,
     require_fitting_tokenizer,
@@ -99,7 +99,7 @@ def train_ensemble(cfg: DictConfig, config: TrainConfig, folder: RunFolder, swee
         log.info("ensemble of %s", ", ".join(member.name for member in members))
         with make_loggers(asdict(config), folder, rows.cohort, sweep=sweep) as loggers:
             trained = [_trained(member, len(members), model, rows, folder.path, train) for member in members]
-            settings = settings_of(config, rows)
+            settings = settings_of(config, model, rows)
             combination, measured, held, logits = _combined(model, trained, rows, settings.n_train)
             done = time.perf_counter()
             folder.require_held()

@@ -24,9 +24,9 @@ from kjcm.run_folder.model_folder import finished_run, load_settings
 from kjcm.run_folder.results import cohort_record, outcome_record, prediction_frame, show
 from kjcm.survey.inputs import cohort_of, input_files
 from kjcm.survey.rows import indices_of, require_weights
-from kjcm.training.baseline import outcome_of
 from kjcm.training.ensemble import scorer_of
 from kjcm.training.fit import coded_by_encoder
+from kjcm.training.linear import outcome_of
 from kjcm.triage.calibration import probabilities
 
 FILES = ("metrics.json", "predictions.parquet", "cohort.json")

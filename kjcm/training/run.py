@@ -22,7 +22,7 @@ from kjcm.errors import KjcmError, some
 from kjcm.files import write_json, write_parquet, write_text
 from kjcm.keys.commands.train import RunConfig, TrainConfig
 from kjcm.keys.composition import typed
-from kjcm.keys.models import EncoderConfig, ViewsConfig
+from kjcm.keys.models import EncoderConfig, ModelConfig, ViewsConfig
 from kjcm.run_folder.failures import failure_of, write_failure
 from kjcm.run_folder.folder import RunFolder, default_path, identity_of
 from kjcm.run_folder.held_out import OUT_OF_FOLD, TEST, calibrate, scored
@@ -214,9 +214,9 @@ def write_predictions(path: Path, rows: Rows, outcome: Outcome) -> None:
         write_parquet(path / "predictions.parquet", frame, "synthetic" if rows.cohort.synthetic else "")
 
 
-def settings_of(config: TrainConfig, rows: Rows) -> Settings:
+def settings_of(config: RunConfig, model: ModelConfig, rows: Rows) -> Settings:
     """Return what the model folder of a run says of its model."""
-    cohort, model, title = rows.cohort, config.model, rows.classification.title
+    cohort, title = rows.cohort, rows.classification.title
     ancestors = rows.ancestors
     n_train = Counter(rows.learnt)
     tokens: dict[str, Any] = {"pooling": "", "prefix": "", "max_length": 0, "kind": vars(model).get("kind")}
@@ -243,7 +243,7 @@ def settings_of(config: TrainConfig, rows: Rows) -> Settings:
 
 
 def keep_held_rows(
-    path: Path, config: TrainConfig, rows: Rows, outcome: Outcome, settings: Settings, *, stopped: bool
+    path: Path, config: RunConfig, rows: Rows, outcome: Outcome, settings: Settings, *, stopped: bool
 ) -> None:
     """Write the calibration, the rows that set thresholds and the test rows' logits, where there were validation rows.
 
@@ -332,7 +332,7 @@ def publish(
     config: TrainConfig, folder: RunFolder, rows: Rows, report: Mapping[str, Any], loggers: Sequence[Any]
 ) -> None:
     """Write the model card, and send the results to W&B if the config has its logger."""
-    write_card(folder.path, config, rows, report, __version__)
+    write_card(folder.path, config, config.model, rows, report, __version__)
     if "wandb" in config.logger:
         upload_results(loggers[list(config.logger).index("wandb")], asdict(config), folder.path, rows, report)
 

@@ -122,7 +122,7 @@ def _report(
     """Write predictions and model; return the content of report.json except for the seconds."""
     folder.require_held()
     write_predictions(folder.path, prepared.rows, outcome)
-    settings = settings_of(config, prepared.rows)
+    settings = settings_of(config, config.model, prepared.rows)
     save_model(folder.path / "model", prepared.encoder, prepared.tokenizer, settings)
     keep_held_rows(folder.path, config, prepared.rows, outcome, settings, stopped=chooses_weights(config))
     return {

@@ -27,7 +27,7 @@ from kjcm.ksco.classification import load_classification
 from kjcm.run_folder.folder import RunFolder, default_path, identity_of
 from kjcm.run_folder.results import Outcome, about_texts
 from kjcm.survey.rows import Rows, rows_of
-from kjcm.training.baseline import PACKAGES as BASELINE_PACKAGES
+from kjcm.training.linear import PACKAGES as BASELINE_PACKAGES
 from kjcm.training.run import claimed_run, report_record
 from kjcm.training.train import PACKAGES
 

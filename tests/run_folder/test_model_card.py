@@ -68,7 +68,7 @@ def test_titles_and_names_become_no_markup(calibrated: Path, tmp_path: Path, ksc
     hostile = Classification("<img src=x>", {"1": "a|b [c](d)\n# e"}, levels=ksco.levels, parents=ksco.parents)
     cohort = SimpleNamespace(flow=run_cohort(run)["flow"], synthetic=True, left_groups={})
     rows = cast(Any, SimpleNamespace(classification=hostile, cohort=cohort))
-    write_card(run, config, rows, report, "1")
+    write_card(run, config, config.model, rows, report, "1")
     card = card_of(run)
     assert "\n# \\*k\\*\\_\\`m\\`: free text" in card and "\\<img src=x\\>" in card
     assert r"| 1 a\|b \[c\](d)<br># e |" in card

@@ -72,7 +72,8 @@ def test_the_svm_is_scikit_learns_on_the_rows_of_prepare(made: Path, side: Side)
     assert report["n_augmented"] == len(titles) > 0
     learnt = set(training["text"])
     assert predictions["seen"].tolist() == [text in learnt for text in test["text"]]
-    assert predictions.filter(like="prob_").isna().all(axis=None)  # decision values are no probabilities
+    prob = predictions.filter(like="prob_").to_numpy()
+    assert (np.diff(prob, axis=1) <= 0).all() and prob.min() > 0 and (prob.sum(axis=1) <= 1 + 1e-6).all()
 
 
 def test_the_majority_is_the_largest_groups_in_turn(made: Path, side: Side) -> None:
@@ -90,18 +91,20 @@ def test_the_majority_is_the_largest_groups_in_turn(made: Path, side: Side) -> N
 
 
 @pytest.mark.parametrize("kind", ["svm", "majority"])
-def test_the_folder_is_a_run_folder_without_a_model(made: Path, kind: str) -> None:
+def test_the_folder_is_a_run_folder_and_only_the_svm_is_a_model(made: Path, kind: str) -> None:
     run = made / kind
     report, cohort = load(run / "report.json"), load(run / "cohort.json")
     for record, name in ((report, "report"), (cohort, "cohort")):
         validate(record, load(ROOT / "docs" / "schemas" / f"{name}.schema.json"))
     assert (report["kind"], report["experiment"], report["synthetic"]) == (kind, kind, True)
-    assert [report[name] for name in ("unknown_share", "precision", "epochs", "parameters")] == [None] * 4
+    kept = kind == "svm"
+    assert [report[name] for name in ("unknown_share", "engine", "epochs")] == [None] * 3
+    assert report["precision"] == ("32-true" if kept else None) and (report["parameters"] is not None) == kept
     assert cohort["hashes"] == load(made / "cohort" / "cohort.json")["hashes"]
-    assert sorted(path.name for path in run.iterdir()) == [
+    assert {path.name for path in run.iterdir()} == {
         ".lease", "DONE", "cohort.json", "config.yaml", "hydra", "identity.json", "predictions.parquet", "report.json",
-        "train.log",
-    ]  # fmt: skip
+        "train.log", *(("model", "test_logits.safetensors") if kept else ()),
+    }  # fmt: skip
     table = pq.read_table(run / "predictions.parquet")
     assert table.schema.metadata[b"kjcm"] == b"synthetic"
     words = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if "string" in str(kind)]
@@ -189,23 +192,39 @@ def test_what_cannot_work_is_said(word: str, says: str, here: Path, capfd: pytes
     assert not list(here.iterdir())
 
 
-def test_a_baseline_codes_nothing(made: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_largest_groups_code_nothing(made: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (here / "in.csv").write_text("workplace,position,task\n은행,,예금\n", encoding="utf-8")
-    for words in (("predict", "input=in.csv", "output=out.csv"), ("evaluate",)):
-        assert command(*words, f"run={made / 'svm'}") == 1
-        error = capfd.readouterr().err
-        assert "holds no model" in error and "kjcm train" in error
+    for words in (("predict", "input=in.csv", "output=out.csv"), ("evaluate",), ("triage",)):
+        assert command(*words, f"run={made / 'majority'}") == 1
+        assert "has no model" in capfd.readouterr().err
     assert sorted(path.name for path in here.iterdir()) == ["in.csv"]
 
 
-def test_an_svm_that_does_not_converge_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    from kjcm.training.baseline import svm
+def test_an_svm_is_used_like_a_run(made: Path, side: Side, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run, test = made / "svm", side("test")
+    card = (run / "model" / "README.md").read_text(encoding="utf-8")
+    assert "linear classifier of char n-grams of text" in card and "Temperature" in card
+    test[["id", "workplace", "position", "task"]].to_csv("in.csv", index=False)
+    assert command("predict", f"run={run}", "input=in.csv", "output=out.csv", "triage.threshold=0.5") == 0
+    coded, predictions = pd.read_csv("out.csv", dtype=str), pd.read_parquet(run / "predictions.parquet")
+    assert coded["code_1"].tolist() == predictions["code_1"].tolist()
+    assert command("triage", f"run={run}", "out=rules.csv") == 0
+    assert command("review", f"run={run}", "input=out.csv", "export=reviewed.csv") == 0
+    assert command("evaluate", f"run={run}", "out=again") == 0
+    assert load(Path("again", "metrics.json"))["metrics"] == load(run / "report.json")["metrics"]
+    assert command("diff", str(run), str(made / "majority"), "out=diff") == 0
+    capfd.readouterr()
+    assert command("export", f"run={run}") == 1 and "a linear model has no ONNX export" in capfd.readouterr().err
+    assert command("push", f"run={run}", "repo=a/b", "dry_run=true") == 0
+    assert command("train", "model=ensemble", f"model.members=[{run}]", *TWIN[::2]) == 1
+    assert "a baseline cannot be a member" in capfd.readouterr().err
 
-    texts, labels = ["빵 굽는 일", "차 고치는 일", "빵 굽는 차"] * 4, np.array([0, 1, 1, 1, 0, 0] * 2)
-    svm(texts, labels, ngrams=(1, 2), strength=1.0, seed=0)
-    assert not caplog.records
-    svm(texts, labels, ngrams=(1, 2), strength=1e7, seed=0)  # the same texts have both codes
-    assert "did not converge in 1000 iterations; a smaller C (now 1e+07)" in caplog.text
+
+def test_an_svm_that_does_not_converge_says_so(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words, train = table(here), pd.read_csv("train.csv", dtype=str)
+    train.assign(task="빵 굽는 일").to_csv("train.csv", index=False)  # the same text has both codes
+    assert command("baseline", *words, "C=1e7", "ngrams=[1,2]") == 0
+    assert "did not converge in 1000 iterations; a smaller C (now 1e+07)" in "".join(capfd.readouterr())
 
 
 def test_runs_of_the_folds_are_one_line(here: Path) -> None:

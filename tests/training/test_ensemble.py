@@ -342,7 +342,7 @@ def test_members_may_be_finished_runs_and_seeds_of_one_experiment(run: Path, her
         (["RUN/members/1-linear/all"], ("data.scale=0.02",), "cohort hash"),
         (["RUN/members/1-linear/all"], ("data.validation=0",), "data.validation"),
         (["RUN/members/1-linear/all"], ("data.train_fraction=0.5",), "data.train_fraction"),
-        (["RUN/members/1-linear/fold-0"], (), "holds no model"), (["model=linear model.prefix='a"], (), "Quote"),
+        (["RUN/members/1-linear/fold-0"], (), "has no model"), (["model=linear model.prefix='a"], (), "Quote"),
         ([SVM], ("trainer.devices=2",), "trainer.devices"), ([SVM], ("optim.lr=1",), "optim.lr"),
         ([SVM], ("data.inner_folds=3",), "data.inner_folds"), (["model=linear optim.lr=1"], (), "optim.lr=1"),
         ([f"{ENCODER} trainer=cpu"], (), "trainer"), ([f"{ENCODER} trainer.devices=1"], (), "trainer.devices"),
