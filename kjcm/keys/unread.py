@@ -151,6 +151,10 @@ OF_RULES = (
         ("triage.threshold",), _is_not("triage.target_error", None), " where triage.target_error sets the threshold"
     ),
 )
+OF_COMPARING = (
+    "output", "sample", "columns", "half_width", "expected_error", "decisions", "exchanges", "seed", "chunk_rows",
+    "accelerator", "precision",
+)  # fmt: skip
 OF_RECODE_RULES = tuple(f"triage.{name}" for name in ("target_error", "threshold", "confidence", "alpha", "k"))
 WITH_SWEEPS = ("sweep.dry_run", "sweep.gpus", "sweep.sort")
 OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
@@ -201,6 +205,13 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
         Unread(("shape", "draws"), _is_not("compare", None), " with compare=FILE"),
         Unread(("seed",), _draws_nothing, " without draws or compare"),
         Unread(("columns.id",), _exposes_wide, " with shape=wide, whose rows keep all columns"),
+    ),
+    "drift": (
+        Unread(OF_COMPARING, _is_not("audited", None), " with audited=FILE"),
+        Unread(("half_width", "expected_error", "decisions"), _is("sample", None), " without sample=FILE"),
+        Unread(
+            ("triage.threshold",), _is_not("triage.target_error", None), " where triage.target_error sets the threshold"
+        ),
     ),
     "serve": OF_RULES,
     "triage": (OF_INDEX,),

@@ -93,6 +93,12 @@ class View:
         """Return the rows of texts, [texts, terms]."""
         return self._vectorizer.transform(self._prepared(texts))
 
+    def unknown(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Return the share of each text's different n-grams that the vocabulary lacks, 0 without n-grams: [texts]."""
+        analyze, known = self._vectorizer.build_analyzer(), self._vectorizer.vocabulary_
+        found = [set(analyze(text)) for text in self._prepared(texts)]
+        return np.array([len(own - known.keys()) / max(1, len(own)) for own in found], np.float64)
+
     @property
     def terms(self) -> list[str]:
         """Return the vocabulary in the order of the columns."""

@@ -2,6 +2,7 @@
 
 from kjcm.keys.coding import PredictConfig, TriageConfig
 from kjcm.keys.commands.doctor import DoctorConfig
+from kjcm.keys.commands.drift import DriftConfig
 from kjcm.keys.commands.exposures import ExposeConfig, TabulateConfig
 from kjcm.keys.commands.recoding import ClassificationImportConfig, RecodeConfig
 from kjcm.keys.commands.reports import AuditConfig, DiffConfig, ReportConfig, ReproduceConfig, RunsConfig
@@ -32,6 +33,7 @@ COMMANDS: dict[str, type] = {
     "recode": RecodeConfig,
     "expose": ExposeConfig,
     "tabulate": TabulateConfig,
+    "drift": DriftConfig,
     "serve": ServeConfig,
     "triage": TriageConfig,
     "review": ReviewConfig,

@@ -97,9 +97,9 @@ class BaselineConfig(RunConfig):
     """Measure a baseline on the same rows; write a run folder ([run-folder.md](run-folder.md#baselines)).
 
     `kind=svm` is scikit-learn's LinearSVC (dual solver), one group against the rest, on TF-IDF of the character n-grams
-    within words (logarithmic term frequency). It learns from the training rows and the augmentation, and keeps its model.
-    `kind=majority` gives every row the largest group of the training rows (without augmentation), then the next largest, and
-    so on; it keeps no model.
+    within words (logarithmic term frequency). It learns from the training rows and the augmentation, and keeps its
+    model. `kind=majority` gives every row the largest group of the training rows (without augmentation), then the next
+    largest, and so on; it keeps no model.
     With `-m`, a list of values gives one run for each value.
     """
 

@@ -1,0 +1,159 @@
+"""`kjcm drift`: compare a file with the held-out rows of a run's promise, and check the promise on an audit sample."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from kjcm.coding.decisions import Decider
+from kjcm.coding.ensemble import AnyCoder, coder_of
+from kjcm.coding.rows import Reading, reads_answers, require_readable
+from kjcm.coding.run_rules import Basis, basis_of, warn_of_rows
+from kjcm.drift.audits import SHOWN, Sample, estimates, sample_of, write_sample
+from kjcm.drift.comparison import compare
+from kjcm.drift.record import comparison_record, estimate_record, log_comparison, log_estimates, log_sample
+from kjcm.drift.rows import File, coded_file, held_texts, measured, roles_of, text_features
+from kjcm.engine.device import require_device
+from kjcm.errors import ConfigError, KjcmError
+from kjcm.files import require_file, write_json
+from kjcm.hub.models import model_folder
+from kjcm.keys.commands.drift import DriftConfig
+from kjcm.keys.composition import typed
+from kjcm.read.labelled import value_labels
+from kjcm.read.options import read_options
+from kjcm.read.table import read_chunks
+from kjcm.run_folder.model_folder import Settings, load_settings
+from kjcm.triage.logits import Scored
+from kjcm.triage.rules import DECISIONS, INVALID, Options
+from kjcm.write.table import OUTPUTS
+
+RECORD = "drift.json"
+
+log = logging.getLogger("kjcm")
+
+
+def drift(cfg: DictConfig) -> None:
+    """Compare `input` with the run's held-out rows and write an audit sample, or estimate the errors of `audited`.
+
+    Raises:
+        ConfigError: keys do not fit each other.
+        KjcmError: the run has no held-out rows, a file is not usable, or an output exists.
+    """
+    config = typed(cfg, DriftConfig)
+    if (config.input is None) == (config.audited is None):
+        raise ConfigError(
+            "input and audited: give input=FILE to compare a file, or audited=FILE for a reviewed sample."
+        )
+    folder = model_folder(config.run)
+    settings = load_settings(folder)
+    if config.audited is not None:
+        return _estimate(config, settings)
+    _require_free(config)
+    require_device("accelerator", config.accelerator)
+    rules = config.triage
+    options = Options(rules.target_error, rules.threshold, rules.confidence, 0.3, SHOWN, [], "none", True)
+    basis = basis_of(options, folder, settings)
+    if basis.held is None:
+        raise KjcmError(
+            f"run={config.run}: trained without validation rows, so it promises nothing. Train it with data.validation=0.3."
+        )
+    warn_of_rows({"validation_rows": len(basis.held.labels), **basis.about})
+    _compare(config, folder, settings, basis, basis.held)
+
+
+def _require_free(config: DriftConfig) -> None:
+    """Raise an error if an output exists, or a decision or the sample's kind is unknown."""
+    if strange := [name for name in config.decisions if name not in DECISIONS[:INVALID]]:
+        raise ConfigError(f"decisions={strange[0]}: use some of {', '.join(DECISIONS[:INVALID])}.")
+    if not config.decisions:
+        raise ConfigError("decisions=[]: name at least one decision, as [accept].")
+    outputs = [Path(config.output).expanduser() / RECORD] if config.output else []
+    if config.sample:
+        target = Path(config.sample).expanduser()
+        if target.suffix.lower() not in OUTPUTS:
+            raise ConfigError(f"sample={target}: write one of {', '.join(OUTPUTS)}.")
+        if target.resolve() == Path(str(config.input)).expanduser().resolve():
+            raise ConfigError(f"sample={target}: is the input. Name another file.")
+        outputs += [target, target.with_name(f"{target.name}.json")]
+    if not config.overwrite and (there := [file for file in outputs if file.exists()]):
+        raise KjcmError(f"{there[0]} exists. Choose another output, or add overwrite=true.")
+
+
+def _compare(config: DriftConfig, folder: Path, settings: Settings, basis: Basis, held: Scored) -> None:
+    """Compare the file, and write the record and the sample."""
+    triage = basis.triage()
+    source = require_file(str(config.input), "input file")
+    named = vars(config.columns).items()
+    columns = {role: settings.columns.get(role) if name == "@run" else name for role, name in named}
+    options = read_options(config, "", [source], columns)
+    coder = coder_of(folder, None, config.accelerator, config.precision, basis.temperature, compiled=False)
+    decider = Decider(settings, triage, SHOWN)
+    reading = Reading(
+        str(source), columns, "none", settings.manager_words, list(decider.added.labels), value_labels(source, options),
+        options, settings.wording, settings.covariates, reads_answers(settings), "missing",
+    )  # fmt: skip
+    require_readable(next(read_chunks(source, config.chunk_rows, options)), reading)
+    roles, majors = roles_of(settings.columns), triage.tree.majors
+    texts = _held_texts(config, folder, settings, held, roles, coder)
+    frames = read_chunks(source, config.chunk_rows, options)
+    file = coded_file(frames, reading, coder, decider, roles, texts=texts is not None, seed=config.seed)
+    before = measured(triage.probability(held), settings.classes, majors, texts)
+    found, moved = compare(
+        before, file.measured, list(settings.classes), level=1 - config.triage.confidence, exchanges=config.exchanges,
+        seed=config.seed,
+    )  # fmt: skip
+    record = comparison_record(before, file, triage, found, moved, config, settings)
+    sample = _sample(config, file) if config.sample else None
+    if sample is not None:
+        record["sample"] = {"file": config.sample, "strata": _strata(sample), **sample.about}
+        note = {
+            "classes_hash": settings.classes_hash, "run": config.run, "input": config.input,
+            "made_by": {"columns": columns}, "triage": asdict(config.triage), "audit": record["sample"],
+        }  # fmt: skip
+        target = Path(str(config.sample)).expanduser()
+        write_sample(
+            sample, file, decider, source, target, options, note, config.chunk_rows, overwrite=config.overwrite
+        )
+    if config.output:
+        write_json(Path(config.output).expanduser() / RECORD, record)
+    log_comparison(record)
+    if sample is not None:
+        log_sample(sample.about, config)
+
+
+def _held_texts(
+    config: DriftConfig, folder: Path, settings: Settings, held: Scored, roles: list[str], coder: AnyCoder
+) -> pd.DataFrame | None:
+    """Return the features of the held-out rows' texts; None, with a warning, if the run's data are not there."""
+    why = "the rows that set the thresholds are not validation rows of its data"
+    rows = None
+    try:
+        rows = held_texts(folder.parent, settings, held)
+    except KjcmError as error:
+        why = str(error).rstrip(".")
+    if rows is None:
+        log.warning("Texts are not compared: a run keeps no texts, and %s. Confidence and groups are compared.", why)
+        return None
+    return text_features(rows, roles, coder)
+
+
+def _sample(config: DriftConfig, file: File) -> Sample:
+    rules = config.triage
+    return sample_of(
+        file, config.decisions, target=rules.target_error, expected=config.expected_error, half_width=config.half_width,
+        level=1 - rules.confidence, seed=config.seed,
+    )  # fmt: skip
+
+
+def _strata(sample: Sample) -> dict[str, dict[str, int]]:
+    return {name: {"rows": rows, "sampled": sample.sampled[name]} for name, rows in sample.rows.items()}
+
+
+def _estimate(config: DriftConfig, settings: Settings) -> None:
+    """Estimate the errors from a reviewed sample."""
+    path = require_file(str(config.audited), "reviewed sample")
+    options = read_options(config, "", [path], {})
+    found = estimates(path, options, settings.classes, 1 - config.triage.confidence)
+    log_estimates({decision: estimate_record(one, decision, config) for decision, one in found.items()}, config)
