@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MULTIRUN = {"-m", "--multirun", "hydra.mode=MULTIRUN"}  # what makes a command one
 LISTED = {"diff": "compare", "audit": "folds"}  # command -> key that takes its words without a key
 GIVEN = {"classification import": "input"}  # command -> key that takes its first word without a key
+TEXTS = {"search": "query"}  # command -> key that takes its words without a key as one text
 HELP = """kjcm {version}: free text to occupation codes
 
 usage: kjcm COMMAND [KEY=VALUE ...] [-m] [--cfg job] [--debug]
@@ -67,6 +68,10 @@ def main(argv: list[str] | None = None, command: Command | None = None) -> None:
             from kjcm.keys.overrides import with_first
 
             arguments = with_first(GIVEN[command.name], arguments)
+        elif command.name in TEXTS:
+            from kjcm.keys.overrides import with_text
+
+            arguments = with_text(TEXTS[command.name], arguments)
     debug = "--debug" in arguments
     try:
         code = run_command(command, [word for word in arguments if word != "--debug"], debug)

@@ -115,6 +115,12 @@ def with_first(key: str, arguments: Sequence[str]) -> list[str]:
     return [*(override(key, word) for word in own[:1]), *own[1:], *others]
 
 
+def with_text(key: str, arguments: Sequence[str]) -> list[str]:
+    """Return a command's arguments with all that are neither overrides nor options as one text: `KEY=...`."""
+    own, others = _plain_words(arguments)
+    return [*([override(key, " ".join(own))] if own else []), *others]
+
+
 def _plain_words(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the arguments that are neither overrides nor options, and the others."""
     parser = get_args_parser()

@@ -215,6 +215,11 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     ),
     "serve": OF_RULES,
     "triage": (OF_INDEX,),
+    "search": (
+        Unread(
+            ("classification.name", "classification.path"), _is_not("run", None), " with run=RUN_DIR: the run's is searched"
+        ),
+    ),
     "review": (
         Unread(OF_THE_PAGE, _is_not("export", None), " with export=FILE"),
         Unread(("overwrite",), _is("export", None), " without export=FILE"),

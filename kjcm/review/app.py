@@ -22,6 +22,7 @@ from kjcm.ksco.classification import Classification
 from kjcm.review.files import export
 from kjcm.review.names import LONGEST, reviewer
 from kjcm.review.store import Store
+from kjcm.search.engine import Hit, Scorer, Search
 from kjcm.web.checks import HOST, LOOPBACK, body_refusal
 
 PAGE = {
@@ -29,6 +30,7 @@ PAGE = {
     "page.css": ("page.css", "text/css"),
     "page.js": ("page.js", "text/javascript"),
 }
+MOST_QUERY = 200  # characters
 MOST_BYTES = 4096  # of a request's body
 MOST_PORT = 65535
 LAST = 2**63 - 1  # largest row number in SQLite
@@ -49,8 +51,9 @@ class Review:
     Attributes:
         coded: the coded file.
         db: the review's file.
-        classification: its titles can be searched.
-        level: digits of the model's codes, None for whole codes.
+        classification: its codes can be chosen.
+        search: finds codes, cut to the model's level.
+        scorer: the model, which finds codes for texts; None: it is not asked.
         decisions: the model's decisions that reviewers check.
         who: the reviewer, unless the page names another.
         language: 'ko' or 'en'.
@@ -61,7 +64,8 @@ class Review:
     coded: Path
     db: Path
     classification: Classification
-    level: int | None
+    search: Search
+    scorer: Scorer | None
     decisions: Sequence[str]
     who: str
     language: str
@@ -70,10 +74,7 @@ class Review:
 
     def fitting(self, code: str) -> str | None:
         """Return a code cut to the model's level, a shorter code unchanged, None if it is not a code."""
-        named = self.classification
-        if code not in named.titles:
-            return None
-        return named.at_level(code, self.level) or code
+        return self.search.group(code) if code in self.classification.titles else None
 
 
 Reviewer = Annotated[str, AfterValidator(reviewer)]
@@ -143,10 +144,18 @@ def make_app(review: Review) -> FastAPI:
     def state(opened: Opened) -> dict[str, Any]:
         return _state(opened)
 
-    @app.get("/api/titles")
-    def titles() -> list[list[str]]:
-        named = review.classification
-        return [[code, title, named.title(code, "en")] for code, title in sorted(named.titles.items())]
+    @app.get("/api/search")
+    def search(query: Annotated[str, Query(max_length=MOST_QUERY)], model: bool = False) -> dict[str, Any]:
+        hits, count = review.search(query, scorer=review.scorer if model else None)
+        return {"hits": list(map(_hit, hits)), "count": count, "may_ask_model": review.scorer is not None and not model}
+
+    def _hit(hit: Hit) -> dict[str, Any]:
+        title, entry = review.classification.title(hit.code), hit.entry
+        matched = {"title": entry.title, "code": entry.code, "parts": [*hit.parts]} if entry else None
+        return {
+            "code": hit.code, "title": title, "english": review.classification.title(hit.code, "en"), "why": hit.why.name,
+            "matched": matched, "prob": hit.probability,
+        }  # fmt: skip
 
     @app.get("/api/next")
     def following(opened: Opened, after: After = -1, back: bool = False, who: Who = None) -> dict[str, Any]:
@@ -177,7 +186,10 @@ def make_app(review: Review) -> FastAPI:
             raise HTTPException(422, "no such row or code")
         if not opened.choose(row, code, chosen.who, chosen.seen):
             raise HTTPException(409, "settled meanwhile by another")
-        return {**following(opened, after=row, who=chosen.who), "kept": code}
+        return {
+            **following(opened, after=row, who=chosen.who),
+            "kept": {"code": code, "title": review.classification.title(code)},
+        }
 
     @app.post("/api/undo")
     def undo(whose: Person, opened: Opened) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import secrets
 import threading
 import time
 import webbrowser
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from kjcm.errors import CUT, ConfigError, KjcmError
 from kjcm.files import require_file
 from kjcm.keys.commands.serving import ReviewConfig
 from kjcm.keys.composition import typed
-from kjcm.ksco.classification import Classification, load_classification
+from kjcm.ksco.classification import Classification
+from kjcm.ksco.title_index import IndexTitle
 from kjcm.review.files import export, opened
 from kjcm.review.names import reviewer
 from kjcm.review.store import Store
-from kjcm.run_folder.contents import recorded_data, run_config
-from kjcm.run_folder.model_folder import Settings, finished_run, load_settings
+from kjcm.run_folder.model_folder import finished_run, load_settings
+from kjcm.search.sources import titles_of_run
 from kjcm.triage.rules import DECISIONS
 from kjcm.web.checks import LOOPBACK
 
@@ -47,7 +48,7 @@ def review(cfg: DictConfig) -> None:
         )
     who = _who(config.who)
     settings = load_settings(run / "model")
-    named = _classification(run, settings)
+    named, index = titles_of_run(run, settings, config.classification.index)
     store = opened(coded, db, settings)
     try:
         if config.export is not None:
@@ -59,20 +60,10 @@ def review(cfg: DictConfig) -> None:
             return
         store.require_writable()
         _require_rows(coded, store, config.decisions)
-        _serve(config, coded, db, named, settings.level, who)
+        _serve(config, coded, db, named, index, settings.level, who)
         _say_left(store, config.decisions)
     finally:
         store.close()
-
-
-def _classification(run: Path, settings: Settings) -> Classification:
-    """Return the run's classification, with the model's own codes and titles."""
-    _, node = recorded_data(run, run_config(run), own=False)
-    path = node.path if node.path and Path(node.path).is_file() else None
-    if node.path and not path:
-        log.warning("%s is missing: only the model's own codes and titles can be chosen", node.path)
-    named = load_classification(node.name, path)
-    return replace(named, titles={**dict.fromkeys(settings.classes, ""), **settings.titles, **named.titles})
 
 
 def _require_rows(coded: Path, store: Store, decisions: list[str]) -> None:
@@ -84,10 +75,20 @@ def _require_rows(coded: Path, store: Store, decisions: list[str]) -> None:
         )
 
 
-def _serve(config: ReviewConfig, coded: Path, db: Path, named: Classification, level: int | None, who: str) -> None:
+def _serve(
+    config: ReviewConfig,
+    coded: Path,
+    db: Path,
+    named: Classification,
+    index: Sequence[IndexTitle],
+    level: int | None,
+    who: str,
+) -> None:
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise ConfigError("kjcm review needs FastAPI and uvicorn: pip install 'kjcm[review]'.")
     from kjcm.review.app import Review, make_app
+    from kjcm.search.by_model import scorer_of
+    from kjcm.search.engine import Search
     from kjcm.web.server import listening, run, server_of
 
     host, port = config.host.lower(), config.port
@@ -96,7 +97,8 @@ def _serve(config: ReviewConfig, coded: Path, db: Path, named: Classification, l
     if config.token and not re.fullmatch(r"[A-Za-z0-9_-]{8,}", config.token):
         raise ConfigError("token: use at least 8 letters, digits, - and _, or leave it out to get a random one.")
     token = None if host in LOOPBACK else config.token or secrets.token_urlsafe(24)
-    app = make_app(Review(coded, db, named, level, config.decisions, who, config.language, host, token))
+    search, scorer = Search(named, index, level), scorer_of(Path(config.run) / "model")
+    app = make_app(Review(coded, db, named, search, scorer, config.decisions, who, config.language, host, token))
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/" + (f"?token={token}" if token else "")
     if token:
         log.warning("anyone on the network who has this address can read the answers; the connection is not encrypted")

@@ -9,9 +9,11 @@ pytest.importorskip("fastapi")
 from starlette.testclient import TestClient
 
 from kjcm.ksco.classification import Classification
+from kjcm.ksco.title_index import IndexTitle
 from kjcm.review.app import Review, make_app
 from kjcm.review.files import opened
 from kjcm.run_folder.model_folder import load_settings
+from kjcm.search.engine import Search
 
 HERE = "http://127.0.0.1:8765"
 
@@ -19,7 +21,19 @@ HERE = "http://127.0.0.1:8765"
 def client(coded: Path, finished: Path, db: Path, ksco: Classification, **more: str) -> TestClient:
     opened(coded, db, load_settings(finished / "model")).close()
     host, token = more.get("host", "127.0.0.1"), more.get("token")
-    review = Review(coded, db, ksco, 3, ("choose", "search"), "kim", "ko", host, token)
+    search = Search(ksco, [IndexTitle("빌딩 미화원", "9411")], 3)
+    review = Review(
+        coded,
+        db,
+        ksco,
+        search,
+        lambda query: [("320", 0.5), ("941", 0.25)],
+        ("choose", "search"),
+        "kim",
+        "ko",
+        host,
+        token,
+    )
     base = HERE.replace("127.0.0.1", host)
     return TestClient(make_app(review), base_url=base, headers={"origin": base}, follow_redirects=False)
 
@@ -45,8 +59,21 @@ def test_rows_are_settled_undone_and_exported(page: TestClient, tmp_path: Path, 
     for row, code in ((0, "no code"), (99, "320"), (0, "320' OR 1=1")):
         assert page.post(f"/api/rows/{row}", json={"code": code, "who": "lee"}).status_code == 422
     assert page.get("/api/state").json()["settled"] == 1
-    titles = page.get("/api/titles").json()
-    assert len(titles) == len(ksco.titles) and ["111", ksco.title("111"), ksco.title("111", "en")] in titles
+
+
+def test_the_search_answers_with_codes_at_the_models_level(page: TestClient, ksco: Classification) -> None:
+    found = page.get("/api/search", params={"query": "빌딩미"}).json()
+    first = found["hits"][0]
+    assert (first["code"], first["why"], first["title"]) == ("941", "TITLE_BEGINS", ksco.title("941"))
+    assert first["english"] == ksco.title("941", "en") and first["prob"] is None
+    assert first["matched"] == {"title": "빌딩 미화원", "code": "9411", "parts": [["빌딩 미", True], ["화원", False]]}
+    assert found["may_ask_model"] and found["count"] == len(found["hits"])
+    asked = page.get("/api/search", params={"query": "빌딩미", "model": True}).json()
+    assert [hit["code"] for hit in asked["hits"]] == [*(hit["code"] for hit in found["hits"]), "320"]
+    last = asked["hits"][-1]
+    assert (last["why"], last["prob"], last["matched"]) == ("MODEL", 0.5, None) and not asked["may_ask_model"]
+    assert page.get("/api/search", params={"query": "?"}).json()["hits"] == []
+    assert page.get("/api/search", params={"query": "x" * 201}).status_code == 422
 
 
 def test_it_goes_around_and_ends(page: TestClient) -> None:
@@ -103,7 +130,9 @@ def test_codes_without_titles_can_be_chosen(coded: Path, finished: Path, tmp_pat
     opened(coded, tmp_path / "db", load_settings(finished / "model")).close()
     named = Classification("from_data", {"A1": ""})
     page = TestClient(
-        make_app(Review(coded, tmp_path / "db", named, None, ("choose",), "kim", "ko", "127.0.0.1", None)),
+        make_app(
+            Review(coded, tmp_path / "db", named, Search(named), None, ("choose",), "kim", "ko", "127.0.0.1", None)
+        ),
         base_url=HERE,
         headers={"origin": HERE},
     )

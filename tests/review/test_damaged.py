@@ -140,11 +140,12 @@ def test_a_started_server_answers_in_form(db: Path, whole: bytes, damage: int | 
     from starlette.testclient import TestClient
 
     from kjcm.review.app import Review, make_app
+    from kjcm.search.engine import Search
 
     coded, here = db.with_name("coded.csv"), "http://127.0.0.1:8765"
     coded.write_text("task,code_1,decision_code\n" + "예금,111,\n" * ROWS, encoding="utf-8")
     named = Classification("from_data", {"111": "임원"})
-    app = make_app(Review(coded, db, named, None, ("choose",), "kim", "ko", "127.0.0.1", None))
+    app = make_app(Review(coded, db, named, Search(named), None, ("choose",), "kim", "ko", "127.0.0.1", None))
     page = TestClient(app, base_url=here, headers={"origin": here})
     if isinstance(damage, int):
         db.write_bytes(mutated(whole, random.Random(damage)))

@@ -15,6 +15,7 @@ from kjcm.review.app import Review, make_app
 from kjcm.review.files import opened
 from kjcm.review.store import Store
 from kjcm.run_folder.model_folder import load_settings
+from kjcm.search.engine import Search
 from kjcm.web import server
 
 GOOD = '{"code": "111", "who": "kim", "seen": null}'
@@ -69,7 +70,9 @@ def served(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
-    app = make_app(Review(coded, db, ksco, 3, ("choose", "search"), "kim", "ko", "127.0.0.1", None))
+    app = make_app(
+        Review(coded, db, ksco, Search(ksco, (), 3), None, ("choose", "search"), "kim", "ko", "127.0.0.1", None)
+    )
     running = server.server_of(app, "127.0.0.1", port)
     thread = threading.Thread(target=running.run)
     thread.start()

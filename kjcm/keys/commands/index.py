@@ -7,7 +7,7 @@ from kjcm.keys.commands.exposures import ExposeConfig, TabulateConfig
 from kjcm.keys.commands.recoding import ClassificationImportConfig, RecodeConfig
 from kjcm.keys.commands.reports import AuditConfig, DiffConfig, ReportConfig, ReproduceConfig, RunsConfig
 from kjcm.keys.commands.search import TuneConfig
-from kjcm.keys.commands.serving import ReviewConfig, ServeConfig
+from kjcm.keys.commands.serving import ReviewConfig, SearchConfig, ServeConfig
 from kjcm.keys.commands.sharing import ExportConfig, PushConfig
 from kjcm.keys.commands.train import BaselineConfig, EvaluateConfig, PrepareConfig, PretrainConfig, TrainConfig
 from kjcm.keys.commands.wandb_project import WandbReportConfig, WandbSyncConfig, WandbWorkspaceConfig
@@ -37,6 +37,7 @@ COMMANDS: dict[str, type] = {
     "serve": ServeConfig,
     "triage": TriageConfig,
     "review": ReviewConfig,
+    "search": SearchConfig,
     "export": ExportConfig,
     "push": PushConfig,
     "doctor": DoctorConfig,

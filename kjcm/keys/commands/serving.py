@@ -1,9 +1,10 @@
-"""The keys of the commands that start a server: `kjcm serve` and `kjcm review`."""
+"""The keys of the commands that start a server, `kjcm serve` and `kjcm review`, and of `kjcm search`."""
 
 from dataclasses import dataclass, field
 
 from kjcm.keys.coding import UNSEEN, CodingColumns, TargetRules
-from kjcm.keys.key import key
+from kjcm.keys.key import MISSING, key
+from kjcm.keys.survey import ClassificationConfig
 
 
 @dataclass
@@ -52,11 +53,38 @@ class ServeConfig:
 
 
 @dataclass
+class SearchConfig:
+    """Find the codes of a job title by code, titles, index and, last, a run's model ([search.md](search.md)).
+
+    `kjcm search QUERY` means `query=QUERY`. In a terminal it prints a table, else TSV.
+    """
+
+    query: str = key("A code or its beginning, a title or a part of it, initial consonants as ㅊㅅㅇ.")
+    classification: ClassificationConfig = MISSING
+    run: str | None = key(
+        "Run folder: its classification, level and index are searched, and its model's codes come last; null: none.",
+        path=True,
+    )
+    level: int | None = key("Digits of the codes to show; null: those of the run, else whole codes.", least=1, most=10)
+    most: int = key("Most groups to show.", least=1, most=10**6)
+
+
+@dataclass
+class ReviewIndex:
+    """The index of job titles that the page searches."""
+
+    index: str | None = key(
+        "Index of job titles to search ([title-index.md](title-index.md)); null: the run's.", path=True
+    )
+
+
+@dataclass
 class ReviewConfig:
     """Review the undecided rows of a coded file in a browser, or export the file with the decisions ([review.md](review.md))."""
 
     run: str = key("Run folder that coded the file; after an audit, the one that it printed.", path=True)
     input: str = key("File that `kjcm predict` or `kjcm audit` wrote.", path=True)
+    classification: ReviewIndex = field(default_factory=ReviewIndex)
     db: str | None = key("SQLite file of the decisions; null: INPUT.review.sqlite.", path=True)
     export: str | None = key(
         "File to write with the decisions instead of serving the page: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.",

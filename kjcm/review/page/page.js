@@ -9,9 +9,10 @@ const WORDS = {
       search: "짧은 목록으로는 부족합니다. 아래 항목이 아니면 찾아보세요.", "back off": "상위 분류만 확실합니다: ",
       accept: "모형이 받아들인 코드입니다: ", invalid: "모형이 코딩할 수 없는 행입니다.", index: "직업명 색인의 코드입니다: " },
     chosen: "정함", shown: "개 중 처음 50개", listed: "후보", failed: "저장하지 못했습니다. 서버가 켜져 있는지 확인하세요.", refused: "서버가 거부했습니다: ",
-    meanwhile: "그사이 다른 사람이 이 행을 처리했습니다. 다음 행입니다.", nothing: "되돌릴 것이 없습니다.", name: "검토자 이름은 1~64자이고 = + - @ 로 시작하지 않아야 합니다.", none: "찾은 항목이 없습니다.", no_titles: "분류 항목을 불러오지 못했습니다. 페이지를 다시 여세요.",
+    meanwhile: "그사이 다른 사람이 이 행을 처리했습니다. 다음 행입니다.", nothing: "되돌릴 것이 없습니다.", name: "검토자 이름은 1~64자이고 = + - @ 로 시작하지 않아야 합니다.", none: "찾은 항목이 없습니다. 더 짧은 낱말이나 코드의 앞자리를 입력하세요.", unsearched: "찾지 못했습니다. 서버가 켜져 있는지 확인하세요.",
+    reason: { UNFINISHED: "입력 중", MISSPELT: "오타?", SIMILAR: "비슷함", MODEL: "모형" },
     other_row: "검색하는 동안 다른 행으로 넘어갔습니다. 이 행의 코드가 맞으면 한 번 더 고르세요.",
-    keys: [["1–9", "코드 고르기"], ["/", "모든 분류 항목 찾기 (↑ ↓ Enter, Esc)"], ["u", "되돌리기"], ["s n →", "다음"], ["p ←", "이전"], ["?", "도움말"]],
+    keys: [["1–9", "코드 고르기"], ["/", "코드, 분류 항목, 직업명, 초성으로 찾기 (↑ ↓ Enter, Esc)"], ["u", "되돌리기"], ["s n →", "다음"], ["p ←", "이전"], ["?", "도움말"]],
   },
   en: {
     who: "Reviewer", export: "Export (CSV)", search: "Search all titles ( / )", undo: "Undo (u)", back: "Previous (p)", skip: "Skip (s)",
@@ -22,16 +23,17 @@ const WORDS = {
       search: "A short list may not contain the right code. If no code below fits, search.", "back off": "The model is sure only of the parent: ",
       accept: "The model's code was accepted: ", invalid: "The model cannot code this row.", index: "The code of the job title in the index: " },
     chosen: "chosen", shown: "found, the first 50 shown", listed: "listed", failed: "Not saved. Check that the server is running.", refused: "The server refused: ",
-    meanwhile: "Another reviewer has decided that row. This is the next row.", nothing: "There is nothing to undo.", name: "A reviewer's name has 1 to 64 characters and does not begin with = + - or @.", none: "Nothing found.", no_titles: "The titles could not be loaded. Reload the page.",
+    meanwhile: "Another reviewer has decided that row. This is the next row.", nothing: "There is nothing to undo.", name: "A reviewer's name has 1 to 64 characters and does not begin with = + - or @.", none: "Nothing found. Type a shorter word or a code's first digits.", unsearched: "The search failed. Check that the server is running.",
+    reason: { UNFINISHED: "unfinished", MISSPELT: "misspelt?", SIMILAR: "similar", MODEL: "model" },
     other_row: "The page has moved to another row since you began to search. Choose once more if the code is for this row.",
-    keys: [["1–9", "choose a code"], ["/", "search all titles (↑ ↓ Enter, Esc)"], ["u", "undo"], ["s n →", "next"], ["p ←", "previous"], ["?", "help"]],
+    keys: [["1–9", "choose a code"], ["/", "search codes, titles, initials (↑ ↓ Enter, Esc)"], ["u", "undo"], ["s n →", "next"], ["p ←", "previous"], ["?", "help"]],
   },
 };
 const $ = (id) => document.getElementById(id);
 const make = (tag, text, name) => Object.assign(document.createElement(tag), { textContent: text ?? "", className: name ?? "" });
-const fold = (text) => text.normalize("NFKC").toLowerCase().trim();  // full-width digits, decomposed Hangul, capitals
-let words = WORDS.ko, state = null, item = null, titles = [], hits = [], marked = -1, busy = false, last = { code: "", at: 0 };
-let query = { text: "", row: null };  // last search, and the row on the page when its first letter was typed
+let words = WORDS.ko, state = null, item = null, hits = [], marked = -1, busy = false, last = { code: "", at: 0 };
+let query = { text: "", row: null, number: 0, timer: 0 };  // the text whose answer is shown, the row at its first letter, and the search
+const GUESSES = ["MISSPELT", "SIMILAR", "MODEL"], ENOUGH = 10;  // with fewer results that are no guesses the model is asked
 
 async function ask(path, body) {
   const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
@@ -124,7 +126,7 @@ async function choose(code) {
   if (!item) return;
   const row = item.row, found = await go(`api/rows/${row}`, { code, who, seen: item.chosen?.id ?? null });
   show(found);
-  if (found?.kept) $("kept").textContent = `#${row + 1} → ${found.kept} ${titles.find((one) => one.code === found.kept)?.title ?? ""}`;
+  if (found?.kept) $("kept").textContent = `#${row + 1} → ${found.kept.code} ${found.kept.title}`;
 }
 
 async function undo() {
@@ -136,37 +138,61 @@ async function undo() {
 
 const move = async (back) => show(await go(next(back)));
 
-// Rank a title: the query is its code (0), begins its code (1), begins a title (2), is in a title (3), is in its code (4).
-function rank(one, text, parts) {
-  const code = text.replace(/\s/g, "");
-  if (one.key === code) return 0;
-  if (one.key.startsWith(code)) return 1;
-  if (one.texts.some((title) => title.startsWith(text))) return 2;
-  if (parts.every((part) => one.key.startsWith(part) || one.texts.some((title) => title.includes(part)))) return 3;
-  return parts.every((part) => one.key.includes(part) || one.texts.some((title) => title.includes(part))) ? 4 : null;
+// A Korean keyboard sends a syllable with each of its keys: ask when the typing rests, and show only the latest answer.
+function typing() {
+  if (!$("query").value.trim()) query.row = null;
+  else query.row ??= item?.row ?? null;
+  clearTimeout(query.timer);
+  query.timer = setTimeout(search, 120);
 }
 
-function search() {
-  const text = fold($("query").value).replace(/\s+/g, " "), parts = text.split(" ");
-  if (!text) query.row = null;
-  else query.row ??= item?.row ?? null;
-  query.text = $("query").value;
-  const ranked = text ? titles.map((one) => ({ one, rank: rank(one, text, parts) })).filter((hit) => hit.rank !== null) : [];
-  ranked.sort((a, b) => a.rank - b.rank);  // equal ranks keep the order of codes
-  hits = ranked.slice(0, 50).map((hit) => hit.one);
-  $("many").textContent = ranked.length > hits.length ? `${ranked.length} ${words.shown}` : text && !hits.length && titles.length ? words.none : "";
+// Return whether the answer for the field's text is shown.
+async function search(model = false) {
+  clearTimeout(query.timer);
+  const text = $("query").value, number = ++query.number;
+  let found = { hits: [], count: 0, may_ask_model: false };
+  if (text.trim()) {
+    try {
+      found = await ask(`api/search?${new URLSearchParams({ query: text.slice(0, 200), model })}`);
+    } catch {
+      if (number === query.number && !model) $("many").textContent = words.unsearched;
+      return false;
+    }
+  }
+  if (number !== query.number) return false;
+  query.text = text;
+  list(found, model);
+  if (found.may_ask_model && found.hits.filter((hit) => !GUESSES.includes(hit.why)).length < ENOUGH)
+    query.timer = setTimeout(search, 500, true);
+  return true;
+}
+
+function list(found, model) {
+  const before = marked;
+  hits = found.hits;
+  $("many").textContent = found.count > hits.length ? `${found.count} ${words.shown}` : $("query").value.trim() && !hits.length ? words.none : "";
   $("query").setAttribute("aria-expanded", String(hits.length > 0));
-  $("found").replaceChildren(...hits.map((one, place) => {
-    const line = make("li"), title = make("span", one.title);
-    line.setAttribute("role", "option");
-    line.id = `found-${place}`;
-    line.dataset.code = one.code;
-    if (one.english) title.append(make("small", one.english));
-    line.append(make("b", one.code), title);
-    line.addEventListener("click", () => pick(one.code));
-    return line;
-  }));
-  mark(hits.length && ranked[0].rank < 4 ? 0 : -1);  // a code that only contains the query needs a choice by hand
+  $("found").replaceChildren(...hits.map(line));
+  mark(model ? before : hits.length && !GUESSES.includes(hits[0].why) ? 0 : -1);  // a guess needs a choice by hand
+}
+
+// Show a code's title in the page's language and, if another title matched, that one too.
+function line(hit, place) {
+  const line = make("li"), own = words === WORDS.en && hit.english || hit.title, title = make("span"), matched = hit.matched;
+  const parts = (matched?.parts ?? []).map(([text, matches]) => matches ? make("mark", text) : text);
+  title.append(...(matched?.title === own ? parts : [own]));
+  if (matched && matched.title !== own) {
+    const small = make("small");
+    small.append(...parts, matched.code === hit.code ? "" : ` ${matched.code}`);
+    title.append(small);
+  }
+  line.setAttribute("role", "option");
+  line.id = `found-${place}`;
+  line.dataset.code = hit.code;
+  const share = hit.prob === null ? "" : ` ${(100 * hit.prob).toFixed(1)} %`;
+  line.append(make("b", hit.code), title, make("em", (words.reason[hit.why] ?? "") + share));
+  line.addEventListener("click", () => pick(hit.code));
+  return line;
 }
 
 function mark(place) {
@@ -192,19 +218,19 @@ function pick(code) {
 
 function clear() {
   $("query").value = "";
+  query.row = null;
   search();
   $("query").blur();
 }
 
-function searching(event) {
+async function searching(event) {
   if (event.isComposing || event.repeat && event.key === "Enter") return;  // Enter ends a Hangul syllable
-  if ($("query").value !== query.text) search();
-  if (event.key === "Enter") { if (marked >= 0) pick(hits[marked].code); }
-  else if (event.key === "Escape") clear();
-  else if (event.key === "ArrowDown") mark(marked + 1);
-  else if (event.key === "ArrowUp") mark(Math.max(0, marked - 1));
-  else return;
+  if (!["Enter", "Escape", "ArrowDown", "ArrowUp"].includes(event.key)) return;
   event.preventDefault();
+  if (event.key === "Escape") { clear(); return; }
+  if ($("query").value !== query.text && !await search()) return;
+  if (event.key === "Enter") { if (marked >= 0) pick(hits[marked].code); }
+  else mark(event.key === "ArrowDown" ? marked + 1 : Math.max(0, marked - 1));
 }
 
 function pressed(event) {
@@ -237,12 +263,12 @@ function keep() {
 async function begin() {
   document.addEventListener("keydown", pressed);
   $("query").addEventListener("keydown", searching);
-  $("query").addEventListener("input", search);
+  $("query").addEventListener("input", typing);
   $("undo").addEventListener("click", undo);
   $("back").addEventListener("click", () => move(true));
   $("skip").addEventListener("click", () => move(false));
   $("help").addEventListener("click", help);
-  $("language").addEventListener("click", () => { words = words === WORDS.ko ? WORDS.en : WORDS.ko; draw(); keep(); });
+  $("language").addEventListener("click", () => { words = words === WORDS.ko ? WORDS.en : WORDS.ko; draw(); keep(); search(); });
   $("who").addEventListener("input", keep);
   $("who").value = sessionStorage.getItem("who") ?? "";
   const found = await go(next(false));
@@ -250,8 +276,5 @@ async function begin() {
   words = WORDS[sessionStorage.getItem("language") ?? found.state.language];
   $("who").value ||= found.state.who;
   show(found);
-  const all = await ask("api/titles").catch(() => { $("message").textContent = words.no_titles; return []; });
-  titles = all.map(([code, title, english]) => ({ code, title, english, key: fold(code).replace(/\s/g, ""), texts: [fold(title), fold(english)] }));
-  search();  // for text typed before the titles arrived
 }
 begin();
