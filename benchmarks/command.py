@@ -11,10 +11,11 @@ from kjcm import cli
 from kjcm.commands import Command
 from kjcm.keys import composition
 from kjcm.keys.commands import train
-from kjcm.keys.key import MISSING, key
+from kjcm.keys.key import MISSING, key, seed_key
 from kjcm.keys.models import EncoderConfig, TokenizerConfig
 from kjcm.keys.overrides import config_folder
 from kjcm.keys.reference import command_section
+from kjcm.keys.survey import ClassificationConfig
 from kjcm.keys.training import PresetConfig
 from kjcm.keys.unread import Unread
 
@@ -88,9 +89,27 @@ class ServeConfig:
     overwrite: bool = key("`true`: replace the benchmark in `out`.")
 
 
+@dataclass
+class SearchConfig:
+    """Measure how often a search finds the right group, and time it.
+
+    Half of the titles in `classification.index` are indexed; both halves are searched. Without an index only the time is
+    measured, on titles made of the classification's words. It prints its figures and writes no file.
+    """
+
+    classification: ClassificationConfig = MISSING
+    run: str | None = key("Finished run whose codes come last; null: none.", path=True)
+    level: int = key("Digits of the groups.", least=1, most=10)
+    splits: int = key("Random halves of the index.", least=1, most=1000)
+    queries: int | None = key("Titles of each half to search; null: all.", least=1, most=10**9)
+    entries: int = key("Titles to make for the timing.", least=1, most=10**6)
+    repeats: int = key("Timings of each query; the median counts.", least=1, most=1000)
+    seed: int = seed_key("Seed of the splits and of the titles; further splits have the next seeds.")
+
+
 NODES = {
     "benchmarks.train": TrainConfig, "benchmarks.predict": PredictConfig, "benchmarks.serve": ServeConfig,
-    "benchmarks.prepare": PrepareConfig,
+    "benchmarks.prepare": PrepareConfig, "benchmarks.search": SearchConfig,
 }  # fmt: skip
 COMMANDS = {
     command.name: command
@@ -115,6 +134,9 @@ COMMANDS = {
                         Unread(("data.batch_size", "data.manager_words", "model.name", "model.shape", "model.pooling",
                                 "model.lr")),
                     )),
+        Command("benchmarks.search", "benchmarks.search:measure",
+                    "how often a search finds the right group, and how long it takes",
+                    "python -m benchmarks.search classification.index=FILE", "python -m"),
     )
 }  # fmt: skip
 

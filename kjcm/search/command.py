@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -11,8 +12,9 @@ from kjcm.keys.composition import typed
 from kjcm.ksco.classification import load_classification
 from kjcm.ksco.title_index import read_index
 from kjcm.run_folder.model_folder import finished_run, load_settings
-from kjcm.search.engine import Hit, Search
-from kjcm.search.sources import titles_of_run
+
+if TYPE_CHECKING:
+    from kjcm.search.engine import Hit
 
 COLUMNS = ("code", "title", "why", "matched", "matched_code", "source", "probability")
 
@@ -23,14 +25,16 @@ def search(cfg: DictConfig) -> None:
     Raises:
         KjcmError: a file or the run is not usable, or nothing is found.
     """
-    config = typed(cfg, SearchConfig)
-    scorer = None
+    from kjcm.search.engine import Search
+
+    config, scorer = typed(cfg, SearchConfig), None
     if config.run is None:
         named = load_classification(config.classification.name, config.classification.path)
         file = config.classification.index
         index, level = read_index(file, named) if file else [], config.level
     else:
         from kjcm.search.by_model import scorer_of
+        from kjcm.search.sources import titles_of_run
 
         run = finished_run(config.run)
         settings = load_settings(run / "model")
@@ -52,7 +56,7 @@ def search(cfg: DictConfig) -> None:
         _write(hits, titles)
 
 
-def _show(hits: Sequence[Hit], titles: Sequence[str], count: int) -> None:
+def _show(hits: "Sequence[Hit]", titles: Sequence[str], count: int) -> None:
     """Print the hits as a table, with what matches in bold."""
     from rich.console import Console
     from rich.table import Table
@@ -71,7 +75,7 @@ def _show(hits: Sequence[Hit], titles: Sequence[str], count: int) -> None:
         print(f"{count} groups found; most={count} shows them all")
 
 
-def _write(hits: Sequence[Hit], titles: Sequence[str]) -> None:
+def _write(hits: "Sequence[Hit]", titles: Sequence[str]) -> None:
     """Print the hits as TSV."""
     print("\t".join(COLUMNS))
     for hit, title in zip(hits, titles, strict=True):

@@ -44,7 +44,7 @@ class Why(IntEnum):
 
 
 OF_KINDS = np.array(
-    [Why.TITLE, Why.TITLE_BEGINS, Why.WORD, Why.PART, Why.UNFINISHED, NOTHING], dtype=np.int8
+    [Why.TITLE, Why.TITLE_BEGINS, Why.WORD, Why.PART, *[Why.UNFINISHED] * 4, NOTHING], dtype=np.int8
 )  # reasons by kinds of `Titles`
 
 
@@ -105,7 +105,8 @@ class Search:
         place, group = ({code: n for n, code in enumerate(codes)} for codes in (self._codes, groups))
         self._code = np.array([place[entry.code] for entry in self.entries], dtype=np.int64)
         self._group = np.array([group[entry.group] for entry in self.entries], dtype=np.int64)
-        self._weight = np.array([entry.weight for entry in self.entries])
+        self._place = np.empty(len(self.entries), np.int64)  # for ties
+        self._place[sorted(range(len(self.entries)), key=self._rank)] = np.arange(len(self.entries))
         self._titles = Titles([words(entry.title) for entry in self.entries])
 
     def _entries(self, index: Sequence[IndexTitle]) -> Iterator[Entry]:
@@ -116,6 +117,11 @@ class Search:
                 yield Entry(english, code, self.group(code), "english")
         for one in index:
             yield Entry(one.title, one.code, self.group(one.code), one.source or "index", one.weight)
+
+    def _rank(self, number: int) -> tuple[float, bool, int]:
+        """Return what sorts equally good entries: weight, the group's own title first, then the shortest."""
+        entry = self.entries[number]
+        return -entry.weight, entry.code != entry.group, len(entry.title)
 
     def group(self, code: str) -> str:
         """Return a code cut to the level, or unchanged if it is shorter."""
@@ -134,17 +140,17 @@ class Search:
             return [], 0
         joined = "".join(asked)
         similarity = self._titles.similarity(joined)
-        reasons = self._reasons(query, asked)
-        found = self._first_of_groups(reasons, similarity)
+        kinds = self._titles.kinds(asked)
+        reasons = self._reasons(query, kinds)
+        found = self._first_of_groups(reasons, kinds, similarity)
         count, similar = len(found), list[int]()
         if count < ENOUGH and reasons.min() > Why.CODE_BEGINS:
             missed = self._titles.misspelt(joined, similarity)
             reasons[missed] = np.minimum(reasons[missed], Why.MISSPELT)
-            found = self._first_of_groups(reasons, similarity)
+            found = self._first_of_groups(reasons, kinds, similarity)
             count = len(found)
-            similar = self._similar(similarity, {int(self._group[number]) for number in found})[
-                : max(0, ENOUGH - count)
-            ]
+            known_groups = {int(self._group[number]) for number in found}
+            similar = self._similar(similarity, known_groups)[: max(0, ENOUGH - count)]
         hits = [self._hit(number, Why(reasons[number]), asked) for number in found[:limit]]
         hits += [self._hit(number, Why.SIMILAR, asked) for number in similar[: limit - len(hits)]]
         if scorer is not None:
@@ -153,9 +159,8 @@ class Search:
             hits += [Hit(code, Why.MODEL, probability=probability) for code, probability in scores]
         return hits, max(count, len(hits))
 
-    def _reasons(self, query: str, asked: Sequence[str]) -> NDArray[np.int8]:
+    def _reasons(self, query: str, kinds: NDArray[np.int8]) -> NDArray[np.int8]:
         """Return each entry's best reason by its code and its title, NOTHING for none."""
-        reasons = OF_KINDS[self._titles.kinds(asked)]
         typed = "".join(fold(query).split())
         meant = fold(self._classification.resolve(query) or "")
         codes = np.array(
@@ -165,12 +170,15 @@ class Search:
             ],
             dtype=np.int8,
         )
-        return np.minimum(reasons, codes[self._code])
+        return np.minimum(OF_KINDS[kinds], codes[self._code])
 
-    def _first_of_groups(self, reasons: NDArray[np.int8], similarity: NDArray[np.float64]) -> NDArray[np.int64]:
+    def _first_of_groups(
+        self, reasons: NDArray[np.int8], kinds: NDArray[np.int8], similarity: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
         """Return the best entry of each group that has a reason, the best group first."""
         numbers = np.flatnonzero(reasons < NOTHING)
-        order = numbers[np.lexsort((-self._weight[numbers], -similarity[numbers], reasons[numbers]))]
+        keys = (self._place[numbers], -similarity[numbers], kinds[numbers], reasons[numbers])  # the last counts first
+        order = numbers[np.lexsort(keys)]
         _, first = np.unique(self._group[order], return_index=True)
         return order[np.sort(first)]
 

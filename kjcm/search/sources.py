@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from kjcm.errors import counted
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.ksco.title_index import IndexTitle, read_index
 from kjcm.run_folder.contents import recorded_data, run_config
@@ -27,7 +28,13 @@ def titles_of_run(run: Path, settings: Settings, index: str | None) -> tuple[Cla
     named = load_classification(node.name, _there(node.path, "only the model's own codes and titles can be chosen"))
     named = replace(named, titles={**dict.fromkeys(settings.classes, ""), **settings.titles, **named.titles})
     file = index or _there(node.index, "its job titles cannot be searched")
-    return named, read_index(Path(file).expanduser(), named) if file else []
+    if not file:
+        return named, []
+    titles = read_index(Path(file).expanduser(), named)
+    known = [one for one in titles if (named.at_level(one.code, settings.level) or one.code) in named.titles]
+    if left := len(titles) - len(known):
+        log.warning("%s: %s not searched, because the run knows no such codes", file, counted(left, "job title"))
+    return named, known
 
 
 def _there(path: str | None, lack: str) -> str | None:

@@ -1,16 +1,17 @@
 """Titles as arrays, in which one pass finds a query: as typed, unfinished, with one wrong key, or by what is shared."""
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from kjcm.search.letters import Pattern, literal, unfinished
 from kjcm.search.typing_errors import within_one_error
 
 SEPARATOR = "\n"
-EXACT, BEGINNING, WORD, PART, UNFINISHED, NONE = range(6)
+EXACT, BEGINNING, WORD, PART, UNFINISHED = range(5)  # unfinished words are EXACT to PART, plus UNFINISHED
+NONE = 2 * UNFINISHED
 COMPARED = 1000  # the most similar titles, which are compared with a query key by key
 GRAMS = (1, 3)  # characters
 
@@ -30,12 +31,14 @@ class Titles:
         self._begins = np.zeros(len(text) + 1, bool)  # of a word, or of the separator after a title
         self._begins[1 + np.cumsum(lengths) - lengths] = True
         self._title = np.cumsum(self._letters == ord(SEPARATOR)) - 1
+        self._grams = TfidfVectorizer(analyzer="char", ngram_range=GRAMS, sublinear_tf=True, lowercase=False)
+        self._by_gram = self._grams.fit_transform(self._joined).T.tocsr() if any(self._joined) else None
 
     def __len__(self) -> int:
         return len(self._joined)
 
     def kinds(self, query: Sequence[str]) -> NDArray[np.int8]:
-        """Return how each title has a query's words: EXACT to UNFINISHED, or NONE.
+        """Return how each title has a query's words: EXACT to PART, the same plus UNFINISHED, or NONE.
 
         Blanks do not count where the whole query is found. Its words may also be in a title in any order.
         """
@@ -47,14 +50,13 @@ class Titles:
 
     def _kinds(self, word: str) -> NDArray[np.int8]:
         kinds = np.full(len(self), NONE, np.int8)
-        starts, end = self._starts(literal(word)), len(word)
-        at_begin, at_end = self._letters[starts - 1] == ord(SEPARATOR), self._letters[starts + end] == ord(SEPARATOR)
-        is_word = self._begins[starts] & self._begins[starts + end]
-        kind = np.select([at_begin & at_end, at_begin, is_word], [EXACT, BEGINNING, WORD], PART).astype(np.int8)
-        np.minimum.at(kinds, self._title[starts], kind)
-        for pattern in unfinished(word):
-            rest = self._title[self._starts(pattern)]
-            kinds[rest] = np.minimum(kinds[rest], UNFINISHED)
+        for pattern, lowest in ((literal(word), 0), *((pattern, UNFINISHED) for pattern in unfinished(word))):
+            starts = self._starts(pattern)
+            ends = starts + len(pattern)
+            at_begin, at_end = (self._letters[at] == ord(SEPARATOR) for at in (starts - 1, ends))
+            is_word = self._begins[starts] & self._begins[ends]
+            kind = np.select([at_begin & at_end, at_begin, is_word], [EXACT, BEGINNING, WORD], PART)
+            np.minimum.at(kinds, self._title[starts], (lowest + kind).astype(np.int8))
         return kinds
 
     def _starts(self, pattern: Pattern) -> NDArray[np.int64]:
@@ -75,16 +77,7 @@ class Titles:
 
     def similarity(self, query: str) -> NDArray[np.float64]:
         """Return each title's cosine with a query over TF-IDF weights of their n-grams of 1 to 3 characters."""
-        if not any(self._joined):
+        if self._by_gram is None:  # no title has a letter
             return np.zeros(len(self))
-        vectorizer, by_gram = self._grams
-        row = vectorizer.transform([query])
-        found: NDArray[np.float64] = np.asarray((row @ by_gram).todense()).ravel()
+        found: NDArray[np.float64] = (self._grams.transform([query]) @ self._by_gram).toarray().ravel()
         return found
-
-    @cached_property
-    def _grams(self):  # type: ignore[no-untyped-def]
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        vectorizer = TfidfVectorizer(analyzer="char", ngram_range=GRAMS, sublinear_tf=True, lowercase=False)
-        return vectorizer, vectorizer.fit_transform(self._joined).T.tocsr()

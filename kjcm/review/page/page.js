@@ -1,7 +1,7 @@
 "use strict";
 const WORDS = {
   ko: {
-    who: "검토자", export: "내보내기 (CSV)", search: "분류 항목 찾기 ( / )", undo: "되돌리기 (u)", back: "이전 (p)", skip: "건너뛰기 (s)",
+    who: "검토자", export: "내보내기 (CSV)", search: "코드·직업명 찾기 ( / )", undo: "되돌리기 (u)", back: "이전 (p)", skip: "건너뛰기 (s)",
     workplace: "일하는 곳", position: "직위", task: "하는 일", other: "English", done: "남은 행이 없습니다.", left: "남음",
     decisions: { choose: "고르기", search: "찾기", "back off": "상위 분류", accept: "수락", invalid: "코딩 불가", index: "색인" },
     why: {
@@ -15,7 +15,7 @@ const WORDS = {
     keys: [["1–9", "코드 고르기"], ["/", "코드, 분류 항목, 직업명, 초성으로 찾기 (↑ ↓ Enter, Esc)"], ["u", "되돌리기"], ["s n →", "다음"], ["p ←", "이전"], ["?", "도움말"]],
   },
   en: {
-    who: "Reviewer", export: "Export (CSV)", search: "Search all titles ( / )", undo: "Undo (u)", back: "Previous (p)", skip: "Skip (s)",
+    who: "Reviewer", export: "Export (CSV)", search: "Search codes and titles ( / )", undo: "Undo (u)", back: "Previous (p)", skip: "Skip (s)",
     workplace: "Workplace", position: "Position", task: "Task", other: "한국어", done: "No row is left.", left: "left",
     decisions: { choose: "choose", search: "search", "back off": "back off", accept: "accept", invalid: "invalid", index: "index" },
     why: {
