@@ -162,10 +162,10 @@ class Search:
     def _reasons(self, query: str, kinds: NDArray[np.int8]) -> NDArray[np.int8]:
         """Return each entry's best reason by its code and its title, NOTHING for none."""
         typed = "".join(fold(query).split())
-        meant = fold(self._classification.resolve(query) or "")
+        spelt = (typed, fold(self._classification.resolve(query) or typed))  # 0111 means 111 in KSCO
         codes = np.array(
             [
-                Why.CODE if code in (typed, meant) else Why.CODE_BEGINS if code.startswith(typed) else NOTHING
+                Why.CODE if code in spelt else Why.CODE_BEGINS if code.startswith(spelt) else NOTHING
                 for code in self._folded
             ],
             dtype=np.int8,
