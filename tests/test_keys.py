@@ -15,7 +15,7 @@ from kjcm.ensemble.command import as_training
 from kjcm.errors import ConfigError
 from kjcm.keys.checks import check, require_known
 from kjcm.keys.composition import known_keys, register
-from kjcm.keys.overrides import config_folder, for_hydra, with_first, with_list, word_key
+from kjcm.keys.overrides import config_folder, for_hydra, with_first, with_list, with_text, word_key
 from kjcm.keys.unread import OF_A_COMMAND, OF_ANY, Unread, require_read
 from tests.conftest import ROOT, SMALL, command
 from tests.test_commands_in_docs import PAGES_WITH_COMMANDS, arguments_of, blocks, gpu_commands
@@ -221,6 +221,8 @@ def require_heeded(words: list[str]) -> None:
         name, rest = f"{name}_{rest[0]}", with_first("input", rest[1:])
     elif name == "diff":
         rest = with_list("compare", rest)
+    elif name == "search":
+        rest = with_text("query", rest)
     cfg, overrides = composed(name, rest)
     require_known(cfg)
     require_read(name, cfg, overrides, own_unread(name))
