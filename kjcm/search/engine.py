@@ -177,7 +177,10 @@ class Search:
     ) -> NDArray[np.int64]:
         """Return the best entry of each group that has a reason, the best group first."""
         numbers = np.flatnonzero(reasons < NOTHING)
-        keys = (self._place[numbers], -similarity[numbers], kinds[numbers], reasons[numbers])  # the last counts first
+        by_code = reasons[numbers] <= Why.CODE_BEGINS  # in the order of codes
+        ties = np.where(by_code, self._code[numbers], self._place[numbers])
+        unlike = np.where(by_code, 0, -similarity[numbers])
+        keys = (ties, unlike, np.where(by_code, 0, kinds[numbers]), reasons[numbers])  # the last counts first
         order = numbers[np.lexsort(keys)]
         _, first = np.unique(self._group[order], return_index=True)
         return order[np.sort(first)]

@@ -59,6 +59,7 @@ def test_a_query_finds(search: Search, query: str, code: str, why: Why, matches:
     ("query", "codes"),
     [
         ("94", ["94", "941", "942"]),
+        ("11", ["11", "111", "112"]),
         ("941", ["941"]),
         ("9412", ["941"]),
         ("0111", ["111"]),
