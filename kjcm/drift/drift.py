@@ -19,6 +19,7 @@ from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import require_file, write_json
 from kjcm.hub.models import model_folder
+from kjcm.keys.coding import TargetRules
 from kjcm.keys.commands.drift import DriftConfig
 from kjcm.keys.composition import typed
 from kjcm.read.labelled import value_labels
@@ -26,7 +27,7 @@ from kjcm.read.options import read_options
 from kjcm.read.table import read_chunks
 from kjcm.run_folder.model_folder import Settings, load_settings
 from kjcm.triage.logits import Scored
-from kjcm.triage.rules import DECISIONS, INVALID, Options
+from kjcm.triage.rules import DECISIONS, INVALID
 from kjcm.write.table import OUTPUTS
 
 RECORD = "drift.json"
@@ -53,8 +54,11 @@ def drift(cfg: DictConfig) -> None:
     _require_free(config)
     require_device("accelerator", config.accelerator)
     rules = config.triage
-    options = Options(rules.target_error, rules.threshold, rules.confidence, 0.3, SHOWN, [], "none", True)
-    basis = basis_of(options, folder, settings)
+    whole = TargetRules(
+        threshold=rules.threshold, confidence=rules.confidence, alpha=0.3, k=SHOWN, back_off=[], managers="none",
+        calibrated=True, index="off", index_file=None, target_error=rules.target_error,
+    )  # fmt: skip
+    basis = basis_of(whole, folder, settings)
     if basis.held is None:
         raise KjcmError(
             f"run={config.run}: trained without validation rows, so it promises nothing. Train it with data.validation=0.3."

@@ -270,7 +270,7 @@ def keep_held_rows(
         save_scored(path / TEST, tested, settings.classes_hash)
 
 
-def with_index(found: Scored, frame: pd.DataFrame, config: TrainConfig, rows: Rows) -> Scored:
+def with_index(found: Scored, frame: pd.DataFrame, config: RunConfig, rows: Rows) -> Scored:
     """Return scored rows with what accepting the codes of their job titles would give, if there is an index of titles.
 
     Args:
