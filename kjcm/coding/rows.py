@@ -39,6 +39,7 @@ class Reading:
         by_field: whether the model takes answers, see `reads_answers`.
         unseen: unseen_levels.
         index: of job titles; None: none.
+        key: begins the names of the keys that name the columns.
     """
 
     source: str
@@ -53,6 +54,7 @@ class Reading:
     by_field: bool = False
     unseen: str = "error"
     index: TitleIndex | None = None
+    key: str = COLUMN_KEY
 
 
 def manages_of(
@@ -90,7 +92,7 @@ def require_readable(frame: pd.DataFrame, reading: Reading) -> None:
         frame: the whole table, or its first rows if every column has one type.
         reading: how it is read.
     """
-    require_texts(frame, own_columns(frame, reading), reading.source, COLUMN_KEY)
+    require_texts(frame, own_columns(frame, reading), reading.source, reading.key)
     twice = [name for name in reading.added if name in frame]
     if twice:
         raise KjcmError(
@@ -104,7 +106,7 @@ def own_columns(frame: pd.DataFrame, reading: Reading) -> dict[str, str]:
     Raises:
         KjcmError: a column is missing.
     """
-    remedy = f"Set {COLUMN_KEY}{{role}}=NAME, or {COLUMN_KEY}{{role}}=null if there is none."
+    remedy = f"Set {reading.key}{{role}}=NAME, or {reading.key}{{role}}=null if there is none."
     own = table_columns(reading.source, frame.columns, reading.columns, reading.options, remedy)
     remedy = "The run has this covariate. Rename the file's column, or add an empty column of this name."
     roles = roles_of(reading.covariates.kinds)

@@ -98,7 +98,7 @@ class SecondColumns:
 
 @dataclass
 class SecondConfig:
-    """A second run that codes the same rows, as industry beside occupation ([coding.md](coding.md#a-second-code))."""
+    """A second run that codes the same rows, as industry next to occupation ([coding.md](coding.md#a-second-code))."""
 
     run: str | None = key("Finished run of another classification; null: none.", path=True)
     prefix: str = key("Before the names of the columns that the second run adds.")

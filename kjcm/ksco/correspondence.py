@@ -146,11 +146,14 @@ def correspondence_of(
         KjcmError: a column is missing, a pair with a weight occurs twice, or a weight is not a number above 0.
     """
     left, right = headers(table)
-    own = meant_columns(table.columns, {left: left, right: right}, name, "Make it with `kjcm classification import`.")
-    has_weights = "weight" in table
+    names = {*map(tidy, map(str, table.columns))}
+    roles = [left, right, *(role for role in ("weight", "to_title") if role in names)]
+    remedy = "Make it with `kjcm classification import`."
+    own = meant_columns(table.columns, dict(zip(roles, roles, strict=True)), name, remedy)
+    has_weights = "weight" in own
     old = [plain_code(code, ksco=from_ksco) for code in code_texts(table[own[left]])]
     new = [plain_code(code, ksco=to_ksco) for code in code_texts(table[own[right]])]
-    given = code_texts(table["weight"]) if has_weights else [""] * len(table)
+    given = code_texts(table[own["weight"]]) if has_weights else [""] * len(table)
     pairs: dict[str, dict[str, float]] = {}
     for one, other, text in zip(old, new, given, strict=True):
         if not one or not other:
@@ -164,7 +167,7 @@ def correspondence_of(
     if not pairs:
         raise KjcmError(f"{name}: no row has both a code {left!r} and a code {right!r}.")
     new_codes = frozenset(partner for weights in pairs.values() for partner in weights)
-    titles = dict(zip(new, text_cells(table["to_title"])[0], strict=True)) if "to_title" in table else {}
+    titles = dict(zip(new, text_cells(table[own["to_title"]])[0], strict=True)) if "to_title" in own else {}
     return Correspondence(
         str(name), {code: _scaled(weights) for code, weights in pairs.items()}, new_codes, titles=titles
     )
@@ -172,7 +175,9 @@ def correspondence_of(
 
 def headers(table: pd.DataFrame) -> tuple[str, str]:
     """Return the names of a correspondence's two columns of codes."""
-    return KSCO6_7 if {*KSCO6_7} & {*map(tidy, map(str, table.columns))} else ("from", "to")
+    names = {*map(tidy, map(str, table.columns))}
+    other = {*KSCO6_7} <= names or ({*KSCO6_7} & names and not {"from", "to"} <= names)
+    return KSCO6_7 if other else ("from", "to")
 
 
 def _weight(text: str) -> float | None:

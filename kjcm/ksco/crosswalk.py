@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from kjcm.errors import KjcmError, some
+from kjcm.errors import KjcmError, counted, some
 from kjcm.ksco.classification import Classification, usual_spelling
 from kjcm.ksco.correspondence import Correspondence, correspondence_of, headers
 from kjcm.read.cells import code_texts, tidy, without_decimals
@@ -15,15 +15,20 @@ def crosswalk_of(table: pd.DataFrame, classification: Classification, name: str)
     """Return the correspondence of KSCO-6 to a classification; `name` is for messages.
 
     Raises:
-        KjcmError: see `correspondence_of`, or the classification lacks a code.
+        KjcmError: see `correspondence_of`, a row has only one code, or the classification lacks a code.
     """
     given = correspondence_of(table, name, from_ksco=True, to_ksco=True)
+    left, right = headers(table)
+    own = meant_columns(table.columns, {left: left, right: right}, name)
+    filled = zip(*(map(bool, code_texts(table[own[side]])) for side in (left, right)), strict=True)
+    if half := sum(one != other for one, other in filled):
+        raise KjcmError(
+            f"{name}: {counted(half, 'row')} with a code in only one of {left!r} and {right!r}. Fill it in, or remove the row."
+        )
     resolved = {code: classification.resolve(code) for code in sorted(given.new_codes)}
     if unknown := [code for code, known in resolved.items() if known is None]:
         all_of = "none of its codes is" if len(unknown) == len(resolved) else f"{some(unknown)} are not"
-        raise KjcmError(
-            f"{name}, column {headers(table)[1]!r}: {all_of} codes of {classification.name}. Correct the crosswalk."
-        )
+        raise KjcmError(f"{name}, column {right!r}: {all_of} codes of {classification.name}. Correct the crosswalk.")
     pairs = {
         six: {str(resolved[seven]): weight for seven, weight in sevens.items()} for six, sevens in given.pairs.items()
     }
@@ -54,13 +59,9 @@ def resolutions_of(table: pd.DataFrame, classification: Classification, name: st
         KjcmError: a column is missing, an id occurs twice, or the classification lacks a code.
     """
     own = meant_columns(table.columns, {"id": "id"}, name)
-    roles = [role for role in ("ksco7", "recoded") if role in table] or ["ksco7"]
-    own |= meant_columns(table.columns, dict(zip(roles, roles, strict=True)), name)
     ids = [tidy(without_decimals(row)) for row in code_texts(table[own["id"]])]
-    cells = zip(*(code_texts(table[own[role]]) for role in roles), strict=True)
     found: dict[str, str] = {}
-    for row, codes in zip(ids, cells, strict=True):
-        role, seven = next(((role, code) for role, code in zip(roles, codes, strict=True) if code), ("", ""))
+    for row, (role, seven) in zip(ids, _given(table, name), strict=True):
         if not seven:
             continue
         code = classification.resolve(seven)
@@ -72,3 +73,17 @@ def resolutions_of(table: pd.DataFrame, classification: Classification, name: st
             raise KjcmError(f"{name}, column 'id': {some([row])} occurs more than once. Keep one row per id.")
         found[row] = code
     return found
+
+
+def resolved_by_run(table: pd.DataFrame, name: str) -> int:
+    """Return how many rows of resolutions have a run's code, and none of a person."""
+    return sum(role == "recoded" for role, _ in _given(table, name))
+
+
+def _given(table: pd.DataFrame, name: str) -> list[tuple[str, str]]:
+    """Return each row's column and code, ('', '') for none; a person's code in ksco7 counts before a run's in recoded."""
+    names = {*map(tidy, map(str, table.columns))}
+    roles = [role for role in ("ksco7", "recoded") if role in names] or ["ksco7"]
+    own = meant_columns(table.columns, dict(zip(roles, roles, strict=True)), name)
+    cells = zip(*(code_texts(table[own[role]]) for role in roles), strict=True)
+    return [next(((role, code) for role, code in zip(roles, codes, strict=True) if code), ("", "")) for codes in cells]

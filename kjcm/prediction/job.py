@@ -1,5 +1,6 @@
 """The model, the rules and the input of `kjcm predict`."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,7 +9,14 @@ from typing import Any
 
 from kjcm.coding.decisions import Decider
 from kjcm.coding.ensemble import AnyCoder, coder_of, require_explainer
-from kjcm.coding.rows import Reading, needs_seen_levels, reads_answers, require_readable, require_seen_levels
+from kjcm.coding.rows import (
+    COLUMN_KEY,
+    Reading,
+    needs_seen_levels,
+    reads_answers,
+    require_readable,
+    require_seen_levels,
+)
 from kjcm.coding.run_rules import basis_of, warn
 from kjcm.errors import ConfigError
 from kjcm.hub.models import model_folder
@@ -21,6 +29,8 @@ from kjcm.survey.covariates import roles_of
 from kjcm.triage.rules import Triage
 from kjcm.triage.titles import TitleIndex
 from kjcm.write.table import Input, open_input
+
+log = logging.getLogger("kjcm")
 
 
 def columns_of(settings: Settings, config: PredictConfig) -> dict[str, str | None]:
@@ -79,6 +89,7 @@ class Model:
         settings: of the model.
         columns: role -> column.
         prefix: before the names of the columns that are added.
+        key: begins the names of the keys that name the columns.
     """
 
     config: PredictConfig
@@ -86,6 +97,7 @@ class Model:
     settings: Settings
     columns: Mapping[str, str | None]
     prefix: str = ""
+    key: str = COLUMN_KEY
 
 
 def models_of(config: PredictConfig) -> list[Model]:
@@ -96,11 +108,12 @@ def models_of(config: PredictConfig) -> list[Model]:
         KjcmError: a run is not finished.
     """
     found = []
-    for own, prefix in ((config, ""), (_second(config), config.second.prefix)):
+    second = (_second(config), config.second.prefix, "second.columns.")
+    for own, prefix, key in ((config, "", COLUMN_KEY), second):
         if own is not None:
             folder = model_folder(own.run)
             settings = load_settings(folder)
-            found.append(Model(own, folder, settings, columns_of(settings, own), prefix))
+            found.append(Model(own, folder, settings, columns_of(settings, own), prefix, key))
     return found
 
 
@@ -123,11 +136,21 @@ def _second(config: PredictConfig) -> PredictConfig | None:
 
 
 def jobs_of(models: Sequence[Model], source: Path) -> list[Job]:
-    """Load each model with its rules, in the same order."""
+    """Load each model with its rules, in the same order.
+
+    Raises:
+        ConfigError: a key does not fit a run.
+        KjcmError: a file is damaged.
+    """
     jobs: list[Job] = []
     for model in reversed(models):
-        beside = [name for job in jobs for name in job.decider.added.labels]
-        jobs.insert(0, _job_of(model, source, beside))
+        others = [name for job in jobs for name in job.decider.added.labels]
+        if len(models) > 1:
+            log.info("run %s:", model.config.run)
+        try:
+            jobs.insert(0, _job_of(model, source, others))
+        except ConfigError as error:
+            raise ConfigError(f"second.run={model.config.run}: {error}" if model.prefix else str(error)) from None
     return jobs
 
 
@@ -158,13 +181,13 @@ def model_of(
     return coder, decider
 
 
-def _job_of(model: Model, source: Path, beside: Sequence[str]) -> Job:
+def _job_of(model: Model, source: Path, others: Sequence[str]) -> Job:
     """Load a model and its rules, and check the file's covariates before any row is coded.
 
     Args:
         model: the model.
         source: the file.
-        beside: columns that another run adds.
+        others: columns that another run adds.
     """
     config, folder, settings, columns = model.config, model.folder, model.settings, model.columns
     options = read_options(config, "", [source], {**columns, **roles_of(settings.covariates.kinds)})
@@ -175,8 +198,9 @@ def _job_of(model: Model, source: Path, beside: Sequence[str]) -> Job:
     warn(outlook)
     coder, decider = model_of(config, folder, settings, triage, basis.index, model.prefix)
     reading = Reading(
-        str(source), columns, config.triage.managers, settings.manager_words, [*decider.added.labels, *beside], labels, options,
+        str(source), columns, config.triage.managers, settings.manager_words, [*decider.added.labels, *others], labels, options,
         settings.wording, settings.covariates, reads_answers(settings), config.unseen_levels, basis.index,
+        model.key,
     )  # fmt: skip
     if needs_seen_levels(reading):
         for frame in read_chunks(source, config.chunk_rows, options):

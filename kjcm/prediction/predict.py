@@ -71,9 +71,10 @@ def predict(cfg: DictConfig) -> None:
             f"all_probabilities=true: {target.suffix} is not written with a column for each class. Use output=FILE.parquet."
         )
     source = require_file(config.input, "input file")
-    what = _what(models[0], source)
+    content = digest(source)
+    what = _what(models[0], content)
     if len(models) > 1:
-        what[SECOND] = _what(models[1], source)
+        what[SECOND] = _what(models[1], content)
     if code_on_ray:
         config = replace(config, precision=what["precision"])
         # the process that starts Ray codes nothing, and may have no GPU
@@ -89,7 +90,7 @@ def predict(cfg: DictConfig) -> None:
     if shards:  # a machine without a GPU may merge what GPUs have coded
         made_by = read_json(shards[0].made_by)
         for own, theirs in ((what, made_by), (what.get(SECOND, {}), made_by.get(SECOND, {}))):
-            own |= {name: theirs[name] for name in ("precision", "accelerator") if name in theirs and own}
+            own |= {name: theirs[name] for name in ("precision", "accelerator") if name in theirs}
         if not shards[0].is_of(what):
             raise KjcmError(
                 f"merge={config.merge}: the shards have another input or other keys. Use the shards' command."
@@ -99,7 +100,7 @@ def predict(cfg: DictConfig) -> None:
             jobs, begin = coding(), time.perf_counter()
             coded = code_on_ray(jobs[0], config, parts) if code_on_ray else None
             store = Merged(shards) if shards else parts
-            record = _code(jobs, parts, [coded] if coded else [store, store.second])
+            record = _code(jobs, parts, [coded] if coded else [store, store.second][: len(jobs)])
             record |= {"rows_resumed": coded.rows_resumed} if coded else {}
             record |= {"seconds": round(time.perf_counter() - begin, 3), "precision": what["precision"]}
             record |= {"seconds_with_loading": round(time.perf_counter() - began, 3)}
@@ -130,15 +131,15 @@ def ray_coding(config: PredictConfig) -> "Callable[[Job, PredictConfig, Parts], 
     return code_on_ray
 
 
-def _what(model: Model, source: Path) -> dict[str, Any]:
-    """Return what coded rows depend on; stored chunks are reused only if all of it matches."""
+def _what(model: Model, content: str) -> dict[str, Any]:
+    """Return what coded rows depend on, `content` being the input's digest; chunks are reused only if all of it matches."""
     config = model.config
     precision, gpu = device_of(model.folder, config.accelerator, config.precision, compiled=config.compile)
     index = index_path(config.triage, model.folder)
     return {
         "kjcm": __version__,
         "rules": VERSION,
-        "input": digest(source),
+        "input": content,
         "model": digest(model.folder),
         "prefix": model.prefix,
         "columns": dict(model.columns),
@@ -163,7 +164,7 @@ def _code(jobs: Sequence[Job], parts: Parts, stores: Sequence[Store]) -> dict[st
         progress = stack.enter_context(closing(Progress(given[0].rows)))
         streams = [
             stack.enter_context(closing(coded_chunks(own.chunks, job.reading, job.coder, job.decider, store)))
-            for own, job, store in zip(given, jobs, stores, strict=False)
+            for own, job, store in zip(given, jobs, stores, strict=True)
         ]
         file = stack.enter_context(parts.output())
         options = first.reading.options or PLAIN
@@ -214,7 +215,7 @@ def _code_shard(
                     stack.enter_context(
                         closing(code_shard(own.chunks, job.reading, job.coder, job.decider, store, shard))
                     )
-                    for own, job, store in zip(given, jobs, (parts, parts.second), strict=False)
+                    for own, job, store in zip(given, jobs, (parts, parts.second)[: len(jobs)], strict=True)
                 ]
                 for chunks in zip(*streams, strict=True):
                     progress.add(chunks[0][0], coded=not all(stored for _, stored in chunks))

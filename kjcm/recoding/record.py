@@ -37,6 +37,7 @@ def record_of(
             "right": sum(row.ranked[0] == row.given for row in held),
             "listed": len(listed),
             "on_list": sum(row.given in row.ranked[: rules.k] for row in listed),
+            "managers": config.triage.managers,
             "target_error": config.triage.target_error,
             "confidence": config.triage.confidence,
             "threshold": None if rules.doubt is None else round(max(1 - rules.doubt, 0.0), 9),

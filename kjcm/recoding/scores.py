@@ -105,7 +105,7 @@ def _weigh(rows: Sequence[Row], probability: np.ndarray, classes: Sequence[str],
             row = rows[number]
             if not shares.any():
                 row.reason = "no candidate is a class of the run"
-            elif mass < least:
+            elif mass == 0 or mass < least:
                 row.reason = "the model finds all candidates unlikely"
             else:
                 row.candidates, row.scored = dict(zip(candidates, weights, strict=True)), True

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.ksco.classification import Classification
-from kjcm.ksco.crosswalk import crosswalk_of, partner_below, partners_at, resolutions_of
+from kjcm.ksco.crosswalk import crosswalk_of, partner_below, partners_at, resolutions_of, resolved_by_run
 from kjcm.read.cells import tidy
 from kjcm.survey.covariates import roles_of
 from kjcm.survey.responses import Source, Survey, answers_of, has_twin_ids, require_valid
@@ -140,6 +140,7 @@ def build_cohort(
         "read_by_file": {s.label: int(n) for s, n in zip(source.surveys, _counts(answers, source), strict=True)},
         "invalid": int((~usable & ~unresolved).sum()),
         "unresolved": int(unresolved.sum()),
+        **_by_run(source),
         "converted": len(rows),
         "cutoff": cutoff,
         "below_cutoff": int(below.sum()),
@@ -181,6 +182,14 @@ def _left_groups(codes: pd.Series, drawn: pd.Series) -> dict[str, tuple[int, int
     """Return code -> its rows drawn for training and for the test."""
     counts = pd.crosstab(codes, drawn).reindex(columns=["train", "test"], fill_value=0)
     return {str(code): (int(train), int(test)) for code, train, test in counts.itertuples()}
+
+
+def _by_run(source: Source) -> dict[str, int]:
+    """Return how many resolutions are a run's, for the flow; nothing if there are none."""
+    if source.resolutions is None:
+        return {}
+    rows = resolved_by_run(source.resolutions, source.resolutions_name)
+    return {"resolved_by_run": rows} if rows else {}
 
 
 def _left(answers: pd.DataFrame) -> pd.DataFrame:

@@ -50,6 +50,11 @@ def test_a_coarse_code_leaves_out_codes_without_partners() -> None:
     assert (found.partners("1"), found.partners("2"), found.partners("111")) == ({"3": 1.0}, {}, {})
 
 
+def test_further_columns_named_ksco7_do_not_count(tmp_path: Path) -> None:
+    found = read_correspondence(table(tmp_path / "a.tsv", "from to ksco7\n1 2 3\n"))
+    assert found.pairs == {"1": {"2": 1.0}}
+
+
 def test_titles_of_the_new_codes(tmp_path: Path) -> None:
     first = table(tmp_path / "a.tsv", "from to from_title to_title\n1 2 x y\n1 3 x z\n")
     second = table(tmp_path / "b.tsv", "from to to_title\n2 5 v\n3 5 v\n")

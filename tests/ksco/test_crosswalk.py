@@ -6,7 +6,7 @@ import pytest
 from kjcm.errors import KjcmError
 from kjcm.ksco.classification import Classification
 from kjcm.ksco.correspondence import Correspondence
-from kjcm.ksco.crosswalk import crosswalk_of, partners_at, resolutions_of
+from kjcm.ksco.crosswalk import crosswalk_of, partners_at, resolutions_of, resolved_by_run
 
 PAIRS = [
     ("1110", "1110"),  # stays
@@ -60,6 +60,7 @@ def test_numbers_and_repeated_rows_are_one_pair(ksco: Classification) -> None:
         ({"ksco6": ["1110"], "new": ["1110"]}, "table.csv: has no column 'ksco7'; its columns are 'ksco6', 'new'"),
         ({"ksco6": ["1110", "1"], "ksco7": ["8888", "7777"]}, "table.csv, column 'ksco7': none of its codes is"),
         ({"ksco6": ["1110", "1"], "ksco7": ["1110", "7777"]}, "table.csv, column 'ksco7': '7777' are not"),
+        ({"ksco6": ["2239", "2239"], "ksco7": ["2221", ""]}, "table.csv: 1 row with a code in only one of 'ksco6' and"),
         ({"ksco6": [], "ksco7": []}, "table.csv: no row has both a code 'ksco6' and a code 'ksco7'"),
     ],
 )
@@ -76,7 +77,9 @@ def test_resolutions_leave_out_rows_not_yet_filled_in(ksco: Classification) -> N
 def test_resolutions_are_also_what_recode_writes(ksco: Classification) -> None:
     table = pd.DataFrame({"id": ["1", "2", "3"], "ksco7": ["111", "", ""], "recoded": ["112", "222", ""]})
     assert resolutions_of(table, ksco, "r.csv") == {"1": "111", "2": "222"}
+    assert resolutions_of(table.rename(columns={"ksco7": "ksco7 "}), ksco, "r.csv") == {"1": "111", "2": "222"}
     assert resolutions_of(table.drop(columns="ksco7"), ksco, "r.csv") == {"1": "112", "2": "222"}
+    assert (resolved_by_run(table, "r.csv"), resolved_by_run(table.drop(columns="recoded"), "r.csv")) == (1, 0)
 
 
 def test_a_crosswalk_may_be_a_correspondence_with_weights(ksco: Classification) -> None:

@@ -71,7 +71,7 @@ def test_the_columns_are_those_of_two_commands(
 def test_shards_and_an_interruption_give_the_same_bytes(
     calibrated: Path, industry: Path, rows: pd.DataFrame, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = words_for(calibrated, industry, "second.prefix=ksic_")
+    words = words_for(calibrated, industry, "second.prefix=ksic_", "all_probabilities=true")
     assert command(*words, "output=one.parquet") == 0
     for number in (2, 1):
         assert command(*words, "output=merged.parquet", f"shard={number}/2") == 0
@@ -92,6 +92,9 @@ def test_shards_and_an_interruption_give_the_same_bytes(
     assert len(list(Path(".again.parquet.parts").glob("*.npz"))) == 3
     assert any(name.startswith("second-") for name in stored)
     assert command(*words, "output=again.parquet") == 0
+    assert read_json(Path("again.parquet.json"))["rows_resumed"] == 7  # of the second chunk one run's codes were stored
+    names = list(pd.read_parquet("one.parquet"))
+    assert "ksic_probability_G" in names and any(name.startswith("probability_") for name in names)
     assert {Path(f"{name}.parquet").read_bytes() for name in ("merged", "again")} == {Path("one.parquet").read_bytes()}
 
 
@@ -100,7 +103,7 @@ def test_shards_and_an_interruption_give_the_same_bytes(
     [
         (("second.prefix=",), "second.prefix"),
         (("engine=ray",), "second.run"),
-        (("second.columns.workplace=nowhere",), "nowhere"),
+        (("second.columns.workplace=nowhere",), "second.columns.workplace=NAME"),
     ],
 )
 def test_what_does_not_fit_is_said(

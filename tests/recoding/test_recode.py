@@ -149,7 +149,7 @@ def test_a_file_that_changes_meanwhile_is_an_error(
 
 
 def test_from_is_a_key_of_recode_only(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert command("train", "from=3") == 2
+    assert command("triage", "run=r", "from=3") == 2
     said = capfd.readouterr().err
     assert "no key from." in said
 
@@ -312,4 +312,5 @@ def test_a_run_resolves_the_rows_of_wave_5(here: Path) -> None:
     assert len(accepted) > 0.6 * len(known) and (accepted["recoded"] == truth[accepted.index]).mean() > 0.9
     assert command("prepare", "data=kwcs", *files, "data.resolutions=resolved.csv", "data.cutoff=0", "out=second") == 0
     flow = json.loads((here / "second/cohort.json").read_text(encoding="utf-8"))["flow"]
+    assert flow["resolved_by_run"] == (made["recoded"] != "").sum()
     assert flow["unresolved"] == (made["recoded"] == "").sum() < len(made) / 2
