@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from kjcm.coding.distributions import EVERY
+from kjcm.coding.distributions import PREFIX
 from kjcm.coding.linear import Explainer, Near
 from kjcm.run_folder.model_folder import Settings
 from kjcm.triage.calibration import Probabilities
@@ -43,7 +43,7 @@ class Coded:
         above_prob: [rows, levels], their probabilities.
         near: [rows, examples], the explanation's places (see `Explainer`), or NONE; no columns without an explanation.
         similarity: [rows, examples], their similarities.
-        every: [rows, classes], the probabilities of all classes; no columns unless they are asked for.
+        all_probabilities: [rows, classes], the probabilities of all classes; no columns unless they are asked for.
     """
 
     top: NDArray[np.int16]
@@ -55,7 +55,7 @@ class Coded:
     above_prob: NDArray[np.float32]
     near: NDArray[np.int32]
     similarity: NDArray[np.float32]
-    every: NDArray[np.float32]
+    all_probabilities: NDArray[np.float32]
 
     def take(self, rows: NDArray[np.int64]) -> "Coded":
         """Return some rows."""
@@ -133,7 +133,7 @@ class Decider:
         explainer: what explains the codes; None: nothing.
         levels: levels above the classes whose most probable group a row gets, 1 at the top.
         index: of job titles, whose codes are accepted or suggested; None: none.
-        whole: whether a row gets the probabilities of all classes too.
+        all_probabilities: whether a row gets the probabilities of all classes too.
         prefix: before the names of all columns.
 
     Raises:
@@ -149,12 +149,12 @@ class Decider:
         levels: Sequence[int] = (),
         index: TitleIndex | None = None,
         *,
-        whole: bool = False,
+        all_probabilities: bool = False,
         prefix: str = "",
     ) -> None:
         self.prefix = prefix
         self.triage, self.top_k = triage, min(top_k, len(settings.classes))
-        self.every = list(settings.classes) if whole else []
+        self.listed_classes = list(settings.classes) if all_probabilities else []
         self.explainer, self.levels, self.index = explainer, levels, index
         self._above = [triage.tree.above(level, "levels") for level in levels]
         codes = [*settings.classes, *triage.parents, *(code for groups, _ in self._above for code in groups)]
@@ -181,9 +181,9 @@ class Decider:
         above |= {f"level_{level}_prob": f"Probability of level_{level}_code" for level in self.levels}
         more = above | ({INDEX_CODES: "Codes of the job title in the index"} if self.index else {})
         more |= self.explainer.labels if self.explainer else {}
-        every = {f"{EVERY}{code}": f"Probability of {code}" for code in self.every}
+        chance = {f"{PREFIX}{code}": f"Probability of {code}" for code in self.listed_classes}
         rounded = [name for name in more if "similarity" in name or name.endswith("_prob")]
-        labels |= {**DECIDED, **more, **every}
+        labels |= {**DECIDED, **more, **chance}
         return Added(
             {f"{self.prefix}{name}": label for name, label in labels.items()},
             [f"{self.prefix}{name}" for name in (*chances, *rounded)],
@@ -206,7 +206,7 @@ class Decider:
             above_prob=sums,
             near=places,
             similarity=similarity,
-            every=gated[:, : len(self.every)].astype(np.float32),
+            all_probabilities=gated[:, : len(self.listed_classes)].astype(np.float32),
         )
 
     def _most_probable(self, gated: Probabilities) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
@@ -276,7 +276,7 @@ class Decider:
             *(pa.array(np.where(invalid, np.float32(np.nan), column)) for column in coded.above_prob.T),
             *([pa.array(list(map(" ".join, matches)), pa.string())] if self.index and matches is not None else ()),
             *(self.explainer.columns(coded.near, coded.similarity) if self.explainer else ()),
-            *(pa.array(np.where(invalid, np.float32(np.nan), column)) for column in coded.every.T),
+            *(pa.array(np.where(invalid, np.float32(np.nan), column)) for column in coded.all_probabilities.T),
         ]
         table = pa.table(columns, list(self.added.labels))
         return table.to_pandas(types_mapper={pa.string(): pd.StringDtype("pyarrow")}.get)  # type: ignore[no-any-return]

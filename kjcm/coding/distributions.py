@@ -14,7 +14,7 @@ from kjcm.read.cells import code_texts, tidy
 from kjcm.read.options import ReadOptions
 from kjcm.read.table import table_columns
 
-EVERY = "probability_"  # begins the names of the columns that all_probabilities=true adds
+PREFIX = "probability_"  # begins the columns that all_probabilities=true adds
 SETTLED: Mapping[str, tuple[str, ...]] = {  # the first of these columns that a file has
     "reviewed": ("reviewed_code",),
     "decided": ("final_code", "decision_code"),
@@ -62,7 +62,7 @@ class DistributionReader:
         columns: its columns.
         options: how it is read.
         code: a column of codes with probability 1, instead of what `kjcm predict` wrote; None: none.
-        settled: which decisions count as the row's only code, see SETTLED.
+        settled: which decisions give the row's code, or the group that has its code; see SETTLED.
 
     Attributes:
         whole: whether the file has the probabilities of all classes.
@@ -74,8 +74,8 @@ class DistributionReader:
     def __init__(self, source: Path, columns: pd.Index, options: ReadOptions, code: str | None, settled: str) -> None:
         self.source, self._done = source, 0
         own = [str(name) for name in columns]
-        self._every = [] if code else [name for name in own if name.startswith(EVERY)]
-        self.whole = bool(self._every)
+        self._class_columns = [] if code else [name for name in own if name.startswith(PREFIX)]
+        self.whole = bool(self._class_columns)
         shown = takewhile(lambda rank: f"code_{rank}" in own and f"prob_{rank}" in own, count(1))
         ranks = [] if code or self.whole else list(shown)
         self._settled = next((name for name in SETTLED[settled] if name in own and not code), None)
@@ -99,26 +99,25 @@ class DistributionReader:
         """
         settled = _codes(frame[self._settled]) if self._settled else [""] * len(frame)
         ranked = [_codes(frame[code]) for code, _ in self._ranks]
-        every = [name.removeprefix(EVERY) for name in self._every]
+        classes = [name.removeprefix(PREFIX) for name in self._class_columns]
         first = _codes(frame[self._first]) if self._first else [""] * len(frame)
-        codes = sorted({*first, *settled, *every, *(code for column in ranked for code in column)} - {""})
+        codes = sorted({*first, *settled, *classes, *(code for column in ranked for code in column)} - {""})
         place = {code: number for number, code in enumerate(codes)}
         places = [np.array([place.get(code, -1) for code in column], np.intp) for column in (settled, *ranked)]
         found, rows = np.zeros((len(frame), len(codes))), np.arange(len(frame))
-        for name, code in zip(self._every, every, strict=True):
+        for name, code in zip(self._class_columns, classes, strict=True):
             found[:, place[code]] = self._probabilities(frame[name], np.zeros(len(frame), bool))
         for where, (_, name) in zip(places[1:], self._ranks, strict=True):
             shown = where >= 0
             found[rows[shown], where[shown]] += self._probabilities(frame[name], shown)[shown]
         self._require_sums(found)
         given = places[0] >= 0
-        found[given] = 0.0
-        found[rows[given], places[0][given]] = 1.0
+        found[given] = _given_code(found[given], np.array(codes, str), np.array(settled, str)[given])
         self._done += len(frame)
-        named = [own or best for own, best in zip(settled, first, strict=True)]
+        best = np.array([place.get(code, -1) for code in first], np.intp)
         most = found.argmax(axis=1) if codes else np.zeros(len(frame), np.intp)
-        top = np.array([place.get(code, best) for code, best in zip(named, most.tolist(), strict=True)], np.intp)
-        return Distributions(tuple(codes), found, top, given, self.whole)
+        top = np.where(~given & (best >= 0), best, most)
+        return Distributions(tuple(codes), found, top, given & (found == 1).any(axis=1), self.whole)
 
     def _probabilities(self, cells: pd.Series, needed: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return a column's probabilities: [rows], 0 for empty cells; needed: [rows], which may not be empty."""
@@ -143,10 +142,24 @@ class DistributionReader:
         wrong = (sums > 1 + SLACK) | (self.whole & (sums > 0) & (sums < 1 - SLACK))
         if wrong.any():
             row = int(wrong.argmax())
-            names = f"the columns {EVERY}CODE" if self.whole else "the columns prob_1, prob_2, ..."
+            names = f"the columns {PREFIX}CODE" if self.whole else "the columns prob_1, prob_2, ..."
             raise KjcmError(
                 f"{self.source}, data row {self._done + row + 1:,}: {names} sum to {sums[row]:.3g}. {UNCHANGED}"
             )
+
+
+def _given_code(
+    probability: NDArray[np.float64], codes: NDArray[np.str_], settled: NDArray[np.str_]
+) -> NDArray[np.float64]:
+    """Return probabilities [rows, codes] given each row's settled code: of the codes that begin with it, scaled to 1.
+
+    The settled code has probability 1 if the row shows it, or shows no code that begins with it.
+    """
+    same = codes == settled[:, None]
+    shown = (probability * same).any(axis=1, keepdims=True)  # where groups are no prefixes, 10 is not in a class 1
+    within = probability * np.where(shown, same, np.char.startswith(codes[None, :], settled[:, None]))
+    sums = within.sum(axis=1, keepdims=True)
+    return np.where(sums > 0, within / np.where(sums > 0, sums, 1), same)
 
 
 def _codes(cells: pd.Series) -> list[str]:

@@ -176,7 +176,14 @@ def model_of(
     coder = coder_of(folder, *how, compiled=config.compile)
     explainer = require_explainer(coder) if config.explain else None
     decider = Decider(
-        settings, triage, config.top_k, explainer, config.levels, index, whole=config.all_probabilities, prefix=prefix
+        settings,
+        triage,
+        config.top_k,
+        explainer,
+        config.levels,
+        index,
+        all_probabilities=config.all_probabilities,
+        prefix=prefix,
     )
     return coder, decider
 

@@ -196,7 +196,7 @@ def _record(job: Job, counts: NDArray[np.int64]) -> dict[str, Any]:
             if place != INDEX or job.decider.index
         },
         "top_k": job.decider.top_k,
-        **({"classes": job.decider.every} if job.decider.every else {}),
+        **({"classes": job.decider.listed_classes} if job.decider.listed_classes else {}),
         "triage": job.outlook,
     }
 

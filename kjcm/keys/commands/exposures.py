@@ -6,9 +6,7 @@ from kjcm.keys.key import key, seed_key
 from kjcm.keys.survey import FileOptions
 
 CODED = "File that `kjcm predict` wrote, also after `kjcm review`; or any table with `columns.code`."
-SETTLED = (
-    "Codes with probability 1: a reviewer's (`reviewed`), also accepted and backed-off ones (`decided`), or `none`."
-)
+SETTLED = "Certain codes: a reviewer's (`reviewed`), also accepted ones (`decided`), or `none`. A group's codes are scaled to 1."
 
 
 @dataclass
