@@ -90,6 +90,10 @@ def _exposes_wide(cfg: DictConfig) -> bool:
     return bool(cfg.shape == "wide" and cfg.compare is None)
 
 
+def _has_certain_codes(cfg: DictConfig) -> bool:
+    return cfg.columns.code is not None and (cfg.compare is None or cfg.columns.compare is not None)
+
+
 def _waits_for_none(cfg: DictConfig) -> bool:
     return cfg.pruner == "none" or bool(cfg.pruner != "median" and cfg.seeds_per_trial == 1)
 
@@ -205,6 +209,7 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
         Unread(("shape", "draws"), _is_not("compare", None), " with compare=FILE"),
         Unread(("seed",), _draws_nothing, " without draws or compare"),
         Unread(("columns.id",), _exposes_wide, " with shape=wide, whose rows keep all columns"),
+        Unread(("settled",), _has_certain_codes, " with columns.code"),
     ),
     "drift": (
         Unread(OF_COMPARING, _is_not("audited", None), " with audited=FILE"),
@@ -213,6 +218,7 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
             ("triage.threshold",), _is_not("triage.target_error", None), " where triage.target_error sets the threshold"
         ),
     ),
+    "tabulate": (Unread(("settled",), _is_not("columns.code", None), " with columns.code"),),
     "serve": OF_RULES,
     "triage": (OF_INDEX,),
     "search": (

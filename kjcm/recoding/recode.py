@@ -23,7 +23,7 @@ from kjcm.recoding.record import log_record, record_of
 from kjcm.recoding.rows import is_ksco, plain_name, rows_of
 from kjcm.recoding.scores import score
 from kjcm.run_folder.model_folder import Settings, load_settings
-from kjcm.write.table import OUTPUTS, Added, open_input, writer
+from kjcm.write.table import Added, open_input, target_of, writer
 
 CHUNK = 1 << 16
 ADDED = Added(
@@ -47,13 +47,8 @@ def recode(cfg: DictConfig) -> None:
         KjcmError: a file is not usable, or the output exists.
     """
     config = typed(cfg, RecodeConfig)
-    target = Path(config.output).expanduser()
-    if target.suffix.lower() not in OUTPUTS:
-        raise ConfigError(f"output={target}: write one of {', '.join(OUTPUTS)}.")
+    target = target_of(config.output, overwrite=config.overwrite)
     record_file = Path(f"{target}.json")
-    for file in (target, record_file):
-        if file.exists() and not config.overwrite:
-            raise KjcmError(f"{file} exists. Choose another output, or add overwrite=true.")
     settings = _settings(config)
     correspondence = read_correspondences(
         _paths(config.correspondence), from_ksco=is_ksco(config.from_), to_ksco=is_ksco(config.to)

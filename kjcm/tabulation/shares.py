@@ -1,5 +1,6 @@
 """Estimate the shares of codes from weighted sums over rows, with standard errors of sampling and of coding."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -49,8 +50,8 @@ class Tally:
     rows: int = 0
     weight: float = 0.0
     square: float = 0.0
-    top: dict[str, Sums] = field(default_factory=dict)
-    spread: dict[str, Sums] = field(default_factory=dict)
+    top: defaultdict[str, Sums] = field(default_factory=lambda: defaultdict(lambda: np.zeros(3)))
+    spread: defaultdict[str, Sums] = field(default_factory=lambda: defaultdict(lambda: np.zeros(3)))
 
     def add(
         self, codes: Mapping[str, NDArray[np.intp]], probability: Sums, top: NDArray[np.intp], weight: Sums
@@ -70,8 +71,8 @@ class Tally:
             own, first = probability[:, places].sum(axis=1), np.isin(top, places)
             spread = np.array([weight @ own, weight**2 @ own, weight**2 @ own**2])
             tops = np.array([first.sum(), weight @ first, weight**2 @ first])
-            self.spread[code] = self.spread.get(code, np.zeros(3)) + spread
-            self.top[code] = self.top.get(code, np.zeros(3)) + tops
+            self.spread[code] += spread
+            self.top[code] += tops
 
     @property
     def effective(self) -> float:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from kjcm.coding.distributions import DistributionReader, Distributions
-from kjcm.errors import CUT, KjcmError, counted
-from kjcm.exposure.expose import CHUNK, target_of
+from kjcm.errors import CUT, ConfigError, KjcmError, counted
 from kjcm.files import atomic, require_file, write_json
 from kjcm.keys.commands.exposures import TabulateConfig
 from kjcm.keys.composition import typed
@@ -21,8 +20,9 @@ from kjcm.read.cells import code_texts, tidy
 from kjcm.read.options import ReadOptions, read_options
 from kjcm.read.table import read_chunks, table_columns
 from kjcm.tabulation.shares import Tally
-from kjcm.write.table import Added, writer
+from kjcm.write.table import Added, target_of, writer
 
+CHUNK = 8192
 ESTIMATES = (
     "top1_share", "top1_se", "top1_low", "top1_high", "share", "se_sampling", "se_coding", "se", "low", "high",
 )  # fmt: skip
@@ -39,6 +39,9 @@ def tabulate(cfg: DictConfig) -> None:
     """
     config = typed(cfg, TabulateConfig)
     target = target_of(config.output, overwrite=config.overwrite)
+    taken = {"code", "title", "rows", "group_rows", "effective_rows", *ESTIMATES}
+    if config.by in taken:
+        raise ConfigError(f"by={config.by}: the table has a column of this name. Rename the file's.")
     source = require_file(config.input, "input file")
     titles = _titles(config.titles)
     wanted = {"by": config.by, "weight": config.weight}
@@ -82,7 +85,8 @@ def _tallies(
         hidden += float(given.hidden[use].sum())
         _add(found, given, np.array(groups, object), weight, use, config.level)
     record = {
-        "input": str(source), "by": config.by, "weight": config.weight, "level": config.level, "settled": config.settled,
+        "input": str(source), "by": config.by, "weight": config.weight, "level": config.level,
+        "code": config.columns.code, "settled": config.settled, "confidence": config.confidence,
         "rows": rows, "rows_used": coded, "whole_distribution": bool(reader and reader.whole),
         "mean_mass_not_shown": hidden / coded if coded else None,
     }  # fmt: skip
@@ -129,12 +133,15 @@ def _add(
 
 def _table(tallies: Mapping[str, Tally], titles: Mapping[str, str], config: TabulateConfig) -> pd.DataFrame:
     """Return the table: a line for each group and code."""
-    codes = sorted({code for tally in tallies.values() for code in tally.spread})
+    found = {
+        code
+        for tally in tallies.values()
+        for code in tally.spread
+        if tally.spread[code][0] > 0 or tally.top[code][0] > 0
+    }
     lines = []
     for group, tally in sorted(tallies.items()):
-        for code in codes:
-            if code not in tally.spread:
-                continue
+        for code in sorted(found):
             top, share = tally.from_top(code, config.confidence), tally.from_probabilities(code, config.confidence)
             line: dict[str, Any] = {config.by: group} if config.by else {}
             line |= {"code": code} | ({"title": titles.get(code, "")} if config.titles else {})

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from kjcm.errors import KjcmError
+from kjcm.errors import ConfigError, KjcmError
 from kjcm.read.excel import sheet_title
 from kjcm.read.options import PLAIN, ReadOptions
 from kjcm.read.parquet import parquet_rows
@@ -47,6 +47,22 @@ class Input:
 
     rows: int
     chunks: Iterator[pd.DataFrame]
+
+
+def target_of(output: str, *, overwrite: bool) -> Path:
+    """Return the path of an output whose record is next to it.
+
+    Raises:
+        ConfigError: its kind is unknown.
+        KjcmError: the output or its record exists.
+    """
+    target = Path(output).expanduser()
+    if target.suffix.lower() not in OUTPUTS:
+        raise ConfigError(f"output={target}: write one of {', '.join(OUTPUTS)}.")
+    for file in (target, Path(f"{target}.json")):
+        if file.exists() and not overwrite:
+            raise KjcmError(f"{file} exists. Choose another output, or add overwrite=true.")
+    return target
 
 
 def open_input(

@@ -67,6 +67,25 @@ def test_levels_groups_and_titles(coded: pd.DataFrame) -> None:
     assert np.isnan(found.loc[("f", "1"), "se_sampling"])  # a single row
 
 
+def test_a_settled_group_keeps_the_distribution_of_its_codes(coded: pd.DataFrame) -> None:
+    """The second row shows 112 (0.4) of the group 11; the first row 111 (0.8), and the third 111 (0.5 of 0.75)."""
+    coded["decision_code"] = ["11", "11", "", ""]
+    coded.to_csv("coded.csv", index=False)
+    assert command(*WORDS, "settled=decided", "level=3") == 0
+    found = made().set_index("code")
+    assert found.index.tolist() == ["111", "112", "211"]
+    np.testing.assert_allclose(found["share"], np.array([1 + 2 / 3, 1, 1 / 3]) / 3, atol=1e-6)
+    assert found["rows"].tolist() == [2, 1, 0]
+
+
+def test_chunks_change_nothing(coded: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command(*WORDS, "by=sex", "weight=w") == 0
+    monkeypatch.setattr("kjcm.tabulation.tabulate.CHUNK", 1)
+    assert command(*WORDS[:2], "output=again.csv", "by=sex", "weight=w") == 0
+    pd.testing.assert_frame_equal(made("again.csv"), made())
+    assert made()["code"].tolist() == ["111", "112", "211"] * 2  # f has no 112
+
+
 def test_intervals_stay_between_0_and_1() -> None:
     low, high = logit_interval(0.01, 0.02, 0.95)
     assert 0 < low < 0.01 < high < 1
@@ -80,6 +99,8 @@ def test_intervals_stay_between_0_and_1() -> None:
         ("-1", ["weight=w"], 1, "column 'w', data row 2: '-1' is no weight"),
         ("", ["weight=w"], 1, "column 'w', data row 2: '' is no weight"),
         ("3", ["weight=v"], 1, "has no column 'v'"),
+        ("3", ["by=code"], 2, "by=code"),
+        ("3", ["columns.code=code_1", "settled=none"], 2, "settled=none"),
         ("3", ["by=group"], 1, "has no column 'group'"),
         ("3", ["titles=none.tsv"], 1, "none.tsv: no such file"),
         ("3", ["output=out.doc"], 2, "write one of"),
