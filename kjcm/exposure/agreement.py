@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from kjcm.analysis.statistics import interval
 
-Counts = NDArray[np.float64]  # [resamples, levels, levels]
 NAMES = ("agreement", "kappa", "weighted_kappa")
 
 
@@ -47,7 +46,7 @@ def agreement(
     cells = places[:rows] * size + places[rows:]
     pairs, counts = np.unique(cells, return_counts=True)
     drawn = generator.multinomial(rows, counts / rows, replicates)  # the same as to resample rows
-    measured = [statistics(_table(own, pairs, size)) for own in (counts, *drawn)]
+    measured = [statistics(_table(own, pairs, size), levels) for own in (counts, *drawn)]
     values = {}
     for name, column in zip(NAMES, np.array(measured).T, strict=True):
         fine = column[1:][~np.isnan(column[1:])]
@@ -63,16 +62,20 @@ def _table(counts: NDArray[np.int64], pairs: NDArray[np.int64], size: int) -> ND
     return table.reshape(size, size)
 
 
-def statistics(table: NDArray[np.float64]) -> tuple[float, float, float]:
+def statistics(table: NDArray[np.float64], levels: NDArray[np.float64]) -> tuple[float, float, float]:
     """Return agreement, Cohen's kappa and linearly weighted kappa of a table of counts; nan where chance agrees fully.
 
-    The weight of a disagreement is the number of levels between the two, as in scikit-learn's `cohen_kappa_score`.
+    The weight of a disagreement is the difference of the two levels, so levels that do not occur change nothing.
+
+    Args:
+        table: [levels, levels].
+        levels: [levels].
     """
     share = table / table.sum()
     chance = np.outer(share.sum(axis=1), share.sum(axis=0))
-    place = np.arange(len(table))
-    found = [1 - float(share[place[:, None] != place].sum())]
-    for weight in ((place[:, None] != place).astype(float), np.abs(place[:, None] - place).astype(float)):
+    apart = np.abs(levels[:, None] - levels)
+    found = [1 - float(share[apart > 0].sum())]
+    for weight in ((apart > 0).astype(float), apart):
         expected = float((weight * chance).sum())
         found.append(1 - float((weight * share).sum()) / expected if expected > 0 else np.nan)
     return found[0], found[1], found[2]

@@ -72,7 +72,7 @@ def exposures_of(
     if len(set(ids)) < len(ids):
         twice = sorted(name for name, number in Counter(ids).items() if number > 1)
         raise KjcmError(
-            f"{source}, column {id_column!r}: ids occur more than once {some(twice)}. Give each row its own."
+            f"{source}, column {id_column!r}: ids occur more than once: {some(twice)}. Give each row its own id."
         )
     return Coding(source, np.concatenate(parts), ids if id_column else None)
 
@@ -86,14 +86,15 @@ def matched(one: Coding, two: Coding) -> tuple[NDArray[np.float64], NDArray[np.f
     if one.ids is None or two.ids is None:
         if len(one.levels) != len(two.levels):
             raise KjcmError(
-                f"{two.source}: has {len(two.levels):,} rows, and {one.source} {len(one.levels):,}. Give two codings of the "
-                "same rows, or columns.id=NAME to match them by."
+                f"{two.source}: has {counted(len(two.levels), 'row')}, {one.source} has {len(one.levels):,}. Give two codings "
+                "of the same rows, or match them by columns.id=NAME."
             )
         return one.levels, two.levels
     place = {name: number for number, name in enumerate(two.ids)}
     if differing := sorted({*one.ids} ^ {*two.ids}):
         raise KjcmError(
-            f"{two.source}: {len(differing):,} ids are in only one of both files. Keep the rows that both have."
+            f"{two.source}: {counted(len(differing), 'id is', 'ids are')} in only one of the two files. Keep the rows that "
+            "both have."
         )
     return one.levels, two.levels[[place[name] for name in one.ids]]
 
@@ -103,7 +104,9 @@ def log_agreement(lines: Sequence[Mapping[str, Any]], rows: str, target: Path) -
     log.info("%s coded twice", rows)
     for line in lines[:SHOWN]:
         values = ", ".join(
-            f"{label} {line[name]:.3f} ({line[f'{name}_low']:.3f} to {line[f'{name}_high']:.3f})"
+            f"{label} undefined"
+            if np.isnan(line[name])
+            else f"{label} {line[name]:.3f} ({line[f'{name}_low']:.3f} to {line[f'{name}_high']:.3f})"
             for name, label in (("agreement", "agreement"), ("kappa", "kappa"), ("weighted_kappa", "weighted"))
         )
         log.info("%s: %s, %s", line["agent"], counted(line["rows"], "row"), values)

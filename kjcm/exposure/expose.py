@@ -22,7 +22,7 @@ from kjcm.keys.composition import typed
 from kjcm.read.options import PLAIN, ReadOptions, read_options
 from kjcm.read.table import read_chunks, table_columns
 from kjcm.write.excel import EXCEL_ROWS
-from kjcm.write.table import OUTPUTS, Added, open_input, writer
+from kjcm.write.table import Added, open_input, target_of, writer
 
 CHUNK = 8192
 HIDDEN = "mass_not_shown"
@@ -42,9 +42,16 @@ def expose(cfg: DictConfig) -> None:
     target = target_of(config.output, overwrite=config.overwrite)
     source = require_file(config.input, "input file")
     other = require_file(config.compare, "file to compare") if config.compare else None
+    if other is not None and other.samefile(source) and config.columns.code == config.columns.compare:
+        raise ConfigError(
+            "compare: is the same coding as input. Set columns.compare=NAME to the other coding's column."
+        )
     matrix = read_matrix(config.jem, config.categories, unexposed=config.absent == "unexposed")
     options = read_options(config, "", [source, other], {})
-    made_of = {"input": str(source), "jem": matrix.name, "settled": config.settled, "absent": config.absent}
+    made_of = {
+        "input": str(source), "jem": matrix.name, "columns": dict(vars(config.columns)), "settled": config.settled,
+        "categories": config.categories, "absent": config.absent,
+    }  # fmt: skip
     if other is not None:
         _compare(source, other, target, matrix, config, options, made_of)
         return
@@ -52,22 +59,6 @@ def expose(cfg: DictConfig) -> None:
     record = {**made_of, "whole_distribution": whole, "draws": config.draws, "seed": config.seed, **totals.record()}
     write_json(Path(f"{target}.json"), record)
     log_record(record, matrix, whole=whole, target=target)
-
-
-def target_of(output: str, *, overwrite: bool) -> Path:
-    """Return the path of an output whose record is next to it.
-
-    Raises:
-        ConfigError: its kind is unknown.
-        KjcmError: the output or its record exists.
-    """
-    target = Path(output).expanduser()
-    if target.suffix.lower() not in OUTPUTS:
-        raise ConfigError(f"output={target}: write one of {', '.join(OUTPUTS)}.")
-    for file in (target, Path(f"{target}.json")):
-        if file.exists() and not overwrite:
-            raise KjcmError(f"{file} exists. Choose another output, or add overwrite=true.")
-    return target
 
 
 def _write(

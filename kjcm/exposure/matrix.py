@@ -16,6 +16,7 @@ from kjcm.read.table import read_table
 
 COLUMNS = ("code", "agent", "level")
 PREVALENCE = "prevalence"
+OWN, PARENT, ABSENT = range(3)  # where a code's exposure comes from: its row, the row of a group above, or none
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,16 @@ class Exposures:
     """The matrix's rows of some codes.
 
     Attributes:
-        level: [codes, agents], nan where the matrix has no row for the code or a group above it.
+        level: [codes, agents]; where `absent`, 0 with `unexposed`, else nan.
         prevalence: [codes, agents]; all nan if the matrix has none.
         from_parent: [codes, agents], whether the row is that of a group above.
+        absent: [codes, agents], whether the matrix has no row for the code or a group above it.
     """
 
     level: NDArray[np.float64]
     prevalence: NDArray[np.float64]
     from_parent: NDArray[np.bool_]
+    absent: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Matrix:
     has_prevalence: bool
     unexposed: bool = False
     empty: int = 0
-    _found: dict[str, list[tuple[float, float, bool]]] = field(default_factory=dict, repr=False)
+    _found: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict, repr=False)
 
     @property
     def codes(self) -> set[str]:
@@ -65,15 +68,15 @@ class Matrix:
             if code not in self._found:
                 self._found[code] = [self._cell(code, agent) for agent in self.agents]
         found = np.array([self._found[code] for code in codes], np.float64).reshape(len(codes), len(self.agents), 3)
-        return Exposures(found[..., 0], found[..., 1], found[..., 2] == 1)
+        return Exposures(found[..., 0], found[..., 1], found[..., 2] == PARENT, found[..., 2] == ABSENT)
 
-    def _cell(self, code: str, agent: str) -> tuple[float, float, bool]:
-        """Return level and prevalence of a code, or of the longest beginning of it that has a row; and whether it is that."""
+    def _cell(self, code: str, agent: str) -> tuple[float, float, int]:
+        """Return level and prevalence of a code, or of the longest beginning of it that has a row; and which of them."""
         own = self.cells[agent]
         row = next((code[:end] for end in range(len(code), 0, -1) if code[:end] in own), None)
         if row is None:
-            return (0.0, 0.0, False) if self.unexposed else (np.nan, np.nan, False)
-        return (*own[row], row != code)
+            return (0.0, 0.0, ABSENT) if self.unexposed else (np.nan, np.nan, ABSENT)
+        return (*own[row], OWN if row == code else PARENT)
 
 
 def read_matrix(path: str | Path, categories: Sequence[str] | None, *, unexposed: bool) -> Matrix:
@@ -87,7 +90,7 @@ def read_matrix(path: str | Path, categories: Sequence[str] | None, *, unexposed
     Raises:
         ConfigError: two categories are equal.
         KjcmError: the file is not usable, a column or an agent is missing, a level is no number or category, a prevalence is
-            not between 0 and 1, or two rows of a code and agent differ.
+            not between 0 and 1, two columns are named prevalence, or two rows of a code and agent differ.
     """
     source = require_file(Path(path).expanduser(), "matrix")
     frame = read_table(source)
@@ -98,11 +101,14 @@ def read_matrix(path: str | Path, categories: Sequence[str] | None, *, unexposed
         _require(source, frame[names[name]], cells, [cell != "" for cell in cells], "is empty. Fill it in")
     levels = _levels(source, frame[names["level"]], texts, categories)
     shares = np.full(len(frame), np.nan)
-    if PREVALENCE in frame:
-        cells = [tidy(cell) for cell in code_texts(frame[PREVALENCE])]
+    shared = [name for name in frame.columns if tidy(str(name)).lower() == PREVALENCE]
+    if len(shared) > 1:
+        raise KjcmError(f"{source}: several columns are named {some(shared)}. Keep one.")
+    if shared:
+        cells = [tidy(cell) for cell in code_texts(frame[shared[0]])]
         shares = pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce").to_numpy(np.float64)
         fine = [text == "" or 0 <= share <= 1 for text, share in zip(texts, shares, strict=True)]
-        _require(source, frame[PREVALENCE], cells, fine, "is not between 0 and 1. Give the share of exposed workers")
+        _require(source, frame[shared[0]], cells, fine, "is not between 0 and 1. Give the share of exposed workers")
     found: dict[str, dict[str, tuple[float, float]]] = {agent: {} for agent in agents}
     filled = [text != "" for text in texts]
     rows = zip(codes, agents, levels.tolist(), shares.tolist(), filled, strict=True)
@@ -117,7 +123,7 @@ def read_matrix(path: str | Path, categories: Sequence[str] | None, *, unexposed
             found[agent][code] = level, share
     if not any(found.values()):
         raise KjcmError(f"{source}: has no row with a level. Give the level of each code and agent.")
-    return Matrix(str(source), tuple(found), found, PREVALENCE in frame, unexposed, filled.count(False))
+    return Matrix(str(source), tuple(found), found, bool(shared), unexposed, filled.count(False))
 
 
 def _levels(

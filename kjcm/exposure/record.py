@@ -56,7 +56,7 @@ class Totals:
         rows: all rows.
         coded: rows with a code.
         settled: rows with one code, by a decision.
-        matched: coded rows whose most likely code has exposure data for any agent.
+        matched: coded rows whose most likely code has a row in the matrix, for any agent.
         hidden: sum of the probabilities that are not shown.
         codes: all codes.
         agents: agent -> its sums.
@@ -79,14 +79,19 @@ class Totals:
         self.settled += int(rows.settled.sum())
         self.hidden += float(np.nansum(rows.hidden))
         self.codes |= {rows.codes[place] for place in np.flatnonzero(rows.probability.any(axis=0))}
-        known = np.asarray(~np.isnan(self.matrix.of(rows.codes).level).all(axis=1), bool)
+        known = np.asarray(~self.matrix.of(rows.codes).absent.all(axis=1), bool)
         self.matched += int(known[rows.top[coded]].sum()) if rows.codes else 0
         for agent, own in zip(self.matrix.agents, found, strict=True):
             self.agents.setdefault(agent, AgentTotals()).add(own)
 
     def require_matches(self, source: Path) -> None:
-        """Raise KjcmError if hardly any row's code is in the matrix."""
-        if self.coded and self.matched < FEW * self.coded:
+        """Raise KjcmError if hardly any row's code is in the matrix; with absent=unexposed, warn if none is."""
+        if self.matrix.unexposed and self.coded and not self.matched:
+            log.warning(
+                "%s: has no row for any top-1 code of %s, so their level is 0. Check the classification.",
+                self.matrix.name, source,
+            )  # fmt: skip
+        if not self.matrix.unexposed and self.coded and self.matched < FEW * self.coded:
             raise KjcmError(
                 f"{self.matrix.name}: has exposure data for the codes of {self.matched:,} of {counted(self.coded, 'coded row')} "
                 f"in {source}. {likely_cause(self.codes, self.matrix.codes)} If the matrix lists exposed codes only, use "
@@ -101,17 +106,19 @@ class Totals:
         for number, (agent, own) in enumerate(self.agents.items()):
             agents[agent] = {
                 "rows": own.rows,
+                "rows_expected": own.expected_rows,
                 "mean_top": own.top / own.rows if own.rows else None,
                 "mean_expected": own.expected / own.expected_rows if own.expected_rows else None,
                 "codes_by_parent": int(exposures.from_parent[:, number].sum()),
                 "codes_without_data": int(np.isnan(exposures.level[:, number]).sum()),
                 "mean_mass_without_data": own.without_data / self.coded if self.coded else None,
             }
-        without = [code for code, level in zip(codes, exposures.level, strict=True) if np.isnan(level).all()]
+        without = [code for code, absent in zip(codes, exposures.absent, strict=True) if absent.all()]
         return {
             "rows": self.rows,
             "rows_coded": self.coded,
             "rows_settled": self.settled,
+            "rows_matched": self.matched,
             "mean_mass_not_shown": self.hidden / self.coded if self.coded else None,
             "codes": len(codes),
             "codes_without_row": without,
@@ -147,8 +154,8 @@ def log_record(record: Mapping[str, Any], matrix: Matrix, *, whole: bool, target
         log.info("%s: %s without a level left out", matrix.name, counted(matrix.empty, "row"))
     if record["codes_without_row"]:
         log.info(
-            "%s without a row in the matrix: %s", counted(len(record["codes_without_row"]), "code"),
-            some(record["codes_without_row"]),
+            "%s without a row in the matrix%s: %s", counted(len(record["codes_without_row"]), "code"),
+            " (level 0)" if matrix.unexposed else "", some(record["codes_without_row"]),
         )  # fmt: skip
     agents = list(record["agents"].items())
     for agent, own in agents[:SHOWN]:
@@ -156,9 +163,13 @@ def log_record(record: Mapping[str, Any], matrix: Matrix, *, whole: bool, target
             log.info("%s: no exposure data", agent)
             continue
         log.info(
-            "%s: mean of top-1 codes %s, expected %.4g; %s by parent; %.1f %% of the probability without data",
-            agent, "none" if own["mean_top"] is None else f"{own['mean_top']:.4g}", own["mean_expected"],
-            counted(own["codes_by_parent"], "code"), 100 * own["mean_mass_without_data"],
+            "%s: mean of top-1 codes %s (%s), expected %.4g (%s)",
+            agent, "none" if own["mean_top"] is None else f"{own['mean_top']:.4g}", counted(own["rows"], "row"),
+            own["mean_expected"], counted(own["rows_expected"], "row"),
+        )  # fmt: skip
+        log.info(
+            "%s: %s by parent, %.1f %% of the probability without data",
+            agent, counted(own["codes_by_parent"], "code"), 100 * own["mean_mass_without_data"],
         )  # fmt: skip
     if len(agents) > SHOWN:
         log.info("%s more: see %s.json", counted(len(agents) - SHOWN, "agent"), target)

@@ -36,8 +36,8 @@ def agent_rows(rows: Distributions, matrix: Matrix, draws: int, generator: np.ra
     """Yield the rows' exposures to each agent of a matrix.
 
     The expected exposure is the mean over the shown codes with exposure data, weighted by their probabilities. A draw is the
-    exposure of one of these codes, drawn with these probabilities. All agents have the same draws, so that their exposures
-    stay correlated.
+    exposure of one of these codes, drawn with these probabilities. Agents with data for the same codes have the same draws,
+    so that their exposures stay correlated.
     """
     exposures = matrix.of(rows.codes)
     chances = generator.random((len(rows.settled), draws))

@@ -13,9 +13,20 @@ from tests.conftest import command
 
 def test_a_hand_worked_table() -> None:
     """Of 10 rows 7 agree; by chance 0.6 * 0.5 + 0.4 * 0.5 = 0.5 would."""
-    found = statistics(np.array([[4.0, 2.0], [1.0, 3.0]]))
+    found = statistics(np.array([[4.0, 2.0], [1.0, 3.0]]), np.array([0.0, 1.0]))
     np.testing.assert_allclose(found, [0.7, 0.4, 0.4])
-    assert np.isnan(statistics(np.array([[5.0]]))[1])
+    assert np.isnan(statistics(np.array([[5.0]]), np.array([1.0]))[1])
+
+
+def test_levels_that_do_not_occur_change_nothing() -> None:
+    """Of 0, 1 and 2 the level 1 does not occur: 4 rows 0 and 0, 2 rows 0 and 2, 1 row 2 and 0, 3 rows 2 and 2."""
+    one, other = np.repeat([0, 0, 2, 2], [4, 2, 1, 3]), np.repeat([0, 2, 0, 2], [4, 2, 1, 3])
+    expected = cohen_kappa_score(one, other, labels=[0, 1, 2], weights="linear")
+    assert statistics(np.array([[4.0, 2.0], [1.0, 3.0]]), np.array([0.0, 2.0]))[2] == pytest.approx(expected)
+    labels = [np.array([0, 1, 3, 3, 0]), np.array([1, 1, 3, 0, 0])]
+    found = agreement(labels[0].astype(float), labels[1].astype(float), 0, np.random.default_rng(0))
+    expected = cohen_kappa_score(*labels, labels=[0, 1, 2, 3], weights="linear")
+    assert found.values["weighted_kappa"][0] == pytest.approx(expected)
 
 
 def test_kappas_are_those_of_scikit_learn() -> None:
@@ -48,13 +59,14 @@ def files(here: Path) -> None:
 WORDS = ("expose", "input=coded.csv", "jem=jem.csv", "output=out.csv", "replicates=20")
 
 
-def test_a_column_of_the_same_file(files: None) -> None:
+def test_a_column_of_the_same_file(files: None, capfd: pytest.CaptureFixture[str]) -> None:
     assert command(*WORDS, "compare=coded.csv", "columns.compare=hand") == 0
     found = pd.read_csv("out.csv").set_index("agent")
     assert found.loc["x", ["rows", "rows_left_out", "levels"]].tolist() == [3, 1, 2]
     assert found.loc["x", "agreement"] == pytest.approx(2 / 3, abs=1e-6)
     assert found.loc["x", "kappa"] == 0
     assert found.loc["y", "agreement"] == 1 and np.isnan(found.loc["y", "kappa"])
+    assert "nan" not in "".join(capfd.readouterr())
 
 
 def test_rows_are_matched_by_id(files: None) -> None:
@@ -66,10 +78,10 @@ def test_rows_are_matched_by_id(files: None) -> None:
 @pytest.mark.parametrize(
     ("text", "words", "said"),
     [
-        ("id,code\na,1\n", [], "has 1 rows, and coded.csv 4"),
-        ("id,code\na,1\na,1\nc,1\nd,1\n", ["columns.id=id"], "ids occur more than once 'a'"),
+        ("id,code\na,1\n", [], "has 1 row, coded.csv has 4"),
+        ("id,code\na,1\na,1\nc,1\nd,1\n", ["columns.id=id"], "ids occur more than once: 'a'"),
         ("id,code\na,1\nb,1\nc,1\n,1\n", ["columns.id=id"], "data row 4: is empty"),
-        ("id,code\na,1\nb,1\nc,1\ne,1\n", ["columns.id=id"], "2 ids are in only one of both files"),
+        ("id,code\na,1\nb,1\nc,1\ne,1\n", ["columns.id=id"], "2 ids are in only one of the two files"),
         ("id,code\na,7\nb,8\nc,9\nd,9\n", [], "of 0 of 4 coded rows in hand.csv"),
     ],
 )

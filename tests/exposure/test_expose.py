@@ -73,7 +73,8 @@ def test_hand_worked_exposures(files: pd.DataFrame) -> None:
     assert record["codes_without_row"] == ["999"]
     assert record["agents"]["noise"]["codes_by_parent"] == 1
     assert record["agents"]["noise"]["mean_top"] == pytest.approx(0.75)
-    assert record["agents"]["dust"]["rows"] == 3
+    assert (record["agents"]["dust"]["rows"], record["agents"]["dust"]["rows_expected"]) == (3, 4)
+    assert record["rows_matched"] == 4 and record["columns"] == {"code": None, "compare": None, "id": None}
     assert record["agents"]["dust"]["codes_without_data"] == 2
     assert record["agents"]["dust"]["mean_mass_without_data"] == pytest.approx(0.2)
 
@@ -84,6 +85,50 @@ def test_settled_decides_which_codes_are_certain(files: pd.DataFrame) -> None:
         assert command(*WORDS, f"output={settled}.csv", f"settled={settled}") == 0
         np.testing.assert_allclose(made(f"{settled}.csv")["noise_expected"][:2], expected, atol=1e-6)
     assert made("decided.csv")["mass_not_shown"].tolist()[:2] == [0, 0]
+
+
+def test_a_settled_group_keeps_the_distribution_of_its_codes(files: pd.DataFrame) -> None:
+    """a is backed off to 11, of which it shows 111 (0.7) and 112 (0.2); b to A0, of which it shows none."""
+    files.loc[0, ["decision_code", "final_code"]] = "11"
+    files.loc[1, "final_code"] = "A0"
+    files.to_csv("coded.csv", index=False)
+    Path("jem.csv").write_text(f"{MATRIX}A,dust,1,1\n", encoding="utf-8")
+    assert command(*WORDS, "output=out.csv", "settled=decided") == 0
+    found = made()
+    np.testing.assert_allclose(found["noise_expected"][0], (7 * 1 + 2 * 3) / 9, atol=1e-6)
+    np.testing.assert_allclose(found["dust_expected"][:2], [7 / 9, 1], atol=1e-6)
+    assert found["dust_top"].tolist()[:2] == [1, 1] and found["mass_not_shown"].tolist()[:2] == [0, 0]
+    assert json.loads(Path("out.csv.json").read_text(encoding="utf-8"))["rows_settled"] == 1
+
+
+def test_a_settled_code_is_no_group_of_longer_codes(here: Path) -> None:
+    """Of the classes 1 and 10, 10 is not in 1."""
+    frame = {"code_1": ["10"], "prob_1": [0.6], "code_2": ["1"], "prob_2": [0.4], "reviewed_code": ["1"]}
+    pd.DataFrame(frame).to_csv("coded.csv", index=False)
+    Path("jem.csv").write_text("code,agent,level\n1,x,0\n10,x,1\n", encoding="utf-8")
+    assert command(*WORDS, "output=out.csv") == 0
+    assert made().loc[0, ["x_top", "x_expected"]].tolist() == [0, 0]
+
+
+def test_chunks_change_nothing(files: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    for ending in ("wide", "long"):
+        assert command(*WORDS, f"output={ending}.csv", "draws=3", f"shape={ending}") == 0
+    monkeypatch.setattr("kjcm.exposure.expose.CHUNK", 2)
+    for ending in ("wide", "long"):
+        assert command(*WORDS, f"output={ending}_2.csv", "draws=3", f"shape={ending}") == 0
+        assert Path(f"{ending}_2.csv").read_bytes() == Path(f"{ending}.csv").read_bytes()
+        records = [json.loads(Path(f"{name}.csv.json").read_text("utf-8")) for name in (ending, f"{ending}_2")]
+        assert records[0]["codes_without_row"] == records[1]["codes_without_row"]
+        assert records[0]["agents"]["noise"] == pytest.approx(records[1]["agents"]["noise"])
+
+
+def test_unexposed_codes_of_the_wrong_matrix(files: pd.DataFrame, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("jem.csv").write_text("code,agent,level\n15-1252,x,1\n", encoding="utf-8")
+    assert command(*WORDS, "output=out.csv", "absent=unexposed") == 0
+    record = json.loads(Path("out.csv.json").read_text(encoding="utf-8"))
+    assert record["rows_matched"] == 0 and record["agents"]["x"]["mean_top"] == 0
+    assert record["codes_without_row"] == ["111", "112", "211", "999", "A01"]
+    assert "Check the classification" in "".join(capfd.readouterr())
 
 
 def test_unexposed_codes_have_level_0(files: pd.DataFrame) -> None:
@@ -121,6 +166,12 @@ def test_levels_in_words_count_by_their_order(files: pd.DataFrame) -> None:
     Path("jem.csv").write_text("code,agent,level\n1,x,high\n2,x,none\nA01,x,low\n", encoding="utf-8")
     assert command(*WORDS, "output=out.csv", "categories=[none,low,high]") == 0
     assert made()["x_top"].dropna().tolist() == [2, 0, 0, 1]
+
+
+def test_the_case_of_prevalence_does_not_matter(files: pd.DataFrame) -> None:
+    Path("jem.csv").write_text(MATRIX.replace("prevalence", " Prevalence"), encoding="utf-8")
+    assert command(*WORDS, "output=out.csv") == 0
+    assert made()["noise_weighted_top"].dropna().tolist() == [0.5, 0, 0, 2]
 
 
 def test_every_kind_of_file_gives_the_same(files: pd.DataFrame) -> None:
@@ -175,6 +226,7 @@ def test_a_code_column_is_certain(here: Path) -> None:
         ({}, ["categories=[low,low]"], 2, "name each category once"),
         ({"jem.csv": "code,agent,level\n1,x,1\n1,x,2\n"}, [], 1, "data row 2: code '1' and agent 'x' occur before"),
         ({"jem.csv": "code,agent,level,prevalence\n1,x,1,40\n"}, [], 1, "column 'prevalence', data row 1: '40'"),
+        ({"jem.csv": "code,agent,level,prevalence,Prevalence\n1,x,1,0,1\n"}, [], 1, "'prevalence', 'Prevalence'. Keep"),
         ({"jem.csv": "code,agent,level\n,x,1\n"}, [], 1, "column 'code', data row 1: '' is empty"),
         ({"jem.csv": "code,agent,level\n1,,1\n"}, [], 1, "column 'agent', data row 1: '' is empty"),
         ({"jem.csv": "code,agent,level\n1,x,\n"}, [], 1, "no row with a level"),
@@ -189,6 +241,8 @@ def test_a_code_column_is_certain(here: Path) -> None:
         ({}, ["columns.code=kode"], 1, "has no column 'kode'"),
         ({}, ["output=out.doc"], 2, "write one of"),
         ({}, ["draws=0", "seed=3"], 2, "seed=3"),
+        ({}, ["columns.code=code_1", "settled=none"], 2, "settled=none"),
+        ({}, ["compare=coded.csv", "columns.id=id"], 2, "compare: is the same coding as input"),
         ({}, ["columns.id=id"], 2, "columns.id=id"),
         ({}, ["replicates=10"], 2, "without compare=FILE"),
         ({}, ["shape=long", "columns.id=agent"], 2, "columns.id=agent: shape=long has a column of this name"),
