@@ -51,7 +51,7 @@ def pooled(estimates: Numbers, variances: Numbers, complete_df: float) -> Pooled
     m = len(estimates)
     estimate, within, between = float(np.mean(estimates)), float(np.mean(variances)), float(np.var(estimates, ddof=1))
     total = within + (1 + 1 / m) * between
-    lost = (1 + 1 / m) * between / total  # share of the variance that is due to imputation
+    lost = (1 + 1 / m) * between / total if total > 0 else 0.0  # share of the variance that is due to imputation
     observed = (complete_df + 1) / (complete_df + 3) * complete_df * (1 - lost)
     df = observed if lost == 0 else 1 / (lost**2 / (m - 1) + 1 / observed)
     half = t.ppf(0.975, df) * np.sqrt(total)
@@ -99,7 +99,8 @@ def with_outcome(draws: Numbers, outcome: Numbers, m: int, rounds: int, generato
             coefficients, covariance, variance = line(exposure, outcome)
             drawn = variance * (rows - 2) / generator.chisquare(rows - 2)
             intercept, by_unit = generator.multivariate_normal(coefficients, covariance * drawn / variance)
-            weight = np.exp(-((outcome[:, None] - intercept - by_unit * draws) ** 2) / (2 * drawn))
+            squares = (outcome[:, None] - intercept - by_unit * draws) ** 2
+            weight = np.exp((squares.min(axis=1, keepdims=True) - squares) / (2 * drawn))  # the largest weight is 1
             sums = weight.cumsum(axis=1)
             pick = (sums < generator.random(rows)[:, None] * sums[:, -1:]).sum(axis=1)
             exposure = draws[np.arange(rows), pick]
@@ -111,7 +112,12 @@ def main(file: str, agent: str, outcome: str | None = None) -> None:
     """Print the mean exposure and, with an outcome, the slope."""
     frame = pd.read_csv(file)
     names = [name for name in frame if str(name).startswith(f"{agent}_draw_")]
+    least = 100 if outcome else 2
+    if len(names) < least:
+        sys.exit(f"{file}: has {len(names)} columns {agent}_draw_N. Run kjcm expose with draws={least} or more.")
+    rows = len(frame)
     frame = frame.dropna(subset=[*names, *([outcome] if outcome else [])])
+    print(f"rows left out, without exposure data or outcome: {rows - len(frame):,}")
     draws = frame[names].to_numpy(float)
     results = {"mean exposure": (np.array([mean(column) for column in draws.T]), len(frame) - 1)}
     if outcome:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rubin import mean, pooled, slope, with_outcome
 
 from kjcm.exposure.rows import draw
-from kjcm.tabulation.shares import Tally
+from kjcm.tabulation.shares import Tally, logit_interval
 
 Numbers = NDArray[np.float64]
 CODES, ROWS, M, DRAWS = 20, 500, 20, 100
@@ -65,8 +65,14 @@ def replicate(generator: np.random.Generator) -> dict[tuple[str, str], tuple[flo
     return found
 
 
-def shares(generator: np.random.Generator) -> dict[str, tuple[float, float, float, float]]:
-    """Return method -> total variation distance and RMSE of one sample's shares, and the coverage of their intervals."""
+def shares(generator: np.random.Generator) -> tuple[dict[str, tuple[float, float, float, float]], NDArray[np.bool_]]:
+    """Return the errors of one sample's shares, and which of their intervals contain the sample's true shares.
+
+    Returns:
+        method -> total variation distance, RMSE, and coverage of the intervals: the sample's and the population's shares.
+        [3, codes]: whether the code is in the sample; whether the interval from `se`, and one from `se_coding` alone,
+            contains its share.
+    """
     true, probability, _ = sample(generator)
     tally = Tally()
     codes = [f"{code:02}" for code in range(CODES)]
@@ -74,17 +80,17 @@ def shares(generator: np.random.Generator) -> dict[str, tuple[float, float, floa
     tally.add(places, probability, probability.argmax(axis=1), np.ones(ROWS))
     own = np.bincount(true, minlength=CODES) / ROWS
     found = {}
-    for name, estimates in (
-        ("top-1 codes", [tally.from_top(code, 0.95) for code in codes]),
-        ("probabilities", [tally.from_probabilities(code, 0.95) for code in codes]),
-    ):
+    summed = [tally.from_probabilities(code, 0.95) for code in codes]
+    for name, estimates in (("top-1 codes", [tally.from_top(code, 0.95) for code in codes]), ("probabilities", summed)):
         values = np.array([one.value for one in estimates])
         covers = [np.mean([one.low <= truth <= one.high for one, truth in zip(estimates, of, strict=True)])
                   for of in (own, PRIOR)]  # fmt: skip
         found[name] = (
             float(np.abs(values - own).sum() / 2), float(np.sqrt(((values - own) ** 2).mean())), *map(float, covers),
         )  # fmt: skip
-    return found
+    ends = [[(one.low, one.high) for one in summed], [logit_interval(one.value, one.coding, 0.95) for one in summed]]
+    low, high = np.moveaxis(np.array(ends), 2, 0)
+    return found, np.stack([own > 0, *((low <= own) & (own <= high))])
 
 
 def coverage(
@@ -108,13 +114,20 @@ def main(replications: int = 1000) -> None:
     found = coverage([replicate(generator) for _ in range(replications)], truth)
     for (what, name), (estimate, covered, width) in sorted(found.items(), key=lambda one: one[0][0]):
         print(f"| {what} | {name} | {estimate:.3f} | {covered:.3f} | {width:.3f} |")
-    tables = [shares(generator) for _ in range(replications)]
+    results = [shares(generator) for _ in range(replications)]
+    tables = [table for table, _ in results]
     print(
         "| Shares from | Total variation distance | RMSE | Coverage: sample | Coverage: population |\n|---|---|---|---|---|"
     )
     for name in tables[0]:
         values = np.array([table[name] for table in tables]).mean(axis=0)
         print(f"| {name} | {values[0]:.4f} | {values[1]:.4f} | {values[2]:.3f} | {values[3]:.3f} |")
+    present, *covers = np.stack([inside for _, inside in results], axis=1)
+    print(f"true shares of 0: {1 - present.mean():.3f}")
+    for name, inside in zip(("se", "se_coding"), covers, strict=True):
+        print(
+            f"interval from {name}: contains {inside.mean():.3f} of the sample's shares, {inside[present].mean():.3f} above 0"
+        )
 
 
 if __name__ == "__main__":

@@ -25,6 +25,18 @@ def test_hand_worked_rules() -> None:
     assert found.high - 2 == pytest.approx(2 - found.low)
     same = rubin.pooled(np.ones(3), np.full(3, 0.25), 10)  # nothing is lost but by the small sample
     assert (same.total, same.df) == (0.25, pytest.approx(110 / 13))
+    none = rubin.pooled(np.ones(3), np.zeros(3), 10)  # nobody's exposure differs
+    assert (none.total, none.low, none.high) == (0, 1, 1)
+
+
+def test_an_outlier_gets_its_likeliest_draw() -> None:
+    """An outcome of 1,000 is 70 standard deviations from every draw, where each likelihood is 0 as a float."""
+    generator = np.random.Generator(np.random.PCG64(4))
+    draws = generator.integers(0, 2, (5000, 100)).astype(float)
+    outcome = 4 * draws[:, 0] + generator.normal(size=5000)
+    draws[:, 1:] = draws[:, :1]
+    outcome[0], draws[0] = 1000.0, [0, *np.ones(99)]
+    assert rubin.with_outcome(draws, outcome, 2, 2, generator)[0].tolist() == [1, 1]
 
 
 def test_a_regression_by_hand() -> None:
@@ -45,20 +57,24 @@ def test_coverage() -> None:
 
 def test_shares_from_probabilities_are_closer() -> None:
     generator = np.random.Generator(np.random.PCG64(2))
-    tables = [simulation.shares(generator) for _ in range(30)]
+    results = [simulation.shares(generator) for _ in range(30)]
+    tables = [table for table, _ in results]
     top, whole = (np.array([table[name] for table in tables]).mean(axis=0) for name in tables[0])
     assert whole[0] < 0.75 * top[0] and whole[1] < 0.75 * top[1]
     assert top[2] < 0.88 < 0.92 < whole[2]
+    present, both, coding = np.stack([inside for _, inside in results], axis=1)
+    assert both.mean() == pytest.approx(whole[2]) and not both[~present].any() and not coding[~present].any()
+    assert coding[present].mean() < both[present].mean()
 
 
 def test_the_script_reads_what_expose_writes(tmp_path: Path) -> None:
     generator = np.random.Generator(np.random.PCG64(1))
-    draws = {f"noise_draw_{number}": generator.integers(0, 3, 50) for number in range(1, 6)}
-    pd.DataFrame({"y": generator.normal(size=50), **draws}).to_csv(tmp_path / "out.csv", index=False)
-    done = subprocess.run(
-        [sys.executable, FOLDER / "rubin.py", tmp_path / "out.csv", "noise", "y"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.startswith("50 rows, 5 draws\nmean exposure: ") and "\nslope: " in done.stdout
+    draws = {f"noise_draw_{number}": generator.integers(0, 3, 50) for number in range(1, 101)}
+    pd.DataFrame({"y": [np.nan, *generator.normal(size=49)], **draws}).to_csv(tmp_path / "out.csv", index=False)
+    words = [sys.executable, str(FOLDER / "rubin.py"), str(tmp_path / "out.csv")]
+    done = subprocess.run([*words, "noise", "y"], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].endswith(": 1") and lines[1] == "49 rows, 100 draws"
+    assert lines[2].startswith("mean exposure: ") and "\nslope: " in done.stdout
+    few = subprocess.run([*words, "dust"], capture_output=True, text=True, check=False)
+    assert few.returncode == 1 and "0 columns dust_draw_N" in few.stderr
