@@ -104,7 +104,7 @@ def held_texts(run: Path, settings: Settings, held: Scored) -> pd.DataFrame | No
         KjcmError: the run's data cannot be read.
     """
     data, node = recorded_data(run, run_config(run))
-    cohort = cohort_of(data, load_classification(**vars(node)))
+    cohort = cohort_of(data, load_classification(node.name, node.path))
     if run_cohort(run)["hashes"]["cohort"] != cohort.cohort_hash:
         raise KjcmError("The data files have changed since the training.")
     rows = cohort.side("validation")
