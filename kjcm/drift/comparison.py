@@ -1,9 +1,10 @@
 """Two-sample tests by permutation: do the rows of a file differ from the held-out rows?
 
 If both are random samples of the same rows, every exchange of rows between them is equally likely. Each p-value compares a
-statistic with its values after random exchanges, so at any number of rows it is at most 5 % with a chance of at most 5 %.
+statistic with its values after random exchanges. So the chance of p <= 5 % is at most 5 %, with any number of rows.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,11 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kjcm.analysis.statistics import holm
+from kjcm.errors import ConfigError
 
 Matrix = NDArray[np.float64]
 
 LEAST = 5  # rows that a group needs, by probability, for an interval of its own
 POWER = 0.8
+MOST_TESTS = 9  # an encoder's, with three answers
 AT_ONCE = 100  # exchanges computed together
 
 
@@ -83,6 +86,16 @@ class Moved:
     adjusted: float
 
 
+def require_exchanges(exchanges: int, level: float) -> None:
+    """Raise ConfigError if MOST_TESTS adjusted p-values cannot be as small as the level."""
+    needed = math.ceil(MOST_TESTS / level) - 1  # the smallest adjusted p is MOST_TESTS / (exchanges + 1)
+    if exchanges < needed:
+        raise ConfigError(
+            f"exchanges={exchanges}: too few for {MOST_TESTS} tests at {level:.4g}: none could be significant. "
+            f"Use at least {needed}."
+        )
+
+
 def compare(
     held: Measured, file: Measured, classes: list[str], *, level: float, exchanges: int, seed: int
 ) -> tuple[list[Found], list[Moved]]:
@@ -105,16 +118,16 @@ def compare(
     own = [_columns(one, names, values, wide) for one in (held, file)]
     sizes = (len(own[0]), len(own[1]))
     whole = np.concatenate(own)
+    squares = np.square(whole)
     cuts = [0, *np.cumsum([len(names), *map(len, values.values())]).tolist()]
-    seen = _statistics(
-        whole, whole[sizes[0] :].sum(axis=0)[None], np.square(whole[sizes[0] :]).sum(axis=0)[None], sizes
-    )
+    own_sums, own_squares = (one[sizes[0] :].sum(axis=0)[None] for one in (whole, squares))
+    seen = _statistics(whole, squares, own_sums, own_squares, sizes)
     observed = _summaries(seen, whole, sizes, cuts)
     beyond_tests, maxima = np.zeros(len(names) + len(values)), []
     random = np.random.Generator(np.random.PCG64(seed))
     for begin in range(0, exchanges, AT_ONCE):
-        drawn = _exchanged(whole, sizes[1], min(AT_ONCE, exchanges - begin), random)
-        tests, largest = _summaries(_statistics(whole, *drawn, sizes), whole, sizes, cuts)
+        drawn = _exchanged(whole, squares, sizes[1], min(AT_ONCE, exchanges - begin), random)
+        tests, largest = _summaries(_statistics(whole, squares, *drawn, sizes), whole, sizes, cuts)
         beyond_tests += (tests >= observed[0] - 1e-9).sum(axis=0)
         maxima.append(largest.max(axis=1, initial=0.0))
     p = (beyond_tests + 1) / (exchanges + 1)
@@ -131,19 +144,31 @@ def _columns(
     return np.hstack([features, *(one.astype(np.float64) for one in indicators), rows.probability[:, wide]])
 
 
-def _exchanged(whole: Matrix, count: int, times: int, random: np.random.Generator) -> tuple[Matrix, Matrix]:
+def _exchanged(
+    whole: Matrix, squares: Matrix, count: int, times: int, random: np.random.Generator
+) -> tuple[Matrix, Matrix]:
     """Return sums, and sums of squares, of `count` random rows, drawn several times: [times, columns] each."""
     chosen = np.zeros((times, len(whole)))
     for one in chosen:
         one[random.permutation(len(whole))[:count]] = 1
-    return chosen @ whole, chosen @ np.square(whole)
+    return chosen @ whole, chosen @ squares
 
 
-def _statistics(whole: Matrix, sums: Matrix, squares: Matrix, sizes: tuple[int, int]) -> tuple[Matrix, Matrix]:
-    """Return |t| of Welch's test of each column, and the sums in the file: [times, columns] each."""
+def _statistics(
+    whole: Matrix, squares: Matrix, sums: Matrix, file_squares: Matrix, sizes: tuple[int, int]
+) -> tuple[Matrix, Matrix]:
+    """Return |t| of Welch's test of each column, and the sums in the file: [times, columns] each.
+
+    Args:
+        whole: all rows, the held-out rows first.
+        squares: their squares.
+        sums: in the file: [times, columns].
+        file_squares: sums of squares in the file, likewise.
+        sizes: held-out rows, rows of the file.
+    """
     n, m = sizes
-    other, other_squares = whole.sum(axis=0) - sums, np.square(whole).sum(axis=0) - squares
-    variance = _variance(other, other_squares, n) / n + _variance(sums, squares, m) / m
+    other, other_squares = whole.sum(axis=0) - sums, squares.sum(axis=0) - file_squares
+    variance = _variance(other, other_squares, n) / n + _variance(sums, file_squares, m) / m
     difference = np.abs(sums / m - other / n)
     least = 1e-12 * (1 + np.abs(whole).max(axis=0, initial=0.0))
     t = np.where(difference > least, difference / np.sqrt(np.maximum(variance, np.square(least))), 0.0)
@@ -183,7 +208,8 @@ def _found(
         before, after = (one.features[name].to_numpy(np.float64) for one in (held, file))
         error = float(np.sqrt(before.var(ddof=1) / n + after.var(ddof=1) / m))
         difference = float(after.mean() - before.mean())
-        least = float((z + power) * np.sqrt(before.var(ddof=1) * (1 / n + 1 / m)))
+        pooled = np.concatenate([before, after]).var(ddof=1)
+        least = float((z + power) * np.sqrt(pooled * (1 / n + 1 / m)))
         ends = (difference - z * error, difference + z * error)
         found.append(Found(name, before.mean(), after.mean(), *ends, p[place], adjusted[place], least))
     for place, (name, size) in enumerate(sizes.items(), len(names)):
@@ -213,7 +239,7 @@ def detectable_share(labels: NDArray[np.object_], count: int, n: int, m: int, le
     needed = brentq(lambda value: ncx2.sf(critical, count - 1, value) - POWER, 1e-9, 1e4)
     shares = np.unique(labels.astype(str), return_counts=True)[1] / len(labels)
     varied = float((shares * (1 - shares)).max())
-    return float(np.sqrt(needed * (n + m) / (n * m) * varied))
+    return min(1.0, float(np.sqrt(needed * (n + m) / (n * m) * varied)))
 
 
 def _moved(

@@ -4,6 +4,7 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
@@ -11,12 +12,12 @@ from kjcm.coding.decisions import Decider
 from kjcm.coding.ensemble import AnyCoder, coder_of
 from kjcm.coding.rows import Reading, reads_answers, require_readable
 from kjcm.coding.run_rules import Basis, basis_of, warn_of_rows
-from kjcm.drift.audits import SHOWN, Sample, estimates, sample_of, write_sample
-from kjcm.drift.comparison import compare
+from kjcm.drift.audits import ABOUT, SHOWN, Sample, estimates, made_for, sample_of, write_sample
+from kjcm.drift.comparison import compare, require_exchanges
 from kjcm.drift.record import comparison_record, estimate_record, log_comparison, log_estimates, log_sample
-from kjcm.drift.rows import File, coded_file, held_texts, measured, roles_of, text_features
+from kjcm.drift.rows import MOST, File, coded_file, held_texts, measured, roles_of, text_features
 from kjcm.engine.device import require_device
-from kjcm.errors import ConfigError, KjcmError
+from kjcm.errors import ConfigError, KjcmError, counted
 from kjcm.files import require_file, write_json
 from kjcm.hub.models import model_folder
 from kjcm.keys.coding import TargetRules
@@ -27,7 +28,7 @@ from kjcm.read.options import read_options
 from kjcm.read.table import read_chunks
 from kjcm.run_folder.model_folder import Settings, load_settings
 from kjcm.triage.logits import Scored
-from kjcm.triage.rules import DECISIONS, INVALID
+from kjcm.triage.rules import BACK_OFF, DECISIONS
 from kjcm.write.table import OUTPUTS
 
 RECORD = "drift.json"
@@ -52,6 +53,7 @@ def drift(cfg: DictConfig) -> None:
     if config.audited is not None:
         return _estimate(config, settings)
     _require_free(config)
+    require_exchanges(config.exchanges, 1 - config.triage.confidence)
     require_device("accelerator", config.accelerator)
     rules = config.triage
     whole = TargetRules(
@@ -63,14 +65,26 @@ def drift(cfg: DictConfig) -> None:
         raise KjcmError(
             f"run={config.run}: trained without validation rows, so it promises nothing. Train it with data.validation=0.3."
         )
+    if len(basis.held.labels) < 2:
+        raise KjcmError(
+            f"run={config.run}: {counted(len(basis.held.labels), 'held-out row')}; at least 2 are needed. "
+            "Train it with a larger data.validation."
+        )
     warn_of_rows({"validation_rows": len(basis.held.labels), **basis.about})
+    if basis.about["out_of_fold"]:
+        log.warning(
+            "Other models than the file's made the held-out rows' probabilities. So the tests of probabilities, groups and "
+            "codes may reject like files more often."
+        )
     _compare(config, folder, settings, basis, basis.held)
 
 
 def _require_free(config: DriftConfig) -> None:
     """Raise an error if an output exists, or a decision or the sample's kind is unknown."""
-    if strange := [name for name in config.decisions if name not in DECISIONS[:INVALID]]:
-        raise ConfigError(f"decisions={strange[0]}: use some of {', '.join(DECISIONS[:INVALID])}.")
+    if DECISIONS[BACK_OFF] in config.decisions:
+        raise ConfigError(f"decisions={DECISIONS[BACK_OFF]}: kjcm drift backs off no rows.")
+    if strange := [name for name in config.decisions if name not in DECISIONS[:BACK_OFF]]:
+        raise ConfigError(f"decisions={strange[0]}: use some of {', '.join(DECISIONS[:BACK_OFF])}.")
     if not config.decisions:
         raise ConfigError("decisions=[]: name at least one decision, as [accept].")
     outputs = [Path(config.output).expanduser() / RECORD] if config.output else []
@@ -95,7 +109,8 @@ def _compare(config: DriftConfig, folder: Path, settings: Settings, basis: Basis
     coder = coder_of(folder, None, config.accelerator, config.precision, basis.temperature, compiled=False)
     decider = Decider(settings, triage, SHOWN)
     reading = Reading(
-        str(source), columns, "none", settings.manager_words, list(decider.added.labels), value_labels(source, options),
+        str(source), columns, "none", settings.manager_words,
+        [*decider.added.labels, *(ABOUT if config.sample else ())], value_labels(source, options),
         options, settings.wording, settings.covariates, reads_answers(settings), "missing",
     )  # fmt: skip
     require_readable(next(read_chunks(source, config.chunk_rows, options)), reading)
@@ -103,27 +118,28 @@ def _compare(config: DriftConfig, folder: Path, settings: Settings, basis: Basis
     texts = _held_texts(config, folder, settings, held, roles, coder)
     frames = read_chunks(source, config.chunk_rows, options)
     file = coded_file(frames, reading, coder, decider, roles, texts=texts is not None, seed=config.seed)
-    before = measured(triage.probability(held), settings.classes, majors, texts)
+    probability = triage.probability(held)
+    chosen = np.sort(np.random.default_rng(config.seed).permutation(len(probability))[:MOST])
+    texts = None if texts is None else texts.iloc[chosen]
+    before = measured(probability[chosen], settings.classes, majors, texts)
     found, moved = compare(
         before, file.measured, list(settings.classes), level=1 - config.triage.confidence, exchanges=config.exchanges,
         seed=config.seed,
     )  # fmt: skip
-    record = comparison_record(before, file, triage, found, moved, config, settings)
-    sample = _sample(config, file) if config.sample else None
-    if sample is not None:
-        record["sample"] = {"file": config.sample, "strata": _strata(sample), **sample.about}
-        note = {
-            "classes_hash": settings.classes_hash, "run": config.run, "input": config.input,
-            "made_by": {"columns": columns}, "triage": asdict(config.triage), "audit": record["sample"],
-        }  # fmt: skip
-        target = Path(str(config.sample)).expanduser()
-        write_sample(
-            sample, file, decider, source, target, options, note, config.chunk_rows, overwrite=config.overwrite
-        )
+    record = comparison_record(probability, len(before.probability), file, triage, found, moved, config, settings)
     if config.output:
         write_json(Path(config.output).expanduser() / RECORD, record)
-    log_comparison(record)
-    if sample is not None:
+    log_comparison(record, sampled=config.sample is not None)
+    if config.sample:
+        sample = _sample(config, file)
+        note = {
+            "classes_hash": settings.classes_hash, "run": config.run, "input": config.input, "made_by": {"columns": columns},
+            "triage": asdict(config.triage), "audit": {"strata": _strata(sample), **sample.about},
+        }  # fmt: skip
+        target, own = Path(config.sample).expanduser(), made_for(settings, config.triage.target_error)
+        write_sample(
+            sample, file, decider, source, target, options, note, own, config.chunk_rows, overwrite=config.overwrite
+        )
         log_sample(sample.about, config)
 
 
@@ -159,5 +175,5 @@ def _estimate(config: DriftConfig, settings: Settings) -> None:
     """Estimate the errors from a reviewed sample."""
     path = require_file(str(config.audited), "reviewed sample")
     options = read_options(config, "", [path], {})
-    found = estimates(path, options, settings.classes, 1 - config.triage.confidence)
+    found = estimates(path, options, settings, config.triage.target_error, 1 - config.triage.confidence)
     log_estimates({decision: estimate_record(one, decision, config) for decision, one in found.items()}, config)

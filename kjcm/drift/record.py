@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from kjcm.drift.comparison import Found, Measured, Moved
+from kjcm.drift.comparison import Found, Moved
 from kjcm.drift.rows import CONFIDENCE, File
-from kjcm.drift.sampling import HELD, OPEN, Estimate
+from kjcm.drift.sampling import HELD, OPEN, REFUTED, Estimate
 from kjcm.errors import counted
 from kjcm.keys.commands.drift import DriftConfig
 from kjcm.run_folder.model_folder import Settings
+from kjcm.triage.calibration import Probabilities
 from kjcm.triage.rules import ACCEPT, DECISIONS, INVALID, Triage
 
 LENGTHS = ("characters", "tokens", "words")  # features that are no shares
@@ -22,7 +23,8 @@ log = logging.getLogger("kjcm")
 
 
 def comparison_record(
-    held: Measured,
+    held: Probabilities,
+    held_compared: int,
     file: File,
     triage: Triage,
     found: Sequence[Found],
@@ -30,10 +32,13 @@ def comparison_record(
     config: DriftConfig,
     settings: Settings,
 ) -> dict[str, Any]:
-    """Return what was compared and found; all of it is numbers, codes and titles."""
+    """Return what was compared and found; all of it is numbers, codes and titles.
+
+    `held` has all held-out rows, and `held_compared` of them were compared.
+    """
     level = 1 - config.triage.confidence
-    sure = held.probability.max(axis=1)
-    accepted = triage.decide(held.probability).decision == ACCEPT
+    sure = held.max(axis=1)
+    accepted = triage.decide(held).decision == ACCEPT
     own = file.coded.decision == ACCEPT
     decisions = np.bincount(file.coded.decision, minlength=len(DECISIONS)).tolist()
     return {
@@ -43,7 +48,8 @@ def comparison_record(
         "rows": len(file.majors),
         "rows_invalid": decisions[INVALID],
         "rows_compared": len(file.measured.probability),
-        "held_rows": len(held.probability),
+        "held_rows": len(held),
+        "held_rows_compared": held_compared,
         "confidence": config.triage.confidence,
         "exchanges": config.exchanges,
         "seed": config.seed,
@@ -72,12 +78,12 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, np.floating) else value
 
 
-def log_comparison(record: Mapping[str, Any]) -> None:
-    """Print the tests, the groups that moved most, and the verdict."""
+def log_comparison(record: Mapping[str, Any], *, sampled: bool) -> None:
+    """Print the tests, the groups that moved most, and the verdict; `sampled`: an audit sample follows."""
     percent = f"{100 * record['confidence']:.4g} %"
     log.info(
         "%s of the file, %s compared with %s held-out rows of the run",
-        counted(record["rows"], "row"), f"{record['rows_compared']:,}", f"{record['held_rows']:,}",
+        counted(record["rows"], "row"), f"{record['rows_compared']:,}", f"{record['held_rows_compared']:,}",
     )  # fmt: skip
     if record["rows_invalid"]:
         log.info("%s left out: no text to code", counted(record["rows_invalid"], "row"))
@@ -86,7 +92,8 @@ def log_comparison(record: Mapping[str, Any]) -> None:
         [_test_cells(one) for one in record["tests"]],
     )
     log.info(
-        "p: adjusted for all %d tests; if the file is like the held-out rows, a p is below %.4g in at most %.4g %% of all cases",
+        "p: adjusted for all %d tests; if the file is like the held-out rows, the smallest p is at most %.4g in at most %.4g %% "
+        "of all files",
         len(record["tests"]), 1 - record["confidence"], 100 * (1 - record["confidence"]),
     )  # fmt: skip
     log.info(
@@ -108,12 +115,12 @@ def log_comparison(record: Mapping[str, Any]) -> None:
     )  # fmt: skip
     if record["differs"]:
         log.warning(
-            "verdict: the file differs from the rows that the promise was made on, in %s. The promise may not hold for it%s",
+            "verdict: the file differs from the run's held-out rows, in %s. Promises made on these rows may not hold for it%s",
             ", ".join(map(_title, record["differs"])),
-            "." if "sample" in record else ". Check it on an audit sample: sample=FILE.",
+            "." if sampled else ". Check it on an audit sample: sample=FILE.",
         )
     else:
-        log.info("verdict: no difference found between the file and the rows that the promise was made on")
+        log.info("verdict: no difference found between the file and the run's held-out rows")
     if record["synthetic"]:
         log.info("the model was trained on SYNTHETIC data")
 
@@ -176,7 +183,7 @@ def log_sample(about: Mapping[str, Mapping[str, Any]], config: DriftConfig) -> N
     """Print the sizes of an audit sample, and what to do with it."""
     for decision, one in about.items():
         log.info(
-            "audit sample, %s: %s of %s, in proportion to the predicted major groups; half width at most %.4g %% if at most "
+            "audit sample, %s: %s of %s, in proportion to the predicted major groups; half width about %.4g %% if "
             "%.1f %% are wrong",
             decision, counted(one["sampled"], "row"), f"{one['rows']:,}", 100 * config.half_width, 100 * one["expected_error"],
         )  # fmt: skip
@@ -211,7 +218,8 @@ def log_estimates(found: Mapping[str, Mapping[str, Any]], config: DriftConfig) -
         if one["verdict"] is not None:
             target = f"{100 * (config.triage.target_error or 0):.4g} %"
             said = {
-                HELD: f"the promise holds: at most {target} of the {one['rows']:,} accepted rows are wrong",
-                OPEN: f"open: the interval contains the promised {target}. Review a larger sample (half_width)",
+                HELD: f"kept in this file: at most {target} of the {one['rows']:,} accepted rows are wrong",
+                OPEN: f"open: the interval contains the target of {target}. Review a larger sample (half_width)",
+                REFUTED: f"not kept in this file: more than {target} of the {one['rows']:,} accepted rows are wrong",
             }
-            log.info("verdict: %s", said.get(one["verdict"], f"the promise is broken: more than {target} are wrong"))
+            log.info("verdict: %s", said[one["verdict"]])

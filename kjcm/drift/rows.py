@@ -14,7 +14,7 @@ from kjcm.coding.decisions import Coded, Decider
 from kjcm.coding.ensemble import AnyCoder, EnsembleCoder
 from kjcm.coding.rows import Reading, own_columns
 from kjcm.drift.comparison import Measured
-from kjcm.errors import KjcmError
+from kjcm.errors import KjcmError, counted
 from kjcm.ksco.classification import load_classification
 from kjcm.linear.views import View
 from kjcm.run_folder.contents import recorded_data, run_cohort, run_config
@@ -27,7 +27,7 @@ from kjcm.text.tokens import tokenize
 from kjcm.triage.calibration import Probabilities
 from kjcm.triage.logits import Scored
 
-MOST = 10_000  # rows of a file that are compared
+MOST = 10_000  # rows of each side that are compared
 CONFIDENCE, MAJORS, CODES = "confidence", "major groups", "codes"
 
 
@@ -135,7 +135,7 @@ def coded_file(
         seed: of the sample.
 
     Raises:
-        KjcmError: a column is missing, or no row can be coded.
+        KjcmError: a column is missing, or fewer than two rows can be coded.
     """
     random = np.random.Generator(np.random.PCG64(seed))
     majors = np.array([*decider.triage.tree.majors, ""], object)
@@ -150,9 +150,10 @@ def coded_file(
         groups.append(majors[place])
         features = _texts(frame, reading)[valid] if texts else pd.DataFrame(index=np.arange(len(probability)))
         kept.add(random.random(len(probability)), features, probability)
-    if not len(kept.probability):
+    if len(kept.probability) < 2:
         raise KjcmError(
-            f"{reading.source}: no row has text to code. Check columns.workplace, columns.position and columns.task."
+            f"{reading.source}: {counted(len(kept.probability), 'row')} with text to code; at least 2 are needed. "
+            "Check columns.workplace, columns.position and columns.task."
         )
     found = text_features(kept.rows, roles, coder) if texts else None
     return File(

@@ -57,7 +57,9 @@ def interval(least: int, most: int, rows: int, population: int, level: float) ->
 
 
 def size_for(population: int, expected: float, half_width: float, level: float) -> int:
-    """Return the fewest rows whose interval has at most this half width, if the expected share of them is wrong.
+    """Return a number of rows whose interval has at most this half width, if the expected share of them is wrong.
+
+    It is the fewest or a few more.
 
     Args:
         population: rows to sample from.
@@ -67,8 +69,8 @@ def size_for(population: int, expected: float, half_width: float, level: float) 
     """
 
     def is_enough(rows: int) -> bool:
-        errors = round(expected * rows)
-        low, high = interval(errors, errors, rows, population, level)
+        errors = int(expected * rows)
+        low, high = interval(errors, min(errors + 1, rows), rows, population, level)  # `estimate` rounds outwards
         return high - low <= 2 * half_width
 
     low, high = 1, population

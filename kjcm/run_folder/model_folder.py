@@ -222,8 +222,7 @@ def finished_run(run: str) -> Path:
         raise KjcmError(f"run={run}: not a finished run (no DONE). Start the same `kjcm train` again to finish it.")
     if not (path / "model").is_dir():
         raise KjcmError(
-            f"run={run}: has no model. A baseline of kind=majority keeps none, nor did `kjcm baseline` of older versions. Use "
-            "`kjcm baseline kind=svm`, with overwrite=true for an older run."
+            f"run={run}: has no model. Give a run that keeps one; a baseline of an older kjcm needs overwrite=true."
         )
     require_regular_files(path / "model")
     return path

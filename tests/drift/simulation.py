@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kjcm.drift import sampling
-from kjcm.drift.comparison import Measured, compare
+from kjcm.drift.comparison import Measured, compare, detectable_share
 from kjcm.drift.sampling import Stratum, allocation, estimate
 
 GROUP_SHARES = np.array([0.02, 0.3, 0.2, 0.15, 0.13, 0.1, 0.06, 0.04])
@@ -58,6 +58,32 @@ def rejections(
             found[name] += name in significant
         found["classes"] += any(one.adjusted <= 0.05 for one in moved)
     return {name: count / times for name, count in found.items()}
+
+
+def rare_codes_found(
+    random: np.random.Generator, held: int, file: int, times: int, exchanges: int
+) -> tuple[float, float]:
+    """Return the mean "finds from" of a test of 150 codes, most of them rare, and how often it finds such a change."""
+    codes, shares = np.arange(150).astype(str).astype(object), 1 / np.arange(1, 151)
+    shares /= shares.sum()
+
+    def drawn(rows: int, gains: float) -> Measured:
+        own = shares * (1 - gains / (1 - shares[0]))
+        own[0] = shares[0] + gains
+        return Measured(
+            pd.DataFrame(index=range(rows)), {"codes": random.choice(codes, rows, p=own)}, np.ones((rows, 1))
+        )
+
+    found, total = 0, 0.0
+    for _ in range(times):
+        before, same = drawn(held, 0.0), drawn(file, 0.0)
+        count = len({*before.labels["codes"], *same.labels["codes"]})
+        gains = detectable_share(before.labels["codes"], count, held, file, 0.05)
+        seed = int(random.integers(2**31))
+        tests, _ = compare(before, drawn(file, gains), ["1"], level=0.05, exchanges=exchanges, seed=seed)
+        total += gains
+        found += tests[0].adjusted <= 0.05
+    return total / times, found / times
 
 
 def missed(
@@ -110,6 +136,10 @@ def main() -> None:
         for longer, gains in ((0.0, 0.0), (0.2, 0.0), (0.0, 0.05)):
             found = rejections(random, held, file, 1000, 499, longer=longer, gains=gains)
             print(held, file, longer, gains, *(f"{share:.3f}" for share in found.values()), flush=True)
+    print("150 codes, rows of each side: smallest gain that should be found, share of the draws in which it is found")
+    for rows in (400, 1000):
+        gains, share = rare_codes_found(np.random.default_rng(0), rows, rows, 1000, 499)
+        print(f"{rows}: {gains:.3f}, {share:.3f}", flush=True)
 
 
 if __name__ == "__main__":

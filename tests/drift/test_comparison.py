@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kjcm.drift.comparison import Measured, compare, detectable_share
+from kjcm.drift.comparison import MOST_TESTS, Measured, compare, detectable_share, require_exchanges
+from kjcm.errors import ConfigError
 from tests.drift.simulation import CLASSES, rejections, rows_of
 
 
@@ -51,7 +52,17 @@ def test_equal_columns_and_one_group_have_p_1() -> None:
     assert [(one.name, one.p, one.detectable) for one in tests] == [("codes", 1, 1)] and moved[0].adjusted == 1
 
 
+@pytest.mark.parametrize(("confidence", "needed"), [(0.5, 17), (0.9, 90), (0.95, 179), (0.99, 899), (0.9999, 90000)])
+def test_exchanges_that_can_be_significant(confidence: float, needed: int) -> None:
+    """The smallest adjusted p is 9 / (exchanges + 1); binary fractions may need one exchange more."""
+    require_exchanges(needed, 1 - confidence)
+    assert MOST_TESTS / (needed + 1) <= 1 - confidence
+    with pytest.raises(ConfigError, match=f"at least {needed}"):
+        require_exchanges(needed - 1, 1 - confidence)
+
+
 def test_a_share_that_must_be_gained() -> None:
     """Two groups of one half: w = sqrt(7.849 (n + m) / nm), Cohen's table for one degree of freedom at 5 %."""
     majors = np.array(["1", "2"] * 50, object)
     assert detectable_share(majors, 2, 100, 100, 0.05) == pytest.approx(np.sqrt(7.849 / 50) / 2, rel=1e-3)
+    assert detectable_share(majors, 2, 2, 2, 0.05) == 1

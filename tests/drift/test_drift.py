@@ -9,9 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kjcm.run_folder.held_out import HELD
+from kjcm.run_folder.model_folder import load_settings
+from kjcm.triage.logits import load_scored, save_scored
 from tests.conftest import FEW_STEPS, command
 
 KINDS = {"빵": "100", "차": "200", "책": "300", "집": "400"}
+OTHER = {"100": "200", "200": "300", "300": "400", "400": "100"}
 VERBS = ("굽는", "고치는", "파는", "나르는", "만드는", "닦는")
 TABLE = (
     "data=table", "data.path=train.csv", "classification=from_data", "data.level=null", "data.cutoff=0", "augment=none",
@@ -119,6 +123,7 @@ def test_an_audit_sample_is_reviewed_and_gives_the_error(
         f"accept {code}": count for code, count in strata.items()
     }
     note = load("audit.csv.json")
+    assert set(sample["audit_target"]) == {"0.3"} and sample["audit_model"].nunique() == 1
     assert note["audit"]["accept"] == {
         "rows": len(accepted), "sampled": len(sample), "expected_error": pytest.approx(0.3, abs=0.15),
     }  # fmt: skip
@@ -137,9 +142,16 @@ def test_an_audit_sample_is_reviewed_and_gives_the_error(
     assert command(*again, "audited=reviewed.csv") == 0
     said = capfd.readouterr().out
     assert f"{len(reviewed)} of {len(reviewed)} sampled rows reviewed, {wrong} wrong" in said
-    assert "the promise holds" in said
-    assert command("drift", run, "triage.target_error=0.01", "audited=reviewed.csv") == 0
-    assert "the promise is broken" in capfd.readouterr().out
+    assert "verdict: kept" in said
+    reviewed.assign(reviewed_code=reviewed["code_1"].map(OTHER)).to_csv("wrong.csv", index=False)
+    assert command(*again, "audited=wrong.csv") == 0
+    said = capfd.readouterr()
+    assert "verdict: not kept" in said.out and "counted as wrong" not in said.err
+    reviewed.assign(reviewed_code=[" 999", *reviewed["code_1"][1:]]).to_csv("strange.csv", index=False)
+    assert command(*again, "audited=strange.csv") == 0
+    said = capfd.readouterr()
+    assert "1 row with codes that the run does not have, counted as wrong: '999'" in said.out + said.err
+    assert f"{len(reviewed)} sampled rows reviewed, 1 wrong" in said.out
 
     for change, message in (
         (reviewed[1:], "rows, and the sample has"),
@@ -147,10 +159,15 @@ def test_an_audit_sample_is_reviewed_and_gives_the_error(
         (reviewed.assign(audit_stratum="x"), "is no stratum"),
         (reviewed.assign(audit_rows="many"), "not one whole number"),
         (reviewed.drop(columns="reviewed_code"), "has no column 'reviewed_code'"),
+        (reviewed.assign(audit_model="sha256:0"), "'audit_model'"),
+        (reviewed.assign(audit_target="0.2"), "'audit_target': the sample was made for '0.2'"),
     ):
         change.to_csv("bad.csv", index=False)
-        assert command("drift", run, "audited=bad.csv") == 1
+        assert command(*again, "audited=bad.csv") == 1
         assert message in capfd.readouterr().err
+    for target in ((), ("triage.target_error=0.01",)):
+        assert command("drift", run, *target, "audited=reviewed.csv") == 1
+        assert "'audit_target': the sample was made for '0.3'" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -163,9 +180,13 @@ def test_an_audit_sample_is_reviewed_and_gives_the_error(
         (("input=a.csv", "sample=a.csv"), 2, "is the input"),
         (("input=a.csv", "decisions=[take]", "sample=s.csv"), 2, "decisions=take"),
         (("input=a.csv", "decisions=[]", "sample=s.csv"), 2, "at least one decision"),
-        (("input=a.csv", "decisions=[back off]", "sample=s.csv"), 1, "no row has the decision 'back off'"),
+        (("input=a.csv", "decisions=[back off]", "sample=s.csv"), 2, "backs off no rows"),
+        (("input=a.csv", "triage.threshold=1", "sample=s.csv"), 1, "or a lower triage.threshold"),
+        (("input=audit_rows.csv", "sample=s.csv"), 1, "already has columns 'audit_rows'"),
+        (("input=a.csv", "exchanges=199", "triage.confidence=0.99"), 2, "exchanges=199: too few"),
         (("input=b.csv",), 1, "b.csv: no such input file"),
-        (("input=empty.csv",), 1, "no row has text"),
+        (("input=empty.csv",), 1, "empty.csv: 0 rows with text"),
+        (("input=one.csv",), 1, "one.csv: 1 row with text"),
         (("input=a.csv", "columns.task=work"), 1, "has no column 'work'"),
         (("input=a.csv", "triage.target_error=0.1", "triage.threshold=0.5"), 2, "triage.threshold"),
     ],
@@ -174,10 +195,44 @@ def test_wrong_commands(
     words: tuple[str, ...], code: int, said: str, made: Path, here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rows(20, 2).to_csv("a.csv", index=False)
+    rows(20, 2).assign(audit_rows=1).to_csv("audit_rows.csv", index=False)
     pd.DataFrame({"position": ["", "1"], "task": ["", "-"]}).to_csv("empty.csv", index=False)
+    rows(1, 2).to_csv("one.csv", index=False)
     assert command("drift", f"run={made / 'run'}", *words) == code
     assert said in capfd.readouterr().err
-    assert sorted(path.name for path in here.iterdir()) == ["a.csv", "empty.csv"]
+    assert sorted(path.name for path in here.iterdir()) == ["a.csv", "audit_rows.csv", "empty.csv", "one.csv"]
+
+
+def test_a_sample_that_cannot_be_drawn_keeps_the_comparison(
+    made: Path, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows(20, 2).to_csv("a.csv", index=False)
+    assert drift(made, "input=a.csv", "output=out", "sample=s.csv", "triage.threshold=1") == 1
+    assert "verdict:" in capfd.readouterr().out and load("out/drift.json")["rows"] == 20
+    assert not Path("s.csv").exists()
+
+
+def test_held_out_rows_are_sampled_too(made: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows(60, 2).to_csv("a.csv", index=False)
+    assert drift(made, "input=a.csv", "output=all") == 0
+    monkeypatch.setattr("kjcm.drift.rows.MOST", 40)
+    monkeypatch.setattr("kjcm.drift.drift.MOST", 40)
+    assert drift(made, "input=a.csv", "output=some") == 0
+    whole, found = load("all/drift.json"), load("some/drift.json")
+    assert found["held_rows"] == whole["held_rows"] == whole["held_rows_compared"] > 80
+    assert (found["held_rows_compared"], found["rows_compared"]) == (40, 40)
+    assert found["accepted"] == whole["accepted"]
+
+
+def test_one_held_out_row_is_too_few(made: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(made / "run", "run")
+    rows(20, 2).to_csv("a.csv", index=False)
+    settings = load_settings(Path("run", "model"))
+    file = Path("run", "model", HELD)
+    held = load_scored(file, len(settings.classes), settings.classes_hash)
+    save_scored(file, held.of(np.arange(len(held.labels)) < 1), settings.classes_hash)
+    assert command("drift", "run=run", "input=a.csv") == 1
+    assert "1 held-out row; at least 2" in capfd.readouterr().err
 
 
 def test_a_run_without_held_rows_promises_nothing(made: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,7 @@ class DriftConfig(FileOptions):
     audited: str | None = key("Reviewed audit sample (`kjcm review export=FILE`), instead of `input`.", path=True)
     columns: AnswerColumns = field(default_factory=AnswerColumns)
     triage: PromiseRules = field(default_factory=PromiseRules)
-    half_width: float = key("Half width that the interval of the sample's error may have.", above=0, most=0.5)
+    half_width: float = key("Approximate half width of the interval of the sample's error.", above=0, most=0.5)
     expected_error: float | None = key(
         "Error share that the sample's size is made for; null: the target, or the probabilities' error if it is larger.",
         above=0, most=1,
