@@ -65,8 +65,7 @@ def _places(search: Search, titles: Sequence[IndexTitle], scorer: Scorer | None)
     """Return at which place each title's group is found, FIRST if it is not among the first."""
     places = []
     for one in titles:
-        hits, _ = search(one.title, FIRST, scorer)
-        codes = [hit.code for hit in hits[:FIRST]]
+        codes = [hit.code for hit in search(one.title, FIRST, scorer).hits]
         group = search.group(one.code)
         places.append(codes.index(group) if group in codes else FIRST)
     return np.array(places)
@@ -93,7 +92,7 @@ def _speed(titles: list[IndexTitle], named: Classification, config: SearchConfig
     queries = [*QUERIES, *(one.title for one in titles[:: max(1, len(titles) // 20)])]
     times = np.array([[_timed(search, query) for _ in range(config.repeats)] for query in queries])
     for name, each in zip(("elapsed", "CPU"), np.moveaxis(1000 * times, 2, 0), strict=True):
-        each = each.min(axis=1)
+        each = np.median(each, axis=1)
         slowest = queries[int(each.argmax())]
         log.info("%-8s median %5.1f  worst %5.1f (%s)", name, np.median(each), each.max(), slowest)
 

@@ -146,8 +146,9 @@ def make_app(review: Review) -> FastAPI:
 
     @app.get("/api/search")
     def search(query: Annotated[str, Query(max_length=MOST_QUERY)], model: bool = False) -> dict[str, Any]:
-        hits, count = review.search(query, scorer=review.scorer if model else None)
-        return {"hits": list(map(_hit, hits)), "count": count, "may_ask_model": review.scorer is not None and not model}
+        found = review.search(query, scorer=review.scorer if model else None)
+        may_ask = found.may_ask_model and review.scorer is not None and not model
+        return {"hits": list(map(_hit, found.hits)), "count": found.total, "may_ask_model": may_ask}
 
     def _hit(hit: Hit) -> dict[str, Any]:
         title, entry = review.classification.title(hit.code), hit.entry

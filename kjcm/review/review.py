@@ -60,7 +60,7 @@ def review(cfg: DictConfig) -> None:
             return
         store.require_writable()
         _require_rows(coded, store, config.decisions)
-        _serve(config, coded, db, named, index, settings.level, who)
+        _serve(config, run / "model", coded, db, named, index, settings.level, who)
         _say_left(store, config.decisions)
     finally:
         store.close()
@@ -77,6 +77,7 @@ def _require_rows(coded: Path, store: Store, decisions: list[str]) -> None:
 
 def _serve(
     config: ReviewConfig,
+    model: Path,
     coded: Path,
     db: Path,
     named: Classification,
@@ -97,7 +98,7 @@ def _serve(
     if config.token and not re.fullmatch(r"[A-Za-z0-9_-]{8,}", config.token):
         raise ConfigError("token: use at least 8 letters, digits, - and _, or leave it out to get a random one.")
     token = None if host in LOOPBACK else config.token or secrets.token_urlsafe(24)
-    search, scorer = Search(named, index, level), scorer_of(Path(config.run) / "model")
+    search, scorer = Search(named, index, level), scorer_of(model)
     app = make_app(Review(coded, db, named, search, scorer, config.decisions, who, config.language, host, token))
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/" + (f"?token={token}" if token else "")
     if token:

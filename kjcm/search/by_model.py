@@ -23,7 +23,7 @@ def scorer_of(folder: Path) -> Scorer:
     def loaded() -> Scorer:
         return _scorer(folder)
 
-    @lru_cache(maxsize=1000)
+    @lru_cache(maxsize=32)
     def scores(query: str) -> list[tuple[str, float]]:
         with lock:
             return list(loaded()(query))

@@ -44,16 +44,14 @@ def search(cfg: DictConfig) -> None:
         raise KjcmError(
             "The classification has no titles. Name a file with classification.path or classification.index."
         )
-    hits, count = Search(named, index, level)(config.query, config.most, scorer)
-    if not hits:
-        raise KjcmError(
-            f"query={config.query!r}: nothing found. Try a shorter part of the title, or its first code digits."
-        )
-    titles = [named.title(hit.code) for hit in hits]
+    found = Search(named, index, level)(config.query, config.most, scorer)
+    if not found.hits:
+        raise KjcmError("query: nothing was found. Try a shorter part of the title, or the first digits of its code.")
+    titles = [named.title(hit.code) for hit in found.hits]
     if sys.stdout.isatty():
-        _show(hits, titles, count)
+        _show(found.hits, titles, found.total)
     else:
-        _write(hits, titles)
+        _write(found.hits, titles)
 
 
 def _show(hits: "Sequence[Hit]", titles: Sequence[str], count: int) -> None:

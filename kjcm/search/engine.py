@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from kjcm.search.letters import fold, words
 from kjcm.search.marks import Part, marked
 from kjcm.search.titles import Titles
 
-ENOUGH = 10  # results after which titles with a typing error and similar titles are not added
+ENOUGH = 10  # sure results, after which misspelt titles, similar titles and the model's codes are not added
 VOTERS = 100  # titles that vote for similar groups
 FROM_MODEL = 5  # codes of the model
 LEAST_SIMILARITY = 0.15  # of the most similar title, else no similar title is shown
@@ -85,6 +86,20 @@ class Hit:
     probability: float | None = None
 
 
+class Results(NamedTuple):
+    """What a search found.
+
+    Attributes:
+        hits: groups, the best first.
+        total: number of groups, also those beyond the limit.
+        may_ask_model: whether so few of them are sure that a model may help.
+    """
+
+    hits: list[Hit]
+    total: int
+    may_ask_model: bool
+
+
 class Search:
     """A search over the codes and titles of a classification and an index.
 
@@ -98,16 +113,16 @@ class Search:
         self, classification: Classification, index: Sequence[IndexTitle] = (), level: int | None = None
     ) -> None:
         self._classification, self._level = classification, level
-        self.entries = list(self._entries(index))
-        self._codes = sorted({entry.code for entry in self.entries})
+        self._all = list(self._entries(index))
+        self._codes = sorted({entry.code for entry in self._all})
         self._folded = [fold(code) for code in self._codes]
-        groups = sorted({entry.group for entry in self.entries})
+        groups = sorted({entry.group for entry in self._all})
         place, group = ({code: n for n, code in enumerate(codes)} for codes in (self._codes, groups))
-        self._code = np.array([place[entry.code] for entry in self.entries], dtype=np.int64)
-        self._group = np.array([group[entry.group] for entry in self.entries], dtype=np.int64)
-        self._place = np.empty(len(self.entries), np.int64)  # for ties
-        self._place[sorted(range(len(self.entries)), key=self._rank)] = np.arange(len(self.entries))
-        self._titles = Titles([words(entry.title) for entry in self.entries])
+        self._code = np.array([place[entry.code] for entry in self._all], dtype=np.int64)
+        self._group = np.array([group[entry.group] for entry in self._all], dtype=np.int64)
+        self._place = np.empty(len(self._all), np.int64)  # for ties
+        self._place[sorted(range(len(self._all)), key=self._rank)] = np.arange(len(self._all))
+        self._titles = Titles([words(entry.title) for entry in self._all])
 
     def _entries(self, index: Sequence[IndexTitle]) -> Iterator[Entry]:
         named = self._classification
@@ -120,57 +135,83 @@ class Search:
 
     def _rank(self, number: int) -> tuple[float, bool, int]:
         """Return what sorts equally good entries: weight, the group's own title first, then the shortest."""
-        entry = self.entries[number]
+        entry = self._all[number]
         return -entry.weight, entry.code != entry.group, len(entry.title)
 
     def group(self, code: str) -> str:
         """Return a code cut to the level, or unchanged if it is shorter."""
         return self._classification.at_level(code, self._level) or code
 
-    def __call__(self, query: str, limit: int = 50, scorer: Scorer | None = None) -> tuple[list[Hit], int]:
-        """Return the groups that a query finds, best first and at most `limit`, and how many there are.
+    def __call__(self, query: str, limit: int = 50, scorer: Scorer | None = None) -> Results:
+        """Return the groups that a query finds.
 
         Args:
             query: a code, a title, or a part of one.
-            limit: most results.
-            scorer: returns a model's codes for a text; they follow all others.
+            limit: most hits.
+            scorer: returns a model's codes for a text; they follow all others. It is asked only if few results are sure.
         """
-        asked = words(query)
-        if not asked or not self.entries:
-            return [], 0
-        joined = "".join(asked)
+        query_words = words(query)
+        if not query_words or not self._all:
+            return Results([], 0, False)
+        joined = "".join(query_words)
         similarity = self._titles.similarity(joined)
-        kinds = self._titles.kinds(asked)
-        reasons = self._reasons(query, kinds)
+        kinds, codes = self._kinds(query_words), self._by_code(query)
+        reasons = np.minimum(OF_KINDS[kinds], codes)
+        if reasons.min() == NOTHING:
+            reasons = self._by_code_word(query_words)
         found = self._first_of_groups(reasons, kinds, similarity)
-        count, similar = len(found), list[int]()
-        if count < ENOUGH and reasons.min() > Why.CODE_BEGINS:
+        few = len(found) < ENOUGH and codes.min() == NOTHING
+        similar, scores = list[int](), list[tuple[str, float]]()
+        if few:
             missed = self._titles.misspelt(joined, similarity)
             reasons[missed] = np.minimum(reasons[missed], Why.MISSPELT)
             found = self._first_of_groups(reasons, kinds, similarity)
-            count = len(found)
             known_groups = {int(self._group[number]) for number in found}
-            similar = self._similar(similarity, known_groups)[: max(0, ENOUGH - count)]
-        hits = [self._hit(number, Why(reasons[number]), asked) for number in found[:limit]]
-        hits += [self._hit(number, Why.SIMILAR, asked) for number in similar[: limit - len(hits)]]
-        if scorer is not None:
-            known = {hit.code for hit in hits}
-            scores = [one for one in scorer(query)[:FROM_MODEL] if one[0] not in known]
-            hits += [Hit(code, Why.MODEL, probability=probability) for code, probability in scores]
-        return hits, max(count, len(hits))
+            similar = self._similar(similarity, known_groups)[: max(0, ENOUGH - len(found))]
+            if scorer is not None:
+                known = {self._all[number].group for number in [*found, *similar]}
+                scores = [one for one in scorer(query)[:FROM_MODEL] if one[0] not in known]
+        numbers = [
+            *((number, Why(reasons[number])) for number in found),
+            *((number, Why.SIMILAR) for number in similar),
+        ]
+        hits = [self._hit(number, why, query_words) for number, why in numbers[:limit]]
+        hits += [Hit(code, Why.MODEL, probability=probability) for code, probability in scores[: limit - len(hits)]]
+        return Results(hits, len(numbers) + len(scores), few)
 
-    def _reasons(self, query: str, kinds: NDArray[np.int8]) -> NDArray[np.int8]:
-        """Return each entry's best reason by its code and its title, NOTHING for none."""
-        typed = "".join(fold(query).split())
-        spelt = (typed, fold(self._classification.resolve(query) or typed))  # 0111 means 111 in KSCO
-        codes = np.array(
-            [
-                Why.CODE if code in spelt else Why.CODE_BEGINS if code.startswith(spelt) else NOTHING
-                for code in self._folded
-            ],
-            dtype=np.int8,
-        )
-        return np.minimum(OF_KINDS[kinds], codes[self._code])
+    def _by_code(self, query: str) -> NDArray[np.int8]:
+        """Return CODE, CODE_BEGINS or NOTHING for each entry: whether the query is its code or the code's beginning."""
+        typed = self._spelt("".join(fold(query).split()))
+        reasons = [
+            Why.CODE if code in typed else Why.CODE_BEGINS if code.startswith(typed) else NOTHING
+            for code in self._folded
+        ]
+        return np.array(reasons, dtype=np.int8)[self._code]
+
+    def _kinds(self, query_words: Sequence[str]) -> NDArray[np.int8]:
+        """Return how each title has the query's words; beginnings of its code need not be in the title."""
+        kinds = self._titles.kinds(query_words)
+        spelt = self._code_words(query_words)
+        others = [word for word in query_words if word not in spelt]
+        if spelt and others:
+            beginnings = tuple(chain.from_iterable(spelt.values()))
+            begins = np.array([code.startswith(beginnings) for code in self._folded])[self._code]
+            kinds = np.where(begins, np.minimum(kinds, self._titles.kinds(others)), kinds)
+        return kinds
+
+    def _by_code_word(self, query_words: Sequence[str]) -> NDArray[np.int8]:
+        """Return CODE for each entry whose code is one of the query's words, else NOTHING."""
+        codes = set(chain.from_iterable(self._code_words(query_words).values()))
+        return np.array([Why.CODE if code in codes else NOTHING for code in self._folded], dtype=np.int8)[self._code]
+
+    def _code_words(self, query_words: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Return the words that begin with a digit and are a code or its beginning, with their spellings."""
+        spelt = {word: self._spelt(word) for word in query_words if word[0].isdigit()}
+        return {word: each for word, each in spelt.items() if any(code.startswith(each) for code in self._folded)}
+
+    def _spelt(self, word: str) -> tuple[str, str]:
+        """Return the spellings of a code: 0111 means 111 in KSCO."""
+        return word, fold(self._classification.resolve(word) or word)
 
     def _first_of_groups(
         self, reasons: NDArray[np.int8], kinds: NDArray[np.int8], similarity: NDArray[np.float64]
@@ -197,6 +238,6 @@ class Search:
             votes[group] = votes.get(group, 0.0) + similarity[number] ** 2
         return [best[group] for group in sorted(votes, key=lambda group: -votes[group]) if group not in known]
 
-    def _hit(self, number: int, why: Why, asked: Sequence[str]) -> Hit:
-        entry = self.entries[number]
-        return Hit(entry.group, why, entry, marked(entry.title, asked))
+    def _hit(self, number: int, why: Why, query_words: Sequence[str]) -> Hit:
+        entry = self._all[number]
+        return Hit(entry.group, why, entry, marked(entry.title, query_words))

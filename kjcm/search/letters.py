@@ -48,7 +48,7 @@ def unfinished(word: str) -> list[Pattern]:
     """Return the patterns of what a word may become: an initial stands for its syllables, the last syllable may go on."""
     word = word.translate(CLUSTERS)
     whole = tuple(map(_of_initial, word))
-    patterns = [(*whole[:-1], _going_on(word[-1]))]
+    patterns = [(*whole[:-1], _unfinished_last(word[-1]))]
     if (split := _without_final(word[-1])) is not None:
         syllable, initial = split
         patterns.append((*whole[:-1], (ord(syllable), ord(syllable)), _of_initial(initial)))
@@ -63,7 +63,7 @@ def _of_initial(letter: str) -> tuple[int, int]:
     return begin, begin + AN_INITIAL - 1
 
 
-def _going_on(letter: str) -> tuple[int, int]:
+def _unfinished_last(letter: str) -> tuple[int, int]:
     """Return what a last letter may become: 우 any syllable from 우 to 윟, for 우 and 어 are typed as 워."""
     if not FIRST <= ord(letter) <= LAST:
         return _of_initial(letter)

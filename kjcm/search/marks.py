@@ -14,19 +14,19 @@ class Part(NamedTuple):
     matches: bool
 
 
-def marked(title: str, query: Sequence[str]) -> list[Part]:
+def marked(title: str, query_words: Sequence[str]) -> list[Part]:
     """Return a title in NFC as parts; those match in which the query, or else each of its words, was found.
 
     Args:
         title: the title.
-        query: its words, see `words`.
+        query_words: the words of the query, see `words`.
     """
     title = unicodedata.normalize("NFC", title)
     letters = [(letter, place) for place, one in enumerate(title) for letter in "".join(words(one))]
     text = "".join(letter for letter, _ in letters)
-    spans = [_span("".join(query), text)]
+    spans = [_first_match("".join(query_words), text)]
     if spans == [None]:
-        spans = [_span(word, text) for word in query]
+        spans = [_first_match(word, text) for word in dict.fromkeys(query_words)]
     matches = [False] * len(title)
     for span in filter(None, spans):
         begin, end = letters[span[0]][1], letters[span[1] - 1][1]
@@ -40,7 +40,7 @@ def marked(title: str, query: Sequence[str]) -> list[Part]:
     return parts
 
 
-def _span(word: str, text: str) -> tuple[int, int] | None:
+def _first_match(word: str, text: str) -> tuple[int, int] | None:
     """Return where a word, or what it may become, is first in a text."""
     for pattern in (literal(word), *unfinished(word)):
         for begin in range(len(text) - len(pattern) + 1):

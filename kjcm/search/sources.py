@@ -31,6 +31,7 @@ def titles_of_run(run: Path, settings: Settings, index: str | None) -> tuple[Cla
     if not file:
         return named, []
     titles = read_index(Path(file).expanduser(), named)
+    # a classification from data accepts any code
     known = [one for one in titles if (named.at_level(one.code, settings.level) or one.code) in named.titles]
     if left := len(titles) - len(known):
         log.warning("%s: %s not searched, because the run knows no such codes", file, counted(left, "job title"))

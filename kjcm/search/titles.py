@@ -42,13 +42,13 @@ class Titles:
 
         Blanks do not count where the whole query is found. Its words may also be in a title in any order.
         """
-        found = self._kinds("".join(query))
+        found = self._kinds_of_word("".join(query))
         if len(query) > 1:
-            each = np.maximum.reduce([self._kinds(word) for word in query])
+            each = np.maximum.reduce([self._kinds_of_word(word) for word in dict.fromkeys(query)])
             found = np.minimum(found, np.maximum(each, WORD))
         return found
 
-    def _kinds(self, word: str) -> NDArray[np.int8]:
+    def _kinds_of_word(self, word: str) -> NDArray[np.int8]:
         kinds = np.full(len(self), NONE, np.int8)
         for pattern, lowest in ((literal(word), 0), *((pattern, UNFINISHED) for pattern in unfinished(word))):
             starts = self._starts(pattern)

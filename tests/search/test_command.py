@@ -42,19 +42,29 @@ def test_a_runs_model_comes_last(index: Path, finished: Path, capfd: pytest.Capt
     assert scorer_of(finished / "model")("") == []
 
 
-def test_titles_of_codes_that_the_run_lacks_are_left_out(
-    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    file = tmp_path / "index.tsv"
-    file.write_text("title\tcode\n빌딩 미화원\t9411\n", encoding="utf-8")
-    named, titles = titles_of_run(finished, load_settings(finished / "model"), str(file))
-    assert [one.code for one in titles] == ["9411"] and named.title("941") and not caplog.records
+def test_an_exact_code_needs_no_model(finished: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert [line[2] for line in printed(capfd, "9411", f"run={finished}")] == ["why", "code"]
+
+
+def test_titles_of_codes_that_the_run_lacks_are_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train.csv").write_text(
+        "task,code\n" + "".join(f"빵 굽기 {n},B1\n차 운전 {n},D2\n" for n in range(10)), encoding="utf-8"
+    )
+    assert command(
+        "train", "data=table", f"data.path={tmp_path}/train.csv", "data.columns.id=null", "data.columns.workplace=null",
+        "data.columns.position=null", "data.cutoff=0", "data.level=null", "data.validation=0.2", "augment=none",
+        "classification=from_data", "model=linear", "~model.views.position", f"run_dir={tmp_path}/run",
+    ) == 0  # fmt: skip
+    file, settings = tmp_path / "index.tsv", load_settings(tmp_path / "run/model")
+    file.write_text("title\tcode\n빵 굽는 사람\tB1\n빵 장수\tZZZ\n", encoding="utf-8")
+    _, titles = titles_of_run(tmp_path / "run", settings, str(file))
+    assert [one.code for one in titles] == ["B1"] and "1 job title not" in "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (("?!",), 1, "nothing found"),
+        (("?!",), 1, "query: nothing"),
         ((), 2, "query"),
         (("가", "classification=from_data"), 1, "classification.index"),
         (("가", "run=none"), 1, "none"),

@@ -9,7 +9,7 @@ const WORDS = {
       search: "짧은 목록으로는 부족합니다. 아래 항목이 아니면 찾아보세요.", "back off": "상위 분류만 확실합니다: ",
       accept: "모형이 받아들인 코드입니다: ", invalid: "모형이 코딩할 수 없는 행입니다.", index: "직업명 색인의 코드입니다: " },
     chosen: "정함", shown: "개 중 처음 50개", listed: "후보", failed: "저장하지 못했습니다. 서버가 켜져 있는지 확인하세요.", refused: "서버가 거부했습니다: ",
-    meanwhile: "그사이 다른 사람이 이 행을 처리했습니다. 다음 행입니다.", nothing: "되돌릴 것이 없습니다.", name: "검토자 이름은 1~64자이고 = + - @ 로 시작하지 않아야 합니다.", none: "찾은 항목이 없습니다. 더 짧은 낱말이나 코드의 앞자리를 입력하세요.", unsearched: "찾지 못했습니다. 서버가 켜져 있는지 확인하세요.",
+    meanwhile: "그사이 다른 사람이 이 행을 처리했습니다. 다음 행입니다.", nothing: "되돌릴 것이 없습니다.", name: "검토자 이름은 1~64자이고 = + - @ 로 시작하지 않아야 합니다.", none: "찾은 항목이 없습니다. 더 짧은 낱말이나 코드의 앞자리를 입력하세요.", unsearched: "찾지 못했습니다. 서버가 켜져 있는지 확인하세요.", no_model: "모형에 묻지 못했습니다.",
     reason: { UNFINISHED: "입력 중", MISSPELT: "오타?", SIMILAR: "비슷함", MODEL: "모형" },
     other_row: "검색하는 동안 다른 행으로 넘어갔습니다. 이 행의 코드가 맞으면 한 번 더 고르세요.",
     keys: [["1–9", "코드 고르기"], ["/", "코드, 분류 항목, 직업명, 초성으로 찾기 (↑ ↓ Enter, Esc)"], ["u", "되돌리기"], ["s n →", "다음"], ["p ←", "이전"], ["?", "도움말"]],
@@ -23,7 +23,7 @@ const WORDS = {
       search: "A short list may not contain the right code. If no code below fits, search.", "back off": "The model is sure only of the parent: ",
       accept: "The model's code was accepted: ", invalid: "The model cannot code this row.", index: "The code of the job title in the index: " },
     chosen: "chosen", shown: "found, the first 50 shown", listed: "listed", failed: "Not saved. Check that the server is running.", refused: "The server refused: ",
-    meanwhile: "Another reviewer has decided that row. This is the next row.", nothing: "There is nothing to undo.", name: "A reviewer's name has 1 to 64 characters and does not begin with = + - or @.", none: "Nothing found. Type a shorter word or a code's first digits.", unsearched: "The search failed. Check that the server is running.",
+    meanwhile: "Another reviewer has decided that row. This is the next row.", nothing: "There is nothing to undo.", name: "A reviewer's name has 1 to 64 characters and does not begin with = + - or @.", none: "Nothing found. Type a shorter word or a code's first digits.", unsearched: "The search failed. Check that the server is running.", no_model: "The model could not be asked.",
     reason: { UNFINISHED: "unfinished", MISSPELT: "misspelt?", SIMILAR: "similar", MODEL: "model" },
     other_row: "The page has moved to another row since you began to search. Choose once more if the code is for this row.",
     keys: [["1–9", "choose a code"], ["/", "search codes, titles, initials (↑ ↓ Enter, Esc)"], ["u", "undo"], ["s n →", "next"], ["p ←", "previous"], ["?", "help"]],
@@ -33,7 +33,7 @@ const $ = (id) => document.getElementById(id);
 const make = (tag, text, name) => Object.assign(document.createElement(tag), { textContent: text ?? "", className: name ?? "" });
 let words = WORDS.ko, state = null, item = null, hits = [], marked = -1, busy = false, last = { code: "", at: 0 };
 let query = { text: "", row: null, number: 0, timer: 0 };  // the text whose answer is shown, the row at its first letter, and the search
-const GUESSES = ["MISSPELT", "SIMILAR", "MODEL"], ENOUGH = 10;  // with fewer results that are no guesses the model is asked
+const GUESSES = ["MISSPELT", "SIMILAR", "MODEL"];
 
 async function ask(path, body) {
   const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
@@ -155,15 +155,14 @@ async function search(model = false) {
     try {
       found = await ask(`api/search?${new URLSearchParams({ query: text.slice(0, 200), model })}`);
     } catch {
-      if (number === query.number && !model) $("many").textContent = words.unsearched;
+      if (number === query.number) $("many").textContent = model ? words.no_model : words.unsearched;
       return false;
     }
   }
   if (number !== query.number) return false;
   query.text = text;
   list(found, model);
-  if (found.may_ask_model && found.hits.filter((hit) => !GUESSES.includes(hit.why)).length < ENOUGH)
-    query.timer = setTimeout(search, 500, true);
+  if (found.may_ask_model) query.timer = setTimeout(search, 500, true);
   return true;
 }
 
