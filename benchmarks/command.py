@@ -103,7 +103,7 @@ class SearchConfig:
     splits: int = key("Random halves of the index.", least=1, most=1000)
     queries: int | None = key("Titles of each half to search; null: all.", least=1, most=10**9)
     entries: int = key("Titles to make for the timing.", least=1, most=10**6)
-    repeats: int = key("Timings of each query; the fastest counts.", least=1, most=1000)
+    repeats: int = key("Timings of each query; their median counts.", least=1, most=1000)
     seed: int = seed_key("Seed of the splits and of the titles; further splits have the next seeds.")
 
 
