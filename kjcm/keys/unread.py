@@ -147,7 +147,7 @@ OF_ANY = (
     Unread(("model.shape",), _is_not("model.pretrained", None), ": model.pretrained has a shape of its own"),
 )
 OF_INDEX = Unread(("triage.index_file",), _is("triage.index", "off"), " without triage.index=accept or suggest")
-OF_THE_PAGE = ("who", "language", "host", "port", "token", "open_browser", "decisions")
+OF_THE_PAGE = ("who", "language", "host", "port", "token", "open_browser", "decisions", "show", "id", "once")
 OF_RULES = (
     OF_INDEX,
     Unread(("columns.manages",), _is_not("triage.managers", "column"), " without triage.managers=column"),

@@ -1,7 +1,8 @@
 """Make a review from a coded file, and export the reviewed file."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from kjcm.read.columns import meant_columns
 from kjcm.read.labelled import value_labels
 from kjcm.read.table import read_chunks
 from kjcm.records import read_json
-from kjcm.review.records import require_alone
+from kjcm.review.records import KINDS, require_alone
 from kjcm.review.store import Store, create
 from kjcm.run_folder.model_folder import Settings
 from kjcm.survey.texts import TEXT_COLUMNS
@@ -27,8 +28,54 @@ REVIEWED = {
     "reviewed_by": "Name of the reviewer",
     "reviewed_at": "Time of the review",
     "final_code": "reviewed_code, else decision_code",
+    "flagged_by": "Reviewer who flagged the row",
+    "skipped_by": "Reviewer who skipped the row",
+    "review_comment": "Comment on the row",
+    "commented_by": "Reviewer who wrote the comment",
 }
 SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Further:
+    """What the page shows of the coded file besides the texts.
+
+    Attributes:
+        shown: column -> text of each row.
+        ids: id of each row; empty without ids.
+    """
+
+    shown: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    ids: Sequence[str] = ()
+
+
+def read_further(coded: Path, show: Sequence[str], identity: str | None) -> Further:
+    """Read the columns of the coded file that the page shows besides the texts.
+
+    Args:
+        coded: the coded file.
+        show: columns to show, with their value labels.
+        identity: column with the rows' ids; None: there are no ids.
+
+    Raises:
+        KjcmError: there is no such column.
+    """
+    wanted = {name: name for name in (*show, *([identity] if identity else []))}
+    if not wanted:
+        return Further()
+    labels, cells = value_labels(coded), {name: list[str]() for name in wanted}
+    remedy = "Name columns of the coded file with show=[...] and id=NAME."
+    for frame in read_chunks(coded, ROWS):
+        own = meant_columns(frame.columns, wanted, str(coded), remedy)
+        for name in wanted:
+            cells[name] += text_cells(frame[own[name]], labels.get(own[name], NOTHING))[0]
+    return Further({name: cells[name] for name in show}, cells[identity] if identity else ())
+
+
+def identity_column(coded: Path, settings: Settings) -> str | None:
+    """Return the run's id column if the coded file has it."""
+    name = settings.columns.get("id")
+    return name if name and name in next(read_chunks(coded, ROWS)) else None
 
 
 def opened(coded: Path, file: Path, settings: Settings) -> Store:
@@ -134,13 +181,15 @@ def export(coded: Path, target: Path, store: Store, classification: Classificati
         )
     if target.suffix.lower() not in OUTPUTS:
         raise ConfigError(f"export={target}: write one of {', '.join(OUTPUTS)}.")
-    choices = dict(store.choices())
+    choices, marks = dict(store.choices()), store.marks()
     begin = agreed = 0
     source = open_input(coded, target, REVIEWED, ROWS)
     with atomic(target, overwrite) as temporary, writer(temporary, coded, Added(REVIEWED)) as out:
         for frame in source.chunks:
             frame = frame.reset_index(drop=True)
-            own = [choices.get(row) for row in range(begin, begin + len(frame))]
+            rows = range(begin, begin + len(frame))
+            own = [choices.get(row) for row in rows]
+            marked = {kind: [marks.get(row, {}).get(kind) for row in rows] for kind in KINDS}
             codes = [choice.code if choice else "" for choice in own]
             agreed += sum(code == first for code, first in zip(codes, code_texts(frame["code_1"]), strict=True) if code)
             given = map(code_text, frame["decision_code"])
@@ -151,6 +200,10 @@ def export(coded: Path, target: Path, store: Store, classification: Classificati
                     reviewed_by=[choice.who if choice else "" for choice in own],
                     reviewed_at=[choice.at if choice else "" for choice in own],
                     final_code=[code or before for code, before in zip(codes, given, strict=True)],
+                    flagged_by=[mark.who if mark else "" for mark in marked["flag"]],
+                    skipped_by=[mark.who if mark else "" for mark in marked["skip"]],
+                    review_comment=[mark.note if mark else "" for mark in marked["comment"]],
+                    commented_by=[mark.who if mark else "" for mark in marked["comment"]],
                 )
             )
             begin += len(frame)

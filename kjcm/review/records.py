@@ -10,6 +10,7 @@ from typing import Any
 from kjcm.errors import KjcmError, of_the_system
 
 BODY = {"text", "first", "picks", "given"}  # of an item; newer files also have "further"
+KINDS = ("flag", "skip", "comment")  # of marks
 WAL = b"\x02\x02"  # bytes 18 and 19 of a database with a write-ahead log
 
 
@@ -19,6 +20,16 @@ class Choice:
 
     id: int
     code: str
+    who: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A reviewer's mark on a row: its kind, one of KINDS, the comment, the reviewer and the time (ISO, UTC)."""
+
+    kind: str
+    note: str
     who: str
     at: str
 
@@ -57,6 +68,20 @@ def choice_of(number: int, code: object, who: object, at: object, row: object = 
     if not code or not _is_time(at) or not (undone is None or (isinstance(undone, str) and _is_time(undone))):
         raise ValueError(f"decision {number} is not what a review keeps")
     return Choice(number, code, who, at)
+
+
+def mark_of(row: object, kind: object, note: object, who: object, at: object, undone: object = None) -> Mark:
+    """Return a mark.
+
+    Raises:
+        ValueError: it is not what a review keeps.
+    """
+    texts = (kind, note, who, at, "" if undone is None else undone)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(row, int) or kind not in KINDS:
+        raise ValueError("a mark is not what a review keeps")
+    if not _is_time(str(at)) or not (undone is None or _is_time(str(undone))):
+        raise ValueError("a mark is not what a review keeps")
+    return Mark(str(kind), str(note), str(who), str(at))
 
 
 def _is_time(text: str) -> bool:

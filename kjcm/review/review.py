@@ -21,7 +21,7 @@ from kjcm.keys.commands.serving import ReviewConfig
 from kjcm.keys.composition import typed
 from kjcm.ksco.classification import Classification
 from kjcm.ksco.title_index import IndexTitle
-from kjcm.review.files import export, opened
+from kjcm.review.files import Further, export, identity_column, opened, read_further
 from kjcm.review.names import reviewer
 from kjcm.review.store import Store
 from kjcm.run_folder.model_folder import finished_run, load_settings
@@ -60,7 +60,8 @@ def review(cfg: DictConfig) -> None:
             return
         store.require_writable()
         _require_rows(coded, store, config.decisions)
-        _serve(config, run / "model", coded, db, named, index, settings.level, who)
+        further = read_further(coded, config.show, config.id or identity_column(coded, settings))
+        _serve(config, run / "model", coded, db, named, index, further, settings.level, who)
         _say_left(store, config.decisions)
     finally:
         store.close()
@@ -82,12 +83,14 @@ def _serve(
     db: Path,
     named: Classification,
     index: Sequence[IndexTitle],
+    further: Further,
     level: int | None,
     who: str,
 ) -> None:
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise ConfigError("kjcm review needs FastAPI and uvicorn: pip install 'kjcm[review]'.")
-    from kjcm.review.app import Review, make_app
+    from kjcm.review.app import make_app
+    from kjcm.review.desk import Review
     from kjcm.search.by_model import scorer_of
     from kjcm.search.engine import Search
     from kjcm.web.server import listening, run, server_of
@@ -99,7 +102,11 @@ def _serve(
         raise ConfigError("token: use at least 8 letters, digits, - and _, or leave it out to get a random one.")
     token = None if host in LOOPBACK else config.token or secrets.token_urlsafe(24)
     search, scorer = Search(named, index, level), scorer_of(model)
-    app = make_app(Review(coded, db, named, search, scorer, config.decisions, who, config.language, host, token))
+    app = make_app(
+        Review(
+            coded, db, named, search, scorer, config.decisions, who, config.language, host, token, index, further, config.once
+        )
+    )  # fmt: skip
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/" + (f"?token={token}" if token else "")
     if token:
         log.warning("anyone on the network who has this address can read the answers; the connection is not encrypted")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from kjcm.errors import KjcmError, first_line, some
-from kjcm.review.records import Choice, choice_of, item_of, require_alone
+from kjcm.review.records import Choice, Mark, choice_of, item_of, mark_of, require_alone
 
-TABLES = """
+FIRST_TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE item (row INTEGER PRIMARY KEY, decision TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE choice (
@@ -24,8 +24,18 @@ CREATE TABLE choice (
 CREATE INDEX choice_of_row ON choice (row, undone);
 CREATE INDEX item_of_decision ON item (decision);
 """
+# A copy is a decision that a row got with the decision of another row with the same texts.
+FURTHER_TABLES = """
+CREATE TABLE copy (id INTEGER PRIMARY KEY REFERENCES choice, original INTEGER NOT NULL REFERENCES choice);
+CREATE TABLE mark (
+  id INTEGER PRIMARY KEY, row INTEGER NOT NULL REFERENCES item, kind TEXT NOT NULL, note TEXT NOT NULL, who TEXT NOT NULL,
+  at TEXT NOT NULL, undone TEXT
+);
+CREATE INDEX copy_of_choice ON copy (original);
+CREATE INDEX mark_of_row ON mark (row, undone);
+"""
 ABOUT = ("input", "classes")  # digests of the coded file and of the model's classes
-VERSION = 1  # of the tables; the oldest files have 0
+VERSION = 2  # of the tables; files of versions 0 and 1 have only the first tables
 SCHEMA = "SELECT name, sql FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'"
 MOST_BYTES = 2**26  # of one cell
 TIMEOUT = 10.0  # seconds to wait for another process
@@ -33,7 +43,6 @@ SURROUNDINGS = {  # error codes that do not concern the file's contents
     sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM,
 }  # fmt: skip
-SETTLED = "EXISTS (SELECT 1 FROM choice WHERE choice.row = item.row AND undone IS NULL)"
 
 
 class Store:
@@ -92,12 +101,12 @@ class Store:
                 f"{self.file}: a newer kjcm made it (version {version}, here {VERSION}). Update kjcm, or choose another with "
                 "db=FILE."
             )
-        expected, found = _schema(), dict(self.base.execute(SCHEMA))
+        expected, found = _schema(version), dict(self.base.execute(SCHEMA))
         if strange := [name for name in {**expected, **found} if expected.get(name) != found.get(name)]:
             raise ValueError(f"{some(strange)} are not as a review has them")
 
     def check(self) -> None:
-        """Read the whole file once, and set this version's kind of journal.
+        """Read the whole file once, set this version's kind of journal, and add the tables that an earlier version lacks.
 
         Raises:
             KjcmError: any part of it is damaged.
@@ -111,16 +120,32 @@ class Store:
                 item_of(row, decision, body)
             for choice in self.base.execute("SELECT id, code, who, at, row, undone FROM choice"):
                 choice_of(*choice)
+            (version,) = self.base.execute("PRAGMA user_version").fetchone()
+            if version == VERSION:
+                for mark in self.base.execute("SELECT row, kind, note, who, at, undone FROM mark"):
+                    mark_of(*mark)
+        if version < VERSION:
+            with self._writing():
+                for statement in filter(str.strip, FURTHER_TABLES.split(";")):
+                    self.base.execute(statement)
+                self.base.execute(f"PRAGMA user_version={VERSION}")
 
-    def require_writable(self) -> None:
-        """Raise KjcmError if no decision could be kept."""
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Write all that is executed, or nothing."""
         with self._told():
             self.base.execute("BEGIN IMMEDIATE")
             try:
-                self.base.execute("UPDATE about SET value = value")
+                yield
+                self.base.execute("COMMIT")
             finally:
                 if self.base.in_transaction:
                     self.base.execute("ROLLBACK")
+
+    def require_writable(self) -> None:
+        """Raise KjcmError if no decision could be kept."""
+        with self._writing():
+            self.base.execute("UPDATE about SET value = value")
 
     def close(self) -> None:
         """Close the file."""
@@ -164,42 +189,107 @@ class Store:
             choices = [(row, choice_of(*choice)) for row, *choice in found]
         yield from choices
 
-    def next_row(self, after: int, decisions: Sequence[str], *, back: bool = False) -> int | None:
-        """Return the next or previous open row with one of these decisions; None without one."""
-        marks = ",".join("?" * len(decisions))
-        way, order = ("<", "DESC") if back else (">", "ASC")
-        query = (
-            f"SELECT row FROM item WHERE row {way} ? AND decision IN ({marks}) AND NOT {SETTLED} ORDER BY row {order}"
-        )
+    def settled(self) -> dict[int, str]:
+        """Return reviewed row -> code."""
         with self._told():
-            found = self.base.execute(f"{query} LIMIT 1", (after, *decisions)).fetchone()
-            return None if found is None else int(found[0])
+            return dict(self.base.execute("SELECT row, code FROM choice WHERE undone IS NULL ORDER BY id"))
 
-    def choose(self, row: int, code: str, who: str, seen: int | None = None) -> bool:
+    def items(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        """Yield each row's number, decision and body, in order."""
+        with self._told():
+            for row, decision, body in self.base.execute("SELECT row, decision, body FROM item ORDER BY row"):
+                yield row, decision, item_of(row, decision, body)
+
+    def choose(self, row: int, code: str, who: str, seen: int | None = None, copies: Sequence[int] = ()) -> bool:
         """Store a decision on the disk; return false, and store nothing, if another decision came first.
 
         Args:
-            row: the row.
+            row: the row; it is no longer skipped.
             code: the chosen code.
             who: the reviewer.
             seen: number of the decision that the reviewer saw, None without one.
+            copies: rows with the same texts, which get the decision too unless they have a decision of their own.
         """
-        with self._told():
-            kept = self.base.execute(
-                "INSERT INTO choice (row, code, who, at) SELECT ?, ?, ?, ? WHERE "
-                "(SELECT MAX(id) FROM choice WHERE row = ? AND undone IS NULL) IS ?",
-                (row, code, who, _now(), row, seen),
-            )
-        return kept.rowcount == 1
+        last, at = "(SELECT MAX(id) FROM choice WHERE row = ? AND undone IS NULL)", _now()
+        insert = "INSERT INTO choice (row, code, who, at) SELECT ?, ?, ?, ? WHERE"
+        with self._writing():
+            kept = self.base.execute(f"{insert} {last} IS ?", (row, code, who, at, row, seen))
+            if kept.rowcount != 1:
+                return False
+            original = kept.lastrowid
+            for other in copies:
+                found = self.base.execute(
+                    f"{insert} {last} IS NULL OR {last} IN (SELECT id FROM copy WHERE original = ?)",
+                    (other, code, who, at, other, other, seen),
+                )
+                if found.rowcount == 1:
+                    self.base.execute("INSERT INTO copy VALUES (?, ?)", (found.lastrowid, original))
+            self._unmark((row, *copies), "skip", at)
+        return True
 
-    def undo(self, who: str) -> int | None:
-        """Undo a reviewer's last decision and return its row; None without one."""
-        last = "SELECT MAX(id) FROM choice WHERE who = ? AND undone IS NULL"
+    def undo(self, who: str, row: int | None = None) -> int | None:
+        """Undo a reviewer's last decision, with its copies, and return its row; None without one.
+
+        Args:
+            who: the reviewer.
+            row: undo the decision that stands for this row instead, if it is the reviewer's.
+        """
+        which = "who = ? AND id NOT IN (SELECT id FROM copy)" if row is None else "row = ?"
+        with self._writing():
+            found = self.base.execute(
+                f"SELECT id, row, who FROM choice WHERE {which} AND undone IS NULL ORDER BY id DESC LIMIT 1",
+                (who if row is None else row,),
+            ).fetchone()
+            if found is None or found[2] != who:
+                return None
+            copies = "SELECT id FROM copy WHERE original = ?"
+            self.base.execute(
+                f"UPDATE choice SET undone = ? WHERE undone IS NULL AND (id = ? OR id IN ({copies}))",
+                (_now(), found[0], found[0]),
+            )
+        return int(found[1])
+
+    def times(self, who: str, count: int) -> list[datetime]:
+        """Return the times of a reviewer's last decisions, the last first; copies do not count."""
         with self._told():
             found = self.base.execute(
-                f"UPDATE choice SET undone = ? WHERE id = ({last}) RETURNING row", (_now(), who)
-            ).fetchone()
-            return None if found is None else int(found[0])
+                "SELECT at FROM choice WHERE who = ? AND id NOT IN (SELECT id FROM copy) ORDER BY id DESC LIMIT ?",
+                (who, count),
+            )
+            return [datetime.fromisoformat(at) for (at,) in found]
+
+    def mark(self, rows: Sequence[int], kind: str, note: str | None, who: str) -> None:
+        """Flag rows, skip them, or comment on them; the earlier mark of the kind is undone.
+
+        Args:
+            rows: rows with the same texts.
+            kind: one of KINDS.
+            note: the comment, '' for other kinds; None only undoes.
+            who: the reviewer.
+        """
+        at = _now()
+        with self._writing():
+            self._unmark(rows, kind, at)
+            if note is not None:
+                self.base.executemany(
+                    "INSERT INTO mark (row, kind, note, who, at) VALUES (?, ?, ?, ?, ?)",
+                    [(row, kind, note, who, at) for row in rows],
+                )
+
+    def _unmark(self, rows: Sequence[int], kind: str, at: str) -> None:
+        self.base.executemany(
+            "UPDATE mark SET undone = ? WHERE row = ? AND kind = ? AND undone IS NULL",
+            [(at, row, kind) for row in rows],
+        )
+
+    def marks(self) -> dict[int, dict[str, Mark]]:
+        """Return row -> kind -> the mark that stands."""
+        marks: dict[int, dict[str, Mark]] = {}
+        with self._told():
+            for row, *cells in self.base.execute("SELECT row, kind, note, who, at FROM mark WHERE undone IS NULL"):
+                mark = mark_of(row, *cells)
+                marks.setdefault(row, {})[mark.kind] = mark
+        return marks
 
 
 def create(file: Path, about: Mapping[str, str], items: Iterator[tuple[int, str, dict[str, Any]]], mode: int) -> None:
@@ -221,7 +311,7 @@ def create(file: Path, about: Mapping[str, str], items: Iterator[tuple[int, str,
     os.close(handle)
     try:
         with closing(_connect(part.absolute().as_uri())) as base:
-            base.executescript(TABLES)
+            base.executescript(FIRST_TABLES + FURTHER_TABLES)
             base.execute(f"PRAGMA user_version={VERSION}")
             base.execute("BEGIN")
             base.executemany("INSERT INTO about VALUES (?, ?)", about.items())
@@ -241,10 +331,10 @@ def create(file: Path, about: Mapping[str, str], items: Iterator[tuple[int, str,
 
 
 @cache
-def _schema() -> dict[str, str]:
-    """Return name -> definition of a review's tables and indexes."""
+def _schema(version: int) -> dict[str, str]:
+    """Return name -> definition of the tables and indexes of a version's review."""
     with closing(sqlite3.connect(":memory:")) as model:
-        model.executescript(TABLES)
+        model.executescript(FIRST_TABLES + (FURTHER_TABLES if version == VERSION else ""))
         return dict(model.execute(SCHEMA))
 
 

@@ -10,7 +10,8 @@ from starlette.testclient import TestClient
 
 from kjcm.ksco.classification import Classification
 from kjcm.ksco.title_index import IndexTitle
-from kjcm.review.app import Review, make_app
+from kjcm.review.app import PAGE, make_app
+from kjcm.review.desk import Review
 from kjcm.review.files import opened
 from kjcm.run_folder.model_folder import load_settings
 from kjcm.search.engine import Search
@@ -159,7 +160,7 @@ def test_only_its_own_page_may_change_anything(page: TestClient) -> None:
 
 
 def test_the_page_loads_nothing_from_elsewhere(page: TestClient) -> None:
-    for path in ("/", "/static/page.css", "/static/page.js", "/api/state"):
+    for path in ("/", "/api/state", *(f"/static/{name}" for name in PAGE)):
         answer = page.get(path)
         policy = answer.headers["content-security-policy"]
         assert answer.status_code == 200 and "default-src 'none'" in policy and "unsafe" not in policy

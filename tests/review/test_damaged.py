@@ -34,6 +34,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     store = Store(file)
     store.check()
     assert all(store.choose(row, "111", "kim") for row, _ in SETTLED)
+    store.mark([1, 2], "comment", "다시 볼 것", "lee")
     store.close()
     assert [path.name for path in file.parent.iterdir()] == ["db"]  # a copy of the file alone is complete
     return file.read_bytes()
@@ -54,7 +55,9 @@ def used(file: Path) -> list[tuple[int, int]]:
         store.require_writable()
         store.counts()
         assert all(store.item(row) for row in range(ROWS))
-        store.next_row(-1, ("choose",))
+        assert len(list(store.items())) == ROWS
+        store.marks(), store.times("kim", 9)
+        assert sorted(store.settled()) == [row for row, _ in SETTLED]
         return [(row, choice.id) for row, choice in store.choices()]
     finally:
         store.close()
@@ -117,6 +120,8 @@ STATEMENTS = [
     "UPDATE item SET body = replace(body, '0.5', '\"x\"')", "UPDATE item SET body = replace(body, '은행', '\\ud800')",
     "UPDATE item SET body = replace(body, '[\"111\"]', '\"111\"')", "UPDATE item SET decision = x'00'",
     "UPDATE item SET body = '" + "[" * 100000 + "' WHERE row = 3", "UPDATE item SET body = 5 WHERE row = 3",
+    "DROP TABLE mark", "UPDATE mark SET kind = 'star'", "UPDATE mark SET note = x'00'", "UPDATE mark SET at = 'now'", "DROP TABLE copy",
+    "UPDATE mark SET row = 1000", "INSERT INTO copy VALUES (1000, 1)",
     "PRAGMA writable_schema=ON; UPDATE sqlite_master SET sql = replace(sql, 'code TEXT NOT NULL', 'code TEXT')",
     "PRAGMA writable_schema=ON; UPDATE sqlite_master SET rootpage = 1 WHERE name = 'choice'",
     "PRAGMA writable_schema=ON; DELETE FROM sqlite_master", "DELETE FROM about WHERE name = 'input'", "DELETE FROM about",
@@ -139,7 +144,8 @@ def test_a_started_server_answers_in_form(db: Path, whole: bytes, damage: int | 
     pytest.importorskip("fastapi")
     from starlette.testclient import TestClient
 
-    from kjcm.review.app import Review, make_app
+    from kjcm.review.app import make_app
+    from kjcm.review.desk import Review
     from kjcm.search.engine import Search
 
     coded, here = db.with_name("coded.csv"), "http://127.0.0.1:8765"
@@ -157,8 +163,10 @@ def test_a_started_server_answers_in_form(db: Path, whole: bytes, damage: int | 
     answers += [
         page.post(path, json={"code": "111", "who": "kim"}) for path in ("/api/rows/1", "/api/rows/2", "/api/undo")
     ]
+    answers += [page.get("/api/find?query=4"), page.get("/api/codes?code=111&row=3")]
+    answers += [page.post("/api/rows/1/mark", json={"kind": "flag", "on": True, "who": "kim"})]
     for answer in answers:
-        assert answer.status_code == 200 or (answer.status_code in (409, 422, 503) and answer.json()["detail"])
+        assert answer.status_code == 200 or (answer.status_code in (404, 409, 422, 503) and answer.json()["detail"])
         assert answer.status_code == 200 or "예금" not in answer.text
 
 
@@ -228,7 +236,7 @@ def test_a_log_that_outlives_its_file_is_not_applied_to_a_new_one(db: Path, whol
 def test_a_file_of_a_version_with_a_write_ahead_log_keeps_its_decisions(db: Path, tmp_path: Path) -> None:
     """As one that was killed left it: the last decisions are in the log."""
     base = sqlite3.connect(db, isolation_level=None)
-    base.executescript("PRAGMA user_version=0; PRAGMA journal_mode=WAL")
+    base.executescript("DROP TABLE copy; DROP TABLE mark; PRAGMA user_version=0; PRAGMA journal_mode=WAL")
     base.execute("INSERT INTO choice (row, code, who, at) VALUES (1, '320', 'lee', '2026-01-01T00:00:00+00:00')")
     copy = tmp_path / "copy"
     for kind in ("", "-wal"):

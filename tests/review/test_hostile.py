@@ -11,7 +11,8 @@ import pytest
 
 pytest.importorskip("fastapi")
 from kjcm.ksco.classification import Classification
-from kjcm.review.app import Review, make_app
+from kjcm.review.app import make_app
+from kjcm.review.desk import Review
 from kjcm.review.files import opened
 from kjcm.review.store import Store
 from kjcm.run_folder.model_folder import load_settings

@@ -105,7 +105,7 @@ def test_a_person_works_through_a_file(coded: Path, finished: Path, tmp_path: Pa
             page.keyboard.press("u")
             page.get_by_text("<script>").wait_for()
             page.evaluate(
-                "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'ㄴ', code: 'KeyS', bubbles: true}))"
+                "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'ㅜ', code: 'KeyN', bubbles: true}))"
             )
             page.get_by_text("벼농사").wait_for()
             page.locator("#who").fill("lee")

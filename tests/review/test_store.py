@@ -24,11 +24,9 @@ def store(coded: Path, finished: Path, tmp_path: Path) -> Store:
     return opened(coded, tmp_path / "review.sqlite", load_settings(finished / "model"))
 
 
-def test_rows_come_in_order_and_around(store: Store) -> None:
+def test_the_store_has_the_rows_in_order(store: Store) -> None:
     assert store.counts() == {"choose": (7, 0), "invalid": (1, 0)}
-    assert [store.next_row(row, OPEN) for row in (-1, 0, 5, 7)] == [0, 1, 7, None]
-    assert store.next_row(7, OPEN, back=True) == 5 and store.next_row(0, OPEN, back=True) is None
-    assert store.next_row(5, ("invalid",)) == 6
+    assert [row for row, decision, _ in store.items() if decision in OPEN] == [0, 1, 2, 3, 4, 5, 7]
     item = store.item(2)
     assert item and item["text"] == {"workplace": "회사", "position": "", "task": TASKS[2]} and len(item["first"]) == 5
     assert item["picks"] == [one["code"] for one in (*item["first"], *item["further"])] and item["chosen"] is None
@@ -40,7 +38,7 @@ def test_a_decision_stands_until_its_own_maker_undoes_it(store: Store) -> None:
     assert not store.choose(0, "312", "kim") and not store.choose(0, "312", "kim", 2)  # another decision came meanwhile
     assert store.choose(0, "312", "kim", 1)
     assert store.choice(0).code == "312" and store.counts()["choose"] == (7, 2)  # type: ignore[union-attr]
-    assert store.next_row(-1, OPEN) == 2
+    assert store.settled() == {0: "312", 1: "320"}
     other = Store(store.file)  # another process sees it, for it is on the disk
     assert [(row, choice.code, choice.who) for row, choice in other.choices()] == [
         (0, "312", "kim"),

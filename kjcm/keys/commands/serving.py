@@ -91,6 +91,9 @@ class ReviewConfig:
         path=True,
     )
     decisions: list[str] = key("Decisions of the model that a reviewer checks; also `accept`, `invalid`.")
+    show: list[str] = key("Columns of `input` to show besides the texts, as `[age,wave]`.")
+    id: str | None = key("Column of `input` with the rows' ids, to go to a row; null: the run's `data.columns.id`.")
+    once: bool = key("`true`: decide rows with the same texts once; `false`: decide each row.")
     who: str | None = key(
         "Reviewer's name, 1 to 64 printable characters, the first none of `= + - @`; null: the login name."
     )
