@@ -107,9 +107,26 @@ class SearchConfig:
     seed: int = seed_key("Seed of the splits and of the titles; further splits have the next seeds.")
 
 
+@dataclass
+class ReviewConfig:
+    """Let a scripted coder work at the page of `kjcm review`, and kill the server in the middle.
+
+    The coder knows each row's code: it presses the code's digit, or searches for the code. The command prints keys and
+    times for a row, and the page's memory. It fails if a decision is lost, and writes no file.
+    """
+
+    run: str = key("Finished run that coded the file.", path=True)
+    input: str = key("Coded file with the right codes.", path=True)
+    code: str = key("Column of the right codes.")
+    rows: int = key("Rows to decide.", least=2, most=10**6)
+    order: str = key("Order of the rows.", choices=("file", "similar", "uncertain", "group"))
+    browser: str | None = key("Program of Chromium; null: `chromium` on the PATH.")
+
+
 NODES = {
     "benchmarks.train": TrainConfig, "benchmarks.predict": PredictConfig, "benchmarks.serve": ServeConfig,
     "benchmarks.prepare": PrepareConfig, "benchmarks.search": SearchConfig,
+    "benchmarks.review": ReviewConfig,
 }  # fmt: skip
 COMMANDS = {
     command.name: command
@@ -137,6 +154,9 @@ COMMANDS = {
         Command("benchmarks.search", "benchmarks.search:measure",
                     "how often a search finds the right group, and how long it takes",
                     "python -m benchmarks.search classification.index=FILE", "python -m"),
+        Command("benchmarks.review", "benchmarks.review:measure",
+                    "a scripted coder at the page of kjcm review, whose server is killed in the middle",
+                    "python -m benchmarks.review run=RUN_DIR input=CODED_FILE", "python -m"),
     )
 }  # fmt: skip
 

@@ -112,7 +112,9 @@ class Queue:
         similarity = np.where(done, self._similar.to(own), 0)
         similarity[own] = 0
         places = np.argsort(-similarity, kind="stable")[:count]
-        return [Near(int(self._first[place]), float(similarity[place])) for place in places if similarity[place] >= LEAST]
+        return [
+            Near(int(self._first[place]), float(similarity[place])) for place in places if similarity[place] >= LEAST
+        ]
 
 
 def _ranks(rows: NDArray[np.int64], likely: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.int64]]:
@@ -148,7 +150,11 @@ class Similar:
         if any(text.strip() for text in texts):
             grams = TfidfVectorizer(analyzer="char_wb", ngram_range=GRAMS, sublinear_tf=True, dtype=np.float32)
             parts.append(np.sqrt(1 - OF_MODEL) * grams.fit_transform(texts))
-        likely = [{code: np.sqrt(OF_MODEL * share) for code, share in codes.items()} for _, codes in rows]
+        totals = [sum(codes.values()) or 1.0 for _, codes in rows]  # of the codes that the coded file has
+        likely = [
+            {code: np.sqrt(OF_MODEL * share / total) for code, share in codes.items()}
+            for (_, codes), total in zip(rows, totals, strict=True)
+        ]
         if any(likely):
             parts.append(DictVectorizer(dtype=np.float32).fit_transform(likely))
         self._rows: Any = hstack(parts).tocsr() if parts else csr_matrix((len(rows), 1), dtype=np.float32)

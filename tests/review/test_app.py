@@ -1,5 +1,6 @@
 """The server: what it answers, and to whom it does not."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +12,8 @@ from starlette.testclient import TestClient
 from kjcm.ksco.classification import Classification
 from kjcm.ksco.title_index import IndexTitle
 from kjcm.review.app import PAGE, make_app
-from kjcm.review.desk import Review
-from kjcm.review.files import opened
+from kjcm.review.desk import Review, _pace
+from kjcm.review.files import opened, read_further
 from kjcm.run_folder.model_folder import load_settings
 from kjcm.search.engine import Search
 
@@ -181,3 +182,82 @@ def test_another_host_demands_a_token(coded: Path, finished: Path, tmp_path: Pat
     )
     assert page.get("/api/next").status_code == 200
     assert page.post("/api/rows/0", json={"code": "111", "who": "kim"}).status_code == 200
+
+
+def desk(coded: Path, finished: Path, db: Path, ksco: Classification, *, once: bool = True) -> TestClient:
+    """Return a page of a file of which rows 0, 2 and 3 have the same texts, with ages and ids."""
+    frame = pd.read_csv(coded, dtype=str, keep_default_na=False)
+    frame.loc[[2, 3], ["task", "pick_list"]] = list(frame.loc[0, ["task", "pick_list"]])
+    frame.assign(age=range(20, 28), pid=[f"p{n}" for n in range(6)] + ["3", "p1"]).to_csv(
+        db.with_suffix(".csv"), index=False
+    )
+    file, settings = db.with_suffix(".csv"), load_settings(finished / "model")
+    opened(file, db, settings).close()
+    index = [IndexTitle("빌딩 미화원", "9411"), IndexTitle("예금 창구 직원", "3201")]
+    review = Review(
+        file, db, ksco, Search(ksco, index, 3), None, ("choose",), "kim", "ko", "127.0.0.1", None, index,
+        read_further(file, ["age"], "pid"), once,
+    )  # fmt: skip
+    return TestClient(make_app(review), base_url=HERE, headers={"origin": HERE})
+
+
+def test_a_row_comes_with_what_helps_to_code_it(
+    coded: Path, finished: Path, tmp_path: Path, ksco: Classification
+) -> None:
+    page = desk(coded, finished, tmp_path / "db", ksco)
+    item = page.get("/api/next").json()["item"]
+    assert (item["row"], item["id"], item["columns"], item["same"], item["similar"]) == (
+        0,
+        "p0",
+        [["age", "20"]],
+        3,
+        [],
+    )
+    code = item["first"][0]["code"]
+    assert item["first"][0]["english"] == ksco.title(code, "en")
+    assert [one["code"] for one in item["about"][code]["above"]] == list(ksco.ancestors(code))
+    about = page.get("/api/codes", params={"code": "320", "row": 0}).json()
+    assert about["titles"] == ["예금 창구 직원"] and {one["code"] for one in about["below"]} == set(
+        ksco.below("320")
+    ) - {"320"}
+    found = page.post("/api/rows/2", json={"code": "320", "who": "kim"}).json()  # as row 0, the first of the three
+    assert found["kept"]["rows"] == 3 and found["state"]["settled"] == 3 and found["item"]["row"] == 1
+    assert found["state"]["views"] == {"open": 4, "skipped": 0, "flagged": 0, "settled": 1}
+    again = page.get("/api/find", params={"query": "p3"}).json()["item"]
+    assert again["row"] == 0 and again["chosen"]["code"] == "320"
+    assert page.post("/api/undo", json={"who": "lee", "row": 3}).json()["item"] is None  # kim's
+    assert page.post("/api/undo", json={"who": "kim", "row": 3}).json()["state"]["settled"] == 0
+
+
+def test_a_row_is_found_by_id_and_number(coded: Path, finished: Path, tmp_path: Path, ksco: Classification) -> None:
+    page = desk(coded, finished, tmp_path / "db", ksco, once=False)
+    for query, row in (("p1", 1), ("3", 6), ("#3", 2), (" 4 ", 3), ("7", 6)):
+        assert page.get("/api/find", params={"query": query}).json()["item"]["row"] == row
+    for query in ("p9", "#9", "0", "#", "", "-1", "9" * 30, "²"):
+        assert page.get("/api/find", params={"query": query}).status_code == 404
+
+
+def test_marks_stay_and_have_their_views(page: TestClient) -> None:
+    mark = {"who": "lee", "on": True}
+    found = page.post("/api/rows/0/mark", json={**mark, "kind": "skip"}).json()
+    assert found["item"]["row"] == 1 and found["state"]["views"]["skipped"] == 1
+    assert page.get("/api/next", params={"who": "lee"}).json()["item"]["row"] == 1  # also after a reload
+    assert page.get("/api/next", params={"view": "skipped"}).json()["item"]["row"] == 0
+    found = page.post("/api/rows/5/mark", json={**mark, "kind": "comment", "note": " 다시 "}).json()
+    assert found["item"]["marks"] == {"comment": {"note": "다시", "who": "lee"}}
+    page.post("/api/rows/5/mark", json={**mark, "kind": "flag"})
+    assert page.get("/api/next", params={"view": "flagged"}).json()["item"]["row"] == 5
+    page.post("/api/rows/5/mark", json={**mark, "kind": "flag", "on": False})
+    assert page.get("/api/next", params={"view": "flagged"}).json()["item"] is None
+    for wrong in ({"note": "=1+1"}, {"note": " "}, {"note": "x" * 501}, {"note": "a\nb"}, {"kind": "star"}):
+        assert page.post("/api/rows/5/mark", json={**mark, "kind": "comment", **wrong}).status_code == 422
+    assert page.post("/api/rows/99/mark", json={**mark, "kind": "flag"}).status_code == 422
+    assert page.get("/api/next", params={"order": "alphabet"}).status_code == 422
+
+
+def test_the_pace_leaves_breaks_out() -> None:
+    class Times:
+        def times(self, who: str, count: int) -> list[datetime]:
+            return [datetime.fromtimestamp(second, UTC) for second in (2020, 2010, 2004, 100, 90)]
+
+    assert _pace(Times(), "kim") == pytest.approx((10 + 6 + 10) / 3)  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ def used(file: Path) -> list[tuple[int, int]]:
         assert all(store.item(row) for row in range(ROWS))
         assert len(list(store.items())) == ROWS
         store.marks(), store.times("kim", 9)
-        assert sorted(store.settled()) == [row for row, _ in SETTLED]
+        assert sorted(store.settled()) == [row for row, _ in store.choices()]
         return [(row, choice.id) for row, choice in store.choices()]
     finally:
         store.close()
@@ -120,8 +120,8 @@ STATEMENTS = [
     "UPDATE item SET body = replace(body, '0.5', '\"x\"')", "UPDATE item SET body = replace(body, '은행', '\\ud800')",
     "UPDATE item SET body = replace(body, '[\"111\"]', '\"111\"')", "UPDATE item SET decision = x'00'",
     "UPDATE item SET body = '" + "[" * 100000 + "' WHERE row = 3", "UPDATE item SET body = 5 WHERE row = 3",
-    "DROP TABLE mark", "UPDATE mark SET kind = 'star'", "UPDATE mark SET note = x'00'", "UPDATE mark SET at = 'now'", "DROP TABLE copy",
-    "UPDATE mark SET row = 1000", "INSERT INTO copy VALUES (1000, 1)",
+    "DROP TABLE mark", "UPDATE mark SET kind = 'star'", "UPDATE mark SET note = x'00'", "UPDATE mark SET at = 'now'",
+    "DROP TABLE copy", "UPDATE mark SET row = 1000", "INSERT INTO copy VALUES (1000, 1)",
     "PRAGMA writable_schema=ON; UPDATE sqlite_master SET sql = replace(sql, 'code TEXT NOT NULL', 'code TEXT')",
     "PRAGMA writable_schema=ON; UPDATE sqlite_master SET rootpage = 1 WHERE name = 'choice'",
     "PRAGMA writable_schema=ON; DELETE FROM sqlite_master", "DELETE FROM about WHERE name = 'input'", "DELETE FROM about",

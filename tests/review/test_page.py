@@ -81,33 +81,33 @@ def test_a_person_works_through_a_file(coded: Path, finished: Path, tmp_path: Pa
         page.on("pageerror", lambda error: problems.append(str(error)))
         with server(port, *words):
             page.goto(f"http://127.0.0.1:{port}/")
-            page.get_by_text("예금 상담").wait_for()
+            page.locator("#answer").get_by_text("예금 상담").wait_for()
             assert page.locator("#codes button").count() == 5 and page.locator("#codes .listed").count() == 5
             first = page.locator("#codes button b").nth(1).inner_text()
             page.keyboard.press("2")
-            page.get_by_text("택시 운전").wait_for()
+            page.locator("#answer").get_by_text("택시 운전").wait_for()
             page.keyboard.press("/")
             page.keyboard.type("택시")
             page.locator("#found li").first.wait_for()
             wanted = page.locator("#found li").first.get_attribute("data-code")
             page.keyboard.press("Enter")
-            page.get_by_text("<script>window.hacked=1</script> 용접").wait_for()  # as text
+            page.locator("#answer").get_by_text("<script>window.hacked=1</script> 용접").wait_for()  # as text
             assert page.evaluate("window.hacked") is None
             page.keyboard.press("1")
-            page.get_by_text("벼농사").wait_for()
+            page.locator("#answer").get_by_text("벼농사").wait_for()
             page.keyboard.press("u")
-            page.get_by_text("<script>").wait_for()
+            page.locator("#answer").get_by_text("<script>").wait_for()
             page.wait_for_timeout(400)
             for _ in range(5):  # a key that is held settles one row
                 page.keyboard.down("1")
             page.keyboard.up("1")
-            page.get_by_text("벼농사").wait_for()
+            page.locator("#answer").get_by_text("벼농사").wait_for()
             page.keyboard.press("u")
-            page.get_by_text("<script>").wait_for()
+            page.locator("#answer").get_by_text("<script>").wait_for()
             page.evaluate(
                 "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'ㅜ', code: 'KeyN', bubbles: true}))"
             )
-            page.get_by_text("벼농사").wait_for()
+            page.locator("#answer").get_by_text("벼농사").wait_for()
             page.locator("#who").fill("lee")
             page.reload()
             page.get_by_text("7행 중 2행 처리 · 남음: 고르기 5").wait_for()
@@ -120,7 +120,7 @@ def test_a_person_works_through_a_file(coded: Path, finished: Path, tmp_path: Pa
         with server(port, *words) as child:
             page.reload()
             page.get_by_text("2 of 7 decided").wait_for()  # the language is kept
-            page.get_by_text("<script>").wait_for()
+            page.locator("#answer").get_by_text("<script>").wait_for()
             with page.expect_download() as download:
                 page.get_by_role("link", name="Export").click()
             download.value.save_as(tmp_path / "out.csv")
@@ -165,7 +165,7 @@ def test_what_is_typed_is_what_is_stored(coded: Path, finished: Path, tmp_path: 
         waiting: list[Route] = []
         page.route("**/api/search*", lambda route: waiting.append(route))
         page.goto(f"http://127.0.0.1:{port}/")
-        page.get_by_text("예금 상담").wait_for()
+        page.locator("#answer").get_by_text("예금 상담").wait_for()
         search(page, "941", "1")  # its answer is late: the text has changed
         page.wait_for_timeout(300)
         page.keyboard.press("Backspace")
@@ -209,9 +209,85 @@ def test_what_is_typed_is_what_is_stored(coded: Path, finished: Path, tmp_path: 
         page.get_by_text("다른 행으로 넘어갔습니다").wait_for()
         assert last_choice(db)[0] == 5 and page.locator("#query").input_value() == "94"  # type: ignore[index]
         page.keyboard.press("Enter")
-        page.get_by_text("남은 행이 없습니다").wait_for()
+        page.locator("#answer").get_by_text("남은 행이 없습니다").wait_for()
         assert last_choice(db) == (7, "94")
         browser.close()
     assert command("review", f"run={finished}", f"input={coded}", f"db={db}", f"export={tmp_path / 'out.csv'}") == 0
     out = pd.read_csv(tmp_path / "out.csv", dtype=str, keep_default_na=False)
     assert out["reviewed_code"].tolist()[:5] == ["94", "311", "94", "A01", "942"]
+
+
+@pytest.mark.slow
+def test_a_coder_who_knows_the_codes_loses_nothing_when_the_server_is_killed(
+    coded: Path, finished: Path, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The short form of the benchmark, which fails if a decision is lost."""
+    frame = pd.read_csv(coded, dtype=str, keep_default_na=False)
+    frame.assign(right=["3201", "873", "792", "611", "422", "941", "111", "25"]).to_csv("coded.csv", index=False)
+    words = ("benchmarks.review", f"run={finished}", "input=coded.csv", "code=right", "rows=8")
+    assert command(*words) == 1 and "'25'" in capfd.readouterr().err  # no code of three digits
+    frame.assign(right=["3201", "873", "792", "611", "422", "941", "111", "252"]).to_csv("coded.csv", index=False)
+    assert command(*words) == 0
+    assert "7 decisions" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_page_tells_and_keeps(coded: Path, finished: Path, tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    port = free_port()
+    words = (f"run={finished}", f"input={coded}", f"db={tmp_path / 'db'}", "show=[n]")
+    with sync_playwright() as playwright, server(port, *words):
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.goto(f"http://127.0.0.1:{port}/")
+        answer, message = page.locator("#answer"), page.locator("#message")
+
+        def on(row: int) -> None:
+            page.wait_for_function("row => document.getElementById('answer').dataset.row === String(row)", arg=row)
+
+        on(0)
+        assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+        page.locator("#who").fill("")
+        page.keyboard.press("Escape")
+        page.keyboard.press("1")
+        message.filter(has_text="이름을 먼저").wait_for()
+        page.locator("#who").fill("kim")
+        page.keyboard.press("Enter")
+        page.keyboard.press("f")
+        page.locator("#flag[aria-pressed=true]").wait_for()
+        page.keyboard.press("c")
+        page.keyboard.type("물어보기")
+        page.keyboard.press("Enter")
+        answer.get_by_text("물어보기").wait_for()
+        page.keyboard.press("s")
+        on(1)
+        page.keyboard.press("ArrowDown")
+        second = page.locator("#codes button").nth(1).get_attribute("data-code")
+        page.locator("#about h2").filter(has_text=str(second)).wait_for()
+        page.keyboard.press("Enter")
+        on(2)
+        page.reload()  # row 0 stays skipped, flagged and commented on
+        on(2)
+        page.keyboard.press("g")
+        page.keyboard.type("99")
+        page.keyboard.press("Enter")
+        message.filter(has_text="행이 없습니다").wait_for()
+        page.keyboard.press("Escape")
+        page.keyboard.press("v")
+        on(0)
+        page.locator("#codes button").first.click()
+        answer.get_by_text("건너뛴 행이 없습니다").wait_for()
+        page.locator("#view").select_option("settled")
+        on(0)
+        page.keyboard.press("n")
+        on(1)
+        page.keyboard.press("x")  # not the last decision
+        page.wait_for_function("() => !document.querySelector('#codes .chosen')")
+        page.locator("#view").select_option("flagged")
+        on(0)
+        page.get_by_role("button", name="English").click()
+        assert page.locator("#codes .chosen").count() == 1 and page.locator("#progress").inner_text().startswith(
+            "1 of 7"
+        )
+        browser.close()

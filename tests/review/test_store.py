@@ -225,3 +225,45 @@ def test_a_reviewed_group_that_is_new_is_learnt(finished: Path, here: Path, capf
 def prepared(words: tuple[str, ...]) -> Path:
     assert command("prepare", *words[:3], "out=cohort") == 0
     return Path("cohort/cohort.parquet")
+
+
+def test_rows_with_the_same_texts_get_and_lose_a_decision_together(store: Store) -> None:
+    assert store.choose(3, "111", "lee")
+    assert store.choose(0, "320", "kim", copies=[1, 3])  # row 3 keeps its own decision
+    assert store.settled() == {0: "320", 1: "320", 3: "111"} and len(store.times("kim", 9)) == 1
+    assert store.choose(0, "630", "kim", store.choice(0).id, copies=[1, 3])  # type: ignore[union-attr]
+    assert store.settled() == {0: "630", 1: "630", 3: "111"}
+    assert store.undo("kim") == 0 and store.settled() == {0: "320", 1: "320", 3: "111"}
+    assert store.choose(2, "942", "kim")
+    assert store.undo("lee", 0) is None and store.undo("kim", 0) == 0  # not the last decision
+    assert store.settled() == {2: "942", 3: "111"} and store.undo("kim", 0) is None
+
+
+def test_marks_are_kept_and_exported(store: Store, coded: Path, tmp_path: Path, ksco: Classification) -> None:
+    store.mark([0, 1], "skip", "", "kim")
+    store.mark([0], "comment", "무슨 일?", "kim")
+    store.mark([0], "comment", "다시", "lee")
+    store.mark([2], "flag", "", "lee")
+    store.mark([4], "flag", "", "lee")
+    store.mark([4], "flag", None, "kim")
+    marks = Store(store.file).marks()  # another process
+    found = {row: {kind: (mark.note, mark.who) for kind, mark in kinds.items()} for row, kinds in marks.items()}
+    skip = {"skip": ("", "kim")}
+    assert found == {0: {**skip, "comment": ("다시", "lee")}, 1: skip, 2: {"flag": ("", "lee")}}
+    assert store.choose(1, "320", "kim") and set(store.marks()) == {0, 2}  # a decided row is not skipped
+    export(coded, tmp_path / "out.csv", store, ksco, overwrite=False)
+    out = pd.read_csv(tmp_path / "out.csv", dtype=str, keep_default_na=False)
+    assert out["skipped_by"].tolist()[:3] == ["kim", "", ""] and out["flagged_by"].tolist()[:3] == ["", "", "lee"]
+    assert out["review_comment"][0] == "다시" and out["commented_by"].tolist()[:2] == ["lee", ""]
+    assert store.base.execute("SELECT COUNT(*) FROM mark").fetchone() == (6,)  # nothing is overwritten
+
+
+def test_a_file_of_an_earlier_version_goes_on(store: Store, coded: Path, finished: Path) -> None:
+    store.choose(1, "320", "lee")
+    store.base.executescript("DROP TABLE copy; DROP TABLE mark; PRAGMA user_version=1")
+    store.close()
+    again = opened(coded, store.file, load_settings(finished / "model"))
+    assert again.settled() == {1: "320"} and again.marks() == {}
+    again.mark([1], "flag", "", "kim")
+    assert again.undo("lee") == 1
+    again.close()

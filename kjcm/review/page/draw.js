@@ -46,7 +46,7 @@ function drawProgress() {
 
 function drawItem(on) {
   const { words, item, state } = now, view = $("view").value;
-  $("work").scrollTop = 0;
+  $("answer").dataset.row = item ? item.row : "";
   for (const id of ["skip", "flag", "comment", "remove"]) $(id).disabled = !item;
   $("remove").hidden = !item?.chosen || item.chosen.who !== name();
   $("skip").textContent = words[item?.marks.skip ? "unskip" : "skip"];
