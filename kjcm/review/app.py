@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.background import BackgroundTask
 
 from kjcm.errors import KjcmError, of_the_system
-from kjcm.review.desk import Desk, Moment, Review, Way
+from kjcm.review.desk import Desk, Review, Way
 from kjcm.review.files import export
 from kjcm.review.guard import HEADERS, cookie, refused
 from kjcm.review.names import LONGEST, LONGEST_COMMENT, comment, reviewer
@@ -100,7 +100,7 @@ def make_app(review: Review) -> FastAPI:
 
     @app.get("/api/state")
     def state(opened: Opened, who: Who = None) -> dict[str, Any]:
-        return desk.state(Moment(opened, desk.queue), who)
+        return desk.state(opened, who)
 
     @app.get("/api/search")
     def search(query: Text, model: bool = False) -> dict[str, Any]:

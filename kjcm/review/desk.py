@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -73,21 +74,37 @@ class Way:
     back: bool
 
 
+class Settled:
+    """The settled rows of a store, of which each request reads only what is new."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._codes: dict[int, str] = {}
+        self._progress = (0, 0)
+
+    def of(self, store: Store) -> dict[int, str]:
+        """Return settled row -> code."""
+        with self._lock:
+            last, undone = store.progress()
+            if undone != self._progress[1] or last < self._progress[0]:
+                self._codes = store.settled()
+            elif last > self._progress[0]:
+                self._codes = self._codes | store.settled(after=self._progress[0])
+            self._progress = last, undone
+            return self._codes
+
+
 class Moment:
     """What the store contains when a request reads it.
 
     Args:
         store: the review's file.
         queue: its cases.
+        settled: its settled rows.
     """
 
-    def __init__(self, store: Store, queue: Queue) -> None:
-        self.store, self._queue = store, queue
-
-    @cached_property
-    def settled(self) -> Mapping[int, str]:
-        """Reviewed row -> code."""
-        return self.store.settled()
+    def __init__(self, store: Store, queue: Queue, settled: Mapping[int, str]) -> None:
+        self.store, self.settled, self._queue = store, settled, queue
 
     @cached_property
     def marks(self) -> Mapping[int, Mapping[str, Mark]]:
@@ -116,26 +133,31 @@ class Desk:
         store = Store(review.db)
         try:
             self.queue = Queue(store.items(), review.decisions, once=review.once)
+            self._rows_of = {name: rows for name, (rows, _) in store.counts().items() if name in review.decisions}
         finally:
             store.close()
         self._guide = Guide(review.classification, review.index, review.search)
         self._rows = {
             name: row for row, name in reversed(list(enumerate(review.further.ids)))
         }  # the first of equal ids
+        self._settled = Settled()
         self._claims: dict[str, tuple[int, float]] = {}  # reviewer -> the row that they see, and since when
+
+    def _moment(self, store: Store) -> Moment:
+        return Moment(store, self.queue, self._settled.of(store))
 
     def show(self, store: Store, row: int | None, who: str | None) -> dict[str, Any]:
         """Return the review's state and a row."""
-        moment = Moment(store, self.queue)
-        return {"state": self.state(moment, who), "item": None if row is None else self._item(moment, row)}
+        moment = self._moment(store)
+        return {"state": self._state(moment, who), "item": None if row is None else self._item(moment, row)}
 
     def next(self, store: Store, way: Way, who: str | None) -> dict[str, Any]:
         """Return the review's state and the next row of a reviewer, which is theirs for a while."""
-        moment = Moment(store, self.queue)
+        moment = self._moment(store)
         row = self._next_row(moment, way, who)
         if row is not None and who is not None:
             self._claims[who] = (row, time.monotonic())
-        return {"state": self.state(moment, who), "item": None if row is None else self._item(moment, row)}
+        return {"state": self._state(moment, who), "item": None if row is None else self._item(moment, row)}
 
     def _next_row(self, moment: Moment, way: Way, who: str | None) -> int | None:
         """Return the next row that no other reviewer sees; without one, any next row."""
@@ -154,14 +176,16 @@ class Desk:
         number = text.removeprefix("#").replace(",", "")
         return int(number) - 1 if number.isascii() and number.isdigit() and int(number) > 0 else None
 
-    def state(self, moment: Moment, who: str | None) -> dict[str, Any]:
+    def state(self, store: Store, who: str | None) -> dict[str, Any]:
         """Return how far the review is: rows by decision, cases by view, and a reviewer's seconds for a decision."""
-        review = self._review
-        counts = {name: count for name, count in moment.store.counts().items() if name in review.decisions}
+        return self._state(self._moment(store), who)
+
+    def _state(self, moment: Moment, who: str | None) -> dict[str, Any]:
+        review, settled = self._review, self.queue.settled_of(moment.settled)
         return {
-            "counts": {decision: {"rows": rows, "settled": settled} for decision, (rows, settled) in counts.items()},
-            "rows": sum(rows for rows, _ in counts.values()),
-            "settled": sum(settled for _, settled in counts.values()),
+            "counts": {name: {"rows": rows, "settled": settled[name]} for name, rows in self._rows_of.items()},
+            "rows": sum(self._rows_of.values()),
+            "settled": settled.total(),
             "views": {view: int(moment.viewed(view).sum()) for view in ("open", "skipped", "flagged", "settled")},
             "pace": None if who is None else _pace(moment.store, who),
             "who": review.who if review.token is None else "",  # another address is another reviewer

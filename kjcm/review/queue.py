@@ -1,5 +1,6 @@
 """The order in which reviewers see rows; rows with identical texts are one case."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 ORDERS = ("file", "similar", "uncertain", "group")
 VIEWS = ("open", "skipped", "flagged", "settled")
-GRAMS = (1, 3)  # characters
+GRAMS = (2, 2)  # characters; longer ones find no better rows
 LEAST = 0.1  # similarity of rows that are called similar
 OF_MODEL = 0.5  # share of the model's suggestions in a similarity
 
@@ -37,10 +38,12 @@ class Queue:
 
     def __init__(self, items: Iterable[Item], decisions: Collection[str], *, once: bool) -> None:
         cases: dict[object, list[int]] = {}
+        self._decisions: dict[int, str] = {}
         first: list[tuple[str, Mapping[str, float]]] = []
         for row, decision, body in items:
             if decision not in decisions:
                 continue
+            self._decisions[row] = decision
             texts = tuple(body["text"].values())
             key = (texts, decision, body["given"], *body["picks"]) if once else row
             if key not in cases:
@@ -60,6 +63,10 @@ class Queue:
     def rows(self, row: int) -> list[int]:
         """Return the rows of a row's case, the first of them first; only the row if reviewers do not check its decision."""
         return self._rows[self._case[row]] if row in self._case else [row]
+
+    def settled_of(self, settled: Iterable[int]) -> Counter[str]:
+        """Return decision of the model -> number of its settled rows."""
+        return Counter(self._decisions[row] for row in settled if row in self._decisions)
 
     def done(self, settled: Collection[int]) -> Booleans:
         """Return the cases of which all rows are settled, [cases]."""
@@ -161,5 +168,5 @@ class Similar:
 
     def to(self, row: int) -> NDArray[np.float32]:
         """Return each row's similarity to a row, [rows]."""
-        found: NDArray[np.float32] = (self._rows @ self._rows[row].T).toarray().ravel()
+        found: NDArray[np.float32] = self._rows @ self._rows[row].toarray().ravel()
         return found

@@ -189,10 +189,19 @@ class Store:
             choices = [(row, choice_of(*choice)) for row, *choice in found]
         yield from choices
 
-    def settled(self) -> dict[int, str]:
-        """Return reviewed row -> code."""
+    def settled(self, after: int = 0) -> dict[int, str]:
+        """Return reviewed row -> code; of the decisions after number `after`."""
+        query = "SELECT row, code FROM choice WHERE undone IS NULL AND id > ? ORDER BY id"
         with self._told():
-            return dict(self.base.execute("SELECT row, code FROM choice WHERE undone IS NULL ORDER BY id"))
+            return dict(self.base.execute(query, (after,)))
+
+    def progress(self) -> tuple[int, int]:
+        """Return the last decision's number and the number of undone decisions, which change with every change."""
+        with self._told():
+            last, undone = self.base.execute(
+                "SELECT (SELECT MAX(id) FROM choice), COUNT(undone) FROM choice"
+            ).fetchone()
+        return last or 0, undone
 
     def items(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
         """Yield each row's number, decision and body, in order."""

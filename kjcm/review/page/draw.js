@@ -17,7 +17,11 @@ export function draw(on) {
   }
   options("view", words.views, (view) => ` (${state.views[view]})`);
   options("order", words.orders, () => "");
-  $("keys").replaceChildren(...words.keys.flatMap(([key, what]) => [make("dt", key), make("dd", what)]));
+  $("keys").replaceChildren(...words.keys.map(([key, what]) => {
+    const pair = make("div");
+    pair.append(make("dt", key), make("dd", what));
+    return pair;
+  }));
   drawProgress();
   drawItem(on);
 }
@@ -46,6 +50,7 @@ function drawProgress() {
 
 function drawItem(on) {
   const { words, item, state } = now, view = $("view").value;
+  document.querySelector("aside").hidden = !item;
   $("answer").dataset.row = item ? item.row : "";
   for (const id of ["skip", "flag", "comment", "remove"]) $(id).disabled = !item;
   $("remove").hidden = !item?.chosen || item.chosen.who !== name();
@@ -58,7 +63,6 @@ function drawItem(on) {
   if (!item) {
     const still = view === "open" && state.views.skipped ? ` ${words.still(state.views.skipped)}` : "";
     $("answer").replaceChildren(make("p", words.done[view] + still));
-    $("about").replaceChildren();
     return;
   }
   const list = make("dl");
