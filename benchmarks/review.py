@@ -92,8 +92,9 @@ def _work(page: "Page", config: ReviewConfig, right: Mapping[int, str], words: l
                 page.locator("#order").select_option(config.order)
         coder = Coder(page, right)
         done = coder.decide(min(WARM_UP, first))
-        before = _memory(page)
+        memory = [_memory(page)]
         done += coder.decide(first - len(done))
+        memory.append(_memory(page))
         coder.press("1")  # the server may or may not have stored it
         server.kill()
         server.wait()
@@ -103,17 +104,17 @@ def _work(page: "Page", config: ReviewConfig, right: Mapping[int, str], words: l
     with _server(words, port):
         back = time.perf_counter() - begin
         done += coder.decide(most - len(done))
-        after = _memory(page)
+        memory.append(_memory(page))
     kept = _settled(db)
     lost += [one for one in done if kept.get(one.row) != one.code]
     if lost or not done:
         raise KjcmError(
             f"{len(lost)} of {counted(len(done), 'decision')} lost: rows {some(one.row + 1 for one in lost)}."
         )
-    _report(done, before, after, back)
+    _report(done, memory, back)
 
 
-def _report(done: list[Decision], before: Mapping[str, float], after: Mapping[str, float], back: float) -> None:
+def _report(done: list[Decision], memory: list[dict[str, float]], back: float) -> None:
     keys, times = np.array([one.keys for one in done]), 1000 * np.array([one.seconds for one in done])
     log.info(
         "%s: %.2f keys each, %.0f %% with one key",
@@ -125,10 +126,12 @@ def _report(done: list[Decision], before: Mapping[str, float], after: Mapping[st
     for name, those in (("one key", times[keys == 1]), ("a search", times[keys > 1])):
         if len(those):
             log.info("  %-8s median %.0f, 95th percentile %.0f", name, np.median(those), np.percentile(those, 95))
-    log.info(
-        "page after %d decisions: %.1f MB, %.0f nodes; at the end: %.1f MB, %.0f nodes", min(WARM_UP, len(done)),
-        before["JSHeapUsedSize"] / 1e6, before["Nodes"], after["JSHeapUsedSize"] / 1e6, after["Nodes"],
-    )  # fmt: skip
+    when = (f"after {WARM_UP} decisions", "in the middle", "at the end")
+    parts = [
+        f"{one['JSHeapUsedSize'] / 1e6:.1f} MB, {one['Nodes']:.0f} nodes {at}"
+        for one, at in zip(memory, when, strict=True)
+    ]
+    log.info("page: %s", "; ".join(parts))
     log.info("server killed in the middle, answered again after %.1f s; no acknowledged decision lost", back)
 
 

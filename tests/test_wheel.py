@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kjcm.review.app import PAGE
 from tests.conftest import ROOT, SMALL
 
 
@@ -21,6 +22,7 @@ def test_the_installed_wheel_trains_from_another_directory(tmp_path: Path) -> No
     names = set(zipfile.ZipFile(wheel).namelist())
     data = {"conf/train.yaml", "experiments/paper.yaml", "ksco/ksco7.tsv", "reporting/page.html.j2", "plot/fonts/kjcm-hangul.ttf",
             "plot/fonts/OFL.txt", "conf/serve.yaml", "serving/page.html"}  # fmt: skip
+    data |= {f"review/page/{name}" for name in PAGE}
     assert {f"kjcm/{name}" for name in data} <= names
     assert not [name for name in names if name.startswith(("tests/", "runs/", "benchmarks/")) or name.endswith(".pyc")]
     site, work = tmp_path / "site", tmp_path / "work"
