@@ -11,7 +11,7 @@ PACKAGE = ROOT / "kjcm"
 ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "linear", "run_folder", "hub", "ensemble",
          "analysis", "plot", "tracking", "training", "pretraining", "sweeps", "reporting",
          "comparison", "audit", "wandb_project", "coding", "prediction", "recoding", "drift", "exposure",
-         "tabulation", "search", "web", "review", "tune", "api", "serving")  # fmt: skip
+         "tabulation", "ordering", "search", "web", "review", "tune", "api", "serving")  # fmt: skip
 FLOOR = {
     "confusion",
     "errors",
@@ -38,7 +38,7 @@ SEE_A_HYDRA_CONFIG = {"api/composing.py", "parts.py", "comparison/diff.py", "aud
                       "prediction/predict.py", "coding/triage.py", "coding/export.py", "hub/push.py", "review/review.py",
                       "wandb_project/workspace.py", "wandb_project/report.py", "wandb_project/sync.py",
                       "serving/serve.py", "ksco/classification_import.py", "recoding/recode.py",
-                      "exposure/expose.py", "drift/drift.py", "tabulation/tabulate.py", "search/command.py",
+                      "exposure/expose.py", "drift/drift.py", "tabulation/tabulate.py", "ordering/order.py", "search/command.py",
                       "tune/tune.py", "tune/trial_config.py", "tune/trials.py"}  # fmt: skip
 HEAVY = {"torch", "lightning", "transformers", "torchmetrics", "wandb", "ray"}
 MODULES = 12  # most modules of a room

@@ -14,7 +14,7 @@ from kjcm.read.columns import meant_columns
 from kjcm.read.labelled import value_labels
 from kjcm.read.table import read_chunks
 from kjcm.records import read_json
-from kjcm.review.records import KINDS, require_alone
+from kjcm.review.records import KINDS, MOST_ORDER, require_alone
 from kjcm.review.store import Store, create
 from kjcm.run_folder.model_folder import Settings
 from kjcm.survey.texts import TEXT_COLUMNS
@@ -33,6 +33,7 @@ REVIEWED = {
     "review_comment": "Comment on the row",
     "commented_by": "Reviewer who wrote the comment",
 }
+ORDER = "review_order"  # column of `kjcm order`
 SHOWN = 5
 
 
@@ -129,7 +130,8 @@ def _items(coded: Path, settings: Settings, names: Mapping[str, str]) -> Iterato
         own = meant_columns(frame.columns, {**dict(zip(needed, needed, strict=True)), **names}, str(coded), remedy)
         if twice := [name for name in REVIEWED if name in frame]:
             raise KjcmError(f"{coded}: already has columns {some(twice)}. Review the file that `kjcm predict` wrote.")
-        cells = {name: code_texts(frame[name]) for name in {*needed, *(f"code_{k}" for k in shown)}}
+        ranked = [ORDER] if ORDER in frame else []
+        cells = {name: code_texts(frame[name]) for name in {*needed, *(f"code_{k}" for k in shown), *ranked}}
         texts = {role: text_cells(frame[own[role]], labels.get(own[role], NOTHING))[0] for role in names}
         for place in range(len(frame)):
             cell = {name: values[place] for name, values in cells.items()}
@@ -150,6 +152,8 @@ def _items(coded: Path, settings: Settings, names: Mapping[str, str]) -> Iterato
                 "picks": picks,
                 "given": cell["decision_code"],
             }
+            if cell.get(ORDER):
+                body["order"] = _place(cell[ORDER], f"{coded}, column {ORDER!r}, data row {begin + place + 1:,}")
             yield begin + place, cell["decision"], body
         begin += len(frame)
 
@@ -164,6 +168,12 @@ def _number(cell: str, place: str) -> float:
             f"{place}: {cell[:CUT]!r} is not a probability. Use the unchanged file that `kjcm predict` wrote."
         )
     return value
+
+
+def _place(cell: str, place: str) -> int:
+    if not cell.isdecimal() or not 0 < int(cell) < MOST_ORDER:
+        raise KjcmError(f"{place}: {cell[:CUT]!r} is not a place in an order. Use the unchanged file of `kjcm order`.")
+    return int(cell)
 
 
 def export(coded: Path, target: Path, store: Store, classification: Classification, overwrite: bool) -> dict[str, int]:

@@ -10,6 +10,8 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from kjcm.review.records import MOST_ORDER
+
 ORDERS = ("file", "similar", "uncertain", "group")
 VIEWS = ("open", "skipped", "flagged", "settled")
 GRAMS = (2, 2)  # characters; longer ones find no better rows
@@ -40,6 +42,7 @@ class Queue:
         cases: dict[object, list[int]] = {}
         self._decisions: dict[int, str] = {}
         first: list[tuple[str, Mapping[str, float]]] = []
+        given: list[int] = []  # [cases], places in the file's order of review; else those of the file's rows, later
         for row, decision, body in items:
             if decision not in decisions:
                 continue
@@ -48,13 +51,14 @@ class Queue:
             key = (texts, decision, body["given"], *body["picks"]) if once else row
             if key not in cases:
                 first.append((" ".join(filter(None, texts)), {one["code"]: one["prob"] for one in body["first"]}))
+                given.append(body.get("order", MOST_ORDER + row))
             cases.setdefault(key, []).append(row)
         self._rows = list(cases.values())
         self._first = np.array([rows[0] for rows in self._rows], dtype=np.int64)
         self._case = {row: case for case, rows in enumerate(self._rows) for row in rows}
         self._sizes = np.array([len(rows) for rows in self._rows], dtype=np.int64)
         self._similar = Similar(first)
-        self._ranks = _ranks(self._first, [likely for _, likely in first])
+        self._ranks = _ranks(given, [likely for _, likely in first])
 
     def place(self, row: int) -> int | None:
         """Return the place of a row's case among `done` and `viewed`, None if reviewers do not check the row's decision."""
@@ -95,7 +99,8 @@ class Queue:
         Args:
             row: the row that the reviewer saw, -1 at the beginning.
             wanted: [cases].
-            order: one of ORDERS; 'similar': the case most like the one seen.
+            order: one of ORDERS; 'file': by the file's column review_order, if there is one, else its rows; 'similar': the
+                case most like the one seen.
             back: the previous case; in the order 'similar' that of the file.
         """
         own, cases = self._case.get(row), np.flatnonzero(wanted)
@@ -124,20 +129,23 @@ class Queue:
         ]
 
 
-def _ranks(rows: NDArray[np.int64], likely: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.int64]]:
-    """Return order -> [cases] the place of each case; in a group the most certain comes first."""
+def _ranks(given: Sequence[int], likely: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.int64]]:
+    """Return order -> [cases] the place of each case; given: [cases], places in the file's own order.
+
+    In a group the most certain case comes first.
+    """
     probabilities = np.array([next(iter(one.values()), 0.0) for one in likely])
     codes = np.array([next(iter(one), "") for one in likely], dtype=object)
     sorts = {
-        "file": np.arange(len(rows)),
+        "file": np.argsort(np.array(given, np.int64), kind="stable"),
         "uncertain": np.argsort(probabilities, kind="stable"),
         "group": np.array(
-            sorted(range(len(rows)), key=lambda case: (codes[case], -probabilities[case])), dtype=np.int64
+            sorted(range(len(given)), key=lambda case: (codes[case], -probabilities[case])), dtype=np.int64
         ),
     }
-    ranks = {name: np.empty(len(rows), np.int64) for name in sorts}
+    ranks = {name: np.empty(len(given), np.int64) for name in sorts}
     for name, order in sorts.items():
-        ranks[name][order] = np.arange(len(rows))
+        ranks[name][order] = np.arange(len(given))
     return ranks
 
 

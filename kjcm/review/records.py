@@ -9,7 +9,9 @@ from typing import Any
 
 from kjcm.errors import KjcmError, of_the_system
 
-BODY = {"text", "first", "picks", "given"}  # of an item; newer files also have "further"
+BODY = {"text", "first", "picks", "given"}  # of an item
+LATER = {"further", "order"}  # in newer files; order: place in the order of review
+MOST_ORDER = 10**12
 KINDS = ("flag", "skip", "comment")  # of marks
 WAL = b"\x02\x02"  # bytes 18 and 19 of a database with a write-ahead log
 
@@ -48,11 +50,12 @@ def item_of(row: int, decision: object, body: object) -> dict[str, Any]:
         codes = [*found["first"], *found.get("further", [])]
         texts = [*found["text"].values(), *found["picks"], found["given"]]
         texts += [one[name] for one in codes for name in ("code", "title")]
-        fine = set(found) - {"further"} == BODY and all(math.isfinite(one["prob"]) for one in found["first"])
+        fine = set(found) - LATER == BODY and all(math.isfinite(one["prob"]) for one in found["first"])
         "".join(texts).encode()  # lone surrogates are not text
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         raise wrong from None
-    if not fine or not isinstance(found["picks"], list):
+    place = found.get("order", 1)
+    if not fine or not isinstance(found["picks"], list) or type(place) is not int or not 0 < place < MOST_ORDER:
         raise wrong
     return found
 

@@ -1,4 +1,4 @@
-"""The keys of `kjcm expose` and `kjcm tabulate`."""
+"""The keys of `kjcm expose`, `kjcm tabulate` and `kjcm order`, which read coded files."""
 
 from dataclasses import dataclass, field
 
@@ -67,4 +67,21 @@ class TabulateConfig(FileOptions):
     settled: str = key(SETTLED, choices=("reviewed", "decided", "none"))
     titles: str | None = key("Titles of the codes: `ksco7`, or a file of code and title; null: none.")
     confidence: float = key("Confidence of the intervals.", least=0.5, most=0.9999)
+    overwrite: bool = key("`true`: replace the output.")
+
+
+@dataclass
+class OrderConfig:
+    """Number the rows of a coded file that reviewers should decide first ([review.md](review.md#which-rows-to-review-first))."""
+
+    input: str = key("File that `kjcm predict` wrote, with INPUT.json next to it.", path=True)
+    output: str = key(
+        "File to write, with the column review_order: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.", path=True
+    )
+    rows: int = key("Rows to order, each with another text; the others have an empty cell.", least=1, most=5000)
+    decisions: list[str] = key("Decisions of the model whose rows are ordered, as for `kjcm review`.")
+    reviewed: str | None = key(
+        "Reviewed file (`kjcm review export=FILE`), whose decided texts need no second decision; null: none.", path=True
+    )
+    seed: int = seed_key("Seed of the sample that is ordered of more than 5,000 different texts.")
     overwrite: bool = key("`true`: replace the output.")

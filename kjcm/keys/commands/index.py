@@ -3,7 +3,7 @@
 from kjcm.keys.coding import PredictConfig, TriageConfig
 from kjcm.keys.commands.doctor import DoctorConfig
 from kjcm.keys.commands.drift import DriftConfig
-from kjcm.keys.commands.exposures import ExposeConfig, TabulateConfig
+from kjcm.keys.commands.exposures import ExposeConfig, OrderConfig, TabulateConfig
 from kjcm.keys.commands.recoding import ClassificationImportConfig, RecodeConfig
 from kjcm.keys.commands.reports import AuditConfig, DiffConfig, ReportConfig, ReproduceConfig, RunsConfig
 from kjcm.keys.commands.search import TuneConfig
@@ -33,6 +33,7 @@ COMMANDS: dict[str, type] = {
     "recode": RecodeConfig,
     "expose": ExposeConfig,
     "tabulate": TabulateConfig,
+    "order": OrderConfig,
     "drift": DriftConfig,
     "serve": ServeConfig,
     "triage": TriageConfig,
