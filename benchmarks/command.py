@@ -20,6 +20,7 @@ from kjcm.keys.training import PresetConfig
 from kjcm.keys.unread import Unread
 
 ALTERNATIVES = ("trainer", "trainer_bf16", "trainer_compiled", "lightning")
+RULES = ("random", "order", "steps", "margin")
 PRECISIONS = ("32-true", "bf16", "int8")  # the first is the reference of every agreement
 
 
@@ -123,10 +124,31 @@ class ReviewConfig:
     browser: str | None = key("Program of Chromium; null: `chromium` on the PATH.")
 
 
+@dataclass
+class CurveConfig:
+    """Measure what the first reviewed rows teach a model that was trained on titles, by the order of review.
+
+    Random rows are the test rows; their positions are removed from the index. It prints its figures and writes no file.
+    """
+
+    classification: ClassificationConfig = MISSING
+    input: str = key("Coded rows, with the columns workplace, position and task.", path=True)
+    code: str = key("Column of the codes.")
+    test_rows: int = key("Random rows to test on.", least=1, most=10**9)
+    sizes: list[int] = key("Ascending numbers of reviewed rows.", least=1, most=5000)
+    rules: list[str] = key(
+        "`random`; `order`: `kjcm order`; `steps`: the same, again after each size; `margin`: the most uncertain first.",
+        choices=RULES,
+    )
+    splits: int = key("Random sets of test rows.", least=1, most=1000)
+    seed: int = seed_key("Seed of the first split and of its random rows; further splits have the next seeds.")
+
+
 NODES = {
     "benchmarks.train": TrainConfig, "benchmarks.predict": PredictConfig, "benchmarks.serve": ServeConfig,
     "benchmarks.prepare": PrepareConfig, "benchmarks.search": SearchConfig,
     "benchmarks.review": ReviewConfig,
+    "benchmarks.curve": CurveConfig,
 }  # fmt: skip
 COMMANDS = {
     command.name: command
@@ -157,6 +179,9 @@ COMMANDS = {
         Command("benchmarks.review", "benchmarks.review:measure",
                     "a scripted coder at the page of kjcm review, whose server is killed in the middle",
                     "python -m benchmarks.review run=RUN_DIR input=CODED_FILE", "python -m"),
+        Command("benchmarks.curve", "benchmarks.curve:measure",
+                    "what the first reviewed rows teach a model of titles, by the order of review",
+                    "python -m benchmarks.curve input=FILE classification.index=FILE", "python -m"),
     )
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from kjcm.errors import CUT, ConfigError, KjcmError, counted
-from kjcm.exposure.expose import target_of
+from kjcm.write.table import target_of
 from kjcm.files import atomic, require_file, write_json
 from kjcm.keys.commands.exposures import OrderConfig
 from kjcm.keys.composition import typed
