@@ -48,13 +48,13 @@ class Split:
 
     def trained(self, rows: NDArray[np.int64], *, calibrated: bool) -> tuple[LinearModel, Sequence[str]]:
         """Return a model of titles and reviewed rows of the pool, and its classes; only probabilities need calibration."""
-        config = self.config
-        assert isinstance(config.model, LinearConfig)
+        config, model = self.config, self.config.model
+        assert isinstance(model, LinearConfig)
         if len(rows):
             reviewed = self.folder / "reviewed.tsv"
             self.pool.iloc[rows][[*TEXT_COLUMNS, "reviewed_code"]].to_csv(reviewed, sep="\t", index=False)
             config = replace(config, data=replace(config.data, reviewed=str(reviewed)))
-        model = config.model if calibrated else replace(config.model, calibration_folds=0)
+        model = model if calibrated else replace(model, calibration_folds=0)
         found = rows_of(config, test=False, cache=None)
         made = fitted(model, model.views, found, config.seeds.batches, config.data.split_seed)
         assert isinstance(made, LinearModel)

@@ -145,7 +145,7 @@ def _items(coded: Path, settings: Settings, names: Mapping[str, str]) -> Iterato
             ]
             picks = cell["pick_list"].split()
             further = [code for code in picks if code not in {one["code"] for one in first}]
-            body = {
+            body: dict[str, Any] = {
                 "text": {role: values[place] for role, values in texts.items()},
                 "first": first,
                 "further": [{"code": code, "title": settings.titles.get(code, "")} for code in further],
