@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from kjcm.errors import CUT, ConfigError, KjcmError, counted
-from kjcm.write.table import target_of
 from kjcm.files import atomic, require_file, write_json
 from kjcm.keys.commands.exposures import OrderConfig
 from kjcm.keys.composition import typed
@@ -23,7 +22,7 @@ from kjcm.read.table import read_chunks
 from kjcm.records import read_json
 from kjcm.survey.texts import TEXT_COLUMNS
 from kjcm.triage.rules import DECISIONS
-from kjcm.write.table import Added, open_input, writer
+from kjcm.write.table import Added, open_input, target_of, writer
 
 ROWS = 8192  # read at a time
 ORDER = "review_order"
