@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 
 from kjcm.errors import ConfigError
 from kjcm.keys.coding import TriageRules
-from kjcm.ksco.classification import Classification, load_classification
-from kjcm.run_folder.contents import recorded_data, run_config
+from kjcm.ksco.classification import KSCO8, UNIT_GROUPS, Classification, load_classification
+from kjcm.run_folder.contents import recorded_data, run_config, run_identity
 from kjcm.run_folder.held_out import calibration_of, held_rows
 from kjcm.run_folder.model_folder import UNVALIDATED, Settings
 from kjcm.triage.logits import Scored
 from kjcm.triage.outlook import error_rate, outlook
-from kjcm.triage.rules import Options, Tree, Triage
-from kjcm.triage.titles import MANAGING, UNMATCHED, WRONG, TitleIndex, load_titles
+from kjcm.triage.rules import FIXED, Options, Tree, Triage
+from kjcm.triage.titles import UNMATCHED, TitleIndex, is_managers, is_wrong, load_titles
 
 log = logging.getLogger("kjcm")
 FEW = 40  # held-out rows; with fewer no test has power
+OF_AN_INDEX = {"classification.index", "data.index"}  # input files of a run
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,14 @@ def basis_of(rules: TriageRules, folder: Path, settings: Settings) -> Basis:
         KjcmError: a file of the folder or the index is damaged.
     """
     given = {name: value for name, value in vars(rules).items() if name != "index_file"}
+    if given["threshold"] is None:
+        given["threshold"] = None if settings.from_titles else FIXED
     options = Options(**{"target_error": None, **given})
+    if settings.from_titles and options.target_error is not None:
+        raise ConfigError(
+            "triage.target_error: a run from titles has no held-out answers. Leave the key out, or train on coded answers: "
+            "data=table data.validation=0.3."
+        )
     calibration, held = calibration_of(folder), held_rows(folder, settings)
     if held is not None and options.managers == "column" and not settings.columns.get("manages"):
         raise ConfigError(
@@ -85,25 +93,36 @@ def basis_of(rules: TriageRules, folder: Path, settings: Settings) -> Basis:
     path = index_path(rules, folder)
     if path is None:
         return Basis(options, tree, held, temperature, about, settings.titles)
-    index = load_titles(path, _classification(settings), settings.level)
+    index = load_titles(path, _classification(folder, settings), settings.level)
     taken = accepted_by_index(options, held, index) if held is not None else None
     matched = index_record(options, held, index, taken)
     held = held.of(~taken) if held is not None and taken is not None else held
     return Basis(options, tree, held, temperature, about, settings.titles, index, matched)
 
 
+def remedy(settings: Settings) -> str:
+    """Return how to get a model with held-out rows."""
+    if settings.from_titles:
+        return "Train on coded answers: data=table data.validation=0.3."
+    return "Train it with data.validation=0.3."
+
+
 def index_path(rules: TriageRules, folder: Path) -> str | None:
     """Return the path of the index of job titles, None with triage.index=off.
 
     Raises:
-        ConfigError: there is no index.
+        ConfigError: there is no index, or the run has not used its index.
     """
     if rules.index == "off":
         return None
     run = folder.parent
     path = rules.index_file
-    if path is None and (run / "config.yaml").is_file():
+    if path is None and _is_run(run):
         path = recorded_data(run, run_config(run), own=False)[1].index
+        if path is not None and not OF_AN_INDEX & set(run_identity(run)["inputs"]):  # so the path may be of another run
+            raise ConfigError(
+                f"triage.index={rules.index}: the run did not use its index. Give triage.index_file=FILE."
+            )
     if path is None:
         raise ConfigError(
             f"triage.index={rules.index}: the run has no index of job titles. Give one with triage.index_file=FILE."
@@ -111,10 +130,29 @@ def index_path(rules: TriageRules, folder: Path) -> str | None:
     return path
 
 
-def _classification(settings: Settings) -> Classification:
-    """Return a model's classification: the package's own, or one that takes the index's codes verbatim."""
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder is a finished run's; a copy of a model folder may be in any folder."""
+    return all((folder / name).is_file() for name in ("DONE", "config.yaml"))
+
+
+def _classification(folder: Path, settings: Settings) -> Classification:
+    """Return the classification of a model's run; without the run's folder, the package's own or codes verbatim.
+
+    Raises:
+        ConfigError: only the run's folder names the file of the codes.
+        KjcmError: the classification's file is missing or damaged.
+    """
+    run = folder.parent
+    if _is_run(run):
+        _, node = recorded_data(run, run_config(run), own=False)
+        return load_classification(node.name, node.path)
     ksco7 = load_classification("ksco7")
-    return ksco7 if settings.classification == ksco7.name else Classification(settings.classification)
+    is_ksco7 = settings.classification == ksco7.name
+    if settings.classification == KSCO8 or (is_ksco7 and (settings.level or 0) > UNIT_GROUPS):
+        raise ConfigError(
+            "triage.index: the model's folder lacks its classification's file. Set run= to the whole run folder."
+        )
+    return ksco7 if is_ksco7 else Classification(settings.classification)
 
 
 def accepted_by_index(options: Options, held: Scored, index: TitleIndex) -> NDArray[np.bool_] | None:
@@ -122,7 +160,7 @@ def accepted_by_index(options: Options, held: Scored, index: TitleIndex) -> NDAr
     if options.index != "accept" or held.index is None or held.index_sha != index.sha:
         return None
     manages = held.answers if options.managers == "column" else held.words
-    barred = (held.index >= MANAGING) & ~manages if options.managers != "none" else False
+    barred = is_managers(held.index) & ~manages if options.managers != "none" else False
     return np.asarray((held.index != UNMATCHED) & ~barred, bool)
 
 
@@ -140,7 +178,7 @@ def index_record(
     record = {"mode": options.index, "file": index.file, "sha256": index.sha, "titles": len(index.codes)}
     if held is None or held.index is None or taken is None:
         return {**record, "measured": False}
-    rows, errors = int(taken.sum()), int((held.index[taken] % MANAGING == WRONG).sum())
+    rows, errors = int(taken.sum()), int(is_wrong(held.index[taken]).sum())
     rate = error_rate("accepted_error", rows, errors, 1 - options.confidence)
     return {
         **record,
@@ -155,9 +193,17 @@ def index_record(
 def warn(record: Mapping[str, Any]) -> None:
     """Log the limits of the decisions."""
     rows, target, lists = record["validation_rows"], record["target_error"], record["pick_list"]
-    if not rows and record.get("from_titles"):
+    index = record.get("index")
+    if not rows and index and index["measured"]:
         log.warning(
-            "%s No threshold has a promise. Review some rows, and train on them with data.reviewed=FILE.", UNVALIDATED
+            "triage.index=accept: the index accepts all %s held-out rows. None is left to test the model's codes, so they have "
+            "no promise. Train with more held-out rows.",
+            f"{index['held_rows']:,}",
+        )
+    elif not rows and record.get("from_titles"):
+        log.warning(
+            "%s No row is accepted or backed off unless you set triage.threshold, and no threshold has a promise.",
+            UNVALIDATED,
         )
     elif not rows:
         log.warning(
@@ -166,11 +212,10 @@ def warn(record: Mapping[str, Any]) -> None:
             lists["k"],
         )
     warn_of_rows(record)
-    index = record.get("index")
     if index and index["mode"] == "accept" and rows and not index["measured"]:
         log.warning(
-            "triage.index=accept: the run's held-out rows were not matched with this index. What is promised is for the model "
-            "without it; the rows that the index leaves may have more errors. Train with classification.index=FILE."
+            "triage.index=accept: the run's held-out rows were not matched with this index. The promise is for the model without "
+            "the index. Rows that the index leaves may have more errors. Train with classification.index=FILE."
         )
     if target is not None and record["threshold"] is None:
         log.warning(
@@ -236,9 +281,9 @@ def say(record: Mapping[str, Any]) -> None:
 
 def index_line(index: Mapping[str, Any], confidence: float) -> str:
     """Return what the index of job titles does with the held-out rows, as a sentence."""
-    begin = f"index: {index['titles']:,} job titles, triage.index={index['mode']}"
+    begin = f"index: {index['file']}, {index['titles']:,} job titles, triage.index={index['mode']}"
     if index["mode"] == "suggest":
-        return f"{begin}: their codes come first in the pick lists"
+        return f"{begin}: their codes come first in the pick lists; all figures below are without them"
     if not index["measured"]:
         return f"{begin}: the error rate of the rows that it accepts is unknown"
     rows = index["accepted_rows"]

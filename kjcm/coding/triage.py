@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from kjcm.coding.run_rules import Basis, basis_of, index_line, warn_of_rows
+from kjcm.coding.run_rules import Basis, basis_of, index_line, remedy, warn_of_rows
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import atomic
 from kjcm.hub.models import model_folder
@@ -36,13 +36,16 @@ def triage(cfg: DictConfig) -> None:
     if out and out.suffix.lower() != ".csv":
         raise ConfigError(f"out={config.out}: the table is written as CSV; name a file that ends in .csv.")
     folder = model_folder(config.run)
-    basis = basis_of(config.triage, folder, load_settings(folder))
+    settings = load_settings(folder)
+    basis = basis_of(config.triage, folder, settings)
     if basis.held is None:
         raise KjcmError(
-            f"run={config.run}: trained without validation rows, so its errors are unknown. Train it with data.validation=0.3."
+            f"run={config.run}: trained without validation rows, so its errors are unknown. {remedy(settings)}"
         )
     if basis.matched:
         log.info("%s", index_line(basis.matched, basis.options.confidence))
+    if not len(basis.held.labels):
+        raise KjcmError("triage.index=accept: no held-out row is left for the model. Use triage.index=suggest or off.")
     warn_of_rows({"validation_rows": len(basis.held.labels), **basis.about})
     frame = pd.DataFrame(by_target(basis.options, basis.tree, basis.held, basis.temperature, config.targets))
     show(frame, basis.options)
@@ -99,7 +102,7 @@ def show(frame: pd.DataFrame, options: Options) -> None:
             log.info("%s", LEGEND[name].format(threshold=threshold, confidence=100 * options.confidence))
 
 
-def _target(value: float | None, threshold: float) -> str:
+def _target(value: float | None, threshold: float | None) -> str:
     """Return a target in percent; for the rule without a target, its threshold."""
     return f"p >= {threshold:g}" if pd.isna(value) else f"{100 * value:.4g} %"
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from kjcm.coding.decisions import Decider
 from kjcm.coding.ensemble import AnyCoder, coder_of
 from kjcm.coding.rows import Reading, reads_answers, require_readable
-from kjcm.coding.run_rules import Basis, basis_of, warn_of_rows
+from kjcm.coding.run_rules import Basis, basis_of, remedy, warn_of_rows
 from kjcm.drift.audits import ABOUT, SHOWN, Sample, estimates, made_for, sample_of, write_sample
 from kjcm.drift.comparison import compare, require_exchanges
 from kjcm.drift.record import comparison_record, estimate_record, log_comparison, log_estimates, log_sample
@@ -63,7 +63,7 @@ def drift(cfg: DictConfig) -> None:
     basis = basis_of(whole, folder, settings)
     if basis.held is None:
         raise KjcmError(
-            f"run={config.run}: trained without validation rows, so it promises nothing. Train it with data.validation=0.3."
+            f"run={config.run}: trained without validation rows, so it promises nothing. {remedy(settings)}"
         )
     if len(basis.held.labels) < 2:
         raise KjcmError(

@@ -24,8 +24,9 @@ class CodingColumns:
 class TriageRules:
     """What is done with a coded row ([triage.md](triage.md))."""
 
-    threshold: float = key(
-        "Without a target: least probability of an accepted top-1 code, or of a parent (the paper: 0.8).",
+    threshold: float | None = key(
+        "Without a target: least probability of an accepted top-1 code, or of a parent; null: 0.8 (the paper), and no row "
+        "for a run from titles.",
         least=0,
         most=1,
     )
@@ -41,7 +42,8 @@ class TriageRules:
     )
     calibrated: bool = key("`false`: the model's own probabilities, without the run's temperature.")
     index: str = key(
-        "Job titles that an index has: `accept` their only code, `suggest` it, or `off` ([title-index.md](title-index.md)).",
+        "For job titles in the index: `accept` a title's only code, `suggest` its codes, or `off` "
+        "([title-index.md](title-index.md)).",
         choices=("accept", "suggest", "off"),
     )
     index_file: str | None = key(

@@ -32,7 +32,7 @@ def normalise(title: str) -> str:
 
 @cache
 def _is_left_out(letter: str) -> bool:
-    return unicodedata.category(letter)[0] in "PZ"
+    return letter != "#" and unicodedata.category(letter)[0] in "PZ"  # C# is not C; the + of C++ is no punctuation
 
 
 def read_index(path: str | Path, classification: Classification) -> list[IndexTitle]:
@@ -55,13 +55,13 @@ def read_index(path: str | Path, classification: Classification) -> list[IndexTi
     if not rows:
         raise KjcmError(f"{path}: has no job titles. Give a file with a title and its code in each row.")
     codes = {text: _known(text, classification) for _, text, _, _ in rows}
-    named = f"are no codes of {classification.name}. Correct these codes, or leave their rows out"
-    _require(path, "code", [text for _, text, _, _ in rows if not codes[text]], named)
-    empty = [title or "(empty)" for title, _, _, _ in rows if not normalise(title)]
-    _require(path, "title", empty, "have no letter or digit. Correct these titles, or leave their rows out")
+    unknown = [text or "(empty)" for _, text, _, _ in rows if not codes[text]]
+    _require(path, "code", unknown, f"codes that {classification.name} lacks")
+    empty = [title or "(empty)" for title, _, _, _ in rows if not any(map(str.isalnum, normalise(title)))]
+    _require(path, "title", empty, "titles without a letter or digit")
     weights = {text: _weight(text) for _, _, _, text in rows} if "weight" in table else {"": 1.0}
     wrong = [text for _, _, _, text in rows if not weights[text]]
-    _require(path, "weight", wrong, "are no numbers above 0. Correct these weights, or leave the column out")
+    _require(path, "weight", [text or "(empty)" for text in wrong], "weights that are not numbers above 0")
     return [IndexTitle(title, codes[code] or "", source, weights[weight]) for title, code, source, weight in rows]
 
 
@@ -84,13 +84,15 @@ def _weight(text: str) -> float:
 def _require(path: str | Path, column: str, wrong: Sequence[str], what: str) -> None:
     if wrong:
         rows = counted(len(wrong), "row")
-        raise KjcmError(f"{path}, column {column!r}: {some(dict.fromkeys(wrong))} in {rows} {what}.")
+        raise KjcmError(
+            f"{path}, column {column!r}: {what}: {some(dict.fromkeys(wrong))} ({rows}). Correct or remove these rows."
+        )
 
 
-def index_at_level(
+def cut_codes(
     index: Iterable[IndexTitle], classification: Classification, level: int | None, place: str | Path
-) -> list[IndexTitle]:
-    """Return the titles with their codes cut to a level (None: uncut), without the titles whose codes are above the level.
+) -> list[tuple[IndexTitle, str | None]]:
+    """Return each title with its code cut to a level (None: uncut), or with None if its code is above the level.
 
     Args:
         index: the titles.
@@ -104,7 +106,14 @@ def index_at_level(
     index = list(index)
     classification.require_zeros((one.code for one in index), level, f"{place}, column 'code'")
     cut = {code: classification.at_level(code, level) for code in {one.code for one in index}}
-    return [one._replace(code=code) for one in index if (code := cut[one.code])]
+    return [(one, cut[one.code]) for one in index]
+
+
+def index_at_level(
+    index: Iterable[IndexTitle], classification: Classification, level: int | None, place: str | Path
+) -> list[IndexTitle]:
+    """Return the titles with their codes cut to a level, without those above it; arguments as of `cut_codes`."""
+    return [one._replace(code=code) for one, code in cut_codes(index, classification, level, place) if code]
 
 
 def codes_by_title(index: Iterable[IndexTitle]) -> Mapping[str, tuple[str, ...]]:

@@ -17,9 +17,9 @@ from kjcm.reporting.further import SIZES
 from kjcm.reporting.tables import Content
 from kjcm.triage.calibration import Labels, Probabilities, brier, calibration_error, reliability_of
 from kjcm.triage.pick_lists import on_list, ranking, sizes
-from kjcm.triage.rules import ACCEPT, CHOOSE, SEARCH, Options
+from kjcm.triage.rules import ACCEPT, CHOOSE, FIXED, SEARCH, Options
 
-PLAIN = Options(None, 0.8, 0.95, 0.3, 5, (), "none", True)  # the defaults of conf/predict.yaml
+PLAIN = Options(None, FIXED, 0.95, 0.3, 5, (), "none", True)  # the defaults of conf/predict.yaml
 TARGETS = (0.05, 0.1, 0.2, 0.3, 0.4)
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
 CALIBRATED = "k_jcm_calibrated"
@@ -76,7 +76,7 @@ def calibration(study: Study, this: Experiment) -> Sequence[Content]:
 
 def _worth(found: Sequence[Scorings], of: Callable[[Scorings], NDArray[np.float64]]) -> Sequence[Value]:
     """Return calibration error, Brier score, share of rows from 0.8 and accuracy among them: means over runs."""
-    sure = [np.greater_equal(of(one).max(axis=1), PLAIN.threshold) for one in found]
+    sure = [np.greater_equal(of(one).max(axis=1), FIXED) for one in found]
     among = [one.right(of(one))[rows].mean() if rows.any() else np.nan for one, rows in zip(found, sure, strict=True)]
     return [
         mean_of(calibration_error(reliability_of(of(one).max(axis=1), one.right(of(one)))) for one in found),
@@ -218,7 +218,7 @@ def _lists(study: Study, this: Experiment) -> Table:
         return [(name, *values) for name, classes in parts.items() if (values := _covered(found, classes)) is not None]
 
     notes = (
-        f"Undecided rows are those whose probability is below {PLAIN.threshold:.2f}. A list has 1 to {PLAIN.k} codes. It is "
+        f"Undecided rows are those whose probability is below {FIXED:.2f}. A list has 1 to {PLAIN.k} codes. It is "
         f"shown where the test promises that at most {100 * PLAIN.alpha:.0f} % of the shown lists miss the right code, with 95 % "
         "confidence, for all groups together. Right codes are counted among the shown lists; a code that the model does not know "
         "is a miss.",

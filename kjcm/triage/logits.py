@@ -25,7 +25,7 @@ class Scored:
         words: [rows], whether the text contains a manager's key word.
         answers: [rows], whether the yes/no column says that the person manages; all False without that column.
         index: [rows], what accepting the code of the row's job title would give (`kjcm.triage.titles`); None: unknown.
-        index_sha: SHA-256 of the index of job titles; '' without one.
+        index_sha: SHA-256 of the index's titles and codes at the classes' level; '' without one.
     """
 
     logits: Logits

@@ -16,6 +16,7 @@ from kjcm.triage.thresholds import Tried, fallback, last_passed, points
 DECISIONS = ("accept", "choose", "search", "back off", "invalid", "index")
 ACCEPT, CHOOSE, SEARCH, BACK_OFF, INVALID, INDEX = range(len(DECISIONS))
 VERSION = 2  # of the rules: coding resumes only under the same version
+FIXED = 0.8  # the paper's threshold
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Options:
 
     Attributes:
         target_error: share of the accepted rows that may be wrong; None: the fixed threshold.
-        threshold: least probability of an accepted top-1 code without a target (the paper: 0.8).
+        threshold: least probability of an accepted top-1 code without a target; None: no row is accepted.
         confidence: of the promises for target_error and alpha.
         alpha: share of the shown pick lists that may miss the right code.
         k: most codes of a pick list.
@@ -35,7 +36,7 @@ class Options:
     """
 
     target_error: float | None
-    threshold: float
+    threshold: float | None
     confidence: float
     alpha: float
     k: int
@@ -133,9 +134,9 @@ class Triage:
         self.tried_parents: list[Tried] = []
         self.tried_lists: list[Tried] = []
         self._least = LEAST if held is not None else 0.0
-        fixed = float(np.nextafter(options.threshold, 0))
-        self.threshold: float | None = fixed
-        self.parent_threshold: float | None = fixed if self._levels else None
+        fixed = None if options.threshold is None else float(np.nextafter(options.threshold, 0))
+        self.threshold = fixed
+        self.parent_threshold = fixed if self._levels else None
         self.list_threshold: float | None = -1.0
         if held is not None:
             probability = self.probability(held)

@@ -1,14 +1,14 @@
 """Match the job title of a row with an index before the model decides: accept its only code, or suggest its codes."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kjcm.errors import ConfigError
-from kjcm.files import digest
 from kjcm.ksco.classification import MANAGERS, Classification
 from kjcm.ksco.title_index import codes_by_title, index_at_level, normalise, read_index
 
@@ -23,7 +23,7 @@ class TitleIndex:
     Attributes:
         codes: normalised title -> its codes, heaviest first; several codes make the title ambiguous.
         titles: code -> title, of the codes that have one.
-        sha: SHA-256 of the file.
+        sha: SHA-256 of titles and codes at the classes' level.
         file: its path.
     """
 
@@ -66,6 +66,16 @@ class TitleIndex:
         )
 
 
+def is_wrong(results: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Return which rows have a wrong code, by their `TitleIndex.results`: [rows]."""
+    return np.isin(results, (WRONG, WRONG + MANAGING))
+
+
+def is_managers(results: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Return which rows have a manager's code, by their `TitleIndex.results`: [rows]."""
+    return np.isin(results, (WRONG + MANAGING, RIGHT + MANAGING))
+
+
 def is_managing(code: str) -> bool:
     """Return whether a code is in the major group of managers."""
     return code.startswith(MANAGERS)
@@ -82,7 +92,9 @@ def load_titles(path: str, classification: Classification, level: int | None) ->
     if not cut:
         raise ConfigError(f"{path}: no title has a code of {level} digits or more. Give an index with finer codes.")
     named = {code: title for code in {one.code for one in cut} if (title := classification.title(code))}
-    return TitleIndex(codes_by_title(cut), named, digest(Path(path).expanduser()), str(path))
+    codes = codes_by_title(cut)
+    sha = hashlib.sha256(json.dumps(sorted(codes.items()), ensure_ascii=False).encode()).hexdigest()
+    return TitleIndex(codes, named, sha, str(path))
 
 
 def job_titles(workplaces: Sequence[str], positions: Sequence[str], tasks: Sequence[str]) -> list[str]:

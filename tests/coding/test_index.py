@@ -1,6 +1,8 @@
 """An index of job titles before the model: accepted and suggested titles, and what the promise then covers."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +10,22 @@ import pandas as pd
 import pytest
 
 import kjcm
+from kjcm.errors import ConfigError
 from kjcm.ksco.classification import Classification
-from kjcm.run_folder.held_out import held_rows
+from kjcm.run_folder.held_out import HELD, held_rows
 from kjcm.run_folder.model_folder import load_settings
-from kjcm.triage.titles import MANAGING, RIGHT, UNMATCHED, WRONG, job_titles, load_titles
+from kjcm.triage.logits import save_scored
+from kjcm.triage.titles import MANAGING, RIGHT, UNMATCHED, WRONG, is_managers, is_wrong, job_titles, load_titles
 from tests.conftest import command
 
 INDEX = (
     "title,code\n용접원 1,7430\n용접원-2,743\n기자 3,2813\n기자4,743\n운전원 5,8731\n운전원 5,2813\n공장장,1413\n"
     "사장,111\n살림꾼,1413\n"
 )
+FAST = (
+    "model=linear", "~model.views.position", "model.calibration_folds=0", "data=table", "data.columns.id=null",
+    "data.cutoff=0", "data.validation=0.6", "data.train_share=0.9", "logger=[]",
+)  # fmt: skip
 CODES = {"용접원": "7430", "기자": "2813", "운전원": "8731", "대표": "1120"}
 
 
@@ -33,10 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     pd.DataFrame(rows, columns=["workplace", "position", "task", "code"]).to_csv(folder / "a.csv", index=False)
     (folder / "index.csv").write_text(INDEX, encoding="utf-8")
-    words = (
-        "model=linear", "~model.views.position", "model.calibration_folds=0", "data=table", f"data.path={folder / 'a.csv'}",
-        "data.columns.id=null", "data.cutoff=0", "data.validation=0.6", "data.train_share=0.9", "logger=[]",
-    )  # fmt: skip
+    words = (*FAST, f"data.path={folder / 'a.csv'}")
     assert command("train", *words, f"classification.index={folder / 'index.csv'}", f"run_dir={folder / 'run'}") == 0
     return folder
 
@@ -59,6 +64,9 @@ def test_what_accepting_would_give(folder: Path, ksco: Classification) -> None:
     titles, truth = ["용접원 2", "기자 4", "운전원 5", "사장", "x"], ["743", "281", "873", "112", "743"]
     assert index.results(titles, truth).tolist() == [RIGHT, WRONG, UNMATCHED, WRONG + MANAGING, UNMATCHED]
     assert index.matches(["사장", "기자3"], np.array([False, False])) == [(), ("281",)]
+    results = np.array([UNMATCHED, WRONG, RIGHT, WRONG + MANAGING, RIGHT + MANAGING], np.int8)
+    assert is_wrong(results).tolist() == [False, True, False, True, False]
+    assert is_managers(results).tolist() == [False, False, False, True, True]
     assert index.matches(["사장"], np.array([True])) == [("111",)] and index.titles["743"]
 
 
@@ -112,6 +120,58 @@ def test_only_the_rows_that_the_index_leaves_set_the_thresholds(
     suggested = kjcm.load(folder / "run", triage={"index": "suggest"}).promises
     assert suggested["validation_rows"] == len(held.labels)
     assert command("triage", f"run={folder / 'run'}", "triage.index=accept", "out=t.csv") == 0
+
+
+def test_an_index_that_accepts_all_held_out_rows_leaves_none_for_the_model(
+    folder: Path, here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(folder / "run", here / "run")
+    settings = load_settings(here / "run" / "model")
+    held = held_rows(here / "run" / "model", settings)
+    assert held is not None and held.index is not None
+    whole = replace(held, index=np.full_like(held.index, RIGHT))
+    save_scored(here / "run" / "model" / HELD, whole, settings.classes_hash)
+    coder = kjcm.load("run", triage={"index": "accept"})
+    assert coder.promises["validation_rows"] == 0 and coder.promises["index"]["accepted_rows"] == len(held.labels)
+    assert f"all {len(held.labels)} held-out rows" in caplog.text
+    assert "without validation rows" not in caplog.text
+    assert command("triage", "run=run", "triage.index=accept") == 1
+    assert command("triage", "run=run", "triage.index=suggest") == 0
+
+
+def test_predict_reads_the_index_with_the_classification_of_the_training(folder: Path, here: Path) -> None:
+    known = {code[:end] for code in CODES.values() for end in range(1, 5)}
+    lines = [f"{code},군 {code}" for code in sorted(known)]
+    Path("ksco8.csv").write_text("\n".join(["code,title", *lines]), encoding="utf-8")
+    index = "title,code\n용접원 1,7430\n기자 3,0281\n기자 4,281\n운전원 5,8731\n"
+    Path("index.csv").write_text(index, encoding="utf-8")
+    words = ("classification=ksco8", "classification.path=ksco8.csv", "classification.index=index.csv", "run_dir=run")
+    assert command("train", *FAST, f"data.path={folder / 'a.csv'}", *words) == 0
+    TABLE.assign(position=["용접원1", "기자 3", "기자4", "운전원 5", "", "", ""]).to_csv("in.csv", index=False)
+    assert command("predict", "run=run", "input=in.csv", "output=out.csv", "triage.index=accept") == 0
+    found = pd.read_csv("out.csv", dtype=str, keep_default_na=False)
+    assert found["index_codes"].tolist()[:4] == ["743", "281", "281", "873"]
+    assert found["decision_title"].tolist()[:4] == ["군 743", "군 281", "군 281", "군 873"]
+    record = json.loads(Path("out.csv.json").read_text(encoding="utf-8"))["triage"]["index"]
+    held = held_rows(here / "run" / "model", load_settings(here / "run" / "model"))
+    assert record["measured"] and held is not None and held.index is not None
+    assert record["accepted_rows"] == int((held.index != UNMATCHED).sum())
+    shutil.copytree("run/model", "copy")  # beside another run's config, but in no run's folder
+    shutil.copy(folder / "run" / "config.yaml", here)
+    words = ("run=copy", "input=in.csv", "output=b.csv", "triage.index=accept")
+    assert command("predict", *words) == 2
+    assert command("predict", *words, "triage.index_file=index.csv") == 2
+
+
+def test_a_run_that_did_not_use_its_index_needs_a_file(folder: Path, here: Path) -> None:
+    shutil.copytree(folder / "run", here / "run")
+    identity = json.loads((here / "run" / "identity.json").read_text(encoding="utf-8"))
+    assert identity["inputs"].pop("classification.index")
+    (here / "run" / "identity.json").write_text(json.dumps(identity), encoding="utf-8")
+    with pytest.raises(ConfigError, match="did not use"):
+        kjcm.load("run", triage={"index": "accept"})
+    named = kjcm.load("run", triage={"index": "accept", "index_file": str(folder / "index.csv")})
+    assert named.promises["index"]["measured"]
 
 
 def test_without_an_index_nothing_changes(folder: Path, calibrated: Path, here: Path) -> None:

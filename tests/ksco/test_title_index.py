@@ -45,7 +45,8 @@ def test_an_index_is_read_with_the_classifications_codes(file: Path, ksco: Class
     ("title", "normal"),
     [
         ("영상 기자", "영상기자"), (unicodedata.normalize("NFD", "영상기자"), "영상기자"), ("정비ㆍ수리원(A급)", "정비수리원a급"),
-        ("IT-개발자, 웹", "it개발자웹"), ("C++ 개발자", "c++개발자"), (" - ", ""), ("\u200b영상\u00a0기자", "영상기자"),
+        ("IT-개발자, 웹", "it개발자웹"), ("C++ 개발자", "c++개발자"), ("C# 개발자", "c#개발자"),
+        (" - ", ""), ("\u200b영상\u00a0기자", "영상기자"),
     ],
 )  # fmt: skip
 def test_titles_that_differ_in_blanks_case_and_punctuation_are_one(title: str, normal: str) -> None:
@@ -66,11 +67,11 @@ def test_codes_are_cut_and_a_title_of_several_codes_has_its_heaviest_first(ksco:
 @pytest.mark.parametrize(
     ("lines", "column", "shown"),
     [
-        (("title,code", "기자,7799", "a,499", "b,7799"), "code", "'7799', '499' in 3 rows"),
-        (("title,code", "기자,281", "기자,"), "code", "''"),
-        (("title,code", "--,281"), "title", "'--' in 1 row"),
+        (("title,code", "기자,7799", "a,499", "b,7799"), "code", "lacks: '7799', '499' (3 rows)"),
+        (("title,code", "기자,281", "기자,"), "code", "'(empty)' (1 row)"),
+        (("title,code", "--,281", "+,281", "★,281", "#,281"), "title", "'--', '+', '★', '#' (4 rows)"),
         (("title,code", ",281"), "title", "(empty)"),
-        (("title,code,weight", "기자,281,0", "기자,281,x"), "weight", "'0', 'x' in 2 rows"),
+        (("title,code,weight", "기자,281,0", "기자,281,x"), "weight", "'0', 'x' (2 rows)"),
         (("title,weight", "기자,1"), "code", "weight"),
         (("title,code", ","), "", "no job titles"),
     ],

@@ -14,7 +14,7 @@ from kjcm.run_folder.held_out import held_rows
 from kjcm.run_folder.model_folder import load_settings
 from kjcm.triage.logits import Scored, load_scored
 from kjcm.triage.pick_lists import sizes
-from kjcm.triage.rules import CHOOSE, SEARCH, Tree, Triage
+from kjcm.triage.rules import CHOOSE, FIXED, SEARCH, Tree, Triage
 from tests.conftest import ROOT, command
 
 Shown = dict[str, pd.DataFrame]
@@ -145,5 +145,6 @@ def test_runs_without_validation_rows_say_what_they_lack(finished: Path, tmp_pat
 def test_the_report_shows_what_predict_does_by_default() -> None:
     names = ("triage_rules", "predict")
     parts = [yaml.safe_load((ROOT / "conf" / f"{name}.yaml").read_text(encoding="utf-8"))["triage"] for name in names]
-    default = {**parts[0], **parts[1]}
+    default = {**parts[0], **parts[1], "threshold": FIXED}
+    assert parts[0]["threshold"] is None
     assert {name: list(value) if isinstance(value, tuple) else value for name, value in vars(PLAIN).items()} == default
