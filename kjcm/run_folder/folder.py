@@ -28,7 +28,8 @@ from kjcm.survey.inputs import input_digests
 # Changes when the same config and inputs would give other results than before.
 RESULTS_VERSION = 8
 
-# keys with which a run depends on an index of job titles; an ensemble's members may learn from it, or score held-out rows
+# Keys that make a run depend on `classification.index`: it learns from the index, or its held-out rows are matched with it.
+# An ensemble always does: its members may learn from it.
 BY_INDEX = ("augment.index", "data.validation", "data.inner_folds")
 
 LAUNCH = "KJCM_LAUNCH"  # environment variable: the sweep to which a job belongs

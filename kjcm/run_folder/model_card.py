@@ -73,7 +73,7 @@ def write_card(
         "majors": _majors(path, rows.classification) if report["metrics"] else [],
         "calibration": calibration_of(path / "model"),
         "unvalidated": UNVALIDATED if data.source == "titles" else "",
-        "korean": data.source != "table",  # of any other table the language is not known
+        "korean": data.source in ("synthetic", "kwcs"),  # the language of other texts is not known
         # its own head, which transformers can load
         "transformers": encoder is not None and encoder.pooling == "cls" and not covariates,
         "learnt": encoder is not None and isinstance(config, TrainConfig) and config.tokenizer.kind == "trained",

@@ -60,7 +60,7 @@ class Settings:
         wording: data.wording; None for a model that is older than the key.
         kind: one of FILES.
         covariates: how a row's covariates become numbers.
-        from_titles: it has learnt from titles, and was tested on no answers.
+        from_titles: trained with data=titles, so never tested on answers.
     """
 
     classes: tuple[str, ...]

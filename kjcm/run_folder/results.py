@@ -197,8 +197,18 @@ def per_class_rows(
     ]
 
 
-def cohort_record(cohort: Cohort, classification: Classification) -> dict[str, Any]:
-    """Return the contents of cohort.json: flow counts as in Fig. 1, rows by group and side, classes and hashes."""
+def cohort_record(cohort: Cohort, classification: Classification, source: str = "") -> dict[str, Any]:
+    """Return the contents of cohort.json: flow counts as in Fig. 1, rows by group and side, classes and hashes.
+
+    Args:
+        cohort: the cohort.
+        classification: its codes' classification.
+        source: data.source.
+    """
+    kinds = {
+        "synthetic": "synthetic twin: invented answers, not survey data",
+        "titles": "titles, not answers",
+    }
     counts = cohort.rows.groupby(["code", "side"]).size().unstack(fill_value=0)
     groups = [
         {"code": code, "title": classification.title(str(code)), **{side: int(row.get(side, 0)) for side in SIDES}}
@@ -206,7 +216,7 @@ def cohort_record(cohort: Cohort, classification: Classification) -> dict[str, A
     ]
     return {
         "synthetic": cohort.synthetic,
-        "data": "synthetic twin: invented answers, not survey data" if cohort.synthetic else "survey or other table",
+        "data": kinds.get("synthetic" if cohort.synthetic else source, "survey or other table"),
         "classification": classification.name,
         "level": cohort.level,
         "classification_groups": _groups_at(classification, cohort.level),

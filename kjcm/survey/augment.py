@@ -12,7 +12,7 @@ from kjcm.errors import ConfigError, KjcmError, some
 from kjcm.files import require_file
 from kjcm.keys.survey import TitlesConfig
 from kjcm.ksco.classification import Classification
-from kjcm.ksco.title_index import index_at_level, read_index
+from kjcm.ksco.title_index import cut_codes, index_at_level, read_index
 from kjcm.parts import TARGET, build
 from kjcm.read.cells import code_texts, tidy
 from kjcm.read.columns import meant_columns
@@ -90,22 +90,31 @@ def index_rows(
     """
     if path is None:
         raise ConfigError("augment.index: give a file of job titles with classification.index=FILE, or leave it out.")
-    index = read_index(path, classification)
-    made = pd.DataFrame(
-        [(tidy(one.title), one.code, classification.below_level(one.code, level), one.weight) for one in index],
+    index = cut_codes(read_index(path, classification), classification, level, path)
+    known = set(classes)
+    used = pd.DataFrame(
+        [
+            (tidy(one.title), code, classification.below_level(one.code, level), one.weight)
+            for one, code in index
+            if code in known
+        ],
         columns=["text", "code", "finer", "weight"],
     )
-    cut = {one.code: classification.at_level(one.code, level) or "" for one in index}
-    classification.require_zeros(cut, level, f"{path}, column 'code'")
-    made["code"] = made["code"].map(cut)
-    used = made[made["code"].isin(classes)]
     if used.empty:
         raise ConfigError(f"classification.index={path}: no title has a code of the classes. Check data.level.")
-    if left := len(made) - len(used):
-        log.info("classification.index: %s of %s titles are left out: coarser codes, or no classes", left, len(made))
+    _say_left(path, len(index) - len(used), len(index))
     weights = used.groupby(["text", "code"], sort=False)["weight"].sum().reset_index(drop=True)
     once = used.drop_duplicates(["text", "code"]).reset_index(drop=True)
     return once.assign(weight=weights)
+
+
+def _say_left(path: str, left: int, titles: int) -> None:
+    """Log how many titles of an index get no row."""
+    if left:
+        log.info(
+            "%s: %s of %s titles are left out: their codes are coarser than the classes or not among them",
+            path, f"{left:,}", f"{titles:,}",
+        )  # fmt: skip
 
 
 def position_rows(learnt: pd.DataFrame) -> pd.DataFrame:
@@ -257,8 +266,8 @@ def titles_source(data: TitlesConfig, columns: Mapping[str, str | None], classif
         )
     table = pd.DataFrame(rows, columns=[names["position"], names["task"], names["code"]])
     table[names["id"]] = [f"{IDS}{number}" for number in range(1, len(table) + 1)]
-    for name in filter(None, (columns.get("workplace"),)):
-        table[name] = ""
+    if workplace := columns.get("workplace"):
+        table[workplace] = ""
     return Source((Survey(table, "the titles"),), columns)
 
 
@@ -267,13 +276,14 @@ def _title_rows(data: TitlesConfig, classification: Classification) -> Iterator[
     level = data.level
     for code in classification.levels:
         if classification.at_level(code, level):
-            for texts, place in ((classification.titles, 0), (classification.descriptions, 1)):
-                if any(map(str.isalpha, text := tidy(texts.get(code, "")))):
-                    yield (text, "", code) if place == 0 else ("", text, code)
+            title, description = (tidy(of.get(code, "")) for of in (classification.titles, classification.descriptions))
+            if title:
+                yield title, "", code
+            if description:
+                yield "", description, code
     if data.index is None:
         return
     index = read_index(data.index, classification)
     used = index_at_level(index, classification, level, data.index)
-    if left := len(index) - len(used):
-        log.info("%s: %s of %s titles are left out, because their codes are too coarse", data.index, left, len(index))
-    yield from ((tidy(one.title), "", one.code) for one in used if any(map(str.isalpha, one.title)))
+    _say_left(data.index, len(index) - len(used), len(index))
+    yield from ((tidy(one.title), "", one.code) for one in used)

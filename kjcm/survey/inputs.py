@@ -108,7 +108,7 @@ def cached_cohort(data: DataConfig, classification: Classification, cache: str |
     Raises:
         KjcmError: any input is not usable, or it changed while it was read.
     """
-    # a user's reader may change without a sign, and the key has no titles
+    # A user's reader may change unseen. The cohort's key does not contain the classification's titles.
     if cache is None or getattr(data, "reader", None) or isinstance(data, TitlesConfig):
         return cohort_of(data, classification)
     key = _cohort_key(data, classification)

@@ -1,5 +1,6 @@
 """The rows of a run: its cohort, reviewed rows and augmentation, with the class index of each row."""
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,9 @@ from kjcm.survey.covariates import LEAD, Covariates, kinds_of
 from kjcm.survey.inputs import cached_cohort
 from kjcm.survey.split import units_of
 from kjcm.survey.texts import TEXT_COLUMNS
+from kjcm.triage.titles import TitleIndex, job_titles, load_titles
+
+log = logging.getLogger("kjcm")
 
 NO_GROUP = -100  # of a row without a code below the classes; the loss's `ignore_index`
 
@@ -42,6 +46,7 @@ class Rows:
         labels: side -> [rows], class index of each row; codes that are not classes have numbers beyond the last class.
         unseen: side -> codes that are not classes.
         covariates: how the rows' covariates become numbers.
+        index: of job titles; None: none.
     """
 
     cohort: Cohort
@@ -55,6 +60,7 @@ class Rows:
     labels: Mapping[str, NDArray[np.int64]]
     unseen: Mapping[str, list[str]]
     covariates: Covariates
+    index: TitleIndex | None = None
 
     @property
     def learnt(self) -> list[str]:
@@ -107,19 +113,22 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
     cohort, n_changed = with_codes(cohort, reviewed.codes)
     learnt = {*cohort.classes, *reviewed.rows["code"]}
     cohort = replace(cohort, classes=tuple(sorted(learnt)))
+    if config.data.source == "titles" and not cohort.classes:
+        raise ConfigError(
+            f"data=titles: data.cutoff={config.data.cutoff} removes every group. Use from=titles, which sets data.cutoff=0."
+        )
     cohort.require_trainable()
     if config.data.classes == "all":
         cohort = replace(cohort, classes=tuple(sorted({*learnt, *_all_classes(classification, cohort.level)})))
     train = pd.concat([_learnt(cohort), reviewed.rows], ignore_index=True)
-    node = config.augment
+    node, file = config.augment, config.classification.index
+    index = load_titles(file, classification, cohort.level) if file is not None else None
     more = augmentation(
         classification, cohort.classes, titles=node.titles, descriptions=node.descriptions, rows=node.rows,
         level=cohort.level,
     ).assign(row_weight=node.weight)  # fmt: skip
     if node.index:
-        more = _with_index(
-            more, index_rows(config.classification.index, classification, cohort.classes, cohort.level), node
-        )
+        more = _with_index(more, index_rows(file, classification, cohort.classes, cohort.level), node)
     _require_learnt(cohort.classes, {*learnt, *more["code"]})
     if node.positions:
         more = pd.concat([more, position_rows(_learnt(cohort)).assign(row_weight=node.positions)], ignore_index=True)
@@ -131,6 +140,8 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
         sides["test"] = cohort.side("test")
         _require_test(sides["test"], config.data)
     sides = {side: frame for side, frame in sides.items() if len(frame)}
+    if node.index and index is not None:
+        _say_learnt(index, [frame for side, frame in sides.items() if side != "train"])
     found = {side: indices_of(frame["code"].tolist(), cohort.classes) for side, frame in sides.items()}
     return Rows(
         cohort,
@@ -144,13 +155,28 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
         labels={side: labels for side, (labels, _) in found.items()},
         unseen={side: codes for side, (_, codes) in found.items()},
         covariates=Covariates.of(kinds_of(config.data.columns.covariates), sides["train"]),
+        index=index,
     )
 
 
+def titles_in(frame: pd.DataFrame) -> list[str]:
+    """Return the job title of each row of a side."""
+    return job_titles(*(frame[name].fillna("").tolist() for name in TEXT_COLUMNS))
+
+
+def _say_learnt(index: TitleIndex, held_out: Sequence[pd.DataFrame]) -> None:
+    """Log how many rows that test the model have a title that it learns."""
+    found = [bool(codes) for frame in held_out for codes in index.matches(titles_in(frame))]
+    if any(found):
+        log.info("%s of %s held-out and test rows have their text in the index", f"{sum(found):,}", f"{len(found):,}")
+
+
 def _with_index(more: pd.DataFrame, titles: pd.DataFrame, node: AugmentConfig) -> pd.DataFrame:
-    """Return rows of augmentation with those of an index after them; a text that both have keeps the row of the first."""
+    """Return rows of augmentation, then those of an index that they lack."""
     titles = titles.assign(row_weight=node.weight * titles["weight"]).drop(columns="weight")
-    return pd.concat([more, titles], ignore_index=True).drop_duplicates(["text", "code"], ignore_index=True)
+    own = set(zip(more["text"], more["code"], strict=True))
+    lacking = [pair not in own for pair in zip(titles["text"], titles["code"], strict=True)]
+    return pd.concat([more, titles[lacking]], ignore_index=True)
 
 
 def _all_classes(classification: Classification, level: int | None) -> tuple[str, ...]:
@@ -193,6 +219,8 @@ def _reviewed(data: DataConfig, cohort: Cohort, classification: Classification) 
 
 def _require_test(rows: pd.DataFrame, data: DataConfig) -> None:
     require_weights(rows)
+    if data.source == "titles":
+        raise ConfigError("data=titles has no test rows. Set evaluate=false.")
     if not len(rows):
         split = f"data.train_share={data.train_share}" if data.folds is None else f"data.fold={data.fold}"
         raise ConfigError(

@@ -112,7 +112,7 @@ def train_ensemble(cfg: DictConfig, config: TrainConfig, folder: RunFolder, swee
             if not outcome.validated:
                 learnt, labels = rows.cohort.side("train")[held], rows.labels["train"][: len(held)][held]
                 found = with_logits(learnt, labels, logits, settings.manager_words)
-                found = with_index(found, learnt, config, rows)
+                found = with_index(found, learnt, rows)
                 calibrate_out_of_fold(folder.path / "model", learnt, found, settings)
             reports = [run_measured(run) for run in runs.values()]
             precisions = {one.get("precision") for one in reports}

@@ -112,7 +112,7 @@ def _evaluate(
     note = "synthetic" if synthetic else ""
     (out / "metrics.json").unlink(missing_ok=True)  # it may be another evaluation's
     write_parquet(out / "predictions.parquet", prediction_frame(rows, outcome.predictions, settings.classes), note)
-    write_json(out / "cohort.json", cohort_record(cohort, classification))
+    write_json(out / "cohort.json", cohort_record(cohort, classification, data.source))
     n_train = dict(zip(settings.classes, settings.n_train, strict=True))
     return {
         "run": run_identity(run)["hash"],

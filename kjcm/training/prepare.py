@@ -53,7 +53,7 @@ def prepare(cfg: DictConfig) -> None:
             shutil.rmtree(out / "twin")
         if config.data.source == "synthetic":
             write_twin(out / "twin", source)
-        write_cohort(out, cohort, classification)
+        write_cohort(out, cohort, classification, config.data.source)
     for line in flow_lines(cohort):
         log.info(line)
     log.info("cohort in %s%s", out, f"; {len(more):,} rows of augmentation next to it" if len(more) else "")
@@ -80,7 +80,7 @@ def _require_free(out: Path, config: PrepareConfig) -> None:
         )
 
 
-def write_cohort(out: Path, cohort: Cohort, classification: Classification) -> None:
+def write_cohort(out: Path, cohort: Cohort, classification: Classification, source: str) -> None:
     """Write the cohort's rows, the excluded rows, the rows that need a reviewer's code, and last cohort.json."""
     note = "synthetic" if cohort.synthetic else ""
     write_parquet(out / "cohort.parquet", cohort.rows, note)
@@ -89,7 +89,7 @@ def write_cohort(out: Path, cohort: Cohort, classification: Classification) -> N
     waiting = cohort.to_resolve
     answers = {role: waiting[role].map(without_formula) for role in TEXT_COLUMNS}
     write_csv(out / "to_resolve.csv", waiting.assign(**answers))
-    write_json(out / "cohort.json", cohort_record(cohort, classification))
+    write_json(out / "cohort.json", cohort_record(cohort, classification, source))
 
 
 def write_twin(folder: Path, source: Source) -> None:

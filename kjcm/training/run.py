@@ -40,13 +40,11 @@ from kjcm.run_folder.results import (
 )
 from kjcm.screen import is_quiet
 from kjcm.survey.inputs import with_absolute_inputs
-from kjcm.survey.rows import Rows
-from kjcm.survey.texts import TEXT_COLUMNS
+from kjcm.survey.rows import Rows, titles_in
 from kjcm.tracking.upload import upload_results
 from kjcm.training.checkpoints import tidy_up
 from kjcm.training.trainer import without_sweep
 from kjcm.triage.logits import Scored, save_scored
-from kjcm.triage.titles import job_titles, load_titles
 
 log = logging.getLogger("kjcm")
 record = logging.getLogger("kjcm.record")  # only for train.log; the screen has a table
@@ -87,7 +85,7 @@ def claimed_run(folder: RunFolder, cfg: DictConfig, config: RunConfig, rows: Row
         KjcmError: the folder contains other files, another process is running in it, or it cannot be written.
     """
     with claimed_folder(folder, cfg, config) as caught:
-        write_json(folder.path / "cohort.json", cohort_record(rows.cohort, rows.classification))
+        write_json(folder.path / "cohort.json", cohort_record(rows.cohort, rows.classification, config.data.source))
         _log_rows(config, rows)
         yield caught
 
@@ -261,7 +259,7 @@ def keep_held_rows(
         return
     words = settings.manager_words
     found = scored(rows.sides["validation"], rows.labels["validation"], outcome.validated, words)
-    found = with_index(found, rows.sides["validation"], config, rows)
+    found = with_index(found, rows.sides["validation"], rows)
     if config.data.inner_folds is not None:
         save_scored(path / OUT_OF_FOLD, found, settings.classes_hash)
     calibrate(path / "model", rows.sides["validation"], found, settings, config.data.split_seed, stopped)
@@ -270,20 +268,18 @@ def keep_held_rows(
         save_scored(path / TEST, tested, settings.classes_hash)
 
 
-def with_index(found: Scored, frame: pd.DataFrame, config: RunConfig, rows: Rows) -> Scored:
+def with_index(found: Scored, frame: pd.DataFrame, rows: Rows) -> Scored:
     """Return scored rows with what accepting the codes of their job titles would give, if there is an index of titles.
 
     Args:
         found: the rows.
         frame: the same rows: workplace, position, task and code.
-        config: of the run.
         rows: of the run.
     """
-    if config.classification.index is None:
+    if rows.index is None:
         return found
-    index = load_titles(config.classification.index, rows.classification, rows.cohort.level)
-    titles = job_titles(*(frame[name].fillna("").tolist() for name in TEXT_COLUMNS))
-    return replace(found, index=index.results(titles, frame["code"].tolist()), index_sha=index.sha)
+    results = rows.index.results(titles_in(frame), frame["code"].tolist())
+    return replace(found, index=results, index_sha=rows.index.sha)
 
 
 def report_record(

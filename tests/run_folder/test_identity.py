@@ -80,3 +80,7 @@ def test_an_index_counts_only_where_rows_are_learnt_from_it(here: Path) -> None:
     assert hash_of("augment=index", "classification.index=b.csv") != learnt
     (here / "c.csv").write_text("title,code\na,111\n")
     assert hash_of("augment=index", "classification.index=c.csv") == learnt
+    for more in (("data.validation=0.3",), ("data.inner_folds=3",), ("model=ensemble",)):
+        of_b = hash_of(*more, "classification.index=b.csv")
+        assert hash_of(*more, "classification.index=a.csv") not in {hash_of(*more), of_b}, more
+    assert hash_of("from=titles", "classification.index=a.csv") != hash_of("from=titles", "classification.index=b.csv")

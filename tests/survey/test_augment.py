@@ -7,7 +7,7 @@ from types import MappingProxyType
 import pandas as pd
 import pytest
 
-from kjcm.errors import ConfigError
+from kjcm.errors import ConfigError, KjcmError
 from kjcm.ksco.classification import Classification, load_classification
 from kjcm.survey.augment import augmentation, position_rows
 from kjcm.survey.rows import rows_of
@@ -111,7 +111,9 @@ def test_rows_of_a_run_have_their_weights() -> None:
     assert weighted.weights.tolist() == pytest.approx(expected)
 
 
-def test_titles_of_an_index_join_the_training_rows_with_their_weights(tmp_path: Path) -> None:
+def test_titles_of_an_index_join_the_training_rows_with_their_weights(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     table = answers(code=["1110", "111", "3201", "3201"] * 10)
     table.to_csv(tmp_path / "a.csv", index=False)
     index = tmp_path / "index.csv"
@@ -124,14 +126,43 @@ def test_titles_of_an_index_join_the_training_rows_with_their_weights(tmp_path: 
         "augment.weight=0.5",
     )
     words = (*data, "augment=index", f"classification.index={index}")
-    rows = rows_of(config_of("train", *words), test=True, cache=None)
+    with caplog.at_level("INFO", "kjcm"):
+        rows = rows_of(config_of("train", *words), test=True, cache=None)
+    assert "2 of 5 titles are left out" in caplog.text and "text in the index" not in caplog.text
     added = rows.sides["train"][-rows.n_augmented :]
     assert added[["text", "code", "row_weight"]].values.tolist() == [["은행원", "320", 1.5], ["의원", "111", 0.25]]
     assert added["finer"].tolist() == ["3201", "1110"] and len(rows.sides["test"]) == len(rows.cohort.side("test"))
     every = rows_of(config_of("train", *words, "data.classes=all", "augment.titles=true"), test=False, cache=None)
     assert ["교사", "252"] in every.sides["train"][["text", "code"]].to_numpy().tolist()
+    title = load_classification("ksco7").title("1110")
+    index.write_text(f"title,code,weight\n{title},1110,3\n")
+    own = rows_of(config_of("train", *words, "augment.titles=true"), test=False, cache=None).sides["train"]
+    shared = own[(own["text"] == title) & (own["code"] == "111")]
+    assert shared["row_weight"].tolist() == [0.5]  # the classification's own title, which the index has too
     with pytest.raises(ConfigError, match=r"classification\.index"):
         rows_of(config_of("train", *data, "augment=index"), test=False, cache=None)
     index.write_text("title,code\n교사,2521\n")
     with pytest.raises(ConfigError, match=r"classification\.index"):
         rows_of(config_of("train", *words), test=False, cache=None)
+
+
+def test_the_log_counts_the_test_rows_that_the_model_learns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = answers(code=["111", "320"] * 20).assign(position=["의원", "은행 원"] * 20)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "index.csv").write_text("title,code\n은행원,3201\n")
+    words = (
+        "data=table", f"data.path={tmp_path / 'a.csv'}", "data.cutoff=0", "data.validation=0.3", "augment=index",
+        f"classification.index={tmp_path / 'index.csv'}",
+    )  # fmt: skip
+    with caplog.at_level("INFO", "kjcm"):
+        rows = rows_of(config_of("train", *words), test=True, cache=None)
+    held = pd.concat([rows.sides["validation"], rows.sides["test"]])
+    assert f"{(held['position'] == '은행 원').sum()} of {len(held)} held-out and test rows" in caplog.text
+
+
+def test_a_wrong_index_is_refused_before_a_training(tmp_path: Path) -> None:
+    answers(code=["111", "320"] * 20).to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "index.csv").write_text("title,code\n은행원,7799\n")
+    words = ("data=table", f"data.path={tmp_path / 'a.csv'}", "data.cutoff=0", "data.validation=0.3")
+    with pytest.raises(KjcmError, match="7799"):
+        rows_of(config_of("train", *words, f"classification.index={tmp_path / 'index.csv'}"), test=False, cache=None)

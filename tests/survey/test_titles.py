@@ -56,9 +56,16 @@ def test_it_codes_and_says_that_nothing_has_validated_it(run: Path, here: Path) 
     assert command("predict", f"run={run}", "input=in.csv", "output=out.csv") == 0
     assert pd.read_csv("out.csv", dtype=str)["code_1"].tolist() == ["873"]
     note = json.loads(Path("out.csv.json").read_text(encoding="utf-8"))
+    assert note["decisions"]["accept"] == 0 == note["decisions"]["search"] and note["triage"]["threshold"] is None
+    assert command("predict", f"run={run}", "input=in.csv", "output=c.csv", "triage.threshold=0.1") == 0
+    assert json.loads(Path("c.csv.json").read_text(encoding="utf-8"))["decisions"]["accept"] == 1
+    assert len(kjcm.load(run).code(["택시 운전"])["pick_list"][0].split()) == 5
     assert "not validated on your answers" in note["validation"] and note["triage"]["from_titles"]
     card = (run / "model" / "README.md").read_text(encoding="utf-8")
-    assert "not validated on your answers" in card and "titles alone" in card
+    assert "not validated on your answers" in card and "titles alone" in card and "language:" not in card
+    assert "data.validation" not in card
+    cohort = json.loads((run / "cohort.json").read_text(encoding="utf-8"))
+    assert cohort["data"] == "titles, not answers"
     assert entry_of(run).reason == "not validated on your answers" and kjcm.load(run).from_titles
     assert command("triage", f"run={run}") == 1
     assert command("predict", f"run={run}", "input=in.csv", "output=b.csv", "triage.target_error=0.1") == 2
@@ -76,6 +83,15 @@ def test_reviewed_rows_join_the_titles(run: Path, here: Path) -> None:
     rows = rows_of(config_of("train", "from=titles", "data.reviewed=reviewed.csv"), test=False, cache=None)
     assert (rows.n_reviewed, rows.reviewed_left) == (1, {})
     assert rows.sides["train"]["task"].tolist()[-1] == "기차 운전"
+
+
+def test_the_remedies_are_those_of_a_run_from_titles(run: Path) -> None:
+    with pytest.raises(ConfigError, match="data=table"):
+        kjcm.load(run, triage={"target_error": 0.1})
+    with pytest.raises(ConfigError, match=r"from=titles"):
+        rows_of(config_of("train", "data=titles"), test=False, cache=None)
+    with pytest.raises(ConfigError, match=r"evaluate=false"):
+        rows_of(config_of("train", "from=titles"), test=True, cache=None)
 
 
 @pytest.mark.parametrize(
