@@ -125,8 +125,10 @@ def make_app(review: Review) -> FastAPI:
 
     @app.post("/api/rows/{row}")
     def choose(row: Row, chosen: Chosen, opened: Opened, way: Which) -> dict[str, Any]:
-        code = review.fitting(chosen.code)
-        if opened.item(row) is None or code is None:
+        item = opened.item(row)
+        listed = item is not None and chosen.code in (*item["picks"], item["given"])  # an index has codes of its own
+        code = chosen.code if listed else review.fitting(chosen.code)
+        if item is None or code is None:
             raise HTTPException(422, "no such row or code")
         first, *copies = desk.queue.rows(row)
         if not opened.choose(first, code, chosen.who, chosen.seen, copies):

@@ -43,6 +43,7 @@ class Review:
         index: job titles, which explain codes.
         further: further columns to show.
         once: whether rows with the same texts are decided once.
+        from_titles: whether no answer has validated the model.
     """
 
     coded: Path
@@ -58,6 +59,7 @@ class Review:
     index: Sequence[IndexTitle] = ()
     further: Further = field(default_factory=Further)
     once: bool = True
+    from_titles: bool = False
 
     def fitting(self, code: str) -> str | None:
         """Return a code cut to the model's level, a shorter code unchanged, None if it is not a code."""
@@ -190,6 +192,7 @@ class Desk:
             "pace": None if who is None else _pace(moment.store, who),
             "who": review.who if review.token is None else "",  # another address is another reviewer
             "language": review.language,
+            "from_titles": review.from_titles,
             "file": review.coded.name,
         }
 

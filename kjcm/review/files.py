@@ -79,8 +79,14 @@ def identity_column(coded: Path, settings: Settings) -> str | None:
     return name if name and name in next(read_chunks(coded, ROWS)) else None
 
 
-def opened(coded: Path, file: Path, settings: Settings) -> Store:
+def opened(coded: Path, file: Path, named: Classification, settings: Settings) -> Store:
     """Open the review of a coded file, or create it.
+
+    Args:
+        coded: the coded file.
+        file: of the review.
+        named: the codes' classification.
+        settings: of the model.
 
     Raises:
         KjcmError: `kjcm predict` did not write the file with this model, or the review belongs to another file.
@@ -90,7 +96,7 @@ def opened(coded: Path, file: Path, settings: Settings) -> Store:
     if not file.exists():
         columns = _columns(coded.with_name(coded.name + ".json"), coded, settings)
         mode = coded.stat().st_mode & 0o666
-        create(file, {"input": sha, "classes": settings.classes_hash}, _items(coded, settings, columns), mode)
+        create(file, {"input": sha, "classes": settings.classes_hash}, _items(coded, named, columns), mode)
     store = Store(file)
     try:
         store.check()
@@ -120,7 +126,7 @@ def _columns(note: Path, coded: Path, settings: Settings) -> dict[str, str]:
     return {role: name for role in TEXT_COLUMNS if (name := columns.get(role))}
 
 
-def _items(coded: Path, settings: Settings, names: Mapping[str, str]) -> Iterator[tuple[int, str, dict[str, Any]]]:
+def _items(coded: Path, named: Classification, names: Mapping[str, str]) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Yield each row's number, decision and what the page shows."""
     begin, labels = 0, value_labels(coded)
     for frame in read_chunks(coded, ROWS):
@@ -148,7 +154,7 @@ def _items(coded: Path, settings: Settings, names: Mapping[str, str]) -> Iterato
             body: dict[str, Any] = {
                 "text": {role: values[place] for role, values in texts.items()},
                 "first": first,
-                "further": [{"code": code, "title": settings.titles.get(code, "")} for code in further],
+                "further": [{"code": code, "title": named.title(code)} for code in further],
                 "picks": picks,
                 "given": cell["decision_code"],
             }

@@ -24,7 +24,7 @@ from kjcm.ksco.title_index import IndexTitle
 from kjcm.review.files import Further, export, identity_column, opened, read_further
 from kjcm.review.names import reviewer
 from kjcm.review.store import Store
-from kjcm.run_folder.model_folder import finished_run, load_settings
+from kjcm.run_folder.model_folder import Settings, finished_run, load_settings
 from kjcm.search.sources import titles_of_run
 from kjcm.triage.rules import DECISIONS
 from kjcm.web.checks import LOOPBACK
@@ -49,7 +49,7 @@ def review(cfg: DictConfig) -> None:
     who = _who(config.who)
     settings = load_settings(run / "model")
     named, index = titles_of_run(run, settings, config.classification.index)
-    store = opened(coded, db, settings)
+    store = opened(coded, db, named, settings)
     try:
         if config.export is not None:
             found = export(coded, Path(config.export), store, named, config.overwrite)
@@ -61,7 +61,7 @@ def review(cfg: DictConfig) -> None:
         store.require_writable()
         _require_rows(coded, store, config.decisions)
         further = read_further(coded, config.show, config.id or identity_column(coded, settings))
-        _serve(config, run / "model", coded, db, named, index, further, settings.level, who)
+        _serve(config, run / "model", coded, db, named, index, further, settings, who)
         _say_left(store, config.decisions)
     finally:
         store.close()
@@ -84,7 +84,7 @@ def _serve(
     named: Classification,
     index: Sequence[IndexTitle],
     further: Further,
-    level: int | None,
+    settings: Settings,
     who: str,
 ) -> None:
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
@@ -101,10 +101,11 @@ def _serve(
     if config.token and not re.fullmatch(r"[A-Za-z0-9_-]{8,}", config.token):
         raise ConfigError("token: use at least 8 letters, digits, - and _, or leave it out to get a random one.")
     token = None if host in LOOPBACK else config.token or secrets.token_urlsafe(24)
-    search, scorer = Search(named, index, level), scorer_of(model)
+    search, scorer = Search(named, index, settings.level), scorer_of(model)
     app = make_app(
         Review(
-            coded, db, named, search, scorer, config.decisions, who, config.language, host, token, index, further, config.once
+            coded, db, named, search, scorer, config.decisions, who, config.language, host, token, index, further, config.once,
+            settings.from_titles,
         )
     )  # fmt: skip
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/" + (f"?token={token}" if token else "")

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from kjcm.coding.decisions import INDEX_CODES
 from kjcm.read.cells import values_of
 from kjcm.survey.texts import TEXT_COLUMNS
 
@@ -27,6 +28,9 @@ class CodedRow(BaseModel):
     decision_code: str = Field(description="Code that is accepted or backed off to, else empty.")
     decision_title: str
     pick_list: list[str] = Field(description="Codes to choose from.")
+    index_codes: list[str] = Field(
+        description="Codes that the index of job titles has for the row, if there is an index."
+    )
     reason: str = Field(description="Why the row cannot be coded, else empty.")
 
 
@@ -93,9 +97,9 @@ def coded_rows(coded: pd.DataFrame, columns: list[str]) -> list[dict[str, Any]]:
     keys = ("code", "title", "prob")
     by_rank = [zip(*(cells[f"{key}_{rank}"] for key in keys), strict=True) for rank in ranks]
     codes = zip(*by_rank, strict=True)
-    rest = zip(
-        *(cells[name] for name in ("decision", "decision_code", "decision_title", "pick_list", "reason")), strict=True
-    )
+    names = ("decision", "decision_code", "decision_title", "pick_list", "reason")
+    indexed = cells.get(INDEX_CODES, [""] * len(coded))
+    rest = zip(*(cells[name] for name in names), indexed, strict=True)
     return [
         {
             "codes": [] if decision == "invalid" else [dict(zip(keys, one, strict=True)) for one in own],
@@ -104,6 +108,7 @@ def coded_rows(coded: pd.DataFrame, columns: list[str]) -> list[dict[str, Any]]:
             "decision_title": title,
             "pick_list": picks.split(),
             "reason": reason,
+            "index_codes": index_codes.split(),
         }
-        for own, (decision, code, title, picks, reason) in zip(codes, rest, strict=True)
+        for own, (decision, code, title, picks, reason, index_codes) in zip(codes, rest, strict=True)
     ]

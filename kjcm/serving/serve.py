@@ -47,7 +47,7 @@ def serve(cfg: DictConfig) -> None:
     coder = _coder(folder, config)
     about: dict[str, Any] = {
         "model": digest(folder), "precision": coder.precision, "synthetic": coder.synthetic, "classes": len(coder.classes),
-        "promises": coder.promises,
+        "promises": coder.promises, "from_titles": coder.from_titles,
     }  # fmt: skip
     hosts = None if token or config.without_token else LOOPBACK
     top_k = min(config.top_k, len(coder.classes))

@@ -1,5 +1,7 @@
 """The server: what it answers, and to whom it does not."""
 
+import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 pytest.importorskip("fastapi")
 from starlette.testclient import TestClient
 
-from kjcm.ksco.classification import Classification
+from kjcm.ksco.classification import Classification, load_classification
 from kjcm.ksco.title_index import IndexTitle
 from kjcm.review.app import PAGE, make_app
 from kjcm.review.desk import Review, _pace
@@ -18,10 +20,11 @@ from kjcm.run_folder.model_folder import load_settings
 from kjcm.search.engine import Search
 
 HERE = "http://127.0.0.1:8765"
+KSCO = load_classification("ksco7")
 
 
 def client(coded: Path, finished: Path, db: Path, ksco: Classification, **more: str) -> TestClient:
-    opened(coded, db, load_settings(finished / "model")).close()
+    opened(coded, db, KSCO, load_settings(finished / "model")).close()
     host, token = more.get("host", "127.0.0.1"), more.get("token")
     search = Search(ksco, [IndexTitle("빌딩 미화원", "9411")], 3)
     review = Review(
@@ -61,6 +64,24 @@ def test_rows_are_settled_undone_and_exported(page: TestClient, tmp_path: Path, 
     for row, code in ((0, "no code"), (99, "320"), (0, "320' OR 1=1")):
         assert page.post(f"/api/rows/{row}", json={"code": code, "who": "lee"}).status_code == 422
     assert page.get("/api/state").json()["settled"] == 1
+
+
+def test_codes_of_an_index_have_titles_and_can_be_chosen_without_a_classification(
+    coded: Path, finished: Path, tmp_path: Path
+) -> None:
+    frame = pd.read_csv(coded, dtype=str, keep_default_na=False)
+    classes = load_settings(finished / "model").classes
+    other = next(code for code in KSCO.codes(3) if code not in classes)
+    frame.loc[0, "pick_list"] = f"{other} {frame.loc[0, 'pick_list']}"
+    frame.to_csv(tmp_path / "coded.csv", index=False)
+    shutil.copy(f"{coded}.json", tmp_path / "coded.csv.json")
+    few = replace(KSCO, titles={code: KSCO.title(code) for code in classes})
+    page = client(tmp_path / "coded.csv", finished, tmp_path / "db", few)
+    first = page.get("/api/next").json()
+    assert {"code": other, "title": KSCO.title(other)} in first["item"]["further"]
+    assert first["state"]["from_titles"] is False
+    assert page.post("/api/rows/1", json={"code": other, "who": "lee"}).status_code == 422
+    assert page.post("/api/rows/0", json={"code": other, "who": "lee"}).json()["kept"]["code"] == other
 
 
 def test_the_search_answers_with_codes_at_the_models_level(page: TestClient, ksco: Classification) -> None:
@@ -129,7 +150,7 @@ def test_rows_beyond_counting_are_no_rows(page: TestClient) -> None:
 
 
 def test_codes_without_titles_can_be_chosen(coded: Path, finished: Path, tmp_path: Path) -> None:
-    opened(coded, tmp_path / "db", load_settings(finished / "model")).close()
+    opened(coded, tmp_path / "db", KSCO, load_settings(finished / "model")).close()
     named = Classification("from_data", {"A1": ""})
     page = TestClient(
         make_app(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fastapi")
-from kjcm.ksco.classification import Classification
+from kjcm.ksco.classification import Classification, load_classification
 from kjcm.review.app import make_app
 from kjcm.review.desk import Review
 from kjcm.review.files import opened
@@ -19,6 +19,7 @@ from kjcm.run_folder.model_folder import load_settings
 from kjcm.search.engine import Search
 from kjcm.web import server
 
+KSCO = load_classification("ksco7")
 GOOD = '{"code": "111", "who": "kim", "seen": null}'
 
 
@@ -67,7 +68,7 @@ def served(
     coded: Path, finished: Path, tmp_path_factory: pytest.TempPathFactory, ksco: Classification
 ) -> Iterator[Server]:
     db = tmp_path_factory.mktemp("hostile") / "db"
-    opened(coded, db, load_settings(finished / "model")).close()
+    opened(coded, db, KSCO, load_settings(finished / "model")).close()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])

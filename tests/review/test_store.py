@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.ksco.classification import Classification
+from kjcm.ksco.classification import Classification, load_classification
 from kjcm.records import read_json
 from kjcm.review.files import export, opened
 from kjcm.review.store import Store
@@ -16,12 +16,13 @@ from kjcm.run_folder.model_folder import load_settings
 from tests.conftest import LEARNS, SMALL, command
 from tests.review.conftest import TASKS
 
+KSCO = load_classification("ksco7")
 OPEN = ("choose", "search", "back off")
 
 
 @pytest.fixture
 def store(coded: Path, finished: Path, tmp_path: Path) -> Store:
-    return opened(coded, tmp_path / "review.sqlite", load_settings(finished / "model"))
+    return opened(coded, tmp_path / "review.sqlite", KSCO, load_settings(finished / "model"))
 
 
 def test_the_store_has_the_rows_in_order(store: Store) -> None:
@@ -77,7 +78,7 @@ def test_an_accepted_code_stands_where_nobody_settled_the_row(
     settings = load_settings(finished / "model")
     frame.loc[1, ["decision", "pick_list"]] = ["choose", " ".join(settings.classes)]
     frame.to_csv(tmp_path / "coded.csv", index=False)
-    store = opened(tmp_path / "coded.csv", tmp_path / "db", load_settings(finished / "model"))
+    store = opened(tmp_path / "coded.csv", tmp_path / "db", KSCO, load_settings(finished / "model"))
     store.choose(1, "111", "kim")
     export(tmp_path / "coded.csv", tmp_path / "out.csv", store, ksco, overwrite=False)
     out = pd.read_csv(tmp_path / "out.csv", dtype=str, keep_default_na=False)
@@ -90,7 +91,7 @@ def test_an_accepted_code_stands_where_nobody_settled_the_row(
         export(tmp_path / "coded.csv", tmp_path / "late.csv", store, ksco, overwrite=False)
     frame.assign(prob_2="예금 상담 " * 10).to_csv(tmp_path / "bad.csv", index=False)
     with pytest.raises(KjcmError, match="column 'prob_2', data row 1") as caught:
-        opened(tmp_path / "bad.csv", tmp_path / "bad", load_settings(finished / "model"))
+        opened(tmp_path / "bad.csv", tmp_path / "bad", KSCO, load_settings(finished / "model"))
     assert "예금 상담 " * 7 not in str(caught.value)
 
 
@@ -99,14 +100,14 @@ def test_the_columns_are_those_of_the_coding(finished: Path, here: Path) -> None
     words = (f"run={finished}", "input=in.csv", "output=coded.csv", "accelerator=cpu")
     names = ("columns.workplace=q1", "columns.position=q2", "columns.task=q3")
     assert command("predict", *words, *names) == 0
-    item = opened(here / "coded.csv", here / "db", load_settings(finished / "model")).item(0)
+    item = opened(here / "coded.csv", here / "db", KSCO, load_settings(finished / "model")).item(0)
     assert item and item["text"] == {"workplace": "은행", "position": "직원", "task": "예금 상담"}
     (here / "coded.csv.json").write_text("[]")
     with pytest.raises(KjcmError, match="missing or damaged"):
-        opened(here / "coded.csv", here / "other", load_settings(finished / "model"))
+        opened(here / "coded.csv", here / "other", KSCO, load_settings(finished / "model"))
     (here / "coded.csv.json").unlink()
     with pytest.raises(KjcmError, match="has no column 'workplace'"):
-        opened(here / "coded.csv", here / "other", load_settings(finished / "model"))
+        opened(here / "coded.csv", here / "other", KSCO, load_settings(finished / "model"))
 
 
 def test_what_cannot_be_is_refused(coded: Path, finished: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -140,19 +141,19 @@ def test_a_review_is_of_one_file_and_model(store: Store, coded: Path, finished: 
     changed = tmp_path / "coded.csv"
     changed.write_text(coded.read_text(encoding="utf-8-sig").replace("벼농사", "밭농사"), encoding="utf-8")
     with pytest.raises(KjcmError, match="another file"):
-        opened(changed, store.file, settings)
+        opened(changed, store.file, KSCO, settings)
     shutil.copy(coded.with_name("coded.csv.json"), tmp_path / "coded.csv.json")
     (tmp_path / "coded.csv.json").write_text('{"classes_hash": "0"}')
     with pytest.raises(KjcmError, match="other classes"):
-        opened(changed, tmp_path / "new.sqlite", settings)
+        opened(changed, tmp_path / "new.sqlite", KSCO, settings)
     (tmp_path / "coded.csv.json").unlink()
     pd.DataFrame({"task": ["x"]}).to_csv(changed, index=False)
     with pytest.raises(KjcmError, match="has no column"):
-        opened(changed, tmp_path / "new.sqlite", settings)
+        opened(changed, tmp_path / "new.sqlite", KSCO, settings)
     assert not (tmp_path / "new.sqlite").exists()
     (tmp_path / "bad.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(KjcmError, match="not a review"):
-        opened(coded, tmp_path / "bad.sqlite", settings)
+        opened(coded, tmp_path / "bad.sqlite", KSCO, settings)
 
 
 def test_reviewed_rows_are_learnt_from_and_never_tested_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,7 +200,7 @@ def test_a_reviewed_group_that_is_new_is_learnt(finished: Path, here: Path, capf
     assert command("train", *words, "run_dir=first") == 0
     coding = ("predict", "input=new.csv", "accelerator=cpu", "triage.threshold=0.999")
     assert command(*coding, "run=first", "output=coded.csv") == 0
-    store = opened(here / "coded.csv", here / "coded.csv.review.sqlite", load_settings(here / "first" / "model"))
+    store = opened(here / "coded.csv", here / "coded.csv.review.sqlite", KSCO, load_settings(here / "first" / "model"))
     assert all(store.choose(row, "942" if row < 13 else "941", "kim") for row in range(16))
     store.close()
     assert command("review", "run=first", "input=coded.csv", "export=reviewed.csv") == 0

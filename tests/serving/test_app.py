@@ -33,6 +33,7 @@ def test_rows_and_texts_get_their_codes(served: Served) -> None:
         {"code": "용접", "title": "접용", "prob": 0.5},
     ]
     assert first["decision"] == "accept" and first["decision_code"] == "용접" and first["pick_list"] == ["용접"]
+    assert first["index_codes"] == []
     assert second["codes"] == third["codes"] == [] and second["decision"] == "invalid"
     texts = served.code({"texts": ["택시", "용접"]}).json()["rows"]
     assert [[one["code"] for one in row["codes"]] for row in texts] == [["택시"] * 3, ["용접"] * 3]

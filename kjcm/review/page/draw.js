@@ -22,6 +22,7 @@ export function draw(on) {
     pair.append(make("dt", key), make("dd", what));
     return pair;
   }));
+  $("unvalidated").hidden = !state.from_titles;
   drawProgress();
   drawItem(on);
 }
@@ -76,7 +77,8 @@ function drawItem(on) {
 // Return what the page says about the row below its texts.
 function notes() {
   const { words, item } = now, { flag, skip, comment } = item.marks;
-  const why = (words.why[item.decision] ?? item.decision) + (["back off", "accept", "index"].includes(item.decision) ? item.given : "");
+  const told = now.state.from_titles && item.decision === "choose" ? words.decisions.choose : words.why[item.decision];
+  const why = (told ?? item.decision) + (["back off", "accept", "index"].includes(item.decision) ? item.given : "");
   return [
     `#${item.row + 1}${item.id ? ` (${item.id})` : ""}`, why, item.same > 1 && words.same(item.same),
     item.chosen && `${words.chosen}: ${item.chosen.code} (${item.chosen.who})`,
