@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from kjcm.errors import KjcmError
+from kjcm.ksco.classification import load_classification
 from kjcm.ordering import choice
 from kjcm.ordering.choice import chosen
 from kjcm.review.files import opened
@@ -15,6 +16,7 @@ from kjcm.review.queue import Queue
 from kjcm.run_folder.model_folder import load_settings
 from tests.conftest import command
 
+KSCO = load_classification("ksco7")
 OPEN = ("choose", "search", "back off")
 WORDS = ("order", "input=coded.csv", "output=ordered.csv")
 TEXTS = ["택시 운전"] * 6 + ["용접원", "배관 용접원", "초등학교 교사", "은행 예금 상담"]
@@ -132,7 +134,7 @@ def test_review_shows_the_rows_in_this_order(finished: Path, here: Path) -> None
     ordered = places.dropna().sort_values().index.tolist()
     rest = [row for row in range(6) if row not in ordered]
     settings = load_settings(finished / "model")
-    store = opened(Path("ordered.csv"), Path("review.sqlite"), settings)
+    store = opened(Path("ordered.csv"), Path("review.sqlite"), KSCO, settings)
     queue, wanted = Queue(store.items(), OPEN, once=False), np.ones(6, bool)
     seen = [queue.following(-1, wanted, "file", back=False)]
     for _ in range(5):
@@ -143,4 +145,4 @@ def test_review_shows_the_rows_in_this_order(finished: Path, here: Path) -> None
     frame.loc[0, "review_order"] = "first"
     frame.to_csv("wrong.csv", index=False)
     with pytest.raises(KjcmError, match=r"column 'review_order', data row 1: 'first'"):
-        opened(Path("wrong.csv"), Path("wrong.sqlite"), settings)
+        opened(Path("wrong.csv"), Path("wrong.sqlite"), KSCO, settings)
