@@ -126,6 +126,8 @@ def test_what_cannot_be_is_refused(coded: Path, finished: Path, here: Path, capf
         for code, more, said in (
             (1, f"port={port}", "already in use"),
             (1, "decisions=[accept]", "no row has a decision to review"),
+            (1, "show=[age]", "has no column 'age'"),
+            (1, "id=pid", "has no column 'pid'"),
             (2, "who==1+1", "does not begin with"),
             (2, "who=' '", "1 to 64"),
         ):
