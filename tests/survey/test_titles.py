@@ -57,7 +57,7 @@ def test_it_codes_and_says_that_nothing_has_validated_it(run: Path, here: Path) 
     assert pd.read_csv("out.csv", dtype=str)["code_1"].tolist() == ["873"]
     note = json.loads(Path("out.csv.json").read_text(encoding="utf-8"))
     assert note["decisions"]["accept"] == 0 == note["decisions"]["search"] and note["triage"]["threshold"] is None
-    assert command("predict", f"run={run}", "input=in.csv", "output=c.csv", "triage.threshold=0.1") == 0
+    assert command("predict", f"run={run}", "input=in.csv", "output=c.csv", "triage.threshold=0.01") == 0
     assert json.loads(Path("c.csv.json").read_text(encoding="utf-8"))["decisions"]["accept"] == 1
     assert len(kjcm.load(run).code(["택시 운전"])["pick_list"][0].split()) == 5
     assert "not validated on your answers" in note["validation"] and note["triage"]["from_titles"]
