@@ -11,7 +11,7 @@ PACKAGE = ROOT / "kjcm"
 ROOMS = ("read", "write", "ksco", "triage", "survey", "text", "model", "engine", "linear", "run_folder", "hub", "ensemble",
          "analysis", "plot", "tracking", "training", "pretraining", "sweeps", "reporting",
          "comparison", "audit", "wandb_project", "coding", "prediction", "recoding", "drift", "exposure",
-         "tabulation", "ordering", "search", "web", "review", "tune", "api", "serving")  # fmt: skip
+         "tabulation", "ordering", "search", "web", "review", "team", "tune", "api", "serving")  # fmt: skip
 FLOOR = {
     "confusion",
     "errors",
@@ -36,6 +36,7 @@ SEE_A_HYDRA_CONFIG = {"api/composing.py", "parts.py", "comparison/diff.py", "aud
                       "sweeps/launch.py", "sweeps/job.py", "sweeps/composer.py",
                       "run_folder/runs.py", "reporting/report.py", "reporting/reproduce.py",
                       "prediction/predict.py", "coding/triage.py", "coding/export.py", "hub/push.py", "review/review.py",
+                      "team/split.py", "team/agreement.py",
                       "wandb_project/workspace.py", "wandb_project/report.py", "wandb_project/sync.py",
                       "serving/serve.py", "ksco/classification_import.py", "recoding/recode.py",
                       "exposure/expose.py", "drift/drift.py", "tabulation/tabulate.py", "ordering/order.py", "search/command.py",

@@ -9,6 +9,7 @@ from kjcm.keys.commands.reports import AuditConfig, DiffConfig, ReportConfig, Re
 from kjcm.keys.commands.search import TuneConfig
 from kjcm.keys.commands.serving import ReviewConfig, SearchConfig, ServeConfig
 from kjcm.keys.commands.sharing import ExportConfig, PushConfig
+from kjcm.keys.commands.team import TeamAgreementConfig, TeamSplitConfig
 from kjcm.keys.commands.train import BaselineConfig, EvaluateConfig, PrepareConfig, PretrainConfig, TrainConfig
 from kjcm.keys.commands.wandb_project import WandbReportConfig, WandbSyncConfig, WandbWorkspaceConfig
 from kjcm.keys.models import EncoderConfig, EnsembleConfig, LinearConfig, NearestConfig, TokenizerConfig
@@ -38,6 +39,8 @@ COMMANDS: dict[str, type] = {
     "serve": ServeConfig,
     "triage": TriageConfig,
     "review": ReviewConfig,
+    "team_split": TeamSplitConfig,
+    "team_agreement": TeamAgreementConfig,
     "search": SearchConfig,
     "export": ExportConfig,
     "push": PushConfig,
