@@ -75,7 +75,7 @@ def _write(
     config: TeamAgreementConfig,
 ) -> None:
     """Write the tables; no file gets its name before all are written."""
-    numbers = found.table.columns[4:]
+    numbers = found.table.columns[5:]  # behind the counts
     tables = {
         AGREEMENT: (found.table, Added(dict.fromkeys(map(str, found.table), ""), numbers)),
         CODES: (long_table(codings, config.id), Added(dict.fromkeys(("coder", "code"), ""))),

@@ -56,7 +56,7 @@ def adjudication(codings: Codings) -> pd.DataFrame:
         for id, picks in zip(rows.index, rows["pick_list"], strict=True)
     ]
     return rows.drop(columns=[*REVIEWED, TEXT], errors="ignore").assign(
-        decision="choose", decision_code="", pick_list=lists
+        decision="choose", decision_code="", **dict.fromkeys({"decision_title"} & {*rows}, ""), pick_list=lists
     )
 
 

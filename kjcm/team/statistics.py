@@ -74,15 +74,15 @@ def measured(pairs: Pairs, replicates: int, seed: int, *, either: str | None = N
         pairs: the codes.
         replicates: bootstrap resamples.
         seed: seed of the bootstrap.
-        either: a code: the agreement is then that of rows with this code (2 times both / (one + other)), and their number
-            counts the rows to which one or both gave it.
+        either: a code: compares only "this code or another". The agreement is then that of rows with this code (2 times
+            both / (one + other)), and their number counts the rows to which one or both gave it.
     """
     codes, places = np.unique(np.concatenate([pairs.one, pairs.other]).astype(str), return_inverse=True)
     one, other = np.split(places, 2)
     same, counted = (one == other).astype(float), np.ones(len(one))
     if either is not None:
-        has = codes == either
-        same, counted = (has[one] & has[other]).astype(float), (has[one].astype(float) + has[other]) / 2
+        one, other = ((codes == either)[places].astype(np.intp) for places in (one, other))
+        same, counted = (one & other).astype(float), (one + other) / 2
 
     def statistics(weights: Weights) -> tuple[float, float]:
         return ratio(same, counted, weights), kappa(one, other, pairs.raters, weights)

@@ -72,6 +72,7 @@ def test_hand_worked_figures(files: tuple[str, ...]) -> None:
     assert found["doubly_coded"] == {"rows": 4, "texts": 4} and found["coded"] == 6
     assert found["pairs_of_coders"][0]["coders"] == ["kim", "lee"]
     lines = table("out/agreement.csv")
+    assert lines["texts"].tolist()[:3] == ["4", "4", "4"]
     assert lines[lines["what"] == "coders"]["agreement"].astype(float).tolist() == [0.75, 0.75, 0.5]
 
 

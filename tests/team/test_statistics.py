@@ -50,6 +50,11 @@ def test_agreement_on_one_group_counts_the_rows_that_have_it() -> None:
     found = measured(FIFTY, 100, 0, either="2")
     assert found["agreement"]["value"] == pytest.approx(30 / 45) and found["pairs"] == 30
     assert found["kappa"]["value"] == pytest.approx(0.4)
+    three = pairs(("1", "1", 20), ("1", "2", 5), ("2", "1", 10), ("2", "2", 10), ("3", "3", 5))
+    found = measured(three, 100, 0, either="3")
+    assert found["kappa"]["value"] == 1 and found["pairs"] == 5
+    found = measured(three, 100, 0, either="2")  # both 10, neither 25 of 50; not 2: 30 and 35
+    assert found["kappa"]["value"] == pytest.approx((35 / 50 - 0.54) / (1 - 0.54))
 
 
 def test_perfect_and_constant_codes() -> None:
