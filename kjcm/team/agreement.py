@@ -105,8 +105,8 @@ def _log(record: dict[str, Any], open_rows: pd.DataFrame, folder: Path) -> None:
     if record["model_expected_error"] is not None:
         log.info("the model expects %.1f %% wrong codes on the coded rows", 100 * record["model_expected_error"])
     log.info(
-        "ceiling: no model can agree with these coders on more than %.1f %% of these rows, because it misses at least one "
-        "of two different codes", 100 * record["ceiling"],
+        "ceiling: no model can agree on more than %.1f %% of these rows, for it misses one of two different codes",
+        100 * record["ceiling"],
     )  # fmt: skip
     if record["few"]:
         log.warning(

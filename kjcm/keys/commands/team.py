@@ -25,7 +25,9 @@ class TeamAgreementConfig:
 
     files: list[str] = key("Files that `kjcm review export=FILE` wrote, as `[kim_reviewed.csv,lee_reviewed.csv]`.")
     output: str = key("Folder for the results.", path=True)
-    input: str | None = key("File that was divided: merged.csv then has all its rows; null: the coders' rows.", path=True)
+    input: str | None = key(
+        "File that was divided: merged.csv then has all its rows; null: the coders' rows.", path=True
+    )
     adjudicated: str | None = key("Export of the review of adjudication.csv; null: disagreements stay open.", path=True)
     id: str = key("Column of row ids; `team_row` is the row's number in the divided file.")
     replicates: int = key("Bootstrap resamples of the intervals.", least=100, most=10**5)
