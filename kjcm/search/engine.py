@@ -160,7 +160,7 @@ class Search:
         if reasons.min() == NOTHING:
             reasons = self._by_code_word(query_words)
         found = self._first_of_groups(reasons, kinds, similarity)
-        few = len(found) < ENOUGH and codes.min() == NOTHING
+        few = len(found) < ENOUGH and bool(codes.min() == NOTHING)
         similar, scores = list[int](), list[tuple[str, float]]()
         if few:
             missed = self._titles.misspelt(joined, similarity)

@@ -95,6 +95,8 @@ def test_the_search_answers_with_codes_at_the_models_level(page: TestClient, ksc
     assert [hit["code"] for hit in asked["hits"]] == [*(hit["code"] for hit in found["hits"]), "320"]
     last = asked["hits"][-1]
     assert (last["why"], last["prob"], last["matched"]) == ("MODEL", 0.5, None) and not asked["may_ask_model"]
+    found = page.get("/api/search", params={"query": "94"}).json()
+    assert [hit["code"] for hit in found["hits"]] == ["94", "941", "942"] and not found["may_ask_model"]
     assert page.get("/api/search", params={"query": "?"}).json()["hits"] == []
     assert page.get("/api/search", params={"query": "x" * 201}).status_code == 422
 

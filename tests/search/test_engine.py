@@ -126,7 +126,7 @@ def test_the_model_is_asked_only_if_few_results_are_sure(search: Search, query: 
         asked.append(query)
         return []
 
-    assert search(query, 1, scorer).may_ask_model == is_asked and asked == [query] * is_asked
+    assert search(query, 1, scorer).may_ask_model is is_asked and asked == [query] * is_asked
 
 
 def test_a_number_of_an_answer_hides_no_guesses(search: Search) -> None:
