@@ -160,7 +160,7 @@ def _remarks(report: Mapping[str, Any]) -> list[str]:
         )
     if report["synthetic"]:
         lines.append(SYNTHETIC_REMARK)
-    if report["data"] == "titles":
+    if report.get("data") == "titles":
         lines.append(UNVALIDATED)
     return lines
 

@@ -11,6 +11,7 @@ import pytest
 from kjcm.audit.folds import folds_of
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.keys.overrides import for_hydra
+from kjcm.ksco.classification import load_classification
 from kjcm.records import read_json
 from kjcm.review.files import opened
 from kjcm.run_folder.model_folder import load_settings
@@ -110,7 +111,9 @@ def test_reviewed_labels_replace_those_of_the_training_rows(audited: Path, here:
     assert command("audit", f"runs={audited}/runs", "output=suspects.csv", "most=60") == 0
     coded, run = here / "suspects.csv", audited / "runs" / "0"
     shown = read(coded)
-    store = opened(coded, here / "suspects.csv.review.sqlite", load_settings(run / "model"))
+    store = opened(
+        coded, here / "suspects.csv.review.sqlite", load_classification("ksco7"), load_settings(run / "model")
+    )
     assert store.counts() == {"choose": (60, 0)}
     item = store.item(0)
     assert item and item["text"] == {

@@ -34,15 +34,15 @@ def table(here: Path) -> pd.DataFrame:
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: Callable[[], BaseException], *seeds: int) -> list[int]:
     """Let the jobs of some seeds fail while they fit; return the seeds of all that fit."""
-    fitted, original = [], fitting._fitted
+    fitted, original = [], fitting._majority_run
 
-    def fit(config: BaselineConfig, rows: Any) -> Any:
+    def fit(config: BaselineConfig, *more: Any) -> Any:
         fitted.append(config.seed)
         if config.seed in seeds:
             raise error()
-        return original(config, rows)
+        return original(config, *more)
 
-    monkeypatch.setattr(fitting, "_fitted", fit)
+    monkeypatch.setattr(fitting, "_majority_run", fit)
     return fitted
 
 
@@ -93,15 +93,15 @@ def test_the_others_go_on_whatever_a_job_raises(here: Path, capfd: Out, monkeypa
         2: OSError(28, "No space left on device", "runs/x"),
     }
     fitted: list[int] = []
-    original = fitting._fitted
+    original = fitting._majority_run
 
-    def fit(config: BaselineConfig, rows: Any) -> Any:
+    def fit(config: BaselineConfig, *more: Any) -> Any:
         fitted.append(config.seed)
         if config.seed in errors:
             raise errors[config.seed]
-        return original(config, rows)
+        return original(config, *more)
 
-    monkeypatch.setattr(fitting, "_fitted", fit)
+    monkeypatch.setattr(fitting, "_majority_run", fit)
     assert command(*JOBS, "seed=range(0,4)", "sweep.sort=accuracy") == 1
     assert fitted == [0, 1, 2, 3]
     found = table(here).set_index("seed")
