@@ -131,10 +131,10 @@ def make_app(review: Review) -> FastAPI:
         if item is None or code is None:
             raise HTTPException(422, "no such row or code")
         first, *copies = desk.queue.rows(row)
-        if not opened.choose(first, code, chosen.who, chosen.seen, copies):
+        if not (decided := opened.choose(first, code, chosen.who, chosen.seen, copies)):
             raise HTTPException(409, "settled meanwhile by another")
         named = review.classification
-        kept = {"code": code, "title": named.title(code), "english": named.title(code, "en"), "rows": 1 + len(copies)}
+        kept = {"code": code, "title": named.title(code), "english": named.title(code, "en"), "rows": decided}
         return {**desk.next(opened, Way(first, way.view, way.order, back=False), chosen.who), "kept": kept}
 
     @app.post("/api/rows/{row}/mark")

@@ -126,9 +126,11 @@ class Store:
                     mark_of(*mark)
         if version < VERSION:
             with self._writing():
-                for statement in filter(str.strip, FURTHER_TABLES.split(";")):
-                    self.base.execute(statement)
-                self.base.execute(f"PRAGMA user_version={VERSION}")
+                (version,) = self.base.execute("PRAGMA user_version").fetchone()
+                if version < VERSION:  # else another process has added the tables meanwhile
+                    for statement in filter(str.strip, FURTHER_TABLES.split(";")):
+                        self.base.execute(statement)
+                    self.base.execute(f"PRAGMA user_version={VERSION}")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -209,8 +211,9 @@ class Store:
             for row, decision, body in self.base.execute("SELECT row, decision, body FROM item ORDER BY row"):
                 yield row, decision, item_of(row, decision, body)
 
-    def choose(self, row: int, code: str, who: str, seen: int | None = None, copies: Sequence[int] = ()) -> bool:
-        """Store a decision on the disk; return false, and store nothing, if another decision came first.
+    def choose(self, row: int, code: str, who: str, seen: int | None = None, copies: Sequence[int] = ()) -> int:
+        """Store a decision on the disk and return the number of rows that got it; 0, and nothing stored, if another decision
+        came first.
 
         Args:
             row: the row; it is no longer skipped.
@@ -224,17 +227,18 @@ class Store:
         with self._writing():
             kept = self.base.execute(f"{insert} {last} IS ?", (row, code, who, at, row, seen))
             if kept.rowcount != 1:
-                return False
-            original = kept.lastrowid
+                return 0
+            original, decided = kept.lastrowid, 1
             for other in copies:
                 found = self.base.execute(
                     f"{insert} {last} IS NULL OR {last} IN (SELECT id FROM copy WHERE original = ?)",
                     (other, code, who, at, other, other, seen),
                 )
                 if found.rowcount == 1:
+                    decided += 1
                     self.base.execute("INSERT INTO copy VALUES (?, ?)", (found.lastrowid, original))
             self._unmark((row, *copies), "skip", at)
-        return True
+        return decided
 
     def undo(self, who: str, row: int | None = None) -> int | None:
         """Undo a reviewer's last decision, with its copies, and return its row; None without one.

@@ -215,7 +215,7 @@ def desk(coded: Path, finished: Path, db: Path, ksco: Classification, *, once: b
         db.with_suffix(".csv"), index=False
     )
     file, settings = db.with_suffix(".csv"), load_settings(finished / "model")
-    opened(file, db, settings).close()
+    opened(file, db, KSCO, settings).close()
     index = [IndexTitle("빌딩 미화원", "9411"), IndexTitle("예금 창구 직원", "3201")]
     review = Review(
         file, db, ksco, Search(ksco, index, 3), None, ("choose",), "kim", "ko", "127.0.0.1", None, index,

@@ -232,7 +232,7 @@ def prepared(words: tuple[str, ...]) -> Path:
 
 def test_rows_with_the_same_texts_get_and_lose_a_decision_together(store: Store) -> None:
     assert store.choose(3, "111", "lee")
-    assert store.choose(0, "320", "kim", copies=[1, 3])  # row 3 keeps its own decision
+    assert store.choose(0, "320", "kim", copies=[1, 3]) == 2  # row 3 keeps its own decision
     assert store.settled() == {0: "320", 1: "320", 3: "111"} and len(store.times("kim", 9)) == 1
     assert store.choose(0, "630", "kim", store.choice(0).id, copies=[1, 3])  # type: ignore[union-attr]
     assert store.settled() == {0: "630", 1: "630", 3: "111"}
@@ -265,7 +265,7 @@ def test_a_file_of_an_earlier_version_goes_on(store: Store, coded: Path, finishe
     store.choose(1, "320", "lee")
     store.base.executescript("DROP TABLE copy; DROP TABLE mark; PRAGMA user_version=1")
     store.close()
-    again = opened(coded, store.file, load_settings(finished / "model"))
+    again = opened(coded, store.file, KSCO, load_settings(finished / "model"))
     assert again.settled() == {1: "320"} and again.marks() == {}
     again.mark([1], "flag", "", "kim")
     assert again.undo("lee") == 1
