@@ -42,7 +42,8 @@ class Queue:
         cases: dict[object, list[int]] = {}
         self._decisions: dict[int, str] = {}
         first: list[tuple[str, Mapping[str, float]]] = []
-        given: list[int] = []  # [cases], places in the file's order of review; else those of the file's rows, later
+        given: list[int] = []  # [cases], the least review_order of its rows; else MOST_ORDER + the first row
+        numbers: dict[object, int] = {}
         for row, decision, body in items:
             if decision not in decisions:
                 continue
@@ -51,8 +52,11 @@ class Queue:
             key = (texts, decision, body["given"], *body["picks"]) if once else row
             if key not in cases:
                 first.append((" ".join(filter(None, texts)), {one["code"]: one["prob"] for one in body["first"]}))
-                given.append(body.get("order", MOST_ORDER + row))
+                given.append(MOST_ORDER + row)
             cases.setdefault(key, []).append(row)
+            case = numbers.setdefault(key, len(numbers))
+            given[case] = min(given[case], body.get("order", MOST_ORDER + row))
+        self._ordered = any(place < MOST_ORDER for place in given)
         self._rows = list(cases.values())
         self._first = np.array([rows[0] for rows in self._rows], dtype=np.int64)
         self._case = {row: case for case, rows in enumerate(self._rows) for row in rows}
@@ -111,7 +115,7 @@ class Queue:
         if order == "similar" and own is not None and not back:
             return int(self._first[cases[np.argmax(self._similar.to(own)[cases])]])
         ranks = self._ranks["file" if order == "similar" else order]
-        before = np.searchsorted(self._first, row) - 0.5 if order in ("file", "similar") else -1
+        before = np.searchsorted(self._first, row) - 0.5 if order in ("file", "similar") and not self._ordered else -1
         here = before if own is None else ranks[own]  # no case: a row that no reviewer checks, or -1
         steps = (here - ranks[cases] if back else ranks[cases] - here) % (len(ranks) + 1)
         return int(self._first[cases[np.argmin(steps)]])

@@ -57,6 +57,23 @@ def test_each_order_shows_every_case_once(queue: Queue) -> None:
     assert all(sorted(walk(queue, order)) == [0, 1, 3, 5, 6] for order in ORDERS)
 
 
+ORDERED = [
+    (row, decision, {**texts, **({"order": {4: 1, 6: 2}[row]} if row in (4, 6) else {})})
+    for row, decision, texts in ROWS
+]
+
+
+def test_a_case_has_the_least_place_of_its_rows() -> None:
+    assert walk(Queue(ORDERED, OPEN, once=True), "file") == [0, 6, 1, 3, 5]  # row 4, with the texts of row 0, is first
+    assert walk(Queue(ORDERED, OPEN, once=False), "file") == [4, 6, 0, 1, 3, 5]
+
+
+def test_the_order_of_review_begins_anew_after_a_row_outside_of_it() -> None:
+    queue = Queue(ORDERED, OPEN, once=True)
+    assert walk(queue, "file", 2) == [0, 6, 1, 3, 5]
+    assert walk(queue, "file", 2, back=True) == [5, 3, 1, 6, 0]
+
+
 def test_the_last_case_follows_itself(queue: Queue) -> None:
     wanted = queue.viewed("open", queue.done({1, 3, 5, 6}), {})
     assert queue.following(0, wanted, "file", back=False) == 0
