@@ -14,7 +14,7 @@ from kjcm.ksco.classification import Classification
 from kjcm.ksco.title_index import IndexTitle
 from kjcm.review.files import Further
 from kjcm.review.guide import Guide
-from kjcm.review.queue import Booleans, Queue
+from kjcm.review.queue import VIEWS, Booleans, Queue
 from kjcm.review.records import Mark
 from kjcm.review.store import Store
 from kjcm.search.engine import Hit, Scorer, Search
@@ -97,7 +97,7 @@ class Settled:
 
 
 class Moment:
-    """What the store contains when a request reads it.
+    """A review's state as one request reads it.
 
     Args:
         store: the review's file.
@@ -135,30 +135,38 @@ class Desk:
         store = Store(review.db)
         try:
             self.queue = Queue(store.items(), review.decisions, once=review.once)
-            self._rows_of = {name: rows for name, (rows, _) in store.counts().items() if name in review.decisions}
+            self._count_of = {name: rows for name, (rows, _) in store.counts().items() if name in review.decisions}
         finally:
             store.close()
         self._guide = Guide(review.classification, review.index, review.search)
-        self._rows = {
+        self._row_of_id = {
             name: row for row, name in reversed(list(enumerate(review.further.ids)))
         }  # the first of equal ids
         self._settled = Settled()
         self._claims: dict[str, tuple[int, float]] = {}  # reviewer -> the row that they see, and since when
+        self._choosing = Lock()  # two reviewers must not choose the same row
 
     def _moment(self, store: Store) -> Moment:
         return Moment(store, self.queue, self._settled.of(store))
 
     def show(self, store: Store, row: int | None, who: str | None) -> dict[str, Any]:
-        """Return the review's state and a row."""
-        moment = self._moment(store)
-        return {"state": self._state(moment, who), "item": None if row is None else self._item(moment, row)}
+        """Return the review's state and a row, which is the reviewer's for a while."""
+        self._claim(row, who)
+        return self._shown(self._moment(store), row, who)
 
     def next(self, store: Store, way: Way, who: str | None) -> dict[str, Any]:
         """Return the review's state and the next row of a reviewer, which is theirs for a while."""
-        moment = self._moment(store)
-        row = self._next_row(moment, way, who)
+        with self._choosing:
+            moment = self._moment(store)
+            row = self._next_row(moment, way, who)
+            self._claim(row, who)
+        return self._shown(moment, row, who)
+
+    def _claim(self, row: int | None, who: str | None) -> None:
         if row is not None and who is not None:
             self._claims[who] = (row, time.monotonic())
+
+    def _shown(self, moment: Moment, row: int | None, who: str | None) -> dict[str, Any]:
         return {"state": self._state(moment, who), "item": None if row is None else self._item(moment, row)}
 
     def _next_row(self, moment: Moment, way: Way, who: str | None) -> int | None:
@@ -173,8 +181,8 @@ class Desk:
 
     def find(self, text: str) -> int | None:
         """Return the row with an id or, else, a number from 1; #12 is always a number."""
-        if text in self._rows:
-            return self._rows[text]
+        if text in self._row_of_id:
+            return self._row_of_id[text]
         number = text.removeprefix("#").replace(",", "")
         return int(number) - 1 if number.isascii() and number.isdigit() and int(number) > 0 else None
 
@@ -185,10 +193,10 @@ class Desk:
     def _state(self, moment: Moment, who: str | None) -> dict[str, Any]:
         review, settled = self._review, self.queue.settled_of(moment.settled)
         return {
-            "counts": {name: {"rows": rows, "settled": settled[name]} for name, rows in self._rows_of.items()},
-            "rows": sum(self._rows_of.values()),
+            "counts": {name: {"rows": rows, "settled": settled[name]} for name, rows in self._count_of.items()},
+            "rows": sum(self._count_of.values()),
             "settled": settled.total(),
-            "views": {view: int(moment.viewed(view).sum()) for view in ("open", "skipped", "flagged", "settled")},
+            "views": {view: int(moment.viewed(view).sum()) for view in VIEWS},
             "pace": None if who is None else _pace(moment.store, who),
             "who": review.who if review.token is None else "",  # another address is another reviewer
             "language": review.language,
@@ -214,7 +222,6 @@ class Desk:
             "id": further.ids[row] if further.ids else None,
             "columns": [[name, cells[row]] for name, cells in further.shown.items()],
             "same": len(rows),
-            "settled": all(one in moment.settled for one in rows),
             "marks": marks,
             "about": {one["code"]: self._guide.about(one["code"], text) for one in codes},
             "similar": list(self._similar(moment, row)),
