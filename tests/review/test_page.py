@@ -116,7 +116,7 @@ def test_a_person_works_through_a_file(coded: Path, finished: Path, tmp_path: Pa
             page.get_by_role("button", name="English").click()
             page.get_by_text("2 of 7 decided").wait_for()
         page.keyboard.press("1")  # the server has been killed
-        page.get_by_text("Not saved").wait_for()
+        page.get_by_text("No answer").wait_for()
         with server(port, *words) as child:
             page.reload()
             page.get_by_text("2 of 7 decided").wait_for()  # the language is kept

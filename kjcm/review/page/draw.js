@@ -58,7 +58,9 @@ function drawItem(on) {
   $("skip").textContent = words[item?.marks.skip ? "unskip" : "skip"];
   $("flag").textContent = words[item?.marks.flag ? "unflag" : "flag"];
   $("flag").setAttribute("aria-pressed", String(Boolean(item?.marks.flag)));
-  if (document.activeElement !== $("comment")) $("comment").value = item?.marks.comment?.note ?? "";
+  const field = $("comment"), { row } = $("answer").dataset;
+  if (document.activeElement !== field || field.dataset.row !== row) field.value = item?.marks.comment?.note ?? "";
+  field.dataset.row = row;
   $("codes").replaceChildren(...(item ? shownCodes().map((code, place) => codeLine(code, place, on)) : []));
   $("similar").replaceChildren(...(item ? similarLines(on) : []));
   if (!item) {

@@ -30,7 +30,7 @@ async function choose(code) {
 
 // Undo the reviewer's last decision, or that of the row.
 async function undo(row = null) {
-  if (!named()) return;
+  if (!named() || !await comment()) return;
   const found = await go("api/undo", { who: name(), row });
   if (!found) return;
   $("kept").textContent = "";
@@ -88,6 +88,7 @@ async function find(query, remember = true) {
 
 // Show the first row of another view or order.
 async function turn() {
+  if (!await comment()) return;
   keep();
   now.trail = [];
   show(await go(`api/next?${way({ after: -1 })}`));
@@ -154,7 +155,13 @@ function listenToAll() {
   const clicks = { undo: () => undo(), back: () => move(true), next: () => move(false), skip: () => toggle("skip"), flag: () => toggle("flag"),
     remove: () => undo(now.item.row), help };
   for (const [id, act] of Object.entries(clicks)) $(id).addEventListener("click", act);
-  $("language").addEventListener("click", () => { now.words = isEnglish() ? WORDS.ko : WORDS.en; draw(on); keep(); search(); });
+  $("language").addEventListener("click", async () => {
+    if (!await comment()) return;
+    now.words = isEnglish() ? WORDS.ko : WORDS.en;
+    draw(on);
+    keep();
+    search();
+  });
   $("who").addEventListener("input", keep);
   for (const id of ["view", "order"]) $(id).addEventListener("change", () => { turn(); $(id).blur(); });
   field("go", async (text) => { if (!text || !await find(text)) return false; $("go").value = ""; return true; }, () => "");

@@ -96,6 +96,7 @@ function clear() {
   $("query").value = "";
   query.row = null;
   search();
+  look(document.querySelector("#codes button")?.dataset.code);  // Enter must not choose a hit that is no longer shown
   $("query").blur();
 }
 
