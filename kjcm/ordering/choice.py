@@ -36,8 +36,10 @@ def chosen(
     weight = np.bincount(numbers, uncertainty, len(different)).astype(np.float32)
     first = np.unique(numbers, return_index=True)[1]
     own = np.flatnonzero(~np.isin(different, np.array(known, object)))
-    if len(own) > MOST:
-        own = np.sort(np.random.Generator(np.random.PCG64(seed)).choice(own, MOST, replace=False))
+    if len(own) > MOST:  # frequent and uncertain texts are the most likely to be in the sample
+        chance = weight[own].astype(float) + 1e-9
+        generator = np.random.Generator(np.random.PCG64(seed))
+        own = np.sort(generator.choice(own, MOST, replace=False, p=chance / chance.sum()))
     if not len(own):
         return own
     grams = TfidfVectorizer(analyzer="char_wb", ngram_range=GRAMS, sublinear_tf=True, dtype=np.float32)

@@ -31,7 +31,7 @@ def agreement(cfg: DictConfig) -> None:
     """Write agreement.csv, agreement.json, codes.csv, adjudication.csv and merged.csv to the folder `output`.
 
     Raises:
-        ConfigError: a file is named twice.
+        ConfigError: a file is named twice, or a result would replace an input.
         KjcmError: a file is not usable, no row has codes by two coders, or a result exists.
     """
     config = typed(cfg, TeamAgreementConfig)
@@ -42,7 +42,8 @@ def agreement(cfg: DictConfig) -> None:
     judged = require_file(config.adjudicated, "adjudicated file") if config.adjudicated else None
     folder = Path(config.output).expanduser()
     results = [folder / name for name in (AGREEMENT, CODES, ADJUDICATION, MERGED_FILE, RECORD)]
-    require_free([*results, note_of(folder / ADJUDICATION)], overwrite=config.overwrite)
+    inputs = [*files, *filter(None, (source, judged))]
+    require_free([*results, note_of(folder / ADJUDICATION)], inputs, overwrite=config.overwrite)
     codings = read_codings(files, config.id)
     found = measures(codings, files, config.replicates, config.seed)
     settled = settle(codings, read_codings([judged], config.id) if judged else None)
@@ -52,6 +53,8 @@ def agreement(cfg: DictConfig) -> None:
     note = read_note(source) if source else None
     if note:
         write_note(folder / ADJUDICATION, note)
+    else:
+        note_of(folder / ADJUDICATION).unlink(missing_ok=True)
     counts = table["settled"].value_counts()
     record = {
         "files": {str(file): digest(file) for file in files},
@@ -97,6 +100,8 @@ def _log(record: dict[str, Any], open_rows: pd.DataFrame, folder: Path) -> None:
         "%s coded, %s by several coders (%s)",
         counted(record["coded"], "row"), f"{double['rows']:,}", counted(double["texts"], "different text"),
     )  # fmt: skip
+    if left := record["in_several_files"] - double["rows"]:
+        log.warning("%s in several files without two codes: not in the agreement", counted(left, "row"))
     log.info("two coders agree on %s; kappa %s", Value(**people["agreement"]).percent(), Value(**people["kappa"]))
     log.info("the model agrees with a coder on %s of the same rows", Value(**model["agreement"]).percent())
     log.info(

@@ -24,10 +24,12 @@ class Codings:
     Attributes:
         rows: each row once, with its id as the index, all columns of the files, and all cells of NEEDED as text.
         codes: a line for each row and coder: id, coder, code, title, at, and the number of the row's text.
+        shared: number of rows that are in several files.
     """
 
     rows: pd.DataFrame
     codes: pd.DataFrame
+    shared: int
 
 
 def read_codings(files: Sequence[Path], name: str) -> Codings:
@@ -54,7 +56,7 @@ def read_codings(files: Sequence[Path], name: str) -> Codings:
         )
     once = every[~every.index.duplicated()].drop(columns="file")
     order = sorted(once.index, key=lambda id: (not id.isdecimal(), int(id) if id.isdecimal() else 0, id))
-    return Codings(once.loc[order], code)
+    return Codings(once.loc[order], code, int(every.index[every.index.duplicated()].nunique()))
 
 
 def _read(file: Path, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -70,6 +70,7 @@ def measures(codings: Codings, files: Sequence[Path], replicates: int, seed: int
     record = {
         "coded": codes["id"].nunique(),
         "doubly_coded": {"rows": double["id"].nunique(), "texts": int(double["text"].nunique())},
+        "in_several_files": codings.shared,
         "levels": deepest,
         "between_coders": of_people,
         "major_groups": groups,
@@ -77,7 +78,7 @@ def measures(codings: Codings, files: Sequence[Path], replicates: int, seed: int
         "model_on_doubly_coded": on_double,
         "model_on_all_coded": on_all,
         "model_with_each_coder": each,
-        "model_minus_coder": _difference(double, replicates, seed),
+        "model_minus_coder": _difference(double.assign(model=double["model"].str[:deepest]), replicates, seed),
         "model_expected_error": _expected_error(codings, codes),
         "ceiling": (1 + agreed) / 2,
     }

@@ -1,10 +1,10 @@
 """Read and write the record next to a coded file, from which `kjcm review` knows its text columns."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kjcm.errors import KjcmError
+from kjcm.errors import ConfigError, KjcmError
 from kjcm.files import write_json
 from kjcm.records import read_json
 from kjcm.survey.texts import TEXT_COLUMNS
@@ -45,7 +45,10 @@ def write_note(coded: Path, note: Note) -> None:
     write_json(note_of(coded), {"classes_hash": note.classes, "made_by": {"columns": note.columns}})
 
 
-def require_free(files: Iterable[Path], *, overwrite: bool) -> None:
-    """Raise KjcmError if one of the files exists and may not be replaced."""
+def require_free(files: Sequence[Path], inputs: Iterable[Path], *, overwrite: bool) -> None:
+    """Raise ConfigError if one of the files is an input, KjcmError if one exists and may not be replaced."""
+    own = {file.resolve() for file in inputs}
+    if taken := [file for file in files if file.resolve() in own]:
+        raise ConfigError(f"{taken[0]}: is an input. Choose another output folder.")
     if not overwrite and (there := [file for file in files if file.exists()]):
         raise KjcmError(f"{there[0]} exists. Choose another output folder, or add overwrite=true.")

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 
 from kjcm.errors import KjcmError, some
-from kjcm.read.cells import code_texts
+from kjcm.read.cells import code_texts, text_cells
+from kjcm.read.labelled import value_labels
 from kjcm.read.table import read_table
 from kjcm.review.files import REVIEWED
 from kjcm.team.codings import CHOSEN, SAME, Codings
+from kjcm.team.note import read_note
 from kjcm.team.split import ROW, TEXT
 
 AGREED, SINGLE, ADJUDICATED, DISAGREED, MODEL, OPEN = "agreed", "single", "adjudicated", "disagreed", "model", "open"
@@ -66,7 +68,10 @@ def merged(rows: pd.DataFrame, settled: pd.DataFrame) -> pd.DataFrame:
     found = settled.reindex(table.index).fillna("")
     given = code_texts(table["decision_code"])
     kinds = [kind or (MODEL if code else OPEN) for kind, code in zip(found["settled"], given, strict=True)]
-    final = [code or before for code, before in zip(found["reviewed_code"], given, strict=True)]
+    final = [
+        code or ("" if kind == DISAGREED else before)
+        for code, before, kind in zip(found["reviewed_code"], given, kinds, strict=True)
+    ]
     return table.assign(**{name: found[name] for name in CHOSEN}, final_code=final, settled=kinds)
 
 
@@ -77,6 +82,10 @@ def divided(source: Path, codings: Codings, name: str) -> pd.DataFrame:
         KjcmError: the coders' rows are not in it, or the model suggested something else there.
     """
     frame = read_table(source).reset_index(drop=True)
+    labels, note = value_labels(source), read_note(source)
+    for column in note.columns.values() if note else ():
+        if column in frame and column in labels:
+            frame[column] = text_cells(frame[column], labels[column])[0]  # CSV has no value labels
     if name == ROW and ROW not in frame:
         frame.insert(len(frame.columns), ROW, np.arange(1, len(frame) + 1))
     remedy = "Give the file that was divided, unchanged."

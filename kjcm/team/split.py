@@ -38,7 +38,8 @@ def split(cfg: DictConfig) -> None:
     """Write a file for each coder, and split.json, to the folder `output`.
 
     Raises:
-        ConfigError: a coder's name, a decision or the overlap cannot be used, or the text columns are not known.
+        ConfigError: a coder's name, a decision or the overlap cannot be used, the text columns are not known, or a file
+            would replace the input.
         KjcmError: the coded file is not usable, has no row for the coders, or a file exists.
     """
     config = typed(cfg, TeamSplitConfig)
@@ -49,7 +50,7 @@ def split(cfg: DictConfig) -> None:
     kind = source.suffix.lower() if source.suffix.lower() in KINDS else ".csv"
     files = {coder: folder / f"{coder}{kind}" for coder in coders}
     record = folder / "split.json"
-    require_free([*files.values(), *map(note_of, files.values()), record], overwrite=config.overwrite)
+    require_free([*files.values(), *map(note_of, files.values()), record], [source], overwrite=config.overwrite)
     note = read_note(source)
     frame, texts = _rows(source, config, note)
     doubles = round(config.overlap * len(frame))
@@ -67,6 +68,8 @@ def split(cfg: DictConfig) -> None:
     for file in files.values():
         if note:
             write_note(file, note)
+        else:
+            note_of(file).unlink(missing_ok=True)
     write_json(record, {
         "input": digest(source), "seed": config.seed, "overlap": config.overlap, "decisions": list(config.decisions),
         "rows": len(frame), "texts": int(texts.max()) + 1, "double_rows": doubles,
@@ -132,6 +135,8 @@ def _rows(source: Path, config: TeamSplitConfig, note: Note | None) -> tuple[pd.
             f"{source}: no row has one of the decisions {', '.join(config.decisions)}. Its rows: {there or 'none'}. "
             "decisions=[...] names others."
         )
+    if left := int((~chosen).sum()):
+        log.info("%s with other decisions: not divided", counted(left, "row"))
     frame[ROW] = np.arange(1, len(frame) + 1)
     keys = ["\x1f".join(map(tidy, row)) for row in zip(*texts.values(), strict=True)]
     numbers, _ = pd.factorize(pd.Series(keys, dtype=object)[chosen])

@@ -91,7 +91,9 @@ def measured(pairs: Pairs, replicates: int, seed: int, *, either: str | None = N
     used = counted > 0
     texts = len(np.unique(pairs.texts[used]))
     if agreement.value in (0, 1):
-        agreement = exact(agreement.value, texts)
+        agreement = exact(agreement.value, texts, dice=either is not None)
+    if agreement.value == 0:  # no resample has a positive kappa, which says nothing about other rows
+        own = Value(own.value, None, None)
     return {"pairs": int(used.sum()), "texts": texts, "agreement": asdict(agreement), "kappa": asdict(own)}
 
 
@@ -142,9 +144,13 @@ def estimates(
     return found
 
 
-def exact(value: float, texts: int) -> Value:
-    """Return a share of 0 or 1 with the exact binomial interval of this many texts (Clopper and Pearson, 1934)."""
+def exact(value: float, texts: int, *, dice: bool = False) -> Value:
+    """Return a share of 0 or 1 with the exact binomial interval of this many texts (Clopper and Pearson, 1934).
+
+    With `dice` the share is 2 * both / (one + other), and the binomial share is that of the texts with both.
+    """
     from scipy.stats import binomtest
 
     ends = binomtest(round(value * texts), texts).proportion_ci(0.95)
-    return Value(value, float(ends.low), float(ends.high))
+    low, high = (2 * end / (1 + end) if dice else end for end in (float(ends.low), float(ends.high)))
+    return Value(value, low, high)

@@ -59,6 +59,9 @@ def test_of_many_texts_a_sample_is_ordered(monkeypatch: pytest.MonkeyPatch) -> N
     texts, uncertain = [f"직업 {number}" for number in range(100)], np.linspace(0, 1, 100)
     first, again, other = (chosen(texts, uncertain, 15, seed).tolist() for seed in (0, 0, 1))
     assert first == again != other and len({*first}) == 15
+    frequent = ["택시 운전"] * 1000 + texts
+    for seed in range(10):
+        assert 0 in chosen(frequent, np.full(1100, 0.5), 15, seed)
 
 
 @pytest.fixture
@@ -102,6 +105,7 @@ def test_the_column_numbers_the_rows(coded: pd.DataFrame, here: Path) -> None:
         ({"decision": "accept"}, ["decisions=[search]"], 1, "coded.csv: no row has text and a decision to review"),
         ({}, ["decisions=[open]"], 2, "decisions=open: there is no such decision"),
         ({}, ["output=out.doc"], 2, "write one of"),
+        ({}, ["output=coded.csv", "overwrite=true"], 2, "output=coded.csv: is the input"),
         ({}, ["reviewed=coded.csv"], 1, "has no column 'reviewed_code'"),
         ({"review_order": "1"}, [], 1, "already has the column 'review_order'"),
     ],

@@ -37,7 +37,7 @@ def exported(coder: str, codes: list[tuple[str, str]], models: list[str]) -> Non
     frame = pd.DataFrame(codes, columns=["team_row", "reviewed_code"])
     done = frame["reviewed_code"] != ""
     frame = frame.assign(
-        task="비밀", decision="choose", decision_code="", pick_list="111 312", code_1=models, title_1="x", prob_1="0.75",
+        task="비밀", decision="choose", decision_code="11", pick_list="111 312", code_1=models, title_1="x", prob_1="0.75",
         reviewed_title="T" + frame["reviewed_code"], reviewed_by=done.map({True: coder, False: ""}),
         reviewed_at=done.map({True: "2025-03-04T05:06:07+00:00", False: ""}), final_code=frame["reviewed_code"],
     )  # fmt: skip
@@ -92,10 +92,37 @@ def test_who_coded_what_and_what_is_open(files: tuple[str, ...]) -> None:
     assert not [name for name in open_rows if name.startswith("reviewed")]
     assert "kim" not in (text := Path("out/adjudication.csv").read_text(encoding="utf-8")) and "lee" not in text
     merged = table("out/merged.csv")
-    assert merged["settled"].tolist() == ["agreed", "disagreed", "agreed", "disagreed", "single", "single", "open"]
-    assert merged["final_code"].tolist() == ["111", "", "211", "", "312", "312", ""]
+    assert merged["settled"].tolist() == ["agreed", "disagreed", "agreed", "disagreed", "single", "single", "model"]
+    assert merged["final_code"].tolist() == ["111", "", "211", "", "312", "312", "11"]
     assert merged["reviewed_by"][0] == "kim, lee" and merged["reviewed_title"][4] == "T312"
     assert command(*files) == 1 and command(*files, "overwrite=true") == 0
+
+
+def test_the_difference_compares_codes_as_long_as_the_coders(files: tuple[str, ...]) -> None:
+    models = [model for *_, model in CODED]
+    exported("kim", [(id, kim[:2]) for id, kim, _, _ in CODED], models)
+    exported("lee", [(id, lee[:2]) for id, _, lee, _ in CODED], models)
+    assert command(*files) == 0
+    found = record()
+    model, people = (found[name]["2"]["agreement"]["value"] for name in ("model_on_doubly_coded", "between_coders"))
+    assert found["model_minus_coder"]["value"] == pytest.approx(model - people) and model > 0
+
+
+def test_rows_without_two_codes_are_counted(files: tuple[str, ...], kjcm: Run) -> None:
+    assert "3 rows in several files without two codes: not in the agreement" in kjcm(*files).stderr
+    assert record()["in_several_files"] == 7
+
+
+def test_value_labels_become_text_and_an_old_record_goes(files: tuple[str, ...]) -> None:
+    columns = ["team_row", "task", "decision", "decision_code", "pick_list", "code_1"]
+    frame = table("kim.csv")[columns].assign(task=[1, 2, 1, 2, 1, 2, 1])
+    frame.to_stata("coded.dta", write_index=False, version=118, value_labels={"task": {1: "택시", 2: "용접"}})
+    note = {"classes_hash": "x", "made_by": {"columns": {"task": "task"}}}
+    Path("coded.dta.json").write_text(json.dumps(note), encoding="utf-8")
+    assert command(*files, "input=coded.dta") == 0
+    assert table("out/merged.csv")["task"].tolist() == ["택시", "용접"] * 3 + ["택시"]
+    assert Path("out/adjudication.csv.json").is_file()
+    assert command(*files, "overwrite=true") == 0 and not Path("out/adjudication.csv.json").exists()
 
 
 def test_three_coders_of_a_row(files: tuple[str, ...]) -> None:
@@ -123,6 +150,8 @@ def test_wrong_files(files: tuple[str, ...], kjcm: Run) -> None:
     refused("once", "files=[kim.csv,kim.csv]", code=2)
     refused("no row has codes by two coders", "files=[kim.csv]")
     refused("nobody", "id=nobody")
+    Path("merged.csv").write_bytes(Path("kim.csv").read_bytes())
+    refused("merged.csv: is an input", "input=merged.csv", "output=.", "overwrite=true", code=2)
     Path("again.csv").write_bytes(Path("kim.csv").read_bytes())
     refused("team_row=1 by kim", "files=[kim.csv,lee.csv,again.csv]")
     Path("judged.csv").write_bytes(Path("kim.csv").read_bytes())
@@ -163,7 +192,7 @@ def coded(finished: Path, here: Path) -> Path:
 
 def decide(source: Path, run: Path, ksco: Classification, target: str, who: str, codes: dict[str, str]) -> None:
     """Decide the rows of a file as `kjcm review` does, and export it."""
-    store = opened(source, Path(f"{source}.review.sqlite"), load_settings(run / "model"))
+    store = opened(source, Path(f"{source}.review.sqlite"), ksco, load_settings(run / "model"))
     for row, name in enumerate(table(str(source))["team_row"]):
         assert store.choose(row, codes[name], who)
     export(source, Path(target), store, ksco, overwrite=False)
@@ -186,7 +215,7 @@ def test_from_split_to_merged_codes(coded: Path, finished: Path, ksco: Classific
     assert found["between_coders"]["3"]["agreement"]["value"] == pytest.approx(0.7)
     assert found["model_on_doubly_coded"]["3"]["agreement"]["value"] == pytest.approx(0.85) == found["ceiling"]
     assert found["settled"] == {"agreed": 7, "single": 30, "adjudicated": 0, "disagreed": 3, "model": 1, "open": 0}
-    judged = opened(Path("out/adjudication.csv"), Path("judged.sqlite"), load_settings(finished / "model"))
+    judged = opened(Path("out/adjudication.csv"), Path("judged.sqlite"), ksco, load_settings(finished / "model"))
     assert judged.counts() == {"choose": (3, 0)}
     item = judged.item(0)
     assert item and item["picks"][:2] == sorted([codes[others[0]], "942"])

@@ -52,6 +52,7 @@ def test_files_are_blind_and_complete(coded: pd.DataFrame) -> None:
     assert list(kim) == [*coded, "team_row", "team_text"] == list(lee) and len(kim) == len(lee) == 24
     rows = [set(frame["team_row"].astype(int)) for frame in (kim, lee)]
     assert rows[0] | rows[1] == set(range(1, 41)) and len(rows[0] & rows[1]) == 8
+    assert not kim.drop_duplicates("team_text")["team_text"].astype(int).is_monotonic_increasing
     for frame in (kim, lee):
         assert frame["task"].tolist() == coded["task"].iloc[frame["team_row"].astype(int) - 1].tolist()
         assert frame["team_row"].astype(int).is_monotonic_increasing
@@ -71,6 +72,14 @@ def test_the_seed_decides_and_nothing_is_overwritten(coded: pd.DataFrame) -> Non
     assert command(*TWO, "overwrite=true", "seed=1") == 0 and Path("out/kim.csv").read_bytes() != first
     assert command(*TWO, "overwrite=true", "decisions=[accept,choose]", "overlap=0") == 0
     assert json.loads(Path("out/split.json").read_text())["rows"] == 50
+
+
+def test_an_old_record_does_not_stay(coded: pd.DataFrame, kjcm: Run) -> None:
+    note = Path("coded.csv.json")
+    note.write_text(json.dumps({"classes_hash": "abc", "made_by": {"columns": {"task": "task"}}}))
+    assert "10 rows with other decisions: not divided" in kjcm(*TWO).stderr and Path("out/kim.csv.json").is_file()
+    note.unlink()
+    assert command(*TWO, "overwrite=true") == 0 and not Path("out/kim.csv.json").exists()
 
 
 def test_text_columns_come_from_the_record(coded: pd.DataFrame) -> None:
@@ -98,6 +107,7 @@ def test_text_columns_come_from_the_record(coded: pd.DataFrame) -> None:
         (("coders=[kim,lee]", "texts=[task]", "decisions=[maybe]"), 2, "maybe"),
         (("coders=[kim,lee]", "texts=[task]", "decisions=[search]"), 1, "choose 40"),
         (("coders=[kim,lee]", "texts=[task]", "overlap=0.001"), 2, "overlap=0.001"),
+        (("coders=[coded,lee]", "texts=[task]", "output=.", "overwrite=true"), 2, "coded.csv: is an input"),
     ],
 )  # fmt: skip
 def test_wrong_input(coded: pd.DataFrame, kjcm: Run, words: tuple[str, ...], code: int, what: str) -> None:

@@ -65,6 +65,15 @@ def test_perfect_and_constant_codes() -> None:
     assert exact(0, 10).high == pytest.approx(1 - 0.025 ** (1 / 10))
 
 
+def test_a_group_on_which_nobody_agrees() -> None:
+    """None of five rows has the code from both: at most the share u has it, which is 2u / (1 + u) of (one + other) / 2."""
+    found = measured(pairs(("1", "1", 20), ("6", "1", 2), ("1", "6", 3)), 100, 0, either="6")
+    most = 1 - 0.025 ** (1 / 5)
+    assert (found["agreement"]["value"], found["agreement"]["low"]) == (0, 0)
+    assert found["agreement"]["high"] == pytest.approx(2 * most / (1 + most))
+    assert found["kappa"]["value"] < 0 and found["kappa"]["low"] is None and found["kappa"]["high"] is None
+
+
 def test_rows_with_one_text_are_resampled_together() -> None:
     """Ten copies of two texts, of which one agrees: resamples have agreement 0, 1/2 or 1 only."""
     same = np.repeat([1.0, 0.0], 10)
