@@ -109,7 +109,7 @@ def test_the_difference_compares_codes_as_long_as_the_coders(files: tuple[str, .
 
 
 def test_rows_without_two_codes_are_counted(files: tuple[str, ...], kjcm: Run) -> None:
-    assert "3 rows in several files without two codes: not in the agreement" in kjcm(*files).stderr
+    assert "3 rows in several files without two codes: not in the agreement" in kjcm(*files).stdout
     assert record()["in_several_files"] == 7
 
 

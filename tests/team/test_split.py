@@ -77,7 +77,7 @@ def test_the_seed_decides_and_nothing_is_overwritten(coded: pd.DataFrame) -> Non
 def test_an_old_record_does_not_stay(coded: pd.DataFrame, kjcm: Run) -> None:
     note = Path("coded.csv.json")
     note.write_text(json.dumps({"classes_hash": "abc", "made_by": {"columns": {"task": "task"}}}))
-    assert "10 rows with other decisions: not divided" in kjcm(*TWO).stderr and Path("out/kim.csv.json").is_file()
+    assert "10 rows with other decisions: not divided" in kjcm(*TWO).stdout and Path("out/kim.csv.json").is_file()
     note.unlink()
     assert command(*TWO, "overwrite=true") == 0 and not Path("out/kim.csv.json").exists()
 
