@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 
 from kjcm.errors import KjcmError
 from kjcm.run_folder.lease import LEASE, holder_of
+from kjcm.tune.samplers import SURPLUS
 from kjcm.tune.search import WORKER, storage_of
 from tests.tune.test_search import begin, opened, process
 from tests.tune.test_tune import rows_in, run_folders, started, summary
@@ -101,7 +102,8 @@ def test_processes_at_once_share_the_trials_out_and_a_killed_ones_trial_is_begun
     begin(other)
     said = other.communicate(timeout=300)
     assert other.returncode == 0, said
-    states = [trial.state for trial in study.get_trials()]
+    # two processes that ask at the same moment may begin one trial too many, which one of them ends
+    states = [trial.state for trial in study.get_trials() if SURPLUS not in trial.user_attrs]
     assert states.count(TrialState.COMPLETE) == 9 and states.count(TrialState.FAIL) == 1
 
 
