@@ -219,6 +219,8 @@ def require_heeded(words: list[str]) -> None:
     name, *rest = ["train", *as_training(words[1:])] if words[0] == "ensemble" else words
     if name in ("wandb", "classification"):
         name, rest = f"{name}_{rest[0]}", with_first("input", rest[1:])
+    elif name == "team":
+        name, rest = f"{name}_{rest[0]}", rest[1:]
     elif name == "diff":
         rest = with_list("compare", rest)
     elif name == "search":
