@@ -11,12 +11,18 @@ UNSEEN = "Level of a [covariate](data.md#covariates) that no training row has: a
 
 
 @dataclass
-class CodingColumns:
-    """Role -> column of a file to code; '@run' stands for the run's own column, null for none."""
+class AnswerColumns:
+    """Role -> column of the answers; '@run' stands for the run's own column, null for none."""
 
     workplace: str | None = key("Column of the workplace; `@run`: named as in the run's data; null: none.")
     position: str | None = key("Column of the position, likewise.")
     task: str | None = key("Column of the task, likewise.")
+
+
+@dataclass
+class CodingColumns(AnswerColumns):
+    """The same for a file to code, with the column of managers."""
+
     manages: str | None = key("Column that says whether a person manages others, for `triage.managers=column`.")
 
 
@@ -90,21 +96,12 @@ class RayConfig:
 
 
 @dataclass
-class SecondColumns:
-    """Role -> column of a file to code for the second run; '@run' stands for this run's own column, null for none."""
-
-    workplace: str | None = key("Column of the workplace; `@run`: named as in the second run's data; null: none.")
-    position: str | None = key("Column of the position, likewise.")
-    task: str | None = key("Column of the task, likewise.")
-
-
-@dataclass
 class SecondConfig:
     """A second run that codes the same rows, as industry next to occupation ([coding.md](coding.md#a-second-code))."""
 
     run: str | None = key("Finished run of another classification; null: none.", path=True)
     prefix: str = key("Before the names of the columns that the second run adds.")
-    columns: SecondColumns = field(default_factory=SecondColumns)
+    columns: AnswerColumns = field(default_factory=AnswerColumns)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What reviewers see: the next row with all that helps to code it, and how far the review is."""
+"""Choose the next row of a reviewer, and collect what the page shows: the row's data and the progress."""
 
 import time
 from collections.abc import Mapping, Sequence

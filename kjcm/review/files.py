@@ -39,7 +39,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Further:
-    """What the page shows of the coded file besides the texts.
+    """Further columns of the coded file that the page shows.
 
     Attributes:
         shown: column -> text of each row.

@@ -1,4 +1,4 @@
-"""Who may ask the review's server: only its own page, under its own host name, with the token where there is one."""
+"""Refuse requests that are not from the review's own page and host name, or lack the token if there is one."""
 
 import hmac
 

@@ -1,4 +1,4 @@
-"""What the page shows about a code: titles, the groups above and below, its definition, job titles of an index."""
+"""Describe a code for the page: its titles, parents, groups below, definition, and job titles of an index."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -2,18 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from kjcm.keys.coding import MODEL
+from kjcm.keys.coding import MODEL, AnswerColumns
 from kjcm.keys.key import key, seed_key
 from kjcm.keys.survey import FileOptions
-
-
-@dataclass
-class AnswerColumns:
-    """Role -> column of the answers; '@run' stands for the run's own column, null for none."""
-
-    workplace: str | None = key("Column of the workplace; `@run`: named as in the run's data; null: none.")
-    position: str | None = key("Column of the position, likewise.")
-    task: str | None = key("Column of the task, likewise.")
 
 
 @dataclass

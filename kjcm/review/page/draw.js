@@ -29,7 +29,8 @@ export function draw(on) {
 
 function options(id, names, more) {
   const chosen = $(id).value || Object.keys(names)[0];
-  $(id).replaceChildren(...Object.entries(names).map(([value, text]) => Object.assign(make("option", text + more(value)), { value })));
+  const option = ([value, text]) => Object.assign(make("option", text + more(value)), { value });
+  $(id).replaceChildren(...Object.entries(names).map(option));
   $(id).value = chosen;
 }
 
@@ -84,7 +85,8 @@ function notes() {
   return [
     `#${item.row + 1}${item.id ? ` (${item.id})` : ""}`, why, item.same > 1 && words.same(item.same),
     item.chosen && `${words.chosen}: ${item.chosen.code} (${item.chosen.who})`,
-    flag && `⚑ ${words.flaggedBy}: ${flag.who}`, skip && `${words.skippedBy}: ${skip.who}`, comment && `“${comment.note}” (${comment.who})`,
+    flag && `⚑ ${words.flaggedBy}: ${flag.who}`, skip && `${words.skippedBy}: ${skip.who}`,
+    comment && `“${comment.note}” (${comment.who})`,
   ].filter(Boolean);
 }
 
