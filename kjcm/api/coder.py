@@ -155,10 +155,10 @@ class OccupationCoder:
         """
         _, frame, reading = self._table(texts, ())
         found = np.full((len(frame), len(self.classes)), np.nan)
-        done = 0
-        for valid, probability in probability_chunks(self._frames(frame), reading, self._coder, self._triage.gated):
-            found[done + np.flatnonzero(valid)] = probability
-            done += len(valid)
+        reasons: list[str] = []
+        for why, probability in probability_chunks(self._frames(frame), reading, self._coder, self._triage.gated):
+            found[[len(reasons) + row for row, reason in enumerate(why) if not reason]] = probability
+            reasons += why
         return found
 
     def _table(

@@ -105,8 +105,8 @@ def coded_texts(texts: list[Any], manages: NDArray[np.bool_], coder: AnyCoder, d
 
 def probability_chunks(
     frames: Iterable[pd.DataFrame], reading: Reading, coder: AnyCoder, gate: Gate
-) -> Generator[tuple[NDArray[np.bool_], Probabilities], None, None]:
-    """Yield which rows of each chunk can be coded [rows], and their probabilities [valid rows, classes].
+) -> Generator[tuple[list[str], Probabilities], None, None]:
+    """Yield why each row of a chunk cannot be coded, '' if it can [rows], and the probabilities [valid rows, classes].
 
     Args:
         frames: as in `coded_chunks`, whose batches are the same.
@@ -121,7 +121,7 @@ def probability_chunks(
             if chunk.known is not known:
                 known, parts = chunk.known, []
             parts = [np.concatenate([*parts, gate(coder.probabilities(ready), chunk.manages)])]
-            yield np.array([not reason for reason in chunk.reasons], dtype=bool), parts[0][chunk.numbers]
+            yield chunk.reasons, parts[0][chunk.numbers]
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,8 @@ def coded_file(
     kept = _Kept()
     coded, groups = [], []
     for frame in frames:
-        ((valid, probability),) = probability_chunks([frame], reading, coder, lambda found, _: found)
+        ((reasons, probability),) = probability_chunks([frame], reading, coder, lambda found, _: found)
+        valid = np.array([not reason for reason in reasons], dtype=bool)
         own = decider.coded(probability, np.zeros(len(probability), bool))
         coded.append(own.with_invalid(~valid))
         place = np.full(len(frame), len(majors) - 1)

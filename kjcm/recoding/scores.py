@@ -83,13 +83,12 @@ def score(
     frames = (frame.iloc[begin : begin + CHUNK] for begin in range(0, len(frame), CHUNK))
     done = 0
     with closing(probability_chunks(frames, reading, coder, gate)) as chunks:
-        for valid, probability in chunks:
-            part = rows[done : done + len(valid)]
-            done += len(valid)
-            those = [row for row, fine in zip(part, valid, strict=True) if fine]
-            for row, fine in zip(part, valid, strict=True):
-                row.reason = "" if fine else "no text to decide by"
-            _weigh(those, probability, settings.classes, least)
+        for reasons, probability in chunks:
+            part = rows[done : done + len(reasons)]
+            done += len(reasons)
+            for row, reason in zip(part, reasons, strict=True):
+                row.reason = reason
+            _weigh([row for row in part if not row.reason], probability, settings.classes, least)
 
 
 def _weigh(rows: Sequence[Row], probability: np.ndarray, classes: Sequence[str], least: float) -> None:

@@ -51,8 +51,8 @@ def _scorer(folder: Path) -> Scorer:
 
     def scores(query: str) -> list[tuple[str, float]]:
         frame = pd.DataFrame([{ROLE: query, **covariates}], dtype=object)
-        ((valid, found),) = probability_chunks([frame], reading, coder, lambda probability, _: probability)
-        if not valid.all():  # a query without text for the model
+        ((reasons, found),) = probability_chunks([frame], reading, coder, lambda probability, _: probability)
+        if any(reasons):  # a query without text for the model
             return []
         likely = (-found[0]).argsort(kind="stable")[:FROM_MODEL]
         return [(settings.classes[place], float(found[0, place])) for place in likely]

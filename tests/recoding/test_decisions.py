@@ -58,7 +58,7 @@ def test_each_row_has_one_decision() -> None:
         Row("2", {"a": 0.4, "b": 0.6}, scored=True),
         Row("2", {"a": 0.32, "b": 0.34, "c": 0.34}, scored=True),
         Row("2", {"a": 0.5, "b": 0.5}),
-        Row("2", {"a": 0.5, "b": 0.5}, "b", reason="no text to decide by"),
+        Row("2", {"a": 0.5, "b": 0.5}, "b", reason="empty"),
         Row("x", {}, reason="unknown code"),
     ]
     decide(rows, FIXED, weights=False)

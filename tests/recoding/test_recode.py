@@ -175,7 +175,7 @@ def test_a_run_decides_among_the_candidates(run: str, kjcm: Run, tmp_path: Path)
     made = pd.read_csv(tmp_path / "b.csv", dtype=str, keep_default_na=False)
     assert made["recode_decision"].tolist() == ["convert", "accept", "accept", *["undecided"] * 3]
     assert made["recoded"].tolist() == ["1112", "2211", "3110", "", "", ""]
-    assert made["recode_reason"].tolist()[3] == "no text to decide by"
+    assert made["recode_reason"].tolist()[3] == "not text"
     assert "no promise" in done.stdout + done.stderr
     assert "not calibrated" not in done.stdout + done.stderr
     kjcm(*given, "output=c.csv", "weights=true")
@@ -231,6 +231,10 @@ def test_only_people_who_say_so_become_managers(managers_run: str, kjcm: Run, tm
         assert made["recoded"].tolist() == codes
         titles = {"1120": "기업 고위 임원", "3121": "기획 및 마케팅 사무원"}
         assert made["recode_title"].tolist() == [titles[code] for code in codes]
+    frame.assign(boss=["예", "글쎄"]).to_csv(tmp_path / "a.csv", index=False)
+    kjcm(*given, "output=f.csv", "triage.managers=column", "columns.manages=boss")
+    unclear = pd.read_csv(tmp_path / "f.csv", dtype=str, keep_default_na=False)
+    assert unclear["recode_reason"].tolist() == ["", "boss: neither yes nor no"]
     frame.assign(code="8").to_csv(tmp_path / "a.csv", index=False)  # all candidates are managers
     kjcm(*given, "output=d.csv", "triage.managers=words")
     assert pd.read_csv(tmp_path / "d.csv", dtype=str)["recode_reason"][0] == "the model finds all candidates unlikely"
