@@ -114,8 +114,8 @@ function similarLines(on) {
     const text = [position, workplace, task].filter(Boolean).join(" · ");
     button.type = "button";
     button.title = text;
-    button.append(make("b", one.code), make("span", titleOf(one)), make("small", `#${one.row + 1} · ${(100 * one.similarity).toFixed(0)} %`),
-      make("span", text, "text"));
+    const similarity = `#${one.row + 1} · ${(100 * one.similarity).toFixed(0)} %`;
+    button.append(make("b", one.code), make("span", titleOf(one)), make("small", similarity), make("span", text, "text"));
     button.addEventListener("click", () => on.visit(one.row));
     line.append(button);
     return line;
@@ -127,7 +127,9 @@ export async function look(code) {
   const row = now.item?.row;
   if (row === undefined || !code) { $("about").replaceChildren(); return; }
   now.marked = code;
-  for (const button of document.querySelectorAll("#codes button")) button.classList.toggle("marked", button.dataset.code === code);
+  for (const button of document.querySelectorAll("#codes button")) {
+    button.classList.toggle("marked", button.dataset.code === code);
+  }
   const about = now.item.about[code] ?? await ask(`api/codes?${new URLSearchParams({ code, row })}`).catch(() => null);
   if (about && now.item?.row === row && now.marked === code) drawAbout(about);
 }

@@ -152,8 +152,10 @@ function keep() {
 function listenToAll() {
   document.addEventListener("keydown", pressed);
   listen(choose, look);
-  const clicks = { undo: () => undo(), back: () => move(true), next: () => move(false), skip: () => toggle("skip"), flag: () => toggle("flag"),
-    remove: () => undo(now.item.row), help };
+  const clicks = {
+    undo: () => undo(), back: () => move(true), next: () => move(false), skip: () => toggle("skip"),
+    flag: () => toggle("flag"), remove: () => undo(now.item.row), help,
+  };
   for (const [id, act] of Object.entries(clicks)) $(id).addEventListener("click", act);
   $("language").addEventListener("click", async () => {
     if (!await comment()) return;

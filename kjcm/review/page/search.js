@@ -3,7 +3,8 @@ import { $, ask, make, now, say, titleOf } from "./server.js";
 
 const GUESSES = ["MISSPELT", "SIMILAR", "MODEL"];
 let hits = [], marked = -1, choose = null, look = null;
-let query = { text: "", row: null, number: 0, timer: 0 };  // the text whose answer is shown, the row at its first letter, and the search
+// The text whose answer is shown, the row at its first letter, and the search.
+let query = { text: "", row: null, number: 0, timer: 0 };
 
 // Listen to the field; `chosen` takes the code that is chosen, `seen` the code that is marked.
 export function listen(chosen, seen) {
@@ -43,8 +44,10 @@ export async function search(model = false) {
 function list(found, model) {
   const before = marked, { words } = now;
   hits = found.hits;
-  $("many").textContent = found.count > hits.length ? `${found.count} ${words.shown}` : $("query").value.trim() && !hits.length ? words.none : "";
-  $("results").hidden = !$("query").value.trim();
+  const asked = $("query").value.trim();
+  const more = found.count > hits.length;
+  $("many").textContent = more ? `${found.count} ${words.shown}` : asked && !hits.length ? words.none : "";
+  $("results").hidden = !asked;
   $("query").setAttribute("aria-expanded", String(hits.length > 0));
   $("found").replaceChildren(...hits.map(line));
   mark(model ? before : hits.length && !GUESSES.includes(hits[0].why) ? 0 : -1);  // a guess needs a choice by hand

@@ -2,7 +2,8 @@
 import { WORDS } from "./words.js";
 
 export const $ = (id) => document.getElementById(id);
-export const make = (tag, text, name) => Object.assign(document.createElement(tag), { textContent: text ?? "", className: name ?? "" });
+export const make = (tag, text, name) =>
+  Object.assign(document.createElement(tag), { textContent: text ?? "", className: name ?? "" });
 
 // marked: the code whose definition is shown; trail: rows seen in the order "similar", the last one last.
 export const now = { words: WORDS.ko, state: null, item: null, marked: "", trail: [], busy: false };
@@ -37,8 +38,11 @@ export async function go(path, body) {
     say("");
     return found;
   } catch (error) {
-    const { words } = now, wrong = Object.entries({ who: words.name, note: words.note }).find(([key]) => error.message.startsWith(`${key}:`));
-    say(!error.status ? words.failed : { 404: words.noRow, 409: words.meanwhile }[error.status] ?? wrong?.[1] ?? words.refused + error.message);
+    const { words } = now;
+    const fields = Object.entries({ who: words.name, note: words.note });
+    const wrong = fields.find(([key]) => error.message.startsWith(`${key}:`))?.[1];
+    const known = { 404: words.noRow, 409: words.meanwhile }[error.status] ?? wrong;
+    say(error.status ? known ?? words.refused + error.message : words.failed);
     return error.status === 409 ? await ask(`api/next?${way()}`).catch(() => null) : null;
   } finally {
     now.busy = false;
@@ -46,5 +50,7 @@ export async function go(path, body) {
 }
 
 // Return the query that says which row comes next.
-export const way = (more) => new URLSearchParams(
-  { after: now.item ? now.item.row : -1, who: name(), view: $("view").value || "open", order: $("order").value || "file", ...more });
+export const way = (more) => new URLSearchParams({
+  after: now.item ? now.item.row : -1, who: name(), view: $("view").value || "open", order: $("order").value || "file",
+  ...more,
+});
