@@ -151,7 +151,10 @@ def write_parquet(path: str | Path, frame: pd.DataFrame, note: str = "") -> None
 
 
 def digest(path: str | Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's file names and contents."""
+    """Return what identifies the content of a file or folder, for comparisons within kjcm: a hash over the files' SHA-256.
+
+    It is not the file's SHA-256, which other programs print: see `sha256`.
+    """
     path = Path(path)
     found = hashlib.sha256()
     for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
@@ -160,6 +163,12 @@ def digest(path: str | Path) -> str:
         with file.open("rb") as stream:
             found.update(hashlib.file_digest(stream, "sha256").digest())
     return found.hexdigest()
+
+
+def sha256(file: str | Path) -> str:
+    """Return a file's SHA-256, as `sha256sum` prints it."""
+    with Path(file).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def key_of(what: object, texts: Sequence[str] = ()) -> str:

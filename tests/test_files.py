@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kjcm.errors import KjcmError, some
-from kjcm.files import atomic, cached, digest, key_of, write_json, write_parquet
+from kjcm.files import atomic, cached, digest, key_of, sha256, write_json, write_parquet
 from kjcm.read.cells import code_text, code_texts
 from kjcm.read.table import read_table
 from kjcm.read.text import encoding_of, text_chunks
@@ -158,6 +158,7 @@ def test_digest_of_files_and_folders(tmp_path: Path) -> None:
         (folder / "sub").mkdir(parents=True)
         (folder / "sub" / "a").write_bytes(b"abc")
     inner = hashlib.sha256(b"abc").digest()
+    assert sha256(one / "sub" / "a") == hashlib.sha256(b"abc").hexdigest()
     assert digest(one / "sub" / "a") == hashlib.sha256(inner).hexdigest()
     assert digest(one) == digest(two) == hashlib.sha256(b"sub/a\0" + inner).hexdigest()
     (two / "sub" / "a").rename(two / "sub" / "b")

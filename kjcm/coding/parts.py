@@ -17,7 +17,7 @@ import numpy as np
 
 from kjcm.coding.decisions import Coded
 from kjcm.errors import ConfigError, DiskError, KjcmError, WorkerError, some
-from kjcm.files import atomic, digest, write_json
+from kjcm.files import atomic, digest, sha256, write_json
 from kjcm.records import read_json
 from kjcm.run_folder.lease import Lease, leased
 
@@ -131,7 +131,7 @@ class Parts:
 
     def _is_output(self, file: Path) -> bool:
         with suppress(KjcmError, KeyError, TypeError):
-            return file.is_file() and bool(digest(file) == read_json(self.about)["output_sha256"])
+            return file.is_file() and bool(sha256(file) == read_json(self.about)["output_sha256"])
         return False
 
     def read(self, number: int, texts: int) -> Coded | None:
@@ -162,7 +162,7 @@ class Parts:
     def finish(self, record: Mapping[str, Any]) -> None:
         """Write the note of a finished output."""
         self.require_held()
-        write_json(self.about, {**record, "output_sha256": digest(self.whole)})
+        write_json(self.about, {**record, "output_sha256": sha256(self.whole)})
 
     def place(self) -> dict[str, Any]:
         """Move the output and its note to their final paths, and return the note.

@@ -9,7 +9,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from kjcm.errors import ConfigError, counted
-from kjcm.files import atomic, digest, require_file, write_json
+from kjcm.files import atomic, require_file, sha256, write_json
 from kjcm.keys.commands.team import TeamAgreementConfig
 from kjcm.keys.composition import typed
 from kjcm.team.codings import Codings, long_table, read_codings
@@ -57,7 +57,7 @@ def agreement(cfg: DictConfig) -> None:
         note_of(folder / ADJUDICATION).unlink(missing_ok=True)
     counts = table["settled"].value_counts()
     record = {
-        "files": {str(file): digest(file) for file in files},
+        "files": {str(file): sha256(file) for file in files},
         "input": str(source) if source else None,
         "adjudicated": str(judged) if judged else None,
         "rows": len(table),

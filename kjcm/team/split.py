@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from kjcm.errors import CUT, ConfigError, KjcmError, counted, require_columns, some
-from kjcm.files import atomic, digest, require_file, write_json
+from kjcm.files import atomic, require_file, sha256, write_json
 from kjcm.keys.commands.team import TeamSplitConfig
 from kjcm.keys.composition import typed
 from kjcm.read.cells import NOTHING, code_texts, text_cells, tidy
@@ -71,10 +71,10 @@ def split(cfg: DictConfig) -> None:
         else:
             note_of(file).unlink(missing_ok=True)
     write_json(record, {
-        "input": digest(source), "seed": config.seed, "overlap": config.overlap, "decisions": list(config.decisions),
+        "input": sha256(source), "seed": config.seed, "overlap": config.overlap, "decisions": list(config.decisions),
         "rows": len(frame), "texts": int(texts.max()) + 1, "double_rows": doubles,
         "coders": {
-            coder: {"file": file.name, "rows": int(own.sum()), "sha256": digest(file)}
+            coder: {"file": file.name, "rows": int(own.sum()), "sha256": sha256(file)}
             for (coder, file), own in zip(files.items(), shares.T, strict=True)
         },
         "double_rows_of": [

@@ -1,5 +1,6 @@
 """`kjcm team agreement`: from the split to merged codes on 40 rows, hand-worked figures, and wrong input."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def test_hand_worked_figures(files: tuple[str, ...]) -> None:
     assert found["ceiling"] == 0.75 and found["model_expected_error"] == 0.25 and found["few"]
     assert found["doubly_coded"] == {"rows": 4, "texts": 4} and found["coded"] == 6
     assert found["pairs_of_coders"][0]["coders"] == ["kim", "lee"]
+    assert found["files"]["kim.csv"] == hashlib.sha256(Path("kim.csv").read_bytes()).hexdigest()
     lines = table("out/agreement.csv")
     assert lines["texts"].tolist()[:3] == ["4", "4", "4"]
     assert lines[lines["what"] == "coders"]["agreement"].astype(float).tolist() == [0.75, 0.75, 0.5]

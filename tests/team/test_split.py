@@ -1,5 +1,6 @@
 """`kjcm team split`: balanced and blind shares, identical texts together, the same under the same seed, wrong input."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -63,6 +64,8 @@ def test_files_are_blind_and_complete(coded: pd.DataFrame) -> None:
     assert (record["rows"], record["texts"], record["double_rows"], record["seed"]) == (40, 30, 8, 0)
     assert record["double_rows_of"] == [{"coders": ["kim", "lee"], "rows": 8}]
     assert record["coders"]["kim"]["rows"] == 24 and "일" not in text
+    stored = (record["input"], record["coders"]["lee"]["sha256"])
+    assert stored == tuple(hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in ("coded.csv", "out/lee.csv"))
 
 
 def test_the_seed_decides_and_nothing_is_overwritten(coded: pd.DataFrame) -> None:
