@@ -14,12 +14,16 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
 
 from tests.conftest import ROOT, command
 from tests.forking import Forked
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -293,3 +297,56 @@ def test_the_page_tells_and_keeps(coded: Path, finished: Path, tmp_path: Path) -
             "1 of 7"
         )
         browser.close()
+
+
+@contextmanager
+def shown(width: int, height: int, *words: object) -> Iterator["Page"]:
+    """Yield the page of a review in a window of some size."""
+    from playwright.sync_api import sync_playwright
+
+    port = free_port()
+    with sync_playwright() as playwright, server(port, *words):
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.locator("#answer p").wait_for()
+        yield page
+        browser.close()
+
+
+def point(page: "Page", place: "Locator") -> None:
+    """Move the mouse to an element, as a hand does: in several steps."""
+    box = place.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 20, box["y"] + box["height"] / 2, steps=5)
+
+
+def on_row(page: "Page", row: int) -> None:
+    page.wait_for_function("row => document.getElementById('answer').dataset.row === String(row)", arg=row)
+
+
+@pytest.mark.slow
+def test_a_resting_mouse_marks_nothing(coded: Path, finished: Path, tmp_path: Path) -> None:
+    with shown(1400, 900, f"run={finished}", f"input={coded}", f"db={tmp_path / 'db'}") as page:
+        marked, third = page.locator("#codes .marked kbd"), page.locator("#codes button").nth(2)
+        point(page, third)
+        marked.filter(has_text="3").wait_for()
+        page.keyboard.press("n")
+        on_row(page, 1)
+        page.wait_for_timeout(300)
+        assert marked.inner_text() == "1"
+        first = page.locator("#codes button").first.get_attribute("data-code")
+        page.keyboard.press("Enter")
+        on_row(page, 2)
+        assert last_choice(tmp_path / "db") == (1, first)
+        page.keyboard.press("/")
+        with page.expect_response("**/api/search*model=false"):
+            page.keyboard.type("11")
+        page.wait_for_timeout(100)
+        point(page, page.locator("#found li").nth(1))
+        page.wait_for_function("() => document.querySelector('#about h2').textContent.startsWith('111')")
+        with page.expect_response("**/api/search*model=false"):
+            page.keyboard.type("2")
+        page.locator("#about h2", has_text="112").wait_for()  # not the line that is now under the mouse
+        page.wait_for_timeout(300)
+        assert "112" in page.locator("#about h2").inner_text()

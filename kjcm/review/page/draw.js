@@ -1,5 +1,5 @@
 // What the page shows of the state and the row.
-import { $, ask, isEnglish, make, name, now, titleOf } from "./server.js";
+import { $, ask, isEnglish, make, name, now, onMove, titleOf } from "./server.js";
 
 export const shownCodes = () => [...now.item.first, ...(now.item.further ?? [])];
 
@@ -102,7 +102,7 @@ function codeLine(code, place, on) {
   const key = place < 9 ? place + 1 : place === 9 ? 0 : "";
   button.append(bar, make("kbd", key), make("b", code.code), make("span", titleOf(code)), make("span", share, "prob"));
   button.addEventListener("click", () => on.choose(code.code));
-  button.addEventListener("mouseenter", () => on.look(code.code));
+  onMove(button, () => { if (now.marked !== code.code) on.look(code.code); });
   line.append(button);
   return line;
 }

@@ -1,5 +1,5 @@
 // The search: as you type, the codes that fit.
-import { $, ask, make, now, say, titleOf } from "./server.js";
+import { $, ask, make, now, onMove, say, titleOf } from "./server.js";
 
 const GUESSES = ["MISSPELT", "SIMILAR", "MODEL"];
 let hits = [], marked = -1, choose = null, look = null;
@@ -69,7 +69,7 @@ function line(hit, place) {
   const share = hit.prob === null ? "" : ` ${(100 * hit.prob).toFixed(1)} %`;
   line.append(make("b", hit.code), title, make("em", (now.words.reason[hit.why] ?? "") + share));
   line.addEventListener("click", () => pick(hit.code));
-  line.addEventListener("mouseenter", () => look(hit.code));
+  onMove(line, () => { if (now.marked !== hit.code) look(hit.code); });
   return line;
 }
 

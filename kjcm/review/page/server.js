@@ -11,6 +11,10 @@ export const now = { words: WORDS.ko, state: null, item: null, marked: "", trail
 export const isEnglish = () => now.words === WORDS.en;
 export const titleOf = (code) => isEnglish() && code.english || code.title;
 export const name = () => $("who").value.trim();
+// Act when the mouse moves over an element. A mouse that rests while the page changes below it does nothing.
+export const onMove = (element, act) => element.addEventListener("mousemove", (event) => {
+  if (event.movementX || event.movementY) act();
+});
 export const say = (text) => { $("message").textContent = text; };
 
 // Return whether there is a reviewer's name; ask for it otherwise.
