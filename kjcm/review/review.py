@@ -47,6 +47,8 @@ def review(cfg: DictConfig) -> None:
             f"decisions={strange[0]}: there is no such decision; the decisions are {', '.join(DECISIONS)}."
         )
     who = _who(config.who)
+    if config.export is not None and not db.exists():
+        raise KjcmError(f"{db}: no such review, so there is nothing to export. Check input and db.")
     settings = load_settings(run / "model")
     named, index = titles_of_run(run, settings, config.classification.index)
     store = opened(coded, db, named, settings)

@@ -134,6 +134,10 @@ def test_what_cannot_be_is_refused(coded: Path, finished: Path, here: Path, capf
             assert command(*words, more) == code
             told = capfd.readouterr().err
             assert said in told and len(told.strip().splitlines()) == 1
+    assert (
+        command(*words[:3], f"db={here / 'typo'}", "export=typo.csv") == 1 and "typo: no such" in capfd.readouterr().err
+    )
+    assert not (here / "typo").exists() and not Path("typo.csv").exists()
     assert command(*words, "export=out.csv") == 0 and command(*words, "export=out.csv") == 1
     assert "overwrite=true" in capfd.readouterr().err
 
