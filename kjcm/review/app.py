@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +28,7 @@ PAGE = {
     "server.js": SCRIPT, "words.js": SCRIPT,
 }  # fmt: skip
 MOST_QUERY = 200  # characters
+MOST_PASSED = 12_000  # characters of the list of rows that a reviewer has passed
 LAST = 2**63 - 1  # largest row number in SQLite
 
 
@@ -43,8 +45,9 @@ def _way(
     back: bool = False,
     view: Literal["open", "skipped", "flagged", "settled"] = "open",
     order: Literal["file", "similar", "uncertain", "group"] = "file",
+    passed: Annotated[str, Query(max_length=MOST_PASSED, pattern=r"^([0-9]{1,19}(,[0-9]{1,19})*)?$")] = "",
 ) -> Way:
-    return Way(after, view, order, back)
+    return Way(after, view, order, back, [int(row) for row in passed.split(",") if row])
 
 
 Row = Annotated[int, InPath(ge=0, le=LAST)]
@@ -98,10 +101,6 @@ def make_app(review: Review) -> FastAPI:
     _add_guard(app, review)
     _add_page(app, review)
 
-    @app.get("/api/state")
-    def state(opened: Opened, who: Who = None) -> dict[str, Any]:
-        return desk.state(opened, who)
-
     @app.get("/api/search")
     def search(query: Text, model: bool = False) -> dict[str, Any]:
         found = review.search(query, scorer=review.scorer if model else None)
@@ -135,7 +134,7 @@ def make_app(review: Review) -> FastAPI:
             raise HTTPException(409, "settled meanwhile by another")
         named = review.classification
         kept = {"code": code, "title": named.title(code), "english": named.title(code, "en"), "rows": decided}
-        return {**desk.next(opened, Way(first, way.view, way.order, back=False), chosen.who), "kept": kept}
+        return {**desk.next(opened, replace(way, after=first, back=False), chosen.who), "kept": kept}
 
     @app.post("/api/rows/{row}/mark")
     def mark(row: Row, marked: Marked, opened: Opened, way: Which) -> dict[str, Any]:
@@ -145,7 +144,7 @@ def make_app(review: Review) -> FastAPI:
         note = "" if marked.kind != "comment" else _comment(marked.note) if marked.on else ""
         opened.mark(rows, marked.kind, note if marked.on else None, marked.who)
         if marked.kind == "skip" and marked.on:
-            return desk.next(opened, Way(rows[0], way.view, way.order, back=False), marked.who)
+            return desk.next(opened, replace(way, after=rows[0], back=False), marked.who)
         return desk.show(opened, row, marked.who)
 
     @app.post("/api/undo")

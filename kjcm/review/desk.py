@@ -68,12 +68,13 @@ class Review:
 
 @dataclass(frozen=True)
 class Way:
-    """Which row a reviewer wants: from the row seen, in a view and an order, see `Queue`."""
+    """Which row a reviewer wants: from the row seen, in a view and an order, after the rows passed, see `Queue`."""
 
     after: int
     view: str
     order: str
     back: bool
+    passed: Sequence[int] = ()
 
 
 class Settled:
@@ -177,7 +178,8 @@ class Desk:
         wanted = moment.viewed(way.view)
         free, taken = wanted.copy(), [row for other, (row, _) in list(self._claims.items()) if other != who]
         free[[place for row in taken if (place := self.queue.place(row)) is not None]] = False
-        return self.queue.following(way.after, free if free.any() else wanted, way.order, back=way.back)
+        offered = free if free.any() else wanted
+        return self.queue.following(way.after, offered, way.order, back=way.back, passed=way.passed)
 
     def find(self, text: str) -> int | None:
         """Return the row with an id or, else, a number from 1; #12 is always a number."""
@@ -186,11 +188,8 @@ class Desk:
         number = text.removeprefix("#").replace(",", "")
         return int(number) - 1 if number.isascii() and number.isdigit() and int(number) > 0 else None
 
-    def state(self, store: Store, who: str | None) -> dict[str, Any]:
-        """Return how far the review is: rows by decision, cases by view, and a reviewer's seconds for a decision."""
-        return self._state(self._moment(store), who)
-
     def _state(self, moment: Moment, who: str | None) -> dict[str, Any]:
+        """Return how far the review is: rows by decision, cases by view, and a reviewer's seconds for a decision."""
         review, settled = self._review, self.queue.settled_of(moment.settled)
         return {
             "counts": {name: {"rows": rows, "settled": settled[name]} for name, rows in self._count_of.items()},

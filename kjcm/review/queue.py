@@ -97,7 +97,9 @@ class Queue:
         marked[[self._case[row] for row, kinds in marks.items() if kind in kinds and row in self._case]] = True
         return marked if view == "flagged" else ~done & (marked if view == "skipped" else ~marked)
 
-    def following(self, row: int, wanted: Booleans, order: str, *, back: bool) -> int | None:
+    def following(
+        self, row: int, wanted: Booleans, order: str, *, back: bool, passed: Sequence[int] = ()
+    ) -> int | None:
         """Return the next or previous case's first row in an order, in a cycle; None if no case is wanted.
 
         Args:
@@ -106,6 +108,7 @@ class Queue:
             order: one of ORDERS; 'file': by the file's column review_order, if there is one, else its rows; 'similar': the
                 case most like the one seen.
             back: the previous case; in the order 'similar' that of the file.
+            passed: in the order 'similar', the rows seen before, the last one last; they come after all other cases.
         """
         own, cases = self._case.get(row), np.flatnonzero(wanted)
         others = cases if own is None else cases[cases != own]
@@ -113,12 +116,20 @@ class Queue:
             return row if len(cases) else None
         cases = others
         if order == "similar" and own is not None and not back:
-            return int(self._first[cases[np.argmax(self._similar.to(own)[cases])]])
+            return int(self._first[self._most_similar(own, cases, passed)])
         ranks = self._ranks["file" if order == "similar" else order]
         before = np.searchsorted(self._first, row) - 0.5 if order in ("file", "similar") and not self._ordered else -1
         here = before if own is None else ranks[own]  # no case: a row that no reviewer checks, or -1
         steps = (here - ranks[cases] if back else ranks[cases] - here) % (len(ranks) + 1)
         return int(self._first[cases[np.argmin(steps)]])
+
+    def _most_similar(self, own: int, cases: NDArray[np.intp], passed: Sequence[int]) -> int:
+        """Return the case most like a case; if all were passed, the one passed longest ago."""
+        when = {self._case[row]: time for time, row in enumerate(passed) if row in self._case}
+        new = cases[~np.isin(cases, np.array(list(when), np.int64))]
+        return int(
+            new[np.argmax(self._similar.to(own)[new])] if len(new) else min(cases.tolist(), key=when.__getitem__)
+        )
 
     def nearest(self, row: int, done: Booleans, count: int) -> list[Near]:
         """Return the most similar of the settled cases [cases], the most similar first."""

@@ -112,8 +112,8 @@ def test_a_full_disk_refuses_a_decision_and_keeps_the_others(coded: Path, finish
         with pytest.raises(urllib.error.HTTPError) as refused:
             choose(port, 1, "320", None)
         assert refused.value.code == 503 and "disk" in json.loads(refused.value.read())["detail"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/state") as state:  # reading goes on
-            assert json.loads(state.read())["settled"] == 1
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/next") as state:  # reading goes on
+            assert json.loads(state.read())["state"]["settled"] == 1
         filler.unlink()
         choose(port, 1, "320", None)
         child.terminate()

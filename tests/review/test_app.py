@@ -63,7 +63,7 @@ def test_rows_are_settled_undone_and_exported(page: TestClient, tmp_path: Path, 
     assert page.post("/api/undo", json={"who": " lee "}).json()["item"]["row"] == 1  # as `choose` reads a name
     for row, code in ((0, "no code"), (99, "320"), (0, "320' OR 1=1")):
         assert page.post(f"/api/rows/{row}", json={"code": code, "who": "lee"}).status_code == 422
-    assert page.get("/api/state").json()["settled"] == 1
+    assert page.get("/api/next").json()["state"]["settled"] == 1
 
 
 def test_codes_of_an_index_have_titles_and_can_be_chosen_without_a_classification(
@@ -178,13 +178,13 @@ def test_only_its_own_page_may_change_anything(page: TestClient) -> None:
         page.post("/api/rows/0", content=b"code=111&who=kim", headers={"content-type": "text/plain"}).status_code == 415
     )
     assert page.post("/api/rows/0", json={**body, "who": "x" * 5000}).status_code == 413
-    assert page.get("/api/state").json()["settled"] == 0
+    assert page.get("/api/next").json()["state"]["settled"] == 0
     for path in ("/docs", "/openapi.json", "/static/../review.py", "/static/%2e%2e%2freview.py", "/static/store.py"):
         assert page.get(path).status_code == 404
 
 
 def test_the_page_loads_nothing_from_elsewhere(page: TestClient) -> None:
-    for path in ("/", "/api/state", *(f"/static/{name}" for name in PAGE)):
+    for path in ("/", "/api/next", *(f"/static/{name}" for name in PAGE)):
         answer = page.get(path)
         policy = answer.headers["content-security-policy"]
         assert answer.status_code == 200 and "default-src 'none'" in policy and "unsafe" not in policy
@@ -276,6 +276,17 @@ def test_marks_stay_and_have_their_views(page: TestClient) -> None:
         assert page.post("/api/rows/5/mark", json={**mark, "kind": "comment", **wrong}).status_code == 422
     assert page.post("/api/rows/99/mark", json={**mark, "kind": "flag"}).status_code == 422
     assert page.get("/api/next", params={"order": "alphabet"}).status_code == 422
+
+
+def test_rows_passed_are_numbers_and_come_last(page: TestClient) -> None:
+    way = {"after": 0, "order": "similar"}
+    near = page.get("/api/next", params=way).json()["item"]["row"]
+    other = page.get("/api/next", params={**way, "passed": f"5,{near}"}).json()["item"]["row"]
+    assert other not in (0, 5, near)
+    query = f"/api/rows/0?order=similar&passed=5,{near}"
+    assert page.post(query, json={"code": "320", "who": "kim"}).json()["item"]["row"] == other
+    for wrong in ("a", "1,", ",", "-1", "1;2", "1 ", "9" * 20, ",".join(["12345"] * 2001)):
+        assert page.get("/api/next", params={**way, "passed": wrong}).status_code == 422
 
 
 def test_the_pace_leaves_breaks_out() -> None:

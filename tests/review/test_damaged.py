@@ -159,7 +159,7 @@ def test_a_started_server_answers_in_form(db: Path, whole: bytes, damage: int | 
         with closing(sqlite3.connect(db)) as base:
             base.executescript(damage)
             base.commit()
-    answers = [page.get(path) for path in ("/api/state", "/api/next?who=lee", "/api/export")]
+    answers = [page.get(path) for path in ("/api/next", "/api/next?who=lee", "/api/export")]
     answers += [
         page.post(path, json={"code": "111", "who": "kim"}) for path in ("/api/rows/1", "/api/rows/2", "/api/undo")
     ]

@@ -116,7 +116,7 @@ def test_a_body_that_is_no_decision_is_refused(served: Server, body: str | bytes
     ],
 )  # fmt: skip
 def test_a_host_that_is_malformed_or_anothers_is_refused(served: Server, host: str, status: int) -> None:
-    assert served.ask("GET /api/state", host=host)[0] == status
+    assert served.ask("GET /api/next", host=host)[0] == status
     assert served.ask("POST /api/rows/0", GOOD, host=host)[0] in (400, 403) and served.settled() == 0
 
 
@@ -124,7 +124,7 @@ def test_a_host_that_is_malformed_or_anothers_is_refused(served: Server, host: s
     ("start", "headers", "status"),
     [
         *((f"{method} /api/rows/0", {}, 405) for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "QUERY")),
-        ("POST /api/state", {}, 405), ("GET /api/rows/0", {}, 405), ("POST /", {}, 405), ("CONNECT x:1", {}, 405),
+        ("POST /api/next", {}, 405), ("GET /api/rows/0", {}, 405), ("POST /", {}, 405), ("CONNECT x:1", {}, 405),
         ("OPTIONS *", {}, 405), ("GET /nothing", {}, 404), ("GET //evil.example/", {}, 404), ("GET http://x.example/", {}, 404),
         ("GET /static/..%2fapp.py", {}, 404), ("GET /%ed%a0%80", {}, 404), ("GET /static/%00", {}, 404),
         ("GET /api/next?after=1e400", {}, 422), ("GET /api/next?after=%ff", {}, 422), ("GET /api/next?back=perhaps", {}, 422),
@@ -147,7 +147,7 @@ def test_other_requests_are_refused(served: Server, start: str, headers: dict[st
 def test_bytes_that_are_no_request_are_refused(
     served: Server, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    state = f"GET /api/state HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"
+    state = f"GET /api/next HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"
     for request in (
         b"\r\n\r\n\r\nx", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 50 + b"\r\n\r\n",
         b"GET / HTTP/9.9\r\nConnection: close\r\n\r\n",
@@ -187,7 +187,7 @@ def test_half_a_request_ends_in_time_and_keeps_nobody_waiting(
     for line in held[::2]:
         line.sendall(b"GET / HTTP/1.1\r\n")
     since = time.monotonic()
-    assert served.ask("GET /api/state")[0] == 200 and time.monotonic() - since < 3
+    assert served.ask("GET /api/next")[0] == 200 and time.monotonic() - since < 3
     for line in held:
         line.close()
     assert "Traceback" not in capfd.readouterr().err + caplog.text and served.settled() == 0

@@ -74,6 +74,16 @@ def test_the_order_of_review_begins_anew_after_a_row_outside_of_it() -> None:
     assert walk(queue, "file", 2, back=True) == [5, 3, 1, 6, 0]
 
 
+def test_rows_that_were_passed_come_last_in_the_order_of_similarity(queue: Queue) -> None:
+    wanted, passed = queue.viewed("open", queue.done(()), {}), list[int]()
+    for _ in range(10):
+        following = queue.following(passed[-1] if passed else -1, wanted, "similar", back=False, passed=passed[:-1])
+        assert following is not None
+        passed.append(following)
+    assert passed == [0, 3, 1, 5, 6] * 2
+    assert queue.following(6, wanted, "similar", back=False, passed=[4, 2, 99, 5]) == 1  # row 4 has the texts of row 0
+
+
 def test_the_last_case_follows_itself(queue: Queue) -> None:
     wanted = queue.viewed("open", queue.done({1, 3, 5, 6}), {})
     assert queue.following(0, wanted, "file", back=False) == 0

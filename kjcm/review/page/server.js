@@ -54,7 +54,8 @@ export async function go(path, body) {
 }
 
 // Return the query that says which row comes next.
-export const way = (more) => new URLSearchParams({
-  after: now.item ? now.item.row : -1, who: name(), view: $("view").value || "open", order: $("order").value || "file",
-  ...more,
-});
+export function way(more) {
+  const view = $("view").value || "open", order = $("order").value || "file";
+  const passed = order === "similar" ? now.trail.join(",") : "";
+  return new URLSearchParams({ after: now.item ? now.item.row : -1, who: name(), view, order, passed, ...more });
+}
