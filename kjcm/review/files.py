@@ -34,6 +34,7 @@ REVIEWED = {
     "commented_by": "Reviewer who wrote the comment",
 }
 ORDER = "review_order"  # column of `kjcm order`
+COMMENTS = "coders_comments"  # column of rows on which coders disagree, see `kjcm team agreement`
 SHOWN = 5
 
 
@@ -160,6 +161,8 @@ def _items(coded: Path, named: Classification, names: Mapping[str, str]) -> Iter
             }
             if cell.get(ORDER):
                 body["order"] = _place(cell[ORDER], f"{coded}, column {ORDER!r}, data row {begin + place + 1:,}")
+            if COMMENTS in frame:
+                body["disputed"] = True
             yield begin + place, cell["decision"], body
         begin += len(frame)
 

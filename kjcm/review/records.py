@@ -10,7 +10,8 @@ from typing import Any
 from kjcm.errors import KjcmError, of_the_system
 
 BODY = {"text", "first", "picks", "given"}  # of an item
-LATER = {"further", "order"}  # in newer files; order: place in the order of review
+# In newer files; order: place in the order of review; disputed: coders chose different codes.
+LATER = {"further", "order", "disputed"}
 MOST_ORDER = 10**12
 KINDS = ("flag", "skip", "comment")  # of marks
 WAL = b"\x02\x02"  # bytes 18 and 19 of a database with a write-ahead log
@@ -56,6 +57,8 @@ def item_of(row: int, decision: object, body: object) -> dict[str, Any]:
         raise wrong from None
     place = found.get("order", 1)
     if not fine or not isinstance(found["picks"], list) or type(place) is not int or not 0 < place < MOST_ORDER:
+        raise wrong
+    if found.get("disputed", True) is not True:
         raise wrong
     return found
 

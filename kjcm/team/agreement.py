@@ -15,7 +15,7 @@ from kjcm.keys.composition import typed
 from kjcm.team.codings import Codings, long_table, read_codings
 from kjcm.team.measures import Measures, measures
 from kjcm.team.note import note_of, read_note, require_free, write_note
-from kjcm.team.settle import KINDS, MERGED, adjudication, divided, merged, settle
+from kjcm.team.settle import KINDS, MERGED, adjudication, divided, joined_marks, merged, settle
 from kjcm.team.statistics import Value
 from kjcm.write.table import Added, writer
 
@@ -40,14 +40,16 @@ def agreement(cfg: DictConfig) -> None:
         raise ConfigError("files: name each coder's file once, as files=[kim_reviewed.csv,lee_reviewed.csv].")
     source = require_file(config.input, "divided file") if config.input else None
     judged = require_file(config.adjudicated, "adjudicated file") if config.adjudicated else None
+    _require_others(files, source, judged)
     folder = Path(config.output).expanduser()
     results = [folder / name for name in (AGREEMENT, CODES, ADJUDICATION, MERGED_FILE, RECORD)]
     inputs = [*files, *filter(None, (source, judged))]
     require_free([*results, note_of(folder / ADJUDICATION)], inputs, overwrite=config.overwrite)
     codings = read_codings(files, config.id)
     found = measures(codings, files, config.replicates, config.seed)
-    settled = settle(codings, read_codings([judged], config.id) if judged else None)
-    table = merged(divided(source, codings, config.id) if source else codings.rows, settled)
+    adjudicated = read_codings([judged], config.id) if judged else None
+    settled, marks = settle(codings, adjudicated), joined_marks(codings, adjudicated)
+    table = merged(divided(source, codings, config.id) if source else codings.rows, settled, marks)
     open_rows = adjudication(codings)
     _write(folder, codings, found, open_rows, table, config)
     note = read_note(source) if source else None
@@ -67,6 +69,15 @@ def agreement(cfg: DictConfig) -> None:
     }
     write_json(folder / RECORD, record)
     _log(record, open_rows, folder)
+
+
+def _require_others(files: list[Path], source: Path | None, judged: Path | None) -> None:
+    """Raise ConfigError if the divided or the adjudicated file is a coder's file."""
+    coders = {file.resolve() for file in files}
+    if source and source.resolve() in coders:
+        raise ConfigError(f"input={source}: is a coder's file. Give the file that was divided.")
+    if judged and judged.resolve() in coders:
+        raise ConfigError(f"adjudicated={judged}: is a coder's file. Give the export of the review of {ADJUDICATION}.")
 
 
 def _write(

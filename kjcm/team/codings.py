@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from kjcm.errors import KjcmError, require_columns, some
+from kjcm.errors import KjcmError, counted, require_columns, some
 from kjcm.read.cells import code_texts
 from kjcm.read.table import read_table
 from kjcm.review.files import NEEDED
 from kjcm.team.split import TEXT
 
 CHOSEN = ("reviewed_code", "reviewed_title", "reviewed_by", "reviewed_at")
+MARKS = ("flagged_by", "skipped_by", "review_comment", "commented_by")
 SAME = ("code_1", "pick_list")  # all files with a row must share these; decimals depend on the file's kind
 SUGGESTED = (*SAME, "prob_1")
 
@@ -25,11 +26,13 @@ class Codings:
         rows: each row once, with its id as the index, all columns of the files, and all cells of NEEDED as text.
         codes: a line for each row and coder: id, coder, code, title, at, and the number of the row's text.
         shared: number of rows that are in several files.
+        marks: a line for each row and file: id, and the coder's MARKS.
     """
 
     rows: pd.DataFrame
     codes: pd.DataFrame
     shared: int
+    marks: pd.DataFrame
 
 
 def read_codings(files: Sequence[Path], name: str) -> Codings:
@@ -51,12 +54,18 @@ def read_codings(files: Sequence[Path], name: str) -> Codings:
         one = code[twice].iloc[0]
         both = code.loc[(code["id"] == one["id"]) & (code["coder"] == one["coder"]), "file"]
         raise KjcmError(
-            f"{both.iloc[0]} and {both.iloc[1]}: {int(twice.sum()):,} rows have two codes by one coder, such as "
+            f"{both.iloc[0]} and {both.iloc[1]}: {_rows(twice)} two codes by one coder, such as "
             f"{name}={one['id']} by {one['coder']}. Give each coder's last export only."
         )
     once = every[~every.index.duplicated()].drop(columns="file")
     order = sorted(once.index, key=lambda id: (not id.isdecimal(), int(id) if id.isdecimal() else 0, id))
-    return Codings(once.loc[order], code, int(every.index[every.index.duplicated()].nunique()))
+    marks = every.reindex(columns=[*MARKS], fill_value="").reset_index()
+    return Codings(once.loc[order], code, int(every.index[every.index.duplicated()].nunique()), marks)
+
+
+def _rows(which: pd.Series) -> str:
+    """Return the number of rows, `which` [rows], with a verb: '1 row has', '2 rows have'."""
+    return counted(int(which.sum()), "row has", "rows have")
 
 
 def _read(file: Path, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -67,19 +76,20 @@ def _read(file: Path, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     ids = pd.Series(code_texts(frame[name]), dtype=object)
     if (empty := ids == "").any():
         raise KjcmError(
-            f"{file}, column {name!r}: {int(empty.sum()):,} rows have no id, the first is data row {int(empty.argmax()) + 1:,}. "
+            f"{file}, column {name!r}: {_rows(empty)} no id, the first is data row {int(empty.argmax()) + 1:,}. "
             "Restore the ids."
         )
     if (twice := ids.duplicated()).any():
         raise KjcmError(
             f"{file}, column {name!r}: {some(ids[twice])} is there twice. Every row needs an id of its own."
         )
-    frame = frame.assign(**{column: code_texts(frame[column]) for column in {*NEEDED, *CHOSEN}})
+    texts = {*NEEDED, *CHOSEN, *({*MARKS} & {*frame})}
+    frame = frame.assign(**{column: code_texts(frame[column]) for column in texts})
     frame.index = pd.Index(ids, name="id")
     done = frame["reviewed_code"] != ""
     if (nameless := done & (frame["reviewed_by"] == "")).any():
         raise KjcmError(
-            f"{file}, column 'reviewed_by': {int(nameless.sum()):,} coded rows name no coder, such as "
+            f"{file}, column 'reviewed_by': {_rows(nameless)} a code without a coder, such as "
             f"{name}={ids[nameless.argmax()]}. Fill in the coder's name."
         )
     own = frame[done]
@@ -103,7 +113,7 @@ def _require_same(every: pd.DataFrame, name: str) -> None:
     if wrong.any():
         at = int(wrong.argmax())
         raise KjcmError(
-            f"{every['file'].iloc[at]}: {int(wrong.sum()):,} rows have another suggestion of the model than in "
+            f"{every['file'].iloc[at]}: {_rows(pd.Series(wrong))} another suggestion of the model than in "
             f"{first['file'].iloc[at]}, such as {name}={every.index[at]}. Use files of one `kjcm team split`."
         )
 

@@ -9,14 +9,14 @@ from kjcm.errors import KjcmError, some
 from kjcm.read.cells import code_texts, text_cells
 from kjcm.read.labelled import value_labels
 from kjcm.read.table import read_table
-from kjcm.review.files import REVIEWED
-from kjcm.team.codings import CHOSEN, SAME, Codings
+from kjcm.review.files import COMMENTS, REVIEWED
+from kjcm.team.codings import CHOSEN, MARKS, SAME, Codings
 from kjcm.team.note import read_note
 from kjcm.team.split import ROW, TEXT
 
 AGREED, SINGLE, ADJUDICATED, DISAGREED, MODEL, OPEN = "agreed", "single", "adjudicated", "disagreed", "model", "open"
 KINDS = (AGREED, SINGLE, ADJUDICATED, DISAGREED, MODEL, OPEN)
-MERGED = {**{name: REVIEWED[name] for name in (*CHOSEN, "final_code")}, "settled": "How the code was settled"}
+MERGED = {**REVIEWED, "settled": "How the code was settled"}
 
 
 def settle(codings: Codings, adjudicated: Codings | None) -> pd.DataFrame:
@@ -46,24 +46,41 @@ def settle(codings: Codings, adjudicated: Codings | None) -> pd.DataFrame:
 
 
 def adjudication(codings: Codings) -> pd.DataFrame:
-    """Return the rows on which coders disagree, as `kjcm predict` writes them: their codes lead the pick list, unnamed.
+    """Return the rows on which coders disagree, as `kjcm predict` writes them, with the coders' codes and comments, unnamed.
 
-    The codes are sorted, so that their order does not say whose they are.
+    The codes are the pick list. Codes and comments are sorted, so that their order does not say whose they are.
     """
     codes = codings.codes.groupby("id")["code"].agg(lambda own: sorted(set(own)))
     codes = codes[codes.map(len) > 1]
     rows = codings.rows[codings.rows.index.isin(codes.index)]
-    lists = [
-        " ".join(dict.fromkeys([*codes[id], *picks.split()]))
-        for id, picks in zip(rows.index, rows["pick_list"], strict=True)
-    ]
-    return rows.drop(columns=[*REVIEWED, TEXT], errors="ignore").assign(
-        decision="choose", decision_code="", **dict.fromkeys({"decision_title"} & {*rows}, ""), pick_list=lists
+    comments = codings.marks.groupby("id")["review_comment"].agg(lambda own: " | ".join(sorted(filter(None, own))))
+    return rows.drop(columns=[*REVIEWED, TEXT, COMMENTS], errors="ignore").assign(
+        decision="choose",
+        decision_code="",
+        **dict.fromkeys({"decision_title"} & {*rows}, ""),
+        pick_list=[" ".join(codes[id]) for id in rows.index],
+        **{COMMENTS: comments.loc[rows.index]},
     )
 
 
-def merged(rows: pd.DataFrame, settled: pd.DataFrame) -> pd.DataFrame:
-    """Return all rows, indexed by id, with the settled code and its kind."""
+def joined_marks(codings: Codings, adjudicated: Codings | None) -> pd.DataFrame:
+    """Return the marks of all coders and the adjudicator, in the columns MARKS, with the rows' ids as the index.
+
+    Each name is there once. Comments are in the order of their writers' names.
+    """
+    marks = pd.concat([one.marks for one in (codings, adjudicated) if one]).sort_values("commented_by", kind="stable")
+
+    def names(own: pd.Series) -> str:
+        return ", ".join(sorted({name for name in own if name}))
+
+    def notes(own: pd.Series) -> str:
+        return " | ".join(filter(None, own))
+
+    return marks.groupby("id").agg({name: notes if name == "review_comment" else names for name in MARKS})
+
+
+def merged(rows: pd.DataFrame, settled: pd.DataFrame, marks: pd.DataFrame) -> pd.DataFrame:
+    """Return all rows, indexed by id, with the settled code, its kind and the marks."""
     table = rows.drop(columns=[*REVIEWED, TEXT], errors="ignore")
     found = settled.reindex(table.index).fillna("")
     given = code_texts(table["decision_code"])
@@ -72,7 +89,9 @@ def merged(rows: pd.DataFrame, settled: pd.DataFrame) -> pd.DataFrame:
         code or ("" if kind == DISAGREED else before)
         for code, before, kind in zip(found["reviewed_code"], given, kinds, strict=True)
     ]
-    return table.assign(**{name: found[name] for name in CHOSEN}, final_code=final, settled=kinds)
+    chosen = {name: found[name] for name in CHOSEN}
+    marked = marks.reindex(table.index).fillna("")
+    return table.assign(**chosen, final_code=final, **{name: marked[name] for name in MARKS}, settled=kinds)
 
 
 def divided(source: Path, codings: Codings, name: str) -> pd.DataFrame:

@@ -33,14 +33,15 @@ def record() -> Any:
     return json.loads(Path("out/agreement.json").read_text(encoding="utf-8"))
 
 
-def exported(coder: str, codes: list[tuple[str, str]], models: list[str]) -> None:
-    """Write a coder's file as `kjcm review` exports it."""
+def exported(coder: str, codes: list[tuple[str, str]], models: list[str], **marks: list[str]) -> None:
+    """Write a coder's file as `kjcm review` exports it; marks: column -> cells."""
     frame = pd.DataFrame(codes, columns=["team_row", "reviewed_code"])
     done = frame["reviewed_code"] != ""
     frame = frame.assign(
         task="비밀", decision="choose", decision_code="11", pick_list="111 312", code_1=models, title_1="x", prob_1="0.75",
         reviewed_title="T" + frame["reviewed_code"], reviewed_by=done.map({True: coder, False: ""}),
         reviewed_at=done.map({True: "2025-03-04T05:06:07+00:00", False: ""}), final_code=frame["reviewed_code"],
+        **marks,
     )  # fmt: skip
     frame.to_csv(f"{coder}.csv", index=False)
 
@@ -88,8 +89,8 @@ def test_who_coded_what_and_what_is_open(files: tuple[str, ...]) -> None:
     }  # fmt: skip
     open_rows = table("out/adjudication.csv")
     assert open_rows["team_row"].tolist() == ["2", "4"] and open_rows["pick_list"].tolist() == [
-        "111 112 312",
-        "111 211 312",
+        "111 112",
+        "111 211",
     ]
     assert not [name for name in open_rows if name.startswith("reviewed")]
     assert "kim" not in (text := Path("out/adjudication.csv").read_text(encoding="utf-8")) and "lee" not in text
@@ -98,6 +99,34 @@ def test_who_coded_what_and_what_is_open(files: tuple[str, ...]) -> None:
     assert merged["final_code"].tolist() == ["111", "", "211", "", "312", "312", "11"]
     assert merged["reviewed_by"][0] == "kim, lee" and merged["reviewed_title"][4] == "T312"
     assert command(*files) == 1 and command(*files, "overwrite=true") == 0
+
+
+def test_comments_flags_and_skips_of_all_are_merged_and_the_adjudicator_sees_the_comments(
+    files: tuple[str, ...],
+) -> None:
+    models = [model for *_, model in CODED]
+    rows = [(id, kim) for id, kim, _, _ in CODED]
+    empty = [""] * 5
+    exported("kim", rows, models, flagged_by=["kim", "kim", *empty], review_comment=["", "kim's", "x", *empty[1:]],
+             commented_by=["", "kim", "kim", *empty[1:]], skipped_by=[*empty, "", "kim"])  # fmt: skip
+    rows = [(id, lee) for id, _, lee, _ in CODED]
+    exported("lee", rows, models, flagged_by=["lee", "", *empty], review_comment=["", "both?", *empty],
+             commented_by=["", "lee", *empty], skipped_by=["", "", *empty])  # fmt: skip
+    assert command(*files) == 0
+    assert table("out/adjudication.csv")["coders_comments"].tolist() == ["both? | kim's", ""]
+    merged = table("out/merged.csv")
+    assert merged["flagged_by"].tolist()[:3] == ["kim, lee", "kim", ""] and merged["skipped_by"][6] == "kim"
+    assert merged["review_comment"].tolist()[:4] == ["", "kim's | both?", "x", ""]
+    assert merged["commented_by"].tolist()[:3] == ["", "kim, lee", "kim"]
+    judged = table("out/adjudication.csv").assign(
+        reviewed_code="111", reviewed_title="T", reviewed_by="cho", reviewed_at="2025-03-05T05:06:07+00:00",
+        final_code="111", flagged_by=["", "cho"], skipped_by="", review_comment=["ask", ""], commented_by=["cho", ""],
+    )  # fmt: skip
+    judged.to_csv("judged.csv", index=False)
+    assert command(*files, "adjudicated=judged.csv", "overwrite=true") == 0
+    merged = table("out/merged.csv")
+    assert merged["review_comment"][1] == "ask | kim's | both?" and merged["commented_by"][1] == "cho, kim, lee"
+    assert merged["flagged_by"][3] == "cho" and "coders_comments" not in merged
 
 
 def test_the_difference_compares_codes_as_long_as_the_coders(files: tuple[str, ...]) -> None:
@@ -152,6 +181,8 @@ def test_wrong_files(files: tuple[str, ...], kjcm: Run) -> None:
     refused("once", "files=[kim.csv,kim.csv]", code=2)
     refused("no row has codes by two coders", "files=[kim.csv]")
     refused("nobody", "id=nobody")
+    refused("input=kim.csv: is a coder's file", "input=kim.csv", code=2)
+    refused("adjudicated=lee.csv: is a coder's file", "adjudicated=lee.csv", code=2)
     Path("merged.csv").write_bytes(Path("kim.csv").read_bytes())
     refused("merged.csv: is an input", "input=merged.csv", "output=.", "overwrite=true", code=2)
     Path("again.csv").write_bytes(Path("kim.csv").read_bytes())
@@ -164,14 +195,25 @@ def test_wrong_files(files: tuple[str, ...], kjcm: Run) -> None:
     refused("no row team_row=4", "input=again.csv")
     for column, value, what in [
         ("pick_list", "999", "another suggestion"),
-        ("reviewed_by", "", "name no coder"),
-        ("team_row", "", "have no id"),
+        ("reviewed_by", "", "5 rows have a code without a coder"),
+        ("team_row", "", "7 rows have no id"),
         ("team_row", "1", "there twice"),
     ]:
         kept = Path("kim.csv").read_bytes()
         change("kim.csv", **{column: value})
         refused(what)
         Path("kim.csv").write_bytes(kept)
+    for column, value, what in [
+        ("pick_list", "999", "1 row has another suggestion"),
+        ("reviewed_by", "", "1 row has a code without"),
+        ("team_row", "", "1 row has no id"),
+    ]:
+        kept = Path("kim.csv").read_bytes()
+        change("kim.csv", **{column: [value, *table("kim.csv")[column][1:]]})
+        refused(what)
+        Path("kim.csv").write_bytes(kept)
+    table("kim.csv").iloc[:1].to_csv("again.csv", index=False)
+    refused("1 row has two codes by one coder", "files=[kim.csv,lee.csv,again.csv]")
     table("kim.csv").drop(columns="reviewed_at").to_csv("kim.csv", index=False)
     refused("reviewed_at")
 
@@ -220,7 +262,7 @@ def test_from_split_to_merged_codes(coded: Path, finished: Path, ksco: Classific
     judged = opened(Path("out/adjudication.csv"), Path("judged.sqlite"), ksco, load_settings(finished / "model"))
     assert judged.counts() == {"choose": (3, 0)}
     item = judged.item(0)
-    assert item and item["picks"][:2] == sorted([codes[others[0]], "942"])
+    assert item and item["picks"] == sorted([codes[others[0]], "942"]) and item["disputed"] is True
     judged.close()
     decide(Path("out/adjudication.csv"), finished, ksco, "judged.csv", "park", {**codes, others[0]: "951"})
     before = Path("out/adjudication.csv").read_bytes()
