@@ -1,6 +1,7 @@
 """The page in Chromium, as a person uses it: choose, search, undo, a server that is killed, export."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,11 +20,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
+from kjcm.review.store import Store
 from tests.conftest import ROOT, command
 from tests.forking import Forked
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator, Page, Route
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -42,7 +44,7 @@ def server(port: int, *words: object, host: str = "127.0.0.1") -> Iterator["subp
         while time.monotonic() < deadline:
             assert child.poll() is None, child.communicate()
             try:
-                urllib.request.urlopen(f"http://{host}:{port}/api/state", timeout=5).read()
+                urllib.request.urlopen(f"http://{host}:{port}/api/next", timeout=5).read()
                 break
             except urllib.error.HTTPError:
                 break
@@ -126,7 +128,7 @@ def test_a_person_works_through_a_file(coded: Path, finished: Path, tmp_path: Pa
             page.get_by_text("2 of 7 decided").wait_for()  # the language is kept
             page.locator("#answer").get_by_text("<script>").wait_for()
             with page.expect_download() as download:
-                page.get_by_role("link", name="Export").click()
+                page.get_by_role("button", name="Export").click()
             download.value.save_as(tmp_path / "out.csv")
             child.send_signal(signal.SIGTERM)
             said, _ = child.communicate(timeout=30)
@@ -350,3 +352,114 @@ def test_a_resting_mouse_marks_nothing(coded: Path, finished: Path, tmp_path: Pa
         page.locator("#about h2", has_text="112").wait_for()  # not the line that is now under the mouse
         page.wait_for_timeout(300)
         assert "112" in page.locator("#about h2").inner_text()
+
+
+def changed(coded: Path, target: Path, row: int, **cells: str) -> Path:
+    """Write a coded file with other cells in a row, and its record."""
+    frame = pd.read_csv(coded, dtype=str, keep_default_na=False)
+    for name, cell in cells.items():
+        frame.loc[row, name] = cell
+    frame.fillna("").to_csv(target, index=False)
+    shutil.copy(f"{coded}.json", f"{target}.json")
+    return target
+
+
+@pytest.mark.slow
+def test_long_texts_can_be_read_in_every_window(coded: Path, finished: Path, tmp_path: Path) -> None:
+    long = changed(coded, tmp_path / "long.csv", 0, task="생산 설비를 점검하고 이상이 있으면 보고한다. " * 40)
+    with shown(1366, 768, f"run={finished}", f"input={long}") as page:
+        for width, height in ((1366, 768), (1000, 650), (1280, 720), (390, 844)):
+            page.set_viewport_size({"width": width, "height": height})
+            assert page.evaluate(
+                "() => { const text = document.querySelector('#answer dl'), all = document.documentElement;"
+                " return getComputedStyle(document.body).overflow !== 'hidden' && (text.scrollHeight <= text.clientHeight"
+                " || all.scrollHeight > innerHeight); }"
+            ), (width, height)
+        for width, height in ((1400, 900), (1366, 768)):
+            page.set_viewport_size({"width": width, "height": height})
+            page.keyboard.press("/")
+            with page.expect_response("**/api/search*model=false"):
+                page.locator("#query").fill("원")
+            page.locator("#found li").nth(20).wait_for()
+            bottom = "document.getElementById('results').getBoundingClientRect().bottom"
+            space = "document.getElementById('query').getBoundingClientRect().bottom + 150"
+            assert page.evaluate(f"{bottom} <= Math.max(innerHeight, {space})"), (width, height)
+            if height == 900:
+                assert page.evaluate(f"{bottom} <= innerHeight")
+                assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+            page.keyboard.press("Escape")
+
+
+@pytest.mark.slow
+def test_the_page_says_what_happened(coded: Path, finished: Path, tmp_path: Path) -> None:
+    own, db = changed(coded, tmp_path / "own.csv", 0, task="은행 예금"), tmp_path / "db"
+    with shown(1400, 900, f"run={finished}", f"input={own}", f"db={db}") as page:
+        message, kept = page.locator("#message"), page.locator("#kept")
+        page.keyboard.press("2")  # row 0
+        on_row(page, 1)
+        page.locator("#view").select_option("settled")
+        on_row(page, 0)
+        assert page.locator("#codes .marked").evaluate("one => one.classList.contains('chosen')")
+        page.keyboard.press("/")
+        page.keyboard.press("Escape")
+        assert page.locator("#codes .marked kbd").inner_text() == "2"
+        assert kept.inner_text().startswith("#1 → ")
+        with page.expect_response("**/api/search*model=false"):
+            page.locator("#query").fill("원")
+        page.locator("#many", has_text=re.compile("^[0-9]+개 중 처음 50개$")).wait_for()
+        page.get_by_role("button", name="English").click()
+        page.locator("#many", has_text=re.compile("^[0-9]+ found, the first 50 shown$")).wait_for()
+        assert kept.inner_text() == ""
+        page.locator("#query").press("Escape")
+
+        store = Store(db)
+        first = store.choice(0)
+        assert first and store.choose(0, "111", "lee", first.id)
+        store.close()
+        page.keyboard.press("u")
+        message.filter(has_text="Another reviewer's decision").wait_for()
+        page.locator("#answer", has_text="111 (lee)").wait_for()
+
+        def titles_only(route: "Route") -> None:
+            answer = route.fetch()
+            found = answer.json()
+            route.fulfill(response=answer, json={**found, "state": {**found["state"], "from_titles": True}})
+
+        page.route("**/api/next*", titles_only)
+        page.locator("#view").select_option("open")
+        on_row(page, 1)
+        page.locator("#unvalidated").wait_for()
+        assert page.locator("#answer p").inner_text() == "#2"
+
+        changed(coded, own, 3, task="밭농사")
+        page.get_by_role("button", name="Export").click()
+        message.filter(has_text="has changed since").wait_for()
+        page.route("**/api/export", lambda route: route.abort())
+        page.get_by_role("button", name="Export").click()
+        message.filter(has_text="The export failed").wait_for()
+
+
+@pytest.mark.slow
+def test_n_reaches_every_similar_row_and_an_adjudicator_sees_the_coders_codes(
+    coded: Path, finished: Path, tmp_path: Path
+) -> None:
+    frame = pd.read_csv(coded, dtype=str, keep_default_na=False)
+    both = [frame.loc[0, "code_2"], frame.loc[0, "code_4"]]
+    own = changed(coded, tmp_path / "own.csv", 0, pick_list=" ".join(both), coders_comments="두 일을 한다")
+    words = (f"run={finished}", f"input={own}", f"db={tmp_path / 'db'}", "show=[coders_comments]")
+    with shown(1400, 900, *words) as page:
+        page.get_by_text("코더들의 코드가 서로 다릅니다.").wait_for()
+        page.locator("#answer dd", has_text="두 일을 한다").wait_for()
+        listed = [one.get_attribute("data-code") for one in page.locator("#codes .listed").all()]
+        assert listed == both
+        with page.expect_response("**/api/next*"):
+            page.locator("#order").select_option("similar")
+        rows: list[str | None] = []
+        for _ in range(7):
+            rows.append(page.locator("#answer").get_attribute("data-row"))
+            with page.expect_response("**/api/next*"):
+                page.keyboard.press("n")
+            page.wait_for_function("row => document.getElementById('answer').dataset.row !== row", arg=rows[-1])
+        assert sorted(map(str, rows)) == ["0", "1", "2", "3", "4", "5", "7"]
+        page.keyboard.press("p")
+        on_row(page, int(str(rows[-1])))

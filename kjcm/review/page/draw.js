@@ -3,6 +3,12 @@ import { $, ask, isEnglish, make, name, now, onMove, titleOf } from "./server.js
 
 export const shownCodes = () => [...now.item.first, ...(now.item.further ?? [])];
 
+// Return the code that is marked first: the decided code if it is shown, else the first.
+export function usual() {
+  const codes = shownCodes();
+  return (codes.find((one) => one.code === now.item.chosen?.code) ?? codes[0])?.code;
+}
+
 // Draw everything; `on` has what a click does: choose(code), look(code), visit(row).
 export function draw(on) {
   const { words, state } = now;
@@ -74,14 +80,15 @@ function drawItem(on) {
     if (item.text[role]) list.append(make("dt", words[role]), make("dd", item.text[role]));
   for (const [column, text] of item.columns) if (text) list.append(make("dt", column), make("dd", text, "further"));
   $("answer").replaceChildren(list, make("p", notes().join(" · ")));
-  on.look(now.marked || shownCodes()[0]?.code);
+  on.look(now.marked || usual());
 }
 
 // Return what the page says about the row below its texts.
 function notes() {
   const { words, item } = now, { flag, skip, comment } = item.marks;
-  const told = now.state.from_titles && item.decision === "choose" ? words.decisions.choose : words.why[item.decision];
-  const why = (told ?? item.decision) + (["back off", "accept", "index"].includes(item.decision) ? item.given : "");
+  const isUnsure = now.state.from_titles && item.decision === "choose";  // no answer says how likely the list is right
+  const told = item.disputed ? words.disputed : isUnsure ? "" : words.why[item.decision] ?? item.decision;
+  const why = told + (["back off", "accept", "index"].includes(item.decision) ? item.given : "");
   return [
     `#${item.row + 1}${item.id ? ` (${item.id})` : ""}`, why, item.same > 1 && words.same(item.same),
     item.chosen && `${words.chosen}: ${item.chosen.code} (${item.chosen.who})`,

@@ -34,7 +34,11 @@ async function undo(row = null) {
   const found = await go("api/undo", { who: name(), row });
   if (!found) return;
   $("kept").textContent = "";
-  if (found.item) { show(found); return; }
+  if (found.item) {
+    show(found);
+    if (found.item.chosen && found.item.chosen.who !== name()) say(now.words.replaced);
+    return;
+  }
   now.state = found.state;
   draw(on);
   say(row === null ? now.words.nothing : now.words.notYours);
@@ -115,7 +119,7 @@ const ONCE = ["U", "X", "S", "F", "ENTER"];  // as digits: a held or doubly pres
 
 function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select")) return;
-  if (event.key === "Enter" && event.target.matches("button, a")) return;
+  if (event.key === "Enter" && event.target.matches("button")) return;
   const again = event.repeat || event.code === last.code && event.timeStamp - last.at < 300;
   last = { code: event.code, at: event.timeStamp };
   const letter = /^[a-z]$/i.test(event.key) || !event.code.startsWith("Key") ? event.key.toUpperCase()
@@ -139,6 +143,25 @@ function field(id, act, before) {
   });
 }
 
+// Save the export as a file. A link to it would save an error without a word.
+async function save() {
+  const button = $("export"), link = document.createElement("a");
+  button.disabled = true;
+  try {
+    const answer = await fetch("api/export");
+    if (!answer.ok) { say(now.words.refused + (await answer.json()).detail); return; }
+    link.href = URL.createObjectURL(await answer.blob());
+    link.download = `${now.state.file.replace(/\.[^.]*$/, "")}_reviewed.csv`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);  // the browser may still be saving
+    say("");
+  } catch {
+    say(now.words.unexported);
+  } finally {
+    button.disabled = false;
+  }
+}
+
 function help() {
   $("keys").hidden = !$("keys").hidden;
   $("help").setAttribute("aria-expanded", String(!$("keys").hidden));
@@ -153,13 +176,15 @@ function listenToAll() {
   document.addEventListener("keydown", pressed);
   listen(choose, look);
   const clicks = {
-    undo: () => undo(), back: () => move(true), next: () => move(false), skip: () => toggle("skip"),
+    export: save, undo: () => undo(), back: () => move(true), next: () => move(false), skip: () => toggle("skip"),
     flag: () => toggle("flag"), remove: () => undo(now.item.row), help,
   };
   for (const [id, act] of Object.entries(clicks)) $(id).addEventListener("click", act);
   $("language").addEventListener("click", async () => {
     if (!await comment()) return;
     now.words = isEnglish() ? WORDS.ko : WORDS.en;
+    $("kept").textContent = "";  // in the other language, as the message
+    say("");
     draw(on);
     keep();
     search();

@@ -1,7 +1,9 @@
 // The search: as you type, the codes that fit.
+import { usual } from "./draw.js";
 import { $, ask, make, now, onMove, say, titleOf } from "./server.js";
 
 const GUESSES = ["MISSPELT", "SIMILAR", "MODEL"];
+const END = 16;  // pixels below the list
 let hits = [], marked = -1, choose = null, look = null;
 // The text whose answer is shown, the row at its first letter, and the search.
 let query = { text: "", row: null, number: 0, timer: 0 };
@@ -46,10 +48,12 @@ function list(found, model) {
   hits = found.hits;
   const asked = $("query").value.trim();
   const more = found.count > hits.length;
-  $("many").textContent = more ? `${found.count} ${words.shown}` : asked && !hits.length ? words.none : "";
+  $("many").textContent = more ? words.shown(found.count) : asked && !hits.length ? words.none : "";
   $("results").hidden = !asked;
   $("query").setAttribute("aria-expanded", String(hits.length > 0));
   $("found").replaceChildren(...hits.map(line));
+  const below = innerHeight - $("found").getBoundingClientRect().top - END;
+  $("found").style.maxHeight = `min(20rem, max(8rem, ${below}px))`;  // on the screen, however low the field is
   mark(model ? before : hits.length && !GUESSES.includes(hits[0].why) ? 0 : -1);  // a guess needs a choice by hand
 }
 
@@ -99,7 +103,7 @@ function clear() {
   $("query").value = "";
   query.row = null;
   search();
-  look(document.querySelector("#codes button")?.dataset.code);  // Enter must not choose a hit that is no longer shown
+  look(now.item && usual());  // Enter must not choose a hit that is no longer shown
   $("query").blur();
 }
 
