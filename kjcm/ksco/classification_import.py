@@ -19,15 +19,15 @@ def import_workbook(cfg: DictConfig) -> None:
     """Write the classification or correspondence in `input` to `out`, and log what was found.
 
     Raises:
-        ConfigError: `out` is no TSV file, or `columns` does not name two columns.
+        ConfigError: `out` is no TSV file, or `columns` names a column twice or more than two.
         KjcmError: the file is not usable, or `out` exists.
     """
     config = typed(cfg, ClassificationImportConfig)
     target = Path(config.out).expanduser()
     if target.suffix.lower() != ".tsv":
         raise ConfigError(f"out={config.out}: give the name of a .tsv file.")
-    if len(config.columns) not in (0, 2):
-        raise ConfigError(f"columns={config.columns}: name two columns, as [FROM,TO], or none.")
+    if len(config.columns) > 2 or len({*config.columns}) < len(config.columns):
+        raise ConfigError(f"columns={config.columns}: name two different columns, as [FROM,TO], or one, or none.")
     if target.exists() and not config.overwrite:
         raise KjcmError(f"{target} exists. Choose another output, or add overwrite=true.")
     imported = read_workbook(config.input, ReadOptions(config.encoding, config.sheet, keys=""), config.columns)

@@ -14,6 +14,7 @@ CODE = re.compile(r"[A-Z]|[A-Za-z]?\d{1,6}|\d{2}-\d{4}(?:\.\d{2})?")  # the last
 CODE_AND_TITLE = re.compile(r"([A-Z]?\d{1,6}|[A-Z])[.:)]?\s+([^\W\d_].*)")
 MARKS = "*†‡#"  # which tables append to a code
 MOSTLY, NEARLY_ALL = 0.8, 0.99  # shares of cells
+UNSORTED = 0.1  # share of rows out of order from which the order of a column tells nothing
 
 
 @dataclass(frozen=True)
@@ -87,15 +88,36 @@ def code_cell(value: Any) -> tuple[str, str] | None:
     return (both[1], text[-len(both[2]) :]) if both else None
 
 
-def code_chains(rows: Sequence[Sequence[Any]], *, typed: bool) -> list[list[CodeColumn]]:
-    """Return the columns of codes of a worksheet, those of the levels of one classification together, the finest last.
+@dataclass(frozen=True)
+class Codes:
+    """The columns of codes of a worksheet.
+
+    Attributes:
+        chains: the columns of each classification's levels, the finest last.
+        left_out: other columns that could have codes, each with what it has instead.
+    """
+
+    chains: Sequence[Sequence[CodeColumn]]
+    left_out: Sequence[tuple[CodeColumn, str]]
+
+
+def codes_of(rows: Sequence[Sequence[Any]], *, typed: bool) -> Codes:
+    """Return the columns of codes of a worksheet.
 
     Args:
         rows: the cells.
         typed: whether a cell's type tells numbers from texts, as in a workbook; only numbers can have lost zeros.
     """
+    columns, left_out = [], []
+    every = list(_columns(rows, typed))
+    for place, column in enumerate(every):
+        if any(_names_parents(column, other) for other in every if other is not column):
+            left_out.append((_restored(column), "the parents of codes"))
+        elif place and _has_numbers(column):
+            left_out.append((_restored(column), "numbers that do not look like codes"))
+        else:
+            columns.append(column)
     chains: list[list[CodeColumn]] = []
-    columns = list(_columns(rows, typed))
     for column in columns:
         if chains and _is_above(chains[-1][-1], column):
             chains[-1].append(column)
@@ -103,13 +125,7 @@ def code_chains(rows: Sequence[Sequence[Any]], *, typed: bool) -> list[list[Code
             chains.append([column])
     chains = [chain for chain in chains if any(len(code) > 1 for code in chain[-1].distinct) or len(columns) == 1]
     # a column that is one of several levels has codes of one length
-    return [
-        [
-            _with_zeros(column) if column.short and (len(chain) > 1 or _lost_zeros(column)) else column
-            for column in chain
-        ]
-        for chain in chains
-    ]
+    return Codes([[_restored(column, sure=len(chain) > 1) for column in chain] for chain in chains], left_out)
 
 
 def _columns(rows: Sequence[Sequence[Any]], typed: bool) -> Iterator[CodeColumn]:
@@ -142,21 +158,25 @@ def _lost_zeros(column: CodeColumn) -> bool:
     """Return whether codes of a column without parents of its own codes lost leading zeros as numbers.
 
     kjcm compares two sort orders. A column that lost its zeros is sorted as numbers; a list of several levels is sorted as
-    text. If neither order fits better, at least half of the shorter codes must have no longer code beneath them.
+    text. If neither order fits better, or the rows are in another order, at least half of the shorter codes must have no
+    longer code beneath them.
     """
     numbers = [code for code in column.codes if code.isdigit()]
     short = column.short
     childless = {code for code in short if not any(len(c) > len(code) and c.startswith(code) for c in column.distinct)}
     by_number = sum(int(one) > int(other) for one, other in pairwise(numbers))
     by_text = sum(one > other for one, other in pairwise(numbers))
-    if by_number == by_text:
-        return 2 * len(childless) >= len(short) and 2 * len(short) <= len(column.distinct)
+    if by_number == by_text or min(by_number, by_text) > UNSORTED * len(numbers):
+        few = 2 * len(short) <= len(column.distinct) or min(map(len, short)) == column.width - 1
+        return few and 2 * len(childless) >= len(short)
     return by_number < by_text and bool(childless)
 
 
-def _with_zeros(column: CodeColumn) -> CodeColumn:
-    """Return a column whose shorter numbers have got back their leading zeros."""
+def _restored(column: CodeColumn, *, sure: bool = False) -> CodeColumn:
+    """Return a column whose shorter numbers have got back their leading zeros, if they lost them; `sure`: they did."""
     width, short = column.width, column.short
+    if not short or not (sure or _lost_zeros(column)):
+        return column
     codes = tuple(code.zfill(width) if code in short else code for code in column.codes)
     return replace(column, codes=codes, restored=len(short))
 
@@ -173,3 +193,31 @@ def _is_above(left: CodeColumn, right: CodeColumn) -> bool:
     # KSIC's sections are letters, which its divisions do not begin with
     letters = len(left.distinct) > 1 and all(code.isalpha() for code in left.distinct)
     return letters and len(pairs) == len({other for _, other in pairs})
+
+
+def is_parent(upper: CodeColumn, lower: CodeColumn) -> bool:
+    """Return whether a row's code in `upper` is a group above its code in `lower`; KSIC's sections are letters."""
+    pairs = {(one, other) for one, other in zip(upper.codes, lower.codes, strict=True) if one and other}
+    above = sum(
+        (len(one) < len(other) and other.lstrip("0").startswith(one.lstrip("0"))) or (one.isalpha() and len(other) <= 2)
+        for one, other in pairs
+    )
+    return bool(pairs) and above >= NEARLY_ALL * len(pairs)
+
+
+def _names_parents(column: CodeColumn, codes: CodeColumn) -> bool:
+    """Return whether a column names the parent of each row's code, a code of another row."""
+    known = sum(code in codes.distinct for code in column.distinct)
+    return known >= NEARLY_ALL * len(column.distinct) and is_parent(column, codes)
+
+
+def _has_numbers(column: CodeColumn) -> bool:
+    """Return whether a column has counts or amounts: numbers of three or more lengths, unsorted, mostly without parents."""
+    numbers = [code for code in column.codes if code.isdigit()]
+    distinct = {*numbers}
+    lengths = {len(code) for code in distinct}
+    if len(lengths) < 3:
+        return False
+    unsorted = sum(int(one) > int(other) for one, other in pairwise(numbers)) > UNSORTED * len(numbers)
+    lower = [code for code in distinct if len(code) > min(lengths)]
+    return unsorted and sum(code[:-1] in distinct for code in lower) < len(lower) * MOSTLY

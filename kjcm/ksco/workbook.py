@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from kjcm.errors import KjcmError, counted, some
-from kjcm.ksco.code_columns import CodeColumn, code_cell, code_chains, letter
+from kjcm.ksco.code_columns import CodeColumn, Codes, code_cell, codes_of, is_parent, letter
 from kjcm.read.cells import code_text, tidy
 from kjcm.read.options import ReadOptions
 from kjcm.read.table import read_grids
@@ -22,6 +22,7 @@ SIZES = {  # groups a level, as the notices count them
     "KSCO-8": (10, 57, 167, 495, 1270),
     "KSIC-11": (21, 77, 234, 501, 1205),
 }
+NAME_THEM = "Name the columns of a correspondence, columns=[FROM,TO], or of a classification, columns=[CODE]."
 OFTEN = 4  # times that a text occurs in a column without titles
 LONG = 2.5  # a column without a telling header describes codes if its texts are this many times as long as the titles
 
@@ -49,13 +50,15 @@ class _Sheet:
         path: the file.
         title: of the worksheet, '' for a text file.
         rows: the cells.
-        chains: see `code_chains`.
+        chains: see `Codes`.
+        left_out: likewise.
     """
 
     path: str
     title: str
     rows: Sequence[Sequence[Any]]
     chains: Sequence[Sequence[CodeColumn]]
+    left_out: Sequence[tuple[CodeColumn, str]] = ()
 
     @property
     def place(self) -> str:
@@ -97,55 +100,87 @@ def read_workbook(path: str | Path, options: ReadOptions, columns: Sequence[str]
     """Return the classification or correspondence in a workbook or text file.
 
     The worksheet with most coded rows is read, unless `options` names one. Codes of one classification, in one column or
-    in a column a level, make a classification. Codes of two make a correspondence, from the left to the right one.
+    in a column a level, make a classification. Codes of two make a correspondence, from the left to the right one. Columns
+    of parents and of other numbers are left out.
 
     Args:
         path: .xlsx, .csv or .tsv.
         options: the encoding, and the worksheet.
-        columns: headers of the two columns of a correspondence, `from` first; none: as found.
+        columns: header of a classification's column, or headers of a correspondence's two, `from` first; none: as found.
 
     Raises:
-        KjcmError: no columns of codes, more than two classifications, a code without its parent, or two titles of a code.
+        KjcmError: no columns of codes, more than two classifications, a second column that may have no codes, a code without
+            its parent, or two titles of a code.
     """
     sheets = []
     for title, rows in read_grids(path, options):
-        chains = code_chains(rows, typed=Path(path).suffix.lower() == ".xlsx")
-        if columns:
-            chains = [[column] for column in _named(str(path), title, chains, columns)]
+        codes = codes_of(rows, typed=Path(path).suffix.lower() == ".xlsx")
+        chains = _named(str(path), title, codes, columns) if columns else codes.chains
         if chains:
-            sheets.append(_Sheet(str(path), title, rows, chains))
+            others = [] if len(columns) == 2 else [one for one in codes.left_out if one[0] not in chains[0]]
+            sheets.append(_Sheet(str(path), title, rows, chains, others))
     if not sheets:
         wanted = f"the columns {some(columns)} with codes" if columns else "a column of codes such as 111 or A01"
         raise KjcmError(
             f"{path}: no worksheet has {wanted}. Give the file of the classification or the correspondence."
         )
     sheet = max(sheets, key=lambda sheet: sheet.coded)
-    others = [other.title for other in sheets if other is not sheet]
-    note = [f"other worksheets with codes: {some(others)}; sheet=NAME reads one of them"] if others else []
+    apart = [other.title for other in sheets if other is not sheet]
+    note = [f"other worksheets with codes: {some(apart)}; sheet=NAME reads one of them"] if apart else []
     if len(sheet.chains) > 2:
         names = ", ".join(chain[-1].label for chain in sheet.chains)
-        raise KjcmError(
-            f"{sheet.place}: codes of {len(sheet.chains)} classifications, in columns {names}. "
-            "Name two of them: columns=[FROM,TO]."
-        )
+        raise KjcmError(f"{sheet.place}: codes of {len(sheet.chains)} classifications, in columns {names}. {NAME_THEM}")
+    if len(sheet.chains) == 2 and not columns:
+        _require_codes(sheet)
     made = _classification(sheet) if len(sheet.chains) == 1 else _correspondence(sheet)
     where = [f"worksheet {sheet.title!r}"] if sheet.title else []
     where.append(f"header: {counted(sheet.below_header, 'row')}")
-    return Imported(made.kind, made.table, (", ".join(where), *made.report, *_zeros(sheet), *note))
+    left_out = [
+        f"left out: column {column.label} ({what}); if its codes belong to a correspondence, name both: columns=[FROM,TO]"
+        for column, what in sheet.left_out
+    ]
+    return Imported(made.kind, made.table, (", ".join(where), *made.report, *left_out, *_zeros(sheet), *note))
 
 
-def _named(path: str, title: str, chains: Sequence[Sequence[CodeColumn]], names: Sequence[str]) -> list[CodeColumn]:
-    """Return the columns with these headers, or none if a header is missing."""
-    columns = [column for chain in chains for column in chain]
+def _named(path: str, title: str, codes: Codes, names: Sequence[str]) -> Sequence[Sequence[CodeColumn]]:
+    """Return the columns with these headers, one with its upper levels; none if a header is missing."""
+    columns = [column for chain in codes.chains for column in chain] + [column for column, _ in codes.left_out]
+    place = f"{path}, worksheet {title!r}" if title else path
     found = []
     for name in names:
         exact = [column for column in columns if tidy(column.name) == tidy(name)]
         near = exact or [column for column in columns if tidy(name) in column.name]
         if len(near) > 1:
-            place = f"{path}, worksheet {title!r}" if title else path
             raise KjcmError(f"{place}: several columns have {name!r} in their header: {some(c.name for c in near)}.")
         found += near
-    return found if len(found) == len(names) else []
+    if len(found) < len(names):
+        return []
+    if len({column.place for column in found}) < len(found):
+        raise KjcmError(f"{place}: columns={[*names]} both name column {found[0].label}. Name two columns.")
+    if len(found) == 1:
+        return [chain for chain in codes.chains if found[0] in chain] or [found]
+    return [[column] for column in found]
+
+
+def _require_codes(sheet: _Sheet) -> None:
+    """Raise KjcmError if one of two columns of codes may have something else: parents, amounts or years."""
+    left, right = (chain[-1] for chain in sheet.chains)
+    if is_parent(right, left):
+        raise KjcmError(
+            f"{sheet.place}: column {right.label} has the beginnings of the codes in column {left.label}. {NAME_THEM}"
+        )
+    titles: list[dict[str, set[str]]] = [{}, {}]
+    for row, codes in enumerate(zip(left.codes, right.codes, strict=True)):
+        for column, code, own in zip((left, right), codes, titles, strict=True):
+            if all(codes) and (title := _title(sheet, row, column)):
+                own.setdefault(code, set()).add(title)
+    for column, own, other in zip((left, right), titles, reversed(titles), strict=True):
+        repeated = [code for code, count in Counter(column.codes).items() if code in own and count > 1]
+        if other and (not own or sum(len(own[code]) > 1 for code in repeated) > len(repeated) / 2):
+            raise KjcmError(
+                f"{sheet.place}: the numbers in column {column.label} have {'several titles each' if own else 'no titles'}. "
+                f"{NAME_THEM}"
+            )
 
 
 def _zeros(sheet: _Sheet) -> Iterator[str]:
@@ -155,6 +190,11 @@ def _zeros(sheet: _Sheet) -> Iterator[str]:
             yield (
                 f"column {column.label}: {counted(column.restored, 'code')} had lost leading zeros as numbers and now have "
                 f"{width} digits"
+            )
+        elif column.short and len(sheet.chains) > 1:
+            yield (
+                f"column {column.label}: {counted(len(column.short), 'code')} with fewer digits than others; if they lost "
+                "leading zeros, sort the rows by this column, or store its codes as text"
             )
 
 
@@ -214,13 +254,17 @@ def _classification(sheet: _Sheet) -> Imported:
             if title and titles.setdefault(code, title) != title:
                 raise KjcmError(
                     f"{sheet.place}, row {row + 1}: code {code} has the titles {some([titles[code], title])}. "
-                    "Correct the file, or name another worksheet: sheet=NAME."
+                    "Store codes as text if they lost leading zeros. Else correct the file, or name another worksheet: "
+                    "sheet=NAME."
                 )
             if finest:
                 lines = described.setdefault(code, [])
                 texts = (sheet.text(row, place) for place in describing)
                 lines += [text for text in texts if text and text not in lines]
                 english.setdefault(code, next(filter(None, (sheet.text(row, place) for place in english_at)), ""))
+    for column, _ in sheet.left_out:  # a column of parents names the letter, whatever the order of the rows
+        pairs = zip(chain[-1].codes, column.codes, strict=True)
+        sections |= {code: parent for code, parent in pairs if code and parent.isalpha()}
     codes = sorted(set().union(*(column.distinct for column in chain)))
     parents = {code: code[:-1] if len(code) > 1 else "" for code in codes}
     parents |= {  # KSIC's divisions are two digits beneath a letter; KSCO's majors are digits and the letter A

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -229,6 +230,116 @@ def test_codes_of_two_lengths_in_the_order_of_text_lost_no_zeros(tmp_path: Path)
     assert list(found.table["from"]) == old
 
 
+def industries() -> list[str]:
+    """Return KSIC's shape: two sections with divisions 01 to 12, and their groups of two levels."""
+    codes = ["A", "B"]
+    for division in range(1, 13):
+        codes += [f"{division:02d}", *(f"{division:02d}{group}" for group in "12")]
+        codes += [f"{division:02d}{group}{unit}" for group in "12" for unit in "012"]
+    return sorted(codes)
+
+
+def section(code: str) -> str:
+    return "A" if code < "06" else "B"
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("ending", ["xlsx", "csv"])
+def test_a_column_of_parents_is_no_second_classification(tmp_path: Path, side: str, ending: str) -> None:
+    """Else the titles and the tree would be lost; sections are known from it, too."""
+    for name, codes in (("ksco", tree()), ("ksic", industries())):
+        parents = {code: code[:-1] for code in codes}
+        if name == "ksic":
+            parents |= {code: section(code) for code in codes if len(code) == 2}
+        rows = [["상위코드", "코드", "분류명"], *([parents[code], code, f"가 {code}"] for code in codes)]
+        if side == "right":
+            rows = [[code, above, text] for above, code, text in rows]
+        path = tmp_path / f"{name}.{ending}"
+        if ending == "xlsx":
+            save(path, {"x": rows})
+        else:
+            pd.DataFrame(rows).to_csv(path, header=False, index=False)
+        found = read_workbook(path, PLAIN)
+        assert found.kind == "classification"
+        assert dict(zip(found.table["code"], found.table["parent"], strict=True)) == parents
+        assert any("left out" in line and "'상위코드'" in line for line in found.report)
+        forced = read_workbook(path, PLAIN, ["코드", "상위코드"] if side == "left" else ["상위코드", "코드"])
+        assert forced.kind == "correspondence" and len(forced.table) == sum(map(bool, parents.values()))
+        again = read_workbook(written(found.table, tmp_path / "a.tsv"), PLAIN)  # kjcm's own table, with parents
+        pd.testing.assert_frame_equal(again.table, found.table)
+
+
+@pytest.mark.parametrize("by", ["from", "to", "shuffled", "right"])
+def test_lost_zeros_are_found_in_any_order_of_the_rows(tmp_path: Path, by: str) -> None:
+    random = np.random.Generator(np.random.PCG64(1))
+    codes = [f"{sub:02d}{rest}" for sub in range(1, 14) for rest in range(11, 35)]
+    pairs = [(code, str(partner)) for code, partner in zip(codes, random.permutation(len(codes)) + 1110, strict=True)]
+    if by == "to":
+        pairs.sort(key=lambda pair: pair[1])
+    elif by in ("shuffled", "right"):
+        random.shuffle(pairs)
+    cells = [[int(one), "가나", int(other), "다라"] for one, other in pairs]
+    cells = [row[2:] + row[:2] for row in cells] if by == "right" else cells
+    header = ["가", "이름", "나", "이름"]
+    found = read_workbook(save(tmp_path / "a.xlsx", {"x": [header, *cells]}), PLAIN)
+    assert sorted(found.table["to" if by == "right" else "from"]) == codes
+    assert "216 codes had lost leading zeros" in "\n".join(found.report)
+
+
+def test_shorter_codes_that_stay_are_counted(tmp_path: Path) -> None:
+    old = ["1110", "11201", "11202", "1130", "1140", "11501", "11502"]
+    rows = [["from", "to"], *([int(code), 2000 + place] for place, code in enumerate(old))]
+    found = read_workbook(save(tmp_path / "a.xlsx", {"x": rows}), PLAIN)
+    assert "column A 'from': 3 codes with fewer digits than others" in "\n".join(found.report)
+
+
+def test_numbers_next_to_codes_are_no_codes(tmp_path: Path) -> None:
+    random = np.random.Generator(np.random.PCG64(1))
+    counts = np.round(10 ** random.uniform(1, 5, len(tree()))).astype(int).tolist()
+    rows = [[code, title(code), count] for code, count in zip(tree(), counts, strict=True)]
+    found = read_workbook(save(tmp_path / "a.xlsx", {"x": [["코드", "분류명", "취업자수"], *rows]}), PLAIN)
+    assert found.kind == "classification" and list(found.table["code"]) == tree()
+    assert "left out: column C '취업자수'" in "\n".join(found.report)
+
+
+@pytest.mark.parametrize("more", [[], ["그 밖의 일을 한다"]])
+def test_years_next_to_codes_must_be_named_or_not(tmp_path: Path, more: list[str]) -> None:
+    """Without a title a number may be a code or not, as with a different title in each row."""
+    rows = [[code, title(code), 2007 + 10 * (place % 2), *(f"{text} {place}" for text in more)]
+            for place, code in enumerate(tree())]  # fmt: skip
+    path = save(tmp_path / "a.xlsx", {"x": [["코드", "분류명", "개정연도", *more], *rows]})
+    with pytest.raises(KjcmError, match="several titles each" if more else "no titles") as error:
+        read_workbook(path, PLAIN)
+    assert "column C '개정연도'" in str(error.value) and "columns=[CODE]" in str(error.value)
+    assert list(read_workbook(path, PLAIN, ["코드"]).table["title"]) == list(map(title, tree()))
+    assert read_workbook(path, PLAIN, ["코드", "개정연도"]).kind == "correspondence"
+
+
+def test_levels_are_read_with_the_column_that_is_named(tmp_path: Path) -> None:
+    """The finest column of a classification brings the levels above it."""
+    minors = [code for code in tree() if len(code) == 3]
+    rows = [[code[:1], code[:2], code, title(code), 2007 + place % 2] for place, code in enumerate(minors)]
+    path = save(tmp_path / "a.xlsx", {"x": [["대", "중", "소", "이름", "연도"], *rows]})
+    assert list(read_workbook(path, PLAIN, ["소"]).table["code"]) == [code for code in tree() if len(code) <= 3]
+    with pytest.raises(KjcmError, match="both name column A"):
+        read_workbook(save(tmp_path / "b.xlsx", {"x": [["소분류 코드", "연도"], *([r[2], r[4]] for r in rows)]}), PLAIN,
+                      ["소분류", "코드"])  # fmt: skip
+
+
+def test_a_list_of_leaves_with_parents_has_to_say_what_it_is(tmp_path: Path) -> None:
+    rows = [[code, code[:3], title(code)] for code in tree() if len(code) == 4]
+    path = save(tmp_path / "a.xlsx", {"x": [["코드", "상위코드", "이름"], *rows]})
+    with pytest.raises(KjcmError, match="has the beginnings of the codes in column A"):
+        read_workbook(path, PLAIN)
+    assert len(read_workbook(path, PLAIN, ["코드", "상위코드"]).table) == 80
+
+
+def test_industries_as_numbers_are_told_to_be_stored_as_text(tmp_path: Path) -> None:
+    rows = [[number(code), f"가나 {code}"] for code in industries()]
+    with pytest.raises(KjcmError, match=r"Store codes as text if they lost leading zeros\. Else correct the file"):
+        read_workbook(save(tmp_path / "a.xlsx", {"x": [["코드", "이름"], *rows]}), PLAIN)
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
@@ -240,7 +351,7 @@ def test_codes_of_two_lengths_in_the_order_of_text_lost_no_zeros(tmp_path: Path)
         ([["이름", "값"], ["가", "나"]], "no worksheet has a column of codes"),
         (
             [["a", "b", "c"], *([f"1{n}10", f"2{n}10", f"3{n}10"] for n in range(9))],
-            "codes of 3 classifications, in columns A 'a', B 'b', C 'c'. Name two of them: columns=[FROM,TO]",
+            "codes of 3 classifications, in columns A 'a', B 'b', C 'c'. Name the columns of a correspondence, columns=[FROM,TO]",
         ),
     ],
 )
@@ -272,7 +383,8 @@ def test_the_command_writes_what_ksco8_reads(kjcm: Run, tmp_path: Path) -> None:
         (["a.xlsx"], 2, "Give out=..."),
         (["a.xlsx", "b.xlsx", "out=a.tsv"], 2, "'b.xlsx': this is no KEY=VALUE"),
         (["a.xlsx", "out=a.csv"], 2, "give the name of a .tsv file"),
-        (["a.xlsx", "out=a.tsv", "columns=[a]"], 2, "name two columns"),
+        (["a.xlsx", "out=a.tsv", "columns=[a,b,c]"], 2, "name two different columns"),
+        (["a.xlsx", "out=a.tsv", "columns=[a,a]"], 2, "name two different columns"),
         (["a.xlsx", "out=a.tsv"], 1, "a.xlsx: no such file"),
         (["a.parquet", "out=a.tsv"], 1, "a.parquet: no such file"),
     ],

@@ -18,7 +18,7 @@ class ClassificationImportConfig:
     input: str = key("The statistics office's workbook (.xlsx), or a .csv or .tsv file.", path=True)
     out: str = key("TSV file to write.", path=True)
     columns: list[str] = key(
-        "Headers of a correspondence's two columns of codes, `from` first; `[]`: the left and the right one."
+        "Headers of a correspondence's two columns of codes, `from` first, or of a classification's one; `[]`: as found."
     )
     sheet: str | None = key("Worksheet to read; null: the one with most coded rows.")
     encoding: str | None = key("Encoding of a CSV or TSV file, as `euc-kr`; null: UTF-8, else CP949.")
