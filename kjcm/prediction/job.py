@@ -1,7 +1,8 @@
 """The model, the rules and the input of `kjcm predict`."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from kjcm.coding.rows import (
     require_seen_levels,
 )
 from kjcm.coding.run_rules import basis_of, warn
-from kjcm.errors import ConfigError
+from kjcm.errors import ConfigError, KjcmError
 from kjcm.hub.models import model_folder
 from kjcm.keys.coding import CodingColumns, PredictConfig
 from kjcm.read.labelled import value_labels
@@ -111,10 +112,23 @@ def models_of(config: PredictConfig) -> list[Model]:
     second = (_second(config), config.second.prefix, "second.columns.")
     for own, prefix, key in ((config, "", COLUMN_KEY), second):
         if own is not None:
-            folder = model_folder(own.run)
-            settings = load_settings(folder)
-            found.append(Model(own, folder, settings, columns_of(settings, own), prefix, key))
+            with _blamed(own.run, second=own is not config):
+                folder = model_folder(own.run)
+                settings = load_settings(folder)
+                found.append(Model(own, folder, settings, columns_of(settings, own), prefix, key))
     return found
+
+
+@contextmanager
+def _blamed(run: str, *, second: bool) -> Iterator[None]:
+    """Begin errors of the second run with its key."""
+    try:
+        yield
+    except KjcmError as error:
+        text = str(error)
+        if second and (isinstance(error, ConfigError) or text.startswith(f"run={run}: ")):
+            raise type(error)(f"second.run={run}: {text.removeprefix(f'run={run}: ')}") from None
+        raise
 
 
 def _second(config: PredictConfig) -> PredictConfig | None:
@@ -147,10 +161,8 @@ def jobs_of(models: Sequence[Model], source: Path) -> list[Job]:
         others = [name for job in jobs for name in job.decider.added.labels]
         if len(models) > 1:
             log.info("run %s:", model.config.run)
-        try:
+        with _blamed(model.config.run, second=bool(model.prefix)):
             jobs.insert(0, _job_of(model, source, others))
-        except ConfigError as error:
-            raise ConfigError(f"second.run={model.config.run}: {error}" if model.prefix else str(error)) from None
     return jobs
 
 

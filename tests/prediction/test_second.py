@@ -120,3 +120,15 @@ def test_a_column_of_the_second_run_is_not_overwritten(
     rows.assign(industry_code_1="x").to_csv("in.csv", index=False)
     assert command(*words_for(calibrated, industry), "output=out.csv") == 1
     assert "'industry_code_1'" in capfd.readouterr().err
+
+
+def test_errors_of_the_second_run_name_its_key(
+    calibrated: Path, rows: pd.DataFrame, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (here / "unfinished").mkdir()
+    for folder, said in (("nope", "no such folder"), ("unfinished", "not a finished run")):
+        assert command(*words_for(calibrated, Path(folder)), "output=out.csv") == 1
+        error = capfd.readouterr().err
+        assert f": second.run={folder}: {said}" in error and " run=" not in error
+    assert command("predict", "run=nope", "input=in.csv", "output=out.csv") == 1
+    assert ": run=nope: no such folder" in capfd.readouterr().err
