@@ -8,7 +8,7 @@ import secrets
 import shutil
 import stat
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.errors import DiskError, KjcmError
+from kjcm.errors import ConfigError, DiskError, KjcmError
 
 # Spreadsheet programs run such a cell as a formula; some also accept the full-width signs.
 FORMULA = re.compile(r"^[=+\-@\t\r\n＝＋－＠]")
@@ -57,6 +57,29 @@ def require_file(path: str | Path, what: str = "file") -> Path:
     if not found.is_file():
         raise KjcmError(f"{found}: no such {what} (seen from {Path.cwd()}). Check the path.")
     return found
+
+
+def require_no_input(output: str | Path, inputs: Iterable[str | Path | None], key: str = "output") -> None:
+    """Check that an output replaces no input.
+
+    Args:
+        output: file or folder to write.
+        inputs: files that the command reads, and folders whose files it reads; None: none.
+        key: of the output, for the message.
+
+    Raises:
+        ConfigError: `output` is one of the inputs, is in an input folder, or is a folder with an input.
+    """
+    target = existing(output)
+    for source in [existing(one) for one in inputs if one]:
+        if not (target.exists() and source.exists()):
+            continue
+        if target.samefile(source):
+            raise ConfigError(f"{key}={output}: is the input. Name another path.")
+        if source.resolve() in target.resolve().parents:
+            raise ConfigError(f"{key}={output}: is in the input {source}. Name another path.")
+        if target.resolve() in source.resolve().parents:
+            raise ConfigError(f"{key}={output}: contains the input {source}. Name another path.")
 
 
 @contextmanager

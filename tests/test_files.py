@@ -11,11 +11,35 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from kjcm.errors import KjcmError, some
-from kjcm.files import atomic, cached, digest, key_of, sha256, write_json, write_parquet
+from kjcm.errors import ConfigError, KjcmError, some
+from kjcm.files import atomic, cached, digest, key_of, require_no_input, sha256, write_json, write_parquet
 from kjcm.read.cells import code_text, code_texts
 from kjcm.read.table import read_table
 from kjcm.read.text import encoding_of, text_chunks
+
+
+def test_an_output_replaces_no_input(here: Path) -> None:
+    (here / "run" / "model").mkdir(parents=True)
+    for name in ("a.csv", "b.csv", "run/model/x.csv"):
+        Path(name).write_text("mine")
+    os.link("a.csv", "hard.csv")
+    Path("soft.csv").symlink_to("a.csv")
+    Path("link").symlink_to("run")
+    for output in (
+        "a.csv",
+        here / "a.csv",
+        "run/../a.csv",
+        "hard.csv",
+        "soft.csv",
+        "run/model/x.csv",
+        "link/model/x.csv",
+    ):
+        with pytest.raises(ConfigError, match=r"^out=.*(is the input|is in the input run.model)"):
+            require_no_input(output, [None, "a.csv", "run/model"], "out")
+    with pytest.raises(ConfigError, match="contains the input"):
+        require_no_input("run", ["run/model/x.csv"])
+    for output in ("b.csv", "c.csv", "run/model/y.csv", "run/x.csv"):
+        require_no_input(output, ["a.csv", "c.csv", "run/model"])
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,12 @@ from kjcm.audit.review_file import review_frame, write_review_file
 from kjcm.audit.suspects import Suspects, pairs_of, require_cleanlab, suspects_of
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.files import atomic, write_parquet
+from kjcm.files import atomic, require_no_input, write_parquet
 from kjcm.keys.commands.reports import AuditConfig
 from kjcm.keys.composition import typed
 from kjcm.ksco.classification import Classification
 from kjcm.shell import command_line
+from kjcm.survey.inputs import input_files
 from kjcm.training.parts import require_one_device
 from kjcm.write.table import OUTPUTS
 
@@ -47,6 +48,10 @@ def audit(cfg: DictConfig) -> None:
     if output:
         require_cleanlab()
     folds = folds_of(config.folds or [str(config.runs)], incomplete=config.incomplete)
+    read = [path for run in folds.runs.values() for path in (run.path / "model", *input_files(run.config).values())]
+    for key, file in (("output", output), ("out_of_fold", predictions)):
+        if file:
+            require_no_input(file, read, key)
     found = out_of_fold(folds, config.trainer, config.batch_size)
     if output:
         suspects = suspects_of(found, config.rule, config.score)

@@ -15,7 +15,7 @@ from kjcm.coding.onnx import INPUTS, make_onnx, saturates, versions
 from kjcm.coding.rows import first_texts
 from kjcm.ensemble.files import load_ensemble
 from kjcm.errors import KjcmError
-from kjcm.files import digest, require_file, write_json
+from kjcm.files import digest, require_file, require_no_input, write_json
 from kjcm.keys.commands.sharing import ExportConfig
 from kjcm.keys.composition import typed
 from kjcm.ksco.classification import load_classification
@@ -49,6 +49,7 @@ def export(cfg: DictConfig) -> None:
     run, kind = finished_run(config.run), config.format
     _require_exportable(run)
     out = Path(config.out) if config.out else run / "export" / kind
+    require_no_input(out, [config.input], "out")
     if out.exists() and not (config.overwrite and (out / NOTE).is_file()):
         raise KjcmError(f"{out} exists. Choose another out=DIR, or add overwrite=true to replace an existing export.")
     made_with, int8 = versions(f"format={kind}"), kind == "onnx-int8"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from kjcm.coding.run_rules import Basis, basis_of, index_line, remedy, warn_of_rows
+from kjcm.coding.run_rules import Basis, basis_of, index_line, index_path, remedy, warn_of_rows
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.files import atomic
+from kjcm.files import atomic, require_no_input
 from kjcm.hub.models import model_folder
 from kjcm.keys.coding import TriageConfig
 from kjcm.keys.composition import typed
@@ -37,6 +37,8 @@ def triage(cfg: DictConfig) -> None:
         raise ConfigError(f"out={config.out}: the table is written as CSV; name a file that ends in .csv.")
     folder = model_folder(config.run)
     settings = load_settings(folder)
+    if out:
+        require_no_input(out, [index_path(config.triage, folder), folder], "out")
     basis = basis_of(config.triage, folder, settings)
     if basis.held is None:
         raise KjcmError(

@@ -18,7 +18,7 @@ from kjcm.drift.record import comparison_record, estimate_record, log_comparison
 from kjcm.drift.rows import MOST, File, coded_file, held_texts, measured, roles_of, text_features
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError, counted
-from kjcm.files import require_file, write_json
+from kjcm.files import require_file, require_no_input, write_json
 from kjcm.hub.models import model_folder
 from kjcm.keys.coding import TargetRules
 from kjcm.keys.commands.drift import DriftConfig
@@ -52,7 +52,7 @@ def drift(cfg: DictConfig) -> None:
     settings = load_settings(folder)
     if config.audited is not None:
         return _estimate(config, settings)
-    _require_free(config)
+    _require_free(config, folder)
     require_exchanges(config.exchanges, 1 - config.triage.confidence)
     require_device("accelerator", config.accelerator)
     rules = config.triage
@@ -79,8 +79,13 @@ def drift(cfg: DictConfig) -> None:
     _compare(config, folder, settings, basis, basis.held)
 
 
-def _require_free(config: DriftConfig) -> None:
-    """Raise an error if an output exists, or a decision or the sample's kind is unknown."""
+def _require_free(config: DriftConfig, folder: Path) -> None:
+    """Raise an error if an output exists or would replace an input, or a decision or the sample's kind is unknown.
+
+    Args:
+        config: the keys.
+        folder: of the model.
+    """
     if DECISIONS[BACK_OFF] in config.decisions:
         raise ConfigError(f"decisions={DECISIONS[BACK_OFF]}: kjcm drift backs off no rows.")
     if strange := [name for name in config.decisions if name not in DECISIONS[:BACK_OFF]]:
@@ -92,8 +97,7 @@ def _require_free(config: DriftConfig) -> None:
         target = Path(config.sample).expanduser()
         if target.suffix.lower() not in OUTPUTS:
             raise ConfigError(f"sample={target}: write one of {', '.join(OUTPUTS)}.")
-        if target.resolve() == Path(str(config.input)).expanduser().resolve():
-            raise ConfigError(f"sample={target}: is the input. Name another file.")
+        require_no_input(target, [config.input, folder], "sample")
         outputs += [target, target.with_name(f"{target.name}.json")]
     if not config.overwrite and (there := [file for file in outputs if file.exists()]):
         raise KjcmError(f"{there[0]} exists. Choose another output, or add overwrite=true.")

@@ -39,7 +39,7 @@ def expose(cfg: DictConfig) -> None:
         KjcmError: a file is not usable, or the output exists.
     """
     config = typed(cfg, ExposeConfig)
-    target = target_of(config.output, overwrite=config.overwrite)
+    target = target_of(config.output, [config.input, config.compare, config.jem], overwrite=config.overwrite)
     source = require_file(config.input, "input file")
     other = require_file(config.compare, "file to compare") if config.compare else None
     if other is not None and other.samefile(source) and config.columns.code == config.columns.compare:

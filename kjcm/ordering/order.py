@@ -45,10 +45,8 @@ def order(cfg: DictConfig) -> None:
         raise ConfigError(
             f"decisions={strange[0]}: there is no such decision; the decisions are {', '.join(DECISIONS)}."
         )
-    target = target_of(config.output, overwrite=config.overwrite)
+    target = target_of(config.output, [config.input, config.reviewed], overwrite=config.overwrite)
     source = require_file(config.input, "coded file")
-    if target.resolve() == source.resolve():
-        raise ConfigError(f"output={target}: is the input. Name another file.")
     note = _note(source)
     names = [name for role in TEXT_COLUMNS if (name := note["made_by"]["columns"].get(role))]
     texts, uncertainty, asked = _rows(source, names, config.decisions)

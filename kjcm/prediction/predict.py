@@ -25,7 +25,7 @@ from kjcm.coding.parts import Merged, Parts, Shard, parts_of, shard_from, shard_
 from kjcm.coding.run_rules import index_path, say
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError
-from kjcm.files import digest, require_file, write_json
+from kjcm.files import digest, require_file, require_no_input, write_json
 from kjcm.keys.coding import PredictConfig
 from kjcm.keys.composition import typed
 from kjcm.prediction.job import Job, Model, jobs_of, models_of
@@ -71,6 +71,8 @@ def predict(cfg: DictConfig) -> None:
             f"all_probabilities=true: {target.suffix} is not written with a column for each class. Use output=FILE.parquet."
         )
     source = require_file(config.input, "input file")
+    indexes = [index_path(model.config.triage, model.folder) for model in models]
+    require_no_input(target, [source, *indexes, *(model.folder for model in models)])
     content = digest(source)
     what = _what(models[0], content)
     if len(models) > 1:

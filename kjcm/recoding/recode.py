@@ -47,12 +47,12 @@ def recode(cfg: DictConfig) -> None:
         KjcmError: a file is not usable, or the output exists.
     """
     config = typed(cfg, RecodeConfig)
-    target = target_of(config.output, overwrite=config.overwrite)
+    paths = _paths(config.correspondence)
+    read = [config.input, *paths, model_folder(config.run) if config.run else None]
+    target = target_of(config.output, read, overwrite=config.overwrite)
     record_file = Path(f"{target}.json")
     settings = _settings(config)
-    correspondence = read_correspondences(
-        _paths(config.correspondence), from_ksco=is_ksco(config.from_), to_ksco=is_ksco(config.to)
-    )
+    correspondence = read_correspondences(paths, from_ksco=is_ksco(config.from_), to_ksco=is_ksco(config.to))
     source = require_file(config.input, "input file")
     columns = _columns(config, settings)
     options = read_options(config, "", [source], columns)

@@ -38,7 +38,7 @@ def tabulate(cfg: DictConfig) -> None:
         KjcmError: a file is not usable, a weight is not positive, or the output exists.
     """
     config = typed(cfg, TabulateConfig)
-    target = target_of(config.output, overwrite=config.overwrite)
+    target = target_of(config.output, [config.input, config.titles], overwrite=config.overwrite)
     taken = {"code", "title", "rows", "group_rows", "effective_rows", *ESTIMATES}
     if config.by in taken:
         raise ConfigError(f"by={config.by}: the table has a column of this name. Rename the file's.")

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from kjcm.engine.device import require_device
 from kjcm.errors import ConfigError, KjcmError, some
-from kjcm.files import UNFINISHED, digest, filling, write_json, write_parquet
+from kjcm.files import UNFINISHED, digest, filling, require_no_input, write_json, write_parquet
 from kjcm.keys.commands.train import EvaluateConfig
 from kjcm.keys.composition import typed
 from kjcm.keys.survey import DataConfig
@@ -69,6 +69,8 @@ def evaluate(cfg: DictConfig) -> None:
         log.info("evaluated already (overwrite=true evaluates the run again)")
         show(read_json(out / "metrics.json", SHOWN), out)
         return
+    for file in there:
+        require_no_input(out / file, input_files({"data": node}).values(), "out")
     with filling(out):
         record = _evaluate(config, run, data, load_classification(classification.name, classification.path), out)
         record["evaluation"] = name

@@ -19,7 +19,7 @@ from kjcm import __version__
 from kjcm.engine.device import global_rank
 from kjcm.engine.signals import Signals, signals
 from kjcm.errors import KjcmError, some
-from kjcm.files import write_json, write_parquet, write_text
+from kjcm.files import require_no_input, write_json, write_parquet, write_text
 from kjcm.keys.commands.train import RunConfig, TrainConfig
 from kjcm.keys.composition import typed
 from kjcm.keys.models import EncoderConfig, ModelConfig, ViewsConfig
@@ -39,7 +39,7 @@ from kjcm.run_folder.results import (
     show,
 )
 from kjcm.screen import is_quiet
-from kjcm.survey.inputs import with_absolute_inputs
+from kjcm.survey.inputs import input_files, with_absolute_inputs
 from kjcm.survey.rows import Rows, titles_in
 from kjcm.tracking.upload import upload_results
 from kjcm.training.checkpoints import tidy_up
@@ -65,10 +65,14 @@ def run_to_make(cfg: DictConfig, kind: type[Config]) -> tuple[Config, RunFolder]
     """Return a run's resolved config and its folder; log and return None if the run is finished already.
 
     Raises:
+        ConfigError: overwrite=true would remove an input file with the folder.
         KjcmError: the folder contains another run or other files.
     """
     config = typed(cfg, kind)
     folder = folder_of(config)
+    if config.overwrite:
+        files = [path for path in input_files(asdict(config)).values() if path.is_file()]
+        require_no_input(folder.path, files, "run_dir")
     if folder.require_mine(config.overwrite) == "done" and not config.overwrite:
         if global_rank() == 0:
             tidy_up(folder.path, config)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from kjcm.errors import ConfigError, KjcmError
+from kjcm.files import require_no_input
 from kjcm.read.excel import sheet_title
 from kjcm.read.options import PLAIN, ReadOptions
 from kjcm.read.parquet import parquet_rows
@@ -49,16 +50,17 @@ class Input:
     chunks: Iterator[pd.DataFrame]
 
 
-def target_of(output: str, *, overwrite: bool) -> Path:
-    """Return the path of an output whose record is next to it.
+def target_of(output: str, inputs: Iterable[str | Path | None], *, overwrite: bool) -> Path:
+    """Return the path of an output whose record is next to it; inputs: what the command reads.
 
     Raises:
-        ConfigError: its kind is unknown.
+        ConfigError: its kind is unknown, or it would replace an input.
         KjcmError: the output or its record exists.
     """
     target = Path(output).expanduser()
     if target.suffix.lower() not in OUTPUTS:
         raise ConfigError(f"output={target}: write one of {', '.join(OUTPUTS)}.")
+    require_no_input(target, inputs)
     for file in (target, Path(f"{target}.json")):
         if file.exists() and not overwrite:
             raise KjcmError(f"{file} exists. Choose another output, or add overwrite=true.")

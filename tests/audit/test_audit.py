@@ -10,6 +10,7 @@ import pytest
 
 from kjcm.audit.folds import folds_of
 from kjcm.errors import ConfigError, KjcmError
+from kjcm.files import digest
 from kjcm.keys.overrides import for_hydra
 from kjcm.ksco.classification import load_classification
 from kjcm.records import read_json
@@ -227,6 +228,9 @@ def test_only_runs_of_one_cross_validation_are_audited(
         (f"runs={audited}/runs", "output=x.parquet", "out_of_fold=x.parquet"),
     ):  # fmt: skip
         assert command("audit", *wrong) == 2
+    before = digest(audited)
+    assert command("audit", f"runs={audited}/runs", f"output={audited}/data.csv", "overwrite=true") == 2
+    assert digest(audited) == before
     (here / "x.csv.json").write_text("mine")
     assert command("audit", f"runs={audited}/runs", "output=x.csv") == 1
     assert (here / "x.csv.json").read_text() == "mine" and not (here / "x.csv").exists()

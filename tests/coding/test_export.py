@@ -103,6 +103,10 @@ def test_what_is_there_stays_and_rows_may_come_from_a_file(
     assert read_json(here / "out" / "export.json")["check"]["rows"] == len(TEXTS)
     assert command(*words) == 1 and "overwrite=true" in capfd.readouterr().err
     assert command(*words, "overwrite=true") == 0
+    Path("in.csv").rename("out/in.csv")
+    assert command(*words[:3], "input=out/in.csv", "overwrite=true") == 2
+    assert "out=out: contains the input out/in.csv" in capfd.readouterr().err
+    Path("out/in.csv").rename("in.csv")
     assert [file.name for file in here.iterdir() if file.name.startswith(".")] == []
     int8 = ("format=onnx-int8", "out=int8", "agreement=0.1", "overwrite=true")
     for narrow in ("true", "false"):

@@ -1,6 +1,7 @@
 """`kjcm predict`: what it writes and decides, and what an error or a kill leaves."""
 
 import os
+import shutil
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ import pyreadstat
 import pytest
 
 from kjcm.coding.coder import Coder, Ready
+from kjcm.files import digest
 from kjcm.records import read_json
 from kjcm.run_folder.lease import leased
 from kjcm.run_folder.model_folder import load_settings
@@ -195,6 +197,24 @@ def test_what_was_put_there_meanwhile_is_not_replaced_and_a_torn_part_is_coded_a
     Path(".out.csv.parts/what.json").write_text("{")
     assert command(*words) == 1 and "unfinished coding" in capfd.readouterr().err
     assert command(*words, "overwrite=true") == 0
+
+
+def test_neither_the_input_nor_the_model_is_overwritten(
+    calibrated: Path, rows: pd.DataFrame, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(calibrated, "run")
+    index = Path("index.csv")
+    for path in (index, Path("run/model/mine.csv")):
+        path.write_text("title,code\n청소원,941\n", encoding="utf-8")
+    before = digest(here)
+    given = ("run=run", "overwrite=true", "triage.index_file=index.csv", "triage.index=suggest")
+    for name in ("in.csv", "index.csv", "run/model/mine.csv"):
+        assert command("predict", *given, "input=in.csv", f"output={name}") == 2
+        assert f"output={name}: " in capfd.readouterr().err
+        if name != "in.csv":
+            assert command("triage", *given, f"out={name}") == 2
+            assert f"out={name}: " in capfd.readouterr().err
+    assert digest(here) == before
 
 
 def test_two_processes_do_not_write_one_output(

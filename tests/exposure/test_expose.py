@@ -240,6 +240,8 @@ def test_a_code_column_is_certain(here: Path) -> None:
         ({"coded.csv": "code_1,prob_1,noise_top\n111,1,1\n"}, [], 1, "already has columns 'noise_top'"),
         ({}, ["columns.code=kode"], 1, "has no column 'kode'"),
         ({}, ["output=out.doc"], 2, "write one of"),
+        ({}, ["output=coded.csv", "overwrite=true"], 2, "output=coded.csv: is the input"),
+        ({}, ["output=jem.csv", "overwrite=true"], 2, "output=jem.csv: is the input"),
         ({}, ["draws=0", "seed=3"], 2, "seed=3"),
         ({}, ["columns.code=code_1", "settled=none"], 2, "settled=none"),
         ({}, ["compare=coded.csv", "columns.id=id"], 2, "compare: is the same coding as input"),

@@ -374,6 +374,8 @@ def test_the_command_writes_what_ksco8_reads(kjcm: Run, tmp_path: Path) -> None:
     assert "ksco8.tsv exists" in kjcm("classification", "import", "가 (1).xlsx", "out=ksco8.tsv", code=1).stderr
     assert (tmp_path / "ksco8.tsv").read_bytes() == before
     kjcm("classification", "import", "input=가 (1).xlsx", "out=ksco8.tsv", "overwrite=true")
+    own = kjcm("classification", "import", "ksco8.tsv", "out=ksco8.tsv", "overwrite=true", code=2)
+    assert "out=ksco8.tsv: is the input" in own.stderr and (tmp_path / "ksco8.tsv").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -386,6 +388,7 @@ def test_the_command_writes_what_ksco8_reads(kjcm: Run, tmp_path: Path) -> None:
         (["a.xlsx", "out=a.tsv", "columns=[a,b,c]"], 2, "name two different columns"),
         (["a.xlsx", "out=a.tsv", "columns=[a,a]"], 2, "name two different columns"),
         (["a.xlsx", "out=a.tsv"], 1, "a.xlsx: no such file"),
+        (["a.tsv", "out=a.tsv", "overwrite=true"], 1, "a.tsv: no such file"),
         (["a.parquet", "out=a.tsv"], 1, "a.parquet: no such file"),
     ],
 )

@@ -105,6 +105,7 @@ def test_the_column_numbers_the_rows(coded: pd.DataFrame, here: Path) -> None:
         ({"decision": "accept"}, ["decisions=[search]"], 1, "coded.csv: no row has text and a decision to review"),
         ({}, ["decisions=[open]"], 2, "decisions=open: there is no such decision"),
         ({}, ["output=out.doc"], 2, "write one of"),
+        ({}, ["output=coded.csv"], 2, "output=coded.csv: is the input"),
         ({}, ["output=coded.csv", "overwrite=true"], 2, "output=coded.csv: is the input"),
         ({}, ["reviewed=coded.csv"], 1, "has no column 'reviewed_code'"),
         ({"review_order": "1"}, [], 1, "already has the column 'review_order'"),

@@ -104,6 +104,7 @@ def test_intervals_stay_between_0_and_1() -> None:
         ("3", ["by=group"], 1, "has no column 'group'"),
         ("3", ["titles=none.tsv"], 1, "none.tsv: no such file"),
         ("3", ["output=out.doc"], 2, "write one of"),
+        ("3", ["output=coded.csv", "overwrite=true"], 2, "is the input"),
     ],
 )
 def test_wrong_input(

@@ -245,3 +245,13 @@ def test_a_damaged_model_is_refused(run: Path, tmp_path: Path, damage: str) -> N
     (folder / "kjcm.json").write_text(json.dumps(settings))
     with pytest.raises(KjcmError, match=r"linear\.(json|safetensors)"):
         load_linear(folder)
+
+
+def test_a_run_folder_with_its_input_is_not_emptied(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "run").mkdir()
+    for name in ("identity.json", "a.csv"):
+        (here / "run" / name).write_text("{}")
+    words = ("data=table", "data.path=run/a.csv", "model=linear", "run_dir=run")
+    assert command("train", *words, "overwrite=true") == 2
+    assert "run_dir=run: contains the input" in capfd.readouterr().err
+    assert sorted(path.name for path in (here / "run").iterdir()) == ["a.csv", "identity.json"]
