@@ -226,6 +226,7 @@ def fit_and_warn(model: Any, rows: Any, labels: Labels, each: NDArray[np.float32
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes")  # from titles each group has few rows
         model.fit(rows, labels, sample_weight=each)
     if np.max(model.n_iter_) >= model.max_iter:
         log.warning(

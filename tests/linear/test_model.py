@@ -1,5 +1,6 @@
 """A linear model's probabilities, and its temperature where the training rows leave little to cross-validate."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
 
 from kjcm.keys.models import LinearConfig, ViewConfig
 from kjcm.linear import model
@@ -83,3 +85,13 @@ def test_a_row_that_is_only_left_out_of_a_part_is_not_scored(monkeypatch: pytest
     monkeypatch.setattr(model, "fit_temperature", lambda scores, truth: scored.append(truth.tolist()) or 1.0)
     fit_linear(CONFIG, CONFIG.views, frame, labels, [np.arange(2)], parts, 0)
     assert scored == [[0, 1, 0, 1]]
+
+
+@pytest.mark.parametrize("classifier", ["logistic", "svm"])
+def test_few_rows_of_a_class_print_no_warning(classifier: str) -> None:
+    """scikit-learn warns of more than 20 classes with fewer than two rows each, as titles have."""
+    rows, labels = np.eye(30, dtype=np.float32), np.arange(30)
+    made = LogisticRegression() if classifier == "logistic" else LinearSVC()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit_and_warn(made, rows, labels)
