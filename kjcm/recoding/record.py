@@ -29,11 +29,13 @@ def record_of(
         "run": config.run,
         "rows": len(rows),
         "decisions": dict(counts_of(rows)),
-        "reasons": dict(Counter(row.reason for row in rows if row.reason and row.decision == "undecided")),
+        "reasons": _reasons(rows, "undecided"),
+        "not_weighed": _reasons(rows, "weights"),
         "one_to_one_coded_both_ways": len(single),
         "one_to_one_agree": sum(row.given in row.candidates for row in single),
         "triage": {
-            "rows_coded_both_ways": len(held),
+            "rows_coded_both_ways": sum(row.given != "" and len(row.candidates) > 1 for row in rows),
+            "rows_weighed_by_run": len(held),
             "right": sum(row.ranked[0] == row.given for row in held),
             "listed": len(listed),
             "on_list": sum(row.given in row.ranked[: rules.k] for row in listed),
@@ -47,6 +49,11 @@ def record_of(
     }
 
 
+def _reasons(rows: Sequence[Row], decision: str) -> dict[str, int]:
+    """Return reason -> number of rows of a decision that have it."""
+    return dict(Counter(row.reason for row in rows if row.reason and row.decision == decision))
+
+
 def log_record(record: Mapping[str, Any], correspondence: Correspondence, target: Path) -> None:
     """Log the counts and the promise."""
     rows, triage = record["rows"], record["triage"]
@@ -58,19 +65,21 @@ def log_record(record: Mapping[str, Any], correspondence: Correspondence, target
             f"; rows of {counted(alone, 'code')} without other partners stay undecided" if alone else "",
         )  # fmt: skip
     shares = [f"{name} {n:,} ({100 * n / max(rows, 1):.0f} %)" for name, n in record["decisions"].items() if n]
-    log.info("%s: %s", counted(rows, "row"), ", ".join(shares))
-    for reason, count in record["reasons"].items():
-        log.info("undecided, %s: %s", reason, f"{count:,}")
+    log.info("%s%s", counted(rows, "row"), f": {', '.join(shares)}" if shares else "")
+    for what, reasons in (("undecided", record["reasons"]), ("not weighed by the run", record["not_weighed"])):
+        for reason, count in reasons.items():
+            log.info("%s, %s: %s", what, reason, f"{count:,}")
     if record["one_to_one_coded_both_ways"]:
         log.info(
             "rows with one candidate, coded both ways: %s of %s agree",
             f"{record['one_to_one_agree']:,}", f"{record['one_to_one_coded_both_ways']:,}",
         )  # fmt: skip
-    both = counted(triage["rows_coded_both_ways"], "row")
-    if triage["rows_coded_both_ways"]:
+    if record["run"] and triage["rows_coded_both_ways"]:
         log.info(
-            "%s with several candidates, coded both ways: the likeliest is right for %s; the right code is on %s of %s",
-            both, f"{triage['right']:,}", f"{triage['on_list']:,}", counted(triage["listed"], "list"),
+            "%s with several candidates, coded both ways; the run weighed %s: the likeliest is right for %s; the right code is "
+            "on %s of %s",
+            counted(triage["rows_coded_both_ways"], "row"), f"{triage['rows_weighed_by_run']:,}", f"{triage['right']:,}",
+            f"{triage['on_list']:,}", counted(triage["listed"], "list"),
         )  # fmt: skip
     if triage["accepted_of_these"]:
         log.info(
@@ -79,9 +88,9 @@ def log_record(record: Mapping[str, Any], correspondence: Correspondence, target
         )  # fmt: skip
     elif triage["target_error"] is not None:
         log.warning(
-            "triage.target_error=%g: no share of the %s coded both ways passed the test, so no row is accepted. Raise the "
-            "target, or code more rows by hand.",
-            triage["target_error"], both,
+            "triage.target_error=%g: no share of the %s coded both ways that the run weighed passed the test, so no row is "
+            "accepted. Raise the target, or code more rows by hand.",
+            triage["target_error"], counted(triage["rows_weighed_by_run"], "row"),
         )  # fmt: skip
     elif record["decisions"]["accept"]:
         log.warning("The accepted rows have no promise: it needs triage.target_error and rows coded both ways.")
