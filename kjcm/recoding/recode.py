@@ -59,7 +59,10 @@ def recode(cfg: DictConfig) -> None:
     frame = read_table(source, options)
     if twice := [name for name in ADDED.labels if name in frame]:
         raise KjcmError(f"{source}: already has columns {some(twice)}, which would be overwritten. Rename them.")
-    own = table_columns(str(source), frame.columns, columns, options, "Set columns.{role}=NAME.")
+    code = {"code": columns.pop("code")}
+    own = table_columns(str(source), frame.columns, code, options, "Set columns.{role}=NAME.")
+    remedy = "Set columns.{role}=NAME, or columns.{role}=null if there is none."
+    own |= table_columns(str(source), frame.columns, columns, options, remedy)
     rows = rows_of(frame, own, correspondence, config, source)
     if settings is not None:
         _score(rows, frame, own, settings, config, options, source)

@@ -66,6 +66,13 @@ def recoded(kjcm: Run, tmp_path: Path, codes: list[str], pairs: str, *words: str
     return pd.read_csv(tmp_path / "b.csv", dtype=str, keep_default_na=False)
 
 
+def test_a_file_without_rows_has_no_decisions(kjcm: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("code\n", encoding="utf-8")
+    (tmp_path / "pairs.tsv").write_text(PAIRS, encoding="utf-8")
+    done = kjcm("recode", "input=a.csv", "output=b.csv", "correspondence=pairs.tsv")
+    assert "0 rows\n" in done.stdout and pd.read_csv(tmp_path / "b.csv").shape == (0, 8)
+
+
 def test_a_code_that_ksco_7_lacks_is_not_converted(kjcm: Run, tmp_path: Path) -> None:
     """The table has a beginning of 1199, which KSCO-7 does not have."""
     pairs = "from\tto\n1110\t1112\n11\t19\n"
@@ -178,10 +185,16 @@ def test_a_run_decides_among_the_candidates(run: str, kjcm: Run, tmp_path: Path)
     assert made["recode_reason"].tolist()[3] == "not text"
     assert "no promise" in done.stdout + done.stderr
     assert "not calibrated" not in done.stdout + done.stderr
-    kjcm(*given, "output=c.csv", "weights=true")
+    done = kjcm(*given, "output=c.csv", "weights=true")
+    record = json.loads((tmp_path / "c.csv.json").read_text(encoding="utf-8"))
+    assert record["not_weighed"] == {"not text": 1}
+    assert record["reasons"] == {"no code of KSCO-7": 1, "empty code": 1}
+    assert "not weighed by the run, not text: 1" in done.stdout and "undecided, empty code: 1" in done.stdout
     weights = pd.read_csv(tmp_path / "c.csv", dtype=str, keep_default_na=False)
     assert weights["recode_candidates"].tolist()[2] == "3110 2211"
     assert sum(map(float, weights["recode_weights"][2].split())) == pytest.approx(1)
+    wrong = kjcm(*given[:-1], "output=d.csv", code=1).stderr
+    assert "Set columns.position=NAME, or columns.position=null if there is none." in wrong
 
 
 def test_unlikely_candidates_decide_nothing(run: str, kjcm: Run, tmp_path: Path) -> None:
@@ -260,6 +273,7 @@ def test_the_promise_comes_from_rows_coded_both_ways(run: str, kjcm: Run, tmp_pa
     texts = [" ".join(random.permutation([*TEXTS[code].split(), *random.choice(list(TRIFLES), 3)])) for code in new]
     frame = pd.DataFrame({"task": texts, "code": "2121", "new": new})
     frame.loc[200:, "new"] = ""
+    frame.loc[len(frame)] = ["-", "2121", "2211"]
     frame.to_csv(tmp_path / "a.csv", index=False)
     (tmp_path / "pairs.tsv").write_text(PAIRS, encoding="utf-8")
     given = (
@@ -269,8 +283,11 @@ def test_the_promise_comes_from_rows_coded_both_ways(run: str, kjcm: Run, tmp_pa
     assert "columns.recoded" in kjcm(*given, code=2).stderr
     done = kjcm(*given, "columns.recoded=new")
     made = pd.read_csv(tmp_path / "b.csv", dtype=str, keep_default_na=False)
-    assert set(made["recode_decision"][:200]) == {"given"} and set(made["recode_decision"][200:]) == {"accept"}
-    assert made["recoded"].tolist() == new.tolist()
+    assert set(made["recode_decision"][:200]) == {"given"} and set(made["recode_decision"][200:400]) == {"accept"}
+    assert made["recoded"].tolist() == [*new.tolist(), "2211"]
+    triage = json.loads((tmp_path / "b.csv.json").read_text(encoding="utf-8"))["triage"]
+    assert (triage["rows_coded_both_ways"], triage["rows_weighed_by_run"]) == (201, 200)
+    assert "201 rows with several candidates, coded both ways; the run weighed 200:" in done.stdout
     assert "promise: at most 10 % of the accepted rows are wrong" in done.stdout
 
 
