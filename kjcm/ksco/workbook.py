@@ -178,7 +178,7 @@ def _require_codes(sheet: _Sheet) -> None:
         repeated = [code for code, count in Counter(column.codes).items() if code in own and count > 1]
         if other and (not own or sum(len(own[code]) > 1 for code in repeated) > len(repeated) / 2):
             raise KjcmError(
-                f"{sheet.place}: the numbers in column {column.label} have {'several titles each' if own else 'no titles'}. "
+                f"{sheet.place}: the values in column {column.label} have {'several titles each' if own else 'no titles'}. "
                 f"{NAME_THEM}"
             )
 
