@@ -57,7 +57,8 @@ def _quality(titles: list[IndexTitle], named: Classification, config: SearchConf
         shares.append([np.mean(found[0] < FIRST), np.mean(found[1] < FIRST), np.mean(found[1] == 0)])
         log.info("%5d  %12.1f  %16.1f  %12.1f", split, *(100 * share for share in shares[-1]))
     log.info("%5s  %12.1f  %16.1f  %12.1f", "mean", *(100 * np.mean(shares, axis=0)))
-    none = _places(Search(named, (), config.level), titles[: config.queries], scorer)
+    order = np.random.default_rng(config.seed).permutation(len(titles))  # the file may be in the order of titles
+    none = _places(Search(named, (), config.level), [titles[place] for place in order[: config.queries]], scorer)
     log.info("without an index: %.1f %%", 100 * np.mean(none < FIRST))
 
 
