@@ -17,6 +17,7 @@ from kjcm.coding.parts import Shard
 from kjcm.coding.rows import Reading, covariates_in, manages_of, matches_of, own_columns
 from kjcm.survey.texts import texts_of
 from kjcm.triage.calibration import Probabilities
+from kjcm.triage.titles import Match
 
 Gate = Callable[[Probabilities, NDArray[np.bool_]], Probabilities]  # probabilities [rows, classes], managers [rows]
 
@@ -138,7 +139,7 @@ class _Chunk:
         texts: [new texts] as the coder takes them; empty if an earlier process coded the chunk.
         stored: how an earlier process coded the new texts.
         number: of the chunk.
-        matches: [rows], the codes of each row's job title in the index; None without one.
+        matches: [rows], what the index has for each row's job title; None without an index.
     """
 
     frame: pd.DataFrame
@@ -150,7 +151,7 @@ class _Chunk:
     texts: list[Any]
     stored: Coded | None
     number: int
-    matches: list[tuple[str, ...]] | None
+    matches: list[Match] | None
 
 
 def _chunks(

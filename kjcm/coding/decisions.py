@@ -160,7 +160,7 @@ class Decider:
         codes = [*settings.classes, *triage.parents, *(code for groups, _ in self._above for code in groups)]
         self._place = {code: place for place, code in enumerate(settings.classes)}
         if index:
-            further = sorted({code for found in index.codes.values() for code in found} - set(self._place))
+            further = sorted({code for match in index.by_title.values() for code in match.codes} - set(self._place))
             self._place |= {code: len(codes) + place for place, code in enumerate(further)}
             codes += further
         titles = {**(index.titles if index else {}), **settings.titles}
@@ -222,23 +222,24 @@ class Decider:
     def with_index(self, coded: Coded, matches: Matches | None) -> Coded:
         """Return rows with what the index of job titles changes: decisions and pick lists.
 
-        With triage.index=accept a title's only code is accepted. Other matches, and all with suggest, come first in the
-        pick lists of undecided rows.
+        With triage.index=accept a title's only code is accepted. Codes of ambiguous titles, and all codes with suggest, come
+        first in the pick lists of undecided rows.
 
         Args:
             coded: rows as the model codes them.
-            matches: [rows], the codes of each row's job title; None: nothing changes.
+            matches: [rows], what the index has for each row's job title; None: nothing changes.
         """
         if matches is None:
             return coded
-        count = np.array([len(codes) for codes in matches], np.int64)
-        accepted = (count == 1) & (self.triage.options.index == "accept")
+        count = np.array([len(match.codes) for match in matches], np.int64)
+        only = np.array([match.only is not None for match in matches], bool)
+        accepted = only & (self.triage.options.index == "accept")
         suggested = (count > 0) & ~accepted & np.isin(coded.decision, (CHOOSE, SEARCH))
         most = int(count[suggested].max(initial=0))
         picks = np.hstack([coded.picks.astype(np.int32), np.full((len(count), most), NONE, np.int32)])
         picks[accepted] = NONE
         for row in np.flatnonzero(suggested).tolist():
-            own = [self._place[code] for code in matches[row]]
+            own = [self._place[code] for code in matches[row].codes]
             listed = own + [place for place in picks[row].tolist() if place not in (*own, NONE)]
             picks[row, : len(listed)] = listed
         decision = np.where(accepted, INDEX, np.where(suggested, CHOOSE, coded.decision)).astype(np.int8)
@@ -250,7 +251,7 @@ class Decider:
         Args:
             coded: the rows.
             reasons: [rows], why a row is invalid, else ''.
-            matches: [rows], the codes of each row's job title in the index; needed with an index.
+            matches: [rows], what the index has for each row's job title; needed with an index.
         """
         invalid = coded.decision == INVALID
         top = [pa.array(column, mask=invalid) for column in coded.top.T]
@@ -259,7 +260,8 @@ class Decider:
         decided = np.where(coded.decision == BACK_OFF, self._classes + coded.parent.astype(int), decided)
         if matches is not None:
             for row in np.flatnonzero(coded.decision == INDEX).tolist():
-                decided[row] = self._place[matches[row][0]]
+                decided[row] = self._place[matches[row].codes[0]]
+        joined = None if matches is None else [" ".join(match.codes) for match in matches]
         code = pa.array(decided, mask=decided == NONE)
         picks = [self._codes.take(pa.array(column, mask=column == NONE)).fill_null("") for column in coded.picks.T]
         columns = [
@@ -274,7 +276,7 @@ class Decider:
             *(self._codes.take(column) for column in above),
             *(self._titles.take(column) for column in above),
             *(pa.array(np.where(invalid, np.float32(np.nan), column)) for column in coded.above_prob.T),
-            *([pa.array(list(map(" ".join, matches)), pa.string())] if self.index and matches is not None else ()),
+            *([pa.array(joined, pa.string())] if self.index and joined is not None else ()),
             *(self.explainer.columns(coded.near, coded.similarity) if self.explainer else ()),
             *(pa.array(np.where(invalid, np.float32(np.nan), column)) for column in coded.all_probabilities.T),
         ]

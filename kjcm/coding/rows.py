@@ -17,7 +17,7 @@ from kjcm.survey.covariates import NO_COVARIATES, Covariates, cells_of, roles_of
 from kjcm.survey.responses import manages_in
 from kjcm.survey.texts import TEXT_COLUMNS, Labels, Texts, require_texts, texts_of
 from kjcm.triage.managers import says_words
-from kjcm.triage.titles import TitleIndex, job_titles
+from kjcm.triage.titles import Match, TitleIndex, job_titles
 
 COLUMN_KEY = "columns."
 
@@ -74,8 +74,8 @@ def manages_of(
 
 def matches_of(
     texts: Texts, manages: NDArray[np.bool_], reasons: Sequence[str], reading: Reading
-) -> list[tuple[str, ...]] | None:
-    """Return the codes of each row's job title in the index, () for none and for invalid rows; None without an index.
+) -> list[Match] | None:
+    """Return what the index has for each row's job title, nothing for invalid rows; None without an index.
 
     With a rule for managers, a title with a manager's code has no match if the person does not say that they manage.
     """

@@ -175,7 +175,7 @@ def index_record(
         index: of job titles.
         taken: see `accepted_by_index`.
     """
-    record = {"mode": options.index, "file": index.file, "sha256": index.sha, "titles": len(index.codes)}
+    record = {"mode": options.index, "file": index.file, "sha256": index.sha, "titles": len(index.by_title)}
     if held is None or held.index is None or taken is None:
         return {**record, "measured": False}
     rows, errors = int(taken.sum()), int(is_wrong(held.index[taken]).sum())

@@ -116,6 +116,18 @@ def index_at_level(
     return [one._replace(code=code) for one, code in cut_codes(index, classification, level, place) if code]
 
 
+def coarser_titles(cut: Iterable[tuple[IndexTitle, str | None]]) -> frozenset[str]:
+    """Return the normalised titles that have a code at the level and a code above it in another group: 3121 and 27."""
+    coarse, fine = dict[str, set[str]](), dict[str, set[str]]()
+    for one, code in cut:
+        (coarse if code is None else fine).setdefault(normalise(one.title), set()).add(code or one.code)
+    return frozenset(
+        title
+        for title, above in coarse.items()
+        if not all(code.startswith(group) for group in above for code in fine.get(title, ()))
+    )
+
+
 def codes_by_title(index: Iterable[IndexTitle]) -> Mapping[str, tuple[str, ...]]:
     """Return normalised title -> its codes, the one with the largest weight first; several codes make it ambiguous."""
     weights: dict[str, dict[str, float]] = {}

@@ -166,7 +166,7 @@ def titles_in(frame: pd.DataFrame) -> list[str]:
 
 def _say_learnt(index: TitleIndex, held_out: Sequence[pd.DataFrame]) -> None:
     """Log how many rows that test the model have a title that it learns."""
-    found = [bool(codes) for frame in held_out for codes in index.matches(titles_in(frame))]
+    found = [bool(match.codes) for frame in held_out for match in index.matches(titles_in(frame))]
     if any(found):
         log.info("%s of %s held-out and test rows have their text in the index", f"{sum(found):,}", f"{len(found):,}")
 

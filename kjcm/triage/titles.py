@@ -4,16 +4,37 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kjcm.errors import ConfigError
 from kjcm.ksco.classification import MANAGERS, Classification
-from kjcm.ksco.title_index import codes_by_title, index_at_level, normalise, read_index
+from kjcm.ksco.title_index import coarser_titles, codes_by_title, cut_codes, normalise, read_index
 
-Matches = Sequence[tuple[str, ...]]  # [rows], the codes of a row's title in the index, heaviest first; () for none
 UNMATCHED, WRONG, RIGHT, MANAGING = -1, 0, 1, 2  # of a held-out row; MANAGING is added for a manager's code
+
+
+class Match(NamedTuple):
+    """What an index has for a job title.
+
+    Attributes:
+        codes: the title's codes, heaviest first; () if the index lacks the title.
+        is_ambiguous: whether the title has several codes, or also a code above the classes in another group.
+    """
+
+    codes: tuple[str, ...] = ()
+    is_ambiguous: bool = False
+
+    @property
+    def only(self) -> str | None:
+        """The code that triage.index=accept accepts; None if there is none."""
+        return self.codes[0] if self.codes and not self.is_ambiguous else None
+
+
+Matches = Sequence[Match]  # [rows]
+NO_MATCH = Match()
 
 
 @dataclass(frozen=True)
@@ -21,31 +42,31 @@ class TitleIndex:
     """An index of job titles at the level of a model's classes.
 
     Attributes:
-        codes: normalised title -> its codes, heaviest first; several codes make the title ambiguous.
+        by_title: normalised title -> what the index has for it.
         titles: code -> title, of the codes that have one.
         sha: SHA-256 of titles and codes at the classes' level.
         file: its path.
     """
 
-    codes: Mapping[str, tuple[str, ...]]
+    by_title: Mapping[str, Match]
     titles: Mapping[str, str]
     sha: str
     file: str
 
-    def matches(self, titles: Sequence[str], manages: NDArray[np.bool_] | None = None) -> list[tuple[str, ...]]:
-        """Return the codes of each title, () where the index lacks the title.
+    def matches(self, titles: Sequence[str], manages: NDArray[np.bool_] | None = None) -> list[Match]:
+        """Return what the index has for each title.
 
         Args:
             titles: [rows].
             manages: [rows], who says that they manage; a title with a manager's code has no match for the others. None:
                 every match counts.
         """
-        found = [self.codes.get(normalise(title), ()) for title in titles]
+        found = [self.by_title.get(normalise(title), NO_MATCH) for title in titles]
         if manages is None:
             return found
         return [
-            () if not manager and any(map(is_managing, codes)) else codes
-            for codes, manager in zip(found, manages.tolist(), strict=True)
+            NO_MATCH if not manager and any(map(is_managing, match.codes)) else match
+            for match, manager in zip(found, manages.tolist(), strict=True)
         ]
 
     def results(self, titles: Sequence[str], truth: Sequence[str]) -> NDArray[np.int8]:
@@ -57,10 +78,10 @@ class TitleIndex:
         """
         return np.array(
             [
-                (RIGHT if codes[0] == code else WRONG) + MANAGING * is_managing(codes[0])
-                if len(codes) == 1
-                else UNMATCHED
-                for codes, code in zip(self.matches(titles), truth, strict=True)
+                UNMATCHED
+                if match.only is None
+                else (RIGHT if match.only == code else WRONG) + MANAGING * is_managing(match.only)
+                for match, code in zip(self.matches(titles), truth, strict=True)
             ],
             np.int8,
         )
@@ -88,13 +109,16 @@ def load_titles(path: str, classification: Classification, level: int | None) ->
         KjcmError: see `kjcm.ksco.title_index.read_index`.
         ConfigError: no title has a code of that level or below.
     """
-    cut = index_at_level(read_index(path, classification), classification, level, path)
+    index = cut_codes(read_index(path, classification), classification, level, path)
+    cut = [one._replace(code=code) for one, code in index if code]
     if not cut:
         raise ConfigError(f"{path}: no title has a code of {level} digits or more. Give an index with finer codes.")
     named = {code: title for code in {one.code for one in cut} if (title := classification.title(code))}
-    codes = codes_by_title(cut)
-    sha = hashlib.sha256(json.dumps(sorted(codes.items()), ensure_ascii=False).encode()).hexdigest()
-    return TitleIndex(codes, named, sha, str(path))
+    codes, coarser = codes_by_title(cut), coarser_titles(index)
+    content = [*sorted(codes.items()), *sorted(coarser)]
+    sha = hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+    by_title = {title: Match(own, len(own) > 1 or title in coarser) for title, own in codes.items()}
+    return TitleIndex(by_title, named, sha, str(path))
 
 
 def job_titles(workplaces: Sequence[str], positions: Sequence[str], tasks: Sequence[str]) -> list[str]:

@@ -15,7 +15,17 @@ from kjcm.ksco.classification import Classification
 from kjcm.run_folder.held_out import HELD, held_rows
 from kjcm.run_folder.model_folder import load_settings
 from kjcm.triage.logits import save_scored
-from kjcm.triage.titles import MANAGING, RIGHT, UNMATCHED, WRONG, is_managers, is_wrong, job_titles, load_titles
+from kjcm.triage.titles import (
+    MANAGING,
+    RIGHT,
+    UNMATCHED,
+    WRONG,
+    Match,
+    is_managers,
+    is_wrong,
+    job_titles,
+    load_titles,
+)  # fmt: skip
 from tests.conftest import command
 
 INDEX = (
@@ -63,11 +73,27 @@ def test_what_accepting_would_give(folder: Path, ksco: Classification) -> None:
     index = load_titles(str(folder / "index.csv"), ksco, 3)
     titles, truth = ["용접원 2", "기자 4", "운전원 5", "사장", "x"], ["743", "281", "873", "112", "743"]
     assert index.results(titles, truth).tolist() == [RIGHT, WRONG, UNMATCHED, WRONG + MANAGING, UNMATCHED]
-    assert index.matches(["사장", "기자3"], np.array([False, False])) == [(), ("281",)]
+    assert [match.codes for match in index.matches(["사장", "기자3"], np.array([False, False]))] == [(), ("281",)]
     results = np.array([UNMATCHED, WRONG, RIGHT, WRONG + MANAGING, RIGHT + MANAGING], np.int8)
     assert is_wrong(results).tolist() == [False, True, False, True, False]
     assert is_managers(results).tolist() == [False, False, False, True, True]
-    assert index.matches(["사장"], np.array([True])) == [("111",)] and index.titles["743"]
+    assert index.matches(["사장"], np.array([True])) == [Match(("111",))] and index.titles["743"]
+
+
+def test_a_title_with_a_coarser_code_of_another_group_is_only_suggested(
+    folder: Path, here: Path, ksco: Classification
+) -> None:
+    Path("own.csv").write_text("title,code\n총무,3121\n총무,27\n회계,3125\n회계,31\n", encoding="utf-8")
+    index = load_titles("own.csv", ksco, 3)
+    assert index.matches(["총무", "회계"]) == [Match(("312",), is_ambiguous=True), Match(("312",))]
+    assert index.results(["총무", "회계"], ["312", "312"]).tolist() == [UNMATCHED, RIGHT]
+    Path("fine.csv").write_text("title,code\n총무,312\n회계,312\n", encoding="utf-8")
+    assert load_titles("fine.csv", ksco, 3).sha != index.sha
+    rows = pd.DataFrame({"workplace": "", "position": ["총무", "회계"], "task": "일"})
+    rules = {"index": "accept", "index_file": "own.csv", "threshold": 1.0}
+    coded = kjcm.load(folder / "run", triage=rules).code(rows)
+    assert coded["decision"].tolist() == ["choose", "index"] and coded["decision_code"].tolist() == ["", "312"]
+    assert coded["index_codes"].tolist() == ["312", "312"] and coded["pick_list"][0].split()[0] == "312"
 
 
 @pytest.mark.parametrize("mode", ["accept", "suggest"])

@@ -8,7 +8,15 @@ import pytest
 
 from kjcm.errors import KjcmError
 from kjcm.ksco.classification import Classification, load_classification
-from kjcm.ksco.title_index import IndexTitle, codes_by_title, index_at_level, normalise, read_index
+from kjcm.ksco.title_index import (
+    IndexTitle,
+    coarser_titles,
+    codes_by_title,
+    cut_codes,
+    index_at_level,
+    normalise,
+    read_index,
+)
 
 ROWS = {
     "Title": ["영상 기자", "영상기자", "용접원(특수)", "", "의원"],
@@ -62,6 +70,13 @@ def test_codes_are_cut_and_a_title_of_several_codes_has_its_heaviest_first(ksco:
     assert [one.code for one in cut] == ["281", "281", "281", "743"]
     assert codes_by_title(cut) == {"가": ("281",), "나": ("743", "281")}
     assert codes_by_title(index_at_level(index, ksco, 4, "index.tsv")) == {"가": ("2812", "2813"), "나": ("2813",)}
+
+
+def test_a_coarser_code_of_another_group_is_found(ksco: Classification) -> None:
+    pairs = (("총무", "3121"), ("총 무", "27"), ("회계", "3125"), ("회계", "31"), ("회계", "3"), ("가", "28"), ("가", "3"),
+             ("나", "281"), ("나", "312"), ("나", "28"), ("다", "281"))  # fmt: skip
+    cut = cut_codes([IndexTitle(*pair) for pair in pairs], ksco, 3, "index.tsv")
+    assert coarser_titles(cut) == {"총무", "나"}
 
 
 @pytest.mark.parametrize(
