@@ -1,4 +1,4 @@
-"""A run's model as the last resort of a search: it codes the query as if it were an answer."""
+"""A run's model as the last resort of a search: it codes the query as a position, because queries are job titles."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -8,7 +8,7 @@ import pandas as pd
 
 from kjcm.search.engine import FROM_MODEL, Scorer
 
-ROLE = "task"
+ROLES = ("position", "task", "workplace")  # the query takes the first of these that the run was trained with
 
 
 def scorer_of(folder: Path) -> Scorer:
@@ -40,9 +40,10 @@ def _scorer(folder: Path) -> Scorer:
     from kjcm.survey.texts import NO_LABELS
 
     settings = load_settings(folder)
+    role = next((role for role in ROLES if settings.columns.get(role)), ROLES[0])
     covariates = dict.fromkeys(settings.covariates.kinds, "")
     reading = Reading(
-        "the query", {ROLE: ROLE}, "none", settings.manager_words, [], NO_LABELS, None, settings.wording, settings.covariates,
+        "the query", {role: role}, "none", settings.manager_words, [], NO_LABELS, None, settings.wording, settings.covariates,
         reads_answers(settings), "missing",
     )  # fmt: skip
     calibration = calibration_of(folder)
@@ -50,7 +51,7 @@ def _scorer(folder: Path) -> Scorer:
     coder = coder_of(folder, None, "cpu", "32-true", temperature, compiled=False)
 
     def scores(query: str) -> list[tuple[str, float]]:
-        frame = pd.DataFrame([{ROLE: query, **covariates}], dtype=object)
+        frame = pd.DataFrame([{role: query, **covariates}], dtype=object)
         ((reasons, found),) = probability_chunks([frame], reading, coder, lambda probability, _: probability)
         if any(reasons):  # a query without text for the model
             return []

@@ -57,8 +57,20 @@ def test_titles_of_codes_that_the_run_lacks_are_left_out(tmp_path: Path, capfd: 
     ) == 0  # fmt: skip
     file, settings = tmp_path / "index.tsv", load_settings(tmp_path / "run/model")
     file.write_text("title\tcode\n빵 굽는 사람\tB1\n빵 장수\tZZZ\n", encoding="utf-8")
+    assert scorer_of(tmp_path / "run/model")("빵 굽기")[0][0] == "B1"  # as a task, because the run has no positions
     _, titles = titles_of_run(tmp_path / "run", settings, str(file))
     assert [one.code for one in titles] == ["B1"] and "1 job title not" in "".join(capfd.readouterr())
+
+
+def test_the_model_reads_the_query_as_a_position(tmp_path: Path) -> None:
+    rows = "".join(f"빵 장수 {n},차로 나른다 {n},B1\n차 기사 {n},빵을 나른다 {n},D2\n" for n in range(10))
+    (tmp_path / "train.csv").write_text("position,task,code\n" + rows, encoding="utf-8")
+    assert command(
+        "train", "data=table", f"data.path={tmp_path}/train.csv", "data.columns.id=null", "data.columns.workplace=null",
+        "data.cutoff=0", "data.level=null", "classification=from_data", "model=linear", "~model.views.text",
+        "+model.views.task={of: char, field: task, ngrams: [1, 4], weight: 1}", f"run_dir={tmp_path}/run",
+    ) == 0  # fmt: skip
+    assert [scorer_of(tmp_path / "run/model")(query)[0][0] for query in ("빵", "차")] == ["B1", "D2"]
 
 
 @pytest.mark.parametrize(
