@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kjcm.errors import ConfigError
+from kjcm.errors import ConfigError, counted
 from kjcm.keys.coding import TriageRules
 from kjcm.ksco.classification import KSCO8, UNIT_GROUPS, Classification, load_classification
 from kjcm.run_folder.contents import recorded_data, run_config, run_identity
@@ -201,10 +201,12 @@ def warn(record: Mapping[str, Any]) -> None:
             f"{index['held_rows']:,}",
         )
     elif not rows and record.get("from_titles"):
-        log.warning(
-            "%s No row is accepted or backed off unless you set triage.threshold, and no threshold has a promise.",
-            UNVALIDATED,
+        limit = (
+            "The model accepts and backs off no row unless you set triage.threshold, and no threshold has a promise."
+            if record["threshold"] is None
+            else "The threshold has no promise."
         )
+        log.warning("%s %s", UNVALIDATED, limit)
     elif not rows:
         log.warning(
             "The run was trained without validation rows: its probabilities are not calibrated, and its pick lists are the "
@@ -212,12 +214,7 @@ def warn(record: Mapping[str, Any]) -> None:
             lists["k"],
         )
     warn_of_rows(record)
-    if index and index["mode"] == "accept" and rows and not index["measured"]:
-        log.warning(
-            "triage.index=accept: the run's held-out rows were not matched with this index. The promise is for the model without "
-            "the index. Rows that the index leaves may have more errors. Train with classification.index=FILE."
-        )
-    if target is not None and record["threshold"] is None:
+    if rows and target is not None and record["threshold"] is None:
         log.warning(
             "triage.target_error=%g: no share of the %s held-out rows passed the test, so no row is accepted. `kjcm triage` "
             "shows what other targets accept; more held-out rows help too (data.validation; in an ensemble model.costly_folds).",
@@ -238,6 +235,12 @@ def warn_of_rows(record: Mapping[str, Any]) -> None:
         log.warning(
             "Only %d held-out rows set the rules: too few for most targets. Train with a larger data.validation or more rows.",
             record["validation_rows"],
+        )
+    index = record.get("index")
+    if index and index["mode"] == "accept" and record["validation_rows"] and not index["measured"]:
+        log.warning(
+            "triage.index=accept: the run's held-out rows were not matched with this index. The promise is for the model without "
+            "the index. Rows that the index leaves may have more errors. Train with classification.index=FILE."
         )
     if record["chosen_by_validation"]:
         log.warning(
@@ -260,7 +263,7 @@ def warn_of_rows(record: Mapping[str, Any]) -> None:
 def say(record: Mapping[str, Any]) -> None:
     """Log the promises, the summary and a table by major group."""
     if index := record.get("index"):
-        log.info("%s", index_line(index, record["confidence"]))
+        log.info("%s", index_line(index, record["confidence"], figures=bool(record["expected"])))
     rows = f"{record['validation_rows']:,}"
     confidence = f"{100 * record['confidence']:.4g} % confidence"
     if promised := _promises(record):
@@ -279,11 +282,13 @@ def say(record: Mapping[str, Any]) -> None:
             log.info("%s", line)
 
 
-def index_line(index: Mapping[str, Any], confidence: float) -> str:
-    """Return what the index of job titles does with the held-out rows, as a sentence."""
-    begin = f"index: {index['file']}, {index['titles']:,} job titles, triage.index={index['mode']}"
+def index_line(index: Mapping[str, Any], confidence: float, *, figures: bool = True) -> str:
+    """Return what the index of job titles does with the held-out rows, as a sentence; figures: whether figures follow."""
+    titles = counted(index["titles"], "job title")
+    begin = f"index: {index['file']}, {titles}, triage.index={index['mode']}"
     if index["mode"] == "suggest":
-        return f"{begin}: their codes come first in the pick lists; all figures below are without them"
+        without = "; all figures below are without them" if figures else ""
+        return f"{begin}: the codes of its titles come first in the pick lists{without}"
     if not index["measured"]:
         return f"{begin}: the error rate of the rows that it accepts is unknown"
     rows = index["accepted_rows"]
@@ -291,9 +296,10 @@ def index_line(index: Mapping[str, Any], confidence: float) -> str:
     if not rows:
         return found
     low, high = (100 * bound for bound in index["accepted_error_interval"])
+    others = " All other figures are for the other rows." if figures and rows < index["held_rows"] else ""
     return (
         f"{found}, {100 * index['accepted_error']:.1f} % of them with a wrong code ({100 * confidence:.4g} % interval "
-        f"{low:.1f} to {high:.1f} %). All other figures are for the other rows."
+        f"{low:.1f} to {high:.1f} %).{others}"
     )
 
 

@@ -48,7 +48,7 @@ def triage(cfg: DictConfig) -> None:
         log.info("%s", index_line(basis.matched, basis.options.confidence))
     if not len(basis.held.labels):
         raise KjcmError("triage.index=accept: no held-out row is left for the model. Use triage.index=suggest or off.")
-    warn_of_rows({"validation_rows": len(basis.held.labels), **basis.about})
+    warn_of_rows({"validation_rows": len(basis.held.labels), **basis.about, "index": basis.matched})
     frame = pd.DataFrame(by_target(basis.options, basis.tree, basis.held, basis.temperature, config.targets))
     show(frame, basis.options)
     log.info("%s", NOTE.format(rows=len(basis.held.labels), right=100 * _accuracy(basis, basis.held)))

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import kjcm
+from kjcm.coding.run_rules import index_line, say
 from kjcm.errors import ConfigError
 from kjcm.ksco.classification import Classification
 from kjcm.run_folder.held_out import HELD, held_rows
@@ -128,7 +129,7 @@ def test_the_index_gives_no_managers_code_to_who_does_not_manage(folder: Path) -
 
 
 def test_only_the_rows_that_the_index_leaves_set_the_thresholds(
-    folder: Path, here: Path, caplog: pytest.LogCaptureFixture
+    folder: Path, here: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     held = held_rows(folder / "run" / "model", load_settings(folder / "run" / "model"))
     assert held is not None and held.index is not None
@@ -145,7 +146,12 @@ def test_only_the_rows_that_the_index_leaves_set_the_thresholds(
     assert "classification.index=FILE" in caplog.text
     suggested = kjcm.load(folder / "run", triage={"index": "suggest"}).promises
     assert suggested["validation_rows"] == len(held.labels)
-    assert command("triage", f"run={folder / 'run'}", "triage.index=accept", "out=t.csv") == 0
+    capsys.readouterr()
+    words = (f"run={folder / 'run'}", "triage.index=accept")
+    assert command("triage", *words, "out=t.csv") == 0
+    assert "classification.index=FILE" not in capsys.readouterr().out
+    assert command("triage", *words, "triage.index_file=other.csv") == 0
+    assert "classification.index=FILE" in capsys.readouterr().out
 
 
 def test_an_index_that_accepts_all_held_out_rows_leaves_none_for_the_model(
@@ -157,12 +163,20 @@ def test_an_index_that_accepts_all_held_out_rows_leaves_none_for_the_model(
     assert held is not None and held.index is not None
     whole = replace(held, index=np.full_like(held.index, RIGHT))
     save_scored(here / "run" / "model" / HELD, whole, settings.classes_hash)
-    coder = kjcm.load("run", triage={"index": "accept"})
+    coder = kjcm.load("run", triage={"index": "accept", "target_error": 0.1})
+    say(coder.promises)
+    assert "the 0 held-out rows" not in caplog.text and "other figures" not in caplog.text
     assert coder.promises["validation_rows"] == 0 and coder.promises["index"]["accepted_rows"] == len(held.labels)
     assert f"all {len(held.labels)} held-out rows" in caplog.text
     assert "without validation rows" not in caplog.text
     assert command("triage", "run=run", "triage.index=accept") == 1
     assert command("triage", "run=run", "triage.index=suggest") == 0
+
+
+def test_the_line_of_an_index_counts_one_title() -> None:
+    suggested = {"mode": "suggest", "file": "i.csv", "titles": 1}
+    assert "1 job title," in index_line(suggested, 0.95) and "figures" in index_line(suggested, 0.95)
+    assert "figures" not in index_line(suggested, 0.95, figures=False)
 
 
 def test_predict_reads_the_index_with_the_classification_of_the_training(folder: Path, here: Path) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import kjcm
+from kjcm.coding.run_rules import say
 from kjcm.errors import ConfigError, KjcmError
 from kjcm.ksco.classification import Classification
 from kjcm.run_folder.contents import run_report
@@ -69,6 +70,14 @@ def test_it_codes_and_says_that_nothing_has_validated_it(run: Path, here: Path) 
     assert entry_of(run).reason == "not validated on your answers" and kjcm.load(run).from_titles
     assert command("triage", f"run={run}") == 1
     assert command("predict", f"run={run}", "input=in.csv", "output=b.csv", "triage.target_error=0.1") == 2
+
+
+def test_its_warning_depends_on_the_threshold(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for rules, is_named in (({}, True), ({"threshold": 0.5}, False), ({"index": "suggest"}, True)):
+        caplog.clear()
+        say(kjcm.load(run, triage=rules).promises)
+        assert "not validated" in caplog.text and ("triage.threshold" in caplog.text) is is_named
+        assert "figures below" not in caplog.text
 
 
 def test_reviewed_rows_join_the_titles(run: Path, here: Path) -> None:
