@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from kjcm.errors import KjcmError, some
+from kjcm.errors import KjcmError, counted, some
 from kjcm.files import UNFINISHED, atomic, filling, without_formula, without_formulas, write_json, write_parquet
 from kjcm.keys.commands.train import PrepareConfig
 from kjcm.keys.composition import typed
@@ -56,7 +56,7 @@ def prepare(cfg: DictConfig) -> None:
         write_cohort(out, cohort, classification, config.data.source)
     for line in flow_lines(cohort):
         log.info(line)
-    log.info("cohort in %s%s", out, f"; {len(more):,} rows of augmentation next to it" if len(more) else "")
+    log.info("cohort in %s%s", out, f"; {counted(len(more), 'row')} of augmentation next to it" if len(more) else "")
     if len(cohort.to_resolve) and config.data.source != "synthetic":
         log.info(
             "%s rows need a reviewer's code: fill in ksco7 in %s and add these rows to the file of data.resolutions",

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from kjcm import __version__
 from kjcm.engine.device import global_rank
 from kjcm.engine.signals import Signals, signals
-from kjcm.errors import KjcmError, some
+from kjcm.errors import KjcmError, counted, some
 from kjcm.files import require_no_input, write_json, write_parquet, write_text
 from kjcm.keys.commands.train import RunConfig, TrainConfig
 from kjcm.keys.composition import typed
@@ -125,7 +125,7 @@ def _log_rows(config: RunConfig, rows: Rows) -> None:
     for line in flow_lines(rows.cohort):
         log.info(line)
     if rows.n_augmented:
-        log.info("  + %s rows of augmentation from %s", f"{rows.n_augmented:,}", rows.classification.name)
+        log.info("  + %s of augmentation", counted(rows.n_augmented, "row"))
     if rows.n_decided:
         log.info(
             "  reviewers decided %s of the training rows, and changed the code of %s",
@@ -133,9 +133,9 @@ def _log_rows(config: RunConfig, rows: Rows) -> None:
         )  # fmt: skip
     if rows.n_reviewed or rows.reviewed_left:
         new = sorted(set(rows.learnt) - set(rows.cohort.side("train")["code"]))
-        log.info("  + %s reviewed rows%s", f"{rows.n_reviewed:,}", f" (new groups: {some(new)})" if new else "")
+        log.info("  + %s%s", counted(rows.n_reviewed, "reviewed row"), f" (new groups: {some(new)})" if new else "")
         for reason, count in rows.reviewed_left.items():
-            log.info("    (%s others left out: %s)", f"{count:,}", reason)
+            log.info("    (%s left out: %s)", counted(count, "other row"), reason)
     for side, frame in rows.sides.items():
         for name, values in rows.covariates.unseen(frame).items():
             log.warning(

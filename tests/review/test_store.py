@@ -175,7 +175,7 @@ def test_reviewed_rows_are_learnt_from_and_never_tested_on(here: Path, capsys: p
     reviewed["reviewed_code"] = ["111", "111", "320", "942", "94", "995", ""]
     reviewed.to_csv("reviewed.csv", index=False)
     assert command("train", *words, "data.reviewed=reviewed.csv", "run_dir=more") == 0
-    assert "1 reviewed rows" in capsys.readouterr().out
+    assert "1 reviewed row" in capsys.readouterr().out
     plain, more = (pd.read_json(here / name / "report.json", typ="series") for name in ("plain", "more"))
     assert (plain["n_reviewed"], more["n_reviewed"]) == (0, 1) and more["n_test"] == plain["n_test"]
     assert more["n_reviewed_left"] == {
