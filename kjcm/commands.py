@@ -58,7 +58,7 @@ COMMANDS = {
                 "train several models and combine them; means `kjcm train model=ensemble`",
                 "kjcm ensemble members=[best_offline,RUN_DIR]"),
         Command("runs", "kjcm.run_folder.runs:runs",
-                "what became of all runs: a table, filtered, over seeds, as CSV",
+                "status of all runs: a table, filtered, over seeds, as CSV",
                 "kjcm runs group=seed sort=f1_weighted"),
         Command("diff", "kjcm.comparison.diff:diff",
                 "compare finished runs: config, metrics with tests, changed codes",

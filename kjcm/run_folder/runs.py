@@ -1,4 +1,4 @@
-"""`kjcm runs`: what became of all runs, as a table."""
+"""`kjcm runs`: status of all runs, as a table."""
 
 import logging
 from pathlib import Path

@@ -112,7 +112,7 @@ def _say_left(path: str, left: int, titles: int) -> None:
     """Log how many titles of an index get no row."""
     if left:
         log.info(
-            "%s: %s of %s titles are left out: their codes are coarser than the classes or not among them",
+            "%s: %s of %s titles left out: their codes are coarser than the classes or not among them",
             path, f"{left:,}", f"{titles:,}",
         )  # fmt: skip
 

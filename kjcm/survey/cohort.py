@@ -203,7 +203,7 @@ def _converted(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return all answers with their codes at `level` (column raw: as in the file), and the rows to resolve."""
     if (column := source.columns.get("code")) is None:
-        raise ConfigError("data.columns.code is null: name the column that holds the codes.")
+        raise ConfigError("data.columns.code is null: name the column of the codes.")
     if tidy(column) in map(tidy, source.covariates):
         raise ConfigError(f"data.columns.covariates: {column} is the column of the codes. Remove it.")
     frames, waiting = [], [pd.DataFrame(columns=TO_RESOLVE)]

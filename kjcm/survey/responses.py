@@ -144,7 +144,7 @@ def kwcs_source(
     """Return the source of `data=kwcs`: wave 5 (KSCO-6, with its crosswalk) and wave 6 (KSCO-7)."""
     if wave5 is None and wave6 is None:
         raise ConfigError("data=kwcs needs data.wave5=FILE and data.wave6=FILE (at least one of them).")
-    if wave5 is not None and crosswalk is None:  # said before any file is read
+    if wave5 is not None and crosswalk is None:  # raised before any file is read
         raise ConfigError(
             "data.wave5 is coded in KSCO-6: give data.crosswalk=FILE (columns ksco6, ksco7, one pair per row)."
         )

@@ -168,7 +168,7 @@ def _say_learnt(index: TitleIndex, held_out: Sequence[pd.DataFrame]) -> None:
     """Log how many rows that test the model have a title that it learns."""
     found = [bool(match.codes) for frame in held_out for match in index.matches(titles_in(frame))]
     if any(found):
-        log.info("%s of %s held-out and test rows have their text in the index", f"{sum(found):,}", f"{len(found):,}")
+        log.info("the index has the job title of %s of %s held-out and test rows", f"{sum(found):,}", f"{len(found):,}")
 
 
 def _with_index(more: pd.DataFrame, titles: pd.DataFrame, node: AugmentConfig) -> pd.DataFrame:

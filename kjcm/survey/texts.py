@@ -104,6 +104,6 @@ def require_texts(frame: pd.DataFrame, columns: Mapping[str, str | None], place:
             found, strange = text_cells(frame[name])
             if strange.any() and not any(found):
                 raise KjcmError(
-                    f"{place}, column {name!r}: holds no text, but {type_name(frame[name])}. Save it as text, or set "
+                    f"{place}, column {name!r}: contains no text, but {type_name(frame[name])}. Save it as text, or set "
                     f"{key}{role}=null to leave it out."
                 )

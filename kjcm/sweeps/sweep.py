@@ -148,7 +148,7 @@ class Sweep:
         Launch(inner, self._names, len(self.jobs), self._failures).run(jobs)
 
     def end(self) -> int:
-        """Show what became of all jobs, write it as jobs.csv into the sweep's folder, and return the exit code."""
+        """Show the status of all jobs, write it as jobs.csv into the sweep's folder, and return the exit code."""
         invalid = [job for job in self.jobs if job.state == "invalid"]
         if self._node.dry_run:
             (self._folder / "multirun.yaml").unlink(missing_ok=True)

@@ -128,7 +128,7 @@ def test_titles_of_an_index_join_the_training_rows_with_their_weights(
     words = (*data, "augment=index", f"classification.index={index}")
     with caplog.at_level("INFO", "kjcm"):
         rows = rows_of(config_of("train", *words), test=True, cache=None)
-    assert "2 of 5 titles are left out" in caplog.text and "text in the index" not in caplog.text
+    assert "2 of 5 titles left out" in caplog.text and "the index has" not in caplog.text
     added = rows.sides["train"][-rows.n_augmented :]
     assert added[["text", "code", "row_weight"]].values.tolist() == [["은행원", "320", 1.5], ["의원", "111", 0.25]]
     assert added["finer"].tolist() == ["3201", "1110"] and len(rows.sides["test"]) == len(rows.cohort.side("test"))
