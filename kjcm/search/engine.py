@@ -181,9 +181,14 @@ class Search:
 
     def _by_code(self, query: str) -> NDArray[np.int8]:
         """Return CODE, CODE_BEGINS or NOTHING for each entry: whether the query is its code or the code's beginning."""
-        typed = self._spelt("".join(fold(query).split()))
+        word = "".join(fold(query).split())
+        typed = self._spelt(word)
         reasons = [
-            Why.CODE if code in typed else Why.CODE_BEGINS if code.startswith(typed) else NOTHING
+            Why.CODE
+            if code in typed
+            else Why.CODE_BEGINS
+            if code.startswith(typed) or (word == "0" and self._may_have_zero(code))
+            else NOTHING
             for code in self._folded
         ]
         return np.array(reasons, dtype=np.int8)[self._code]
@@ -212,6 +217,10 @@ class Search:
     def _spelt(self, word: str) -> tuple[str, str]:
         """Return the spellings of a code: 0111 means 111 in KSCO."""
         return word, fold(self._classification.resolve(word) or word)
+
+    def _may_have_zero(self, code: str) -> bool:
+        """Return whether a code means the same with a zero before it, as 111 does in KSCO."""
+        return code[:1].isdigit() and self._spelt(f"0{code}")[1] == code
 
     def _first_of_groups(
         self, reasons: NDArray[np.int8], kinds: NDArray[np.int8], similarity: NDArray[np.float64]

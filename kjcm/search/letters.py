@@ -23,6 +23,7 @@ A_VOWEL = len(FINALS)  # syllables of an initial and a vowel
 AN_INITIAL = len(VOWELS) * A_VOWEL  # syllables of an initial
 
 _WORD = re.compile(r"[\w+#]+")
+_LONE = {0x1100 + place: initial for place, initial in enumerate(INITIALS)}  # conjoining initials without a vowel
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _SPELT = _FULL_WIDTH | {ord(dot): " " for dot in DOTS}
 
@@ -30,8 +31,8 @@ Pattern = tuple[tuple[int, int], ...]  # for each character the least and the gr
 
 
 def fold(text: str) -> str:
-    """Return text in NFC and small letters, with half-width letters and digits."""
-    return unicodedata.normalize("NFC", tidy(text).translate(_SPELT).casefold())
+    """Return text in NFC and small letters, with half-width letters and digits; initials alone are compatibility letters."""
+    return unicodedata.normalize("NFC", tidy(text).translate(_SPELT).casefold()).translate(_LONE)
 
 
 def words(text: str) -> list[str]:

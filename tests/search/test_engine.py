@@ -44,6 +44,8 @@ def first(search: Search, query: str) -> tuple[str, Why, str]:
         ("룸멩", "941", Why.UNFINISHED, "룸메이"),
         ("룸메읻", "941", Why.UNFINISHED, "룸메이드"),
         ("룸ㅁ", "941", Why.UNFINISHED, "룸메"),
+        ("룸\u1106", "941", Why.UNFINISHED, "룸메"),
+        ("\u1105\u1106\u110b\u1103", "941", Why.UNFINISHED, "룸메이드"),
         ("호텔 룸메이더", "941", Why.MISSPELT, "호텔"),
         ("홍텔룸메이드", "941", Why.MISSPELT, ""),
         ("rental", "522", Why.TITLE_BEGINS, "Rental"),
@@ -79,6 +81,15 @@ def test_a_query_finds(search: Search, query: str, code: str, why: Why, matches:
 def test_a_code_or_nothing_is_found(search: Search, query: str, codes: list[str]) -> None:
     hits, count, _ = search(query)
     assert [hit.code for hit in hits] == codes and count == len(codes)
+
+
+def test_a_zero_alone_begins_the_codes_that_may_have_one(search: Search) -> None:
+    hits, count, may_ask = search("0", 1000)
+    assert {hit.why for hit in hits} == {Why.CODE_BEGINS} and not may_ask
+    assert [hit.code for hit in hits[:4]] == ["1", "11", "111", "112"] and count == len(hits) > 150
+    assert not any(hit.code.startswith("A") for hit in hits)
+    own = Search(Classification("from_data", {"01": "", "1": ""}))
+    assert [hit.code for hit in own("0").hits] == ["01"]
 
 
 def test_better_reasons_come_first_and_a_group_comes_once(search: Search) -> None:
