@@ -33,11 +33,13 @@ class Unread:
         keys: the keys.
         when: tells for a composed config whether they go unread.
         why: the end of the sentence that says so.
+        groups: groups whose choice it does not read, although it reads some of their keys.
     """
 
     keys: tuple[str, ...]
     when: Callable[[DictConfig], bool] = _always
     why: str = ""
+    groups: tuple[str, ...] = ()
 
 
 def _is(key: str, *values: object) -> Callable[[DictConfig], bool]:
@@ -223,7 +225,10 @@ OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     "triage": (OF_INDEX,),
     "search": (
         Unread(
-            ("classification.name", "classification.path"), _is_not("run", None), " with run=RUN_DIR: the run's is searched"
+            ("classification.name", "classification.path"),
+            _is_not("run", None),
+            " with run=RUN_DIR: the run's is searched",
+            ("classification",),
         ),
     ),
     "review": (
@@ -314,7 +319,11 @@ def unread_overrides(
     """
     found: dict[str, str] = {}
     for unread in (*OF_A_COMMAND.get(command, ()), *own, *OF_ANY):
-        words = [word for word in overrides if any(_is_below(key, unread.keys) for key in _set_by(word))]
+        words = [
+            word
+            for word in overrides
+            if word_key(word) in unread.groups or any(_is_below(key, unread.keys) for key in _set_by(word))
+        ]
         if words and unread.when(cfg):
             found |= dict.fromkeys(words, unread.why)
     return found

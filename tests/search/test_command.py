@@ -81,6 +81,8 @@ def test_the_model_reads_the_query_as_a_position(tmp_path: Path) -> None:
         (("가", "classification=from_data"), 1, "classification.index"),
         (("가", "run=none"), 1, "none"),
         (("가", "run=none", "classification.path=x.tsv"), 2, "classification.path"),
+        (("가", "run=none", "classification=from_data"), 2, "classification=from_data"),
+        (("가", "run=none", "classification.index=x.tsv"), 1, "none"),
         (("가", "classification.index=none.tsv"), 1, "none.tsv"),
         (("가", "most=0"), 2, "most"),
     ],
