@@ -268,7 +268,7 @@ def titles_source(data: TitlesConfig, columns: Mapping[str, str | None], classif
     table[names["id"]] = [f"{IDS}{number}" for number in range(1, len(table) + 1)]
     if workplace := columns.get("workplace"):
         table[workplace] = ""
-    return Source((Survey(table, "the titles"),), columns)
+    return Source((Survey(table, "the titles", of_titles=True),), columns)
 
 
 def _title_rows(data: TitlesConfig, classification: Classification) -> Iterator[tuple[str, str, str]]:

@@ -53,6 +53,7 @@ class Survey:
         wave: '5', '6', or '' without waves.
         ksco6: codes are KSCO-6 and need the crosswalk.
         test: all its rows are test rows, not drawn.
+        of_titles: it is no file, but the classification's titles and an index of job titles.
         labels: value labels of its columns.
         options: how the file was read.
     """
@@ -62,12 +63,15 @@ class Survey:
     wave: str = ""
     ksco6: bool = False
     test: bool = False
+    of_titles: bool = False
     labels: Labels = field(default_factory=lambda: NO_LABELS)
     options: ReadOptions = PLAIN
 
     @property
     def label(self) -> str:
-        """Return its name in the flow counts: its config key."""
+        """Return its name in the flow counts: its config key, or 'titles'."""
+        if self.of_titles:
+            return "titles"
         return f"wave{self.wave}" if self.wave else "test_path" if self.test else "path"
 
 

@@ -114,9 +114,7 @@ def rows_of(config: SurveyConfig, *, test: bool, cache: str | None) -> Rows:
     learnt = {*cohort.classes, *reviewed.rows["code"]}
     cohort = replace(cohort, classes=tuple(sorted(learnt)))
     if config.data.source == "titles" and not cohort.classes:
-        raise ConfigError(
-            f"data=titles: data.cutoff={config.data.cutoff} removes every group. Use from=titles, which sets data.cutoff=0."
-        )
+        raise ConfigError(f"data=titles: data.cutoff={config.data.cutoff} removes every group. Set data.cutoff=0.")
     cohort.require_trainable()
     if config.data.classes == "all":
         cohort = replace(cohort, classes=tuple(sorted({*learnt, *_all_classes(classification, cohort.level)})))

@@ -11,6 +11,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from kjcm import __version__
+from kjcm.errors import ConfigError
 from kjcm.keys.commands.train import BaselineConfig, TrainConfig
 from kjcm.keys.models import LinearConfig, ViewConfig
 from kjcm.keys.overrides import config_folder
@@ -31,12 +32,15 @@ def baseline(cfg: DictConfig) -> None:
     It reads and checks the input before it writes or overwrites any file.
 
     Raises:
+        ConfigError: the data have no test rows.
         KjcmError: the input or the folder is unusable.
     """
     wanted = run_to_make(cfg, BaselineConfig)
     if wanted is None:
         return
     config, folder = wanted
+    if config.data.source == "titles":
+        raise ConfigError("data=titles has no test rows, so a baseline cannot be tested. Use kjcm train from=titles.")
     begin = time.perf_counter()
     rows = replace(rows_of(config, test=True, cache=None), covariates=NO_COVARIATES)
     ready = time.perf_counter()

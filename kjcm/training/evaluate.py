@@ -97,6 +97,8 @@ def _evaluate(
             f"{trained['hashes']['cohort'][:12]}). Restore them, or name the new test rows with data=table data.test_path=FILE."
         )
     rows = cohort.side("test")
+    if not len(rows) and data.source == "titles":
+        raise KjcmError("Titles are no test rows. Name coded answers with data=table data.test_path=FILE.")
     if not len(rows):
         raise KjcmError("The data have no test rows. Set data.test_path=FILE, or data.train_share below 1.")
     labels, unseen = indices_of(rows["code"].tolist(), settings.classes)

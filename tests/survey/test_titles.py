@@ -67,6 +67,7 @@ def test_it_codes_and_says_that_nothing_has_validated_it(run: Path, here: Path) 
     assert "data.validation" not in card
     cohort = json.loads((run / "cohort.json").read_text(encoding="utf-8"))
     assert cohort["data"] == "titles, not answers"
+    assert cohort["flow"]["read_by_file"] == {"titles": cohort["flow"]["read"]}
     assert entry_of(run).reason == "not validated on your answers" and kjcm.load(run).from_titles
     assert command("triage", f"run={run}") == 1
     assert command("predict", f"run={run}", "input=in.csv", "output=b.csv", "triage.target_error=0.1") == 2
@@ -94,13 +95,18 @@ def test_reviewed_rows_join_the_titles(run: Path, here: Path) -> None:
     assert rows.sides["train"]["task"].tolist()[-1] == "기차 운전"
 
 
-def test_the_remedies_are_those_of_a_run_from_titles(run: Path) -> None:
+def test_the_remedies_are_those_of_a_run_from_titles(run: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="data=table"):
         kjcm.load(run, triage={"target_error": 0.1})
-    with pytest.raises(ConfigError, match=r"from=titles"):
-        rows_of(config_of("train", "data=titles"), test=False, cache=None)
+    for words in (["data=titles"], ["from=titles", "data.cutoff=10"]):
+        with pytest.raises(ConfigError, match=r"data\.cutoff=0"):
+            rows_of(config_of("train", *words), test=False, cache=None)
     with pytest.raises(ConfigError, match=r"evaluate=false"):
         rows_of(config_of("train", "from=titles"), test=True, cache=None)
+    assert command("baseline", "data=titles") == 2
+    assert "from=titles" in capsys.readouterr().err
+    assert command("evaluate", f"run={run}") == 1
+    assert "data.test_path" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
