@@ -76,6 +76,10 @@ def _has_no_titles(cfg: DictConfig) -> bool:
     return not any(OmegaConf.select(cfg, f"augment.{name}") for name in ("titles", "descriptions", "index", "rows"))
 
 
+def _learns_no_index(cfg: DictConfig) -> bool:
+    return not OmegaConf.select(cfg, "augment.index") and OmegaConf.select(cfg, "data.source") != "titles"
+
+
 def _has_no_covariates(cfg: DictConfig) -> bool:
     return not any((OmegaConf.select(cfg, "data.columns.covariates") or {}).values())
 
@@ -165,7 +169,7 @@ OF_RECODE_RULES = tuple(f"triage.{name}" for name in ("target_error", "threshold
 WITH_SWEEPS = ("sweep.dry_run", "sweep.gpus", "sweep.sort")
 OF_A_COMMAND: dict[str, tuple[Unread, ...]] = {
     "prepare": (
-        Unread(("classification.index",), _is("augment.index", False), " without augment=index"),
+        Unread(("classification.index",), _learns_no_index, " without augment=index"),
         Unread(("name", "data.batch_size", "data.manager_words", "data.reviewed")),
     ),
     "baseline": (

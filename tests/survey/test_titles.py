@@ -81,6 +81,14 @@ def test_its_warning_depends_on_the_threshold(run: Path, caplog: pytest.LogCaptu
         assert "figures below" not in caplog.text
 
 
+def test_prepare_reads_the_index_of_titles(run: Path, here: Path) -> None:
+    index = f"classification.index={run.parent / 'index.csv'}"
+    assert command("prepare", "data=titles", "data.cutoff=0", index, "out=with") == 0
+    assert command("prepare", "data=titles", "data.cutoff=0", "out=without") == 0
+    flows = [json.loads(Path(out, "cohort.json").read_text(encoding="utf-8"))["flow"] for out in ("with", "without")]
+    assert flows[0]["read"] == flows[1]["read"] + 2
+
+
 def test_reviewed_rows_join_the_titles(run: Path, here: Path) -> None:
     reviewed = {
         "id": ["1"],
