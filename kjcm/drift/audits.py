@@ -28,6 +28,7 @@ ABOUT = {
     "audit_stratum": "Decision and major group of the top-1 code",
     "audit_rows": "Rows of the whole file in the stratum",
     "audit_sampled": "Sampled rows of the stratum",
+    "audit_strata": "Strata of the whole sample",
     "audit_target": "Target error of the accepted rows; 'none' without a target",
     "audit_model": "Model that coded the sample",
 }
@@ -134,6 +135,7 @@ def write_sample(
         "audit_stratum": strata,
         "audit_rows": strata.map(sample.rows),
         "audit_sampled": strata.map(sample.sampled),
+        "audit_strata": len(sample.sampled),
         **made_for,
     }
     added = Added({**decider.added.labels, **ABOUT}, decider.added.rounded)
@@ -159,11 +161,13 @@ def estimates(
     `code_1`, is unclear.
 
     Raises:
-        KjcmError: the file is no reviewed audit sample of the run and the target, or rows are missing.
+        KjcmError: the file is no reviewed audit sample of the run and the target, or rows or whole strata are missing.
     """
     frame = read_table(path, options)
     remedy = "Write the sample with `kjcm drift sample=FILE`, review it, and export it with `kjcm review export=FILE`."
     require_columns(path, frame.columns, NEEDED, lambda: remedy)
+    if frame.empty:
+        raise KjcmError(f"{path}: has no rows. Use the whole sample.")
     cells = {name: np.array([tidy(one) for one in code_texts(frame[name])], object) for name in NEEDED}
     _require_own(path, cells, made_for(settings, target), settings.classes)
     _warn_of_strange(path, cells["reviewed_code"], settings.classes)
@@ -182,6 +186,11 @@ def estimates(
         unclear = sum(code.startswith(reviewed) and code != reviewed for code, reviewed in pairs)
         right = sum(bool(reviewed) and reviewed.startswith(code) for code, reviewed in pairs)
         found.setdefault(decision, []).append(Stratum(rows, sampled, sampled - unclear - right, unclear))
+    count, whole = sum(map(len, found.values())), _number(path, "audit_strata", cells["audit_strata"])
+    if count != whole:
+        raise KjcmError(
+            f"{path}: has rows of {counted(count, 'stratum', 'strata')}, and the sample has {whole:,}. Use the whole sample."
+        )
     return {decision: estimate(strata, level) for decision, strata in found.items()}
 
 

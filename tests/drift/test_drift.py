@@ -123,6 +123,7 @@ def test_an_audit_sample_is_reviewed_and_gives_the_error(
         f"accept {code}": count for code, count in strata.items()
     }
     note = load("audit.csv.json")
+    assert set(sample["audit_strata"]) == {str(len(strata))}
     assert set(sample["audit_target"]) == {"0.3"} and sample["audit_model"].nunique() == 1
     assert note["audit"]["accept"] == {
         "rows": len(accepted), "sampled": len(sample), "expected_error": pytest.approx(0.3, abs=0.15),
@@ -155,8 +156,16 @@ def test_an_audit_sample_is_reviewed_and_gives_the_error(
 
     for change, message in (
         (reviewed[1:], "rows, and the sample has"),
+    least = strata.index[-1]
         (reviewed.assign(code_1="999"), "the run does not have '999'"),
         (reviewed.assign(audit_stratum="x"), "is no stratum"),
+        (
+            reviewed[reviewed["code_1"].str[0] != least],
+            f"of {len(strata) - 1} strata, and the sample has {len(strata)}",
+        ),
+        (reviewed[:0], "has no rows"),
+        (reviewed.drop(columns="audit_strata"), "has no column 'audit_strata'"),
+        (reviewed.assign(audit_strata="4.5"), "'audit_strata': not one whole number"),
         (reviewed.assign(audit_rows="many"), "not one whole number"),
         (reviewed.drop(columns="reviewed_code"), "has no column 'reviewed_code'"),
         (reviewed.assign(audit_model="sha256:0"), "'audit_model'"),
@@ -208,8 +217,32 @@ def test_a_sample_that_cannot_be_drawn_keeps_the_comparison(
 ) -> None:
     rows(20, 2).to_csv("a.csv", index=False)
     assert drift(made, "input=a.csv", "output=out", "sample=s.csv", "triage.threshold=1") == 1
-    assert "verdict:" in capfd.readouterr().out and load("out/drift.json")["rows"] == 20
-    assert not Path("s.csv").exists()
+    assert "verdict:" in capfd.readouterr().out
+    assert [path.name for path in here.iterdir()] == ["a.csv"]
+
+
+def test_a_missing_decision_is_noticed(made: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rows(300, 2).to_csv("a.csv", index=False)
+    words = ("input=a.csv", "sample=s.csv", "decisions=[accept,choose]", "triage.threshold=0.92")
+    assert drift(made, *words) == 0
+    sample = pd.read_csv("s.csv", dtype=str, keep_default_na=False)
+    sample.assign(reviewed_code=sample["code_1"])[sample["decision"] == "accept"].to_csv("reviewed.csv", index=False)
+    assert command("drift", f"run={made / 'run'}", "audited=reviewed.csv") == 1
+    assert "Use the whole sample" in capfd.readouterr().err
+
+
+def test_the_next_commands_can_be_pasted(made: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(made / "run", "my run (1)")
+    rows(100, 2).to_csv("a.csv", index=False)
+    words = ("run=my run (1)", "input=a.csv", "sample=audit 1.csv", "triage.confidence=0.9", "exchanges=199")
+    assert command("drift", *words) == 0
+    lines = [shlex.split(line)[1:] for line in capfd.readouterr().out.splitlines() if line.startswith("kjcm ")]
+    assert lines == [
+        ["review", "run=my run (1)", "input=audit 1.csv", "decisions=[accept]"],
+        ["review", "run=my run (1)", "input=audit 1.csv", "export=reviewed.csv"],
+        ["drift", "run=my run (1)", "audited=reviewed.csv", "triage.confidence=0.9"],
+    ]
+    assert command(*lines[1]) == 0 and command(*lines[2]) == 0
 
 
 def test_held_out_rows_are_sampled_too(made: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
