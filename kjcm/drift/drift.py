@@ -92,7 +92,10 @@ def _require_free(config: DriftConfig, folder: Path) -> None:
         raise ConfigError(f"decisions={strange[0]}: use some of {', '.join(DECISIONS[:BACK_OFF])}.")
     if not config.decisions:
         raise ConfigError("decisions=[]: name at least one decision, as [accept].")
-    outputs = [Path(config.output).expanduser() / RECORD] if config.output else []
+    folder = Path(config.output).expanduser() if config.output else None
+    if folder and folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output={folder}: is a file. Name a folder.")
+    outputs = [folder / RECORD] if folder else []
     if config.sample:
         target = Path(config.sample).expanduser()
         if target.suffix.lower() not in OUTPUTS:
@@ -131,8 +134,6 @@ def _compare(config: DriftConfig, folder: Path, settings: Settings, basis: Basis
         seed=config.seed,
     )  # fmt: skip
     record = comparison_record(probability, len(before.probability), file, triage, found, moved, config, settings)
-    if config.output:
-        write_json(Path(config.output).expanduser() / RECORD, record)
     log_comparison(record, sampled=config.sample is not None)
     if config.sample:
         sample = _sample(config, file)
@@ -145,6 +146,8 @@ def _compare(config: DriftConfig, folder: Path, settings: Settings, basis: Basis
             sample, file, decider, source, target, options, note, own, config.chunk_rows, overwrite=config.overwrite
         )
         log_sample(sample.about, config)
+    if config.output:
+        write_json(Path(config.output).expanduser() / RECORD, record)
 
 
 def _held_texts(

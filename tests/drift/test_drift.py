@@ -189,6 +189,7 @@ def test_an_audit_sample_is_reviewed_and_gives_the_error(
         (("input=a.csv", "sample=a.csv"), 2, "is the input"),
         (("input=a.csv", "decisions=[take]", "sample=s.csv"), 2, "decisions=take"),
         (("input=a.csv", "decisions=[]", "sample=s.csv"), 2, "at least one decision"),
+        (("input=a.csv", "output=one.csv"), 2, "output=one.csv: is a file"),
         (("input=a.csv", "decisions=[back off]", "sample=s.csv"), 2, "backs off no rows"),
         (("input=a.csv", "triage.threshold=1", "sample=s.csv"), 1, "or a lower triage.threshold"),
         (("input=audit_rows.csv", "sample=s.csv"), 1, "already has columns 'audit_rows'"),
@@ -212,7 +213,7 @@ def test_wrong_commands(
     assert sorted(path.name for path in here.iterdir()) == ["a.csv", "audit_rows.csv", "empty.csv", "one.csv"]
 
 
-def test_a_sample_that_cannot_be_drawn_keeps_the_comparison(
+def test_a_sample_that_cannot_be_drawn_writes_nothing(
     made: Path, here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rows(20, 2).to_csv("a.csv", index=False)
