@@ -13,6 +13,7 @@ from kjcm.drift.sampling import HELD, OPEN, REFUTED, Estimate
 from kjcm.errors import counted
 from kjcm.keys.commands.drift import DriftConfig
 from kjcm.run_folder.model_folder import Settings
+from kjcm.shell import command_line
 from kjcm.triage.calibration import Probabilities
 from kjcm.triage.rules import ACCEPT, DECISIONS, INVALID, Triage
 
@@ -92,8 +93,7 @@ def log_comparison(record: Mapping[str, Any], *, sampled: bool) -> None:
         [_test_cells(one) for one in record["tests"]],
     )
     log.info(
-        "p: adjusted for all %d tests; if the file is like the held-out rows, the smallest p is at most %.4g in at most %.4g %% "
-        "of all files",
+        "p: adjusted for all %d tests. A file like the held-out rows has a p of %.4g or less with a chance of at most %.4g %%.",
         len(record["tests"]), 1 - record["confidence"], 100 * (1 - record["confidence"]),
     )  # fmt: skip
     log.info(
@@ -187,11 +187,16 @@ def log_sample(about: Mapping[str, Mapping[str, Any]], config: DriftConfig) -> N
             "%.1f %% are wrong",
             decision, counted(one["sampled"], "row"), f"{one['rows']:,}", 100 * config.half_width, 100 * one["expected_error"],
         )  # fmt: skip
-    log.info(
-        "next: kjcm review run=%s input=%s 'decisions=[%s]', then export=FILE, then kjcm drift run=%s audited=FILE%s",
-        config.run, config.sample, ",".join(about), config.run,
-        f" triage.target_error={config.triage.target_error:g}" if config.triage.target_error is not None else "",
-    )  # fmt: skip
+    rules, run = config.triage, f"run={config.run}"
+    review = ["kjcm", "review", run, f"input={config.sample}"]
+    promise = [] if rules.target_error is None else [f"triage.target_error={rules.target_error:g}"]
+    promise.append(f"triage.confidence={rules.confidence:g}")
+    commands = (
+        [*review, f"decisions=[{','.join(about)}]"],
+        [*review, "export=reviewed.csv"],
+        ["kjcm", "drift", run, "audited=reviewed.csv", *promise],
+    )
+    log.info("next:\n%s", "\n".join(map(command_line, commands)))
 
 
 def estimate_record(found: Estimate, decision: str, config: DriftConfig) -> dict[str, Any]:
@@ -216,10 +221,11 @@ def log_estimates(found: Mapping[str, Mapping[str, Any]], config: DriftConfig) -
                 counted(one["unclear"], "row"),
             )
         if one["verdict"] is not None:
+            advice = "Review the unclear rows first." if one["unclear"] else "Review a larger sample (half_width)."
             target = f"{100 * (config.triage.target_error or 0):.4g} %"
             said = {
                 HELD: f"kept in this file: at most {target} of the {one['rows']:,} accepted rows are wrong",
-                OPEN: f"open: the interval contains the target of {target}. Review a larger sample (half_width)",
+                OPEN: f"open: the interval contains the target of {target}. {advice}",
                 REFUTED: f"not kept in this file: more than {target} of the {one['rows']:,} accepted rows are wrong",
             }
             log.info("verdict: %s", said[one["verdict"]])

@@ -1,6 +1,7 @@
 """`kjcm drift` on small files: comparison, audit sample, review, estimate, bad input."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -122,8 +123,8 @@ def test_an_audit_sample_is_reviewed_and_gives_the_error(
     assert sample.groupby("audit_stratum")["audit_rows"].first().astype(int).to_dict() == {
         f"accept {code}": count for code, count in strata.items()
     }
-    note = load("audit.csv.json")
     assert set(sample["audit_strata"]) == {str(len(strata))}
+    note = load("audit.csv.json")
     assert set(sample["audit_target"]) == {"0.3"} and sample["audit_model"].nunique() == 1
     assert note["audit"]["accept"] == {
         "rows": len(accepted), "sampled": len(sample), "expected_error": pytest.approx(0.3, abs=0.15),
@@ -133,7 +134,8 @@ def test_an_audit_sample_is_reviewed_and_gives_the_error(
     assert drift(made, "audited=open.csv") == 2  # exchanges is not read
     again = ("drift", run, "triage.target_error=0.3")
     assert command(*again, "audited=open.csv") == 0
-    assert "verdict: open" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "verdict: open" in said and "unclear rows first" in said
 
     reviewed = pd.read_csv("open.csv", dtype=str, keep_default_na=False)
     truth = new.assign(id=new["id"].astype(str)).set_index("id")["code"]
@@ -154,11 +156,9 @@ def test_an_audit_sample_is_reviewed_and_gives_the_error(
     assert "1 row with codes that the run does not have, counted as wrong: '999'" in said.out + said.err
     assert f"{len(reviewed)} sampled rows reviewed, 1 wrong" in said.out
 
+    least = strata.index[-1]
     for change, message in (
         (reviewed[1:], "rows, and the sample has"),
-    least = strata.index[-1]
-        (reviewed.assign(code_1="999"), "the run does not have '999'"),
-        (reviewed.assign(audit_stratum="x"), "is no stratum"),
         (
             reviewed[reviewed["code_1"].str[0] != least],
             f"of {len(strata) - 1} strata, and the sample has {len(strata)}",
@@ -166,6 +166,8 @@ def test_an_audit_sample_is_reviewed_and_gives_the_error(
         (reviewed[:0], "has no rows"),
         (reviewed.drop(columns="audit_strata"), "has no column 'audit_strata'"),
         (reviewed.assign(audit_strata="4.5"), "'audit_strata': not one whole number"),
+        (reviewed.assign(code_1="999"), "the run does not have '999'"),
+        (reviewed.assign(audit_stratum="x"), "is no stratum"),
         (reviewed.assign(audit_rows="many"), "not one whole number"),
         (reviewed.drop(columns="reviewed_code"), "has no column 'reviewed_code'"),
         (reviewed.assign(audit_model="sha256:0"), "'audit_model'"),
@@ -187,9 +189,9 @@ def test_an_audit_sample_is_reviewed_and_gives_the_error(
         (("input=a.csv", "half_width=0.1"), 2, "without sample=FILE"),
         (("input=a.csv", "sample=s.doc"), 2, "write one of"),
         (("input=a.csv", "sample=a.csv"), 2, "is the input"),
+        (("input=a.csv", "output=one.csv"), 2, "output=one.csv: is a file"),
         (("input=a.csv", "decisions=[take]", "sample=s.csv"), 2, "decisions=take"),
         (("input=a.csv", "decisions=[]", "sample=s.csv"), 2, "at least one decision"),
-        (("input=a.csv", "output=one.csv"), 2, "output=one.csv: is a file"),
         (("input=a.csv", "decisions=[back off]", "sample=s.csv"), 2, "backs off no rows"),
         (("input=a.csv", "triage.threshold=1", "sample=s.csv"), 1, "or a lower triage.threshold"),
         (("input=audit_rows.csv", "sample=s.csv"), 1, "already has columns 'audit_rows'"),
