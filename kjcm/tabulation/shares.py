@@ -105,7 +105,7 @@ class Tally:
 
 def logit_interval(share: float, error: float, confidence: float) -> tuple[float, float]:
     """Return an interval of a share that is symmetric on the logit scale, so that it stays between 0 and 1."""
-    if not 0 < share < 1 or not np.isfinite(error):
+    if not 1e-9 < share < 1 - 1e-9 or not np.isfinite(error):  # sums of weights are rounded in the last digit
         return np.nan, np.nan
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     middle, half = np.log(share / (1 - share)), z * error / (share * (1 - share))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kjcm.tabulation.shares import logit_interval
+from kjcm.tabulation.shares import Tally, logit_interval
 from tests.conftest import Run, command
 
 WORDS = ("tabulate", "input=coded.csv", "output=out.csv")
@@ -91,6 +91,17 @@ def test_intervals_stay_between_0_and_1() -> None:
     assert 0 < low < 0.01 < high < 1
     assert logit_interval(0.5, 0.05, 0.95) == pytest.approx((0.4025, 0.5975), abs=1e-3)
     assert np.isnan(logit_interval(0.0, 0.0, 0.95)).all()
+
+
+def test_a_certain_share_has_no_interval(coded: pd.DataFrame) -> None:
+    """Two sums of the weights 0.1, 0.2, ... differ in the last digit."""
+    weight = np.linspace(0.1, 0.7, 7)
+    tally = Tally()
+    tally.add({"1": np.array([0])}, np.ones((7, 1)), np.zeros(7, np.intp), weight)
+    for share in (tally.from_top("1", 0.95), tally.from_probabilities("1", 0.95)):
+        assert share.value == pytest.approx(1) and np.isnan([share.low, share.high]).all()
+    for slightly in (1e-16, 1 - 1e-16, 1 + 1e-16):
+        assert np.isnan(logit_interval(slightly, 0.0, 0.95)).all()
 
 
 @pytest.mark.parametrize(
