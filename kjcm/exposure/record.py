@@ -168,8 +168,8 @@ def log_record(record: Mapping[str, Any], matrix: Matrix, *, whole: bool, target
             own["mean_expected"], counted(own["rows_expected"], "row"),
         )  # fmt: skip
         log.info(
-            "%s: %s by parent, %.1f %% of the probability without data",
-            agent, counted(own["codes_by_parent"], "code"), 100 * own["mean_mass_without_data"],
+            "%s: %s a parent's row; %.1f %% of the probability has no data",
+            agent, counted(own["codes_by_parent"], "code has", "codes have"), 100 * own["mean_mass_without_data"],
         )  # fmt: skip
     if len(agents) > SHOWN:
         log.info("%s more: see %s.json", counted(len(agents) - SHOWN, "agent"), target)

@@ -158,7 +158,7 @@ def _table(tallies: Mapping[str, Tally], titles: Mapping[str, str], config: Tabu
 def _log(record: Mapping[str, Any], table: pd.DataFrame, target: Path) -> None:
     """Log the counts."""
     left = record["rows"] - record["rows_used"]
-    log.info("%s: %s without a code or weight left out", counted(record["rows"], "row"), f"{left:,}")
+    log.info("%s; left out without a code or weight: %s", counted(record["rows"], "row"), f"{left:,}")
     if record["mean_mass_not_shown"] and not record["whole_distribution"]:
         log.info(
             "codes that the file does not show have %.1f %% of the probability (mean over rows); the shown codes share it",
