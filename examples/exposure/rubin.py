@@ -115,6 +115,8 @@ def main(file: str, agent: str, outcome: str | None = None) -> None:
     least = 100 if outcome else 2
     if len(names) < least:
         sys.exit(f"{file}: has {len(names)} columns {agent}_draw_N. Run kjcm expose with draws={least} or more.")
+    if outcome and outcome not in frame:
+        sys.exit(f"{file}: has no column {outcome!r}.")
     rows = len(frame)
     frame = frame.dropna(subset=[*names, *([outcome] if outcome else [])])
     print(f"rows left out, without exposure data or outcome: {rows - len(frame):,}")
@@ -124,12 +126,13 @@ def main(file: str, agent: str, outcome: str | None = None) -> None:
         y = frame[outcome].to_numpy(float)
         imputed = with_outcome(draws, y, 20, 10, np.random.Generator(np.random.PCG64(0)))
         results["slope"] = np.array([slope(column, y) for column in imputed.T]), len(frame) - 2
-    print(f"{len(frame):,} rows, {len(names)} draws")
+    print(f"{len(frame):,} rows")
     for name, (values, df) in results.items():
         found = pooled(values[:, 0], values[:, 1], df)
         print(
-            f"{name}: {found.estimate:.4f} (95 % interval {found.low:.4f} to {found.high:.4f})\n  variance within "
-            f"{found.within:.3g}, between {found.between:.3g}, total {found.total:.3g}; {found.df:.0f} degrees of freedom"
+            f"{name}: {found.estimate:.4f} (95 % interval {found.low:.4f} to {found.high:.4f}), {len(values)} imputations\n"
+            f"  variance within {found.within:.3g}, between {found.between:.3g}, total {found.total:.3g}; "
+            f"{found.df:.0f} degrees of freedom"
         )
 
 

@@ -29,6 +29,20 @@ def test_hand_worked_rules() -> None:
     assert (none.total, none.low, none.high) == (0, 1, 1)
 
 
+def test_the_printed_imputations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.Generator(np.random.PCG64(4))
+    draws = pd.DataFrame(generator.integers(0, 2, (50, 100)), columns=[f"x_draw_{n}" for n in range(1, 101)])
+    draws.assign(y=generator.normal(size=50)).to_csv("f.csv", index=False)
+    rubin.main("f.csv", "x", "y")
+    mean, slope = (line for line in capsys.readouterr().out.splitlines() if "interval" in line)
+    assert "100 imputations" in mean and "20 imputations" in slope
+    with pytest.raises(SystemExit, match=r"f\.csv: has no column 'z'"):
+        rubin.main("f.csv", "x", "z")
+
+
 def test_an_outlier_gets_its_likeliest_draw() -> None:
     """An outcome of 1,000 is 70 standard deviations from every draw, where each likelihood is 0 as a float."""
     generator = np.random.Generator(np.random.PCG64(4))
@@ -74,7 +88,7 @@ def test_the_script_reads_what_expose_writes(tmp_path: Path) -> None:
     words = [sys.executable, str(FOLDER / "rubin.py"), str(tmp_path / "out.csv")]
     done = subprocess.run([*words, "noise", "y"], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    assert lines[0].endswith(": 1") and lines[1] == "49 rows, 100 draws"
+    assert lines[0].endswith(": 1") and lines[1] == "49 rows"
     assert lines[2].startswith("mean exposure: ") and "\nslope: " in done.stdout
     few = subprocess.run([*words, "dust"], capture_output=True, text=True, check=False)
     assert few.returncode == 1 and "0 columns dust_draw_N" in few.stderr
