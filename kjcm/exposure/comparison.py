@@ -104,10 +104,16 @@ def log_agreement(lines: Sequence[Mapping[str, Any]], rows: str, target: Path) -
     log.info("%s coded twice", rows)
     for line in lines[:SHOWN]:
         values = ", ".join(
-            f"{label} undefined"
-            if np.isnan(line[name])
-            else f"{label} {line[name]:.3f} ({line[f'{name}_low']:.3f} to {line[f'{name}_high']:.3f})"
+            f"{label} {_value(line, name)}"
             for name, label in (("agreement", "agreement"), ("kappa", "kappa"), ("weighted_kappa", "weighted"))
         )
         log.info("%s: %s, %s", line["agent"], counted(line["rows"], "row"), values)
     log.info("agreement of %s: %s", counted(len(lines), "agent"), target)
+
+
+def _value(line: Mapping[str, Any], name: str) -> str:
+    """Return a statistic as text, with its interval if it has one."""
+    value, low, high = (line[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if np.isnan(value):
+        return "undefined"
+    return f"{value:.3f}" if np.isnan(low) else f"{value:.3f} ({low:.3f} to {high:.3f})"

@@ -278,3 +278,10 @@ def test_likely_causes() -> None:
     assert "Leading zeros" in likely_cause(["110", "120"], ["0110", "0120"])
     assert "is finer" in likely_cause(["111"], ["1111", "1112"])
     assert "different classifications" in likely_cause(["111"], ["15-1252"])
+def test_agreement_without_replicates_has_no_interval(files: pd.DataFrame, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("compare=coded.csv", "columns.compare=code_2", "replicates=0", "output=out.csv")
+    assert command(*WORDS, *words) == 0
+    said = capfd.readouterr().out
+    assert "agreement 0." in said and "nan" not in said
+
+
