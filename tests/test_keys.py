@@ -230,6 +230,10 @@ def require_heeded(words: list[str]) -> None:
     require_read(name, cfg, overrides, own_unread(name))
 
 
+def test_a_path_of_one_command_may_be_a_list_of_another() -> None:
+    assert for_hydra("diff", ["compare=[a,b]"], swept=False) == ["compare=[a,b]"]
+
+
 def test_overrides_are_read_as_they_were_typed() -> None:
     for word, value in (
         ("data.columns.task=하는 일(직무)", "하는 일(직무)"), ("data.columns.task=job (main)", "job (main)"),

@@ -5,7 +5,7 @@ from typing import Any
 
 from kjcm.keys.commands.index import COMMANDS, GROUPS, lead_of
 from kjcm.keys.commands.train import BaselineConfig, PretrainConfig, TrainConfig
-from kjcm.keys.key import MISSING, Key, keys_of, own_keys
+from kjcm.keys.key import MISSING, Key, keys_of, list_types, own_keys
 
 
 def _keys() -> Iterator[tuple[str, Key]]:
@@ -40,4 +40,4 @@ LEGACY: dict[str, Any] = {
 PATHS = {
     *INPUTS,
     *(name for command in COMMANDS.values() for name, key in own_keys(command).items() if key.path),
-}  # keys of one path each
+} - {name for command in COMMANDS.values() for name in list_types(command)}  # keys of one path each, in every command

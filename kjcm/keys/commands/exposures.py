@@ -29,7 +29,7 @@ class ExposeConfig(FileOptions):
     input: str = key(CODED, path=True)
     jem: str = key("Matrix: a table with the columns code, agent, level and perhaps prevalence.", path=True)
     output: str = key("File to write: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.", path=True)
-    compare: str | None = key("File of another coding of the same rows; null: write exposures.")
+    compare: str | None = key("File of another coding of the same rows; null: write exposures.", path=True)
     columns: ExposeColumns = field(default_factory=ExposeColumns)
     settled: str = key(SETTLED, choices=("reviewed", "decided", "none"))
     categories: list[str] | None = key(
