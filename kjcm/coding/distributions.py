@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import count, takewhile
+from itertools import count, dropwhile, takewhile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kjcm.errors import CUT, KjcmError
+from kjcm.errors import CUT, KjcmError, some
 from kjcm.read.cells import code_texts, tidy
 from kjcm.read.options import ReadOptions
 from kjcm.read.table import table_columns
@@ -21,7 +21,7 @@ SETTLED: Mapping[str, tuple[str, ...]] = {  # the first of these columns that a 
     "none": (),
 }
 SLACK = 0.01  # by which rounded probabilities may sum to more than 1, or all of them to less
-REMEDY = "Use a file that `kjcm predict` wrote, or set columns.code=NAME to a column of codes."
+REMEDY = "Use a file that `kjcm predict` wrote, or set {key}=NAME to a column of codes."
 UNCHANGED = "Use the probabilities that `kjcm predict` wrote, unchanged."
 
 
@@ -63,6 +63,7 @@ class DistributionReader:
         options: how it is read.
         code: a column of codes with probability 1, instead of what `kjcm predict` wrote; None: none.
         settled: which decisions give the row's code, or the group that has its code; see SETTLED.
+        key: the config key of `code`, for messages.
 
     Attributes:
         whole: whether the file has the probabilities of all classes.
@@ -71,24 +72,32 @@ class DistributionReader:
         KjcmError: a column is missing.
     """
 
-    def __init__(self, source: Path, columns: pd.Index, options: ReadOptions, code: str | None, settled: str) -> None:
+    def __init__(
+        self,
+        source: Path,
+        columns: pd.Index,
+        options: ReadOptions,
+        code: str | None,
+        settled: str,
+        key: str = "columns.code",
+    ) -> None:
         self.source, self._done = source, 0
         own = [str(name) for name in columns]
-        self._class_columns = [] if code else [name for name in own if name.startswith(PREFIX)]
+        self._class_columns = [] if code else _class_columns(own)
         self.whole = bool(self._class_columns)
         shown = takewhile(lambda rank: f"code_{rank}" in own and f"prob_{rank}" in own, count(1))
         ranks = [] if code or self.whole else list(shown)
         self._settled = next((name for name in SETTLED[settled] if name in own and not code), None)
         if code:
-            found = table_columns(str(source), columns, {"code": code}, options, "Set columns.{role}=NAME.")
+            found = table_columns(str(source), columns, {"code": code}, options, f"Set {key}=NAME.")
             self._settled = found["code"]
-        elif not ranks and not self.whole:
+        elif "code_1" not in own or not (ranks or self.whole):
             wanted = {name: name for name in ("code_1", "prob_1")}
-            table_columns(str(source), columns, wanted, options, REMEDY)
+            table_columns(str(source), columns, wanted, options, REMEDY.format(key=key))
         elif settled == "decided" and self._settled is None:
             wanted = {"decision_code": "decision_code"}
             table_columns(str(source), columns, wanted, options, "Or use settled=none.")
-        self._first = "code_1" if "code_1" in own and not code else None
+        self._first = None if code else "code_1"
         self._ranks = [(f"code_{k}", f"prob_{k}") for k in ranks]
 
     def read(self, frame: pd.DataFrame) -> Distributions:
@@ -102,6 +111,7 @@ class DistributionReader:
         classes = [name.removeprefix(PREFIX) for name in self._class_columns]
         first = _codes(frame[self._first]) if self._first else [""] * len(frame)
         codes = sorted({*first, *settled, *classes, *(code for column in ranked for code in column)} - {""})
+        self._require_class_columns(first, classes)
         place = {code: number for number, code in enumerate(codes)}
         places = [np.array([place.get(code, -1) for code in column], np.intp) for column in (settled, *ranked)]
         found, rows = np.zeros((len(frame), len(codes))), np.arange(len(frame))
@@ -136,16 +146,40 @@ class DistributionReader:
             )
         return np.nan_to_num(np.asarray(values, np.float64))
 
+    def _require_class_columns(self, first: list[str], classes: list[str]) -> None:
+        """Raise KjcmError if a row's most likely code is none of the classes that have a column."""
+        known = {"", *classes}
+        if self.whole and (row := next((row for row, code in enumerate(first) if code not in known), None)) is not None:
+            raise KjcmError(
+                f"{self.source}, data row {self._done + row + 1:,}: code_1 is {first[row][:CUT]!r}, but the columns of "
+                f"probabilities are {some(self._class_columns)}. Rename columns of your own that begin with {PREFIX!r}, or use "
+                "the file that `kjcm predict` wrote, unchanged."
+            )
+
     def _require_sums(self, found: NDArray[np.float64]) -> None:
         """Raise KjcmError if probabilities [rows, codes] sum to more than 1, or those of all classes to less."""
         sums = found.sum(axis=1)
         wrong = (sums > 1 + SLACK) | (self.whole & (sums > 0) & (sums < 1 - SLACK))
         if wrong.any():
             row = int(wrong.argmax())
-            names = f"the columns {PREFIX}CODE" if self.whole else "the columns prob_1, prob_2, ..."
+            own = self._class_columns if self.whole else [name for _, name in self._ranks]
+            names = f"the columns {own[0]!r} to {own[-1]!r}"
             raise KjcmError(
                 f"{self.source}, data row {self._done + row + 1:,}: {names} sum to {sums[row]:.3g}. {UNCHANGED}"
             )
+
+
+def _class_columns(columns: list[str]) -> list[str]:
+    """Return the columns of all classes' probabilities: of those after code_1 the first that stand together.
+
+    A survey's own columns may have such names too. They come before code_1.
+    """
+    after = columns[columns.index("code_1") :] if "code_1" in columns else []
+    return list(takewhile(_is_probability, dropwhile(lambda name: not _is_probability(name), after)))
+
+
+def _is_probability(name: str) -> bool:
+    return name.startswith(PREFIX)
 
 
 def _given_code(

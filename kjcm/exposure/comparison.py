@@ -46,6 +46,7 @@ def exposures_of(
     code: str | None,
     id_column: str | None,
     settled: str,
+    key: str,
 ) -> Coding:
     """Return the exposures of a file's rows; arguments as in `DistributionReader`.
 
@@ -56,7 +57,7 @@ def exposures_of(
     parts: list[NDArray[np.float64]] = []
     ids: list[str] = []
     for frame in frames:
-        reader = reader or DistributionReader(source, frame.columns, options, code, settled)
+        reader = reader or DistributionReader(source, frame.columns, options, code, settled, key)
         rows = reader.read(frame)
         found = list(agent_rows(rows, matrix, 0, generator))
         totals.add(rows, found)

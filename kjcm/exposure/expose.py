@@ -176,8 +176,13 @@ def _compare(
 ) -> None:
     """Write the agreement of two files in the exposure of each row's most likely code, a line for each agent."""
     columns = config.columns
-    one = exposures_of(source, _frames(source, options), matrix, options, columns.code, columns.id, config.settled)
-    two = exposures_of(other, _frames(other, options), matrix, options, columns.compare, columns.id, config.settled)
+    one, two = (
+        exposures_of(file, _frames(file, options), matrix, options, code, columns.id, config.settled, key)
+        for file, code, key in (
+            (source, columns.code, "columns.code"),
+            (other, columns.compare, "columns.compare"),
+        )
+    )
     pairs = matched(one, two)
     generator = np.random.Generator(np.random.PCG64(config.seed))
     lines = []

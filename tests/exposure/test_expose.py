@@ -207,6 +207,21 @@ def test_the_whole_distribution_of_predict(calibrated: Path, rows: pd.DataFrame)
     assert whole["lifting_expected"].isna().tolist() == (~coded).tolist()
 
 
+def test_a_surveys_own_column_is_no_class(files: pd.DataFrame) -> None:
+    """A response probability, before the columns of `kjcm predict`, with and without all probabilities."""
+    assert command(*WORDS, "output=out.csv") == 0
+    files.insert(1, "probability_response", "1")
+    files.to_csv("coded.csv", index=False)
+    assert command(*WORDS, "output=own.csv") == 0
+    pd.testing.assert_frame_equal(made("own.csv").drop(columns="probability_response"), made())
+    whole = {"probability_211": ["0", "0.4", "0.6", "", "0"], "probability_112": ["0.1", "0.6", "0.3", "", "0"]}
+    whole |= {"probability_111": ["0.9", "0", "0.1", "", "0.5"], "probability_A01": ["0", "0", "0", "", "0.5"]}
+    whole |= {"reviewed_by": "", "probability_selection": "0.02"}  # joined to the coded file
+    files.assign(**whole).to_csv("coded.csv", index=False)
+    assert command(*WORDS, "output=whole.csv", "settled=none") == 0
+    np.testing.assert_allclose(made("whole.csv")["noise_expected"].dropna(), [1.2, 1.8, 1, 1.5], atol=1e-6)
+
+
 def test_a_code_column_is_certain(here: Path) -> None:
     pd.DataFrame({"ksco7": ["111", "112", ""]}).to_csv("coded.csv", index=False)
     Path("jem.csv").write_text(MATRIX, encoding="utf-8")
@@ -234,7 +249,10 @@ def test_a_code_column_is_certain(here: Path) -> None:
         ({"coded.csv": "code_1,prob_1\n111,70\n"}, [], 1, "column 'prob_1', data row 1: '70' is not a probability"),
         ({"coded.csv": "code_1,prob_1\n111,\n"}, [], 1, "column 'prob_1', data row 1: '' is not a probability"),
         ({"coded.csv": "code_1,code_2,prob_1,prob_2\n111,112,0.8,0.7\n"}, [], 1, "sum to 1.5"),
-        ({"coded.csv": "probability_111,probability_112\n0.1,0.2\n"}, [], 1, "sum to 0.3"),
+        ({"coded.csv": "code_1,probability_111,probability_112\n112,0.1,0.2\n"}, [], 1, "sum to 0.3"),
+        ({"coded.csv": "probability_111,probability_112\n0.8,0.2\n"}, [], 1, "has no column 'code_1'"),
+        ({"coded.csv": "code_1,prob_1,probability_x\n111,1,1\n"}, [], 1, "columns of probabilities are 'probability_x'"),
+        ({}, ["compare=coded.csv", "columns.compare=nix"], 1, "Set columns.compare=NAME"),
         ({"coded.csv": "code\n111\n"}, [], 1, "set columns.code=NAME"),
         ({"coded.csv": "code_1,prob_1\n111,1\n"}, ["settled=decided"], 1, "no column 'decision_code'"),
         ({"coded.csv": "code_1,prob_1,noise_top\n111,1,1\n"}, [], 1, "already has columns 'noise_top'"),
@@ -274,10 +292,6 @@ def test_nothing_is_overwritten_unasked(files: pd.DataFrame, capfd: pytest.Captu
     assert command(*WORDS, "output=out.csv", "overwrite=true") == 0
 
 
-def test_likely_causes() -> None:
-    assert "Leading zeros" in likely_cause(["110", "120"], ["0110", "0120"])
-    assert "is finer" in likely_cause(["111"], ["1111", "1112"])
-    assert "different classifications" in likely_cause(["111"], ["15-1252"])
 def test_agreement_without_replicates_has_no_interval(files: pd.DataFrame, capfd: pytest.CaptureFixture[str]) -> None:
     words = ("compare=coded.csv", "columns.compare=code_2", "replicates=0", "output=out.csv")
     assert command(*WORDS, *words) == 0
@@ -285,3 +299,7 @@ def test_agreement_without_replicates_has_no_interval(files: pd.DataFrame, capfd
     assert "agreement 0." in said and "nan" not in said
 
 
+def test_likely_causes() -> None:
+    assert "Leading zeros" in likely_cause(["110", "120"], ["0110", "0120"])
+    assert "is finer" in likely_cause(["111"], ["1111", "1112"])
+    assert "different classifications" in likely_cause(["111"], ["15-1252"])
