@@ -1,6 +1,8 @@
 """`kjcm order`: uncertain texts first, none twice, the same each time; wrong input; the order of review."""
 
 import json
+from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from kjcm.ordering.choice import chosen
 from kjcm.review.files import opened
 from kjcm.review.queue import Queue
 from kjcm.run_folder.model_folder import load_settings
-from tests.conftest import command
+from tests.conftest import ROOT, command
 
 KSCO = load_classification("ksco7")
 OPEN = ("choose", "search", "back off")
@@ -151,3 +153,22 @@ def test_review_shows_the_rows_in_this_order(finished: Path, here: Path) -> None
     frame.to_csv("wrong.csv", index=False)
     with pytest.raises(KjcmError, match=r"column 'review_order', data row 1: 'first'"):
         opened(Path("wrong.csv"), Path("wrong.sqlite"), KSCO, settings)
+
+
+@pytest.mark.slow
+def test_the_example_of_the_docs(shared: Callable[[str], Path], here: Path) -> None:
+    """The table of docs/review.md, by the commands above it."""
+    lines = (ROOT / "docs" / "review.md").read_text(encoding="utf-8").splitlines()
+    start = next(number for number, line in enumerate(lines) if "| review_order |" in line)
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in takewhile(bool, lines[start:])]
+    shown = pd.DataFrame(table[2:], columns=table[0])
+    shown[["position", "task"]].assign(workplace="").to_csv("answers.csv", index=False)
+    kinds = (f"classification.path={shared('data/ksco7/ksco7.tsv')}",
+             f"classification.index={shared('data/kdo/titles.tsv')}")  # fmt: skip
+    assert command("train", "from=titles", *kinds, "run_dir=run") == 0
+    assert command("predict", "run=run", "input=answers.csv", "output=coded.csv") == 0
+    assert command(*WORDS, "rows=6") == 0
+    found = pd.read_csv("ordered.csv", dtype=str, keep_default_na=False)
+    for name in ("prob_1", "prob_2"):
+        found[name] = [f"{float(cell):.2f}" for cell in found[name]]
+    assert found[list(shown)].to_dict("list") == shown.to_dict("list")
