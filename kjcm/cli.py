@@ -76,11 +76,11 @@ def main(argv: list[str] | None = None, command: Command | None = None) -> None:
     try:
         code = run_command(command, [word for word in arguments if word != "--debug"], debug)
     except KeyboardInterrupt:
-        print("kjcm: interrupted; the same command goes on from what is saved.", file=sys.stderr)
+        print("kjcm: interrupted. Run the same command again to resume.", file=sys.stderr)
         sys.exit(130)
     except Interrupted as leaving:
         if leaving.exit_code:  # the first of several processes speaks
-            print(f"kjcm: {leaving}; what was done is saved, and the same command goes on.", file=sys.stderr)
+            print(f"kjcm: {leaving}; what was done is saved. Run the same command again to resume.", file=sys.stderr)
         sys.exit(leaving.exit_code)
     if code:
         sys.exit(code)

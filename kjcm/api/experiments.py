@@ -89,7 +89,7 @@ def train(config: Configured, callbacks: Sequence[Any] = ()) -> Run:
     Raises:
         ConfigError: the config is not allowed, or needs several processes.
         KjcmError: the data, the system or the run folder is unusable.
-        KeyboardInterrupt: Ctrl-C; what was done is saved, and the same call goes on.
+        KeyboardInterrupt: Ctrl-C; what was done is saved, and the same call resumes.
     """
     overrides = overrides_of("train", config)
     with composed("train", overrides) as cfg, _ctrl_c():
@@ -150,7 +150,7 @@ def sweep(overrides: Sequence[str], command: str = "train") -> pd.DataFrame:
 
     Raises:
         ConfigError: no job can be composed, or the sweep is not allowed.
-        KeyboardInterrupt: Ctrl-C; what was done is saved, and the same call goes on.
+        KeyboardInterrupt: Ctrl-C; what was done is saved, and the same call resumes.
     """
     if command not in SWEPT:
         raise ConfigError(f"sweep: {command!r} has no sweeps. Give {' or '.join(SWEPT)}.")

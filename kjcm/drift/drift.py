@@ -92,10 +92,10 @@ def _require_free(config: DriftConfig, folder: Path) -> None:
         raise ConfigError(f"decisions={strange[0]}: use some of {', '.join(DECISIONS[:BACK_OFF])}.")
     if not config.decisions:
         raise ConfigError("decisions=[]: name at least one decision, as [accept].")
-    folder = Path(config.output).expanduser() if config.output else None
-    if folder and folder.exists() and not folder.is_dir():
-        raise ConfigError(f"output={folder}: is a file. Name a folder.")
-    outputs = [folder / RECORD] if folder else []
+    out = Path(config.output).expanduser() if config.output else None
+    if out and out.exists() and not out.is_dir():
+        raise ConfigError(f"output={out}: is a file. Name a out.")
+    outputs = [out / RECORD] if out else []
     if config.sample:
         target = Path(config.sample).expanduser()
         if target.suffix.lower() not in OUTPUTS:

@@ -266,7 +266,7 @@ def _loaded(name: str, kind: Any, labels: Mapping[str, int]) -> tuple[Any, Pretr
         body = [key for key in model.state_dict() if kind is AutoModel or key.startswith(f"{model.base_model_prefix}.")]
         if 2 * len(set(found["missing_keys"]) & set(body)) > len(
             body
-        ):  # transformers starts them at random and goes on
+        ):  # transformers only warns and starts them at random
             raise ValueError(f"they are of another kind of model; missing are {some(sorted(found['missing_keys']))}")
     except Exception as error:  # OSError, ValueError, SafetensorError, ...
         raise KjcmError(

@@ -49,7 +49,7 @@ def call(key: str, target: str | None, body: Mapping[str, Any]) -> None:
     try:
         text = json.dumps(_plain(body), ensure_ascii=False).encode()
         wrong = _posted(target, text) if is_address else _run(target, text)
-    except Exception as error:  # whatever goes wrong with a hook, the sweep goes on
+    except Exception as error:  # a failing hook never stops the sweep
         wrong = (
             f"timed out after {SECONDS:.0f} s" if isinstance(error, subprocess.TimeoutExpired) else type(error).__name__
         )

@@ -1,4 +1,4 @@
-"""A multirun that can be trusted: what is done is skipped, what fails is told of and kept, what is left goes on."""
+"""Run a multirun: skip finished jobs, record failures, resume interrupted jobs."""
 
 import logging
 import sys

@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kjcm.ksco.classification import Classification
-from kjcm.review.files import opened
 from kjcm.run_folder.held_out import HELD
 from kjcm.run_folder.model_folder import load_settings
 from kjcm.triage.logits import load_scored, save_scored
 from tests.conftest import FEW_STEPS, command
+from tests.reviews import begin_review
 
 KINDS = {"빵": "100", "차": "200", "책": "300", "집": "400"}
 OTHER = {"100": "200", "200": "300", "300": "400", "400": "100"}
@@ -51,12 +50,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def drift(made: Path, *words: str) -> int:
     return command("drift", f"run={made / 'run'}", "exchanges=199", *words)
-
-
-def begin_review(made: Path, sample: str) -> None:
-    """Begin a review of a sample, without decisions."""
-    settings = load_settings(made / "run" / "model")
-    opened(Path(sample), Path(f"{sample}.review.sqlite"), Classification("from_data"), settings).close()
 
 
 def load(name: str) -> Any:
@@ -138,7 +131,7 @@ def test_an_audit_sample_is_reviewed_and_gives_the_error(
         "rows": len(accepted), "sampled": len(sample), "expected_error": pytest.approx(0.3, abs=0.15),
     }  # fmt: skip
 
-    begin_review(made, "audit.csv")
+    begin_review(made / "run", "audit.csv")
     assert command("review", run, "input=audit.csv", "export=open.csv") == 0
     assert drift(made, "audited=open.csv") == 2  # exchanges is not read
     again = ("drift", run, "triage.target_error=0.3")
@@ -254,7 +247,7 @@ def test_the_next_commands_can_be_pasted(made: Path, here: Path, capfd: pytest.C
         ["review", "run=my run (1)", "input=audit 1.csv", "export=reviewed.csv"],
         ["drift", "run=my run (1)", "audited=reviewed.csv", "triage.confidence=0.9"],
     ]
-    begin_review(made, "audit 1.csv")
+    begin_review(made / "run", "audit 1.csv")
     assert command(*lines[1]) == 0 and command(*lines[2]) == 0
 
 

@@ -185,7 +185,7 @@ def test_one_of_two_processes_told_in_the_last_step_takes_the_other_along(
         text=True, capture_output=True, timeout=300, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
-    assert child.returncode and "the same command goes on" in child.stderr, child.stderr
+    assert child.returncode and "the same command again to resume" in child.stderr, child.stderr
     assert len(steps(run)) == 1 and not (run / "checkpoints" / "fitted.json").exists() and read_failure(run) is None
     again = started(run, *TWO)
     said = again.communicate(timeout=300)

@@ -13,18 +13,20 @@ from kjcm.errors import KjcmError
 from kjcm.records import MOST, Count, faults, read_bytes, read_frame, read_json, read_yaml
 from kjcm.run_folder.states import entry_of
 from tests.conftest import command
+from tests.reviews import begin_review
 from tests.run_folder.damaging import BOMB, RECORDS, attempt, fuzz, sparse
 
 
 @pytest.fixture(scope="session")
 def whole(calibrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a finished run, a file to code and one that was coded; tests copy it."""
+    """A folder with a finished run, a file to code, and one that was coded, whose review has begun; tests copy it."""
     folder = tmp_path_factory.mktemp("whole")
     shutil.copytree(calibrated, folder / "run")
     rows = {"n": range(4), "workplace": "회사", "position": "", "task": ["예금 상담", "택시 운전", "용접", "벼농사"]}
     pd.DataFrame(rows).to_csv(folder / "input.csv", index=False)
     words = (f"run={folder / 'run'}", f"input={folder / 'input.csv'}", f"output={folder / 'coded.csv'}")
     assert command("predict", *words, "accelerator=cpu") == 0
+    begin_review(folder / "run", folder / "coded.csv")
     return folder
 
 

@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from tests.conftest import ROOT, SMALL, command
+from tests.reviews import begin_review
 
 TWIN = ("data.scale=0.02", "augment=titles", "data.validation=0.1")
 
@@ -209,6 +210,7 @@ def test_an_svm_is_used_like_a_run(made: Path, side: Side, here: Path, capfd: py
     coded, predictions = pd.read_csv("out.csv", dtype=str), pd.read_parquet(run / "predictions.parquet")
     assert coded["code_1"].tolist() == predictions["code_1"].tolist()
     assert command("triage", f"run={run}", "out=rules.csv") == 0
+    begin_review(run, "out.csv")
     assert command("review", f"run={run}", "input=out.csv", "export=reviewed.csv") == 0
     assert command("evaluate", f"run={run}", "out=again") == 0
     assert load(Path("again", "metrics.json"))["metrics"] == load(run / "report.json")["metrics"]

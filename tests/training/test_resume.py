@@ -124,7 +124,7 @@ def test_told_to_leave_it_saves_between_two_steps(
         child.send_signal(number)
     said = child.communicate(timeout=120)
     assert child.returncode == 128 + number, said
-    assert "the same command goes on" in said[1] and "Traceback" not in said[1]
+    assert "the same command again to resume" in said[1] and "Traceback" not in said[1]
     begun = steps(cut)[-1]
     assert begun >= 5 and not (cut / "DONE").exists()
     # without another checkpoint on the way, a signal alone saves
@@ -146,7 +146,7 @@ def test_a_signal_to_all_its_processes_is_as_one_to_the_run(tmp_path: Path, whol
     os.killpg(child.pid, signal.SIGTERM)
     said = child.communicate(timeout=120)
     assert child.returncode == 128 + signal.SIGTERM, said
-    assert "the same command goes on" in said[1] and "Traceback" not in said[1]
+    assert "the same command again to resume" in said[1] and "Traceback" not in said[1]
     child = started(tmp_path / "run", *words)
     assert child.wait(300) == 0, child.communicate()
     assert outcome(tmp_path / "run") == outcome(whole("engine=packed"))
@@ -223,7 +223,7 @@ def test_two_processes_leave_together_and_go_on(tmp_path: Path, whole: Callable[
     child.send_signal(signal.SIGTERM)  # the parent alone is told
     said = child.communicate(timeout=120)
     assert child.returncode == 128 + signal.SIGTERM, said
-    assert said[1].count("the same command goes on") == 1 and "Traceback" not in said[1], said
+    assert said[1].count("the same command again to resume") == 1 and "Traceback" not in said[1], said
     assert steps(cut)[-1] >= 8
     child = started(cut, *TWO)
     said = child.communicate(timeout=300)

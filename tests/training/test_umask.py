@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SMALL, command
+from tests.reviews import begin_review
 
 
 @pytest.fixture
@@ -39,6 +40,7 @@ def test_all_files_are_the_users_alone_under_umask_077(here: Path, nobody_else: 
     assert command("train", *train, "trainer.keep_checkpoints=true") == 0
     assert command("evaluate", "run=runs/run", "trainer=cpu") == 0
     assert command("predict", "run=runs/run", "input=in.csv", "output=out.csv", "accelerator=cpu") == 0
+    begin_review(Path("runs/run"), "out.csv")
     assert command("review", "run=runs/run", "input=out.csv", "export=reviewed.xlsx") == 0
     assert command("report", "runs=runs", "out=report", "replicates=0", "only=[table_3]") == 0
     assert command("runs", "runs=runs", "out=runs.csv") == 0

@@ -272,7 +272,7 @@ def test_told_to_leave_it_exits_with_its_code_and_the_trial_goes_on_later(here: 
     child.send_signal(signal.SIGTERM)
     said = child.communicate(timeout=120)
     assert child.returncode == 128 + signal.SIGTERM, said
-    assert "the same command goes on" in said[1] and "Traceback" not in said[1]
+    assert "the same command again to resume" in said[1] and "Traceback" not in said[1]
     search("trainer.save_every=0", *words)
     rows = rows_in(here / "runs" / "s")
     assert [row["state"] for row in rows] == ["complete", "left"] and rows[0]["run"] == rows[1]["run"]
