@@ -8,6 +8,7 @@ OUTCOME, the slope of its regression on the exposure.
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -110,6 +111,8 @@ def with_outcome(draws: Numbers, outcome: Numbers, m: int, rounds: int, generato
 
 def main(file: str, agent: str, outcome: str | None = None) -> None:
     """Print the mean exposure and, with an outcome, the slope."""
+    if not Path(file).is_file():
+        sys.exit(f"{file}: no such file.")
     frame = pd.read_csv(file)
     names = [name for name in frame if str(name).startswith(f"{agent}_draw_")]
     least = 100 if outcome else 2
@@ -117,6 +120,8 @@ def main(file: str, agent: str, outcome: str | None = None) -> None:
         sys.exit(f"{file}: has {len(names)} columns {agent}_draw_N. Run kjcm expose with draws={least} or more.")
     if outcome and outcome not in frame:
         sys.exit(f"{file}: has no column {outcome!r}.")
+    if outcome and not pd.api.types.is_numeric_dtype(frame[outcome]):
+        sys.exit(f"{file}, column {outcome!r}: has values that are no numbers.")
     rows = len(frame)
     frame = frame.dropna(subset=[*names, *([outcome] if outcome else [])])
     print(f"rows left out, without exposure data or outcome: {rows - len(frame):,}")

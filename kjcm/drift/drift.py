@@ -94,7 +94,7 @@ def _require_free(config: DriftConfig, folder: Path) -> None:
         raise ConfigError("decisions=[]: name at least one decision, as [accept].")
     out = Path(config.output).expanduser() if config.output else None
     if out and out.exists() and not out.is_dir():
-        raise ConfigError(f"output={out}: is a file. Name a out.")
+        raise ConfigError(f"output={out}: is a file. Name a folder.")
     outputs = [out / RECORD] if out else []
     if config.sample:
         target = Path(config.sample).expanduser()

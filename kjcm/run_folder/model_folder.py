@@ -56,7 +56,7 @@ class Settings:
         ancestors: [classes], the codes above each, the top first; their titles are in `titles` too.
         n_train: [classes], training rows, augmentation not counted.
         manager_words: by which a text says that its author manages.
-        files: name -> SHA-256 of each of its kind's FILES.
+        files: name -> `kjcm.files.digest` of each of its kind's FILES.
         wording: data.wording; None for a model that is older than the key.
         kind: one of FILES.
         covariates: how a row's covariates become numbers.

@@ -134,7 +134,7 @@ def _cohort_key(data: DataConfig, classification: Classification) -> str:
 
 
 def input_digests(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return key -> SHA-256 of every input file or folder that a config names and that exists."""
+    """Return key -> digest of every input file or folder that a config names and that exists."""
     return {key: _digest(path) for key, path in input_files(config).items()}
 
 

@@ -12,6 +12,7 @@ from kjcm.errors import ConfigError, counted
 from kjcm.files import atomic, require_file, sha256, write_json
 from kjcm.keys.commands.team import TeamAgreementConfig
 from kjcm.keys.composition import typed
+from kjcm.review.files import COMMENTS
 from kjcm.team.codings import Codings, long_table, read_codings
 from kjcm.team.measures import Measures, measures
 from kjcm.team.note import note_of, read_note, require_free, write_note
@@ -133,3 +134,5 @@ def _log(record: dict[str, Any], open_rows: pd.DataFrame, folder: Path) -> None:
     log.info("%s: %s", folder / MERGED_FILE, kinds)
     if len(open_rows) and not record["adjudicated"]:
         log.info("%s to adjudicate with `kjcm review`: %s", counted(len(open_rows), "row"), folder / ADJUDICATION)
+        if (open_rows[COMMENTS] != "").any():
+            log.info("show=[%s] shows the coders' comments on the page", COMMENTS)

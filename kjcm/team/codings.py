@@ -59,7 +59,7 @@ def read_codings(files: Sequence[Path], name: str) -> Codings:
         )
     once = every[~every.index.duplicated()].drop(columns="file")
     order = sorted(once.index, key=lambda id: (not id.isdecimal(), int(id) if id.isdecimal() else 0, id))
-    marks = every.reindex(columns=[*MARKS], fill_value="").reset_index()
+    marks = every[[*MARKS]].reset_index()
     return Codings(once.loc[order], code, int(every.index[every.index.duplicated()].nunique()), marks)
 
 
@@ -83,8 +83,8 @@ def _read(file: Path, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         raise KjcmError(
             f"{file}, column {name!r}: {some(ids[twice])} is there twice. Every row needs an id of its own."
         )
-    texts = {*NEEDED, *CHOSEN, *({*MARKS} & {*frame})}
-    frame = frame.assign(**{column: code_texts(frame[column]) for column in texts})
+    frame = frame.assign(**{column: code_texts(frame[column]) for column in {*NEEDED, *CHOSEN}})
+    frame = frame.assign(**{column: code_texts(frame[column]) if column in frame else "" for column in MARKS})
     frame.index = pd.Index(ids, name="id")
     done = frame["reviewed_code"] != ""
     if (nameless := done & (frame["reviewed_by"] == "")).any():

@@ -53,7 +53,7 @@ def adjudication(codings: Codings) -> pd.DataFrame:
     codes = codings.codes.groupby("id")["code"].agg(lambda own: sorted(set(own)))
     codes = codes[codes.map(len) > 1]
     rows = codings.rows[codings.rows.index.isin(codes.index)]
-    comments = codings.marks.groupby("id")["review_comment"].agg(lambda own: " | ".join(sorted(filter(None, own))))
+    comments = codings.marks.groupby("id")["review_comment"].agg(lambda own: " | ".join(sorted({*own} - {""})))
     return rows.drop(columns=[*REVIEWED, TEXT, COMMENTS], errors="ignore").assign(
         decision="choose",
         decision_code="",
@@ -66,7 +66,7 @@ def adjudication(codings: Codings) -> pd.DataFrame:
 def joined_marks(codings: Codings, adjudicated: Codings | None) -> pd.DataFrame:
     """Return the marks of all coders and the adjudicator, in the columns MARKS, with the rows' ids as the index.
 
-    Each name is there once. Comments are in the order of their writers' names.
+    Each name and each comment is there once. Comments are in the order of their writers' names.
     """
     marks = pd.concat([one.marks for one in (codings, adjudicated) if one]).sort_values("commented_by", kind="stable")
 
@@ -74,7 +74,7 @@ def joined_marks(codings: Codings, adjudicated: Codings | None) -> pd.DataFrame:
         return ", ".join(sorted({name for name in own if name}))
 
     def notes(own: pd.Series) -> str:
-        return " | ".join(filter(None, own))
+        return " | ".join(dict.fromkeys(filter(None, own)))
 
     return marks.groupby("id").agg({name: notes if name == "review_comment" else names for name in MARKS})
 

@@ -41,6 +41,11 @@ def test_the_printed_imputations(
     assert "100 imputations" in mean and "20 imputations" in slope
     with pytest.raises(SystemExit, match=r"f\.csv: has no column 'z'"):
         rubin.main("f.csv", "x", "z")
+    draws.assign(y="비밀").to_csv("f.csv", index=False)
+    with pytest.raises(SystemExit, match=r"f\.csv, column 'y': has values that are no numbers"):
+        rubin.main("f.csv", "x", "y")
+    with pytest.raises(SystemExit, match=r"g\.csv: no such file"):
+        rubin.main("g.csv", "x")
 
 
 def test_an_outlier_gets_its_likeliest_draw() -> None:

@@ -207,7 +207,7 @@ def test_the_whole_distribution_of_predict(calibrated: Path, rows: pd.DataFrame)
     assert whole["lifting_expected"].isna().tolist() == (~coded).tolist()
 
 
-def test_a_surveys_own_column_is_no_class(files: pd.DataFrame) -> None:
+def test_a_surveys_own_column_is_no_class(files: pd.DataFrame, capfd: pytest.CaptureFixture[str]) -> None:
     """A response probability, before the columns of `kjcm predict`, with and without all probabilities."""
     assert command(*WORDS, "output=out.csv") == 0
     files.insert(1, "probability_response", "1")
@@ -220,6 +220,10 @@ def test_a_surveys_own_column_is_no_class(files: pd.DataFrame) -> None:
     files.assign(**whole).to_csv("coded.csv", index=False)
     assert command(*WORDS, "output=whole.csv", "settled=none") == 0
     np.testing.assert_allclose(made("whole.csv")["noise_expected"].dropna(), [1.2, 1.8, 1, 1.5], atol=1e-6)
+    moved = files.assign(**whole)
+    moved[sorted(moved, key=lambda name: not name.startswith("probability_"))].to_csv("coded.csv", index=False)
+    assert command(*WORDS, "output=moved.csv") == 1
+    assert "'probability_A01' are before code_1" in capfd.readouterr().err
 
 
 def test_a_code_column_is_certain(here: Path) -> None:

@@ -127,6 +127,11 @@ def test_comments_flags_and_skips_of_all_are_merged_and_the_adjudicator_sees_the
     merged = table("out/merged.csv")
     assert merged["review_comment"][1] == "ask | kim's | both?" and merged["commented_by"][1] == "cho, kim, lee"
     assert merged["flagged_by"][3] == "cho" and "coders_comments" not in merged
+    lee = table("lee.csv").assign(review_comment=["", "kim's", *empty])  # the same comment as kim's
+    lee.drop(columns="skipped_by").to_csv("lee.csv", index=False)
+    assert command(*files, "overwrite=true") == 0
+    merged = table("out/merged.csv")
+    assert merged["review_comment"][1] == "kim's" and merged["skipped_by"].tolist() == [*empty, "", "kim"]
 
 
 def test_the_difference_compares_codes_as_long_as_the_coders(files: tuple[str, ...]) -> None:
