@@ -75,7 +75,7 @@ def require_no_input(output: str | Path, inputs: Iterable[str | Path | None], ke
         if not (target.exists() and source.exists()):
             continue
         if target.samefile(source):
-            raise ConfigError(f"{key}={output}: is the input. Name another path.")
+            raise ConfigError(f"{key}={output}: is an input of this command. Name another path.")
         if source.resolve() in target.resolve().parents:
             raise ConfigError(f"{key}={output}: is in the input {source}. Name another path.")
         if target.resolve() in source.resolve().parents:

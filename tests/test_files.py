@@ -34,7 +34,7 @@ def test_an_output_replaces_no_input(here: Path) -> None:
         "run/model/x.csv",
         "link/model/x.csv",
     ):
-        with pytest.raises(ConfigError, match=r"^out=.*(is the input|is in the input run.model)"):
+        with pytest.raises(ConfigError, match=r"^out=.*(is an input|is in the input run.model)"):
             require_no_input(output, [None, "a.csv", "run/model"], "out")
     with pytest.raises(ConfigError, match="contains the input"):
         require_no_input("run", ["run/model/x.csv"])

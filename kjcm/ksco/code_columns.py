@@ -113,7 +113,7 @@ def codes_of(rows: Sequence[Sequence[Any]], *, typed: bool) -> Codes:
     for place, column in enumerate(every):
         if any(_names_parents(column, other) for other in every if other is not column):
             left_out.append((_restored(column), "the parents of codes"))
-        elif place and _has_numbers(column):
+        elif place and _has_numbers(column) and not _has_titles(rows, column):
             left_out.append((_restored(column), "numbers that do not look like codes"))
         else:
             columns.append(column)
@@ -209,6 +209,17 @@ def _names_parents(column: CodeColumn, codes: CodeColumn) -> bool:
     """Return whether a column names the parent of each row's code, a code of another row."""
     known = sum(code in codes.distinct for code in column.distinct)
     return known >= NEARLY_ALL * len(column.distinct) and is_parent(column, codes)
+
+
+def _has_titles(rows: Sequence[Sequence[Any]], column: CodeColumn) -> bool:
+    """Return whether titles follow a column's codes: in the same cells, or next to them and the same for a repeated code."""
+    titles: dict[str, list[str]] = {}
+    for row, code in zip(rows, column.codes, strict=True):
+        title = tidy(code_text(row[column.place + 1])) if column.place + 1 < len(row) else ""
+        if code and any(map(str.isalpha, title)):
+            titles.setdefault(code, []).append(title)
+    repeated = [found for found in titles.values() if len(found) > 1]
+    return any(column.titles) or sum(len({*found}) == 1 for found in repeated) > len(repeated) / 2
 
 
 def _has_numbers(column: CodeColumn) -> bool:

@@ -116,15 +116,19 @@ def index_at_level(
     return [one._replace(code=code) for one, code in cut_codes(index, classification, level, place) if code]
 
 
-def coarser_titles(cut: Iterable[tuple[IndexTitle, str | None]]) -> frozenset[str]:
+def coarser_titles(cut: Iterable[tuple[IndexTitle, str | None]], classification: Classification) -> frozenset[str]:
     """Return the normalised titles that have a code at the level and a code above it in another group: 3121 and 27."""
+
+    def is_in(code: str, group: str) -> bool:
+        return code.startswith(group) or group in classification.ancestors(code)
+
     coarse, fine = dict[str, set[str]](), dict[str, set[str]]()
     for one, code in cut:
         (coarse if code is None else fine).setdefault(normalise(one.title), set()).add(code or one.code)
     return frozenset(
         title
         for title, above in coarse.items()
-        if not all(code.startswith(group) for group in above for code in fine.get(title, ()))
+        if not all(is_in(code, group) for group in above for code in fine.get(title, ()))
     )
 
 

@@ -143,7 +143,7 @@ def read_workbook(path: str | Path, options: ReadOptions, columns: Sequence[str]
 
 
 def _named(path: str, title: str, codes: Codes, names: Sequence[str]) -> Sequence[Sequence[CodeColumn]]:
-    """Return the columns with these headers, one with its upper levels; none if a header is missing."""
+    """Return the columns with these headers, a single one with all levels of its classification; none if one is missing."""
     columns = [column for chain in codes.chains for column in chain] + [column for column, _ in codes.left_out]
     place = f"{path}, worksheet {title!r}" if title else path
     found = []
@@ -188,8 +188,9 @@ def _zeros(sheet: _Sheet) -> Iterator[str]:
         if column.restored:
             width = max(map(len, column.distinct))
             yield (
-                f"column {column.label}: {counted(column.restored, 'code')} had lost leading zeros as numbers and now have "
-                f"{width} digits"
+                f"column {column.label}: {counted(column.restored, 'code')} with fewer digits than others got leading zeros and "
+                f"now have {width} digits; if they lost none, sort the rows by this column, or store its codes as text in a "
+                "workbook"
             )
         elif column.short and len(sheet.chains) > 1:
             yield (
@@ -202,10 +203,11 @@ def _correspondence(sheet: _Sheet) -> Imported:
     left, right = (chain[-1] for chain in sheet.chains)
     pairs: dict[tuple[str, str], tuple[str, str]] = {}
     twice, lone = 0, Counter[str]()
+    titles = _titles(sheet, left, right)
     for row, (one, other) in enumerate(zip(left.codes, right.codes, strict=True)):
         if one and other:
             twice += (one, other) in pairs
-            pairs.setdefault((one, other), (_title(sheet, row, left), _title(sheet, row, right)))
+            pairs.setdefault((one, other), titles[row])
         elif one or other:
             lone[f"without a code in column {(right if one else left).label}"] += 1
     if not pairs:
@@ -225,13 +227,36 @@ def _correspondence(sheet: _Sheet) -> Imported:
     return Imported("correspondence", table, tuple(found))
 
 
+def _titles(sheet: _Sheet, left: CodeColumn, right: CodeColumn) -> list[tuple[str, str]]:
+    """Return each row's titles of the codes in two columns; '' for those whose code is not certain.
+
+    If both titles are behind both codes, they are in the order of the codes. A single text there could belong to either.
+    """
+    first, second = sorted((left, right), key=lambda column: column.place)
+    found = {column: [_title(sheet, row, column) for row in range(len(sheet.rows))] for column in (first, second)}
+    if not any(found[first]) and not any(second.titles):
+        behind = [_texts(sheet, row, second.place + 1, len(cells))[:2] for row, cells in enumerate(sheet.rows)]
+        for place, column in enumerate((first, second)):
+            found[column] = [texts[place] if len(texts) == 2 else "" for texts in behind]
+    return list(zip(found[left], found[right], strict=True))
+
+
 def _title(sheet: _Sheet, row: int, column: CodeColumn) -> str:
     """Return the title of a row's code: in its cell, or the first text on its right before the next column of codes."""
     width = len(sheet.rows[row])
     end = min((place for place in sheet.code_places if place > column.place), default=width)
-    return column.titles[row] or next(
-        filter(None, (sheet.text(row, place) for place in range(column.place + 1, end))), ""
-    )
+    return column.titles[row] or next(iter(_texts(sheet, row, column.place + 1, end)), "")
+
+
+def _texts(sheet: _Sheet, row: int, begin: int, end: int) -> list[str]:
+    """Return the texts of a row's cells from `begin` to before `end`, without remarks."""
+    return [
+        text for place in range(begin, end) if not _is_remark(sheet.name(place)) and (text := sheet.text(row, place))
+    ]
+
+
+def _is_remark(name: str) -> bool:
+    return any(word in name.lower() for word in EXCLUDES)
 
 
 def _classification(sheet: _Sheet) -> Imported:
@@ -315,7 +340,7 @@ def _text_places(sheet: _Sheet, chain: Sequence[CodeColumn]) -> tuple[list[int],
     texts = {place: found for place, found in texts.items() if found}
     length = {place: sum(map(len, found)) / len(found) for place, found in texts.items()}
     named = {place: sheet.name(place).lower() for place in texts}
-    left_out = {place for place, name in named.items() if any(word in name for word in EXCLUDES)}
+    left_out = {place for place, name in named.items() if _is_remark(name)}
     english = [
         place for place, found in texts.items()
         if place not in left_out and sum(text.isascii() for text in found) > len(found) / 2
@@ -357,5 +382,6 @@ def _require_tree(sheet: _Sheet, table: pd.DataFrame) -> None:
     if orphans:
         raise KjcmError(
             f"{sheet.place}: the parents of {counted(len(orphans), 'code')} are missing: {some(orphans)}. Add their rows; "
-            "store codes as text if they begin with zeros."
+            "store codes as text if they begin with zeros. If the file is a correspondence, name its columns: "
+            "columns=[FROM,TO]."
         )

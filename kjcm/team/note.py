@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kjcm.errors import ConfigError, KjcmError
-from kjcm.files import write_json
+from kjcm.errors import KjcmError
+from kjcm.files import require_no_input, write_json
 from kjcm.records import read_json
 from kjcm.survey.texts import TEXT_COLUMNS
 
@@ -47,8 +47,8 @@ def write_note(coded: Path, note: Note) -> None:
 
 def require_free(files: Sequence[Path], inputs: Iterable[Path], *, overwrite: bool) -> None:
     """Raise ConfigError if one of the files is an input, KjcmError if one exists and may not be replaced."""
-    own = {file.resolve() for file in inputs}
-    if taken := [file for file in files if file.resolve() in own]:
-        raise ConfigError(f"{taken[0]}: is an input. Choose another output folder.")
+    inputs = [*inputs]
+    for file in files:
+        require_no_input(file, inputs)
     if not overwrite and (there := [file for file in files if file.exists()]):
         raise KjcmError(f"{there[0]} exists. Choose another output folder, or add overwrite=true.")

@@ -59,8 +59,8 @@ def prepare(cfg: DictConfig) -> None:
     log.info("cohort in %s%s", out, f"; {counted(len(more), 'row')} of augmentation next to it" if len(more) else "")
     if len(cohort.to_resolve) and config.data.source != "synthetic":
         log.info(
-            "%s rows need a reviewer's code: fill in ksco7 in %s and add these rows to the file of data.resolutions",
-            f"{len(cohort.to_resolve):,}",
+            "%s a reviewer's code: fill in ksco7 in %s and add these rows to the file of data.resolutions",
+            counted(len(cohort.to_resolve), "row needs", "rows need"),
             out / "to_resolve.csv",
         )
 

@@ -114,7 +114,7 @@ def load_titles(path: str, classification: Classification, level: int | None) ->
     if not cut:
         raise ConfigError(f"{path}: no title has a code of {level} digits or more. Give an index with finer codes.")
     named = {code: title for code in {one.code for one in cut} if (title := classification.title(code))}
-    codes, coarser = codes_by_title(cut), coarser_titles(index)
+    codes, coarser = codes_by_title(cut), coarser_titles(index, classification)
     content = [*sorted(codes.items()), *sorted(coarser)]
     sha = hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
     by_title = {title: Match(own, len(own) > 1 or title in coarser) for title, own in codes.items()}

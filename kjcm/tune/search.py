@@ -78,7 +78,7 @@ def _require_journal(file: Path) -> None:
         with file.open("rb") as stream:
             if ENTRY.startswith(stream.read(len(ENTRY))):
                 return
-    raise KjcmError(f"storage={file}: holds no journal of a study. Choose another file, or null for the default.")
+    raise KjcmError(f"storage={file}: is no journal of a study. Choose another file, or null for the default.")
 
 
 @contextmanager

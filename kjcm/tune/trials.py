@@ -155,7 +155,7 @@ def _folder(folder: Path) -> Path:
         ConfigError: the folder contains something else, such as the runs of an experiment.
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "workers").is_dir():
-        raise ConfigError(f"study={folder.name}: {folder} holds no study. Choose another name.")
+        raise ConfigError(f"study={folder.name}: {folder} contains no study. Choose another name.")
     (folder / "workers").mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -190,7 +190,7 @@ def test_an_audit_sample_is_reviewed_and_gives_the_error(
         (("input=a.csv", "audited=b.csv"), 2, "give input=FILE"),
         (("input=a.csv", "half_width=0.1"), 2, "without sample=FILE"),
         (("input=a.csv", "sample=s.doc"), 2, "write one of"),
-        (("input=a.csv", "sample=a.csv"), 2, "is the input"),
+        (("input=a.csv", "sample=a.csv"), 2, "is an input"),
         (("input=a.csv", "output=one.csv"), 2, "output=one.csv: is a file. Name a folder."),
         (("input=a.csv", "decisions=[take]", "sample=s.csv"), 2, "decisions=take"),
         (("input=a.csv", "decisions=[]", "sample=s.csv"), 2, "at least one decision"),

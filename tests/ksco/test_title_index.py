@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from kjcm.errors import KjcmError
-from kjcm.ksco.classification import Classification, load_classification
+from kjcm.ksco.classification import Classification, load_classification, read_classification
 from kjcm.ksco.title_index import (
     IndexTitle,
     coarser_titles,
@@ -76,7 +76,17 @@ def test_a_coarser_code_of_another_group_is_found(ksco: Classification) -> None:
     pairs = (("총무", "3121"), ("총 무", "27"), ("회계", "3125"), ("회계", "31"), ("회계", "3"), ("가", "28"), ("가", "3"),
              ("나", "281"), ("나", "312"), ("나", "28"), ("다", "281"))  # fmt: skip
     cut = cut_codes([IndexTitle(*pair) for pair in pairs], ksco, 3, "index.tsv")
-    assert coarser_titles(cut) == {"총무", "나"}
+    assert coarser_titles(cut, ksco) == {"총무", "나"}
+
+
+def test_a_section_above_a_division_is_no_other_group(tmp_path: Path) -> None:
+    """KSIC's section A contains the group 011, which does not begin with A."""
+    (tmp_path / "ksic.tsv").write_text(
+        "code\ttitle\tparent\nA\t농업\t\n01\t농업\tA\n011\t작물\t01\nB\t광업\t\n", "utf-8"
+    )
+    ksic = read_classification(tmp_path / "ksic.tsv")
+    index = [IndexTitle("벼재배", "011"), IndexTitle("벼재배", "A"), IndexTitle("채굴", "011"), IndexTitle("채굴", "B")]
+    assert coarser_titles(cut_codes(index, ksic, 3, "index.tsv"), ksic) == {"채굴"}
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_occupations_and_the_international_ones(tmp_path: Path) -> None:
     lines = "\n".join(found.report)
     assert "worksheet '4-1. (연계표) 세분류 연계표(KSCO-ISCO)', header: 1 row" in lines
     assert "700 pairs in 701 rows (1 row repeats a pair)" in lines
-    assert "column C '국제코드': 2 codes had lost leading zeros as numbers and now have 4 digits" in lines
+    assert "column C '국제코드': 2 codes with fewer digits than others got leading zeros and now have 4 digits" in lines
     assert "other worksheets with codes: '3-1. 소분류 연계표'" in lines
     other = read_workbook(path, ReadOptions(sheet="3-1. 소분류 연계표"))
     assert len(other.table) == 9
@@ -194,7 +194,7 @@ def test_employment_codes_that_lost_their_zeros(tmp_path: Path) -> None:
         "header: 3 rows" in lines
         and "'한국고용직업분류 2025와 한국표준직업분류의 연계 한국고용직업분류 세분류'" in lines
     )
-    assert "4 codes had lost leading zeros" in lines
+    assert "4 codes with fewer digits than others got leading zeros" in lines
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "cp949"])
@@ -283,7 +283,7 @@ def test_lost_zeros_are_found_in_any_order_of_the_rows(tmp_path: Path, by: str) 
     header = ["가", "이름", "나", "이름"]
     found = read_workbook(save(tmp_path / "a.xlsx", {"x": [header, *cells]}), PLAIN)
     assert sorted(found.table["to" if by == "right" else "from"]) == codes
-    assert "216 codes had lost leading zeros" in "\n".join(found.report)
+    assert "216 codes with fewer digits than others got leading zeros" in "\n".join(found.report)
 
 
 def test_shorter_codes_that_stay_are_counted(tmp_path: Path) -> None:
@@ -300,6 +300,39 @@ def test_numbers_next_to_codes_are_no_codes(tmp_path: Path) -> None:
     found = read_workbook(save(tmp_path / "a.xlsx", {"x": [["코드", "분류명", "취업자수"], *rows]}), PLAIN)
     assert found.kind == "classification" and list(found.table["code"]) == tree()
     assert "left out: column C '취업자수'" in "\n".join(found.report)
+
+
+def test_codes_of_three_lengths_in_any_order_are_codes_if_titles_follow(tmp_path: Path) -> None:
+    random = np.random.Generator(np.random.PCG64(1))
+    new = random.integers(10, 99_999, 60).tolist()
+    picks = random.integers(0, len(new), len(tree())).tolist()
+    rows = [[code, title(code), new[pick], f"새 {pick}"] for code, pick in zip(tree(), picks, strict=True)]
+    found = read_workbook(save(tmp_path / "a.xlsx", {"x": [["구코드", "구명", "신코드", "신명"], *rows]}), PLAIN)
+    assert found.kind == "correspondence"
+    assert dict(zip(found.table["from"], found.table["to_title"], strict=True)) == {row[0]: row[3] for row in rows}
+
+
+def test_titles_behind_both_codes_are_in_the_order_of_the_codes(tmp_path: Path) -> None:
+    rows = [[code, f"9{code}", title(code), f"새 {code}"] for code in tree() if len(code) == 4 and code.isdigit()]
+    header = ["구코드", "신코드", "구명", "신명"]
+    path = save(tmp_path / "a.xlsx", {"x": [header, *rows], "y": [header[:3], *(row[:3] for row in rows)]})
+    with pytest.raises(KjcmError, match="no titles"):
+        read_workbook(path, ReadOptions(sheet="x"))
+    found = read_workbook(path, ReadOptions(sheet="x"), ["신코드", "구코드"]).table
+    assert found[["to_title", "from_title"]].to_numpy().tolist() == [row[2:] for row in rows]
+    alone = read_workbook(path, ReadOptions(sheet="y"), ["구코드", "신코드"]).table
+    assert {*alone["from_title"], *alone["to_title"]} == {""}
+
+
+def test_a_remark_is_no_title(tmp_path: Path) -> None:
+    rows = [
+        [code, title(code), year, f"제{year}차 개정"]
+        for place, code in enumerate(tree())
+        for year in [2007 + place % 2]
+    ]
+    path = save(tmp_path / "a.xlsx", {"x": [["코드", "이름", "개정", "비고"], *rows]})
+    with pytest.raises(KjcmError, match="column C '개정' have no titles"):
+        read_workbook(path, PLAIN)
 
 
 @pytest.mark.parametrize("more", [[], ["그 밖의 일을 한다"]])
@@ -375,7 +408,7 @@ def test_the_command_writes_what_ksco8_reads(kjcm: Run, tmp_path: Path) -> None:
     assert (tmp_path / "ksco8.tsv").read_bytes() == before
     kjcm("classification", "import", "input=가 (1).xlsx", "out=ksco8.tsv", "overwrite=true")
     own = kjcm("classification", "import", "ksco8.tsv", "out=ksco8.tsv", "overwrite=true", code=2)
-    assert "out=ksco8.tsv: is the input" in own.stderr and (tmp_path / "ksco8.tsv").read_bytes() == before
+    assert "out=ksco8.tsv: is an input" in own.stderr and (tmp_path / "ksco8.tsv").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -303,8 +303,8 @@ def test_the_promise_comes_from_rows_coded_both_ways(run: str, kjcm: Run, tmp_pa
         (["correspondence=p.tsv", "output=b.doc"], 2, "write one of"),
         (["correspondence=p.tsv", "columns.code=kode"], 1, "has no column 'kode'"),
         (["correspondence=q.tsv"], 1, "q.tsv: no such file"),
-        (["correspondence=p.tsv", "output=a.csv", "overwrite=true"], 2, "output=a.csv: is the input"),
-        (["correspondence=[p.tsv,p.tsv]", "output=p.tsv", "overwrite=true"], 2, "output=p.tsv: is the input"),
+        (["correspondence=p.tsv", "output=a.csv", "overwrite=true"], 2, "output=a.csv: is an input"),
+        (["correspondence=[p.tsv,p.tsv]", "output=p.tsv", "overwrite=true"], 2, "output=p.tsv: is an input"),
         (["correspondence=p.tsv", "level=5"], 2, "the correspondence has the shorter codes '1112'"),
     ],
 )

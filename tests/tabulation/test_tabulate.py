@@ -115,7 +115,7 @@ def test_a_certain_share_has_no_interval(coded: pd.DataFrame) -> None:
         ("3", ["by=group"], 1, "has no column 'group'"),
         ("3", ["titles=none.tsv"], 1, "none.tsv: no such file"),
         ("3", ["output=out.doc"], 2, "write one of"),
-        ("3", ["output=coded.csv", "overwrite=true"], 2, "is the input"),
+        ("3", ["output=coded.csv", "overwrite=true"], 2, "is an input"),
     ],
 )
 def test_wrong_input(
