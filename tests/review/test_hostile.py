@@ -78,7 +78,7 @@ def served(
     running = server.server_of(app, "127.0.0.1", port)
     thread = threading.Thread(target=running.run)
     thread.start()
-    while not running.started:
+    while not running.started and thread.is_alive():
         time.sleep(0.01)
     yield Server(port, db)
     running.should_exit = True

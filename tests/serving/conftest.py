@@ -80,7 +80,7 @@ def serving(service: Any) -> Iterator[Served]:
     thread = threading.Thread(target=running.run, args=([line],))
     thread.start()
     try:
-        while not running.started:
+        while not running.started and thread.is_alive():
             time.sleep(0.01)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             yield Served(port, client, running)
