@@ -113,7 +113,10 @@ def main(file: str, agent: str, outcome: str | None = None) -> None:
     """Print the mean exposure and, with an outcome, the slope."""
     if not Path(file).is_file():
         sys.exit(f"{file}: no such file.")
-    frame = pd.read_csv(file)
+    try:
+        frame = pd.read_csv(file)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError):
+        sys.exit(f"{file}: is no CSV file in UTF-8.")
     names = [name for name in frame if str(name).startswith(f"{agent}_draw_")]
     least = 100 if outcome else 2
     if len(names) < least:
@@ -121,10 +124,14 @@ def main(file: str, agent: str, outcome: str | None = None) -> None:
     if outcome and outcome not in frame:
         sys.exit(f"{file}: has no column {outcome!r}.")
     if outcome and not pd.api.types.is_numeric_dtype(frame[outcome]):
-        sys.exit(f"{file}, column {outcome!r}: has values that are no numbers.")
+        sys.exit(f"{file}, column {outcome!r}: has values that are no numbers. Name a column of numbers.")
     rows = len(frame)
     frame = frame.dropna(subset=[*names, *([outcome] if outcome else [])])
     print(f"rows left out, without exposure data or outcome: {rows - len(frame):,}")
+    if len(frame) < 3 or (outcome and min(frame[outcome].nunique(), frame[names[0]].nunique()) < 2):
+        sys.exit(
+            f"{file}: too few rows or values. Give 3 rows with exposure data, and different exposures and outcomes."
+        )
     draws = frame[names].to_numpy(float)
     results = {"mean exposure": (np.array([mean(column) for column in draws.T]), len(frame) - 1)}
     if outcome:
@@ -142,4 +149,6 @@ def main(file: str, agent: str, outcome: str | None = None) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4):
+        sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -85,7 +85,7 @@ class DistributionReader:
         own = [str(name) for name in columns]
         self._class_columns = [] if code else _class_columns(own)
         self.whole = bool(self._class_columns)
-        self._others = {name for name in own if _is_probability(name)} - {*self._class_columns}
+        self._others = set() if code or self.whole else {name for name in own if _is_probability(name)}
         shown = takewhile(lambda rank: f"code_{rank}" in own and f"prob_{rank}" in own, count(1))
         ranks = [] if code or self.whole else list(shown)
         self._settled = next((name for name in SETTLED[settled] if name in own and not code), None)
@@ -149,9 +149,10 @@ class DistributionReader:
 
     def _require_class_columns(self, first: list[str], classes: list[str]) -> None:
         """Raise KjcmError if a row's most likely code has no column of a class, or only one before code_1."""
-        if not self.whole and (moved := sorted({f"{PREFIX}{code}" for code in first} & self._others)):
+        if moved := sorted({f"{PREFIX}{code}" for code in first if code} & self._others):
             raise KjcmError(
-                f"{self.source}: the columns {some(moved)} are before code_1, where a survey's own columns are. {UNCHANGED}"
+                f"{self.source}: the columns {some(moved)} are before code_1. If they are your own, rename them. If they are "
+                "from `kjcm predict`, use its file unchanged."
             )
         known = {"", *classes}
         if self.whole and (row := next((row for row, code in enumerate(first) if code not in known), None)) is not None:

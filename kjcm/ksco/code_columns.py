@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -212,14 +213,18 @@ def _names_parents(column: CodeColumn, codes: CodeColumn) -> bool:
 
 
 def _has_titles(rows: Sequence[Sequence[Any]], column: CodeColumn) -> bool:
-    """Return whether titles follow a column's codes: in the same cells, or next to them and the same for a repeated code."""
-    titles: dict[str, list[str]] = {}
-    for row, code in zip(rows, column.codes, strict=True):
-        title = tidy(code_text(row[column.place + 1])) if column.place + 1 < len(row) else ""
+    """Return whether a column's codes have titles, in their own cells or in the next column."""
+    titles: dict[str, set[str]] = {}
+    for row, code, own in zip(rows, column.codes, column.titles, strict=True):
+        title = own or (tidy(code_text(row[column.place + 1])) if column.place + 1 < len(row) else "")
         if code and any(map(str.isalpha, title)):
-            titles.setdefault(code, []).append(title)
-    repeated = [found for found in titles.values() if len(found) > 1]
-    return any(column.titles) or sum(len({*found}) == 1 for found in repeated) > len(repeated) / 2
+            titles.setdefault(code, set()).add(title)
+    counts = Counter(column.codes)
+    repeated = [found for code, found in titles.items() if counts[code] > 1]
+    # most codes have a title, most titles differ, and most of the codes that occur several times have one title
+    most = len(titles) > len(column.distinct) / 2
+    different = len(set().union(*titles.values())) > len(titles) / 2
+    return most and different and sum(len(found) == 1 for found in repeated) > len(repeated) / 2
 
 
 def _has_numbers(column: CodeColumn) -> bool:

@@ -90,10 +90,22 @@ class _Sheet:
         text = tidy(code_text(cells[place])) if place < len(cells) else ""
         return text if any(map(str.isalpha, text)) and (code_cell(text) or ("", text))[1] else ""
 
+    def header(self, place: int) -> list[str]:
+        """Return the texts above a column's first code, the top first, each once; the lowest one is the column's own."""
+        cells = (tidy(code_text(row[place])) for row in self.rows[: self.below_header] if place < len(row))
+        return [text for text in dict.fromkeys(cells) if text]
+
     def name(self, place: int) -> str:
         """Return what the cells above the first code say of a column."""
-        cells = (row[place] if place < len(row) else None for row in self.rows[: self.below_header])
-        return " ".join(filter(None, dict.fromkeys(tidy(code_text(cell)) for cell in cells)))
+        return " ".join(self.header(place))
+
+    def own_name(self, place: int) -> str:
+        """Return a column's own header in lower case, without banners above several columns."""
+        return self.header(place)[-1].lower() if self.header(place) else ""
+
+    def is_remark(self, place: int) -> bool:
+        """Return whether a column's header says that it has remarks or exclusions."""
+        return any(word in self.own_name(place) for word in EXCLUDES) or bool({*self.header(place)} & {*EXCLUDES})
 
 
 def read_workbook(path: str | Path, options: ReadOptions, columns: Sequence[str] = ()) -> Imported:
@@ -143,7 +155,7 @@ def read_workbook(path: str | Path, options: ReadOptions, columns: Sequence[str]
 
 
 def _named(path: str, title: str, codes: Codes, names: Sequence[str]) -> Sequence[Sequence[CodeColumn]]:
-    """Return the columns with these headers, a single one with all levels of its classification; none if one is missing."""
+    """Return the columns with these headers, [] if one is missing. One header stands for all levels of its classification."""
     columns = [column for chain in codes.chains for column in chain] + [column for column, _ in codes.left_out]
     place = f"{path}, worksheet {title!r}" if title else path
     found = []
@@ -188,9 +200,8 @@ def _zeros(sheet: _Sheet) -> Iterator[str]:
         if column.restored:
             width = max(map(len, column.distinct))
             yield (
-                f"column {column.label}: {counted(column.restored, 'code')} with fewer digits than others got leading zeros and "
-                f"now have {width} digits; if they lost none, sort the rows by this column, or store its codes as text in a "
-                "workbook"
+                f"column {column.label}: added leading zeros to {counted(column.restored, 'code')}, to {width} digits; if a code "
+                "is really shorter, store this column as text in a workbook"
             )
         elif column.short and len(sheet.chains) > 1:
             yield (
@@ -203,7 +214,7 @@ def _correspondence(sheet: _Sheet) -> Imported:
     left, right = (chain[-1] for chain in sheet.chains)
     pairs: dict[tuple[str, str], tuple[str, str]] = {}
     twice, lone = 0, Counter[str]()
-    titles = _titles(sheet, left, right)
+    titles, report = _titles(sheet, left, right)
     for row, (one, other) in enumerate(zip(left.codes, right.codes, strict=True)):
         if one and other:
             twice += (one, other) in pairs
@@ -213,7 +224,7 @@ def _correspondence(sheet: _Sheet) -> Imported:
     if not pairs:
         raise KjcmError(f"{sheet.place}: no row has a code in both columns {left.label} and {right.label}.")
     table = pd.DataFrame(
-        [(*codes, *titles) for codes, titles in pairs.items()], columns=["from", "to", "from_title", "to_title"]
+        [(*codes, *names) for codes, names in pairs.items()], columns=["from", "to", "from_title", "to_title"]
     )
     partners = table.groupby("from").size()
     found = [
@@ -222,23 +233,33 @@ def _correspondence(sheet: _Sheet) -> Imported:
         f"{counted(len(table), 'pair')} in {counted(len(table) + twice, 'row')}"
         + (f" ({counted(twice, 'row repeats', 'rows repeat')} a pair)" if twice else ""),
         f"{counted(int((partners == 1).sum()), 'code')} with one partner, {(partners > 1).sum():,} with several",
+        *report,
         *(f"left out: {counted(count, 'row')} {why}" for why, count in lone.items()),
     ]
     return Imported("correspondence", table, tuple(found))
 
 
-def _titles(sheet: _Sheet, left: CodeColumn, right: CodeColumn) -> list[tuple[str, str]]:
-    """Return each row's titles of the codes in two columns; '' for those whose code is not certain.
+def _titles(sheet: _Sheet, left: CodeColumn, right: CodeColumn) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return each row's titles of its two codes, '' where the title's code is unclear, and what to report.
 
-    If both titles are behind both codes, they are in the order of the codes. A single text there could belong to either.
+    If both titles are behind both codes, they are in the order of the codes. Other texts there could belong to either code.
     """
     first, second = sorted((left, right), key=lambda column: column.place)
     found = {column: [_title(sheet, row, column) for row in range(len(sheet.rows))] for column in (first, second)}
-    if not any(found[first]) and not any(second.titles):
-        behind = [_texts(sheet, row, second.place + 1, len(cells))[:2] for row, cells in enumerate(sheet.rows)]
-        for place, column in enumerate((first, second)):
-            found[column] = [texts[place] if len(texts) == 2 else "" for texts in behind]
-    return list(zip(found[left], found[right], strict=True))
+    coded = [row for row, codes in enumerate(zip(left.codes, right.codes, strict=True)) if all(codes)]
+    report = []
+    if not any(found[first][row] for row in coded) and not any(second.titles):
+        texts = {
+            place: [sheet.text(row, place) for row in range(len(sheet.rows))]
+            for place in range(second.place + 1, max(map(len, sheet.rows))) if not sheet.is_remark(place)
+        }  # fmt: skip
+        of_codes = {place: [own[row] for row in coded if own[row]] for place, own in texts.items()}
+        # a column that repeats a few texts names changes
+        places = [place for place, own in of_codes.items() if own and len(own) < OFTEN * len({*own})]
+        for number, column in enumerate((first, second)):
+            found[column] = texts[places[number]] if len(places) == 2 else [""] * len(sheet.rows)
+        report.append(f"titles: {_columns(sheet, places if len(places) == 2 else [])}")
+    return list(zip(found[left], found[right], strict=True)), report
 
 
 def _title(sheet: _Sheet, row: int, column: CodeColumn) -> str:
@@ -250,13 +271,7 @@ def _title(sheet: _Sheet, row: int, column: CodeColumn) -> str:
 
 def _texts(sheet: _Sheet, row: int, begin: int, end: int) -> list[str]:
     """Return the texts of a row's cells from `begin` to before `end`, without remarks."""
-    return [
-        text for place in range(begin, end) if not _is_remark(sheet.name(place)) and (text := sheet.text(row, place))
-    ]
-
-
-def _is_remark(name: str) -> bool:
-    return any(word in name.lower() for word in EXCLUDES)
+    return [text for place in range(begin, end) if not sheet.is_remark(place) and (text := sheet.text(row, place))]
 
 
 def _classification(sheet: _Sheet) -> Imported:
@@ -339,15 +354,14 @@ def _text_places(sheet: _Sheet, chain: Sequence[CodeColumn]) -> tuple[list[int],
     }  # fmt: skip
     texts = {place: found for place, found in texts.items() if found}
     length = {place: sum(map(len, found)) / len(found) for place, found in texts.items()}
-    named = {place: sheet.name(place).lower() for place in texts}
-    left_out = {place for place, name in named.items() if _is_remark(name)}
+    left_out = {place for place in texts if sheet.is_remark(place)}
     english = [
         place for place, found in texts.items()
         if place not in left_out and sum(text.isascii() for text in found) > len(found) / 2
     ]  # fmt: skip
     if len(english) == len(texts):  # of a classification in English
         english = []
-    describing = [place for place, name in named.items() if any(word in name for word in DESCRIBES)]
+    describing = [place for place in texts if any(word in sheet.own_name(place) for word in DESCRIBES)]
     # a column that repeats a few texts names levels or changes, except between the levels' codes
     few = {
         place for place, found in texts.items()

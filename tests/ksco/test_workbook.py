@@ -152,7 +152,7 @@ def test_occupations_and_the_international_ones(tmp_path: Path) -> None:
     lines = "\n".join(found.report)
     assert "worksheet '4-1. (연계표) 세분류 연계표(KSCO-ISCO)', header: 1 row" in lines
     assert "700 pairs in 701 rows (1 row repeats a pair)" in lines
-    assert "column C '국제코드': 2 codes with fewer digits than others got leading zeros and now have 4 digits" in lines
+    assert "column C '국제코드': added leading zeros to 2 codes, to 4 digits" in lines
     assert "other worksheets with codes: '3-1. 소분류 연계표'" in lines
     other = read_workbook(path, ReadOptions(sheet="3-1. 소분류 연계표"))
     assert len(other.table) == 9
@@ -194,7 +194,7 @@ def test_employment_codes_that_lost_their_zeros(tmp_path: Path) -> None:
         "header: 3 rows" in lines
         and "'한국고용직업분류 2025와 한국표준직업분류의 연계 한국고용직업분류 세분류'" in lines
     )
-    assert "4 codes with fewer digits than others got leading zeros" in lines
+    assert "added leading zeros to 4 codes" in lines
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "cp949"])
@@ -283,7 +283,7 @@ def test_lost_zeros_are_found_in_any_order_of_the_rows(tmp_path: Path, by: str) 
     header = ["가", "이름", "나", "이름"]
     found = read_workbook(save(tmp_path / "a.xlsx", {"x": [header, *cells]}), PLAIN)
     assert sorted(found.table["to" if by == "right" else "from"]) == codes
-    assert "216 codes with fewer digits than others got leading zeros" in "\n".join(found.report)
+    assert "added leading zeros to 216 codes" in "\n".join(found.report)
 
 
 def test_shorter_codes_that_stay_are_counted(tmp_path: Path) -> None:
@@ -293,11 +293,17 @@ def test_shorter_codes_that_stay_are_counted(tmp_path: Path) -> None:
     assert "column A 'from': 3 codes with fewer digits than others" in "\n".join(found.report)
 
 
-def test_numbers_next_to_codes_are_no_codes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unit", [None, "명", "표본 적음", "1200 추정"])
+def test_numbers_next_to_codes_are_no_codes(tmp_path: Path, unit: str | None) -> None:
+    """Also with a unit or a remark on the right of some or all of them, or in one of the cells."""
     random = np.random.Generator(np.random.PCG64(1))
     counts = np.round(10 ** random.uniform(1, 5, len(tree()))).astype(int).tolist()
     rows = [[code, title(code), count] for code, count in zip(tree(), counts, strict=True)]
-    found = read_workbook(save(tmp_path / "a.xlsx", {"x": [["코드", "분류명", "취업자수"], *rows]}), PLAIN)
+    if unit == "1200 추정":
+        rows[5][2] = unit
+    elif unit:
+        rows = [[*row, unit if unit == "명" or row[2] < 100 else ""] for row in rows]
+    found = read_workbook(save(tmp_path / "a.xlsx", {"x": [["코드", "분류명", "취업자수", "단위"], *rows]}), PLAIN)
     assert found.kind == "classification" and list(found.table["code"]) == tree()
     assert "left out: column C '취업자수'" in "\n".join(found.report)
 
@@ -318,10 +324,25 @@ def test_titles_behind_both_codes_are_in_the_order_of_the_codes(tmp_path: Path) 
     path = save(tmp_path / "a.xlsx", {"x": [header, *rows], "y": [header[:3], *(row[:3] for row in rows)]})
     with pytest.raises(KjcmError, match="no titles"):
         read_workbook(path, ReadOptions(sheet="x"))
-    found = read_workbook(path, ReadOptions(sheet="x"), ["신코드", "구코드"]).table
-    assert found[["to_title", "from_title"]].to_numpy().tolist() == [row[2:] for row in rows]
+    for columns in (["신코드", "구코드"], ["구코드", "신코드"]):
+        found = read_workbook(path, ReadOptions(sheet="x"), columns)
+        names = ["from_title", "to_title"] if columns[0] == "구코드" else ["to_title", "from_title"]
+        assert found.table[names].to_numpy().tolist() == [row[2:] for row in rows]
+        assert "titles: column C '구명', D '신명'" in found.report
+    more = [
+        [one, "=", other, *titles, "분할" if place % 2 else "통합"] for place, (one, other, *titles) in enumerate(rows)
+    ]
+    other = save(tmp_path / "b.xlsx", {"x": [["구코드", "관계", "신코드", "구명", "신명", "변경"], *more]})
+    assert read_workbook(other, PLAIN, ["구코드", "신코드"]).table.equals(found.table)
     alone = read_workbook(path, ReadOptions(sheet="y"), ["구코드", "신코드"]).table
     assert {*alone["from_title"], *alone["to_title"]} == {""}
+
+
+def test_a_banner_above_several_columns_describes_none(tmp_path: Path) -> None:
+    rows = [[code, title(code)] for code in tree()]
+    banner = ["제8차 분류 항목 및 해설 (군인 제외)"] * 2  # as a merged cell is read
+    found = read_workbook(save(tmp_path / "a.xlsx", {"x": [banner, ["코드", "이름"], *rows]}), PLAIN).table
+    assert found["title"].tolist() == [row[1] for row in rows] and {*found["description"]} == {""}
 
 
 def test_a_remark_is_no_title(tmp_path: Path) -> None:

@@ -220,6 +220,7 @@ def test_what_is_typed_is_what_is_stored(coded: Path, finished: Path, tmp_path: 
                 break
             page.wait_for_timeout(20)
         held.clear()
+        assert waiting, "the page sent no decision"
         waiting.pop().continue_()
         page.locator("#kept", has_text="#6").wait_for()
         page.keyboard.type("4")
