@@ -122,7 +122,7 @@ def _log(record: dict[str, Any], open_rows: pd.DataFrame, folder: Path) -> None:
     if record["model_expected_error"] is not None:
         log.info("the model expects %.1f %% wrong codes on the coded rows", 100 * record["model_expected_error"])
     log.info(
-        "ceiling: no model can agree on more than %.1f %% of these rows, for it misses one of two different codes",
+        "ceiling: %.1f %%. Where two coders differ, a model can agree with only one of them",
         100 * record["ceiling"],
     )  # fmt: skip
     if record["few"]:

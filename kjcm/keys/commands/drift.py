@@ -40,8 +40,8 @@ class DriftConfig(FileOptions):
         above=0, most=1,
     )  # fmt: skip
     decisions: list[str] = key("Decisions whose rows are sampled, each by itself, as `[accept,choose]`.")
-    exchanges: int = key("Random exchanges of rows of a test.", least=199, most=10**6)
-    seed: int = seed_key("Seed of the exchanges and of the sample.")
+    exchanges: int = key("Random permutations of the rows for each test.", least=199, most=10**6)
+    seed: int = seed_key("Seed of the permutations and of the sample.")
     chunk_rows: int = key("Rows of a chunk.", least=1, most=10**8)
     accelerator: str = key("Accelerator.", choices=("auto", "cpu", "gpu"))
     precision: str = key("Precision of the coding, as in `kjcm predict`.", choices=("auto", "32-true", "bf16", "int8"))

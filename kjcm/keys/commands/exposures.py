@@ -6,7 +6,9 @@ from kjcm.keys.key import key, seed_key
 from kjcm.keys.survey import FileOptions
 
 CODED = "File that `kjcm predict` wrote, also after `kjcm review`; or any table with `columns.code`."
-SETTLED = "Certain codes: a reviewer's (`reviewed`), also accepted ones (`decided`), or `none`. A group's codes are scaled to 1."
+SETTLED = (
+    "Codes with probability 1: reviewers' codes (`reviewed`), also the model's accepted codes (`decided`), or `none`."
+)
 
 
 @dataclass
@@ -14,7 +16,7 @@ class ExposeColumns:
     """Columns of the files."""
 
     code: str | None = key("Column of codes to use instead of those of `kjcm predict`; null: none.")
-    compare: str | None = key("The same for `compare`.")
+    compare: str | None = key("Column of codes in the file `compare`; null: the codes of `kjcm predict`.")
     id: str | None = key("Column of unique ids: kept with `shape=long`, and matches the rows of `compare`.")
 
 
@@ -36,7 +38,7 @@ class ExposeConfig(FileOptions):
         "Levels in words, lowest first, as `[none,low,high]`, which count 0, 1, 2; null: levels are numbers."
     )
     absent: str = key(
-        "A code without a row, also above it: no exposure data (`missing`), or level 0 (`unexposed`).",
+        "Code without a row of its own or of a parent: no exposure data (`missing`), or level 0 (`unexposed`).",
         choices=("missing", "unexposed"),
     )
     shape: str = key("`wide`: all columns, and new ones for each agent; `long`: a line for each row and agent.",
@@ -83,5 +85,5 @@ class OrderConfig:
     reviewed: str | None = key(
         "Reviewed file (`kjcm review export=FILE`), whose decided texts need no second decision; null: none.", path=True
     )
-    seed: int = seed_key("Seed of the sample that is ordered of more than 5,000 different texts.")
+    seed: int = seed_key("Seed of the random sample that is ordered if there are more than 5,000 different texts.")
     overwrite: bool = key("`true`: replace the output.")

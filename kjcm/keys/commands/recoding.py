@@ -34,8 +34,8 @@ class RecodeColumns:
         "Column of the other classification's code, for rows coded both ways; empty elsewhere; null: none."
     )
     workplace: str | None = key("Column of the workplace; `@run`: named as in the run's data; null: none.")
-    position: str | None = key("Column of the position, likewise.")
-    task: str | None = key("Column of the task, likewise.")
+    position: str | None = key("Column of the position; `@run`: named as in the run's data; null: none.")
+    task: str | None = key("Column of the task; `@run`: named as in the run's data; null: none.")
     manages: str | None = key("Column that says whether a person manages others, for `triage.managers=column`.")
 
 
@@ -66,8 +66,8 @@ class RecodeRules:
 class RecodeConfig(FileOptions):
     """Convert a file's codes to another classification by a correspondence; every row stays ([recode.md](recode.md)).
 
-    If a code has several partners, the run chooses one. Without a run the row stays undecided and lists all candidates with
-    weights. `from` is short for `from_`.
+    If a code has several candidates, the run accepts one, lists some for a reviewer, or decides none. Without a run the row
+    stays undecided and lists all candidates with weights. `from` is short for `from_`.
     """
 
     input: str = key("File to recode, of any kind that `kjcm predict` reads.", path=True)

@@ -82,7 +82,9 @@ class ReviewIndex:
 class ReviewConfig:
     """Review the undecided rows of a coded file in a browser, or export the file with the decisions ([review.md](review.md))."""
 
-    run: str = key("Run folder that coded the file; after an audit, the one that it printed.", path=True)
+    run: str = key(
+        "Run folder that coded the file. For an audit's file: the run folder that `kjcm audit` printed.", path=True
+    )
     input: str = key("File that `kjcm predict` or `kjcm audit` wrote.", path=True)
     classification: ReviewIndex = field(default_factory=ReviewIndex)
     db: str | None = key("SQLite file of the decisions; null: INPUT.review.sqlite.", path=True)
@@ -90,12 +92,12 @@ class ReviewConfig:
         "File to write with the decisions instead of serving the page: .csv, .tsv, .parquet, .xlsx, .sav, .zsav or .dta.",
         path=True,
     )
-    decisions: list[str] = key("Decisions of the model that a reviewer checks; also `accept`, `invalid`.")
+    decisions: list[str] = key("Decisions of the model that a reviewer checks; also `accept`, `index`, `invalid`.")
     show: list[str] = key("Columns of `input` to show besides the texts, as `[age,wave]`.")
     id: str | None = key("Column of `input` with the rows' ids, to go to a row; null: the run's `data.columns.id`.")
     once: bool = key("`true`: decide rows with the same texts once; `false`: decide each row.")
     who: str | None = key(
-        "Reviewer's name, 1 to 64 printable characters, the first none of `= + - @`; null: the login name."
+        "Reviewer's name: 1 to 64 printable characters, not beginning with `=`, `+`, `-` or `@`; null: the login name."
     )
     language: str = key("First language of the page.", choices=("ko", "en"))
     host: str = key("Address of the server; any but loopback needs a token.")
