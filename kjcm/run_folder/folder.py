@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +32,8 @@ RESULTS_VERSION = 8
 # Keys that make a run depend on `classification.index`: it learns from the index, or its held-out rows are matched with it.
 # An ensemble always does: its members may learn from it.
 BY_INDEX = ("augment.index", "data.validation", "data.inner_folds")
+
+HALF_IDENTITY = ".identity.????????.json"  # of a process that was killed while it wrote identity.json
 
 LAUNCH = "KJCM_LAUNCH"  # environment variable: the sweep to which a job belongs
 
@@ -184,6 +187,8 @@ class RunFolder:
                 self.lease = stack.enter_context(leased(self.path))
             except OSError as error:
                 raise KjcmError(f"{self.path}: the run folder cannot be written ({error.strerror}).") from None
+            for left in self.path.glob(HALF_IDENTITY):
+                left.unlink()
             contents = self.require_mine(overwrite)
             if contents == "done" and not overwrite:
                 raise FinishedMeanwhile(f"{self.path}: another process has just finished this run.")
@@ -260,7 +265,8 @@ class RunFolder:
 
 
 def _names(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir() if entry.name != LEASE)
+    names = (entry.name for entry in path.iterdir())
+    return sorted(name for name in names if name != LEASE and not fnmatch(name, HALF_IDENTITY))
 
 
 def default_path(runs: str, name: str, identity: Identity) -> Path:

@@ -463,8 +463,10 @@ def test_n_reaches_every_similar_row_and_an_adjudicator_sees_the_coders_codes(
         page.locator("#answer dd", has_text="두 일을 한다").wait_for()
         listed = [one.get_attribute("data-code") for one in page.locator("#codes .listed").all()]
         assert listed == both
-        with page.expect_response("**/api/next*"):
+        with page.expect_response("**/api/next*") as answer:
             page.locator("#order").select_option("similar")
+        answer.value.finished()
+        page.wait_for_timeout(200)  # the page ignores n until it has read the answer
         rows: list[str | None] = []
         for _ in range(7):
             rows.append(page.locator("#answer").get_attribute("data-row"))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -179,6 +180,23 @@ def test_who_finds_a_run_finished_meanwhile_leaves_it_alone(tmp_path: Path) -> N
         raise AssertionError("it is not entered")
     assert told.value.exit_code == 0
     assert {file: file.read_bytes() for file in folder.path.iterdir() if file.is_file()} == before
+
+
+def test_a_process_killed_while_it_wrote_the_identity_leaves_a_new_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path / "run", Identity({}, {}))
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from kjcm.run_folder.folder import Identity, RunFolder\n"
+        "Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with RunFolder(Path(sys.argv[1]), Identity({}, {})).claimed(overwrite=False): pass\n"
+    )
+    assert python(code, folder.path).wait(60) == -signal.SIGKILL
+    assert [file.suffix for file in folder.path.glob(".identity.*")] == [".json"]
+    assert folder.contents == "new"
+    with folder.claimed(overwrite=False):
+        assert folder.contents == "unfinished" and not [*folder.path.glob(".identity.*")]
 
 
 def test_a_launch_that_starts_a_run_again_does_not_clear_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,7 +191,7 @@ def test_a_study_that_something_else_has_begun_is_refused(tmp_path: Path) -> Non
 def test_a_file_that_is_no_journal_is_left_as_it_is(content: str, tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text(content, encoding="utf-8")
-    with pytest.raises(KjcmError, match=r"notes.txt: holds no journal of a study"):
+    with pytest.raises(KjcmError, match=r"notes.txt: is no journal of a study"):
         storage_of(str(file), tmp_path)
     assert file.read_text(encoding="utf-8") == content
 

@@ -333,7 +333,7 @@ def test_a_study_without_a_completed_trial_is_a_failure_that_can_be_tried_again(
 def test_a_folder_of_other_runs_is_no_study(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (here / "runs" / "k_jcm" / "0123").mkdir(parents=True)
     search("study=k_jcm", "+space.seed=[0]", code=2)
-    assert "runs/k_jcm holds no study" in capfd.readouterr().err
+    assert "runs/k_jcm contains no study" in capfd.readouterr().err
 
 
 def test_ranks_of_one_job_and_a_missing_extra_are_told(
